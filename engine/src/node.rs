@@ -1,0 +1,273 @@
+//! The one trait that a node kind implements, and what the engine gives it. The engine knows no kind by name.
+//!
+//! A node kind is a struct: its TOML parameters, with defaults filled in by serde. It declares which of them name other
+//! nodes ([`Node::ports`]), what it can say before anything runs ([`Node::facts`]), and does its work in [`Node::run`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use flow_cache::Artifact;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// What sort of artifact a node makes; ports say which sorts they take. The engine only compares them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ArtifactType(pub &'static str);
+
+/// The name of another node as written in a parameter.
+pub type NodeRef = String;
+
+/// One parameter that names other nodes.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// The parameter's key in TOML.
+    pub name: &'static str,
+    /// The nodes named there, in the order written.
+    pub refs: Vec<NodeRef>,
+    /// The artifact types that are taken.
+    pub accepts: &'static [ArtifactType],
+    /// Whether the names and matrix bindings of the inputs are part of the meaning (and so of the key), as they are for
+    /// a table that prints them. Only then does `run` see them.
+    pub labelled: bool,
+    /// Whether the port gathers every instance over the variables in the node's `over` list.
+    pub gathers: bool,
+}
+
+impl Port {
+    /// A port with exactly one input.
+    pub fn one(name: &'static str, node: &NodeRef, accepts: &'static [ArtifactType]) -> Self {
+        Self { name, refs: vec![node.clone()], accepts, labelled: false, gathers: false }
+    }
+
+    /// A port that may be left out.
+    pub fn maybe(name: &'static str, node: &Option<NodeRef>, accepts: &'static [ArtifactType]) -> Self {
+        Self { name, refs: node.iter().cloned().collect(), accepts, labelled: false, gathers: false }
+    }
+
+    /// A port with any number of inputs.
+    pub fn many(name: &'static str, nodes: &[NodeRef], accepts: &'static [ArtifactType]) -> Self {
+        Self { name, refs: nodes.to_vec(), accepts, labelled: false, gathers: false }
+    }
+
+    /// Makes names and bindings part of the meaning.
+    pub fn labelled(mut self) -> Self {
+        self.labelled = true;
+        self
+    }
+
+    /// Lets the port gather over the node's `over` variables.
+    pub fn gathers(mut self) -> Self {
+        self.gathers = true;
+        self
+    }
+}
+
+/// What a node can say of its output before anything ran (channels, classes, number of images, ...). Free-form, passed
+/// from inputs to outputs along the graph, so that impossible combinations are errors before the first node runs.
+pub type Facts = BTreeMap<String, Value>;
+
+/// The facts of the inputs, by port, in the order of the port's refs.
+pub type InputFacts = BTreeMap<&'static str, Vec<Facts>>;
+
+/// An error in a node's parameters. The engine adds file, line and column from `key`.
+#[derive(Clone, Debug)]
+pub struct ParamError {
+    /// The parameter's path inside the node's table, e.g. `optimizer.lr`; empty for the node itself.
+    pub key: String,
+    /// What is wrong, with the value found and what was expected.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// What a node takes of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// The most CPU threads it can make use of; the engine gives between one and this many, and results must not depend on it.
+    pub max_threads: usize,
+}
+
+/// A node kind with its parameters.
+pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The `kind` written in TOML.
+    const KIND: &'static str;
+    /// Raised when `run` changes meaning; part of the key.
+    const VERSION: u32;
+    /// What it makes.
+    const OUTPUT: ArtifactType;
+
+    /// Which parameters name other nodes. Those parameters enter the key as the digests of what they name.
+    fn ports(&self) -> Vec<Port>;
+
+    /// Files outside the workflow that are read, relative to the workflow file: digested by content, watched.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Checks the parameters against what is known of the inputs, and says what is known of the output.
+    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
+        let _ = inputs;
+        Ok(Facts::new())
+    }
+
+    /// What it takes of the machine.
+    fn resources(&self) -> Resources {
+        Resources { max_threads: 1 }
+    }
+
+    /// Does the work. Same parameters and inputs, same bytes: no clock, no host, no thread count may show in the output.
+    fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError>;
+
+    /// A page for people, made after the run from this node's artifact and what its inputs cost; written into the run's
+    /// folder as `<node>.md` and `<node>.json`, the text printed at the end. Times belong here, never in artifacts.
+    fn report(&self, artifact: &Artifact, lineage: &[InputCost]) -> Result<Option<Report>, NodeError> {
+        let _ = (artifact, lineage);
+        Ok(None)
+    }
+}
+
+/// One input as `run` sees it.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The node's name without bindings, on a labelled port; otherwise empty.
+    pub node: String,
+    /// The values of its matrix variables, on a labelled port; otherwise empty.
+    pub bindings: BTreeMap<String, Value>,
+    /// What it made.
+    pub artifact: Artifact,
+}
+
+impl Input {
+    /// Reads one file of the artifact; its digest is verified.
+    pub fn read(&self, file: &str) -> Result<Vec<u8>, NodeError> {
+        Ok(self.artifact.read(file)?)
+    }
+}
+
+/// The inputs by port, in the order of the port's refs (and, where a port gathers, of the bindings).
+#[derive(Clone, Debug, Default)]
+pub struct Inputs(pub BTreeMap<&'static str, Vec<Input>>);
+
+impl Inputs {
+    /// All inputs of a port; none if it was left out.
+    pub fn all(&self, port: &str) -> &[Input] {
+        self.0.get(port).map_or(&[], Vec::as_slice)
+    }
+
+    /// The input of a port that may be left out.
+    pub fn maybe(&self, port: &str) -> Option<&Input> {
+        self.all(port).first()
+    }
+
+    /// The input of a port that must be there: the plan has checked it.
+    pub fn one(&self, port: &str) -> &Input {
+        self.maybe(port).unwrap_or_else(|| panic!("BUG: port `{port}` has no input although the plan was checked"))
+    }
+}
+
+/// How far a node is: `step` of `total` units, with what a person would watch (loss, images/s, ...).
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Units done.
+    pub step: u64,
+    /// Units in all.
+    pub total: u64,
+    /// What a unit is, e.g. `epoch`.
+    pub unit: &'static str,
+    /// Figures worth watching, in the order shown.
+    pub figures: Vec<(&'static str, f64)>,
+}
+
+/// What the engine offers to a running node: threads, progress, checkpoints and whether to stop. No paths, no clock, no store.
+pub struct Context<'a> {
+    /// The CPU threads given; `run` is called inside a rayon pool of that size.
+    pub threads: usize,
+    /// The workflow file's folder joined with each of [`Node::files`], already digested by the engine.
+    pub files: &'a [PathBuf],
+    /// The engine's side.
+    pub host: &'a dyn Host,
+}
+
+/// The engine's side of a [`Context`]; a test may bring its own.
+pub trait Host: Sync {
+    /// Shows progress. Cheap: called as often as the node likes.
+    fn progress(&self, progress: Progress);
+    /// A line for the node's log.
+    fn note(&self, line: &str);
+    /// The checkpoint saved last under this action key, if any: never one of another key, never a torn one.
+    fn load_checkpoint(&self) -> Result<Option<Vec<u8>>, NodeError>;
+    /// Saves a checkpoint, atomically, in place of the earlier one.
+    fn save_checkpoint(&self, bytes: &[u8]) -> Result<(), NodeError>;
+    /// Whether to stop soon: save a checkpoint and return [`NodeError::Stopped`].
+    fn stop_requested(&self) -> bool;
+}
+
+/// What a node made.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// Named files. Must be the same bytes for the same key.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// Figures to query by, e.g. `accuracy`.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// What one gathered input of a reporting node cost, with everything it was made from.
+#[derive(Clone, Debug)]
+pub struct InputCost {
+    /// The port and the place in it.
+    pub port: &'static str,
+    /// The place in the port.
+    pub index: usize,
+    /// The node's name.
+    pub node: String,
+    /// Its bindings.
+    pub bindings: BTreeMap<String, Value>,
+    /// Every record that it rests on, itself included, each once. Costs and metrics are in the records; a record that came
+    /// from the cache carries the cost of when it was made.
+    pub records: Vec<std::sync::Arc<flow_cache::Record>>,
+}
+
+/// A page for people.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Markdown, written to the run's folder.
+    pub markdown: String,
+    /// The same for programs.
+    pub json: Value,
+    /// The same for a terminal, printed on stdout at the end of the run.
+    pub terminal: String,
+}
+
+/// Why a node did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Asked to stop; a checkpoint was saved where the node has any.
+    #[error("stopped")]
+    Stopped,
+    /// The store failed, or an input turned out corrupt.
+    #[error(transparent)]
+    Cache(#[from] flow_cache::CacheError),
+    /// Anything that the person must act on: what, and what to do.
+    #[error("{message}")]
+    Failed {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: Option<String>,
+    },
+}
+
+impl NodeError {
+    /// A failure that needs no further help.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed { message: message.into(), help: None }
+    }
+
+    /// Adds what to do about it.
+    pub fn with_help(self, text: impl Into<String>) -> Self {
+        match self {
+            Self::Failed { message, .. } => Self::Failed { message, help: Some(text.into()) },
+            other => other,
+        }
+    }
+}
