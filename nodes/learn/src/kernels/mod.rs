@@ -1,0 +1,8 @@
+//! Kernels over slices: channel-last convolution, normalisation, pooling. They take shapes, know no layers, and split their
+//! work so that the bits of a result do not depend on the number of threads.
+
+pub mod conv;
+pub mod norm;
+pub mod pool;
+pub(crate) mod simd;
+pub(crate) mod tile;

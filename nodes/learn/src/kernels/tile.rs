@@ -1,0 +1,398 @@
+//! The one inner loop of all matrix-like work: a register tile of a sum of outer products, read in place.
+//!
+//! A tile is `C[i][j] += sum_r A(i, r) * B(r, j)` for a few rows `i` and one or two vectors of columns `j`. Nothing is
+//! packed: `A(i, r)` is a scalar at `row[i] + a(r)` and `B(r, ..)` a contiguous row at `b(r)`, where `a` and `b` step through
+//! [`Run`]s. A convolution's forward pass, both of its backward passes and a linear layer differ only in their runs.
+//!
+//! Every element of C is one chain of fused multiply-adds in the order of the runs, whatever the tile's shape, so that the
+//! bits are the same for every instruction set that has them (AVX-512, AVX2 with FMA, NEON).
+
+use std::sync::OnceLock;
+
+/// `len` steps of a reduction: step `t` reads A at `a + t * a_step` and B's row at `b + t * b_step`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) a: usize,
+    pub(crate) a_step: usize,
+    pub(crate) b: usize,
+    pub(crate) b_step: usize,
+    pub(crate) len: usize,
+}
+
+/// A reduction in order, with how far it reaches into A and B, so that a tile's bounds cost two comparisons.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Runs {
+    list: Vec<Run>,
+    a_reach: usize,
+    b_reach: usize,
+}
+
+impl Runs {
+    pub(crate) fn push(&mut self, run: Run) {
+        if run.len == 0 {
+            return;
+        }
+        self.a_reach = self.a_reach.max(run.a + run.a_step * (run.len - 1));
+        self.b_reach = self.b_reach.max(run.b + run.b_step * (run.len - 1));
+        self.list.push(run);
+    }
+
+    /// The steps of all runs.
+    #[cfg(test)]
+    fn steps(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.list.iter().flat_map(|r| (0..r.len).map(|t| (r.a + t * r.a_step, r.b + t * r.b_step)))
+    }
+}
+
+/// Where a row of the result comes from and goes to: offsets into A and into C.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Row {
+    pub(crate) a: usize,
+    pub(crate) c: usize,
+}
+
+/// What happens to C's old values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Store {
+    Overwrite,
+    Add,
+}
+
+/// The most rows that any kernel's tile has.
+const MAX_ROWS: usize = 14;
+
+/// One tile's arguments. `rows` holds `MAX_ROWS` entries, of which `count` are to be stored; the others repeat a valid row.
+struct TileArgs<'a> {
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    rows: &'a [Row; MAX_ROWS],
+    count: usize,
+    cols: usize,
+    runs: &'a [Run],
+    store: Store,
+}
+
+type TileFn = unsafe fn(&TileArgs<'_>);
+
+/// A kernel for one instruction set: tiles of `rows[i]` rows by up to `cols` columns, narrow tiles of half as many columns.
+struct Kernel {
+    cols: usize,
+    /// (rows, full-width tile, half-width tile), ascending.
+    tiles: &'static [(usize, TileFn, TileFn)],
+}
+
+/// `c[row.c + j] (+)= sum over runs of a[row.a + ..] * b[.. + j]` for every row and every `j < columns`.
+///
+/// Rows and columns are tiled for registers; the column tile is the outer loop, so that its part of B stays in the cache.
+///
+/// # Panics
+/// With `BUG:` if a row or run would reach outside `a`, `b` or `c`.
+pub(crate) fn product(a: &[f32], b: &[f32], c: &mut [f32], rows: &[Row], columns: usize, runs: &Runs, store: Store) {
+    if rows.is_empty() || columns == 0 {
+        return;
+    }
+    let (far_a, far_c) = rows.iter().fold((0, 0), |(fa, fc), r| (fa.max(r.a), fc.max(r.c)));
+    assert!(far_c + columns <= c.len(), "BUG: a tile would write outside its result");
+    if runs.list.is_empty() {
+        if store == Store::Overwrite {
+            rows.iter().for_each(|r| c[r.c..r.c + columns].fill(0.0));
+        }
+        return;
+    }
+    assert!(far_a + runs.a_reach < a.len(), "BUG: a tile would read outside its left operand");
+    assert!(runs.b_reach + columns <= b.len(), "BUG: a tile would read outside its right operand");
+    let kernel = kernel();
+    let most = kernel.tiles.last().map_or(1, |t| t.0);
+    let mut column = 0;
+    while column < columns {
+        let cols = (columns - column).min(kernel.cols);
+        let narrow = cols <= kernel.cols / 2;
+        let mut done = 0;
+        while done < rows.len() {
+            let count = (rows.len() - done).min(most);
+            let mut tile_rows = [rows[done]; MAX_ROWS];
+            tile_rows[..count].copy_from_slice(&rows[done..done + count]);
+            let (_, full, half) = kernel.tiles.iter().find(|t| t.0 >= count).unwrap_or(&kernel.tiles[0]);
+            let args = TileArgs {
+                a: a.as_ptr(),
+                b: b[column..].as_ptr(),
+                c: c[column..].as_mut_ptr(),
+                rows: &tile_rows,
+                count,
+                cols,
+                runs: &runs.list,
+                store,
+            };
+            // SAFETY: the asserts above bound every offset that the rows and runs can form (`a`: far_a + a_reach; `b`: b_reach +
+            // columns; `c`: far_c + columns; `column + cols <= columns`), and `kernel()` only returns what this CPU can run.
+            unsafe { (if narrow { *half } else { *full })(&args) };
+            done += count;
+        }
+        column += cols;
+    }
+}
+
+/// The kernel for this machine, chosen once.
+fn kernel() -> &'static Kernel {
+    static CHOSEN: OnceLock<&'static Kernel> = OnceLock::new();
+    CHOSEN.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                return &x86::AVX512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return &x86::AVX2;
+            }
+        }
+        &portable::KERNEL
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    //! AVX-512 tiles of up to 14 x 32 (28 accumulators of 32 registers), AVX2 tiles of up to 6 x 16 (12 of 16).
+
+    use super::{Kernel, Store, TileArgs};
+    use std::arch::x86_64::*;
+
+    pub(super) static AVX512: Kernel = Kernel {
+        cols: 32,
+        tiles: &[
+            (1, avx512::<1, 2>, avx512::<1, 1>),
+            (2, avx512::<2, 2>, avx512::<2, 1>),
+            (4, avx512::<4, 2>, avx512::<4, 1>),
+            (7, avx512::<7, 2>, avx512::<7, 1>),
+            (9, avx512::<9, 2>, avx512::<9, 1>),
+            (12, avx512::<12, 2>, avx512::<12, 1>),
+            (14, avx512::<14, 2>, avx512::<14, 1>),
+        ],
+    };
+
+    pub(super) static AVX2: Kernel = Kernel {
+        cols: 16,
+        tiles: &[
+            (1, avx2::<1, 2>, avx2::<1, 1>),
+            (2, avx2::<2, 2>, avx2::<2, 1>),
+            (4, avx2::<4, 2>, avx2::<4, 1>),
+            (6, avx2::<6, 2>, avx2::<6, 1>),
+        ],
+    };
+
+    /// # Safety
+    /// Needs AVX-512F; every offset that `args` can form must lie inside its operands.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn avx512<const R: usize, const V: usize>(args: &TileArgs<'_>) {
+        let mut masks = [0 as __mmask16; V];
+        for (v, mask) in masks.iter_mut().enumerate() {
+            let left = args.cols.saturating_sub(16 * v).min(16);
+            *mask = ((1u32 << left) - 1) as __mmask16;
+        }
+        // SAFETY: the caller bounds all offsets; masked lanes are neither read nor written.
+        unsafe {
+            let mut acc = [[_mm512_setzero_ps(); V]; R];
+            let offsets: [usize; R] = std::array::from_fn(|i| args.rows[i].a);
+            for run in args.runs {
+                let mut a = args.a.add(run.a);
+                let mut b = args.b.add(run.b);
+                for _ in 0..run.len {
+                    let mut row_b = [_mm512_setzero_ps(); V];
+                    for v in 0..V {
+                        row_b[v] = _mm512_maskz_loadu_ps(masks[v], b.add(16 * v));
+                    }
+                    for i in 0..R {
+                        let scalar = _mm512_set1_ps(*a.add(offsets[i]));
+                        for v in 0..V {
+                            acc[i][v] = _mm512_fmadd_ps(scalar, row_b[v], acc[i][v]);
+                        }
+                    }
+                    a = a.wrapping_add(run.a_step);
+                    b = b.wrapping_add(run.b_step);
+                }
+            }
+            for i in 0..R.min(args.count) {
+                let c = args.c.add(args.rows[i].c);
+                for v in 0..V {
+                    let at = c.add(16 * v);
+                    let sum = match args.store {
+                        Store::Overwrite => acc[i][v],
+                        Store::Add => _mm512_add_ps(_mm512_maskz_loadu_ps(masks[v], at), acc[i][v]),
+                    };
+                    _mm512_mask_storeu_ps(at, masks[v], sum);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// Needs AVX2 and FMA; every offset that `args` can form must lie inside its operands.
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2<const R: usize, const V: usize>(args: &TileArgs<'_>) {
+        let mut masks = [_mm256_setzero_si256(); V];
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        for (v, mask) in masks.iter_mut().enumerate() {
+            let left = args.cols.saturating_sub(8 * v).min(8);
+            *mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(left as i32), lanes);
+        }
+        // SAFETY: the caller bounds all offsets; masked lanes are neither read nor written.
+        unsafe {
+            let mut acc = [[_mm256_setzero_ps(); V]; R];
+            let offsets: [usize; R] = std::array::from_fn(|i| args.rows[i].a);
+            for run in args.runs {
+                let mut a = args.a.add(run.a);
+                let mut b = args.b.add(run.b);
+                for _ in 0..run.len {
+                    let mut row_b = [_mm256_setzero_ps(); V];
+                    for v in 0..V {
+                        row_b[v] = _mm256_maskload_ps(b.add(8 * v), masks[v]);
+                    }
+                    for i in 0..R {
+                        let scalar = _mm256_set1_ps(*a.add(offsets[i]));
+                        for v in 0..V {
+                            acc[i][v] = _mm256_fmadd_ps(scalar, row_b[v], acc[i][v]);
+                        }
+                    }
+                    a = a.wrapping_add(run.a_step);
+                    b = b.wrapping_add(run.b_step);
+                }
+            }
+            for i in 0..R.min(args.count) {
+                let c = args.c.add(args.rows[i].c);
+                for v in 0..V {
+                    let at = c.add(8 * v);
+                    let sum = match args.store {
+                        Store::Overwrite => acc[i][v],
+                        Store::Add => _mm256_add_ps(_mm256_maskload_ps(at, masks[v]), acc[i][v]),
+                    };
+                    _mm256_maskstore_ps(at, masks[v], sum);
+                }
+            }
+        }
+    }
+}
+
+mod portable {
+    //! The same tile in plain Rust, for other processors (NEON by auto-vectorisation) and as the reference of the tests.
+
+    use super::{Kernel, Store, TileArgs};
+
+    const LANES: usize = 8;
+
+    pub(super) static KERNEL: Kernel =
+        Kernel { cols: 2 * LANES, tiles: &[(1, tile::<1, 2>, tile::<1, 1>), (4, tile::<4, 2>, tile::<4, 1>)] };
+
+    /// Fused where the hardware has it; on an x86-64 without FMA the library call would be a hundred times slower.
+    #[inline(always)]
+    fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+        if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
+    }
+
+    /// # Safety
+    /// Every offset that `args` can form must lie inside its operands.
+    pub(super) unsafe fn tile<const R: usize, const V: usize>(args: &TileArgs<'_>) {
+        let mut acc = [[[0.0f32; LANES]; V]; R];
+        // SAFETY: the caller bounds all offsets; columns past `args.cols` are neither read nor written.
+        unsafe {
+            for run in args.runs {
+                for t in 0..run.len {
+                    let b = args.b.add(run.b + t * run.b_step);
+                    let mut row_b = [[0.0f32; LANES]; V];
+                    for j in 0..args.cols.min(V * LANES) {
+                        row_b[j / LANES][j % LANES] = *b.add(j);
+                    }
+                    for i in 0..R {
+                        let scalar = *args.a.add(args.rows[i].a + run.a + t * run.a_step);
+                        for v in 0..V {
+                            for l in 0..LANES {
+                                acc[i][v][l] = multiply_add(scalar, row_b[v][l], acc[i][v][l]);
+                            }
+                        }
+                    }
+                }
+            }
+            for i in 0..R.min(args.count) {
+                let c = args.c.add(args.rows[i].c);
+                for j in 0..args.cols.min(V * LANES) {
+                    let sum = acc[i][j / LANES][j % LANES];
+                    *c.add(j) = if args.store == Store::Add { *c.add(j) + sum } else { sum };
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reference(a: &[f32], b: &[f32], row: Row, j: usize, runs: &Runs) -> (f64, f64) {
+        runs.steps().fold((0.0, 0.0), |(sum, size), (ra, rb)| {
+            let term = f64::from(a[row.a + ra]) * f64::from(b[rb + j]);
+            (sum + term, size + term.abs())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_kernel_matches_an_f64_reference(
+            rows in 1usize..40, columns in 1usize..70, depth in 0usize..20, step in 1usize..4, runs in 1usize..4, add in any::<bool>(), seed in any::<u32>(),
+        ) {
+            let value = |i: usize| (((i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) as f32 / (1 << 24) as f32) - 0.5;
+            let a: Vec<f32> = (0..rows * 3 + (depth + 1) * step * runs + 8).map(value).collect();
+            let b: Vec<f32> = (0..(depth + 1) * runs * columns).map(|i| value(i + 977)).collect();
+            let mut list = Runs::default();
+            for r in 0..runs {
+                list.push(Run { a: r * 2, a_step: step, b: r * depth * columns, b_step: columns, len: depth });
+            }
+            let places: Vec<Row> = (0..rows).map(|i| Row { a: i * 3, c: i * (columns + 1) }).collect();
+            let old: Vec<f32> = (0..rows * (columns + 1)).map(|i| value(i + 31)).collect();
+            let store = if add { Store::Add } else { Store::Overwrite };
+            let mut c = old.clone();
+            product(&a, &b, &mut c, &places, columns, &list, store);
+            for row in &places {
+                for j in 0..columns {
+                    let (sum, size) = reference(&a, &b, *row, j, &list);
+                    let start = if add { f64::from(old[row.c + j]) } else { 0.0 };
+                    prop_assert!((f64::from(c[row.c + j]) - sum - start).abs() <= 1e-6 * (size + 1.0));
+                }
+                // What lies between the rows is left alone.
+                if let Some(gap) = c.get(row.c + columns) {
+                    prop_assert_eq!(*gap, old[row.c + columns]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn instruction_sets_agree_to_the_bit() {
+        if !(is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma")) {
+            return;
+        }
+        let a: Vec<f32> = (0..200).map(|i| (i as f32 * 0.37).sin()).collect();
+        let b: Vec<f32> = (0..50 * 16).map(|i| (i as f32 * 0.11).cos()).collect();
+        let rows: [Row; MAX_ROWS] = std::array::from_fn(|i| Row { a: i * 10, c: i * 16 });
+        let runs = [Run { a: 0, a_step: 1, b: 0, b_step: 16, len: 50 }];
+        let run = |tile: TileFn, count: usize| {
+            let mut c = vec![0.0f32; 16 * MAX_ROWS];
+            let args = TileArgs {
+                a: a.as_ptr(),
+                b: b.as_ptr(),
+                c: c.as_mut_ptr(),
+                rows: &rows,
+                count,
+                cols: 16,
+                runs: &runs,
+                store: Store::Overwrite,
+            };
+            // SAFETY: rows reach 50 + 50 of 200, runs 49 * 16 + 16 of 800, c has 6 rows of 16.
+            unsafe { tile(&args) };
+            c
+        };
+        let wide = x86::AVX512.tiles.iter().find(|t| t.0 == 7).expect("a 7-row tile").2;
+        let narrow = x86::AVX2.tiles.iter().find(|t| t.0 == 6).expect("a 6-row tile").1;
+        assert_eq!(run(wide, 6), run(narrow, 6));
+    }
+}

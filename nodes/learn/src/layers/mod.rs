@@ -1,0 +1,47 @@
+//! Layers with explicit forward and backward passes over channel-last feature maps and named parameters.
+//!
+//! A network is a list of layers ([`Sequential`]). Losses are dfdx's: a network's output enters dfdx's tape, the loss gives its
+//! gradient back, and [`Layer::backward`] takes it from there. The block boundary is also where another device's version of a
+//! block can stand.
+
+mod activation;
+mod batch_norm;
+mod conv;
+mod conv_norm;
+mod feature_map;
+mod linear;
+mod parameter;
+mod pass;
+mod pool;
+mod residual;
+mod sequential;
+
+pub use activation::Relu;
+pub use batch_norm::{BatchNorm, NormSettings};
+pub use conv::{Conv2d, ConvSettings};
+pub use conv_norm::ConvNorm;
+pub use feature_map::{Buffer, BufferPool, FeatureMap, MapShape};
+pub use linear::Linear;
+pub use parameter::{Entry, Layout, Parameter, Role, Tensors};
+pub use pass::{Mode, Pass};
+pub use pool::{GridPool, MaxPool};
+pub use residual::Residual;
+pub use sequential::Sequential;
+
+/// One layer, or a block of layers.
+pub trait Layer: Tensors + Send + Sync {
+    /// What comes out for one image of shape `input`.
+    fn output_shape(&self, input: MapShape) -> MapShape;
+
+    /// The output for a batch. In a recording pass, what backward needs is put on the pass's tape.
+    fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap;
+
+    /// Takes the gradient of the output of the last forward pass that has not been taken back, adds to the parameters'
+    /// gradients and returns the gradient of the input (unless `need_dx` is false, as in a network's first layer).
+    fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap>;
+}
+
+/// `prefix.name`, or `name` at the root.
+pub(crate) fn join(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
+}

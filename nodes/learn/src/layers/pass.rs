@@ -1,0 +1,66 @@
+//! One pass through a network: which statistics batch norm uses, and the tape of what backward needs.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::feature_map::{Buffer, BufferPool, FeatureMap, MapShape};
+
+/// How layers that differ between training and use behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch norm uses and updates statistics of the batch.
+    Train,
+    /// Batch norm uses its running statistics.
+    Eval,
+}
+
+/// The state of one forward pass and of the backward pass that follows.
+pub struct Pass {
+    /// How batch norm behaves.
+    pub mode: Mode,
+    tape: Option<Vec<Box<dyn Any + Send>>>,
+    pool: Arc<BufferPool>,
+}
+
+impl Pass {
+    /// A pass that a backward pass follows.
+    pub fn recording(mode: Mode, pool: &Arc<BufferPool>) -> Self {
+        Self { mode, tape: Some(Vec::new()), pool: Arc::clone(pool) }
+    }
+
+    /// A pass for the output only: nothing is kept, running statistics are used.
+    pub fn inference(pool: &Arc<BufferPool>) -> Self {
+        Self { mode: Mode::Eval, tape: None, pool: Arc::clone(pool) }
+    }
+
+    /// Whether layers must keep what backward needs.
+    pub fn records(&self) -> bool {
+        self.tape.is_some()
+    }
+
+    /// A feature map with unspecified contents, to be overwritten.
+    pub fn map(&self, n: usize, shape: MapShape) -> FeatureMap {
+        FeatureMap { n, shape, data: self.pool.take(n * shape.len()) }
+    }
+
+    /// A buffer with unspecified contents, to be overwritten.
+    pub fn buffer(&self, len: usize) -> Buffer {
+        self.pool.take(len)
+    }
+
+    /// Keeps `saved` for backward; drops it in a pass that does not record.
+    pub fn push<T: Send + 'static>(&mut self, saved: T) {
+        if let Some(tape) = &mut self.tape {
+            tape.push(Box::new(saved));
+        }
+    }
+
+    /// Takes back what was kept last.
+    ///
+    /// # Panics
+    /// With `BUG:` if backward does not mirror forward.
+    pub fn pop<T: 'static>(&mut self) -> T {
+        let saved = self.tape.as_mut().and_then(Vec::pop).expect("BUG: backward without a recorded forward pass");
+        *saved.downcast::<T>().unwrap_or_else(|_| panic!("BUG: backward does not mirror forward"))
+    }
+}

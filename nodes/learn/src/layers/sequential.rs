@@ -1,0 +1,45 @@
+//! Layers one after the other, each with the name that its parameters carry.
+
+use super::{Entry, FeatureMap, Layer, MapShape, Pass, Tensors, join};
+
+/// Named layers in order. An empty name adds nothing to the parameters' names.
+#[derive(Default)]
+pub struct Sequential {
+    layers: Vec<(String, Box<dyn Layer>)>,
+}
+
+impl Sequential {
+    /// Appends a layer.
+    #[must_use]
+    pub fn with(mut self, name: &str, layer: impl Layer + 'static) -> Self {
+        self.layers.push((name.to_owned(), Box::new(layer)));
+        self
+    }
+}
+
+impl Layer for Sequential {
+    fn output_shape(&self, input: MapShape) -> MapShape {
+        self.layers.iter().fold(input, |shape, (_, layer)| layer.output_shape(shape))
+    }
+
+    fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
+        self.layers.iter_mut().fold(x, |x, (_, layer)| layer.forward(x, pass))
+    }
+
+    fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
+        let mut gradient = Some(dy);
+        for (i, (_, layer)) in self.layers.iter_mut().enumerate().rev() {
+            gradient = layer.backward(gradient?, pass, need_dx || i > 0);
+        }
+        gradient
+    }
+}
+
+impl Tensors for Sequential {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        for (name, layer) in &mut self.layers {
+            let inner = if name.is_empty() { prefix.to_owned() } else { join(prefix, name) };
+            layer.entries(&inner, out);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Rotation (RotNet, Gidaris et al. 2018, 1803.07728): tell by how many quarter turns an image was rotated.
+//!
+//! All four rotations of each image are in one batch; the loss is the cross-entropy of a linear 4-way head, averaged over
+//! the 4N (eq. 3). Rotations are exact transposes and flips: interpolation would give the answer away.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, Method, MethodError, Settings, StepOutcome};
+use crate::backbones::Encoder;
+use crate::image::rotate_90_ccw;
+use crate::layers::{Entry, FeatureMap, Layer, Linear, MapShape, Pass, Tensors};
+use crate::losses::{cross_entropy, value_and_grads};
+use crate::rng::Stream;
+
+/// RotNet has no hyper-parameters of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RotationSettings {}
+
+impl Settings for RotationSettings {
+    fn name(&self) -> &'static str {
+        "rotation"
+    }
+
+    fn views(&self) -> usize {
+        4
+    }
+
+    fn check(&self, _batch: usize, image: MapShape) -> Result<(), MethodError> {
+        if image.h != image.w {
+            let message = format!("rotation needs square images, found {}x{}", image.h, image.w);
+            return Err(MethodError::Setting { key: "method", message });
+        }
+        Ok(())
+    }
+
+    fn build(&self, encoder: &Encoder, stream: &Stream) -> Box<dyn Method> {
+        Box::new(Rotation { head: Linear::new(encoder.dim, 4, true, &mut stream.child("head")) })
+    }
+}
+
+struct Rotation {
+    head: Linear,
+}
+
+impl Method for Rotation {
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        let mut views = batch.map(4, encoder.input, pass);
+        let quarter = views.data.len() / 4;
+        batch.view_into("view", &mut views.data[..quarter]);
+        let MapShape { h, c, .. } = encoder.input;
+        for turns in 1..4 {
+            let (before, after) = views.data.split_at_mut(turns * quarter);
+            let previous = before[(turns - 1) * quarter..].chunks_exact(encoder.input.len());
+            for (from, to) in previous.zip(after[..quarter].chunks_exact_mut(encoder.input.len())) {
+                rotate_90_ccw(from, h, h, c, to);
+            }
+        }
+        let labels: Vec<usize> = (0..4).flat_map(|turns| std::iter::repeat_n(turns, batch.indices.len())).collect();
+
+        let features = encoder.forward(views, pass);
+        let logits = self.head.forward(features, pass);
+        let right = logits.data.chunks_exact(4).zip(&labels).filter(|(row, label)| argmax(row) == **label).count();
+        let (n, shape) = (logits.n, logits.shape);
+        let (loss, grads) = value_and_grads([(logits.data.to_vec(), (n, 4))], |[logits]| cross_entropy(logits, &labels, 0.0))?;
+
+        if let Some(dfeatures) = self.head.backward(FeatureMap::new(n, shape, grads.concat()), pass, true) {
+            encoder.backward(dfeatures, pass, false);
+        }
+        Ok(StepOutcome { loss, health: right as f32 / n as f32 })
+    }
+}
+
+impl Tensors for Rotation {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.head.entries(prefix, out);
+    }
+}
+
+/// The place of the largest value; the first of equal ones.
+fn argmax(row: &[f32]) -> usize {
+    (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
+}

@@ -1,0 +1,260 @@
+//! Fitting a classifier: from scratch or from an encoder, on labelled images or on labelled and pseudo-labelled ones.
+//!
+//! The length is a number of steps, not of epochs, so that arms with few labels and arms with many pseudo-labels are given
+//! the same training. With pseudo-labels, every batch has a fixed share of truly labelled images (as in Zoph et al. 2020,
+//! 2006.06882), so that ten thousand guesses do not drown forty truths.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::{TrainError, draw, load_optimizer, save_optimizer, update};
+use crate::augment::Augmenter;
+use crate::backbones::Encoder;
+use crate::data::Images;
+use crate::layers::{BufferPool, Entry, FeatureMap, Layer, Linear, Mode, Pass, Tensors};
+use crate::losses::{soft_cross_entropy, value_and_grads};
+use crate::optim::{Optimizer, OptimizerConfig, Schedule};
+use crate::rng::Stream;
+use crate::state::{StateDict, StateError, Tensor};
+
+/// An encoder with a linear head.
+pub struct Classifier {
+    /// Image to features.
+    pub encoder: Encoder,
+    /// Features to logits.
+    pub head: Linear,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+impl Classifier {
+    /// A classifier with a fresh head.
+    pub fn new(encoder: Encoder, classes: usize, stream: &Stream) -> Self {
+        let head = Linear::new(encoder.dim, classes, true, &mut stream.child("head"));
+        Self { encoder, head, classes }
+    }
+}
+
+impl Tensors for Classifier {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.encoder.entries(&crate::layers::join(prefix, "encoder"), out);
+        self.head.entries(&crate::layers::join(prefix, "head"), out);
+    }
+}
+
+/// Images with a target distribution each.
+#[derive(Clone, Debug)]
+pub struct Examples<'a> {
+    /// The images, of which some are examples.
+    pub images: &'a Images,
+    /// Which.
+    pub indices: &'a [u32],
+    /// `[indices][classes]`, rows sum to one.
+    pub targets: &'a [f32],
+}
+
+/// Everything that decides a fit but the network and the data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FitSettings {
+    /// Optimiser.
+    pub optimizer: OptimizerConfig,
+    /// Peak learning rate.
+    pub lr: f32,
+    /// The encoder's learning rate as a multiple of `lr`; below 1 keeps a pre-trained encoder closer to where it was.
+    pub encoder_lr_scale: f32,
+    /// Steps of linear warm-up, then cosine to zero.
+    pub warmup_steps: usize,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Images per step.
+    pub batch: usize,
+    /// Share of each batch that is truly labelled, where there are pseudo-labels too.
+    pub labelled_share: f32,
+    /// How much of each target is spread evenly over the classes.
+    pub label_smoothing: f32,
+    /// Whether the encoder stays as it is: only the head learns.
+    pub freeze: bool,
+    /// Decides order and views.
+    pub seed: u64,
+}
+
+/// A fit between two steps.
+pub struct Fit<'a> {
+    settings: FitSettings,
+    labelled: Examples<'a>,
+    pseudo: Option<Examples<'a>>,
+    augmenter: &'a Augmenter,
+    classifier: Classifier,
+    encoder_optimizer: Box<dyn Optimizer>,
+    head_optimizer: Box<dyn Optimizer>,
+    schedule: Schedule,
+    stream: Stream,
+    buffers: Arc<BufferPool>,
+    step: usize,
+}
+
+impl<'a> Fit<'a> {
+    /// A fit at its first step.
+    ///
+    /// # Errors
+    /// If there is nothing to fit or a setting is out of range.
+    pub fn new(
+        settings: FitSettings,
+        classifier: Classifier,
+        labelled: Examples<'a>,
+        pseudo: Option<Examples<'a>>,
+        augmenter: &'a Augmenter,
+    ) -> Result<Self, TrainError> {
+        let setting = |key, message: &str| Err(TrainError::Setting { key, message: message.to_owned() });
+        if labelled.indices.is_empty() {
+            return setting("data", "there are no labelled images to fit");
+        }
+        if settings.batch < 2 {
+            return setting("batch", "batch norm needs at least 2 images per step");
+        }
+        if !(0.0..=1.0).contains(&settings.labelled_share) {
+            return setting("labelled_share", "expected a share between 0 and 1");
+        }
+        if !(0.0..1.0).contains(&settings.label_smoothing) {
+            return setting("label_smoothing", "expected at least 0 and below 1");
+        }
+        let pseudo = pseudo.filter(|p| !p.indices.is_empty());
+        let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_steps, settings.steps);
+        let (encoder_optimizer, head_optimizer) = (settings.optimizer.build(), settings.optimizer.build());
+        let (stream, buffers) = (Stream::new(settings.seed, "fit"), Arc::default());
+        Ok(Self {
+            settings,
+            labelled,
+            pseudo,
+            augmenter,
+            classifier,
+            encoder_optimizer,
+            head_optimizer,
+            schedule,
+            stream,
+            buffers,
+            step: 0,
+        })
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Images that went through the network so far.
+    pub fn images_seen(&self) -> u64 {
+        (self.step * self.settings.batch) as u64
+    }
+
+    /// Runs up to `steps` more steps, calling `watch(step, loss)` after each, which may break off between steps: unlike a
+    /// pre-training's epoch, nothing is lost then.
+    ///
+    /// # Errors
+    /// If the loss is no number any more.
+    pub fn run(&mut self, steps: usize, mut watch: impl FnMut(usize, f32) -> ControlFlow<()>) -> Result<(), TrainError> {
+        let until = (self.step + steps).min(self.settings.steps);
+        while self.step < until {
+            let loss = self.one_step()?;
+            if !loss.is_finite() {
+                let message = format!("the loss became {loss} in step {}: training diverged, lower it", self.step);
+                return Err(TrainError::Setting { key: "lr", message });
+            }
+            self.step += 1;
+            if watch(self.step, loss).is_break() {
+                return Err(TrainError::Stopped);
+            }
+        }
+        Ok(())
+    }
+
+    fn one_step(&mut self) -> Result<f32, TrainError> {
+        let FitSettings { batch, freeze, .. } = self.settings;
+        let classes = self.classifier.classes;
+        let truths = match &self.pseudo {
+            Some(_) => ((batch as f32 * self.settings.labelled_share).round() as usize).min(batch),
+            None => batch,
+        };
+        let mode = if freeze { Mode::Eval } else { Mode::Train };
+        let mut pass = Pass::recording(mode, &self.buffers);
+        let mut x = pass.map(batch, self.classifier.encoder.input);
+        let mut targets = vec![0.0f32; batch * classes];
+        let image = self.classifier.encoder.input.len();
+        let (x_true, x_pseudo) = x.data.split_at_mut(truths * image);
+        let (t_true, t_pseudo) = targets.split_at_mut(truths * classes);
+        self.fill(&self.labelled, "labelled", truths, x_true, t_true);
+        if let Some(pseudo) = &self.pseudo {
+            self.fill(pseudo, "pseudo", batch - truths, x_pseudo, t_pseudo);
+        }
+        let smoothing = self.settings.label_smoothing;
+        targets.iter_mut().for_each(|t| *t = *t * (1.0 - smoothing) + smoothing / classes as f32);
+
+        let features = if freeze {
+            self.classifier.encoder.forward(x, &mut Pass::inference(&self.buffers))
+        } else {
+            self.classifier.encoder.forward(x, &mut pass)
+        };
+        let logits = self.classifier.head.forward(features, &mut pass);
+        let (n, shape) = (logits.n, logits.shape);
+        let (loss, grads) =
+            value_and_grads([(logits.data.to_vec(), (n, classes))], |[logits]| soft_cross_entropy(logits, &targets))?;
+        let dfeatures = self.classifier.head.backward(FeatureMap::new(n, shape, grads.concat()), &mut pass, !freeze);
+        if let Some(dfeatures) = dfeatures {
+            self.classifier.encoder.backward(dfeatures, &mut pass, false);
+        }
+
+        let lr = self.schedule.at(self.step);
+        let mut entries = Vec::new();
+        self.classifier.head.entries("head", &mut entries);
+        update(self.head_optimizer.as_mut(), lr, entries);
+        if !freeze {
+            let mut entries = Vec::new();
+            self.classifier.encoder.entries("encoder", &mut entries);
+            update(self.encoder_optimizer.as_mut(), lr * self.settings.encoder_lr_scale, entries);
+        }
+        Ok(loss)
+    }
+
+    /// The step's `count` examples of one kind: views into `x`, targets into `targets`.
+    fn fill(&self, examples: &Examples<'_>, kind: &str, count: usize, x: &mut [f32], targets: &mut [f32]) {
+        let stream = self.stream.child(kind);
+        let drawn = draw(&stream.child("order"), examples.indices.len(), self.step * count, count);
+        let images: Vec<u32> = drawn.iter().map(|i| examples.indices[*i as usize]).collect();
+        self.augmenter.augment_batch(examples.images, &images, &stream.child("views").index(self.step as u64), x);
+        let classes = self.classifier.classes;
+        for (i, target) in drawn.iter().zip(targets.chunks_exact_mut(classes)) {
+            target.copy_from_slice(&examples.targets[*i as usize * classes..][..classes]);
+        }
+    }
+
+    /// Everything that the rest of the fit depends on.
+    pub fn checkpoint(&mut self) -> Vec<u8> {
+        let mut state = StateDict::of(&mut self.classifier, "classifier");
+        let mut optimizers = StateDict::default();
+        save_optimizer(self.encoder_optimizer.as_ref(), "encoder_optimizer", &mut optimizers);
+        save_optimizer(self.head_optimizer.as_ref(), "head_optimizer", &mut optimizers);
+        state.extend(optimizers);
+        state.tensors.insert("step".into(), Tensor { shape: vec![1], data: vec![self.step as f32] });
+        state.to_bytes()
+    }
+
+    /// Goes on from a checkpoint of the same settings and data.
+    ///
+    /// # Errors
+    /// If it is not one.
+    pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
+        let state = StateDict::from_bytes(bytes)?;
+        let step = state.tensors.get("step").and_then(|t| t.data.first());
+        let step = *step.ok_or(StateError::Missing { name: "step".into() })?;
+        state.load(&mut self.classifier, "classifier")?;
+        load_optimizer(self.encoder_optimizer.as_mut(), "encoder_optimizer", &state);
+        load_optimizer(self.head_optimizer.as_mut(), "head_optimizer", &state);
+        self.step = step as usize;
+        Ok(())
+    }
+
+    /// The classifier, fitted so far.
+    pub fn into_classifier(self) -> Classifier {
+        self.classifier
+    }
+}

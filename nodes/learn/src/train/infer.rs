@@ -1,0 +1,52 @@
+//! Using a network: features and class probabilities of images as they are, with running statistics and no augmentation.
+
+use std::sync::Arc;
+
+use super::Classifier;
+use crate::augment::Augmenter;
+use crate::backbones::Encoder;
+use crate::data::Images;
+use crate::layers::{BufferPool, FeatureMap, Layer, Pass};
+
+/// Images per pass; a result does not depend on it.
+const BATCH: usize = 256;
+
+/// Features of the images at `indices`, `[indices][encoder.dim]`.
+pub fn embed(encoder: &mut Encoder, images: &Images, indices: &[u32], augmenter: &Augmenter) -> Vec<f32> {
+    let buffers: Arc<BufferPool> = Arc::default();
+    let mut features = Vec::with_capacity(indices.len() * encoder.dim);
+    for batch in indices.chunks(BATCH) {
+        let y = forward(encoder, images, batch, augmenter, &mut Pass::inference(&buffers));
+        features.extend_from_slice(&y.data);
+    }
+    features
+}
+
+/// Class probabilities of the images at `indices`, `[indices][classes]`.
+pub fn predict(classifier: &mut Classifier, images: &Images, indices: &[u32], augmenter: &Augmenter) -> Vec<f32> {
+    let buffers: Arc<BufferPool> = Arc::default();
+    let mut probabilities = Vec::with_capacity(indices.len() * classifier.classes);
+    for batch in indices.chunks(BATCH) {
+        let mut pass = Pass::inference(&buffers);
+        let features = forward(&mut classifier.encoder, images, batch, augmenter, &mut pass);
+        let mut logits = classifier.head.forward(features, &mut pass);
+        logits.data.chunks_exact_mut(classifier.classes).for_each(softmax);
+        probabilities.extend_from_slice(&logits.data);
+    }
+    probabilities
+}
+
+/// One batch of images without augmentation through the encoder.
+fn forward(encoder: &mut Encoder, images: &Images, batch: &[u32], augmenter: &Augmenter, pass: &mut Pass) -> FeatureMap {
+    let mut x = pass.map(batch.len(), encoder.input);
+    augmenter.plain_batch(images, batch, &mut x.data);
+    encoder.forward(x, pass)
+}
+
+/// Logits to probabilities, in place.
+fn softmax(row: &mut [f32]) {
+    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    row.iter_mut().for_each(|v| *v = (*v - most).exp());
+    let sum: f32 = row.iter().sum();
+    row.iter_mut().for_each(|v| *v /= sum);
+}
