@@ -23,11 +23,12 @@ pub struct Moments {
 
 /// The moments of each column of `x`, `[rows][channels]`.
 pub fn moments(x: &[f32], channels: usize) -> Moments {
-    let blocks: Vec<(f64, Vec<f32>, Vec<f32>)> = x
+    let blocks: Vec<(f64, Vec<f64>, Vec<f64>)> = x
         .par_chunks(block_rows(channels) * channels)
         .map(|block| {
             let rows = (block.len() / channels) as f32;
             let (mut mean, mut squares) = (vec![0.0f32; channels], vec![0.0f32; channels]);
+            let mut rest = vec![0.0f32; channels];
             vectorised(
                 #[inline(always)]
                 || {
@@ -36,23 +37,28 @@ pub fn moments(x: &[f32], channels: usize) -> Moments {
                     }
                     mean.iter_mut().for_each(|m| *m /= rows);
                     for row in block.chunks_exact(channels) {
-                        for ((s, v), m) in squares.iter_mut().zip(row).zip(&mean) {
+                        for (((s, r), v), m) in squares.iter_mut().zip(&mut rest).zip(row).zip(&mean) {
                             let d = v - m;
                             *s += d * d;
+                            *r += d;
                         }
                     }
                 },
             );
-            (f64::from(rows), mean, squares)
+            // The first mean is rounded; what its deviations sum to tells by how much.
+            let rows = f64::from(rows);
+            let exact = mean.iter().zip(&rest).map(|(m, r)| f64::from(*m) + f64::from(*r) / rows).collect();
+            let about = squares.iter().zip(&rest).map(|(s, r)| f64::from(*s) - f64::from(*r).powi(2) / rows).collect();
+            (rows, exact, about)
         })
         .collect();
     let (mut count, mut mean, mut squares) = (0.0f64, vec![0.0f64; channels], vec![0.0f64; channels]);
     for (rows, block_mean, block_squares) in blocks {
         let total = count + rows;
         for c in 0..channels {
-            let delta = f64::from(block_mean[c]) - mean[c];
+            let delta = block_mean[c] - mean[c];
             mean[c] += delta * rows / total;
-            squares[c] += f64::from(block_squares[c]) + delta * delta * count * rows / total;
+            squares[c] += block_squares[c] + delta * delta * count * rows / total;
         }
         count = total;
     }
