@@ -3,8 +3,18 @@
 //! Numerics only: nothing here knows workflows, TOML, files, logging or the cache. Kernels take slices and shapes, layers take
 //! feature maps, methods take layers. Everything is deterministic in its seed and independent of the number of threads.
 
+pub mod augment;
 pub mod backbones;
+pub mod data;
+pub mod image;
 pub mod kernels;
 pub mod layers;
+pub mod losses;
+pub mod methods;
+pub mod metrics;
+pub mod optim;
+pub mod probe;
+pub mod pseudo;
 pub mod rng;
 pub mod state;
+pub mod train;

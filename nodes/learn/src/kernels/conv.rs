@@ -36,6 +36,13 @@ pub struct ConvShape {
 }
 
 impl ConvShape {
+    /// A matrix product of `rows` rows: a 1x1 convolution whose pixels are dealt out as images of as many as divide evenly, so
+    /// that the work can be split.
+    pub fn matrix(rows: usize, c_in: usize, c_out: usize) -> Self {
+        let pixels = (1..=64).rev().find(|p| rows.is_multiple_of(*p)).unwrap_or(1);
+        Self { n: rows / pixels, h: 1, w: pixels, c_in, c_out, kernel: 1, stride: 1, padding: 0, groups: 1 }
+    }
+
     /// Output height: `(h + 2 padding - kernel) / stride + 1`.
     pub fn out_h(&self) -> usize {
         (self.h + 2 * self.padding - self.kernel) / self.stride + 1

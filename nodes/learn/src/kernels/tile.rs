@@ -7,6 +7,8 @@
 //! Every element of C is one chain of fused multiply-adds in the order of the runs, whatever the tile's shape, so that the
 //! bits are the same for every instruction set that has them (AVX-512, AVX2 with FMA, NEON).
 
+#![expect(clippy::needless_range_loop, reason = "register tiles are indexed by rows and vectors alike")]
+
 use std::sync::OnceLock;
 
 /// `len` steps of a reduction: step `t` reads A at `a + t * a_step` and B's row at `b + t * b_step`.

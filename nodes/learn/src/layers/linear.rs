@@ -19,22 +19,6 @@ impl Linear {
         let weight = Parameter::uniform(inputs * outputs, bound, stream);
         Self { inputs, outputs, weight, bias: bias.then(|| Parameter::uniform(outputs, bound, stream)) }
     }
-
-    /// A matrix product is a 1x1 convolution of `n` pixels, dealt out as images of as many pixels as divide evenly.
-    fn shape(&self, n: usize) -> ConvShape {
-        let pixels = (1..=64).rev().find(|p| n.is_multiple_of(*p)).unwrap_or(1);
-        ConvShape {
-            n: n / pixels,
-            h: 1,
-            w: pixels,
-            c_in: self.inputs,
-            c_out: self.outputs,
-            kernel: 1,
-            stride: 1,
-            padding: 0,
-            groups: 1,
-        }
-    }
 }
 
 impl Layer for Linear {
@@ -46,14 +30,14 @@ impl Layer for Linear {
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
         let mut y = pass.map(x.n, self.output_shape(x.shape));
         let bias = self.bias.as_ref().map(|b| &b.value[..]);
-        conv::forward(&self.shape(x.n), &x.data, &self.weight.value, bias, &mut y.data);
+        conv::forward(&ConvShape::matrix(x.n, self.inputs, self.outputs), &x.data, &self.weight.value, bias, &mut y.data);
         pass.push(x);
         y
     }
 
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
         let x: FeatureMap = pass.pop();
-        let shape = self.shape(x.n);
+        let shape = ConvShape::matrix(x.n, self.inputs, self.outputs);
         let dbias = self.bias.as_mut().map(|b| &mut b.grad[..]);
         conv::backward_weight(&shape, &x.data, &dy.data, &mut self.weight.grad, dbias);
         need_dx.then(|| {

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Batch, Method, MethodError, Settings, StepOutcome};
 use crate::backbones::Encoder;
-use crate::image::rotate_90_ccw;
+use crate::image::{Size, rotate_90_ccw};
 use crate::layers::{Entry, FeatureMap, Layer, Linear, MapShape, Pass, Tensors};
 use crate::losses::{cross_entropy, value_and_grads};
+use crate::metrics::argmax;
 use crate::rng::Stream;
 
 /// RotNet has no hyper-parameters of its own.
@@ -48,12 +49,13 @@ impl Method for Rotation {
         let mut views = batch.map(4, encoder.input, pass);
         let quarter = views.data.len() / 4;
         batch.view_into("view", &mut views.data[..quarter]);
-        let MapShape { h, c, .. } = encoder.input;
+        let MapShape { h, w, c } = encoder.input;
+        let size = Size { h, w, c };
         for turns in 1..4 {
             let (before, after) = views.data.split_at_mut(turns * quarter);
             let previous = before[(turns - 1) * quarter..].chunks_exact(encoder.input.len());
             for (from, to) in previous.zip(after[..quarter].chunks_exact_mut(encoder.input.len())) {
-                rotate_90_ccw(from, h, h, c, to);
+                rotate_90_ccw(from, size, to);
             }
         }
         let labels: Vec<usize> = (0..4).flat_map(|turns| std::iter::repeat_n(turns, batch.indices.len())).collect();
@@ -62,9 +64,9 @@ impl Method for Rotation {
         let logits = self.head.forward(features, pass);
         let right = logits.data.chunks_exact(4).zip(&labels).filter(|(row, label)| argmax(row) == **label).count();
         let (n, shape) = (logits.n, logits.shape);
-        let (loss, grads) = value_and_grads([(logits.data.to_vec(), (n, 4))], |[logits]| cross_entropy(logits, &labels, 0.0))?;
+        let (loss, [gradient]) = value_and_grads([(logits.data.to_vec(), (n, 4))], |[logits]| cross_entropy(logits, &labels, 0.0))?;
 
-        if let Some(dfeatures) = self.head.backward(FeatureMap::new(n, shape, grads.concat()), pass, true) {
+        if let Some(dfeatures) = self.head.backward(FeatureMap::new(n, shape, gradient), pass, true) {
             encoder.backward(dfeatures, pass, false);
         }
         Ok(StepOutcome { loss, health: right as f32 / n as f32 })
@@ -75,9 +77,4 @@ impl Tensors for Rotation {
     fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
         self.head.entries(prefix, out);
     }
-}
-
-/// The place of the largest value; the first of equal ones.
-fn argmax(row: &[f32]) -> usize {
-    (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }

@@ -83,12 +83,10 @@ impl Method for Simclr {
         let projections = self.projector.forward(features, pass);
         let health = embedding_deviation(&projections.data, self.projection);
         let (n, shape) = (projections.n, projections.shape);
-        let (z0, z1) = projections.data.split_at(projections.data.len() / 2);
-        let rows = (n / 2, self.projection);
-        let (loss, grads) =
-            value_and_grads([(z0.to_vec(), rows), (z1.to_vec(), rows)], |[z0, z1]| nt_xent(z0, z1, self.temperature))?;
+        let z = (projections.data.to_vec(), (n, self.projection));
+        let (loss, [gradient]) = value_and_grads([z], |[z]| nt_xent(z, self.temperature))?;
 
-        let gradient = FeatureMap::new(n, shape, grads.concat());
+        let gradient = FeatureMap::new(n, shape, gradient);
         if let Some(dfeatures) = self.projector.backward(gradient, pass, true) {
             encoder.backward(dfeatures, pass, false);
         }

@@ -196,9 +196,9 @@ impl<'a> Fit<'a> {
         };
         let logits = self.classifier.head.forward(features, &mut pass);
         let (n, shape) = (logits.n, logits.shape);
-        let (loss, grads) =
+        let (loss, [gradient]) =
             value_and_grads([(logits.data.to_vec(), (n, classes))], |[logits]| soft_cross_entropy(logits, &targets))?;
-        let dfeatures = self.classifier.head.backward(FeatureMap::new(n, shape, grads.concat()), &mut pass, !freeze);
+        let dfeatures = self.classifier.head.backward(FeatureMap::new(n, shape, gradient), &mut pass, !freeze);
         if let Some(dfeatures) = dfeatures {
             self.classifier.encoder.backward(dfeatures, &mut pass, false);
         }

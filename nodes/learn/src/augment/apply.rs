@@ -1,0 +1,229 @@
+//! Applies a recipe to batches: bytes in, normalised views out.
+
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
+use super::{Op, Recipe, RecipeError};
+use crate::data::Images;
+use crate::image::{self, Crop, Resizer, Size};
+use crate::rng::Stream;
+
+/// A recipe with the statistics to normalise by.
+#[derive(Clone, Debug)]
+pub struct Augmenter {
+    recipe: Recipe,
+    mean: Vec<f32>,
+    inverse_std: Vec<f32>,
+    size: Size,
+}
+
+/// Buffers of one thread, reused from image to image.
+#[derive(Default)]
+struct Scratch {
+    image: Vec<f32>,
+    other: Vec<f32>,
+    resizer: Resizer,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Augmenter {
+    /// For images of `h x w` pixels with the given mean and deviation of each channel.
+    ///
+    /// # Errors
+    /// If the recipe makes no sense for so many channels.
+    pub fn new(recipe: &Recipe, mean: &[f32], std: &[f32], h: usize, w: usize) -> Result<Self, RecipeError> {
+        recipe.validate(mean.len())?;
+        // A channel that never changes is only centred.
+        let inverse_std = std.iter().map(|s| if *s > 1e-6 { 1.0 / s } else { 1.0 }).collect();
+        Ok(Self { recipe: recipe.clone(), mean: mean.to_vec(), inverse_std, size: Size { h, w, c: mean.len() } })
+    }
+
+    /// Views of the images at `indices`, normalised, `[indices][h][w][c]`; the view at place `i` draws from `stream.index(i)`.
+    pub fn augment_batch(&self, images: &Images, indices: &[u32], stream: &Stream, out: &mut [f32]) {
+        out.par_chunks_mut(self.size.len()).zip(indices).enumerate().for_each(|(place, (out, index))| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                self.view(images.pixels_of(*index as usize), &mut stream.index(place as u64), scratch);
+                self.normalize(scratch.image.iter().copied(), out);
+            });
+        });
+    }
+
+    /// The images as they are, normalised.
+    pub fn plain_batch(&self, images: &Images, indices: &[u32], out: &mut [f32]) {
+        out.par_chunks_mut(self.size.len()).zip(indices).for_each(|(out, index)| {
+            self.normalize(images.pixels_of(*index as usize).iter().map(|v| f32::from(*v) / 255.0), out);
+        });
+    }
+
+    fn normalize(&self, values: impl Iterator<Item = f32>, out: &mut [f32]) {
+        if let ([mean], [scale]) = (&self.mean[..], &self.inverse_std[..]) {
+            out.iter_mut().zip(values).for_each(|(o, v)| *o = (v - mean) * scale);
+            return;
+        }
+        let channels = self.mean.len();
+        for (i, (o, v)) in out.iter_mut().zip(values).enumerate() {
+            *o = (v - self.mean[i % channels]) * self.inverse_std[i % channels];
+        }
+    }
+
+    /// Runs the recipe; the view is left in `scratch.image`.
+    fn view(&self, pixels: &[u8], stream: &mut Stream, scratch: &mut Scratch) {
+        let Scratch { image, other, resizer } = scratch;
+        image.clear();
+        image.extend(pixels.iter().map(|v| f32::from(*v) * (1.0 / 255.0)));
+        for op in &self.recipe.ops {
+            self.apply(op, stream, image, other, resizer);
+        }
+    }
+
+    fn apply(&self, op: &Op, stream: &mut Stream, image: &mut Vec<f32>, other: &mut Vec<f32>, resizer: &mut Resizer) {
+        let (size, c) = (self.size, self.size.c);
+        match op {
+            Op::RandomResizedCrop { scale, ratio } => {
+                let crop = random_crop(size, *scale, *ratio, stream);
+                other.resize(image.len(), 0.0);
+                resizer.crop(image, size, crop, false, other, (size.h, size.w));
+                std::mem::swap(image, other);
+            }
+            Op::HorizontalFlip { p } => {
+                if stream.bernoulli(*p) {
+                    image::horizontal_flip(image, size);
+                }
+            }
+            Op::ColorJitter { p, brightness, contrast, saturation, hue } => {
+                // Always drawn, so that what follows does not depend on the outcome.
+                let chosen = stream.bernoulli(*p);
+                let mut factor = |spread: f32| 1.0 + stream.range(-spread, spread);
+                let (b, k, s, h) = (factor(*brightness), factor(*contrast), factor(*saturation), factor(*hue) - 1.0);
+                if chosen {
+                    image::brightness(image, b);
+                    image::contrast(image, c, k);
+                    if *saturation > 0.0 {
+                        image::saturation(image, c, s);
+                    }
+                    if *hue > 0.0 {
+                        image::hue(image, c, h);
+                    }
+                }
+            }
+            Op::Grayscale { p } => {
+                if stream.bernoulli(*p) {
+                    image::grayscale(image, c);
+                }
+            }
+            Op::GaussianBlur { p, sigma } => {
+                let (chosen, sigma) = (stream.bernoulli(*p), stream.range(sigma[0], sigma[1]));
+                if chosen {
+                    let largest = size.h.min(size.w).saturating_sub(1) / 2;
+                    let half = ((2.0 * sigma).ceil() as usize).min(largest);
+                    *image = image::gaussian_blur(image, size, 2 * half + 1, sigma);
+                }
+            }
+            Op::Solarize { p, threshold } => {
+                if stream.bernoulli(*p) {
+                    image::solarize(image, *threshold);
+                }
+            }
+            Op::Posterize { p, bits } => {
+                if stream.bernoulli(*p) {
+                    image::posterize(image, *bits);
+                }
+            }
+            Op::Rotate { p, degrees } => {
+                let (chosen, angle) = (stream.bernoulli(*p), stream.range(-degrees, *degrees));
+                if chosen {
+                    *image = image::rotate(image, size, angle, 0.0);
+                }
+            }
+            Op::Shift { pixels } => {
+                let mut by = || stream.below(2 * pixels + 1) as isize - *pixels as isize;
+                let (down, right) = (by(), by());
+                other.resize(image.len(), 0.0);
+                image::shift_reflect(image, size, down, right, other);
+                std::mem::swap(image, other);
+            }
+            Op::Erase { p, scale } => {
+                let chosen = stream.bernoulli(*p);
+                let area = random_crop(size, *scale, [0.3, 3.3], stream);
+                if chosen {
+                    image::erase(image, size, area, 0.0);
+                }
+            }
+        }
+    }
+}
+
+/// A rectangle with a random share of the area and a random aspect (log-uniform), at a random place; ten tries, then the
+/// largest that fits, as torchvision.
+fn random_crop(size: Size, scale: [f32; 2], ratio: [f32; 2], stream: &mut Stream) -> Crop {
+    let area = (size.h * size.w) as f32;
+    for _ in 0..10 {
+        let target = area * stream.range(scale[0], scale[1]);
+        let aspect = stream.range(ratio[0].ln(), ratio[1].ln()).exp();
+        let width = (target * aspect).sqrt().round() as usize;
+        let height = (target / aspect).sqrt().round() as usize;
+        if (1..=size.w).contains(&width) && (1..=size.h).contains(&height) {
+            let top = stream.below(size.h - height + 1);
+            let left = stream.below(size.w - width + 1);
+            return Crop { top, left, height, width };
+        }
+    }
+    let width = size.w.min((size.h as f32 * ratio[1]).round() as usize).max(1);
+    let height = size.h.min((size.w as f32 / ratio[0]).round() as usize).max(1);
+    Crop { top: (size.h - height) / 2, left: (size.w - width) / 2, height, width }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images() -> Images {
+        let pixels = (0..6 * 12 * 10 * 3u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        Images::new(12, 10, 3, pixels, vec![0; 6]).expect("sizes fit")
+    }
+
+    fn augmenter() -> Augmenter {
+        let mut recipe = Recipe::named("strong").expect("shipped");
+        recipe.ops.extend([Op::Rotate { p: 0.5, degrees: 20.0 }, Op::GaussianBlur { p: 0.5, sigma: [0.1, 2.0] }]);
+        Augmenter::new(&recipe, &[0.5; 3], &[0.25; 3], 12, 10).expect("valid")
+    }
+
+    #[test]
+    fn views_do_not_depend_on_the_number_of_threads() {
+        let (images, augmenter) = (images(), augmenter());
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            let mut out = vec![0.0; 6 * 360];
+            pool.install(|| augmenter.augment_batch(&images, &[0, 1, 2, 3, 4, 5], &Stream::new(1, "views"), &mut out));
+            out
+        };
+        assert_eq!(run(1), run(3));
+    }
+
+    #[test]
+    fn views_of_the_same_image_differ_by_place_and_by_stream() {
+        let (images, augmenter) = (images(), augmenter());
+        let view = |name: &str| {
+            let mut out = vec![0.0; 2 * 360];
+            augmenter.augment_batch(&images, &[3, 3], &Stream::new(1, name), &mut out);
+            out
+        };
+        let a = view("a");
+        assert_ne!(a[..360], a[360..]);
+        assert_ne!(a, view("b"));
+    }
+
+    #[test]
+    fn plain_images_are_only_normalised() {
+        let (images, augmenter) = (images(), augmenter());
+        let mut out = vec![0.0; 360];
+        augmenter.plain_batch(&images, &[2], &mut out);
+        for (o, p) in out.iter().zip(images.pixels_of(2)) {
+            assert!((o - (f32::from(*p) / 255.0 - 0.5) * 4.0).abs() < 1e-5);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Augmentation: recipes of image operations with random parameters, applied to batches in parallel.
+//!
+//! Each image of each step has a random stream of its own, so a view depends on the seed and its place only.
+
+mod apply;
+mod recipe;
+
+pub use apply::Augmenter;
+pub use recipe::{Op, Recipe, RecipeError};

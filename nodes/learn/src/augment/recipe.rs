@@ -1,0 +1,280 @@
+//! Recipes: which operations in which order, with which probabilities and ranges.
+
+use serde::{Deserialize, Serialize};
+
+/// One operation with the ranges that its parameters are drawn from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Op {
+    /// A random part of the image, at full size (Szegedy et al. 2015): `scale` is its share of the area, `ratio` its aspect.
+    RandomResizedCrop {
+        /// Share of the area, from and to, in (0, 1].
+        #[serde(default = "crop_scale")]
+        scale: [f32; 2],
+        /// Width over height, from and to.
+        #[serde(default = "crop_ratio")]
+        ratio: [f32; 2],
+    },
+    /// Mirrors from left to right.
+    HorizontalFlip {
+        /// Probability.
+        #[serde(default = "half")]
+        p: f32,
+    },
+    /// Brightness, contrast, saturation and hue by random factors, in this order.
+    ColorJitter {
+        /// Probability.
+        #[serde(default = "one")]
+        p: f32,
+        /// Factor from `1 - b` to `1 + b`.
+        #[serde(default)]
+        brightness: f32,
+        /// Factor from `1 - c` to `1 + c`.
+        #[serde(default)]
+        contrast: f32,
+        /// Factor from `1 - s` to `1 + s`; colour only.
+        #[serde(default)]
+        saturation: f32,
+        /// Turn from `-h` to `h` of the circle, at most 0.5; colour only.
+        #[serde(default)]
+        hue: f32,
+    },
+    /// Drops the colour; colour only.
+    Grayscale {
+        /// Probability.
+        #[serde(default = "fifth")]
+        p: f32,
+    },
+    /// Gaussian blur with a kernel of `2 ceil(2 sigma) + 1` pixels.
+    GaussianBlur {
+        /// Probability.
+        #[serde(default = "half")]
+        p: f32,
+        /// Deviation in pixels, from and to.
+        #[serde(default = "blur_sigma")]
+        sigma: [f32; 2],
+    },
+    /// Inverts bright values.
+    Solarize {
+        /// Probability.
+        #[serde(default = "fifth")]
+        p: f32,
+        /// From which value on.
+        #[serde(default = "half")]
+        threshold: f32,
+    },
+    /// Keeps the highest bits of each value.
+    Posterize {
+        /// Probability.
+        #[serde(default = "fifth")]
+        p: f32,
+        /// Bits kept, 1 to 8.
+        bits: u32,
+    },
+    /// Rotation by up to `degrees` either way; corners that come in are black.
+    Rotate {
+        /// Probability.
+        #[serde(default = "one")]
+        p: f32,
+        /// The largest angle.
+        degrees: f32,
+    },
+    /// Shift by up to `pixels` in each direction; the border is mirrored.
+    Shift {
+        /// The largest shift.
+        pixels: usize,
+    },
+    /// Blackens a random rectangle (Zhong et al. 2017, 1708.04896).
+    Erase {
+        /// Probability.
+        #[serde(default = "half")]
+        p: f32,
+        /// Share of the area, from and to.
+        #[serde(default = "erase_scale")]
+        scale: [f32; 2],
+    },
+}
+
+fn one() -> f32 {
+    1.0
+}
+fn half() -> f32 {
+    0.5
+}
+fn fifth() -> f32 {
+    0.2
+}
+fn crop_scale() -> [f32; 2] {
+    [0.2, 1.0]
+}
+fn crop_ratio() -> [f32; 2] {
+    [3.0 / 4.0, 4.0 / 3.0]
+}
+fn blur_sigma() -> [f32; 2] {
+    [0.1, 2.0]
+}
+fn erase_scale() -> [f32; 2] {
+    [0.02, 0.33]
+}
+
+/// Operations in order; none leaves images as they are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The operations.
+    pub ops: Vec<Op>,
+}
+
+/// Why a recipe makes no sense.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RecipeError {
+    /// Colour operations on gray images.
+    #[error(
+        "operation {place} (`{op}`) changes colours, but the images have {channels} channel(s): it would do nothing; leave it out, or take the recipe `simclr-gray`"
+    )]
+    NoColour {
+        /// Place in the recipe, from 1.
+        place: usize,
+        /// The operation.
+        op: &'static str,
+        /// The images' channels.
+        channels: usize,
+    },
+    /// A parameter is out of range.
+    #[error("operation {place}: `{key}` {message}")]
+    Range {
+        /// Place in the recipe, from 1.
+        place: usize,
+        /// The parameter.
+        key: &'static str,
+        /// What was found and expected.
+        message: String,
+    },
+}
+
+impl Recipe {
+    /// Names of the shipped recipes.
+    pub fn names() -> &'static [&'static str] {
+        &["none", "weak", "simclr", "simclr-gray", "strong", "strong-gray"]
+    }
+
+    /// A shipped recipe. `simclr` has the settings usual for colour images of some 32 pixels (no blur), `simclr-gray` what is left
+    /// of them without colour, `strong` is for classifiers and students.
+    pub fn named(name: &str) -> Option<Self> {
+        let crop = |from| Op::RandomResizedCrop { scale: [from, 1.0], ratio: crop_ratio() };
+        let flip = Op::HorizontalFlip { p: 0.5 };
+        let colour = |p, s, hue| Op::ColorJitter { p, brightness: s, contrast: s, saturation: s, hue };
+        let gray = |p, s| Op::ColorJitter { p, brightness: s, contrast: s, saturation: 0.0, hue: 0.0 };
+        let ops = match name {
+            "none" => vec![],
+            "weak" => vec![flip, Op::Shift { pixels: 3 }],
+            "simclr" => vec![crop(0.2), flip, colour(0.8, 0.4, 0.1), Op::Grayscale { p: 0.2 }],
+            "simclr-gray" => vec![crop(0.3), flip, gray(0.8, 0.4)],
+            "strong" => vec![crop(0.5), flip, colour(0.8, 0.4, 0.1), Op::Erase { p: 0.25, scale: erase_scale() }],
+            "strong-gray" => vec![crop(0.5), flip, gray(0.8, 0.4), Op::Erase { p: 0.25, scale: erase_scale() }],
+            _ => return None,
+        };
+        Some(Self { ops })
+    }
+
+    /// Whether the recipe makes sense for images with so many channels.
+    ///
+    /// # Errors
+    /// Names the operation and its parameter.
+    pub fn validate(&self, channels: usize) -> Result<(), RecipeError> {
+        for (i, op) in self.ops.iter().enumerate() {
+            op.validate(i + 1, channels)?;
+        }
+        Ok(())
+    }
+}
+
+impl Op {
+    fn validate(&self, place: usize, channels: usize) -> Result<(), RecipeError> {
+        let range = |key, message: String| Err(RecipeError::Range { place, key, message });
+        let chance = |p: f32| match (0.0..=1.0).contains(&p) {
+            true => Ok(()),
+            false => Err(RecipeError::Range { place, key: "p", message: format!("is {p}, expected a probability from 0 to 1") }),
+        };
+        let rising = |key, [from, to]: [f32; 2], most: f32| match from > 0.0 && from <= to && to <= most {
+            true => Ok(()),
+            false => Err(RecipeError::Range {
+                place,
+                key,
+                message: format!("is [{from}, {to}], expected two rising numbers above 0, at most {most}"),
+            }),
+        };
+        let coloured = |op| match channels == 3 {
+            true => Ok(()),
+            false => Err(RecipeError::NoColour { place, op, channels }),
+        };
+        match self {
+            Self::RandomResizedCrop { scale, ratio } => {
+                rising("scale", *scale, 1.0)?;
+                rising("ratio", *ratio, f32::MAX)
+            }
+            Self::HorizontalFlip { p } => chance(*p),
+            Self::ColorJitter { p, brightness, contrast, saturation, hue } => {
+                for (key, value) in [("brightness", brightness), ("contrast", contrast), ("saturation", saturation)] {
+                    if !(0.0..=1.0).contains(value) {
+                        return range(key, format!("is {value}, expected a number from 0 to 1"));
+                    }
+                }
+                if !(0.0..=0.5).contains(hue) {
+                    return range("hue", format!("is {hue}, expected a number from 0 to 0.5"));
+                }
+                if *saturation > 0.0 || *hue > 0.0 {
+                    coloured("color_jitter")?;
+                }
+                chance(*p)
+            }
+            Self::Grayscale { p } => {
+                coloured("grayscale")?;
+                chance(*p)
+            }
+            Self::GaussianBlur { p, sigma } => {
+                rising("sigma", *sigma, 100.0)?;
+                chance(*p)
+            }
+            Self::Solarize { p, .. } => chance(*p),
+            Self::Posterize { p, bits } => {
+                if !(1..=8).contains(bits) {
+                    return range("bits", format!("is {bits}, expected 1 to 8"));
+                }
+                chance(*p)
+            }
+            Self::Rotate { p, degrees } => {
+                if !(degrees.is_finite() && *degrees >= 0.0) {
+                    return range("degrees", format!("is {degrees}, expected a number of at least 0"));
+                }
+                chance(*p)
+            }
+            Self::Shift { .. } => Ok(()),
+            Self::Erase { p, scale } => {
+                rising("scale", *scale, 1.0)?;
+                chance(*p)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_named_recipe_is_valid_for_its_images() {
+        for name in Recipe::names() {
+            let recipe = Recipe::named(name).expect("a name in the list");
+            recipe.validate(3).expect("valid for colour");
+            assert_eq!(recipe.validate(1).is_ok(), !matches!(*name, "simclr" | "strong"), "{name}");
+        }
+        assert_eq!(Recipe::named("simlcr"), None);
+    }
+
+    #[test]
+    fn colour_operations_on_gray_images_are_refused_with_what_to_do() {
+        let error = Recipe::named("simclr").expect("shipped").validate(1).expect_err("gray").to_string();
+        assert!(error.contains("color_jitter") && error.contains("simclr-gray"), "{error}");
+    }
+}

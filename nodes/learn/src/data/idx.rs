@@ -1,0 +1,90 @@
+//! IDX, the format of MNIST and its kin: two zero bytes, a type, the number of dimensions, big-endian sizes, then the values.
+
+/// Why bytes are not what was expected of an IDX file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdxError {
+    /// The first bytes are wrong.
+    #[error("not an IDX file of unsigned bytes: it begins with {found:02x?}, expected 00 00 08 and the number of dimensions")]
+    Magic {
+        /// The first bytes.
+        found: Vec<u8>,
+    },
+    /// Another number of dimensions.
+    #[error("an IDX file of {found} dimension(s), expected {expected}")]
+    Dimensions {
+        /// Dimensions found.
+        found: usize,
+        /// Dimensions expected.
+        expected: usize,
+    },
+    /// The file is shorter or longer than its header says.
+    #[error("the header says {expected} values, the file has {found}: it is {}", if found < expected { "cut short" } else { "too long" })]
+    Length {
+        /// Values announced.
+        expected: usize,
+        /// Values there.
+        found: usize,
+    },
+    /// The header's sizes overflow.
+    #[error("the header's sizes {sizes:?} are impossible")]
+    Sizes {
+        /// The sizes.
+        sizes: Vec<usize>,
+    },
+}
+
+/// Images of an IDX file with three dimensions: number, height, width, and the values.
+pub fn parse_images(bytes: &[u8]) -> Result<(usize, usize, usize, &[u8]), IdxError> {
+    let (sizes, values) = parse(bytes, 3)?;
+    Ok((sizes[0], sizes[1], sizes[2], values))
+}
+
+/// Labels of an IDX file with one dimension.
+pub fn parse_labels(bytes: &[u8]) -> Result<&[u8], IdxError> {
+    Ok(parse(bytes, 1)?.1)
+}
+
+fn parse(bytes: &[u8], dimensions: usize) -> Result<(Vec<usize>, &[u8]), IdxError> {
+    let magic = || IdxError::Magic { found: bytes[..bytes.len().min(4)].to_vec() };
+    let ([0, 0, 8, found], rest) = bytes.split_first_chunk::<4>().ok_or_else(magic)? else { return Err(magic()) };
+    if usize::from(*found) != dimensions {
+        return Err(IdxError::Dimensions { found: usize::from(*found), expected: dimensions });
+    }
+    let (header, values) = rest.split_at_checked(4 * dimensions).ok_or_else(magic)?;
+    let sizes: Vec<usize> = header.as_chunks::<4>().0.iter().map(|b| u32::from_be_bytes(*b) as usize).collect();
+    let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+    match product {
+        Some(expected) if expected == values.len() => Ok((sizes, values)),
+        Some(expected) => Err(IdxError::Length { expected, found: values.len() }),
+        None => Err(IdxError::Sizes { sizes }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TWO: [u8; 24] = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8];
+
+    #[test]
+    fn sizes_and_values_are_read() {
+        assert_eq!(parse_images(&TWO), Ok((2, 2, 2, &TWO[16..])));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        assert_eq!(parse_images(&TWO[..23]), Err(IdxError::Length { expected: 8, found: 7 }));
+        assert_eq!(parse_labels(&TWO), Err(IdxError::Dimensions { found: 3, expected: 1 }));
+        assert_eq!(parse_images(b"\x1f\x8b\x08\x00"), Err(IdxError::Magic { found: vec![0x1f, 0x8b, 8, 0] }));
+        let huge = [&[0, 0, 8, 3][..], &[255; 12]].concat();
+        assert!(parse_images(&huge).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = (parse_images(&bytes), parse_labels(&bytes));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Labelled images in memory, as bytes, channel-last.
+
+/// `n` images of `[height][width][channels]` bytes with a label each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// Number of images.
+    pub n: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Width in pixels.
+    pub width: usize,
+    /// Channels, 1 or 3 as a rule.
+    pub channels: usize,
+    /// All pixels, image after image.
+    pub pixels: Vec<u8>,
+    /// A class for each image.
+    pub labels: Vec<u16>,
+}
+
+/// Why images do not hold together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImagesError {
+    /// The number of pixels or labels does not fit.
+    #[error("{pixels} pixel values and {labels} labels do not make whole images of {height}x{width}x{channels}")]
+    Sizes {
+        /// Values found.
+        pixels: usize,
+        /// Labels found.
+        labels: usize,
+        /// Height.
+        height: usize,
+        /// Width.
+        width: usize,
+        /// Channels.
+        channels: usize,
+    },
+    /// The bytes are not an encoding of images.
+    #[error("not a flow image file: {0}")]
+    Format(&'static str),
+}
+
+const MAGIC: &[u8; 8] = b"flowimg1";
+const HEADER: usize = 8 + 4 * 4;
+
+impl Images {
+    /// Images from their parts.
+    ///
+    /// # Errors
+    /// If sizes do not fit each other.
+    pub fn new(height: usize, width: usize, channels: usize, pixels: Vec<u8>, labels: Vec<u16>) -> Result<Self, ImagesError> {
+        let n = labels.len();
+        if height * width * channels == 0 || pixels.len() != n * height * width * channels {
+            return Err(ImagesError::Sizes { pixels: pixels.len(), labels: n, height, width, channels });
+        }
+        Ok(Self { n, height, width, channels, pixels, labels })
+    }
+
+    /// The pixels of one image.
+    pub fn pixels_of(&self, index: usize) -> &[u8] {
+        let len = self.height * self.width * self.channels;
+        &self.pixels[index * len..(index + 1) * len]
+    }
+
+    /// Only the images at `indices`, in that order.
+    pub fn select(&self, indices: &[u32]) -> Self {
+        let pixels = indices.iter().flat_map(|i| self.pixels_of(*i as usize)).copied().collect();
+        let labels = indices.iter().map(|i| self.labels[*i as usize]).collect();
+        Self { n: indices.len(), pixels, labels, ..*self }
+    }
+
+    /// Mean and standard deviation of each channel, of values in [0, 1].
+    pub fn channel_statistics(&self) -> (Vec<f32>, Vec<f32>) {
+        let (mut sum, mut squares) = (vec![0u64; self.channels], vec![0u64; self.channels]);
+        for (i, value) in self.pixels.iter().enumerate() {
+            sum[i % self.channels] += u64::from(*value);
+            squares[i % self.channels] += u64::from(*value).pow(2);
+        }
+        let count = (self.pixels.len() / self.channels).max(1) as f64;
+        let mean = |c: usize| sum[c] as f64 / count / 255.0;
+        let std = |c: usize| (squares[c] as f64 / count / 255.0 / 255.0 - mean(c).powi(2)).max(0.0).sqrt();
+        (0..self.channels).map(|c| (mean(c) as f32, std(c) as f32)).unzip()
+    }
+
+    /// A file: header, labels, pixels. The same images give the same bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER + 2 * self.n + self.pixels.len());
+        bytes.extend_from_slice(MAGIC);
+        for size in [self.n, self.height, self.width, self.channels] {
+            bytes.extend_from_slice(&(size as u32).to_le_bytes());
+        }
+        bytes.extend(self.labels.iter().flat_map(|l| l.to_le_bytes()));
+        bytes.extend_from_slice(&self.pixels);
+        bytes
+    }
+
+    /// Reads [`Images::encode`]'s bytes.
+    ///
+    /// # Errors
+    /// If they are not such a file, or cut short.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ImagesError> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or(ImagesError::Format("it does not begin with its mark"))?;
+        let (sizes, rest) = rest.split_at_checked(16).ok_or(ImagesError::Format("its header is cut short"))?;
+        let [n, height, width, channels] =
+            std::array::from_fn(|i| sizes[4 * i..4 * i + 4].iter().rev().fold(0usize, |v, b| v << 8 | usize::from(*b)));
+        let expected = n.checked_mul(2).zip(height.checked_mul(width).and_then(|v| v.checked_mul(channels)?.checked_mul(n)));
+        match expected.and_then(|(labels, pixels)| labels.checked_add(pixels)) {
+            Some(length) if length == rest.len() => {}
+            _ => return Err(ImagesError::Format("its length does not fit its header")),
+        }
+        let (labels, pixels) = rest.split_at(2 * n);
+        let labels = labels.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b)).collect();
+        Self::new(height, width, channels, pixels.to_vec(), labels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn encoding_survives_the_round_trip(n in 0usize..5, h in 1usize..5, w in 1usize..5, c in 1usize..4, seed in any::<u8>()) {
+            let pixels = (0..n * h * w * c).map(|i| (i as u8).wrapping_mul(37).wrapping_add(seed)).collect();
+            let images = Images::new(h, w, c, pixels, (0..n as u16).collect()).expect("sizes fit");
+            prop_assert_eq!(Images::decode(&images.encode()), Ok(images));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..64), marked in any::<bool>()) {
+            if marked {
+                bytes.splice(0..0, *MAGIC);
+            }
+            let _ = Images::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn statistics_are_those_of_the_values() {
+        let images = Images::new(1, 2, 2, vec![0, 255, 255, 255], vec![0]).expect("sizes fit");
+        assert_eq!(images.channel_statistics(), (vec![0.5, 1.0], vec![0.5, 0.0]));
+    }
+}

@@ -1,0 +1,256 @@
+//! A procedural colour data set: textured shapes on cluttered backgrounds, with labels, boxes and masks.
+//!
+//! It tests what gray garments cannot: colour, texture, position and background vary independently of the class, which is the
+//! shape alone. Image `i` of a seed is the same however many are made, and each is supersampled 3x3.
+
+use std::f32::consts::TAU;
+
+use rayon::prelude::*;
+
+use super::Images;
+use crate::rng::Stream;
+
+/// Names of the classes.
+pub const SCENE_CLASSES: [&str; 10] =
+    ["circle", "square", "triangle", "star", "ring", "cross", "crescent", "heart", "hexagon", "bar"];
+
+/// Samples per pixel and axis.
+const SAMPLES: usize = 3;
+
+/// Which scenes to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scenes {
+    /// Images.
+    pub n: usize,
+    /// Height and width in pixels, at least 16.
+    pub side: usize,
+    /// Decides everything.
+    pub seed: u64,
+}
+
+/// One scene with what is in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scene {
+    /// `[side][side][3]`.
+    pub pixels: Vec<u8>,
+    /// Class of the shape.
+    pub label: u16,
+    /// Left, top, right and bottom of the visible shape in pixels, right and bottom exclusive.
+    pub bounds: [f32; 4],
+    /// `[side][side]`: class plus one where the shape covers most of the pixel, else 0.
+    pub mask: Vec<u8>,
+}
+
+impl Scenes {
+    /// One scene. Classes take turns.
+    pub fn scene(&self, i: usize) -> Scene {
+        let class = i % SCENE_CLASSES.len();
+        let mut stream = Stream::new(self.seed, "scenes").index(i as u64);
+        Painter::new(class, &mut stream).paint(self.side)
+    }
+
+    /// All scenes as labelled images.
+    pub fn images(&self) -> Images {
+        let scenes: Vec<Scene> = (0..self.n).into_par_iter().map(|i| self.scene(i)).collect();
+        let pixels = scenes.iter().flat_map(|s| &s.pixels).copied().collect();
+        let labels = scenes.iter().map(|s| s.label).collect();
+        Images { n: self.n, height: self.side, width: self.side, channels: 3, pixels, labels }
+    }
+}
+
+type Colour = [f32; 3];
+
+/// A surface: two colours in a pattern.
+struct Texture {
+    colours: [Colour; 2],
+    pattern: usize,
+    frequency: f32,
+    direction: (f32, f32),
+    phase: f32,
+}
+
+impl Texture {
+    fn new(stream: &mut Stream, contrast: f32) -> Self {
+        let base: Colour = std::array::from_fn(|_| stream.range(0.1, 0.9));
+        let other = base.map(|v| (v + stream.range(-contrast, contrast)).clamp(0.0, 1.0));
+        let angle = stream.range(0.0, TAU);
+        Self {
+            colours: [base, other],
+            pattern: stream.below(5),
+            frequency: stream.range(3.0, 9.0),
+            direction: (angle.cos(), angle.sin()),
+            phase: stream.range(0.0, TAU),
+        }
+    }
+
+    /// The colour at a place; the image spans [0, 1] both ways.
+    fn at(&self, x: f32, y: f32) -> Colour {
+        let (dx, dy) = self.direction;
+        let (u, v) = (x * dx + y * dy, y * dx - x * dy);
+        let f = self.frequency;
+        let wave = |t: f32| 0.5 + 0.5 * (t * f * TAU + self.phase).sin();
+        let share = match self.pattern {
+            0 => 0.0,
+            1 => wave(u).round(),
+            2 => (wave(u).round() + wave(v).round()) % 2.0,
+            3 => f32::from(u8::from(wave(u) * wave(v) > 0.5)),
+            _ => u * 0.5 + 0.5,
+        };
+        std::array::from_fn(|c| self.colours[0][c] * (1.0 - share) + self.colours[1][c] * share)
+    }
+}
+
+/// A shape at a place.
+struct Figure {
+    class: usize,
+    x: f32,
+    y: f32,
+    radius: f32,
+    cos: f32,
+    sin: f32,
+}
+
+impl Figure {
+    fn new(class: usize, x: f32, y: f32, radius: f32, stream: &mut Stream) -> Self {
+        // A heart on its head is still a heart, but a turned square is no diamond of another class, so all turn freely.
+        let angle = stream.range(0.0, TAU);
+        Self { class, x, y, radius, cos: angle.cos(), sin: angle.sin() }
+    }
+
+    fn covers(&self, x: f32, y: f32) -> bool {
+        let (dx, dy) = ((x - self.x) / self.radius, (y - self.y) / self.radius);
+        let (u, v) = (dx * self.cos + dy * self.sin, dy * self.cos - dx * self.sin);
+        let r = (u * u + v * v).sqrt();
+        // How far a regular polygon reaches in this direction.
+        let polygon = |sides: f32| {
+            let sector = TAU / sides;
+            (sector / 2.0).cos() / ((v.atan2(u).rem_euclid(sector)) - sector / 2.0).cos()
+        };
+        match self.class {
+            0 => r < 0.9,
+            1 => u.abs().max(v.abs()) < 0.75,
+            2 => r < polygon(3.0) * 1.1,
+            3 => {
+                let point = (v.atan2(u).rem_euclid(TAU / 5.0) / (TAU / 5.0) - 0.5).abs() * 2.0;
+                r < 0.42 + 0.63 * point.powf(1.6)
+            }
+            4 => (0.52..0.95).contains(&r),
+            5 => (u.abs() < 0.3 || v.abs() < 0.3) && u.abs().max(v.abs()) < 0.95,
+            6 => r < 0.95 && ((u - 0.45).powi(2) + v * v).sqrt() > 0.75,
+            7 => {
+                let (hx, hy) = (u * 1.15, -v * 1.15 + 0.15);
+                (hx * hx + hy * hy - 0.6).powi(3) < hx * hx * hy.powi(3)
+            }
+            8 => r < polygon(6.0),
+            _ => u.abs() < 1.0 && v.abs() < 0.28,
+        }
+    }
+}
+
+/// Everything in a scene, at no resolution yet.
+struct Painter {
+    class: usize,
+    background: [Texture; 2],
+    horizon: f32,
+    clutter: Vec<([f32; 4], Texture)>,
+    figure: Figure,
+    surface: Texture,
+    light: (f32, f32, f32),
+}
+
+impl Painter {
+    fn new(class: usize, stream: &mut Stream) -> Self {
+        let background = [Texture::new(stream, 0.25), Texture::new(stream, 0.25)];
+        let horizon = stream.range(0.2, 0.8);
+        let clutter = (0..3 + stream.below(4))
+            .map(|_| {
+                let (x, y) = (stream.uniform(), stream.uniform());
+                let (w, h) = (stream.range(0.03, 0.14), stream.range(0.03, 0.14));
+                ([x, y, w, h], Texture::new(stream, 0.3))
+            })
+            .collect();
+        let radius = stream.range(0.2, 0.38);
+        let (x, y) = (stream.range(radius, 1.0 - radius), stream.range(radius, 1.0 - radius));
+        let figure = Figure::new(class, x, y, radius, stream);
+        // The surface must differ from what lies behind its centre, or nothing could be seen.
+        let mut surface = Texture::new(stream, 0.3);
+        let behind = background[usize::from(y > horizon)].at(x, y);
+        while surface.colours[0].iter().zip(behind).map(|(a, b)| (a - b).abs()).sum::<f32>() < 0.6 {
+            surface = Texture::new(stream, 0.3);
+        }
+        let angle = stream.range(0.0, TAU);
+        let light = (angle.cos() * 0.25, angle.sin() * 0.25, stream.range(0.85, 1.1));
+        Self { class, background, horizon, clutter, figure, surface, light }
+    }
+
+    /// Colour at a place, and whether the figure covers it.
+    fn at(&self, x: f32, y: f32) -> (Colour, bool) {
+        let covered = self.figure.covers(x, y);
+        let colour = if covered {
+            self.surface.at(x, y)
+        } else {
+            let inside = |[cx, cy, w, h]: &[f32; 4]| (x - cx).abs() < *w && (y - cy).abs() < *h;
+            match self.clutter.iter().rev().find(|(place, _)| inside(place)) {
+                Some((_, texture)) => texture.at(x, y),
+                None => self.background[usize::from(y > self.horizon)].at(x, y),
+            }
+        };
+        let light = self.light.2 + self.light.0 * (x - 0.5) + self.light.1 * (y - 0.5);
+        (colour.map(|v| (v * light).clamp(0.0, 1.0)), covered)
+    }
+
+    fn paint(&self, side: usize) -> Scene {
+        let mut pixels = Vec::with_capacity(side * side * 3);
+        let mut mask = vec![0u8; side * side];
+        let mut bounds = [side as f32, side as f32, 0.0, 0.0];
+        for py in 0..side {
+            for px in 0..side {
+                let (mut sum, mut hits) = ([0.0f32; 3], 0);
+                for s in 0..SAMPLES * SAMPLES {
+                    let place = |p: usize, s: usize| (p as f32 + (s as f32 + 0.5) / SAMPLES as f32) / side as f32;
+                    let (colour, covered) = self.at(place(px, s % SAMPLES), place(py, s / SAMPLES));
+                    sum.iter_mut().zip(colour).for_each(|(s, v)| *s += v);
+                    hits += usize::from(covered);
+                }
+                let samples = (SAMPLES * SAMPLES) as f32;
+                pixels.extend(sum.map(|v| (v / samples * 255.0).round() as u8));
+                if hits * 2 > SAMPLES * SAMPLES {
+                    mask[py * side + px] = self.class as u8 + 1;
+                    let (x, y) = (px as f32, py as f32);
+                    bounds = [bounds[0].min(x), bounds[1].min(y), bounds[2].max(x + 1.0), bounds[3].max(y + 1.0)];
+                }
+            }
+        }
+        Scene { pixels, label: self.class as u16, bounds, mask }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenes_depend_on_seed_and_place_only() {
+        let few = Scenes { n: 12, side: 32, seed: 3 }.images();
+        let many = Scenes { n: 25, side: 32, seed: 3 }.images();
+        assert_eq!(few.pixels, many.pixels[..few.pixels.len()]);
+        assert_ne!(few.pixels, Scenes { n: 12, side: 32, seed: 4 }.images().pixels);
+    }
+
+    #[test]
+    fn every_scene_shows_its_shape_inside_its_bounds() {
+        for side in [32, 64] {
+            for i in 0..100 {
+                let scene = Scenes { n: 100, side, seed: 1 }.scene(i);
+                let covered = scene.mask.iter().filter(|m| **m > 0).count();
+                assert!(covered * 40 > side * side, "scene {i} hides its shape: {covered} pixels");
+                for (p, m) in scene.mask.iter().enumerate() {
+                    let (x, y) = ((p % side) as f32, (p / side) as f32);
+                    let [left, top, right, bottom] = scene.bounds;
+                    assert!(*m == 0 || (x >= left && x < right && y >= top && y < bottom));
+                    assert!(*m == 0 || u16::from(*m) == scene.label + 1);
+                }
+            }
+        }
+    }
+}

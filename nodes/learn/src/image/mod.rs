@@ -1,0 +1,40 @@
+//! Image operations on float images in [0, 1], channel-last `[h][w][c]`, each family in a file of its own.
+//!
+//! They follow torchvision's tensor operations; the golden values are its.
+
+mod blur;
+mod colour;
+mod erase;
+mod geometry;
+mod resize;
+mod tone;
+
+pub use blur::gaussian_blur;
+pub use colour::{brightness, contrast, grayscale, hue, saturation};
+pub use erase::erase;
+pub use geometry::{affine_shear_x, horizontal_flip, rotate, rotate_90_ccw, shift_reflect};
+pub use resize::{Crop, Resizer, resize};
+pub use tone::{normalize, posterize, solarize};
+
+/// Height, width and channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Height in pixels.
+    pub h: usize,
+    /// Width in pixels.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+}
+
+impl Size {
+    /// Values of one image.
+    pub fn len(&self) -> usize {
+        self.h * self.w * self.c
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,108 @@
+//! Losses on dfdx's tape, one file each. They take tensors of run-time shape `(n, classes)` or `(n, dim)` and give a scalar.
+//!
+//! Networks are blocks with their own backward passes (see [`crate::layers`]); the tape begins where they end. A training step
+//! calls [`value_and_grads`] with the network's output and gets back what the network's backward pass starts from.
+
+mod cross_entropy;
+mod distillation;
+mod fixmatch;
+mod mean_teacher;
+mod nt_xent;
+
+pub use cross_entropy::{cross_entropy, soft_cross_entropy};
+pub use distillation::distillation;
+pub use fixmatch::fixmatch_unlabelled;
+pub use mean_teacher::mean_teacher_mse;
+pub use nt_xent::nt_xent;
+
+use dfdx::prelude::*;
+
+/// A matrix of run-time shape on the CPU.
+pub type Matrix<T = NoneTape> = Tensor<(usize, usize), f32, Cpu, T>;
+
+/// A matrix whose operations are recorded.
+pub type Traced = Matrix<OwnedTape<f32, Cpu>>;
+
+/// A recorded scalar.
+pub type TracedScalar = Tensor<Rank0, f32, Cpu, OwnedTape<f32, Cpu>>;
+
+/// Why a loss cannot be computed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LossError {
+    /// A hyper-parameter or the batch is out of range.
+    #[error("{loss}: {message}")]
+    Invalid {
+        /// The loss.
+        loss: &'static str,
+        /// What was found and what is expected.
+        message: String,
+    },
+    /// dfdx could not get memory.
+    #[error("out of memory while computing the loss ({0}); lower `batch`")]
+    Memory(String),
+}
+
+impl From<CpuError> for LossError {
+    fn from(error: CpuError) -> Self {
+        Self::Memory(format!("{error:?}"))
+    }
+}
+
+pub(crate) fn invalid<T>(loss: &'static str, message: impl Into<String>) -> Result<T, LossError> {
+    Err(LossError::Invalid { loss, message: message.into() })
+}
+
+/// A constant matrix beside `like`.
+pub(crate) fn constant(data: Vec<f32>, shape: (usize, usize)) -> Result<Matrix, LossError> {
+    Ok(Cpu::default().try_tensor_from_vec(data, shape)?)
+}
+
+/// The loss of some matrices (values with `(rows, columns)`) and its gradient with respect to each.
+///
+/// # Errors
+/// Those of the loss.
+pub fn value_and_grads<const K: usize>(
+    inputs: [(Vec<f32>, (usize, usize)); K],
+    loss: impl FnOnce([Traced; K]) -> Result<TracedScalar, LossError>,
+) -> Result<(f32, [Vec<f32>; K]), LossError> {
+    let device = Cpu::default();
+    let mut leaves: [Option<Matrix>; K] = std::array::from_fn(|_| None);
+    let mut traced: [Option<Traced>; K] = std::array::from_fn(|_| None);
+    for (i, (data, shape)) in inputs.into_iter().enumerate() {
+        let leaf: Matrix = device.try_tensor_from_vec(data, shape)?;
+        traced[i] = Some(leaf.trace(Gradients::leaky()));
+        leaves[i] = Some(leaf);
+    }
+    let scalar = loss(traced.map(|t| t.expect("BUG: every input was traced")))?;
+    let value = scalar.array();
+    let mut gradients = scalar.try_backward()?;
+    let mut taken: [Vec<f32>; K] = std::array::from_fn(|_| Vec::new());
+    for (to, leaf) in taken.iter_mut().zip(&leaves) {
+        let leaf = leaf.as_ref().expect("BUG: every input has a leaf");
+        *to = std::mem::take(&mut **gradients.get_or_alloc_mut(leaf)?);
+    }
+    Ok((value, taken))
+}
+
+/// `log_softmax` over the classes after division by a temperature.
+pub(crate) fn log_probabilities<T: Tape<f32, Cpu>>(logits: Matrix<T>, temperature: f32) -> Result<Matrix<T>, LossError> {
+    Ok((logits / temperature).try_log_softmax::<Axis<1>>()?)
+}
+
+/// Rows of probabilities, outside the tape.
+pub(crate) fn probabilities(logits: &[f32], classes: usize, temperature: f32) -> Vec<f32> {
+    let mut rows = logits.to_vec();
+    for row in rows.chunks_exact_mut(classes) {
+        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        row.iter_mut().for_each(|v| *v = ((*v - most) / temperature).exp());
+        let sum: f32 = row.iter().sum();
+        row.iter_mut().for_each(|v| *v /= sum);
+    }
+    rows
+}
+
+/// `-sum over rows and classes of target * log_probability / rows`.
+pub(crate) fn cross(log_probability: Traced, targets: Matrix) -> Result<TracedScalar, LossError> {
+    let rows = log_probability.shape().0.max(1) as f32;
+    Ok((log_probability.try_mul(targets)?.try_sum::<Rank0, _>()? / rows).try_negate()?)
+}

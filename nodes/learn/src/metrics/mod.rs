@@ -1,0 +1,18 @@
+//! What results are judged by. Discrete metrics are exact; definitions are scikit-learn's unless said otherwise.
+
+mod calibration;
+mod classification;
+mod clustering;
+mod knn;
+mod segmentation;
+
+pub use calibration::{ece, log_loss, top_k_accuracy};
+pub use classification::{accuracy, balanced_accuracy, confusion, macro_f1};
+pub use clustering::{ari, hungarian_accuracy, nmi};
+pub use knn::{Votes, weighted_knn};
+pub use segmentation::{iou, mean_iou};
+
+/// The place of the largest value; the first of equal ones.
+pub fn argmax(row: &[f32]) -> usize {
+    (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
+}

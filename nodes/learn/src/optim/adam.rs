@@ -1,0 +1,89 @@
+//! Adam (Kingma & Ba 2015, 1412.6980) and AdamW with decoupled weight decay (Loshchilov & Hutter 2019, 1711.05101).
+//!
+//! `m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= lr m^ / (sqrt(v^) + eps)` with `m^ = m / (1 - b1^t)`, `v^ = v / (1 - b2^t)`.
+//! Adam adds `wd w` to the gradient, AdamW shrinks `w` by `lr wd` first.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Buffers, Optimizer, ParamMut};
+
+/// Constants.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamConfig {
+    /// Decay of the first and the second moment.
+    pub betas: [f32; 2],
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// L2 penalty (Adam) or decay (AdamW).
+    pub weight_decay: f32,
+}
+
+impl Default for AdamConfig {
+    fn default() -> Self {
+        Self { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+pub(super) struct Adam {
+    config: AdamConfig,
+    decoupled: bool,
+    steps: i32,
+    first: Buffers,
+    second: Buffers,
+}
+
+impl Adam {
+    pub(super) fn new(config: AdamConfig, decoupled: bool) -> Self {
+        Self { config, decoupled, steps: 0, first: Buffers::default(), second: Buffers::default() }
+    }
+}
+
+impl Optimizer for Adam {
+    fn step(&mut self, lr: f32, parameters: &mut [ParamMut<'_>]) {
+        self.steps += 1;
+        let AdamConfig { betas: [b1, b2], eps, weight_decay } = self.config;
+        // In f64 as PyTorch: 1 - b2^t loses all digits in f32 at first.
+        let correction_1 = 1.0 - f64::from(b1).powi(self.steps);
+        let correction_2 = (1.0 - f64::from(b2).powi(self.steps)).sqrt();
+        let rate = (f64::from(lr) / correction_1) as f32;
+        let correction_2 = correction_2 as f32;
+        for parameter in parameters {
+            let decay = if parameter.decay { weight_decay } else { 0.0 };
+            let (penalty, shrink) = if self.decoupled { (0.0, 1.0 - lr * decay) } else { (decay, 1.0) };
+            let first = self.first.of(parameter);
+            let second = self.second.of(parameter);
+            for (((w, g), m), v) in parameter.value.iter_mut().zip(parameter.grad).zip(first).zip(second) {
+                let g = g + penalty * *w;
+                *w *= shrink;
+                *m = b1 * *m + (1.0 - b1) * g;
+                *v = b2 * *v + (1.0 - b2) * g * g;
+                *w -= rate * *m / (v.sqrt() / correction_2 + eps);
+            }
+        }
+    }
+
+    fn state(&self) -> BTreeMap<String, Vec<f32>> {
+        let named = |prefix: &str, buffers: &Buffers| {
+            buffers.0.iter().map(|(name, data)| (format!("{prefix}.{name}"), data.clone())).collect::<Vec<_>>()
+        };
+        let mut state: BTreeMap<String, Vec<f32>> = named("first", &self.first).into_iter().collect();
+        state.extend(named("second", &self.second));
+        state.insert("steps".into(), vec![self.steps as f32]);
+        state
+    }
+
+    fn load_state(&mut self, state: BTreeMap<String, Vec<f32>>) {
+        for (name, data) in state {
+            if let Some(name) = name.strip_prefix("first.") {
+                self.first.0.insert(name.to_owned(), data);
+            } else if let Some(name) = name.strip_prefix("second.") {
+                self.second.0.insert(name.to_owned(), data);
+            } else {
+                self.steps = data.first().map_or(0, |steps| *steps as i32);
+            }
+        }
+    }
+}

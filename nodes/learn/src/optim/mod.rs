@@ -1,0 +1,83 @@
+//! Optimisers over named parameter slices, and learning-rate schedules.
+//!
+//! Parameters live in the layers' own buffers, where the kernels read them; an optimiser walks them once per step. All follow
+//! PyTorch's update rules, so that published settings carry over.
+
+mod adam;
+mod lars;
+mod schedule;
+mod sgd;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use schedule::Schedule;
+
+/// One parameter with its gradient.
+#[derive(Debug)]
+pub struct ParamMut<'a> {
+    /// A name that is the same in every step.
+    pub name: &'a str,
+    /// Values, to be updated.
+    pub value: &'a mut [f32],
+    /// Gradient, same length.
+    pub grad: &'a [f32],
+    /// Whether weight decay (and LARS's adaptation) applies; not to biases and normalisation parameters.
+    pub decay: bool,
+}
+
+/// An optimiser with its state.
+pub trait Optimizer: Send {
+    /// One update with learning rate `lr`.
+    fn step(&mut self, lr: f32, parameters: &mut [ParamMut<'_>]);
+    /// Its buffers by name, for a checkpoint.
+    fn state(&self) -> BTreeMap<String, Vec<f32>>;
+    /// The reverse of [`Optimizer::state`].
+    fn load_state(&mut self, state: BTreeMap<String, Vec<f32>>);
+}
+
+/// An optimiser as declared: `{ name = "sgd", momentum = 0.9, weight_decay = 5e-4 }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase")]
+pub enum OptimizerConfig {
+    /// Stochastic gradient descent with momentum.
+    Sgd(sgd::SgdConfig),
+    /// Adam with L2 penalty in the gradient.
+    Adam(adam::AdamConfig),
+    /// Adam with decoupled weight decay.
+    AdamW(adam::AdamConfig),
+    /// Layer-wise adaptive rates for large batches.
+    Lars(lars::LarsConfig),
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self::Sgd(sgd::SgdConfig::default())
+    }
+}
+
+impl OptimizerConfig {
+    /// The optimiser at its first step.
+    pub fn build(&self) -> Box<dyn Optimizer> {
+        match self {
+            Self::Sgd(config) => Box::new(sgd::Sgd::new(*config)),
+            Self::Adam(config) => Box::new(adam::Adam::new(*config, false)),
+            Self::AdamW(config) => Box::new(adam::Adam::new(*config, true)),
+            Self::Lars(config) => Box::new(lars::Lars::new(*config)),
+        }
+    }
+}
+
+/// A buffer of zeros per parameter, made when first asked for.
+#[derive(Debug, Default)]
+struct Buffers(BTreeMap<String, Vec<f32>>);
+
+impl Buffers {
+    fn of(&mut self, parameter: &ParamMut<'_>) -> &mut [f32] {
+        if !self.0.contains_key(parameter.name) {
+            self.0.insert(parameter.name.to_owned(), vec![0.0; parameter.value.len()]);
+        }
+        self.0.get_mut(parameter.name).expect("BUG: the buffer was just made")
+    }
+}

@@ -1,0 +1,60 @@
+//! Stochastic gradient descent with momentum, PyTorch's form: `g += wd w; v = m v + g; w -= lr v`, and with Nesterov
+//! `w -= lr (g + m v)` (Sutskever et al. 2013).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Buffers, Optimizer, ParamMut};
+
+/// Constants.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SgdConfig {
+    /// Share of the last update that goes on.
+    pub momentum: f32,
+    /// Whether to look ahead.
+    pub nesterov: bool,
+    /// L2 penalty, added to the gradient.
+    pub weight_decay: f32,
+}
+
+impl Default for SgdConfig {
+    fn default() -> Self {
+        Self { momentum: 0.9, nesterov: false, weight_decay: 0.0 }
+    }
+}
+
+pub(super) struct Sgd {
+    config: SgdConfig,
+    velocity: Buffers,
+}
+
+impl Sgd {
+    pub(super) fn new(config: SgdConfig) -> Self {
+        Self { config, velocity: Buffers::default() }
+    }
+}
+
+impl Optimizer for Sgd {
+    fn step(&mut self, lr: f32, parameters: &mut [ParamMut<'_>]) {
+        let SgdConfig { momentum, nesterov, weight_decay } = self.config;
+        for parameter in parameters {
+            let decay = if parameter.decay { weight_decay } else { 0.0 };
+            let velocity = self.velocity.of(parameter);
+            for ((w, g), v) in parameter.value.iter_mut().zip(parameter.grad).zip(velocity) {
+                let g = g + decay * *w;
+                *v = momentum * *v + g;
+                *w -= lr * if nesterov { g + momentum * *v } else { *v };
+            }
+        }
+    }
+
+    fn state(&self) -> BTreeMap<String, Vec<f32>> {
+        self.velocity.0.clone()
+    }
+
+    fn load_state(&mut self, state: BTreeMap<String, Vec<f32>>) {
+        self.velocity = Buffers(state);
+    }
+}
