@@ -4,12 +4,29 @@
 //! (the bytes). Blobs and records are files and are the truth; sled holds an index over them that can be rebuilt at any
 //! time. The store knows nothing of experiments: a node's kind, parameters and metrics are names and values to it.
 
+mod artifact;
 pub mod digest;
+mod disk;
+mod error;
+mod files;
+mod host;
 pub mod key;
+mod layout;
+mod publish;
+pub mod query;
 pub mod record;
+mod record_file;
+mod scratch;
 pub mod store;
+mod verify;
 
+pub use artifact::Artifact;
 pub use digest::Digest;
+pub use error::CacheError;
 pub use key::{ActionKey, Change, Components, KeyBuilder};
+pub use publish::{Draft, Slot};
+pub use query::QueryError;
 pub use record::{Cost, OutputFile, Record};
-pub use store::{Access, Artifact, CacheError, Draft, Lookup, Scratch, Slot, Store};
+pub use scratch::Scratch;
+pub use store::{Access, Lookup, Store};
+pub use verify::{Fault, VerifyReport};

@@ -1,0 +1,123 @@
+//! The few file operations that the store needs, behind a trait, so that tests can run it on a disk that fails or forgets.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+
+#[cfg(test)]
+pub(crate) mod sim;
+
+/// A disk as the store sees it. Nothing is durable before the `sync_*` of the file *and* of its folder.
+pub(crate) trait Disk: Send + Sync {
+    /// Makes one folder; `Ok(false)` if it is there already.
+    fn create_dir(&self, dir: &Path) -> io::Result<bool>;
+    /// Writes `bytes` to a new file of an unused name in `dir`, not yet synced.
+    fn stage(&self, dir: &Path, bytes: &[u8]) -> io::Result<PathBuf>;
+    /// Makes a file's content durable.
+    fn sync_file(&self, path: &Path) -> io::Result<()>;
+    /// Makes a folder's entries durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Moves a file, replacing what is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Moves a file; `AlreadyExists` if something is there, and then the file that was to be moved is removed.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Adds `bytes` at the end of a file, in one piece, making the file if need be.
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// A file's content.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// A file's length in bytes.
+    fn len(&self, path: &Path) -> io::Result<u64>;
+    /// The names in a folder, sorted; those that are not UTF-8 are no business of the store's and left out.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder with all that is in it.
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// The digest of a file's content.
+    fn digest(&self, path: &Path) -> io::Result<Digest> {
+        self.read(path).map(|bytes| Digest::of(&bytes))
+    }
+}
+
+/// The disk of this machine.
+pub(crate) struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
+        match fs::create_dir(dir) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn stage(&self, dir: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+        let mut builder = tempfile::Builder::new();
+        // The umask decides who may read, as for any file: a cache may be shared between people.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.prefix("new-").tempfile_in(dir)?;
+        file.write_all(bytes)?;
+        // From here on the caller moves the file; what a crash leaves is swept when the store is next opened.
+        let (_, path) = file.keep().map_err(|kept| kept.error)?;
+        Ok(path)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.sync_all()
+    }
+
+    #[cfg(unix)]
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    #[cfg(not(unix))]
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(()) // Folders cannot be synced there; the file system orders their changes.
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        tempfile::TempPath::try_from_path(from)?.persist_noclobber(to).map_err(|refused| refused.error)
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().append(true).create(true).open(path)?.write_all(bytes)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        fs::metadata(path).map(|data| data.len())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir_all(dir)
+    }
+
+    fn digest(&self, path: &Path) -> io::Result<Digest> {
+        Digest::of_file(path)
+    }
+}

@@ -1,0 +1,289 @@
+//! The truth of the store, blobs and records as files: durable writes, checked reads, quarantine.
+//!
+//! The order of every write is the same: a staged file, its sync, the rename to its place, the sync of that folder. A
+//! record is written only after all of its blobs, so nothing ever refers to an absent blob, whatever moment power is lost.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::digest::Digest;
+use crate::disk::Disk;
+use crate::error::CacheError;
+use crate::key::ActionKey;
+use crate::layout::{CACHEDIR_TAG, Layout};
+use crate::record::{OutputFile, Record, SCHEMA};
+use crate::record_file::{self, BadRecord};
+use crate::store::Access;
+
+/// A store's files.
+pub(crate) struct Files {
+    pub(crate) disk: Box<dyn Disk>,
+    pub(crate) layout: Layout,
+    access: Access,
+    /// The fan-out folders known to be durable in this process.
+    durable: Mutex<HashSet<PathBuf>>,
+}
+
+/// What lies at a key's place.
+pub(crate) enum Found {
+    /// A sound record, all of whose blobs exist with the right length.
+    Complete(Record),
+    /// Nothing.
+    Nothing,
+    /// Something that cannot be used, with the reason.
+    Broken(String),
+}
+
+impl Files {
+    /// Opens the files under `layout`'s root, making the folders of a new store if it may write.
+    pub(crate) fn open(disk: Box<dyn Disk>, layout: Layout, access: Access) -> Result<Self, CacheError> {
+        let files = Self { disk, layout, access, durable: Mutex::default() };
+        match files.is_cache()? {
+            Some(false) => return Err(CacheError::NotACache { root: files.layout.root().to_owned() }),
+            _ if access == Access::ReadOnly => {}
+            _ => files.create().map_err(|error| files.read_only_if_refused(error))?,
+        }
+        Ok(files)
+    }
+
+    /// Whether the root holds a cache; `None` if it is absent or empty.
+    fn is_cache(&self) -> Result<Option<bool>, CacheError> {
+        let root = self.layout.root();
+        match self.disk.list(root) {
+            Ok(names) if names.is_empty() => Ok(None),
+            Ok(names) => Ok(Some(names.iter().any(|name| name == "CACHEDIR.TAG" || name == "records"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(CacheError::io("list", root, error)),
+        }
+    }
+
+    fn create(&self) -> Result<(), CacheError> {
+        let root = self.layout.root();
+        let missing: Vec<&Path> = root.ancestors().take_while(|dir| self.disk.list(dir).is_err()).collect();
+        for dir in missing.iter().rev().filter(|dir| !dir.as_os_str().is_empty()) {
+            self.create_dir(dir)?;
+        }
+        for folder in self.layout.folders() {
+            self.create_dir(&folder)?;
+        }
+        let tag = self.layout.cachedir_tag();
+        if self.disk.len(&tag).is_err() {
+            self.write(&tag, CACHEDIR_TAG.as_bytes())?;
+        }
+        self.sync_dir(root)
+    }
+
+    fn read_only_if_refused(&self, error: CacheError) -> CacheError {
+        match &error {
+            CacheError::Io { source, .. }
+                if matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) =>
+            {
+                CacheError::ReadOnly { root: self.layout.root().to_owned() }
+            }
+            _ => error,
+        }
+    }
+
+    /// An error if this store is open for reading only.
+    pub(crate) fn must_write(&self) -> Result<(), CacheError> {
+        match self.access {
+            Access::ReadWrite => Ok(()),
+            Access::ReadOnly => Err(CacheError::ReadOnly { root: self.layout.root().to_owned() }),
+        }
+    }
+
+    /// Whether this store may write.
+    pub(crate) fn writable(&self) -> bool {
+        self.access == Access::ReadWrite
+    }
+
+    /// Puts `bytes` at `path`, replacing what is there: after a crash the file has the old content or the new one.
+    pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+        let staged = self.stage(bytes)?;
+        self.disk.rename(&staged, path).map_err(|e| CacheError::io("write", path, e))?;
+        self.sync_dir(parent(path))
+    }
+
+    /// Puts blobs in their places. Those that are there already, with the right bytes, are kept.
+    pub(crate) fn put_blobs(&self, blobs: &[(Digest, &[u8])]) -> Result<(), CacheError> {
+        let mut folders = BTreeSet::new();
+        for (digest, bytes) in blobs {
+            let path = self.layout.blob(digest);
+            self.ensure_durable(parent(&path))?;
+            // A kept blob's folder is synced too: whoever wrote it may not have come that far.
+            folders.insert(parent(&path).to_owned());
+            if self.disk.digest(&path).ok() == Some(*digest) {
+                continue;
+            }
+            let staged = self.stage(bytes)?;
+            self.disk.rename(&staged, &path).map_err(|e| CacheError::io("write", &path, e))?;
+        }
+        folders.iter().try_for_each(|folder| self.sync_dir(folder))
+    }
+
+    /// Puts a record in its place; `Ok(false)` if another came first.
+    pub(crate) fn put_record(&self, record: &Record) -> Result<bool, CacheError> {
+        let path = self.layout.record(&record.key);
+        let bytes = record_file::encode(record).map_err(|e| CacheError::io("encode", &path, e.into()))?;
+        self.ensure_durable(parent(&path))?;
+        let staged = self.stage(&bytes)?;
+        match self.disk.rename_new(&staged, &path) {
+            Ok(()) => self.sync_dir(parent(&path)).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(CacheError::io("write", &path, error)),
+        }
+    }
+
+    /// What lies at a key's place. Contents of blobs are not read here: [`Files::read_output`] verifies them.
+    pub(crate) fn find(&self, key: &ActionKey) -> Result<Found, CacheError> {
+        let record = match self.record(key)? {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(Found::Nothing),
+            Err(why) => return Ok(Found::Broken(format!("its record cannot be used: {why}"))),
+        };
+        for (name, output) in &record.outputs {
+            match self.disk.len(&self.layout.blob(&output.digest)) {
+                Ok(bytes) if bytes == output.bytes => {}
+                Ok(bytes) => {
+                    let why = format!("output `{name}` has {bytes} bytes instead of {}", output.bytes);
+                    return Ok(Found::Broken(why));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Found::Broken(format!("output `{name}` is missing")));
+                }
+                Err(error) => return Err(CacheError::io("read", &self.layout.blob(&output.digest), error)),
+            }
+        }
+        Ok(Found::Complete(record))
+    }
+
+    /// The record of a key, or why its file cannot be used; an unknown schema is an error.
+    pub(crate) fn record(&self, key: &ActionKey) -> Result<Result<Option<Record>, String>, CacheError> {
+        let path = self.layout.record(key);
+        let bytes = match self.disk.read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
+            Err(error) => return Err(CacheError::io("read", &path, error)),
+        };
+        match record_file::decode(&bytes, key) {
+            Ok(record) => Ok(Ok(Some(record))),
+            Err(BadRecord::Garbled(why)) => Ok(Err(why)),
+            Err(BadRecord::Schema { found }) => Err(CacheError::UnknownSchema { path, found, known: SCHEMA }),
+        }
+    }
+
+    /// The keys of all record files, sorted; whether the records are sound is not looked at.
+    pub(crate) fn keys(&self) -> Result<Vec<ActionKey>, CacheError> {
+        let names = self.fanned_out(&self.layout.records())?;
+        Ok(names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect())
+    }
+
+    /// The digests of all blob files, sorted.
+    pub(crate) fn blobs(&self) -> Result<Vec<Digest>, CacheError> {
+        let names = self.fanned_out(&self.layout.blobs())?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// The file names in the 256 folders under `dir`.
+    fn fanned_out(&self, dir: &Path) -> Result<Vec<String>, CacheError> {
+        let mut names = Vec::new();
+        for fan in self.list(dir)? {
+            // A stray file among the folders is none of ours.
+            match self.disk.list(&dir.join(fan)) {
+                Ok(found) => names.extend(found),
+                Err(error) => tracing::debug!(%error, dir = %dir.display(), "skipped"),
+            }
+        }
+        Ok(names)
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>, CacheError> {
+        match self.disk.list(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.map_err(|e| CacheError::io("list", dir, e)),
+        }
+    }
+
+    /// One output's bytes, verified.
+    pub(crate) fn read_output(&self, key: &ActionKey, name: &str, output: &OutputFile) -> Result<Vec<u8>, CacheError> {
+        let path = self.layout.blob(&output.digest);
+        let corrupt = |why: &str| CacheError::Corrupt {
+            key: *key,
+            name: name.to_owned(),
+            path: path.clone(),
+            why: why.to_owned(),
+        };
+        match self.disk.read(&path) {
+            Ok(bytes) if Digest::of(&bytes) == output.digest => Ok(bytes),
+            Ok(_) => Err(corrupt("does not have the content that was published")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(corrupt("is missing")),
+            Err(error) => Err(CacheError::io("read", &path, error)),
+        }
+    }
+
+    /// Moves a key's record, and those of its blobs whose bytes are wrong, out of the way. Sound blobs stay: other records
+    /// may refer to them.
+    pub(crate) fn quarantine(&self, key: &ActionKey) -> Result<(), CacheError> {
+        self.must_write()?;
+        if let Ok(Ok(Some(record))) = self.record(key) {
+            for output in record.outputs.values() {
+                let path = self.layout.blob(&output.digest);
+                if self.disk.digest(&path).is_ok_and(|found| found != output.digest) {
+                    self.move_to_quarantine(&path)?;
+                }
+            }
+        }
+        self.move_to_quarantine(&self.layout.record(key))
+    }
+
+    fn move_to_quarantine(&self, path: &Path) -> Result<(), CacheError> {
+        let name = path.file_name().unwrap_or_default();
+        match self.disk.rename(path, &self.layout.quarantine().join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // Another process was faster.
+            Err(error) => Err(CacheError::io("move to quarantine", path, error)),
+            Ok(()) => self.sync_dir(parent(path)),
+        }
+    }
+
+    /// Makes one folder whose parent exists.
+    pub(crate) fn create_dir(&self, dir: &Path) -> Result<bool, CacheError> {
+        self.disk.create_dir(dir).map_err(|e| CacheError::io("make folder", dir, e))
+    }
+
+    /// Makes one folder, and sees to it that a power loss does not take it away.
+    fn ensure_durable(&self, dir: &Path) -> Result<(), CacheError> {
+        let known = |set: &Mutex<HashSet<PathBuf>>| set.lock().unwrap_or_else(PoisonError::into_inner).contains(dir);
+        if known(&self.durable) {
+            return Ok(());
+        }
+        self.create_dir(dir)?;
+        // Synced even if it was there: the process that made it may not have come that far.
+        self.sync_dir(parent(dir))?;
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(dir.to_owned());
+        Ok(())
+    }
+
+    /// A synced file in the staging folder.
+    pub(crate) fn stage(&self, bytes: &[u8]) -> Result<PathBuf, CacheError> {
+        let staging = self.layout.staging();
+        let staged = self.disk.stage(&staging, bytes).map_err(|e| CacheError::io("write into", &staging, e))?;
+        if let Err(error) = self.disk.sync_file(&staged) {
+            if let Err(left) = self.disk.remove_file(&staged) {
+                tracing::debug!(path = %staged.display(), error = %left, "staged file left behind");
+            }
+            return Err(CacheError::io("sync", &staged, error));
+        }
+        Ok(staged)
+    }
+
+    pub(crate) fn sync_dir(&self, dir: &Path) -> Result<(), CacheError> {
+        self.disk.sync_dir(dir).map_err(|e| CacheError::io("sync", dir, e))
+    }
+}
+
+/// The folder that holds `path`.
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}

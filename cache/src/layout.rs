@@ -1,0 +1,94 @@
+//! Where things lie in the store's folder. Paths only; nothing here touches the disk.
+
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+use crate::key::ActionKey;
+
+/// Marks the folder for backup programs, see <https://bford.info/cachedir/>.
+pub(crate) const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This folder is a cache of flow: its content can be computed again.\n\
+    # Layout 1: blobs/ and records/ are the truth, index/ can be rebuilt from them.\n";
+
+/// The paths under a store's root.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folders that a store always has.
+    pub(crate) fn folders(&self) -> [PathBuf; 5] {
+        [self.blobs(), self.records(), self.scratch(), self.staging(), self.quarantine()]
+    }
+
+    pub(crate) fn cachedir_tag(&self) -> PathBuf {
+        self.root.join("CACHEDIR.TAG")
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    /// `blobs/ab/<64 hex>`: spread over 256 folders by the first byte.
+    pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.to_string();
+        self.blobs().join(&hex[..2]).join(hex)
+    }
+
+    pub(crate) fn records(&self) -> PathBuf {
+        self.root.join("records")
+    }
+
+    /// `records/ab/<64 hex>.json`.
+    pub(crate) fn record(&self, key: &ActionKey) -> PathBuf {
+        let hex = key.to_string();
+        self.records().join(&hex[..2]).join(format!("{hex}.json"))
+    }
+
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
+    /// The folder of one key's checkpoints.
+    pub(crate) fn scratch_of(&self, key: &ActionKey) -> PathBuf {
+        self.scratch().join(key.to_string())
+    }
+
+    /// Files on their way to their place.
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    /// Locked (shared) by every process that may have files in `staging/`.
+    pub(crate) fn staging_lock(&self) -> PathBuf {
+        self.root.join("staging.lock")
+    }
+
+    /// What was found broken, kept for a person to look at.
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    /// One line for each commit, by every process: how the index hears of commits that it did not see.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    pub(crate) fn index(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
+    /// Locked by the one process that holds the index; names it.
+    pub(crate) fn index_lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+}
