@@ -36,17 +36,35 @@ pub struct Port {
 impl Port {
     /// A port with exactly one input.
     pub fn one(name: &'static str, node: &NodeRef, accepts: &'static [ArtifactType]) -> Self {
-        Self { name, refs: vec![node.clone()], accepts, labelled: false, gathers: false }
+        Self {
+            name,
+            refs: vec![node.clone()],
+            accepts,
+            labelled: false,
+            gathers: false,
+        }
     }
 
     /// A port that may be left out.
     pub fn maybe(name: &'static str, node: &Option<NodeRef>, accepts: &'static [ArtifactType]) -> Self {
-        Self { name, refs: node.iter().cloned().collect(), accepts, labelled: false, gathers: false }
+        Self {
+            name,
+            refs: node.iter().cloned().collect(),
+            accepts,
+            labelled: false,
+            gathers: false,
+        }
     }
 
     /// A port with any number of inputs.
     pub fn many(name: &'static str, nodes: &[NodeRef], accepts: &'static [ArtifactType]) -> Self {
-        Self { name, refs: nodes.to_vec(), accepts, labelled: false, gathers: false }
+        Self {
+            name,
+            refs: nodes.to_vec(),
+            accepts,
+            labelled: false,
+            gathers: false,
+        }
     }
 
     /// Makes names and bindings part of the meaning.
@@ -161,7 +179,8 @@ impl Inputs {
 
     /// The input of a port that must be there: the plan has checked it.
     pub fn one(&self, port: &str) -> &Input {
-        self.maybe(port).unwrap_or_else(|| panic!("BUG: port `{port}` has no input although the plan was checked"))
+        self.maybe(port)
+            .unwrap_or_else(|| panic!("BUG: port `{port}` has no input although the plan was checked"))
     }
 }
 
@@ -260,13 +279,19 @@ pub enum NodeError {
 impl NodeError {
     /// A failure that needs no further help.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self::Failed { message: message.into(), help: None }
+        Self::Failed {
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// Adds what to do about it.
     pub fn with_help(self, text: impl Into<String>) -> Self {
         match self {
-            Self::Failed { message, .. } => Self::Failed { message, help: Some(text.into()) },
+            Self::Failed { message, .. } => Self::Failed {
+                message,
+                help: Some(text.into()),
+            },
             other => other,
         }
     }

@@ -1,0 +1,97 @@
+//! What can be known before anything runs: whether ports fit, and what each kind says of its parameters and inputs.
+
+use super::diagnose::{Diagnostics, Problem};
+use super::instance::Instance;
+use super::template::Template;
+use crate::node::{Facts, InputFacts, ParamError};
+
+/// Checks port types, then passes facts from inputs to outputs. `instances` come after their inputs.
+///
+/// # Errors
+/// Every port that does not fit; or else every instance whose kind objects (those that rest on it are not asked).
+pub(crate) fn check(instances: &[Instance], templates: &[Template]) -> Result<(), Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    for instance in instances {
+        check_types(instance, instances, &templates[instance.template], &mut diagnostics);
+    }
+    diagnostics.ok(())?;
+    check_facts(instances, templates)
+}
+
+fn check_types(instance: &Instance, all: &[Instance], template: &Template, diagnostics: &mut Diagnostics) {
+    for port in &instance.ports {
+        for edge in &port.inputs {
+            let made = all[edge.instance].node.output();
+            if port.accepts.contains(&made) {
+                continue;
+            }
+            let taken: Vec<String> = port.accepts.iter().map(|t| format!("`{}`", t.0)).collect();
+            let message = format!(
+                "`{}` of `{}` takes {}, but `{}` makes `{}`",
+                port.name,
+                template.table.name,
+                taken.join(" or "),
+                edge.node,
+                made.0
+            );
+            let mut fitting: Vec<&str> = all
+                .iter()
+                .filter(|i| port.accepts.contains(&i.node.output()))
+                .map(|i| i.node_name.as_str())
+                .collect();
+            fitting.sort_unstable();
+            fitting.dedup();
+            fitting.retain(|name| *name != template.table.name);
+            let help = match fitting.len() {
+                0 => format!("no node of this workflow makes {}", taken.join(" or ")),
+                1..=12 => format!("these would fit: `{}`", fitting.join("`, `")),
+                n => format!("{n} other nodes would fit"),
+            };
+            let span = template.span_of_ref(port.name, edge.reference);
+            let label = format!("a {} node", all[edge.instance].kind());
+            diagnostics.push(Problem::at("workflow::port_type", &span, message, label).help(help));
+        }
+    }
+}
+
+fn check_facts(instances: &[Instance], templates: &[Template]) -> Result<(), Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    let mut known: Vec<Option<Facts>> = Vec::with_capacity(instances.len());
+    for instance in instances {
+        let facts = input_facts(instance, &known).and_then(|inputs| match instance.node.facts(&inputs) {
+            Ok(facts) => Some(facts),
+            Err(error) => {
+                diagnostics.push(fact_problem(instance, &templates[instance.template], error));
+                None
+            }
+        });
+        known.push(facts);
+    }
+    diagnostics.ok(())
+}
+
+/// `None` if something that it rests on is wrong already.
+fn input_facts(instance: &Instance, known: &[Option<Facts>]) -> Option<InputFacts> {
+    instance
+        .ports
+        .iter()
+        .map(|port| {
+            let facts: Option<Vec<Facts>> = port.inputs.iter().map(|edge| known[edge.instance].clone()).collect();
+            Some((port.name, facts?))
+        })
+        .collect()
+}
+
+fn fact_problem(instance: &Instance, template: &Template, error: ParamError) -> Problem {
+    let name = &template.table.name;
+    let message = match error.key.as_str() {
+        "" => format!("`{name}`: {}", error.message),
+        key => format!("`{key}` of `{name}`: {}", error.message),
+    };
+    let label = if instance.bindings.is_empty() {
+        String::new()
+    } else {
+        format!("in {}", instance.name)
+    };
+    Problem::at("workflow::parameter", &template.span_of(&error.key), message, label).maybe_help(error.help)
+}

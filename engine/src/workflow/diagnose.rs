@@ -1,0 +1,217 @@
+//! What is wrong with a workflow, for the person who wrote it: one [`Problem`] each, all of them collected in [`Diagnostics`].
+
+use std::fmt;
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+
+use super::span::{Location, Span};
+
+/// One thing that is wrong, where, and what to do.
+///
+/// Renders through miette; [`Problem::location`] gives file, line and column to programs.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    code: &'static str,
+    message: String,
+    help: Option<String>,
+    labels: Vec<(Span, String)>,
+    text: Option<NamedSource<std::sync::Arc<str>>>,
+    repeats: usize,
+}
+
+impl Problem {
+    /// A problem at `span`; `label` is printed below the text that it points at.
+    pub(crate) fn at(code: &'static str, span: &Span, message: impl Into<String>, label: impl Into<String>) -> Self {
+        let text = NamedSource::new(span.source.name.as_ref(), span.source.text.clone());
+        Self {
+            code,
+            message: message.into(),
+            help: None,
+            labels: vec![(span.clone(), label.into())],
+            text: Some(text),
+            repeats: 0,
+        }
+    }
+
+    /// A problem with no place in any text, e.g. a file that cannot be read.
+    pub(crate) fn nowhere(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            help: None,
+            labels: Vec::new(),
+            text: None,
+            repeats: 0,
+        }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.help = help.or(self.help);
+        self
+    }
+
+    /// Points at a second place of the same text; a place in another text is left out, miette shows one text at a time.
+    pub(crate) fn also(mut self, span: &Span, label: impl Into<String>) -> Self {
+        if self
+            .labels
+            .first()
+            .is_none_or(|(first, _)| std::sync::Arc::ptr_eq(&first.source, &span.source))
+        {
+            self.labels.push((span.clone(), label.into()));
+        }
+        self
+    }
+
+    /// A stable name of this sort of problem, e.g. `workflow::unknown_key`.
+    pub fn code_name(&self) -> &'static str {
+        self.code
+    }
+
+    /// Where it is, unless it has no place.
+    pub fn location(&self) -> Option<Location> {
+        self.labels.first().map(|(span, _)| span.location())
+    }
+
+    /// What to do about it.
+    pub fn help_text(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    fn is_same(&self, other: &Problem) -> bool {
+        let same_place = match (self.labels.first(), other.labels.first()) {
+            (Some((a, _)), Some((b, _))) => a.same(b),
+            (None, None) => true,
+            _ => false,
+        };
+        same_place && self.code == other.code && self.message == other.message
+    }
+}
+
+impl Diagnostic for Problem {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(self.code))
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let again = (self.repeats > 0).then(|| format!("the same holds for {} more instances", self.repeats));
+        match (&self.help, again) {
+            (Some(help), Some(again)) => Some(Box::new(format!("{help} ({again})"))),
+            (Some(help), None) => Some(Box::new(help)),
+            (None, Some(again)) => Some(Box::new(again)),
+            (None, None) => None,
+        }
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.text.as_ref().map(|s| s as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let labels = self.labels.iter().map(|(span, label)| {
+            let text = (!label.is_empty()).then(|| label.clone());
+            LabeledSpan::new(text, span.range.start, span.range.len())
+        });
+        Some(Box::new(labels))
+    }
+}
+
+/// Everything that is wrong with a workflow; never empty when returned as an error.
+#[derive(Clone, Debug, Default)]
+pub struct Diagnostics {
+    problems: Vec<Problem>,
+}
+
+impl Diagnostics {
+    /// The problems, in the order found.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Adds a problem; one that is there already (from another instance of the same node) is only counted.
+    pub(crate) fn push(&mut self, problem: Problem) {
+        match self.problems.iter_mut().find(|known| known.is_same(&problem)) {
+            Some(known) => known.repeats += 1,
+            None => self.problems.push(problem),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// `value`, unless anything is wrong.
+    pub(crate) fn ok<T>(self, value: T) -> Result<T, Diagnostics> {
+        if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl From<Problem> for Diagnostics {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problems: vec![problem],
+        }
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problems.as_slice() {
+            [one] => write!(f, "{one}"),
+            many => write!(f, "{} problems in the workflow", many.len()),
+        }
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+impl Diagnostic for Diagnostics {
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        Some(Box::new(self.problems.iter().map(|p| p as &dyn Diagnostic)))
+    }
+}
+
+/// The name among `known` that was most likely meant, if any is near enough.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|k| (strsim::jaro_winkler(name, k), strsim::damerau_levenshtein(name, k), k))
+        .filter(|(likeness, edits, k)| *likeness >= 0.8 || *edits <= 1.max(k.len() / 4))
+        .max_by(|a, b| a.0.total_cmp(&b.0).then(b.2.cmp(a.2)))
+        .map(|(_, _, k)| k)
+}
+
+/// What to do about an unknown name: the nearest known one, and all of them if they are few.
+pub(crate) fn suggest<'a>(name: &str, what: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let listed = match known.len() {
+        0 => format!("there are no {what}"),
+        1..=24 => format!(
+            "{what}: {}",
+            known.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")
+        ),
+        n => format!("there are {n} {what}"),
+    };
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`? {listed}"),
+        None => listed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_finds_the_name_and_nonsense_finds_none() {
+        let known = ["epochs", "batch_size", "seed"];
+        assert_eq!(nearest("epoch", known), Some("epochs"));
+        assert_eq!(nearest("sede", known), Some("seed"));
+        assert_eq!(nearest("zzzzzz", known), None);
+    }
+}

@@ -1,0 +1,276 @@
+//! From templates to instances: each node once for every binding that it needs, joined to instances of its inputs.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::diagnose::{Diagnostics, Problem};
+use super::instance::{Edge, Instance, InstancePort};
+use super::relation::Relation;
+use super::rounds::{Unit, Units};
+use super::template::{Template, Variant};
+use super::variables::{Binding, Matrix};
+use crate::node::Port;
+
+/// More instances than this are taken for a mistake in the matrix.
+pub(crate) const MAX_INSTANCES: usize = 200_000;
+
+/// Expands all units. Instances come after their inputs.
+///
+/// # Errors
+/// If a node depends on a variable that it gathers over, gathers nothing, or the matrix explodes.
+pub(crate) fn expand(templates: &[Template], units: &Units, matrix: &Matrix) -> Result<Vec<Instance>, Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    let inputs = unit_inputs(templates, units);
+    let Some(order) = order(&inputs) else {
+        return Err(Problem::nowhere(
+            "workflow::cycle",
+            "a reference to a later round makes nodes rest on themselves",
+        )
+        .into());
+    };
+    let mut expansion = Expansion {
+        templates,
+        units,
+        matrix,
+        instances: Vec::new(),
+        of_unit: HashMap::new(),
+    };
+    for unit in order {
+        if let Err(problem) = expansion.expand_unit(unit) {
+            diagnostics.push(problem);
+            return Err(diagnostics);
+        }
+    }
+    diagnostics.ok(expansion.instances.into_iter().map(|(instance, _)| instance).collect())
+}
+
+/// The ports of a variant in that unit, with what is fed from the round before.
+fn ports(unit: &Unit, variant: &Variant) -> Vec<Port> {
+    let mut ports = variant.ports.clone();
+    if let Some((fed, name)) = &unit.fed {
+        ports
+            .iter_mut()
+            .filter(|p| p.name == fed)
+            .for_each(|p| p.refs = vec![name.clone()]);
+    }
+    ports
+}
+
+fn unit_inputs(templates: &[Template], units: &Units) -> Vec<BTreeSet<usize>> {
+    let inputs_of = |unit: &Unit| {
+        templates[unit.template]
+            .variants
+            .iter()
+            .flat_map(|variant| ports(unit, variant))
+            .flat_map(|port| port.refs)
+            .filter_map(|name| units.meant(unit, templates, &name))
+            .collect()
+    };
+    units.all.iter().map(inputs_of).collect()
+}
+
+/// Inputs before what uses them, otherwise as written; `None` on a cycle.
+fn order(inputs: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
+    let mut users = vec![Vec::new(); inputs.len()];
+    let mut missing: Vec<usize> = inputs.iter().map(BTreeSet::len).collect();
+    for (unit, inputs) in inputs.iter().enumerate() {
+        inputs.iter().for_each(|input| users[*input].push(unit));
+    }
+    let mut ready: BTreeSet<usize> = (0..inputs.len()).filter(|u| missing[*u] == 0).collect();
+    let mut order = Vec::with_capacity(inputs.len());
+    while let Some(unit) = ready.pop_first() {
+        order.push(unit);
+        for user in &users[unit] {
+            missing[*user] -= 1;
+            if missing[*user] == 0 {
+                ready.insert(*user);
+            }
+        }
+    }
+    (order.len() == inputs.len()).then_some(order)
+}
+
+struct Expansion<'a> {
+    templates: &'a [Template],
+    units: &'a Units,
+    matrix: &'a Matrix,
+    instances: Vec<(Instance, Binding)>,
+    of_unit: HashMap<usize, std::ops::Range<usize>>,
+}
+
+impl Expansion<'_> {
+    fn expand_unit(&mut self, index: usize) -> Result<(), Problem> {
+        let unit = &self.units.all[index];
+        let template = &self.templates[unit.template];
+        let over = self.over(template);
+        let first = self.instances.len();
+        let mut made: Vec<(Instance, Binding)> = Vec::new();
+        let mut relations = Relations {
+            expansion: self,
+            exact: HashMap::new(),
+            gathered: HashMap::new(),
+            over: &over,
+        };
+        for variant in &template.variants {
+            let ports = ports(unit, variant);
+            relations.check_over(template, variant, &ports, unit)?;
+            let mut bindings = vec![variant.binding.clone()];
+            for (port, target) in relations.targets(unit, &ports) {
+                bindings = relations.of(port, target).join(bindings);
+                if first + made.len() + bindings.len() > MAX_INSTANCES {
+                    return Err(too_many(template));
+                }
+            }
+            for binding in bindings {
+                let instance = relations.instance(unit, variant, &ports, &binding);
+                made.push((instance, binding));
+            }
+        }
+        if made.is_empty() && !template.variants.is_empty() {
+            return Err(nothing_fits(template));
+        }
+        made.sort_by(|(_, a), (_, b)| a.cmp(b));
+        self.of_unit.insert(index, first..first + made.len());
+        self.instances.extend(made);
+        Ok(())
+    }
+
+    /// Which variables the node gathers over.
+    fn over(&self, template: &Template) -> Vec<bool> {
+        self.matrix
+            .names()
+            .map(|name| template.table.over.iter().any(|(over, _)| over == name))
+            .collect()
+    }
+}
+
+/// The relations of one unit's inputs, each made once.
+struct Relations<'a> {
+    expansion: &'a Expansion<'a>,
+    exact: HashMap<usize, Relation>,
+    gathered: HashMap<usize, Relation>,
+    over: &'a [bool],
+}
+
+impl Relations<'_> {
+    fn targets<'p>(&self, unit: &Unit, ports: &'p [Port]) -> Vec<(&'p Port, usize)> {
+        let Expansion { units, templates, .. } = self.expansion;
+        let named = ports
+            .iter()
+            .flat_map(|port| port.refs.iter().map(move |name| (port, name)));
+        named
+            .filter_map(|(port, name)| Some((port, units.meant(unit, templates, name)?)))
+            .collect()
+    }
+
+    fn of(&mut self, port: &Port, target: usize) -> &Relation {
+        let gathers = port.gathers;
+        let keep: Vec<bool> = self.over.iter().map(|over| !gathers || !over).collect();
+        let Expansion { instances, of_unit, .. } = self.expansion;
+        let known = if gathers { &mut self.gathered } else { &mut self.exact };
+        known.entry(target).or_insert_with(|| {
+            let range = of_unit.get(&target).cloned().unwrap_or(0..0);
+            Relation::new(range.map(|id| (id, &instances[id].1)), &keep)
+        })
+    }
+
+    fn instance(&mut self, unit: &Unit, variant: &Variant, ports: &[Port], binding: &Binding) -> Instance {
+        let Expansion {
+            units,
+            templates,
+            matrix,
+            ..
+        } = *self.expansion;
+        let mut bound = Vec::with_capacity(ports.len());
+        for port in ports {
+            let mut inputs = Vec::new();
+            for (index, name) in port.refs.iter().enumerate() {
+                let Some(target) = units.meant(unit, templates, name) else {
+                    continue;
+                };
+                let ids = self.of(port, target).matching(binding);
+                inputs.extend(ids.into_iter().map(|id| Edge {
+                    instance: id,
+                    node: name.clone(),
+                    reference: index,
+                }));
+            }
+            bound.push(InstancePort {
+                name: port.name,
+                accepts: port.accepts,
+                labelled: port.labelled,
+                inputs,
+            });
+        }
+        Instance {
+            name: matrix.label(&unit.name, binding),
+            node_name: unit.name.clone(),
+            template: unit.template,
+            bindings: matrix.values(binding),
+            node: Arc::clone(&variant.node),
+            ports: bound,
+            files: variant.files.clone(),
+        }
+    }
+
+    /// A variable is either gathered over or expanded by, not both; and gathering needs something to gather.
+    fn check_over(
+        &mut self,
+        template: &Template,
+        variant: &Variant,
+        ports: &[Port],
+        unit: &Unit,
+    ) -> Result<(), Problem> {
+        let name = &template.table.name;
+        let targets = self.targets(unit, ports);
+        for (variable, span) in &template.table.over {
+            let Some(index) = self.expansion.matrix.index(variable) else {
+                continue;
+            };
+            let mut gathers = false;
+            for (port, target) in &targets {
+                if port.gathers {
+                    let Expansion { instances, of_unit, .. } = self.expansion;
+                    let range = of_unit.get(target).cloned().unwrap_or(0..0);
+                    gathers |= range.into_iter().any(|id| instances[id].1.0[index].is_some());
+                } else if self.of(port, *target).binds(index) {
+                    let message = format!(
+                        "`{name}` gathers over `{variable}`, but its `{}` varies by it",
+                        port.name
+                    );
+                    return Err(Problem::at("workflow::over", span, message, "gathered over")
+                        .help(format!("give `{}` a node that does not use `{variable}`", port.name)));
+                }
+            }
+            if variant.binding.0[index].is_some() {
+                let message = format!("`{name}` gathers over `{variable}` and uses ${{{variable}}}");
+                return Err(Problem::at("workflow::over", span, message, "gathered over").help("do one or the other"));
+            }
+            if !gathers {
+                let message = format!("nothing that `{name}` gathers varies by `{variable}`");
+                return Err(Problem::at("workflow::over", span, message, "has no effect").help("take it out of `over`"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn too_many(template: &Template) -> Problem {
+    let message = format!("the matrix makes more than {MAX_INSTANCES} nodes");
+    let label = format!("while expanding `{}`", template.table.name);
+    Problem::at("workflow::too_many", &template.table.name_span, message, label).help("use fewer values or variables")
+}
+
+fn nothing_fits(template: &Template) -> Problem {
+    let message = format!(
+        "no combination of the matrix fits all inputs of `{}`",
+        template.table.name
+    );
+    Problem::at(
+        "workflow::no_instance",
+        &template.table.name_span,
+        message,
+        "would never run",
+    )
+    .help("its inputs exist for different values of the same variable only")
+}

@@ -1,0 +1,169 @@
+//! The workflow model: from a TOML file to instances that are known to fit together, or to everything that is wrong.
+//!
+//! parse -> resolve (names, kinds, parameters) -> unroll (rounds) -> expand (matrix) -> check (types, facts).
+
+mod check;
+mod diagnose;
+mod expand;
+mod instance;
+mod overrides;
+mod parse;
+mod relation;
+mod rounds;
+mod span;
+mod template;
+mod tree;
+mod variables;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use diagnose::{Diagnostics, Problem};
+pub use instance::{Edge, Instance, InstanceId, InstancePort};
+pub use overrides::Override;
+pub use span::{Location, Source};
+
+use crate::registry::Registry;
+
+/// A workflow that was checked: no cycles, all names known, all ports fitting.
+pub struct Workflow {
+    name: String,
+    question: Option<String>,
+    path: PathBuf,
+    dir: PathBuf,
+    source: Arc<Source>,
+    overrides: Vec<Override>,
+    instances: Vec<Instance>,
+    users: Vec<Vec<InstanceId>>,
+}
+
+impl Workflow {
+    /// Reads and checks the workflow file at `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, as far as it can be told.
+    pub fn load(path: &Path, registry: &Registry, overrides: &[Override]) -> Result<Self, Diagnostics> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Problem::nowhere(
+                "workflow::unreadable",
+                format!("cannot read {}: {error}", path.display()),
+            )
+            .help("give the path of a workflow file, a TOML file in UTF-8")
+        })?;
+        Self::from_text(path, &text, registry, overrides)
+    }
+
+    /// Checks `text` as if it stood in the file at `path`.
+    ///
+    /// # Errors
+    /// As [`Workflow::load`].
+    pub fn from_text(
+        path: &Path,
+        text: &str,
+        registry: &Registry,
+        overrides: &[Override],
+    ) -> Result<Self, Diagnostics> {
+        let _span = tracing::info_span!("parse", path = %path.display()).entered();
+        let dir = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let source = Arc::new(Source::new(path.to_string_lossy().as_ref(), text));
+        let document = parse::document(&source, overrides)?;
+        let (name, question, matrix) = (
+            document.name.clone(),
+            document.question.clone(),
+            document.matrix.clone(),
+        );
+        let templates = template::resolve(document, registry, &dir)?;
+        let units = rounds::unroll(&templates)?;
+        let instances = expand::expand(&templates, &units, &matrix)?;
+        check::check(&instances, &templates)?;
+        let users = users(&instances);
+        tracing::debug!(
+            nodes = templates.len(),
+            instances = instances.len(),
+            "workflow is sound"
+        );
+        Ok(Self {
+            name,
+            question,
+            path: path.to_owned(),
+            dir,
+            source,
+            overrides: overrides.to_vec(),
+            instances,
+            users,
+        })
+    }
+
+    /// `name` of `[workflow]`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `question` of `[workflow]`.
+    pub fn question(&self) -> Option<&str> {
+        self.question.as_deref()
+    }
+
+    /// The file, as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that the paths in the workflow are relative to.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The text as it was read.
+    pub fn text(&self) -> &str {
+        &self.source.text
+    }
+
+    /// The overrides that were put in.
+    pub fn overrides(&self) -> &[Override] {
+        &self.overrides
+    }
+
+    /// All instances; each comes after its inputs.
+    pub fn instances(&self) -> &[Instance] {
+        &self.instances
+    }
+
+    /// The instances that take what this one makes, each once.
+    pub fn users(&self, id: InstanceId) -> &[InstanceId] {
+        &self.users[id]
+    }
+
+    /// All files that nodes read, joined with the workflow's folder, sorted, each once.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let files: BTreeSet<PathBuf> = self
+            .instances
+            .iter()
+            .flat_map(|i| &i.files)
+            .map(|file| self.dir.join(file))
+            .collect();
+        files.into_iter().collect()
+    }
+}
+
+impl std::fmt::Debug for Workflow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workflow")
+            .field("name", &self.name)
+            .field("instances", &self.instances)
+            .finish_non_exhaustive()
+    }
+}
+
+fn users(instances: &[Instance]) -> Vec<Vec<InstanceId>> {
+    let mut users = vec![Vec::new(); instances.len()];
+    for (id, instance) in instances.iter().enumerate() {
+        let inputs: BTreeSet<InstanceId> = instance.inputs().collect();
+        inputs.into_iter().for_each(|input| users[input].push(id));
+    }
+    users
+}

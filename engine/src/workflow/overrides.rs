@@ -1,0 +1,187 @@
+//! `--set nodes.simclr.epochs=5`: values that take the place of what the file says, before anything is checked.
+
+use std::sync::Arc;
+
+use super::diagnose::{Diagnostics, Problem, suggest};
+use super::span::{Source, Span};
+use super::tree::{Data, Entry, Located};
+
+/// A value from the command line and the path in the workflow that it takes the place of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Override {
+    path: String,
+    value: toml::Value,
+    text: String,
+}
+
+impl Override {
+    /// Sets `path` (dotted, e.g. `nodes.simclr.epochs`) to `value`.
+    pub fn new(path: impl Into<String>, value: toml::Value) -> Self {
+        let path = path.into();
+        let text = format!("{path}={value}");
+        Self { path, value, text }
+    }
+
+    /// Reads `path=value`; a value that is not TOML is taken as a string, so that shells need no second pair of quotes.
+    ///
+    /// # Errors
+    /// If there is no `=`, the path is empty or has an empty part, or the value is an infinite number.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some((path, value)) = text.split_once('=') else {
+            return Err(format!("`{text}` has no `=`: write --set nodes.NAME.KEY=VALUE"));
+        };
+        let path = path.trim();
+        if path.split('.').any(str::is_empty) {
+            return Err(format!("`{path}` is not a path: write --set nodes.NAME.KEY=VALUE"));
+        }
+        let parsed = toml::from_str::<toml::Table>(&format!("v = {value}")).ok();
+        let value = match parsed.and_then(|mut t| if t.len() == 1 { t.remove("v") } else { None }) {
+            Some(value) => value,
+            None => toml::Value::String(value.trim().to_owned()),
+        };
+        if value.as_float().is_some_and(|x| !x.is_finite()) {
+            return Err(format!("`{text}`: write a finite number"));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            value,
+            text: text.to_owned(),
+        })
+    }
+
+    /// The path that is set.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+impl std::fmt::Display for Override {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Puts the overrides into the tree, the last one of a path winning.
+pub(crate) fn apply(root: &mut Located, overrides: &[Override], diagnostics: &mut Diagnostics) {
+    for set in overrides {
+        let source = Arc::new(Source::new("--set", set.text.as_str()));
+        if let Err(problem) = apply_one(root, set, &source) {
+            diagnostics.push(problem);
+        }
+    }
+}
+
+fn apply_one(root: &mut Located, set: &Override, source: &Arc<Source>) -> Result<(), Problem> {
+    let equals = set.text.find('=').unwrap_or(set.text.len());
+    let value_span = Span::new(source, equals + 1..set.text.len());
+    let steps: Vec<&str> = set.path.split('.').collect();
+    let mut here = root;
+    let mut offset = 0;
+    for (depth, step) in steps.iter().enumerate() {
+        let span = Span::new(source, offset..offset + step.len());
+        offset += step.len() + 1;
+        let last = depth + 1 == steps.len();
+        let Some(entries) = here.table_mut() else {
+            let parent = steps[..depth].join(".");
+            let message = format!("`{parent}` is a value, it has no `{step}`");
+            return Err(Problem::at("override::path", &span, message, "no such place"));
+        };
+        let at = match entries.iter().position(|e| e.key == *step) {
+            Some(at) => at,
+            None => {
+                check_may_add(entries, &steps, depth, last, &span)?;
+                let value = Located {
+                    data: Data::Table(Vec::new()),
+                    span: span.clone(),
+                };
+                entries.push(Entry {
+                    key: (*step).to_owned(),
+                    key_span: span.clone(),
+                    value,
+                });
+                entries.len() - 1
+            }
+        };
+        let entry = &mut entries[at];
+        if last {
+            entry.key_span = span;
+            entry.value = Located::from_value(set.value.clone(), &value_span);
+            return Ok(());
+        }
+        here = &mut entry.value;
+    }
+    Ok(())
+}
+
+/// Keys may be added (a default is overridden that way), nodes and sections may not: those are slips.
+fn check_may_add(entries: &[Entry], steps: &[&str], depth: usize, last: bool, span: &Span) -> Result<(), Problem> {
+    let step = steps[depth];
+    let known: Vec<&str> = match (depth, steps[0]) {
+        (0, "workflow" | "matrix" | "defaults" | "nodes") if !last => return Ok(()),
+        (0, _) => vec!["workflow", "matrix", "defaults", "nodes"],
+        (1, "nodes") => entries.iter().map(|e| e.key.as_str()).collect(),
+        _ => return Ok(()),
+    };
+    let what = if depth == 0 { "sections" } else { "nodes" };
+    let message = format!("--set names `{step}`, which the workflow does not have");
+    Err(Problem::at("override::path", span, message, "no such name").help(suggest(step, what, known)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree;
+    use super::*;
+
+    fn value_at<'a>(root: &'a Located, path: &str) -> Option<&'a Located> {
+        path.split('.')
+            .try_fold(root, |here, step| tree::find(here.table()?, step).map(|e| &e.value))
+    }
+
+    fn tree(text: &str) -> Located {
+        tree::read(&Arc::new(Source::new("w.toml", text))).unwrap()
+    }
+
+    #[test]
+    fn values_are_toml_or_else_strings() {
+        assert_eq!(Override::parse("a.b=5").unwrap().value, toml::Value::Integer(5));
+        assert_eq!(
+            Override::parse("a.b=[1, 2]").unwrap().value.as_array().map(Vec::len),
+            Some(2)
+        );
+        assert_eq!(
+            Override::parse("a.b=fashion-mnist").unwrap().value.as_str(),
+            Some("fashion-mnist")
+        );
+        assert_eq!(
+            Override::parse("a.b=x\nc = 2").unwrap().value.as_str(),
+            Some("x\nc = 2")
+        );
+        assert!(Override::parse("a.b").is_err());
+        assert!(Override::parse("a..b=1").is_err());
+    }
+
+    #[test]
+    fn a_later_override_wins_and_a_missing_key_is_added() {
+        let mut root = tree("[nodes.a]\nx = 1\n");
+        let sets = ["nodes.a.x=2", "nodes.a.x=3", "nodes.a.y=4"].map(|t| Override::parse(t).unwrap());
+        let mut diagnostics = Diagnostics::default();
+        apply(&mut root, &sets, &mut diagnostics);
+        assert!(diagnostics.is_empty());
+        assert_eq!(value_at(&root, "nodes.a.x").unwrap().describe(), "the number 3");
+        assert_eq!(value_at(&root, "nodes.a.y").unwrap().describe(), "the number 4");
+    }
+
+    #[test]
+    fn an_unknown_node_is_named_with_the_nearest() {
+        let mut root = tree("[nodes.simclr]\nx = 1\n");
+        let mut diagnostics = Diagnostics::default();
+        apply(
+            &mut root,
+            &[Override::parse("nodes.simcrl.x=2").unwrap()],
+            &mut diagnostics,
+        );
+        let problem = &diagnostics.problems()[0];
+        assert!(problem.help_text().unwrap().contains("did you mean `simclr`?"));
+        assert_eq!(problem.location().unwrap().to_string(), "--set:1:7");
+    }
+}

@@ -1,0 +1,364 @@
+//! The sections of a workflow file: what they are called, what must be there, which keys belong to the engine.
+//!
+//! A node's own parameters are left as they were written; [`super::template`] gives them to the node's kind.
+
+use std::sync::Arc;
+
+use super::diagnose::{Diagnostics, Problem, suggest};
+use super::overrides::{self, Override};
+use super::span::{Source, Span};
+use super::tree::{self, Data, Entry, Located, find};
+use super::variables::{Matrix, Variable, text};
+
+/// The keys of a node's table that the engine reads itself.
+pub(crate) const RESERVED: [&str; 4] = ["kind", "over", "rounds", "becomes"];
+
+/// A workflow file, its sections told apart.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) name: String,
+    pub(crate) question: Option<String>,
+    pub(crate) matrix: Matrix,
+    /// Parameters by kind that hold where a node does not say otherwise.
+    pub(crate) defaults: Vec<Entry>,
+    /// In the order written.
+    pub(crate) nodes: Vec<NodeTable>,
+}
+
+/// `[nodes.<name>]`.
+#[derive(Debug)]
+pub(crate) struct NodeTable {
+    pub(crate) name: String,
+    pub(crate) name_span: Span,
+    pub(crate) kind: String,
+    pub(crate) kind_span: Span,
+    /// The parameters, reserved keys taken out, defaults of the kind put in.
+    pub(crate) params: Vec<Entry>,
+    pub(crate) over: Vec<(String, Span)>,
+    pub(crate) rounds: Option<Rounds>,
+}
+
+/// `rounds = 2`, `becomes = "pseudo.teacher"`.
+#[derive(Clone, Debug)]
+pub(crate) struct Rounds {
+    pub(crate) count: u32,
+    pub(crate) span: Span,
+    /// The node whose port this node's output takes in later rounds.
+    pub(crate) node: String,
+    pub(crate) port: String,
+    pub(crate) becomes_span: Span,
+}
+
+/// Reads the file's text and puts the overrides in.
+///
+/// # Errors
+/// All syntax errors, or else all problems with sections and reserved keys.
+pub(crate) fn document(source: &Arc<Source>, overrides: &[Override]) -> Result<Document, Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    let mut root = match tree::read(source) {
+        Ok(root) => root,
+        Err(problems) => {
+            problems.into_iter().for_each(|p| diagnostics.push(p));
+            return Err(diagnostics);
+        }
+    };
+    overrides::apply(&mut root, overrides, &mut diagnostics);
+    let sections = root.table().unwrap_or(&[]);
+    check_keys(
+        sections,
+        &["workflow", "matrix", "defaults", "nodes"],
+        "sections",
+        &mut diagnostics,
+    );
+    let (name, question) = header(sections, &root.span, &mut diagnostics);
+    let matrix = matrix(sections, &mut diagnostics);
+    let defaults = defaults(sections, &mut diagnostics);
+    let nodes = nodes(sections, &defaults, &matrix, &root.span, &mut diagnostics);
+    diagnostics.ok(Document {
+        name,
+        question,
+        matrix,
+        defaults,
+        nodes,
+    })
+}
+
+/// The entries of the section, none if it is absent or not a table (which is a problem).
+fn section<'a>(entries: &'a [Entry], name: &str, diagnostics: &mut Diagnostics) -> &'a [Entry] {
+    let Some(entry) = find(entries, name) else { return &[] };
+    table_of(&entry.value, name, diagnostics).unwrap_or(&[])
+}
+
+fn table_of<'a>(value: &'a Located, name: &str, diagnostics: &mut Diagnostics) -> Option<&'a [Entry]> {
+    let table = value.table();
+    if table.is_none() {
+        diagnostics.push(wrong_type(&value.span, name, "a table", value));
+    }
+    table
+}
+
+fn wrong_type(span: &Span, name: &str, expected: &str, found: &Located) -> Problem {
+    let message = format!("`{name}` must be {expected}");
+    Problem::at(
+        "workflow::wrong_type",
+        span,
+        message,
+        format!("this is {}", found.describe()),
+    )
+}
+
+fn check_keys(entries: &[Entry], known: &[&str], what: &str, diagnostics: &mut Diagnostics) {
+    for entry in entries.iter().filter(|e| !known.contains(&e.key.as_str())) {
+        let message = format!("unknown key `{}`", entry.key);
+        let problem = Problem::at("workflow::unknown_key", &entry.key_span, message, "not known here");
+        diagnostics.push(problem.help(suggest(&entry.key, what, known.iter().copied())));
+    }
+}
+
+fn string(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<String> {
+    let text = entry.value.str().map(str::to_owned);
+    if text.is_none() {
+        diagnostics.push(wrong_type(&entry.value.span, &entry.key, "a string", &entry.value));
+    }
+    text
+}
+
+fn header(sections: &[Entry], whole: &Span, diagnostics: &mut Diagnostics) -> (String, Option<String>) {
+    let header = section(sections, "workflow", diagnostics);
+    check_keys(header, &["name", "question"], "keys of [workflow]", diagnostics);
+    let question = find(header, "question").and_then(|e| string(e, diagnostics));
+    let Some(entry) = find(header, "name") else {
+        let start = find(sections, "workflow").map_or_else(|| Span::new(&whole.source, 0..0), |e| e.key_span.clone());
+        let problem = Problem::at("workflow::missing_key", &start, "the workflow has no name", "here");
+        diagnostics.push(problem.help("write [workflow] and below it name = \"my_experiment\""));
+        return (String::new(), question);
+    };
+    let name = string(entry, diagnostics).unwrap_or_default();
+    let valid = name.len() <= 64
+        && !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if !valid && entry.value.str().is_some() {
+        let message = format!("{name:?} is not a name for a workflow");
+        let problem = Problem::at("workflow::bad_name", &entry.value.span, message, "names a folder");
+        diagnostics.push(problem.help("use 1 to 64 letters, digits, `_` and `-`"));
+    }
+    (name, question)
+}
+
+fn matrix(sections: &[Entry], diagnostics: &mut Diagnostics) -> Matrix {
+    let entries = section(sections, "matrix", diagnostics);
+    let variables = entries
+        .iter()
+        .filter_map(|entry| variable(entry, diagnostics))
+        .collect();
+    Matrix { variables }
+}
+
+fn variable(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Variable> {
+    if !is_name(&entry.key) {
+        diagnostics.push(bad_name(&entry.key_span, &entry.key, "a matrix variable"));
+        return None;
+    }
+    let Data::Array(items) = &entry.value.data else {
+        let problem = wrong_type(&entry.value.span, &entry.key, "a list of values", &entry.value);
+        diagnostics.push(problem.help(format!("write {} = [..]", entry.key)));
+        return None;
+    };
+    if items.is_empty() {
+        let message = format!("`{}` has no values, so nothing that uses it would ever run", entry.key);
+        diagnostics.push(Problem::at(
+            "workflow::empty_matrix",
+            &entry.value.span,
+            message,
+            "empty",
+        ));
+        return None;
+    }
+    let mut values: Vec<toml::Value> = Vec::new();
+    for item in items {
+        match &item.data {
+            Data::Scalar(value) if values.iter().any(|v| text(v) == text(value)) => {
+                let message = format!("`{}` lists {} twice", entry.key, item.describe());
+                diagnostics.push(Problem::at("workflow::repeated_value", &item.span, message, "again"));
+            }
+            Data::Scalar(value) => values.push(value.clone()),
+            _ => diagnostics.push(wrong_type(
+                &item.span,
+                &entry.key,
+                "a list of strings, numbers or booleans",
+                item,
+            )),
+        }
+    }
+    Some(Variable {
+        name: entry.key.clone(),
+        values,
+    })
+}
+
+fn defaults(sections: &[Entry], diagnostics: &mut Diagnostics) -> Vec<Entry> {
+    let kinds = section(sections, "defaults", diagnostics);
+    for kind in kinds {
+        let Some(params) = table_of(&kind.value, &format!("defaults.{}", kind.key), diagnostics) else {
+            continue;
+        };
+        for param in params.iter().filter(|p| RESERVED.contains(&p.key.as_str())) {
+            let message = format!("`{}` has no default", param.key);
+            let problem = Problem::at("workflow::unknown_key", &param.key_span, message, "not here");
+            diagnostics.push(problem.help("write it in the node's own table"));
+        }
+    }
+    kinds.to_vec()
+}
+
+fn nodes(
+    sections: &[Entry],
+    defaults: &[Entry],
+    matrix: &Matrix,
+    whole: &Span,
+    diagnostics: &mut Diagnostics,
+) -> Vec<NodeTable> {
+    let entries = section(sections, "nodes", diagnostics);
+    if entries.is_empty() && find(sections, "nodes").is_none_or(|e| e.value.table().is_some()) {
+        let start = Span::new(&whole.source, 0..0);
+        let problem = Problem::at("workflow::missing_key", &start, "the workflow has no nodes", "here");
+        diagnostics.push(problem.help("write [nodes.<name>] and below it kind = \"..\""));
+    }
+    entries
+        .iter()
+        .filter_map(|entry| node(entry, defaults, matrix, diagnostics))
+        .collect()
+}
+
+fn node(entry: &Entry, defaults: &[Entry], matrix: &Matrix, diagnostics: &mut Diagnostics) -> Option<NodeTable> {
+    if !is_name(&entry.key) {
+        diagnostics.push(bad_name(&entry.key_span, &entry.key, "a node"));
+    }
+    let table = table_of(&entry.value, &format!("nodes.{}", entry.key), diagnostics)?;
+    let Some(kind) = find(table, "kind") else {
+        let message = format!("node `{}` has no kind", entry.key);
+        let problem = Problem::at("workflow::missing_key", &entry.key_span, message, "this node");
+        diagnostics.push(problem.help("add kind = \"..\""));
+        return None;
+    };
+    let over = over(table, matrix, diagnostics);
+    let rounds = rounds(table, diagnostics);
+    let mut params: Vec<Entry> = table
+        .iter()
+        .filter(|e| !RESERVED.contains(&e.key.as_str()))
+        .cloned()
+        .collect();
+    let kind_name = string(kind, diagnostics)?;
+    let default = find(defaults, &kind_name).and_then(|e| e.value.table()).unwrap_or(&[]);
+    let missing: Vec<Entry> = default
+        .iter()
+        .filter(|d| find(&params, &d.key).is_none())
+        .cloned()
+        .collect();
+    params.extend(missing);
+    Some(NodeTable {
+        name: entry.key.clone(),
+        name_span: entry.key_span.clone(),
+        kind: kind_name,
+        kind_span: kind.value.span.clone(),
+        params,
+        over,
+        rounds,
+    })
+}
+
+fn over(table: &[Entry], matrix: &Matrix, diagnostics: &mut Diagnostics) -> Vec<(String, Span)> {
+    let Some(entry) = find(table, "over") else {
+        return Vec::new();
+    };
+    let Data::Array(items) = &entry.value.data else {
+        let problem = wrong_type(&entry.value.span, "over", "a list of matrix variables", &entry.value);
+        diagnostics.push(problem.help("write over = [\"seed\"]"));
+        return Vec::new();
+    };
+    let mut names = Vec::new();
+    for item in items {
+        match item.str() {
+            Some(name) if matrix.index(name).is_some() => names.push((name.to_owned(), item.span.clone())),
+            Some(name) => diagnostics.push(
+                Problem::at(
+                    "workflow::unknown_variable",
+                    &item.span,
+                    format!("unknown matrix variable `{name}`"),
+                    "not declared under [matrix]",
+                )
+                .help(suggest(name, "matrix variables", matrix.names())),
+            ),
+            None => diagnostics.push(wrong_type(&item.span, "over", "a list of matrix variables", item)),
+        }
+    }
+    names
+}
+
+fn rounds(table: &[Entry], diagnostics: &mut Diagnostics) -> Option<Rounds> {
+    let (count, becomes) = match (find(table, "rounds"), find(table, "becomes")) {
+        (None, None) => return None,
+        (Some(count), Some(becomes)) => (count, becomes),
+        (Some(one), None) | (None, Some(one)) => {
+            let other = if one.key == "rounds" {
+                "becomes = \"node.port\""
+            } else {
+                "rounds = 2"
+            };
+            let message = format!("`{}` says nothing on its own", one.key);
+            let problem = Problem::at("workflow::rounds", &one.key_span, message, "needs its partner");
+            diagnostics.push(problem.help(format!(
+                "add {other}: rounds repeat, and this node becomes the input of the next"
+            )));
+            return None;
+        }
+    };
+    let number = match &count.value.data {
+        Data::Scalar(toml::Value::Integer(n)) => u32::try_from(*n).ok().filter(|n| (1..=1000).contains(n)),
+        _ => None,
+    };
+    if number.is_none() {
+        let problem = wrong_type(
+            &count.value.span,
+            "rounds",
+            "a whole number from 1 to 1000",
+            &count.value,
+        );
+        diagnostics.push(problem.help("it may not depend on a matrix variable"));
+    }
+    let target = string(becomes, diagnostics)?;
+    let Some((node, port)) = target.split_once('.') else {
+        let message = format!("`becomes` must name a node and its port, found `{target}`");
+        let problem = Problem::at("workflow::rounds", &becomes.value.span, message, "no port");
+        diagnostics.push(problem.help("write becomes = \"pseudo.teacher\""));
+        return None;
+    };
+    Some(Rounds {
+        count: number?,
+        span: count.value.span.clone(),
+        node: node.to_owned(),
+        port: port.to_owned(),
+        becomes_span: becomes.value.span.clone(),
+    })
+}
+
+fn bad_name(span: &Span, name: &str, what: &str) -> Problem {
+    Problem::at(
+        "workflow::bad_name",
+        span,
+        format!("{name:?} is not a name for {what}"),
+        "not a name",
+    )
+    .help("use a small letter, then up to 63 small letters, digits, `_` and `-`")
+}
+
+/// `[a-z][a-z0-9_-]{0,63}`.
+fn is_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+}
