@@ -218,7 +218,7 @@ impl KeyBuilder {
 }
 
 /// A table key as TOML would write it in a dotted path, so that `a."b.c"` and `a.b.c` stay different.
-fn quote_unless_plain(field: &str) -> String {
+pub(crate) fn quote_unless_plain(field: &str) -> String {
     let plain = !field.is_empty() && field.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if plain { field.to_owned() } else { Value::from(field).to_string() }
 }

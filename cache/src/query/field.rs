@@ -1,0 +1,163 @@
+//! The fields that a query can name.
+
+use std::fmt;
+
+use super::lex::{is_word, quote, tokens};
+use crate::key::quote_unless_plain;
+
+/// A field of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The node's kind.
+    Kind,
+    /// The node's instance.
+    Node,
+    /// The workflow.
+    Workflow,
+    /// The action key.
+    Key,
+    /// The keys of the consumed records.
+    Inputs,
+    /// A parameter by the parts of its path.
+    Param(Vec<String>),
+    /// A metric by the parts of its name, between dots.
+    Metric(Vec<String>),
+    /// Wall-clock seconds.
+    WallS,
+    /// Threads given.
+    Threads,
+    /// Bytes of all outputs.
+    Size,
+    /// When it began.
+    Started,
+    /// When it ended.
+    Finished,
+    /// Time since it ended.
+    Age,
+}
+
+/// What a field is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Text,
+    /// One or more keys, compared by their first digits.
+    Keys,
+    Number,
+    /// Whatever the parameter is.
+    Any,
+    Bytes,
+    Time,
+    Span,
+}
+
+/// The fields with a fixed name.
+const NAMED: [(&str, Field); 11] = [
+    ("kind", Field::Kind),
+    ("node", Field::Node),
+    ("workflow", Field::Workflow),
+    ("key", Field::Key),
+    ("inputs", Field::Inputs),
+    ("cost.wall_s", Field::WallS),
+    ("cost.threads", Field::Threads),
+    ("size", Field::Size),
+    ("started", Field::Started),
+    ("finished", Field::Finished),
+    ("age", Field::Age),
+];
+
+impl Field {
+    /// The field that a word names.
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        if let Some((_, field)) = NAMED.iter().find(|(name, _)| *name == word) {
+            return Some(field.clone());
+        }
+        let (family, path) = word.split_once('.')?;
+        let parts = split_path(path)?;
+        match family {
+            "params" => Some(Self::Param(parts)),
+            "metrics" => Some(Self::Metric(parts)),
+            _ => None,
+        }
+    }
+
+    /// The names to suggest from; for a path, with the path that was written.
+    pub(super) fn suggestions(word: &str) -> Vec<String> {
+        let fixed = NAMED.iter().map(|(name, _)| (*name).to_owned());
+        let path = word.split_once('.').map_or("<name>", |(_, path)| path);
+        fixed.chain(["params", "metrics"].map(|family| format!("{family}.{path}"))).collect()
+    }
+
+    /// For error messages.
+    pub(super) fn names() -> String {
+        let fixed: Vec<&str> = NAMED.iter().map(|(name, _)| *name).collect();
+        format!("{}, params.<path> or metrics.<name>", fixed.join(", "))
+    }
+
+    pub(super) fn class(&self) -> Class {
+        match self {
+            Self::Kind | Self::Node | Self::Workflow => Class::Text,
+            Self::Key | Self::Inputs => Class::Keys,
+            Self::Param(_) => Class::Any,
+            Self::Metric(_) | Self::WallS | Self::Threads => Class::Number,
+            Self::Size => Class::Bytes,
+            Self::Started | Self::Finished => Class::Time,
+            Self::Age => Class::Span,
+        }
+    }
+
+    /// The key component of a parameter.
+    pub(super) fn component(path: &[String]) -> String {
+        let quoted: Vec<String> = path.iter().map(|part| quote_unless_plain(part)).collect();
+        format!("param.{}", quoted.join("."))
+    }
+}
+
+/// `a."b.c".d` in its parts.
+fn split_path(path: &str) -> Option<Vec<String>> {
+    let mut parts = Vec::new();
+    let mut rest = path;
+    loop {
+        let end = if rest.starts_with('"') { closing_quote(rest)? + 1 } else { rest.find('.').unwrap_or(rest.len()) };
+        let (part, tail) = rest.split_at(end);
+        match tokens(part).ok()?.pop()?.kind {
+            super::lex::Kind::Word(text) | super::lex::Kind::Quoted(text) => parts.push(text),
+            _ => return None,
+        }
+        match tail.strip_prefix('.') {
+            Some(next) => rest = next,
+            None => return tail.is_empty().then_some(parts),
+        }
+    }
+}
+
+/// The offset of the quote that ends the text beginning at offset 0.
+fn closing_quote(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (family, parts) = match self {
+            Self::Param(parts) => ("params", parts),
+            Self::Metric(parts) => ("metrics", parts),
+            fixed => {
+                let name = NAMED.iter().find(|(_, field)| field == fixed).map_or("", |(name, _)| name);
+                return f.write_str(name);
+            }
+        };
+        f.write_str(family)?;
+        parts.iter().try_for_each(|part| {
+            let bare = !part.is_empty() && part.chars().all(|c| is_word(c) && c != '.');
+            if bare { write!(f, ".{part}") } else { write!(f, ".{}", quote(part)) }
+        })
+    }
+}
