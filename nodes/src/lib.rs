@@ -1,1 +1,35 @@
-//! placeholder
+//! The node kinds: each a thin adapter from its TOML parameters to learning code.
+
+pub mod artifacts;
+pub mod sources;
+
+mod augment;
+mod dataset;
+mod evaluate;
+mod failure;
+mod finetune;
+mod pretext;
+mod pretrain;
+mod pseudo_label;
+
+pub use augment::AugmentNode;
+pub use dataset::DatasetNode;
+pub use evaluate::EvaluateNode;
+pub use finetune::FinetuneNode;
+pub use pretext::PretextNode;
+pub use pretrain::PretrainNode;
+pub use pseudo_label::PseudoLabelNode;
+
+/// All node kinds. A new one is a file and a line.
+pub fn registry() -> flow_engine::Registry {
+    let mut registry = flow_engine::Registry::new();
+    registry
+        .register::<DatasetNode>()
+        .register::<AugmentNode>()
+        .register::<PretextNode>()
+        .register::<PretrainNode>()
+        .register::<PseudoLabelNode>()
+        .register::<FinetuneNode>()
+        .register::<EvaluateNode>();
+    registry
+}

@@ -17,4 +17,5 @@ pub mod probe;
 pub mod pseudo;
 pub mod rng;
 pub mod state;
+pub mod stats;
 pub mod train;

@@ -1,0 +1,230 @@
+//! A data set as an artifact: images in splits and, where a node selected some, which ones with which targets.
+//!
+//! Every data set is complete in itself, so whatever takes a data set takes a labelled part or pseudo-labelled images as well.
+//! That costs nothing: equal files are one blob in the cache.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use flow_engine::node::{Facts, Input, NodeError, Output};
+use flow_learn::augment::Augmenter;
+use flow_learn::augment::Recipe;
+use flow_learn::data::Images;
+use flow_learn::state::{StateDict, Tensor};
+use flow_learn::train::Examples;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{from_json, to_json};
+use crate::failure::failure;
+
+const INFO: &str = "dataset.json";
+const EXAMPLES: &str = "examples.safetensors";
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitName {
+    /// To learn from.
+    Train,
+    /// Put aside from the training images, to choose settings on.
+    Validation,
+    /// To judge on, once.
+    Test,
+}
+
+impl SplitName {
+    fn file(self) -> String {
+        format!("{self}.images")
+    }
+}
+
+impl fmt::Display for SplitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        })
+    }
+}
+
+/// What a data set says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Info {
+    name: String,
+    class_names: Vec<String>,
+    /// Images of each split.
+    splits: BTreeMap<SplitName, usize>,
+    /// Per channel, over all training images.
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+/// Training images picked by a node, with a target distribution each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExampleSet {
+    /// Places among the training images, ascending.
+    pub indices: Vec<u32>,
+    /// `[indices][classes]`, rows sum to one.
+    pub targets: Vec<f32>,
+}
+
+impl ExampleSet {
+    /// All with the one class that they are labelled with.
+    pub fn labelled(indices: Vec<u32>, labels: &[u16], classes: usize) -> Self {
+        let mut targets = vec![0.0; indices.len() * classes];
+        for (row, index) in targets.chunks_exact_mut(classes).zip(&indices) {
+            row[usize::from(labels[*index as usize])] = 1.0;
+        }
+        Self { indices, targets }
+    }
+
+    /// The class with the largest target of each.
+    pub fn classes(&self) -> Vec<usize> {
+        let classes = self.targets.len().checked_div(self.indices.len()).unwrap_or(1).max(1);
+        self.targets.chunks_exact(classes).map(flow_learn::metrics::argmax).collect()
+    }
+}
+
+/// A data set in memory.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Its name.
+    pub name: String,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
+    /// Mean of each channel over all training images, in [0, 1].
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel.
+    pub std: Vec<f32>,
+    splits: BTreeMap<SplitName, Images>,
+    /// The training images that are examples; all of them, with their labels, where no node has selected any.
+    pub examples: Option<ExampleSet>,
+}
+
+impl Dataset {
+    /// A data set whose channel statistics are taken from its training images.
+    pub fn new(name: String, class_names: Vec<String>, splits: BTreeMap<SplitName, Images>) -> Self {
+        let (mean, std) = splits.get(&SplitName::Train).map(Images::channel_statistics).unwrap_or_default();
+        Self { name, class_names, mean, std, splits, examples: None }
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.class_names.len()
+    }
+
+    /// The training images.
+    pub fn train(&self) -> Result<&Images, NodeError> {
+        self.split(SplitName::Train)
+    }
+
+    /// The images of a split.
+    pub fn split(&self, name: SplitName) -> Result<&Images, NodeError> {
+        self.splits.get(&name).ok_or_else(|| {
+            NodeError::failed(format!("data set `{}` has no {name} images", self.name))
+                .with_help("`validation = N` in the dataset node puts some of the training images aside")
+        })
+    }
+
+    /// The images that are examples with their targets.
+    pub fn example_set(&self) -> Result<ExampleSet, NodeError> {
+        match &self.examples {
+            Some(examples) => Ok(examples.clone()),
+            None => {
+                let train = self.train()?;
+                Ok(ExampleSet::labelled((0..train.n as u32).collect(), &train.labels, self.classes()))
+            }
+        }
+    }
+
+    /// The examples as the training loops take them.
+    pub fn as_examples<'a>(&'a self, set: &'a ExampleSet) -> Result<Examples<'a>, NodeError> {
+        Ok(Examples { images: self.train()?, indices: &set.indices, targets: &set.targets })
+    }
+
+    /// An augmenter for these images.
+    pub fn augmenter(&self, recipe: &Recipe) -> Result<Augmenter, NodeError> {
+        let train = self.train()?;
+        Augmenter::new(recipe, &self.mean, &self.std, train.height, train.width).map_err(failure)
+    }
+
+    /// As files.
+    pub fn into_output(self) -> Output {
+        let splits = self.splits.iter().map(|(name, images)| (*name, images.n)).collect();
+        let classes = self.classes();
+        let info =
+            Info { name: self.name, class_names: self.class_names, splits, mean: self.mean, std: self.std };
+        let mut files = vec![(INFO.to_owned(), to_json(&info))];
+        files.extend(self.splits.iter().map(|(name, images)| (name.file(), images.encode())));
+        let mut metrics: BTreeMap<String, f64> =
+            self.splits.iter().map(|(name, images)| (format!("{name}_images"), images.n as f64)).collect();
+        if let Some(examples) = self.examples {
+            let n = examples.indices.len();
+            metrics.insert("examples".into(), n as f64);
+            let mut state = StateDict::default();
+            // Exact as floats: an index is below 2^24.
+            let indices = examples.indices.iter().map(|i| *i as f32).collect();
+            state.tensors.insert("indices".into(), Tensor { shape: vec![n], data: indices });
+            state.tensors.insert("targets".into(), Tensor { shape: vec![n, classes], data: examples.targets });
+            files.push((EXAMPLES.to_owned(), state.to_bytes()));
+        }
+        Output { files, metrics }
+    }
+
+    /// From files, of which only the splits in `wanted` are read.
+    pub fn read(input: &Input, wanted: &[SplitName]) -> Result<Self, NodeError> {
+        let info: Info = from_json(&input.read(INFO)?, "a data set")?;
+        let mut splits = BTreeMap::new();
+        for name in wanted.iter().filter(|name| info.splits.contains_key(name)) {
+            splits.insert(*name, Images::decode(&input.read(&name.file())?).map_err(failure)?);
+        }
+        let examples = if input.artifact.names().any(|name| name == EXAMPLES) {
+            let mut state = StateDict::from_bytes(&input.read(EXAMPLES)?).map_err(failure)?;
+            let mut take = |name: &str| state.tensors.remove(name).map(|t| t.data).unwrap_or_default();
+            let indices = take("indices").into_iter().map(|i| i as u32).collect();
+            Some(ExampleSet { indices, targets: take("targets") })
+        } else {
+            None
+        };
+        let Info { name, class_names, mean, std, .. } = info;
+        Ok(Self { name, class_names, mean, std, splits, examples })
+    }
+}
+
+/// The facts that a data set's consumers check against.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DatasetFacts {
+    /// Image height, width and channels.
+    pub image: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// Images of each split that there is.
+    pub splits: BTreeMap<SplitName, usize>,
+    /// Labelled examples, where a node has selected some.
+    pub labels: Option<usize>,
+}
+
+impl DatasetFacts {
+    /// As the engine passes them on.
+    pub fn to_facts(&self) -> Facts {
+        let mut facts = Facts::from([("image".to_owned(), json!(self.image)), ("classes".to_owned(), json!(self.classes))]);
+        facts.insert("splits".into(), json!(self.splits));
+        if let Some(labels) = self.labels {
+            facts.insert("labels".into(), json!(labels));
+        }
+        facts
+    }
+
+    /// What the engine passed on, where it was known.
+    pub fn of(facts: &Facts) -> Option<Self> {
+        let get = |key: &str| facts.get(key).cloned();
+        Some(Self {
+            image: serde_json::from_value(get("image")?).ok()?,
+            classes: serde_json::from_value(get("classes")?).ok()?,
+            splits: serde_json::from_value(get("splits")?).ok()?,
+            labels: get("labels").and_then(|v| serde_json::from_value(v).ok()),
+        })
+    }
+}

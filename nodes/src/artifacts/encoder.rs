@@ -1,0 +1,52 @@
+//! A backbone with weights as an artifact: safetensors, with the backbone's declaration and image shape in the metadata.
+
+use flow_engine::node::{Input, NodeError};
+use flow_learn::backbones::{BackboneSettings, Encoder};
+use flow_learn::layers::MapShape;
+use flow_learn::rng::Stream;
+use flow_learn::state::StateDict;
+use serde::{Deserialize, Serialize};
+
+use super::{from_json, to_json};
+use crate::failure::failure;
+
+const FILE: &str = "encoder.safetensors";
+
+/// What the weights are of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct EncoderInfo {
+    /// The backbone as declared.
+    pub backbone: BackboneSettings,
+    /// Height, width and channels of the images.
+    pub image: [usize; 3],
+}
+
+/// An encoder with what it takes to build it again.
+pub struct EncoderArtifact {
+    /// The backbone as declared.
+    pub backbone: BackboneSettings,
+    /// With weights.
+    pub encoder: Encoder,
+}
+
+impl EncoderArtifact {
+    /// The file's name and bytes.
+    pub fn to_file(&mut self) -> (String, Vec<u8>) {
+        let mut state = StateDict::of(&mut self.encoder, "");
+        let MapShape { h, w, c } = self.encoder.input;
+        let info = EncoderInfo { backbone: self.backbone.clone(), image: [h, w, c] };
+        state.meta = String::from_utf8_lossy(&to_json(&info)).into_owned();
+        (FILE.into(), state.to_bytes())
+    }
+
+    /// From files.
+    pub fn read(input: &Input) -> Result<Self, NodeError> {
+        let state = StateDict::from_bytes(&input.read(FILE)?).map_err(failure)?;
+        let info: EncoderInfo = from_json(state.meta.as_bytes(), "an encoder")?;
+        let [h, w, c] = info.image;
+        // The fresh weights are overwritten: their seed does not matter.
+        let mut encoder = info.backbone.build(MapShape { h, w, c }, &Stream::new(0, "overwritten")).map_err(failure)?;
+        state.load(&mut encoder, "").map_err(failure)?;
+        Ok(Self { backbone: info.backbone, encoder })
+    }
+}

@@ -1,0 +1,48 @@
+//! What flows between nodes: one file for each artifact type, with its encoding to named files and back.
+
+mod dataset;
+mod encoder;
+mod model;
+mod recipe;
+mod scores;
+mod task;
+
+pub use dataset::{Dataset, DatasetFacts, ExampleSet, SplitName};
+pub use encoder::EncoderArtifact;
+pub use model::ModelArtifact;
+pub use recipe::RecipeArtifact;
+pub use scores::{FeatureScore, Scores, SCORES_FILE};
+pub use task::TaskArtifact;
+
+use flow_engine::node::{ArtifactType, NodeError};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Images in splits, perhaps with a selection of labelled or pseudo-labelled ones.
+pub const DATASET: ArtifactType = ArtifactType("dataset");
+/// An augmentation recipe.
+pub const RECIPE: ArtifactType = ArtifactType("recipe");
+/// A pre-training method with its hyper-parameters.
+pub const TASK: ArtifactType = ArtifactType("task");
+/// A backbone's weights.
+pub const ENCODER: ArtifactType = ArtifactType("encoder");
+/// A classifier's weights.
+pub const MODEL: ArtifactType = ArtifactType("model");
+/// Figures on test or validation images.
+pub const SCORES: ArtifactType = ArtifactType("scores");
+/// A comparison with its verdict.
+pub const VERDICT: ArtifactType = ArtifactType("verdict");
+
+/// JSON with sorted keys, so that equal values give equal bytes.
+pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
+    let value = serde_json::to_value(value).expect("BUG: artifacts serialise to JSON");
+    let mut bytes = serde_json::to_vec_pretty(&value).expect("BUG: a JSON value can be written");
+    bytes.push(b'\n');
+    bytes
+}
+
+pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, NodeError> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        NodeError::failed(format!("cannot read {what} from the cache: {e}"))
+            .with_help("it was written by another version of flow; `flow cache verify` checks the store, and a run makes it anew")
+    })
+}

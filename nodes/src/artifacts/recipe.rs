@@ -1,0 +1,23 @@
+//! An augmentation recipe as an artifact.
+
+use flow_engine::node::{Input, NodeError, Output};
+use flow_learn::augment::Recipe;
+
+use super::{from_json, to_json};
+
+const FILE: &str = "recipe.json";
+
+/// The operations that make a view.
+pub struct RecipeArtifact(pub Recipe);
+
+impl RecipeArtifact {
+    /// As files.
+    pub fn into_output(self) -> Output {
+        Output { files: vec![(FILE.into(), to_json(&self.0))], ..Output::default() }
+    }
+
+    /// From files.
+    pub fn read(input: &Input) -> Result<Self, NodeError> {
+        from_json(&input.read(FILE)?, "an augmentation recipe").map(Self)
+    }
+}

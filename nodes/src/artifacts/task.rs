@@ -1,0 +1,23 @@
+//! A pre-training method with its hyper-parameters as an artifact.
+
+use flow_engine::node::{Input, NodeError, Output};
+use flow_learn::methods::MethodSettings;
+
+use super::{from_json, to_json};
+
+const FILE: &str = "task.json";
+
+/// What a backbone is to learn without labels.
+pub struct TaskArtifact(pub MethodSettings);
+
+impl TaskArtifact {
+    /// As files.
+    pub fn into_output(self) -> Output {
+        Output { files: vec![(FILE.into(), to_json(&self.0))], ..Output::default() }
+    }
+
+    /// From files.
+    pub fn read(input: &Input) -> Result<Self, NodeError> {
+        from_json(&input.read(FILE)?, "a pretext task").map(Self)
+    }
+}

@@ -1,0 +1,68 @@
+//! `kind = "augment"`: a recipe of image operations that makes views.
+
+use flow_engine::node::{ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port};
+use flow_learn::augment::{Op, Recipe};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::artifacts::{DATASET, DatasetFacts, RECIPE, RecipeArtifact};
+use crate::failure::{at, at_with};
+
+/// Names a recipe, or lists its operations.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AugmentNode {
+    /// A shipped recipe: `none`, `weak`, `simclr`, `simclr-gray`, `strong`, ...
+    recipe: Option<String>,
+    /// Operations in order, each with its parameters: `{ op = "random_resized_crop", scale = [0.3, 1.0] }`.
+    ops: Option<Vec<Op>>,
+    /// Images that the recipe is for: it is checked against their channels before anything runs.
+    data: Option<NodeRef>,
+}
+
+impl AugmentNode {
+    fn resolve(&self) -> Result<Recipe, ParamError> {
+        match (&self.recipe, &self.ops) {
+            (Some(name), None) => Recipe::named(name).ok_or_else(|| {
+                at("recipe", format!("unknown recipe `{name}`, expected one of {}", Recipe::names().join(", ")))
+            }),
+            (None, Some(ops)) => Ok(Recipe { ops: ops.clone() }),
+            _ => Err(at_with("", "an augment node takes either `recipe` or `ops`", "write `recipe = \"simclr\"` or `ops = [{ op = ... }]`")),
+        }
+    }
+}
+
+impl Node for AugmentNode {
+    const KIND: &'static str = "augment";
+    const VERSION: u32 = 1;
+    const OUTPUT: ArtifactType = RECIPE;
+
+    fn ports(&self) -> Vec<Port> {
+        vec![Port::maybe("data", &self.data, &[DATASET])]
+    }
+
+    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
+        let recipe = self.resolve()?;
+        let key = if self.recipe.is_some() { "recipe" } else { "ops" };
+        let channels = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of).map(|d| d.image[2]);
+        if let Some(channels) = channels {
+            recipe.validate(channels).map_err(|e| at(key, e.to_string()))?;
+        }
+        Ok(Facts::from([("recipe".into(), json!(recipe))]))
+    }
+
+    fn run(&self, _inputs: &Inputs, _cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        let recipe = self.resolve().map_err(|e| NodeError::failed(e.message))?;
+        Ok(RecipeArtifact(recipe).into_output())
+    }
+}
+
+/// Checks a recipe given at port `port` against the images at port `data`.
+pub(crate) fn check_recipe(inputs: &InputFacts, port: &'static str, data: &DatasetFacts) -> Result<(), ParamError> {
+    let recipe = inputs.get(port).and_then(|r| r.first()).and_then(|facts| facts.get("recipe"));
+    let recipe: Option<Recipe> = recipe.and_then(|r| serde_json::from_value(r.clone()).ok());
+    match recipe {
+        Some(recipe) => recipe.validate(data.image[2]).map_err(|e| at(port, e.to_string())),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,153 @@
+//! `kind = "dataset"`: images from a source, or a labelled part of another data set.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use flow_engine::node::{ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port};
+use flow_learn::data::stratified;
+use flow_learn::rng::Stream;
+use serde::{Deserialize, Serialize};
+
+use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, SplitName};
+use crate::failure::{at, at_with, failure};
+use crate::sources::{self, Source, SourceSettings};
+
+/// Either `source` with what it takes, or `from` with a label budget.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetNode {
+    /// Where images come from: `fashion-mnist-sample`, `fashion-mnist`, `idx`, `scenes`.
+    source: Option<String>,
+    /// Folder of the source's files, relative to the workflow file. Their content is part of the key, the path is not.
+    #[serde(skip_serializing)]
+    path: Option<PathBuf>,
+    /// Training images of a source that makes them.
+    train: Option<usize>,
+    /// Test images of a source that makes them.
+    test: Option<usize>,
+    /// Height and width of images of a source that makes them.
+    side: Option<usize>,
+    /// Training images to put aside, in equal shares of the classes, to choose settings on.
+    validation: Option<usize>,
+    /// Another data set, of which some images are labelled.
+    from: Option<NodeRef>,
+    /// How many of its training images are labelled, in equal shares of the classes.
+    labels: Option<usize>,
+    /// Decides what is made, put aside or labelled.
+    #[serde(default)]
+    seed: u64,
+}
+
+impl DatasetNode {
+    fn settings(&self) -> SourceSettings {
+        SourceSettings { path: self.path.clone(), train: self.train, test: self.test, side: self.side, seed: self.seed }
+    }
+
+    fn source(&self) -> Result<Option<&'static Source>, ParamError> {
+        match (&self.source, &self.from) {
+            (Some(name), None) => {
+                if self.labels.is_some() {
+                    let help = "give the source a node of its own, and take the labelled part in a second with `from`";
+                    return Err(at_with("labels", "`labels` goes with `from`, not with `source`", help));
+                }
+                sources::find(name, &self.settings()).map(Some)
+            }
+            (None, Some(_)) => {
+                let wrong = [
+                    ("path", self.path.is_some()),
+                    ("train", self.train.is_some()),
+                    ("test", self.test.is_some()),
+                    ("side", self.side.is_some()),
+                    ("validation", self.validation.is_some()),
+                ];
+                match wrong.iter().find(|(_, given)| *given) {
+                    Some((key, _)) => Err(at_with(*key, format!("`{key}` goes with `source`, not with `from`"), "leave it out")),
+                    None if self.labels.is_none() => {
+                        Err(at_with("from", "a part of a data set needs `labels`", "`labels = 100` labels 100 images"))
+                    }
+                    None => Ok(None),
+                }
+            }
+            _ => Err(at_with("", "a dataset node takes either `source` or `from`", "`source = \"fashion-mnist-sample\"`")),
+        }
+    }
+
+    fn from_source(&self, source: &Source, files: &[PathBuf]) -> Result<Dataset, NodeError> {
+        let loaded = (source.load)(&self.settings(), files)?;
+        let classes = loaded.class_names.len();
+        let mut splits = BTreeMap::from([(SplitName::Test, loaded.test)]);
+        let mut train = loaded.train;
+        if let Some(count) = self.validation {
+            let aside = stratified(&train.labels, classes, count, &Stream::new(self.seed, "validation")).map_err(failure)?;
+            let rest: Vec<u32> = (0..train.n as u32).filter(|i| aside.binary_search(i).is_err()).collect();
+            splits.insert(SplitName::Validation, train.select(&aside));
+            train = train.select(&rest);
+        }
+        splits.insert(SplitName::Train, train);
+        Ok(Dataset::new(source.name.to_owned(), loaded.class_names, splits))
+    }
+}
+
+impl Node for DatasetNode {
+    const KIND: &'static str = "dataset";
+    const VERSION: u32 = 1;
+    const OUTPUT: ArtifactType = DATASET;
+
+    fn ports(&self) -> Vec<Port> {
+        vec![Port::maybe("from", &self.from, &[DATASET])]
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        match (self.source(), &self.path) {
+            (Ok(Some(source)), Some(path)) => source.files.iter().map(|name| path.join(name)).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
+        if let Some(source) = self.source()? {
+            let Some(shape) = (source.shape)(&self.settings()) else { return Ok(Facts::new()) };
+            if shape.image[0] < 16 {
+                return Err(at("side", format!("{} found, expected at least 16 pixels", shape.image[0])));
+            }
+            let aside = self.validation.unwrap_or(0);
+            if aside >= shape.counts[0] {
+                let message = format!("{aside} images to put aside, but there are only {} training images", shape.counts[0]);
+                return Err(at("validation", message));
+            }
+            let mut splits = BTreeMap::from([(SplitName::Train, shape.counts[0] - aside), (SplitName::Test, shape.counts[1])]);
+            if aside > 0 {
+                splits.insert(SplitName::Validation, aside);
+            }
+            return Ok(DatasetFacts { image: shape.image, classes: shape.classes, splits, labels: None }.to_facts());
+        }
+        let Some(mut facts) = inputs.get("from").and_then(|f| f.first()).and_then(DatasetFacts::of) else {
+            return Ok(Facts::new());
+        };
+        let (labels, images) = (self.labels.unwrap_or(0), facts.splits.get(&SplitName::Train).copied().unwrap_or(0));
+        if labels > images {
+            let message = format!("{labels} labels asked for, but there are only {images} training images");
+            return Err(at_with("labels", message, format!("ask for at most {images}")));
+        }
+        if labels < facts.classes {
+            let message = format!("{labels} labels asked for, but there are {} classes", facts.classes);
+            return Err(at_with("labels", message, "ask for at least one label of each class"));
+        }
+        facts.labels = Some(labels);
+        Ok(facts.to_facts())
+    }
+
+    fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        if let Some(source) = self.source().map_err(|e| NodeError::failed(e.message))? {
+            return Ok(self.from_source(source, cx.files)?.into_output());
+        }
+        let all = [SplitName::Train, SplitName::Validation, SplitName::Test];
+        let mut data = Dataset::read(inputs.one("from"), &all)?;
+        let train = data.train()?;
+        let stream = Stream::new(self.seed, "labels");
+        let chosen = stratified(&train.labels, data.classes(), self.labels.unwrap_or(0), &stream).map_err(failure)?;
+        let examples = ExampleSet::labelled(chosen, &train.labels, data.classes());
+        data.examples = Some(examples);
+        Ok(data.into_output())
+    }
+}

@@ -1,0 +1,48 @@
+//! Turns the learning code's errors into the engine's.
+
+use flow_engine::node::{NodeError, ParamError};
+use flow_learn::backbones::BackboneError;
+use flow_learn::methods::MethodError;
+use flow_learn::train::TrainError;
+
+/// A node's failure with the error's own words.
+pub(crate) fn failure(error: impl std::fmt::Display) -> NodeError {
+    NodeError::failed(error.to_string())
+}
+
+/// A training's failure; a request to stop stays one.
+pub(crate) fn training_failure(error: TrainError) -> NodeError {
+    match error {
+        TrainError::Stopped => NodeError::Stopped,
+        other => failure(other),
+    }
+}
+
+/// An error in the parameter `key`.
+pub(crate) fn at(key: impl Into<String>, message: impl Into<String>) -> ParamError {
+    ParamError { key: key.into(), message: message.into(), help: None }
+}
+
+/// An error in the parameter `key`, and what to do.
+pub(crate) fn at_with(key: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> ParamError {
+    ParamError { key: key.into(), message: message.into(), help: Some(help.into()) }
+}
+
+/// A backbone's error, at the key that it is about.
+pub(crate) fn backbone_error(error: &BackboneError) -> ParamError {
+    let key = match error {
+        BackboneError::Unknown { .. } => "backbone.name",
+        BackboneError::Widths { .. } => "backbone.widths",
+        BackboneError::Grid { .. } => "backbone.grid",
+        BackboneError::Stem { .. } => "backbone.stem",
+    };
+    at(key, error.to_string())
+}
+
+/// A method's error, at the key that it is about.
+pub(crate) fn method_error(error: &MethodError) -> ParamError {
+    match error {
+        MethodError::Setting { key, message } => at(*key, message.clone()),
+        other => at("", other.to_string()),
+    }
+}

@@ -1,0 +1,243 @@
+//! `kind = "finetune"`: a classifier, from scratch or from an encoder, on labelled or labelled and pseudo-labelled images.
+//!
+//! For self-training the engine repeats the node: with `rounds = 2` and `becomes = "guess.teacher"` the student of the
+//! first round labels the images that the student of the second learns from.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use flow_engine::node::{
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Progress, Resources,
+};
+use flow_learn::augment::Recipe;
+use flow_learn::backbones::BackboneSettings;
+use flow_learn::layers::MapShape;
+use flow_learn::optim::OptimizerConfig;
+use flow_learn::rng::Stream;
+use flow_learn::train::{Classifier, Fit, FitSettings};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::artifacts::{DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, MODEL, ModelArtifact, RECIPE, RecipeArtifact, SplitName};
+use crate::augment::check_recipe;
+use crate::failure::{at, at_with, backbone_error, failure, training_failure};
+use crate::pretrain::check_lr;
+
+/// Steps between two looks at the clock for a checkpoint.
+const STRETCH: usize = 25;
+/// Time between two checkpoints: a fit that is killed loses no more than this.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+
+/// Data, start, network and optimiser of a fit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinetuneNode {
+    /// Labelled images and, if there are two, pseudo-labelled ones.
+    data: Vec<NodeRef>,
+    /// An encoder to start from; fresh weights if left out.
+    init: Option<NodeRef>,
+    /// The network of a start from scratch; an encoder brings its own.
+    backbone: Option<BackboneSettings>,
+    /// How training images are varied; as they are if left out.
+    views: Option<NodeRef>,
+    /// Optimiser steps.
+    steps: usize,
+    /// Images per step.
+    #[serde(default = "batch")]
+    batch: usize,
+    /// The optimiser.
+    #[serde(default)]
+    optimizer: OptimizerConfig,
+    /// Peak learning rate.
+    lr: f32,
+    /// The encoder's learning rate as a multiple of `lr`.
+    #[serde(default = "one")]
+    encoder_lr_scale: f32,
+    /// Steps of linear warm-up before the cosine.
+    #[serde(default)]
+    warmup_steps: usize,
+    /// Share of each batch that is truly labelled, where there are pseudo-labels too.
+    #[serde(default = "half")]
+    labelled_share: f32,
+    /// How much of each target is spread evenly over the classes.
+    #[serde(default)]
+    label_smoothing: f32,
+    /// Whether only the head learns.
+    #[serde(default)]
+    freeze: bool,
+    /// Decides initial weights, order and views.
+    #[serde(default)]
+    seed: u64,
+}
+
+fn batch() -> usize {
+    64
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+fn half() -> f32 {
+    0.5
+}
+
+impl FinetuneNode {
+    fn settings(&self) -> FitSettings {
+        FitSettings {
+            optimizer: self.optimizer.clone(),
+            lr: self.lr,
+            encoder_lr_scale: self.encoder_lr_scale,
+            warmup_steps: self.warmup_steps,
+            steps: self.steps,
+            batch: self.batch,
+            labelled_share: self.labelled_share,
+            label_smoothing: self.label_smoothing,
+            freeze: self.freeze,
+            seed: self.seed,
+        }
+    }
+
+    /// The encoder to start from, and how it was declared.
+    fn start(&self, inputs: &Inputs, image: MapShape, stream: &Stream) -> Result<EncoderArtifact, NodeError> {
+        if let Some(input) = inputs.maybe("init") {
+            let artifact = EncoderArtifact::read(input)?;
+            if artifact.encoder.input != image {
+                let MapShape { h, w, c } = artifact.encoder.input;
+                return Err(NodeError::failed(format!(
+                    "the encoder in `init` takes {h}x{w} images of {c} channels, the data has {}x{} of {}",
+                    image.h, image.w, image.c
+                )));
+            }
+            return Ok(artifact);
+        }
+        let backbone = self.backbone.clone().ok_or_else(|| NodeError::failed("neither `init` nor `backbone` is given"))?;
+        let encoder = backbone.build(image, stream).map_err(failure)?;
+        Ok(EncoderArtifact { backbone, encoder })
+    }
+}
+
+impl Node for FinetuneNode {
+    const KIND: &'static str = "finetune";
+    const VERSION: u32 = 1;
+    const OUTPUT: ArtifactType = MODEL;
+
+    fn ports(&self) -> Vec<Port> {
+        vec![
+            Port::many("data", &self.data, &[DATASET]),
+            Port::maybe("init", &self.init, &[ENCODER, MODEL]),
+            Port::maybe("views", &self.views, &[RECIPE]),
+        ]
+    }
+
+    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
+        check_lr(self.lr)?;
+        if !(1..=2).contains(&self.data.len()) {
+            let found = self.data.len();
+            let message = format!("{found} data sets found, expected labelled images and, if you like, pseudo-labelled ones");
+            return Err(at_with("data", message, "write `data = [\"labelled\"]` or `data = [\"labelled\", \"pseudo\"]`"));
+        }
+        match (&self.init, &self.backbone) {
+            (None, None) => {
+                let help = "`init = \"NODE\"` starts from an encoder, `backbone = { name = \"conv3\" }` from scratch";
+                return Err(at_with("", "a finetune node needs `init` or `backbone`", help));
+            }
+            (Some(_), Some(_)) => {
+                return Err(at_with("backbone", "`init` brings its own backbone", "leave out `backbone`"));
+            }
+            _ => {}
+        }
+        if self.freeze && self.init.is_none() {
+            return Err(at_with("freeze", "an encoder from scratch cannot be frozen", "give `init`, or leave out `freeze`"));
+        }
+        if self.batch < 2 {
+            return Err(at("batch", format!("{} found, but batch norm needs at least 2 images per step", self.batch)));
+        }
+        if !(0.0..=1.0).contains(&self.labelled_share) {
+            return Err(at("labelled_share", format!("{} found, expected a share between 0 and 1", self.labelled_share)));
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            return Err(at("label_smoothing", format!("{} found, expected at least 0 and below 1", self.label_smoothing)));
+        }
+        if self.steps == 0 {
+            return Err(at("steps", "0 found, expected at least 1"));
+        }
+        let Some(data) = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of) else {
+            return Ok(Facts::new());
+        };
+        check_recipe(inputs, "views", &data)?;
+        let [h, w, c] = data.image;
+        if let Some(backbone) = &self.backbone {
+            backbone.build(MapShape { h, w, c }, &Stream::new(0, "check")).map_err(|e| backbone_error(&e))?;
+        }
+        let other = inputs.get("init").and_then(|i| i.first()).and_then(|facts| facts.get("image"));
+        if other.is_some_and(|image| *image != json!(data.image)) {
+            let help = "pre-train on images of the same size and channels";
+            return Err(at_with("init", format!("the encoder is for images of another shape than {h}x{w}x{c}"), help));
+        }
+        Ok(Facts::from([("image".into(), json!(data.image)), ("classes".into(), json!(data.classes))]))
+    }
+
+    fn resources(&self) -> Resources {
+        Resources { max_threads: usize::MAX }
+    }
+
+    fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        let sets = inputs.all("data");
+        let labelled = Dataset::read(&sets[0], &[SplitName::Train])?;
+        let pseudo = sets.get(1).map(|set| Dataset::read(set, &[SplitName::Train])).transpose()?;
+        let train = labelled.train()?;
+        let image = MapShape { h: train.height, w: train.width, c: train.channels };
+        let recipe = match inputs.maybe("views") {
+            Some(views) => RecipeArtifact::read(views)?.0,
+            None => Recipe::default(),
+        };
+        let augmenter = labelled.augmenter(&recipe)?;
+        let stream = Stream::new(self.seed, "classifier");
+        let EncoderArtifact { backbone, encoder } = self.start(inputs, image, &stream)?;
+        let classifier = Classifier::new(encoder, labelled.classes(), &stream);
+
+        let truths = labelled.example_set()?;
+        let guesses = pseudo.as_ref().map(Dataset::example_set).transpose()?;
+        let labelled_examples = labelled.as_examples(&truths)?;
+        let pseudo_examples = match (&pseudo, &guesses) {
+            (Some(data), Some(set)) => Some(data.as_examples(set)?),
+            _ => None,
+        };
+        let mut fit =
+            Fit::new(self.settings(), classifier, labelled_examples, pseudo_examples, &augmenter).map_err(failure)?;
+        if let Some(checkpoint) = cx.host.load_checkpoint()? {
+            fit.resume(&checkpoint).map_err(failure)?;
+            cx.host.note(&format!("goes on after step {} of {}", fit.step(), self.steps));
+        }
+        let mut last_checkpoint = Instant::now();
+        let (began, first) = (Instant::now(), fit.step());
+        let mut recent = f64::NAN;
+        while fit.step() < self.steps {
+            let stopped = fit.run(STRETCH, |step, loss| {
+                recent = if recent.is_nan() { f64::from(loss) } else { 0.95 * recent + 0.05 * f64::from(loss) };
+                let rate = ((step - first) * self.batch) as f64 / began.elapsed().as_secs_f64();
+                cx.host.progress(Progress {
+                    step: step as u64,
+                    total: self.steps as u64,
+                    unit: "step",
+                    figures: vec![("loss", recent), ("images/s", rate)],
+                });
+                if cx.host.stop_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if stopped.is_err() || last_checkpoint.elapsed() > CHECKPOINT_EVERY {
+                cx.host.save_checkpoint(&fit.checkpoint())?;
+                last_checkpoint = Instant::now();
+            }
+            stopped.map_err(training_failure)?;
+        }
+        let metrics = [
+            ("images_trained", fit.images_seen() as f64),
+            ("labels", truths.indices.len() as f64),
+            ("pseudo_labels", guesses.as_ref().map_or(0, |g| g.indices.len()) as f64),
+        ];
+        let artifact = ModelArtifact { backbone, classifier: fit.into_classifier() };
+        let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(Output { files: artifact.into_files(), metrics })
+    }
+}

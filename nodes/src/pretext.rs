@@ -1,0 +1,31 @@
+//! `kind = "pretext"`: what a backbone is to learn without labels, as a method with its hyper-parameters.
+
+use flow_engine::node::{ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, Output, ParamError, Port};
+use flow_learn::methods::MethodSettings;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::artifacts::{TASK, TaskArtifact};
+
+/// `method = "simclr"` and that method's hyper-parameters.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PretextNode(MethodSettings);
+
+impl Node for PretextNode {
+    const KIND: &'static str = "pretext";
+    const VERSION: u32 = 1;
+    const OUTPUT: ArtifactType = TASK;
+
+    fn ports(&self) -> Vec<Port> {
+        Vec::new()
+    }
+
+    fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
+        Ok(Facts::from([("task".into(), json!(self.0))]))
+    }
+
+    fn run(&self, _inputs: &Inputs, _cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        Ok(TaskArtifact(self.0.clone()).into_output())
+    }
+}

@@ -1,0 +1,175 @@
+//! `kind = "pretrain"`: a backbone learns a pretext task on unlabelled images.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use flow_engine::node::{
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Progress, Resources,
+};
+use flow_learn::augment::Recipe;
+use flow_learn::backbones::BackboneSettings;
+use flow_learn::layers::MapShape;
+use flow_learn::methods::MethodSettings;
+use flow_learn::optim::OptimizerConfig;
+use flow_learn::rng::Stream;
+use flow_learn::train::{PretrainSettings, Pretraining};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::artifacts::{
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, RECIPE, RecipeArtifact, SplitName, TASK, TaskArtifact,
+};
+use crate::augment::check_recipe;
+use crate::failure::{at, at_with, backbone_error, failure, method_error, training_failure};
+
+/// Data, views, task, network and optimiser of a pre-training.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainNode {
+    /// The images; their labels are not looked at.
+    data: NodeRef,
+    /// How views are made; images as they are if left out.
+    views: Option<NodeRef>,
+    /// What is learnt.
+    task: NodeRef,
+    /// The network.
+    backbone: BackboneSettings,
+    /// Passes over the images.
+    epochs: usize,
+    /// Images per step.
+    #[serde(default = "batch")]
+    batch: usize,
+    /// The optimiser.
+    #[serde(default)]
+    optimizer: OptimizerConfig,
+    /// Peak learning rate.
+    lr: f32,
+    /// Epochs of linear warm-up before the cosine.
+    #[serde(default)]
+    warmup_epochs: usize,
+    /// Decides initial weights, order and views.
+    #[serde(default)]
+    seed: u64,
+}
+
+fn batch() -> usize {
+    256
+}
+
+impl PretrainNode {
+    fn settings(&self, method: MethodSettings) -> PretrainSettings {
+        PretrainSettings {
+            backbone: self.backbone.clone(),
+            method,
+            optimizer: self.optimizer.clone(),
+            lr: self.lr,
+            warmup_epochs: self.warmup_epochs,
+            epochs: self.epochs,
+            batch: self.batch,
+            seed: self.seed,
+        }
+    }
+}
+
+impl Node for PretrainNode {
+    const KIND: &'static str = "pretrain";
+    const VERSION: u32 = 1;
+    const OUTPUT: ArtifactType = ENCODER;
+
+    fn ports(&self) -> Vec<Port> {
+        vec![
+            Port::one("data", &self.data, &[DATASET]),
+            Port::maybe("views", &self.views, &[RECIPE]),
+            Port::one("task", &self.task, &[TASK]),
+        ]
+    }
+
+    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
+        check_lr(self.lr)?;
+        if self.epochs == 0 {
+            return Err(at("epochs", "0 found, expected at least 1"));
+        }
+        let first = |port| inputs.get(port).and_then(|i| i.first());
+        if let Some(data) = first("data").and_then(DatasetFacts::of) {
+            let [h, w, c] = data.image;
+            let image = MapShape { h, w, c };
+            check_recipe(inputs, "views", &data)?;
+            self.backbone.build(image, &Stream::new(0, "check")).map_err(|e| backbone_error(&e))?;
+            let images = data.splits.get(&SplitName::Train).copied().unwrap_or(0);
+            if self.batch > images {
+                return Err(at_with("batch", format!("{} found, but there are only {images} training images", self.batch), "lower `batch`"));
+            }
+            let task = first("task").and_then(|f| f.get("task")).cloned();
+            if let Some(method) = task.and_then(|t| serde_json::from_value::<MethodSettings>(t).ok()) {
+                // The culprit may be a key of the pretext node; it is named in the text, and the task is where it is chosen.
+                let here = |mut e: ParamError| {
+                    if e.key != "batch" {
+                        e.message = format!("`{}` of the pretext task: {}", e.key, e.message);
+                        e.key = "task".into();
+                    }
+                    e
+                };
+                method.settings().check(self.batch, image).map_err(|e| here(method_error(&e)))?;
+            }
+            return Ok(Facts::from([("image".into(), json!(data.image))]));
+        }
+        Ok(Facts::new())
+    }
+
+    fn resources(&self) -> Resources {
+        Resources { max_threads: usize::MAX }
+    }
+
+    fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        let data = Dataset::read(inputs.one("data"), &[SplitName::Train])?;
+        let recipe = match inputs.maybe("views") {
+            Some(views) => RecipeArtifact::read(views)?.0,
+            None => Recipe::default(),
+        };
+        let TaskArtifact(method) = TaskArtifact::read(inputs.one("task"))?;
+        let augmenter = data.augmenter(&recipe)?;
+        let images = data.train()?;
+        let mut training = Pretraining::new(self.settings(method), images, &augmenter).map_err(failure)?;
+        if let Some(checkpoint) = cx.host.load_checkpoint()? {
+            training.resume(&checkpoint).map_err(failure)?;
+            cx.host.note(&format!("goes on after epoch {} of {}", training.history().len(), self.epochs));
+        }
+        while !training.is_done() {
+            let epoch = training.history().len();
+            let (steps, per_step) = (training.steps_per_epoch(), self.batch);
+            let began = Instant::now();
+            let outcome = training
+                .run_epoch(|step, loss| {
+                    let rate = ((step + 1) * per_step) as f64 / began.elapsed().as_secs_f64();
+                    cx.host.progress(Progress {
+                        step: (epoch * steps + step + 1) as u64,
+                        total: (self.epochs * steps) as u64,
+                        unit: "step",
+                        figures: vec![
+                            ("epoch", (epoch + 1) as f64),
+                            ("loss", f64::from(loss)),
+                            ("images/s", rate),
+                        ],
+                    });
+                    if cx.host.stop_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                })
+                .map_err(training_failure)?;
+            let (loss, health) = (outcome.loss, outcome.health);
+            cx.host.note(&format!("epoch {}: loss {loss:.4}, health {health:.4}", epoch + 1));
+            cx.host.save_checkpoint(&training.checkpoint())?;
+        }
+        let images_trained = training.images_seen() as f64;
+        let mut metrics = std::collections::BTreeMap::from([("images_trained".to_owned(), images_trained)]);
+        if let Some(last) = training.history().last() {
+            metrics.insert("loss".into(), f64::from(last.loss));
+            metrics.insert("health".into(), f64::from(last.health));
+        }
+        let mut artifact = EncoderArtifact { backbone: self.backbone.clone(), encoder: training.into_encoder() };
+        Ok(Output { files: vec![artifact.to_file()], metrics })
+    }
+}
+
+/// A learning rate is a positive number.
+pub(crate) fn check_lr(lr: f32) -> Result<(), ParamError> {
+    if lr > 0.0 && lr.is_finite() { Ok(()) } else { Err(at("lr", format!("{lr} found, expected a number above 0"))) }
+}

@@ -1,0 +1,108 @@
+//! `kind = "pseudo-label"`: a teacher labels images, and the confident guesses are kept.
+//!
+//! The teacher sees the images as they are (Xie et al. 2020, 1911.04252: an un-noised teacher, a noised student). True labels
+//! of the images are used for statistics only: how many of the guesses kept were right.
+
+use std::collections::BTreeMap;
+
+use flow_engine::node::{ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources};
+use flow_learn::augment::Recipe;
+use flow_learn::pseudo::{Balance, Selection, select};
+use flow_learn::train::predict;
+use serde::{Deserialize, Serialize};
+
+use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, MODEL, ModelArtifact, SplitName};
+use crate::failure::at;
+
+/// Teacher, images and what is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PseudoLabelNode {
+    /// The classifier that guesses.
+    teacher: NodeRef,
+    /// The images that it labels.
+    data: NodeRef,
+    /// Images to leave out, as a rule the labelled ones; left out here, they may be guessed like any other.
+    except: Option<NodeRef>,
+    /// Probability of the likeliest class from which on a guess is kept.
+    #[serde(default = "threshold")]
+    threshold: f32,
+    /// Whether the student learns the teacher's distribution (`true`) or only its likeliest class.
+    #[serde(default)]
+    soft: bool,
+    /// `none` keeps all confident guesses; `equal` keeps the most confident of each class, as many as of the rarest class
+    /// that has any (at least `at_least`), so that the student does not see the teacher's favourites only.
+    #[serde(default)]
+    balance: Balance,
+}
+
+fn threshold() -> f32 {
+    0.9
+}
+
+impl Node for PseudoLabelNode {
+    const KIND: &'static str = "pseudo-label";
+    const VERSION: u32 = 1;
+    const OUTPUT: ArtifactType = DATASET;
+
+    fn ports(&self) -> Vec<Port> {
+        vec![
+            Port::one("teacher", &self.teacher, &[MODEL]),
+            Port::one("data", &self.data, &[DATASET]),
+            Port::maybe("except", &self.except, &[DATASET]),
+        ]
+    }
+
+    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
+        if !(0.0..1.0).contains(&self.threshold) {
+            let message = format!("{} found, expected a probability: at least 0 and below 1", self.threshold);
+            return Err(at("threshold", message));
+        }
+        Ok(inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of).map(|d| d.to_facts()).unwrap_or_default())
+    }
+
+    fn resources(&self) -> Resources {
+        Resources { max_threads: usize::MAX }
+    }
+
+    fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        let mut data = Dataset::read(inputs.one("data"), &[SplitName::Train])?;
+        let mut teacher = ModelArtifact::read(inputs.one("teacher"))?.classifier;
+        let left_out = match inputs.maybe("except") {
+            Some(except) => Dataset::read(except, &[])?.examples.unwrap_or_default().indices,
+            None => Vec::new(),
+        };
+        let augmenter = data.augmenter(&Recipe::default())?;
+        let train = data.train()?;
+        let pool: Vec<u32> = (0..train.n as u32).filter(|i| left_out.binary_search(i).is_err()).collect();
+        let probabilities = predict(&mut teacher, train, &pool, &augmenter);
+        let classes = data.classes();
+        let Selection { kept, targets } = select(&probabilities, classes, self.threshold, self.balance, self.soft);
+        let indices: Vec<u32> = kept.iter().map(|i| pool[*i as usize]).collect();
+        let examples = ExampleSet { indices, targets };
+
+        let guesses = examples.classes();
+        let truths: Vec<usize> = examples.indices.iter().map(|i| usize::from(train.labels[*i as usize])).collect();
+        let right = guesses.iter().zip(&truths).filter(|(g, t)| g == t).count();
+        let count = examples.indices.len();
+        let mut metrics = BTreeMap::from([
+            ("pool".to_owned(), pool.len() as f64),
+            ("kept".to_owned(), count as f64),
+            ("kept_share".to_owned(), count as f64 / pool.len().max(1) as f64),
+        ]);
+        if count > 0 {
+            metrics.insert("precision".into(), right as f64 / count as f64);
+        }
+        for (class, name) in data.class_names.iter().enumerate() {
+            let of_class = guesses.iter().filter(|g| **g == class).count();
+            metrics.insert(format!("kept_by_class.{class}"), of_class as f64);
+            if of_class == 0 {
+                cx.host.note(&format!("no guess of class `{name}` was kept"));
+            }
+        }
+        cx.host.note(&format!("kept {count} of {} guesses, {right} of them right", pool.len()));
+        data.examples = Some(examples);
+        let output = data.into_output();
+        Ok(Output { files: output.files, metrics })
+    }
+}

@@ -1,0 +1,110 @@
+//! Fashion-MNIST (Xiao et al. 2017, 1708.07747): the embedded sample, and all 70,000 images from the original files.
+
+use std::path::{Path, PathBuf};
+
+use flow_engine::node::NodeError;
+use flow_learn::data::Images;
+use sha2::{Digest, Sha256};
+
+use super::idx::{FILES, read_pair};
+use super::{Loaded, Source, SourceSettings, SourceShape};
+use crate::failure::failure;
+
+/// Names of the classes.
+pub const CLASS_NAMES: [&str; 10] =
+    ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"];
+
+/// SHA-256 of the original files, in the order of [`FILES`].
+const CHECKSUMS: [&str; 4] = [
+    "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
+    "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",
+    "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa",
+    "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
+];
+
+/// See `nodes/data/README.md`.
+static EMBEDDED: &[u8] = include_bytes!("../../data/fashion_mnist_sample.bin.zst");
+
+/// 10,000 training and 2,000 test images, equal numbers of each class, in the binary.
+pub(super) const SAMPLE: Source = Source {
+    name: "fashion-mnist-sample",
+    takes: &[],
+    files: &[],
+    shape: |_| Some(SourceShape { image: [28, 28, 1], classes: 10, counts: [10_000, 2_000] }),
+    load: |_, _| {
+        let (train, test) = sample()?;
+        Ok(loaded(train, test))
+    },
+};
+
+/// All 70,000 images.
+pub(super) const FULL: Source = Source {
+    name: "fashion-mnist",
+    takes: &["path"],
+    files: &FILES,
+    shape: |_| Some(SourceShape { image: [28, 28, 1], classes: 10, counts: [60_000, 10_000] }),
+    load: |_: &SourceSettings, files| {
+        let (train, test) = load_files(files)?;
+        Ok(loaded(train, test))
+    },
+};
+
+fn loaded(train: Images, test: Images) -> Loaded {
+    Loaded { train, test, class_names: CLASS_NAMES.map(str::to_owned).to_vec() }
+}
+
+/// Training and test images of the embedded sample.
+///
+/// # Errors
+/// If the binary was damaged.
+pub fn sample() -> Result<(Images, Images), NodeError> {
+    let bytes = zstd::decode_all(EMBEDDED).map_err(failure)?;
+    let damaged = || NodeError::failed("the embedded Fashion-MNIST sample is damaged: install flow again");
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
+    let (train, test) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
+    Ok((Images::decode(train).map_err(failure)?, Images::decode(test).map_err(failure)?))
+}
+
+/// Training and test images of the original files in `folder`.
+///
+/// # Errors
+/// If a file is missing or not the original one.
+pub fn load(folder: &Path) -> Result<(Images, Images), NodeError> {
+    load_files(&FILES.map(|name| folder.join(name)))
+}
+
+fn load_files(files: &[PathBuf]) -> Result<(Images, Images), NodeError> {
+    for (path, expected) in files.iter().zip(CHECKSUMS) {
+        let bytes = std::fs::read(path).map_err(|e| {
+            NodeError::failed(format!("cannot read {}: {e}", path.display()))
+                .with_help("`path` names the folder with the four original .gz files of Fashion-MNIST")
+        })?;
+        let found: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        if found != expected {
+            return Err(NodeError::failed(format!("{} has the wrong checksum\n  expected {expected}\n  found    {found}", path.display()))
+                .with_help("download it again; for another data set in this format use `source = \"idx\"`"));
+        }
+    }
+    let [train_images, train_labels, test_images, test_labels] = files else {
+        return Err(NodeError::failed("BUG: Fashion-MNIST has four files"));
+    };
+    Ok((read_pair(train_images, train_labels)?, read_pair(test_images, test_labels)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_sample_has_equal_classes_and_pinned_bytes() {
+        let (train, test) = sample().expect("the sample can be read");
+        for (images, per_class) in [(&train, 1_000), (&test, 200)] {
+            for class in 0..10 {
+                assert_eq!(images.labels.iter().filter(|l| **l == class).count(), per_class);
+            }
+        }
+        let found: String = Sha256::digest(EMBEDDED).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(found, "8e69af99cf955079c913e4c900280376c9feb4cd5221287d5050dc0cf47b038a", "every result on the sample rests on these bytes");
+        assert!(EMBEDDED.len() <= 6_000_000);
+    }
+}

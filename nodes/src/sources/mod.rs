@@ -1,0 +1,106 @@
+//! Where images come from, one file for each source, found by name in [`SOURCES`].
+
+pub mod fashion_mnist;
+mod idx;
+mod scenes;
+
+use std::path::{Path, PathBuf};
+
+use flow_engine::node::{NodeError, ParamError};
+use flow_learn::data::Images;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::at_with;
+
+/// What a source can be told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceSettings {
+    /// Folder of the files.
+    pub path: Option<PathBuf>,
+    /// Training images to make.
+    pub train: Option<usize>,
+    /// Test images to make.
+    pub test: Option<usize>,
+    /// Height and width of the images to make.
+    pub side: Option<usize>,
+    /// Decides what is made.
+    pub seed: u64,
+}
+
+/// Images with the names of their classes.
+pub struct Loaded {
+    /// To learn from.
+    pub train: Images,
+    /// To judge on.
+    pub test: Images,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
+}
+
+/// What is known of a source before it is read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceShape {
+    /// Height, width and channels.
+    pub image: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// Training and test images.
+    pub counts: [usize; 2],
+}
+
+/// A source of images.
+pub struct Source {
+    /// The name written in workflows.
+    pub name: &'static str,
+    /// The settings that it takes.
+    pub takes: &'static [&'static str],
+    /// Names of the files that it reads under `path`.
+    pub files: &'static [&'static str],
+    /// What is known beforehand; `None` where the files must be read for that.
+    pub shape: fn(&SourceSettings) -> Option<SourceShape>,
+    /// Reads or makes the images. `files` are those named above, in order.
+    pub load: fn(&SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeError>,
+}
+
+/// All sources. A new one is a file and a line.
+pub const SOURCES: &[Source] =
+    &[fashion_mnist::SAMPLE, fashion_mnist::FULL, idx::IDX, scenes::SCENES];
+
+/// The source of a name, with only settings that it takes.
+pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, ParamError> {
+    let source = SOURCES.iter().find(|s| s.name == name).ok_or_else(|| {
+        let names = SOURCES.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
+        at_with("source", format!("unknown source `{name}`"), format!("expected one of {names}"))
+    })?;
+    let given = [
+        ("path", settings.path.is_some()),
+        ("train", settings.train.is_some()),
+        ("test", settings.test.is_some()),
+        ("side", settings.side.is_some()),
+    ];
+    if let Some((key, _)) = given.iter().find(|(key, given)| *given && !source.takes.contains(key)) {
+        return Err(at_with(*key, format!("source `{name}` takes no `{key}`"), "leave it out"));
+    }
+    if source.takes.contains(&"path") && settings.path.is_none() {
+        let files = source.files.join(", ");
+        return Err(at_with("source", format!("source `{name}` needs `path`"), format!("give the folder that holds {files}")));
+    }
+    Ok(source)
+}
+
+/// Reads a file, unpacking gzip.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, NodeError> {
+    let unreadable = |e: std::io::Error| {
+        NodeError::failed(format!("cannot read {}: {e}", path.display()))
+            .with_help("check the data set's `path`; it is relative to the workflow file")
+    };
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut unpacked = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut unpacked).map_err(|e| {
+            NodeError::failed(format!("{} is a damaged gzip file: {e}", path.display())).with_help("download it again")
+        })?;
+        return Ok(unpacked);
+    }
+    Ok(bytes)
+}

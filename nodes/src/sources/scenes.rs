@@ -1,0 +1,32 @@
+//! The procedural colour data set: see [`flow_learn::data::Scenes`].
+
+use flow_learn::data::{SCENE_CLASSES, Scenes};
+
+use super::{Loaded, Source, SourceSettings, SourceShape};
+
+/// Textured shapes on cluttered backgrounds, made from a seed.
+pub(super) const SCENES: Source = Source {
+    name: "scenes",
+    takes: &["train", "test", "side"],
+    files: &[],
+    shape: |settings| {
+        let side = side(settings);
+        Some(SourceShape { image: [side, side, 3], classes: SCENE_CLASSES.len(), counts: counts(settings) })
+    },
+    load: |settings, _| {
+        let [train, test] = counts(settings);
+        // One row of scenes: the first are for training, the rest for testing.
+        let all = Scenes { n: train + test, side: side(settings), seed: settings.seed }.images();
+        let pick = |from: usize, to: usize| all.select(&(from as u32..to as u32).collect::<Vec<_>>());
+        let class_names = SCENE_CLASSES.map(str::to_owned).to_vec();
+        Ok(Loaded { train: pick(0, train), test: pick(train, train + test), class_names })
+    },
+};
+
+fn side(settings: &SourceSettings) -> usize {
+    settings.side.unwrap_or(32)
+}
+
+fn counts(settings: &SourceSettings) -> [usize; 2] {
+    [settings.train.unwrap_or(4_000), settings.test.unwrap_or(1_000)]
+}
