@@ -18,7 +18,10 @@ pub struct Artifact {
 
 impl Artifact {
     pub(crate) fn new(record: Record, files: Arc<Files>) -> Self {
-        Self { record: Arc::new(record), files }
+        Self {
+            record: Arc::new(record),
+            files,
+        }
     }
 
     /// What it is and what it cost.
@@ -43,7 +46,10 @@ impl Artifact {
 
     /// Where a file lies, for programs that must open it themselves; its content is not verified, and must not be changed.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
-        self.record.outputs.get(name).map(|output| self.files.layout.blob(&output.digest))
+        self.record
+            .outputs
+            .get(name)
+            .map(|output| self.files.layout.blob(&output.digest))
     }
 
     /// The content of one file, verified against its digest.
@@ -58,7 +64,10 @@ impl Artifact {
                 key: self.record.key,
                 name: name.to_owned(),
                 path: self.files.layout.record(&self.record.key),
-                why: format!("is not among the outputs ({})", self.names().collect::<Vec<_>>().join(", ")),
+                why: format!(
+                    "is not among the outputs ({})",
+                    self.names().collect::<Vec<_>>().join(", ")
+                ),
             }),
         }
     }
@@ -66,6 +75,8 @@ impl Artifact {
 
 impl fmt::Debug for Artifact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Artifact").field("record", &self.record).finish_non_exhaustive()
+        f.debug_struct("Artifact")
+            .field("record", &self.record)
+            .finish_non_exhaustive()
     }
 }

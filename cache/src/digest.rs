@@ -113,7 +113,13 @@ mod tests {
 
     #[test]
     fn has_one_spelling() {
-        for text in ["", "af13", &EMPTY.to_uppercase(), &format!("{EMPTY}0"), &EMPTY.replace('a', "g")] {
+        for text in [
+            "",
+            "af13",
+            &EMPTY.to_uppercase(),
+            &format!("{EMPTY}0"),
+            &EMPTY.replace('a', "g"),
+        ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
     }

@@ -21,7 +21,7 @@ pub(crate) trait Disk: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Moves a file, replacing what is there.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Moves a file; `AlreadyExists` if something is there, and then the file that was to be moved is removed.
+    /// Moves a file; `AlreadyExists` if something is there. The file may be gone after an error.
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Adds `bytes` at the end of a file, in one piece, making the file if need be.
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
@@ -85,11 +85,17 @@ impl Disk for RealDisk {
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        tempfile::TempPath::try_from_path(from)?.persist_noclobber(to).map_err(|refused| refused.error)
+        tempfile::TempPath::try_from_path(from)?
+            .persist_noclobber(to)
+            .map_err(|refused| refused.error)
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        OpenOptions::new().append(true).create(true).open(path)?.write_all(bytes)
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)?
+            .write_all(bytes)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

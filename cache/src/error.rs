@@ -113,7 +113,9 @@ pub enum CacheError {
         why: String,
     },
     /// A checkpoint's name that cannot be a file name.
-    #[error("`{name}` cannot name a checkpoint: expected 1 to 64 of a-z, 0-9, `_`, `-` and `.`, not beginning with `.`")]
+    #[error(
+        "`{name}` cannot name a checkpoint: expected 1 to 64 of a-z, 0-9, `_`, `-` and `.`, not beginning with `.`"
+    )]
     InvalidName {
         /// The name given.
         name: String,

@@ -39,9 +39,18 @@ pub(crate) enum Found {
 impl Files {
     /// Opens the files under `layout`'s root, making the folders of a new store if it may write.
     pub(crate) fn open(disk: Box<dyn Disk>, layout: Layout, access: Access) -> Result<Self, CacheError> {
-        let files = Self { disk, layout, access, durable: Mutex::default() };
+        let files = Self {
+            disk,
+            layout,
+            access,
+            durable: Mutex::default(),
+        };
         match files.is_cache()? {
-            Some(false) => return Err(CacheError::NotACache { root: files.layout.root().to_owned() }),
+            Some(false) => {
+                return Err(CacheError::NotACache {
+                    root: files.layout.root().to_owned(),
+                });
+            }
             _ if access == Access::ReadOnly => {}
             _ => files.create().map_err(|error| files.read_only_if_refused(error))?,
         }
@@ -53,7 +62,9 @@ impl Files {
         let root = self.layout.root();
         match self.disk.list(root) {
             Ok(names) if names.is_empty() => Ok(None),
-            Ok(names) => Ok(Some(names.iter().any(|name| name == "CACHEDIR.TAG" || name == "records"))),
+            Ok(names) => Ok(Some(
+                names.iter().any(|name| name == "CACHEDIR.TAG" || name == "records"),
+            )),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(CacheError::io("list", root, error)),
         }
@@ -61,7 +72,10 @@ impl Files {
 
     fn create(&self) -> Result<(), CacheError> {
         let root = self.layout.root();
-        let missing: Vec<&Path> = root.ancestors().take_while(|dir| self.disk.list(dir).is_err()).collect();
+        let missing: Vec<&Path> = root
+            .ancestors()
+            .take_while(|dir| self.disk.list(dir).is_err())
+            .collect();
         for dir in missing.iter().rev().filter(|dir| !dir.as_os_str().is_empty()) {
             self.create_dir(dir)?;
         }
@@ -78,9 +92,14 @@ impl Files {
     fn read_only_if_refused(&self, error: CacheError) -> CacheError {
         match &error {
             CacheError::Io { source, .. }
-                if matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) =>
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+                ) =>
             {
-                CacheError::ReadOnly { root: self.layout.root().to_owned() }
+                CacheError::ReadOnly {
+                    root: self.layout.root().to_owned(),
+                }
             }
             _ => error,
         }
@@ -90,7 +109,9 @@ impl Files {
     pub(crate) fn must_write(&self) -> Result<(), CacheError> {
         match self.access {
             Access::ReadWrite => Ok(()),
-            Access::ReadOnly => Err(CacheError::ReadOnly { root: self.layout.root().to_owned() }),
+            Access::ReadOnly => Err(CacheError::ReadOnly {
+                root: self.layout.root().to_owned(),
+            }),
         }
     }
 
@@ -101,8 +122,7 @@ impl Files {
 
     /// Puts `bytes` at `path`, replacing what is there: after a crash the file has the old content or the new one.
     pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
-        let staged = self.stage(bytes)?;
-        self.disk.rename(&staged, path).map_err(|e| CacheError::io("write", path, e))?;
+        self.stage_and_place(bytes, path)?;
         self.sync_dir(parent(path))
     }
 
@@ -117,8 +137,7 @@ impl Files {
             if self.disk.digest(&path).ok() == Some(*digest) {
                 continue;
             }
-            let staged = self.stage(bytes)?;
-            self.disk.rename(&staged, &path).map_err(|e| CacheError::io("write", &path, e))?;
+            self.stage_and_place(bytes, &path)?;
         }
         folders.iter().try_for_each(|folder| self.sync_dir(folder))
     }
@@ -131,8 +150,15 @@ impl Files {
         let staged = self.stage(&bytes)?;
         match self.disk.rename_new(&staged, &path) {
             Ok(()) => self.sync_dir(parent(&path)).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(CacheError::io("write", &path, error)),
+            Err(error) => {
+                self.unstage(&staged);
+                let was_there = error.kind() == io::ErrorKind::AlreadyExists;
+                if was_there {
+                    Ok(false)
+                } else {
+                    Err(CacheError::io("write", &path, error))
+                }
+            }
         }
     }
 
@@ -170,14 +196,37 @@ impl Files {
         match record_file::decode(&bytes, key) {
             Ok(record) => Ok(Ok(Some(record))),
             Err(BadRecord::Garbled(why)) => Ok(Err(why)),
-            Err(BadRecord::Schema { found }) => Err(CacheError::UnknownSchema { path, found, known: SCHEMA }),
+            Err(BadRecord::Schema { found }) => Err(CacheError::UnknownSchema {
+                path,
+                found,
+                known: SCHEMA,
+            }),
+        }
+    }
+
+    /// The record of a key if there is one that can be used; for listings, which leave the others out with a warning.
+    pub(crate) fn sound_record(&self, key: &ActionKey) -> Result<Option<Record>, CacheError> {
+        match self.record(key) {
+            Ok(Ok(record)) => Ok(record),
+            Ok(Err(why)) => {
+                tracing::warn!(%key, "record left out: {why}");
+                Ok(None)
+            }
+            Err(error @ CacheError::UnknownSchema { .. }) => {
+                tracing::warn!(%key, "record left out: {error}");
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 
     /// The keys of all record files, sorted; whether the records are sound is not looked at.
     pub(crate) fn keys(&self) -> Result<Vec<ActionKey>, CacheError> {
         let names = self.fanned_out(&self.layout.records())?;
-        Ok(names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect())
+        Ok(names
+            .iter()
+            .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
+            .collect())
     }
 
     /// The digests of all blob files, sorted.
@@ -249,7 +298,9 @@ impl Files {
 
     /// Makes one folder whose parent exists.
     pub(crate) fn create_dir(&self, dir: &Path) -> Result<bool, CacheError> {
-        self.disk.create_dir(dir).map_err(|e| CacheError::io("make folder", dir, e))
+        self.disk
+            .create_dir(dir)
+            .map_err(|e| CacheError::io("make folder", dir, e))
     }
 
     /// Makes one folder, and sees to it that a power loss does not take it away.
@@ -261,21 +312,54 @@ impl Files {
         self.create_dir(dir)?;
         // Synced even if it was there: the process that made it may not have come that far.
         self.sync_dir(parent(dir))?;
-        self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(dir.to_owned());
+        self.durable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(dir.to_owned());
         Ok(())
     }
 
     /// A synced file in the staging folder.
-    pub(crate) fn stage(&self, bytes: &[u8]) -> Result<PathBuf, CacheError> {
+    fn stage(&self, bytes: &[u8]) -> Result<PathBuf, CacheError> {
         let staging = self.layout.staging();
-        let staged = self.disk.stage(&staging, bytes).map_err(|e| CacheError::io("write into", &staging, e))?;
-        if let Err(error) = self.disk.sync_file(&staged) {
-            if let Err(left) = self.disk.remove_file(&staged) {
-                tracing::debug!(path = %staged.display(), error = %left, "staged file left behind");
-            }
-            return Err(CacheError::io("sync", &staged, error));
-        }
+        let staged = self
+            .disk
+            .stage(&staging, bytes)
+            .map_err(|e| CacheError::io("write into", &staging, e))?;
+        self.disk.sync_file(&staged).map_err(|e| {
+            self.unstage(&staged);
+            CacheError::io("sync", &staged, e)
+        })?;
         Ok(staged)
+    }
+
+    /// A synced file at `path`, in whose folder the rename is yet to be synced.
+    fn stage_and_place(&self, bytes: &[u8], path: &Path) -> Result<(), CacheError> {
+        let staged = self.stage(bytes)?;
+        self.disk.rename(&staged, path).map_err(|e| {
+            self.unstage(&staged);
+            CacheError::io("write", path, e)
+        })
+    }
+
+    /// Removes a staged file that is not wanted: on a full disk its space is.
+    fn unstage(&self, staged: &Path) {
+        match self.disk.remove_file(staged) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::debug!(path = %staged.display(), %error, "staged file left behind");
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes what lies in the staging folder; no other process may be writing.
+    pub(crate) fn sweep_staging(&self) {
+        let staging = self.layout.staging();
+        for name in self.disk.list(&staging).unwrap_or_default() {
+            if let Err(error) = self.disk.remove_file(&staging.join(&name)) {
+                tracing::debug!(name, %error, "staged file left behind");
+            }
+        }
     }
 
     pub(crate) fn sync_dir(&self, dir: &Path) -> Result<(), CacheError> {

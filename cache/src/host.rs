@@ -2,5 +2,7 @@
 
 /// The host name, or `unknown-host`.
 pub(crate) fn host_name() -> String {
-    gethostname::gethostname().into_string().unwrap_or_else(|_| "unknown-host".into())
+    gethostname::gethostname()
+        .into_string()
+        .unwrap_or_else(|_| "unknown-host".into())
 }

@@ -32,6 +32,13 @@ impl ActionKey {
     }
 }
 
+impl From<Digest> for ActionKey {
+    /// For a key that was stored as its digest; a new one comes from [`Components::key`].
+    fn from(digest: Digest) -> Self {
+        Self(digest)
+    }
+}
+
 impl fmt::Display for ActionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -91,14 +98,24 @@ impl Components {
 
     /// What changed from `self` (the earlier list) to `newer`, sorted by name.
     pub fn diff(&self, newer: &Components) -> Vec<Change> {
-        let gone_or_changed = self.0.iter().filter(|(name, old)| newer.0.get(*name) != Some(old)).map(|(name, old)| {
-            Change { name: name.clone(), old: Some(old.clone()), new: newer.0.get(name).cloned() }
-        });
-        let added = newer.0.iter().filter(|(name, _)| !self.0.contains_key(*name)).map(|(name, new)| Change {
-            name: name.clone(),
-            old: None,
-            new: Some(new.clone()),
-        });
+        let gone_or_changed = self
+            .0
+            .iter()
+            .filter(|(name, old)| newer.0.get(*name) != Some(old))
+            .map(|(name, old)| Change {
+                name: name.clone(),
+                old: Some(old.clone()),
+                new: newer.0.get(name).cloned(),
+            });
+        let added = newer
+            .0
+            .iter()
+            .filter(|(name, _)| !self.0.contains_key(*name))
+            .map(|(name, new)| Change {
+                name: name.clone(),
+                old: None,
+                new: Some(new.clone()),
+            });
         let mut changes: Vec<Change> = gone_or_changed.chain(added).collect();
         changes.sort_by(|a, b| a.name.cmp(&b.name));
         changes
@@ -167,7 +184,9 @@ pub struct KeyBuilder(Components);
 impl KeyBuilder {
     /// Starts the key of one action of a node kind at its `version`.
     pub fn new(kind: &str, version: u32) -> Self {
-        Self(Components::default()).component("kind".into(), kind.into()).component("version".into(), version.into())
+        Self(Components::default())
+            .component("kind".into(), kind.into())
+            .component("version".into(), version.into())
     }
 
     /// A parameter: component `param.<path>`. A table becomes one component for each of its leaves, so that
@@ -219,6 +238,13 @@ impl KeyBuilder {
 
 /// A table key as TOML would write it in a dotted path, so that `a."b.c"` and `a.b.c` stay different.
 pub(crate) fn quote_unless_plain(field: &str) -> String {
-    let plain = !field.is_empty() && field.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if plain { field.to_owned() } else { Value::from(field).to_string() }
+    let plain = !field.is_empty()
+        && field
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if plain {
+        field.to_owned()
+    } else {
+        Value::from(field).to_string()
+    }
 }

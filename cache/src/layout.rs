@@ -27,7 +27,13 @@ impl Layout {
 
     /// The folders that a store always has.
     pub(crate) fn folders(&self) -> [PathBuf; 5] {
-        [self.blobs(), self.records(), self.scratch(), self.staging(), self.quarantine()]
+        [
+            self.blobs(),
+            self.records(),
+            self.scratch(),
+            self.staging(),
+            self.quarantine(),
+        ]
     }
 
     pub(crate) fn cachedir_tag(&self) -> PathBuf {

@@ -5,13 +5,16 @@
 //! time. The store knows nothing of experiments: a node's kind, parameters and metrics are names and values to it.
 
 mod artifact;
+mod catalog;
 pub mod digest;
 mod disk;
 mod error;
 mod files;
 mod host;
+mod index;
 pub mod key;
 mod layout;
+mod lock;
 mod publish;
 pub mod query;
 pub mod record;

@@ -78,7 +78,7 @@ impl Slot {
             }
             files.put_blobs(&blobs)?;
             if files.put_record(&record)? {
-                self.store.announce(&record);
+                self.store.catalog.announce(&self.key);
                 return Ok(self.finish(record));
             }
         }
@@ -90,7 +90,11 @@ impl Slot {
     }
 
     fn check(&self, draft: &Draft) -> Result<(), CacheError> {
-        let invalid = |why: String| CacheError::InvalidDraft { key: self.key, node: draft.node.clone(), why };
+        let invalid = |why: String| CacheError::InvalidDraft {
+            key: self.key,
+            node: draft.node.clone(),
+            why,
+        };
         if draft.components.key() != self.key {
             return Err(invalid("its components do not hash to the key".into()));
         }
@@ -103,10 +107,19 @@ impl Slot {
     }
 
     fn describe<'a>(&self, draft: &'a Draft) -> (Record, Vec<(Digest, &'a [u8])>) {
-        let blobs: Vec<(Digest, &[u8])> =
-            draft.files.iter().map(|(_, bytes)| (Digest::of(bytes), bytes.as_slice())).collect();
+        let blobs: Vec<(Digest, &[u8])> = draft
+            .files
+            .iter()
+            .map(|(_, bytes)| (Digest::of(bytes), bytes.as_slice()))
+            .collect();
         let outputs = draft.files.iter().zip(&blobs).map(|((name, bytes), (digest, _))| {
-            (name.clone(), OutputFile { digest: *digest, bytes: bytes.len() as u64 })
+            (
+                name.clone(),
+                OutputFile {
+                    digest: *digest,
+                    bytes: bytes.len() as u64,
+                },
+            )
         });
         let record = Record {
             schema: SCHEMA,
@@ -133,8 +146,10 @@ impl Slot {
             return Ok(self.finish(published));
         }
         let names = published.outputs.keys().chain(new.outputs.keys());
-        let mut differing: Vec<String> =
-            names.filter(|name| published.outputs.get(*name) != new.outputs.get(*name)).cloned().collect();
+        let mut differing: Vec<String> = names
+            .filter(|name| published.outputs.get(*name) != new.outputs.get(*name))
+            .cloned()
+            .collect();
         differing.sort();
         differing.dedup();
         Err(CacheError::NonDeterministic {

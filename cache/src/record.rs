@@ -84,7 +84,10 @@ impl Record {
 
     /// The bytes of all outputs together.
     pub fn size(&self) -> u64 {
-        self.outputs.values().map(|file| file.bytes).fold(0, u64::saturating_add)
+        self.outputs
+            .values()
+            .map(|file| file.bytes)
+            .fold(0, u64::saturating_add)
     }
 }
 
@@ -94,7 +97,11 @@ mod number {
     use serde_json::Value;
 
     pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        if value.is_finite() { serializer.serialize_f64(*value) } else { serializer.collect_str(value) }
+        if value.is_finite() {
+            serializer.serialize_f64(*value)
+        } else {
+            serializer.collect_str(value)
+        }
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {

@@ -49,7 +49,10 @@ pub(crate) fn decode(bytes: &[u8], key: &ActionKey) -> Result<Record, BadRecord>
     }
     let record: Record = serde_json::from_slice(&json).map_err(garbled)?;
     if record.key != *key || record.components.key() != *key {
-        return Err(garbled(format!("it is the record of another key, {}", record.key.short())));
+        return Err(garbled(format!(
+            "it is the record of another key, {}",
+            record.key.short()
+        )));
     }
     Ok(record)
 }

@@ -59,7 +59,8 @@ impl Scratch {
             self.files.sync_dir(&self.files.layout.scratch())?;
         }
         let checksum = self.checksum(name, bytes);
-        self.files.write(&path, &[&MAGIC[..], checksum.as_bytes(), bytes].concat())
+        self.files
+            .write(&path, &[&MAGIC[..], checksum.as_bytes(), bytes].concat())
     }
 
     /// Removes all checkpoints of the action. What cannot be removed only takes space.

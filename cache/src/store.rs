@@ -1,15 +1,16 @@
 //! The store: open it, look keys up, list what it holds.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::artifact::Artifact;
+use crate::catalog::Catalog;
 use crate::disk::{Disk, RealDisk};
 use crate::error::CacheError;
 use crate::files::{Files, Found};
 use crate::key::{ActionKey, Components};
 use crate::layout::Layout;
+use crate::lock::StagingLock;
 use crate::publish::Slot;
 use crate::query::{Query, QueryError};
 use crate::record::Record;
@@ -34,6 +35,8 @@ pub struct Store {
 /// What a store, its slots and its artifacts share.
 pub(crate) struct Shared {
     pub(crate) files: Arc<Files>,
+    pub(crate) catalog: Catalog,
+    _staging: Option<StagingLock>,
 }
 
 /// What is known of a key.
@@ -53,12 +56,21 @@ impl Store {
     /// [`CacheError::DiskFull`], [`CacheError::Io`].
     pub fn open(root: &Path, access: Access) -> Result<Self, CacheError> {
         let root = std::path::absolute(root).map_err(|e| CacheError::io("resolve", root, e))?;
-        Self::open_on(Box::new(RealDisk), &root, access)
+        let mut shared = Shared::open(Box::new(RealDisk), &root, access, access == Access::ReadWrite)?;
+        if access == Access::ReadWrite {
+            shared.join_writers();
+        }
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
-    pub(crate) fn open_on(disk: Box<dyn Disk>, root: &Path, access: Access) -> Result<Self, CacheError> {
-        let files = Arc::new(Files::open(disk, Layout::new(root), access)?);
-        Ok(Self { shared: Arc::new(Shared { files }) })
+    /// Opens a store on a simulated disk, where there are no other processes and no index.
+    #[cfg(test)]
+    pub(crate) fn open_on(disk: Box<dyn Disk>, root: &Path) -> Result<Self, CacheError> {
+        Ok(Self {
+            shared: Arc::new(Shared::open(disk, root, Access::ReadWrite, false)?),
+        })
     }
 
     /// The store's folder.
@@ -103,9 +115,14 @@ impl Store {
     pub fn nearest(&self, kind: &str, node: &str, components: &Components) -> Result<Option<Record>, CacheError> {
         let rank = |record: &Record| {
             let newest_first = std::cmp::Reverse(record.finished_unix_ms);
-            (record.components.diff(components).len(), record.node != node, newest_first, record.key)
+            (
+                record.components.diff(components).len(),
+                record.node != node,
+                newest_first,
+                record.key,
+            )
         };
-        Ok(self.shared.records()?.into_iter().filter(|record| record.kind == kind).min_by_key(rank))
+        Ok(self.shared.catalog.records(Some(kind))?.into_iter().min_by_key(rank))
     }
 
     /// The records whose key begins with `text` (at least four hexadecimal digits) or whose node has that name, newest first.
@@ -123,7 +140,7 @@ impl Store {
     /// # Errors
     /// [`CacheError::Io`].
     pub fn records(&self) -> Result<Vec<Record>, CacheError> {
-        let mut records = self.shared.records()?;
+        let mut records = self.shared.catalog.records(None)?;
         sort_newest_first(&mut records);
         Ok(records)
     }
@@ -154,6 +171,15 @@ impl Store {
         verify::verify(&self.shared.files)
     }
 
+    /// Throws the index away and makes it anew from the records; how many there are. Needed only if a person doubts it:
+    /// a broken index is noticed and rebuilt unasked.
+    ///
+    /// # Errors
+    /// [`CacheError::Locked`] if another process holds the index, [`CacheError::ReadOnly`], [`CacheError::Io`].
+    pub fn rebuild_index(&self) -> Result<usize, CacheError> {
+        self.shared.catalog.rebuild()
+    }
+
     /// The checkpoints of one key; removed when it publishes.
     pub fn scratch(&self, key: &ActionKey) -> Scratch {
         self.shared.scratch(key)
@@ -161,46 +187,34 @@ impl Store {
 }
 
 impl Shared {
-    /// All sound records, in no order.
-    fn records(&self) -> Result<Vec<Record>, CacheError> {
-        scan(&self.files)
+    fn open(disk: Box<dyn Disk>, root: &Path, access: Access, indexed: bool) -> Result<Self, CacheError> {
+        let files = Arc::new(Files::open(disk, Layout::new(root), access)?);
+        Ok(Self {
+            catalog: Catalog::new(Arc::clone(&files), indexed),
+            files,
+            _staging: None,
+        })
     }
 
-    /// Tells the index, here and in other processes, of a new record. The record is published already: what fails here
-    /// is made up for when the index is next opened.
-    pub(crate) fn announce(&self, record: &Record) {
-        let journal = self.files.layout.journal();
-        if let Err(error) = self.files.disk.append(&journal, format!("{}\n", record.key).as_bytes()) {
-            tracing::warn!(%error, "cannot append to the cache's journal");
+    /// Registers this process as one that may have staged files, sweeping away what a crash left if it is the only one.
+    fn join_writers(&mut self) {
+        match StagingLock::take(&self.files.layout.staging_lock(), || self.files.sweep_staging()) {
+            Ok(lock) => self._staging = Some(lock),
+            Err(error) => tracing::debug!(%error, "the disk does no locks: staged files of crashed processes stay"),
         }
     }
 
     /// Moves an unusable entry to quarantine.
     pub(crate) fn set_aside(&self, key: &ActionKey, why: &str) -> Result<(), CacheError> {
         tracing::warn!(%key, "cache entry set aside in {}: {why}", self.files.layout.quarantine().display());
-        self.files.quarantine(key)
+        self.files.quarantine(key)?;
+        self.catalog.announce(key);
+        Ok(())
     }
 
     pub(crate) fn scratch(&self, key: &ActionKey) -> Scratch {
         Scratch::new(*key, Arc::clone(&self.files))
     }
-}
-
-/// Reads all record files; those that cannot be used are left out with a warning.
-pub(crate) fn scan(files: &Files) -> Result<Vec<Record>, CacheError> {
-    let mut records = Vec::new();
-    for key in files.keys()? {
-        match files.record(&key) {
-            Ok(Ok(record)) => records.extend(record),
-            Ok(Err(why)) => tracing::warn!(%key, "record left out: {why}"),
-            Err(CacheError::UnknownSchema { found, .. }) => {
-                tracing::warn!(%key, "record left out: it has schema {found}");
-            }
-            Err(CacheError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(records)
 }
 
 fn sort_newest_first(records: &mut [Record]) {

@@ -65,10 +65,16 @@ pub(crate) fn verify(files: &Files) -> Result<VerifyReport, CacheError> {
                 let before = report.corrupt.len() + report.missing.len();
                 for (name, output) in &record.outputs {
                     used.insert(output.digest);
-                    let fault = |why: &str| Fault { key, output: Some(name.clone()), why: why.to_owned() };
+                    let fault = |why: &str| Fault {
+                        key,
+                        output: Some(name.clone()),
+                        why: why.to_owned(),
+                    };
                     match blobs.get(&output.digest) {
                         Some(true) => {}
-                        Some(false) => report.corrupt.push(fault("does not have the content that was published")),
+                        Some(false) => report
+                            .corrupt
+                            .push(fault("does not have the content that was published")),
                         None => report.missing.push(fault("is missing")),
                     }
                 }
@@ -79,7 +85,11 @@ pub(crate) fn verify(files: &Files) -> Result<VerifyReport, CacheError> {
         }
     }
     for (digest, sound) in blobs.into_iter().filter(|(digest, _)| !used.contains(digest)) {
-        if sound { report.orphans.push(digest) } else { report.corrupt_orphans.push(digest) }
+        if sound {
+            report.orphans.push(digest)
+        } else {
+            report.corrupt_orphans.push(digest)
+        }
     }
     Ok(report)
 }

@@ -76,7 +76,11 @@ impl fmt::Display for Query {
         let mut clauses = Vec::new();
         clauses.extend(self.filter.as_ref().map(Expr::to_string));
         if !self.order.is_empty() {
-            let fields: Vec<String> = self.order.iter().map(|(field, direction)| format!("{field} {direction}")).collect();
+            let fields: Vec<String> = self
+                .order
+                .iter()
+                .map(|(field, direction)| format!("{field} {direction}"))
+                .collect();
             clauses.push(format!("order by {}", fields.join(", ")));
         }
         clauses.extend(self.limit.map(|limit| format!("limit {limit}")));
@@ -109,7 +113,11 @@ impl fmt::Display for Expr {
 
 impl Expr {
     fn fmt_inside(&self, f: &mut fmt::Formatter<'_>, parentheses: bool) -> fmt::Result {
-        if parentheses { write!(f, "({self})") } else { write!(f, "{self}") }
+        if parentheses {
+            write!(f, "({self})")
+        } else {
+            write!(f, "{self}")
+        }
     }
 }
 

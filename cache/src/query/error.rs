@@ -57,7 +57,9 @@ impl fmt::Display for SyntaxError {
 
 /// The valid name that `found` may have meant.
 pub(super) fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let scored = names.into_iter().map(|name| (strsim::damerau_levenshtein(found, name), name));
+    let scored = names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(found, name), name));
     let (distance, name) = scored.min()?;
     (distance <= 2.max(name.len() / 3) && distance < name.len()).then(|| name.to_owned())
 }

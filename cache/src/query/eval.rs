@@ -24,7 +24,10 @@ impl Query {
             records.retain(|record| holds(filter, record, now_ms) == Some(true));
         }
         records.sort_by(|a, b| {
-            let by_field = self.order.iter().map(|(field, direction)| compare(field, *direction, a, b, now_ms));
+            let by_field = self
+                .order
+                .iter()
+                .map(|(field, direction)| compare(field, *direction, a, b, now_ms));
             by_field.fold(Ordering::Equal, Ordering::then)
         });
         records.truncate(self.limit.unwrap_or(usize::MAX));
@@ -69,7 +72,9 @@ fn holds(expr: &Expr, record: &Record, now_ms: f64) -> Option<bool> {
         Expr::Compare(field, op, literal) => matches(&find(field, record, now_ms)?, *op, literal),
         Expr::Not(inner) => holds(inner, record, now_ms).map(|truth| !truth),
         Expr::And(parts) => all(parts.iter().map(|part| holds(part, record, now_ms))),
-        Expr::Or(parts) => all(parts.iter().map(|part| holds(part, record, now_ms).map(|truth| !truth))).map(|truth| !truth),
+        Expr::Or(parts) => {
+            all(parts.iter().map(|part| holds(part, record, now_ms).map(|truth| !truth))).map(|truth| !truth)
+        }
     }
 }
 

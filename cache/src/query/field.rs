@@ -84,7 +84,9 @@ impl Field {
     pub(super) fn suggestions(word: &str) -> Vec<String> {
         let fixed = NAMED.iter().map(|(name, _)| (*name).to_owned());
         let path = word.split_once('.').map_or("<name>", |(_, path)| path);
-        fixed.chain(["params", "metrics"].map(|family| format!("{family}.{path}"))).collect()
+        fixed
+            .chain(["params", "metrics"].map(|family| format!("{family}.{path}")))
+            .collect()
     }
 
     /// For error messages.
@@ -117,7 +119,11 @@ fn split_path(path: &str) -> Option<Vec<String>> {
     let mut parts = Vec::new();
     let mut rest = path;
     loop {
-        let end = if rest.starts_with('"') { closing_quote(rest)? + 1 } else { rest.find('.').unwrap_or(rest.len()) };
+        let end = if rest.starts_with('"') {
+            closing_quote(rest)? + 1
+        } else {
+            rest.find('.').unwrap_or(rest.len())
+        };
         let (part, tail) = rest.split_at(end);
         match tokens(part).ok()?.pop()?.kind {
             super::lex::Kind::Word(text) | super::lex::Kind::Quoted(text) => parts.push(text),
@@ -150,14 +156,21 @@ impl fmt::Display for Field {
             Self::Param(parts) => ("params", parts),
             Self::Metric(parts) => ("metrics", parts),
             fixed => {
-                let name = NAMED.iter().find(|(_, field)| field == fixed).map_or("", |(name, _)| name);
+                let name = NAMED
+                    .iter()
+                    .find(|(_, field)| field == fixed)
+                    .map_or("", |(name, _)| name);
                 return f.write_str(name);
             }
         };
         f.write_str(family)?;
         parts.iter().try_for_each(|part| {
             let bare = !part.is_empty() && part.chars().all(|c| is_word(c) && c != '.');
-            if bare { write!(f, ".{part}") } else { write!(f, ".{}", quote(part)) }
+            if bare {
+                write!(f, ".{part}")
+            } else {
+                write!(f, ".{}", quote(part))
+            }
         })
     }
 }

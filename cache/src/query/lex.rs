@@ -38,7 +38,11 @@ pub(super) fn tokens(query: &str) -> Result<Vec<Token>, SyntaxError> {
         }
         let start = lexer.at;
         let kind = lexer.token(c)?;
-        tokens.push(Token { kind, start, end: lexer.at });
+        tokens.push(Token {
+            kind,
+            start,
+            end: lexer.at,
+        });
     }
     Ok(tokens)
 }

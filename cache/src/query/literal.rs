@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use jiff::Timestamp;
 
 use super::field::Class;
 use super::lex::quote;
@@ -76,7 +76,8 @@ impl Literal {
 
     /// The number behind a number, a size (bytes), a span (seconds) or a time (milliseconds since 1970).
     pub(super) fn as_f64(&self) -> Option<f64> {
-        let scale = |unit: &str, units: &[(&str, f64)]| units.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale);
+        let scale =
+            |unit: &str, units: &[(&str, f64)]| units.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale);
         match self {
             Self::Number(number) => Some(*number),
             Self::Bytes(amount, unit) => scale(unit, &BYTES).map(|scale| amount * scale),
@@ -92,19 +93,27 @@ const TIME: &str = "a time (UTC) such as 2026-11-23 or 2026-11-23T08:30";
 
 fn key_digits(word: &str) -> Result<Literal, &'static str> {
     let hex = !word.is_empty() && word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if hex { Ok(Literal::Text(word.to_owned())) } else { Err("hexadecimal digits of a key, in lower case") }
+    if hex {
+        Ok(Literal::Text(word.to_owned()))
+    } else {
+        Err("hexadecimal digits of a key, in lower case")
+    }
 }
 
 /// Stricter than `f64::from_str`, which takes `inf` and `nan`: those are words here.
 fn number(word: &str) -> Option<f64> {
     let digits = word.strip_prefix(['-', '+']).unwrap_or(word);
     let starts_like_one = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
-    word.parse().ok().filter(|number: &f64| starts_like_one && number.is_finite())
+    word.parse()
+        .ok()
+        .filter(|number: &f64| starts_like_one && number.is_finite())
 }
 
 /// A number of at least 0 with an optional unit.
 fn amount(word: &str, units: &[(&'static str, f64)]) -> Option<(f64, Option<&'static str>)> {
-    let split = word.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(word.len());
+    let split = word
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(word.len());
     let (digits, suffix) = word.split_at(split);
     let unit = match suffix {
         "" => None,
@@ -118,7 +127,10 @@ fn time(word: &str) -> Option<i64> {
         return Some(time.as_millisecond());
     }
     // `Date` reads a date with a time too, and would forget the time: the longer form first.
-    let civil = word.parse::<DateTime>().or_else(|_| word.parse::<Date>().map(DateTime::from)).ok()?;
+    let civil = word
+        .parse::<DateTime>()
+        .or_else(|_| word.parse::<Date>().map(DateTime::from))
+        .ok()?;
     Some(TimeZone::UTC.to_timestamp(civil).ok()?.as_millisecond())
 }
 

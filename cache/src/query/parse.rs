@@ -15,7 +15,12 @@ impl FromStr for Query {
     type Err = QueryError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut parser = Parser { query: text, tokens: tokens(text)?, next: 0, depth: 0 };
+        let mut parser = Parser {
+            query: text,
+            tokens: tokens(text)?,
+            next: 0,
+            depth: 0,
+        };
         Ok(parser.query()?)
     }
 }
@@ -31,8 +36,16 @@ impl Parser<'_> {
     fn query(&mut self) -> Result<Query, SyntaxError> {
         let starts_with_clause = self.at_end() || self.is_word("order") || self.is_word("limit");
         let filter = if starts_with_clause { None } else { Some(self.or()?) };
-        let order = if self.take_word("order") { self.order()? } else { Vec::new() };
-        let limit = if self.take_word("limit") { Some(self.limit()?) } else { None };
+        let order = if self.take_word("order") {
+            self.order()?
+        } else {
+            Vec::new()
+        };
+        let limit = if self.take_word("limit") {
+            Some(self.limit()?)
+        } else {
+            None
+        };
         if !self.at_end() {
             let expected = match (&limit, order.is_empty()) {
                 (Some(_), _) => "nothing more",
@@ -146,7 +159,14 @@ impl Parser<'_> {
             if !descending {
                 self.take_word("asc");
             }
-            order.push((field, if descending { Direction::Descending } else { Direction::Ascending }));
+            order.push((
+                field,
+                if descending {
+                    Direction::Descending
+                } else {
+                    Direction::Ascending
+                },
+            ));
             if !self.take(&Kind::Comma) {
                 return Ok(order);
             }
@@ -190,7 +210,9 @@ impl Parser<'_> {
 
     fn error(&self, expected: &str, names: &[&str]) -> SyntaxError {
         let token = self.tokens.get(self.next);
-        let found = token.and_then(|token| self.query.get(token.start..token.end)).map(str::to_owned);
+        let found = token
+            .and_then(|token| self.query.get(token.start..token.end))
+            .map(str::to_owned);
         SyntaxError {
             query: self.query.to_owned(),
             at: token.map_or(self.query.len(), |token| token.start),
