@@ -220,7 +220,8 @@ impl<'a> Fit<'a> {
         let stream = self.stream.child(kind);
         let drawn = draw(&stream.child("order"), examples.indices.len(), self.step * count, count);
         let images: Vec<u32> = drawn.iter().map(|i| examples.indices[*i as usize]).collect();
-        self.augmenter.augment_batch(examples.images, &images, &stream.child("views").index(self.step as u64), x);
+        let views = stream.child("steps").index(self.step as u64).child("views");
+        self.augmenter.augment_batch(examples.images, &images, &views, x);
         let classes = self.classifier.classes;
         for (i, target) in drawn.iter().zip(targets.chunks_exact_mut(classes)) {
             target.copy_from_slice(&examples.targets[*i as usize * classes..][..classes]);
@@ -256,5 +257,88 @@ impl<'a> Fit<'a> {
     /// The classifier, fitted so far.
     pub fn into_classifier(self) -> Classifier {
         self.classifier
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::Recipe;
+    use crate::backbones::{BackboneSettings, Stem};
+    use crate::layers::MapShape;
+    use crate::metrics::{accuracy, argmax};
+    use crate::train::predict;
+
+    /// Bright above or bright below, with noise: two classes.
+    fn images() -> Images {
+        let mut stream = Stream::new(1, "test images");
+        let labels: Vec<u16> = (0..64).map(|i| i % 2).collect();
+        let pixel = |label: u16, p: usize, noise: f32| if (p < 128) == (label == 0) { 150.0 + noise } else { 60.0 + noise };
+        let pixels = labels.iter().flat_map(|l| (0..256).map(|p| pixel(*l, p, 50.0 * stream.uniform()) as u8).collect::<Vec<_>>()).collect();
+        Images::new(16, 16, 1, pixels, labels).expect("sizes fit")
+    }
+
+    fn settings(freeze: bool) -> FitSettings {
+        FitSettings {
+            optimizer: OptimizerConfig::default(),
+            lr: 0.05,
+            encoder_lr_scale: 1.0,
+            warmup_steps: 2,
+            steps: 20,
+            batch: 16,
+            labelled_share: 0.5,
+            label_smoothing: 0.1,
+            freeze,
+            seed: 3,
+        }
+    }
+
+    fn classifier() -> Classifier {
+        let backbone = BackboneSettings { name: "conv3".into(), widths: vec![8, 8, 8], grid: 2, stem: Stem::Small };
+        let stream = Stream::new(3, "test classifier");
+        let encoder = backbone.build(MapShape { h: 16, w: 16, c: 1 }, &stream).expect("valid");
+        Classifier::new(encoder, 2, &stream)
+    }
+
+    /// Weights after 20 steps on half the images, the other half as pseudo-labels, broken off and resumed after `stop` steps.
+    fn fitted(freeze: bool, stop: Option<usize>) -> (StateDict, f64) {
+        let images = images();
+        let augmenter = Augmenter::new(&Recipe::named("weak").expect("shipped"), &[0.4], &[0.2], 16, 16).expect("valid");
+        let targets: Vec<f32> = images.labels.iter().flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)]).collect();
+        let all: Vec<u32> = (0..64).collect();
+        let examples = |range: std::ops::Range<usize>| Examples {
+            images: &images,
+            indices: &all[range.clone()],
+            targets: &targets[2 * range.start..2 * range.end],
+        };
+        let start = || Fit::new(settings(freeze), classifier(), examples(0..32), Some(examples(32..64)), &augmenter).expect("valid");
+        let on = |_: usize, _: f32| ControlFlow::Continue(());
+        let mut fit = start();
+        if let Some(stop) = stop {
+            fit.run(stop, on).expect("trains");
+            let checkpoint = fit.checkpoint();
+            fit = start();
+            fit.resume(&checkpoint).expect("own checkpoint");
+        }
+        fit.run(100, on).expect("trains");
+        let mut classifier = fit.into_classifier();
+        let guesses: Vec<usize> = predict(&mut classifier, &images, &all, &augmenter).chunks_exact(2).map(argmax).collect();
+        let truth: Vec<usize> = images.labels.iter().map(|l| usize::from(*l)).collect();
+        (StateDict::of(&mut classifier, ""), accuracy(&truth, &guesses))
+    }
+
+    #[test]
+    fn a_fit_learns_and_resumes_to_the_bit() {
+        let (whole, right) = fitted(false, None);
+        assert!(right > 0.95, "accuracy {right} on two easy classes");
+        assert_eq!(whole, fitted(false, Some(7)).0);
+    }
+
+    #[test]
+    fn a_frozen_encoder_stays_as_it_is() {
+        let (after, _) = fitted(true, None);
+        let before = StateDict::of(&mut classifier(), "");
+        assert_ne!(after.tensors["head.weight"], before.tensors["head.weight"]);
+        assert!(before.tensors.iter().filter(|(n, _)| n.starts_with("encoder")).all(|(n, t)| after.tensors[n] == *t));
     }
 }

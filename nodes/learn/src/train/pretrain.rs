@@ -163,3 +163,79 @@ impl<'a> Pretraining<'a> {
         self.encoder
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::Recipe;
+    use crate::backbones::Stem;
+    use crate::data::Scenes;
+    use crate::methods::{RotationSettings, SimclrSettings};
+
+    fn settings(method: MethodSettings, optimizer: OptimizerConfig) -> PretrainSettings {
+        PretrainSettings {
+            backbone: BackboneSettings { name: "conv3".into(), widths: vec![8, 16, 16], grid: 2, stem: Stem::Small },
+            method,
+            optimizer,
+            lr: 0.01,
+            warmup_epochs: 1,
+            epochs: 3,
+            batch: 16,
+            seed: 5,
+        }
+    }
+
+    /// All weights after the last epoch, in a pool of `threads`, through a checkpoint after each epoch if `resumed`.
+    fn trained(settings: &PretrainSettings, threads: usize, resumed: bool) -> (Vec<u8>, Vec<EpochOutcome>) {
+        let images = Scenes { n: 80, side: 16, seed: 1 }.images();
+        let augmenter = Augmenter::new(&Recipe::named("simclr").expect("shipped"), &[0.5; 3], &[0.25; 3], 16, 16).expect("valid");
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool").install(|| {
+            let mut training = Pretraining::new(settings.clone(), &images, &augmenter).expect("valid");
+            while !training.is_done() {
+                training.run_epoch(|_, _| ControlFlow::Continue(())).expect("trains");
+                if resumed {
+                    let checkpoint = training.checkpoint();
+                    training = Pretraining::new(settings.clone(), &images, &augmenter).expect("valid");
+                    training.resume(&checkpoint).expect("own checkpoint");
+                }
+            }
+            (training.checkpoint(), training.history().to_vec())
+        })
+    }
+
+    #[test]
+    fn every_method_learns_and_resumes_to_the_bit_with_any_number_of_threads() {
+        for method in [
+            MethodSettings::Simclr(SimclrSettings { hidden: 32, projection: 16, ..SimclrSettings::default() }),
+            MethodSettings::Rotation(RotationSettings {}),
+        ] {
+            let settings = settings(method, OptimizerConfig::Adam(Default::default()));
+            let (whole, history) = trained(&settings, 1, false);
+            assert!(history[2].loss < history[0].loss, "{history:?}");
+            assert_eq!(whole, trained(&settings, 2, true).0);
+        }
+    }
+
+    #[test]
+    fn every_optimizer_resumes_to_the_bit() {
+        for optimizer in [OptimizerConfig::default(), OptimizerConfig::AdamW(Default::default()), OptimizerConfig::Lars(Default::default())] {
+            let settings = settings(MethodSettings::Rotation(RotationSettings {}), optimizer);
+            assert_eq!(trained(&settings, 2, false).0, trained(&settings, 1, true).0);
+        }
+    }
+
+    #[test]
+    fn impossible_settings_are_refused_before_training() {
+        let images = Scenes { n: 20, side: 16, seed: 1 }.images();
+        let augmenter = Augmenter::new(&Recipe::default(), &[0.5; 3], &[0.25; 3], 16, 16).expect("valid");
+        let start = |change: fn(&mut PretrainSettings)| {
+            let mut settings = settings(MethodSettings::Simclr(SimclrSettings::default()), OptimizerConfig::default());
+            change(&mut settings);
+            Pretraining::new(settings, &images, &augmenter).err().map(|e| e.to_string()).unwrap_or_default()
+        };
+        assert!(start(|s| s.batch = 21).contains("only 20 images"));
+        assert!(start(|s| s.batch = 1).contains("at least 2"));
+        assert!(start(|s| s.backbone.grid = 5).contains("4x4"));
+        assert!(start(|s| s.backbone.name = "conv5".into()).contains("conv4"));
+    }
+}
