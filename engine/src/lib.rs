@@ -1,7 +1,44 @@
 //! Workflow model, plan, schedule and execution. Knows no node kind by name: see [`node::Node`].
+//!
+//! ```text
+//! let workflow = flow_engine::load(path, &registry, &overrides)?;      // parse, expand, check
+//! let plan = workflow.plan(&store)?;                                   // what will run, and why
+//! let outcome = flow_engine::run(&workflow, &store, &options, &mut reporter)?;
+//! ```
+
+mod action;
+pub mod events;
+mod execute;
+mod lineage;
 pub mod node;
+mod outcome;
+pub mod plan;
+mod reason;
 pub mod registry;
+mod run;
+pub mod runs;
+mod schedule;
+pub mod stat;
+mod stop;
+mod worker;
 pub mod workflow;
 
+use std::path::Path;
+
+pub use events::{Event, Reporter, RunStatus};
+pub use outcome::{NodeFailure, NodeOutcome, NodeStatus};
+pub use plan::{Plan, PlanError, PlanState, PlannedNode};
+pub use reason::Reason;
 pub use registry::Registry;
+pub use run::{Options, RunError, RunOutcome, run};
+pub use runs::{Runs, RunsError};
+pub use stop::StopFlag;
 pub use workflow::{Diagnostics, Override, Workflow};
+
+/// Reads and checks the workflow file at `path`.
+///
+/// # Errors
+/// Everything that is wrong with it, as far as it can be told.
+pub fn load(path: &Path, registry: &Registry, overrides: &[Override]) -> Result<Workflow, Diagnostics> {
+    Workflow::load(path, registry, overrides)
+}

@@ -1,0 +1,291 @@
+//! What happens during a run, as one enum that every reporter matches on, and the reporter that writes it down.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use flow_cache::{ActionKey, Cost};
+use serde::{Deserialize, Serialize};
+
+use crate::stat::unix_ms;
+
+/// Version of [`LoggedEvent`] and everything in it.
+pub const SCHEMA: u32 = 1;
+
+/// How often the event log takes progress of one node; the finer steps are for eyes only.
+const LOGGED_PROGRESS: Duration = Duration::from_secs(1);
+
+/// Something that happened during a run. Nodes are named by instance, e.g. `student[seed=0]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The run has a folder and a plan.
+    RunStarted {
+        /// The run's id, the name of its folder.
+        run: String,
+        /// The workflow's name.
+        workflow: String,
+        /// How many instances there are.
+        nodes: usize,
+        /// The CPU threads that the run may use.
+        threads: usize,
+    },
+    /// What is planned for a node; sent once for each, in the order of the workflow.
+    NodePlanned {
+        /// The instance.
+        node: String,
+        /// Its kind.
+        kind: String,
+        /// `cached`, `will_run`, `shared` or `unknown`.
+        state: String,
+        /// Why, in words; empty for what is cached.
+        reasons: Vec<String>,
+    },
+    /// A node's artifact was in the store.
+    NodeCached {
+        /// The instance.
+        node: String,
+        /// Its key.
+        key: ActionKey,
+    },
+    /// A node began.
+    NodeStarted {
+        /// The instance.
+        node: String,
+        /// Its key.
+        key: ActionKey,
+        /// The CPU threads that it was given.
+        threads: usize,
+    },
+    /// How far a node is.
+    NodeProgress {
+        /// The instance.
+        node: String,
+        /// Units done.
+        step: u64,
+        /// Units in all.
+        total: u64,
+        /// What a unit is.
+        unit: String,
+        /// Figures worth watching.
+        figures: Vec<Figure>,
+    },
+    /// A line of a node's log.
+    NodeNote {
+        /// The instance.
+        node: String,
+        /// The line.
+        line: String,
+    },
+    /// A node's artifact is published.
+    NodeFinished {
+        /// The instance.
+        node: String,
+        /// Its key.
+        key: ActionKey,
+        /// What it measured; figures that are not finite are left out, the record has them.
+        metrics: BTreeMap<String, f64>,
+        /// What it took.
+        cost: Cost,
+    },
+    /// A node's cached artifact turned out to be damaged: it is made again.
+    NodeRepaired {
+        /// The instance whose artifact it is.
+        node: String,
+        /// Its key.
+        key: ActionKey,
+        /// What was wrong.
+        why: String,
+    },
+    /// A node stopped because it was asked to; it goes on from its checkpoint in the next run.
+    NodeStopped {
+        /// The instance.
+        node: String,
+    },
+    /// A node failed.
+    NodeFailed {
+        /// The instance.
+        node: String,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// A node cannot run because something that it rests on failed or stopped.
+    NodeSkipped {
+        /// The instance.
+        node: String,
+    },
+    /// A node's page for people was written.
+    ReportWritten {
+        /// The instance.
+        node: String,
+        /// The file, relative to the run's folder.
+        file: String,
+    },
+    /// The run is over.
+    RunFinished {
+        /// How it ended.
+        status: RunStatus,
+        /// Nodes that ran and were published.
+        ran: usize,
+        /// Nodes found in the store.
+        cached: usize,
+        /// Nodes that failed.
+        failed: usize,
+        /// Nodes that did not get their turn, or stopped.
+        skipped: usize,
+        /// Wall-clock seconds.
+        wall_s: f64,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Every node is done.
+    Finished,
+    /// A node failed.
+    Failed,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// A figure of a node's progress.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
+    /// What it is, e.g. `loss`.
+    pub name: String,
+    /// Its value; `None` if it is not finite.
+    pub value: Option<f64>,
+}
+
+/// One line of the event log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoggedEvent {
+    /// Version of this layout.
+    pub schema: u32,
+    /// When, in milliseconds since 1970 (UTC).
+    pub unix_ms: u64,
+    /// What.
+    pub what: Event,
+}
+
+/// Someone who is told what happens. Called from one thread only.
+pub trait Reporter {
+    /// Something happened.
+    fn report(&mut self, event: &Event);
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Reporter for Silent {
+    fn report(&mut self, _event: &Event) {}
+}
+
+/// Keeps all events, for tests and for programs that look at a run afterwards.
+impl Reporter for Vec<Event> {
+    fn report(&mut self, event: &Event) {
+        self.push(event.clone());
+    }
+}
+
+/// Writes events as JSON lines; of a node's progress one a second and the last step.
+#[derive(Debug)]
+pub struct JsonLines<W: Write> {
+    out: W,
+    progress: HashMap<String, Instant>,
+    failed: bool,
+}
+
+impl<W: Write> JsonLines<W> {
+    /// Writes to `out`, a line at a time.
+    pub fn new(out: W) -> Self {
+        Self {
+            out,
+            progress: HashMap::new(),
+            failed: false,
+        }
+    }
+
+    fn is_worth_a_line(&mut self, event: &Event) -> bool {
+        let Event::NodeProgress { node, step, total, .. } = event else {
+            return true;
+        };
+        let due = self
+            .progress
+            .get(node)
+            .is_none_or(|last| last.elapsed() >= LOGGED_PROGRESS);
+        if due {
+            self.progress.insert(node.clone(), Instant::now());
+        }
+        due || step == total
+    }
+}
+
+impl<W: Write> Reporter for JsonLines<W> {
+    /// A log that cannot be written is said once and does not end the run: the results are in the store.
+    fn report(&mut self, event: &Event) {
+        if self.failed || !self.is_worth_a_line(event) {
+            return;
+        }
+        let line = LoggedEvent {
+            schema: SCHEMA,
+            unix_ms: unix_ms(),
+            what: event.clone(),
+        };
+        let written = serde_json::to_vec(&line)
+            .map_err(std::io::Error::from)
+            .and_then(|mut bytes| {
+                bytes.push(b'\n');
+                self.out.write_all(&bytes)?;
+                self.out.flush()
+            });
+        if let Err(error) = written {
+            self.failed = true;
+            tracing::warn!(%error, "the event log cannot be written any more");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_reads_back_as_the_event() {
+        let event = Event::NodeNote {
+            node: "a[seed=0]".into(),
+            line: "kept 3".into(),
+        };
+        let mut out = Vec::new();
+        JsonLines::new(&mut out).report(&event);
+        let line: LoggedEvent = serde_json::from_slice(&out).unwrap();
+        assert_eq!(line.what, event);
+        assert_eq!(out.last(), Some(&b'\n'));
+    }
+
+    #[test]
+    fn the_log_takes_the_first_and_the_last_step() {
+        let step = |step| Event::NodeProgress {
+            node: "a".into(),
+            step,
+            total: 9,
+            unit: "epoch".into(),
+            figures: vec![Figure {
+                name: "loss".into(),
+                value: None,
+            }],
+        };
+        let mut out = Vec::new();
+        let mut log = JsonLines::new(&mut out);
+        (1..=9).for_each(|s| log.report(&step(s)));
+        let steps = String::from_utf8(out).unwrap();
+        assert!(steps.contains("\"step\":1,") && steps.contains("\"step\":9,"));
+    }
+}

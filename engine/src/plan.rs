@@ -1,0 +1,236 @@
+//! What a run will do and why: for each instance whether it is cached, will run, or cannot be told yet.
+//!
+//! A key contains the digests of the inputs, so it exists once they are done. What rests on something that will run is
+//! unknown until then: if that comes out as before, nothing further runs.
+
+use std::collections::HashMap;
+
+use flow_cache::{ActionKey, Artifact, CacheError, Store};
+use serde::Serialize;
+
+use crate::action::{Action, components_without_inputs};
+use crate::node::NodeError;
+use crate::reason::{History, Reason};
+use crate::stat::FileDigests;
+use crate::workflow::{InstanceId, Workflow};
+
+/// What a run of a workflow will do.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// Version of this layout.
+    pub schema: u32,
+    /// The workflow's name.
+    pub workflow: String,
+    /// In the order of the workflow's instances: inputs before what uses them.
+    pub nodes: Vec<PlannedNode>,
+    #[serde(skip)]
+    pub(crate) known: Vec<Option<Known>>,
+}
+
+/// What is planned for one instance.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedNode {
+    /// The instance's name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// What will be done.
+    pub state: PlanState,
+    /// Seconds that it took the last time, if it was ever run; absent for what is cached.
+    pub estimate_s: Option<f64>,
+}
+
+/// What is known of an instance before the run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum PlanState {
+    /// Its artifact is in the store.
+    Cached {
+        /// Under this key.
+        key: ActionKey,
+    },
+    /// Its inputs are done, its artifact is not there.
+    WillRun {
+        /// Where it will be published.
+        key: ActionKey,
+        /// Why there is none yet.
+        reasons: Vec<Reason>,
+    },
+    /// The same action as another instance that will run: done once for both.
+    Shared {
+        /// Where the other publishes.
+        key: ActionKey,
+        /// The other instance.
+        with: String,
+    },
+    /// Some inputs will run first; each is an [`Reason::Upstream`].
+    Unknown {
+        /// What is known to have changed.
+        reasons: Vec<Reason>,
+    },
+}
+
+/// How many instances are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// In the store.
+    pub cached: usize,
+    /// Sure to run.
+    pub will_run: usize,
+    /// Done together with another.
+    pub shared: usize,
+    /// Told only when others have run.
+    pub unknown: usize,
+}
+
+/// What a plan found, for the run that follows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) action: Action,
+    pub(crate) artifact: Option<Artifact>,
+}
+
+impl Plan {
+    /// How many instances are in which state.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for node in &self.nodes {
+            match node.state {
+                PlanState::Cached { .. } => counts.cached += 1,
+                PlanState::WillRun { .. } => counts.will_run += 1,
+                PlanState::Shared { .. } => counts.shared += 1,
+                PlanState::Unknown { .. } => counts.unknown += 1,
+            }
+        }
+        counts
+    }
+
+    /// The planned node with that instance name.
+    pub fn node(&self, name: &str) -> Option<&PlannedNode> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The store failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// An instance's key cannot be made, as a rule because a file cannot be read.
+    #[error("{node}: {source}")]
+    Node {
+        /// The instance.
+        node: String,
+        /// What is wrong.
+        source: NodeError,
+    },
+}
+
+impl Workflow {
+    /// What a run would do now, and why. Nothing is written.
+    ///
+    /// # Errors
+    /// If the store or an input file cannot be read.
+    pub fn plan(&self, store: &Store) -> Result<Plan, PlanError> {
+        plan(self, store, &file_digests(store))
+    }
+}
+
+/// The store's memory of file digests.
+pub(crate) fn file_digests(store: &Store) -> FileDigests {
+    FileDigests::open(store.root().join("stat.json"))
+}
+
+pub(crate) fn plan(workflow: &Workflow, store: &Store, files: &FileDigests) -> Result<Plan, PlanError> {
+    let _span = tracing::info_span!("plan", workflow = workflow.name()).entered();
+    let mut planning = Planning {
+        workflow,
+        store,
+        files,
+        history: History::new(store),
+        known: Vec::with_capacity(workflow.instances().len()),
+        will_run: HashMap::new(),
+    };
+    let mut nodes = Vec::with_capacity(workflow.instances().len());
+    for (id, instance) in workflow.instances().iter().enumerate() {
+        let (state, estimate_s) = planning.state(id).map_err(|error| match error {
+            NodeError::Cache(error) => PlanError::Cache(error),
+            source => PlanError::Node {
+                node: instance.name.clone(),
+                source,
+            },
+        })?;
+        nodes.push(PlannedNode {
+            name: instance.name.clone(),
+            kind: instance.kind(),
+            state,
+            estimate_s,
+        });
+    }
+    Ok(Plan {
+        schema: 1,
+        workflow: workflow.name().to_owned(),
+        nodes,
+        known: planning.known,
+    })
+}
+
+struct Planning<'a> {
+    workflow: &'a Workflow,
+    store: &'a Store,
+    files: &'a FileDigests,
+    history: History<'a>,
+    known: Vec<Option<Known>>,
+    will_run: HashMap<ActionKey, InstanceId>,
+}
+
+impl Planning<'_> {
+    /// What is planned for the next instance: all before it were asked already.
+    fn state(&mut self, id: InstanceId) -> Result<(PlanState, Option<f64>), NodeError> {
+        let pending: Vec<InstanceId> = self.pending_inputs(id);
+        if !pending.is_empty() {
+            self.known.push(None);
+            return self.unknown(id, &pending);
+        }
+        let known = &self.known;
+        let digest_of = |input: InstanceId| known[input].as_ref()?.artifact.as_ref().map(Artifact::digest);
+        let action = Action::new(self.workflow, id, self.files, digest_of)?;
+        let artifact = self.store.peek(&action.key)?;
+        let key = action.key;
+        let planned = match (&artifact, self.will_run.get(&key)) {
+            (Some(_), _) => (PlanState::Cached { key }, None),
+            (None, Some(other)) => {
+                let with = self.workflow.instances()[*other].name.clone();
+                (PlanState::Shared { key, with }, None)
+            }
+            (None, None) => {
+                self.will_run.insert(key, id);
+                let (reasons, estimate) = self.history.explain(self.workflow, id, &action.components)?;
+                (PlanState::WillRun { key, reasons }, estimate)
+            }
+        };
+        self.known.push(Some(Known { action, artifact }));
+        Ok(planned)
+    }
+
+    /// The inputs without an artifact, each once.
+    fn pending_inputs(&self, id: InstanceId) -> Vec<InstanceId> {
+        let is_done = |id: &InstanceId| self.known[*id].as_ref().is_some_and(|k| k.artifact.is_some());
+        let mut pending: Vec<InstanceId> = self.workflow.instances()[id]
+            .inputs()
+            .filter(|id| !is_done(id))
+            .collect();
+        pending.sort_unstable();
+        pending.dedup();
+        pending
+    }
+
+    fn unknown(&mut self, id: InstanceId, pending: &[InstanceId]) -> Result<(PlanState, Option<f64>), NodeError> {
+        let own = components_without_inputs(self.workflow, id, self.files)?;
+        let (mut reasons, estimate) = self.history.explain_partly(self.workflow, id, &own)?;
+        let upstream = pending.iter().map(|id| self.workflow.instances()[*id].name.clone());
+        reasons.extend(upstream.map(|node| Reason::Upstream { node }));
+        Ok((PlanState::Unknown { reasons }, estimate))
+    }
+}

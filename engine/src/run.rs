@@ -1,0 +1,198 @@
+//! `flow run` in a handful of calls: plan, make a folder, execute, write down.
+
+use std::path::PathBuf;
+
+use flow_cache::Store;
+
+use crate::events::{Event, Reporter, RunStatus};
+use crate::execute::{Execution, Shop};
+use crate::node::Report;
+use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
+use crate::plan::{self, Plan, PlanError, PlanState};
+use crate::runs::{RunFolder, RunsError, Summary};
+use crate::stat::unix_ms;
+use crate::stop::StopFlag;
+use crate::workflow::Workflow;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder that run folders are made in.
+    pub runs_dir: PathBuf,
+    /// CPU threads for all nodes together: `None` takes `RAYON_NUM_THREADS`, or else what the machine has.
+    pub threads: Option<usize>,
+    /// After a failure, still run what does not rest on the failed node.
+    pub keep_going: bool,
+    /// Raised by the caller to stop.
+    pub stop: StopFlag,
+}
+
+impl Options {
+    /// Run folders in `runs_dir`, everything else as usual.
+    pub fn new(runs_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            runs_dir: runs_dir.into(),
+            threads: None,
+            keep_going: false,
+            stop: StopFlag::new(),
+        }
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct RunOutcome {
+    /// The run's id.
+    pub id: String,
+    /// The run's folder.
+    pub dir: PathBuf,
+    /// How it ended.
+    pub status: RunStatus,
+    /// Every instance, in the order of the workflow.
+    pub nodes: Vec<NodeOutcome>,
+    /// What failed, in the order in which it did.
+    pub failures: Vec<NodeFailure>,
+    /// The pages for people, by instance, to be printed.
+    pub reports: Vec<(String, Report)>,
+    /// Wall-clock seconds.
+    pub wall_s: f64,
+}
+
+impl RunOutcome {
+    /// How many instances ended like that.
+    pub fn count(&self, status: NodeStatus) -> usize {
+        self.nodes.iter().filter(|node| node.status == status).count()
+    }
+}
+
+/// Why a run did not begin, or could not be written down.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The run's folder cannot be written.
+    #[error(transparent)]
+    Folder(#[from] RunsError),
+}
+
+/// Runs a workflow: what is in the store is taken from there, the rest is computed and published.
+///
+/// A node that fails is part of the outcome, not an error of this function.
+///
+/// # Errors
+/// If no plan can be made or the run's folder cannot be written.
+pub fn run(
+    workflow: &Workflow,
+    store: &Store,
+    options: &Options,
+    reporter: &mut dyn Reporter,
+) -> Result<RunOutcome, RunError> {
+    let begun = std::time::Instant::now();
+    let started_unix_ms = unix_ms();
+    let files = plan::file_digests(store);
+    let plan = plan::plan(workflow, store, &files)?;
+    let (mut folder, mut log) = RunFolder::create(&options.runs_dir, workflow, started_unix_ms)?;
+    let threads = thread_budget(options.threads);
+    let mut emit = |event: &Event| {
+        log.report(event);
+        reporter.report(event);
+    };
+    emit(&Event::RunStarted {
+        run: folder.id.clone(),
+        workflow: workflow.name().to_owned(),
+        nodes: plan.nodes.len(),
+        threads,
+    });
+    tell_plan(&plan, &mut emit);
+    let shop = Shop {
+        workflow,
+        store,
+        files: &files,
+        threads,
+        keep_going: options.keep_going,
+        stop: options.stop.clone(),
+    };
+    let (nodes, failures) = Execution::new(&shop, plan, &mut folder, &mut emit).drive();
+    let status = status(&nodes, &failures);
+    let wall_s = begun.elapsed().as_secs_f64();
+    let mut summary = Summary {
+        schema: 0,
+        id: folder.id.clone(),
+        workflow: workflow.name().to_owned(),
+        question: workflow.question().map(str::to_owned),
+        overrides: workflow.overrides().iter().map(ToString::to_string).collect(),
+        status,
+        started_unix_ms,
+        finished_unix_ms: unix_ms(),
+        threads,
+        nodes,
+        failures,
+        reports: Vec::new(),
+    };
+    folder.write_summary(&mut summary)?;
+    let RunFolder { id, dir, reports, .. } = folder;
+    let outcome = RunOutcome {
+        id,
+        dir,
+        status,
+        nodes: summary.nodes,
+        failures: summary.failures,
+        reports,
+        wall_s,
+    };
+    emit(&Event::RunFinished {
+        status,
+        ran: outcome.count(NodeStatus::Ran),
+        cached: outcome.count(NodeStatus::Cached),
+        failed: outcome.count(NodeStatus::Failed),
+        skipped: outcome.count(NodeStatus::Skipped) + outcome.count(NodeStatus::Stopped),
+        wall_s,
+    });
+    Ok(outcome)
+}
+
+fn tell_plan(plan: &Plan, emit: &mut dyn FnMut(&Event)) {
+    for node in &plan.nodes {
+        let (state, reasons) = match &node.state {
+            PlanState::Cached { .. } => ("cached", Vec::new()),
+            PlanState::WillRun { reasons, .. } => ("will_run", reasons.iter().map(ToString::to_string).collect()),
+            PlanState::Shared { with, .. } => ("shared", vec![format!("the same as {with}")]),
+            PlanState::Unknown { reasons } => ("unknown", reasons.iter().map(ToString::to_string).collect()),
+        };
+        emit(&Event::NodePlanned {
+            node: node.name.clone(),
+            kind: node.kind.to_owned(),
+            state: state.to_owned(),
+            reasons,
+        });
+    }
+}
+
+fn status(nodes: &[NodeOutcome], failures: &[NodeFailure]) -> RunStatus {
+    let is_done = |node: &NodeOutcome| matches!(node.status, NodeStatus::Ran | NodeStatus::Cached);
+    if !failures.is_empty() {
+        RunStatus::Failed
+    } else if nodes.iter().all(is_done) {
+        RunStatus::Finished
+    } else {
+        RunStatus::Stopped
+    }
+}
+
+/// The CPU threads for all nodes together, at least one.
+fn thread_budget(asked: Option<usize>) -> usize {
+    let from_environment = || {
+        std::env::var("RAYON_NUM_THREADS")
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+            .filter(|n| *n > 0)
+    };
+    asked
+        .or_else(from_environment)
+        .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+        .unwrap_or(1)
+        .max(1)
+}

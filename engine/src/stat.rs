@@ -1,0 +1,249 @@
+//! Digests of input files, by content, with a memory of what was hashed before so that unchanged files are not read again.
+//!
+//! A file is taken for unchanged if size, times and inode are the same *and* its last change lay well before it was hashed:
+//! a change within the clock's tick of the hashing would otherwise go unseen (git calls such a file racily clean).
+
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use flow_cache::Digest;
+use serde::{Deserialize, Serialize};
+
+/// Changes this close before the hashing are not told apart by every file system.
+const RACY_MS: u64 = 2_000;
+
+/// How often a file that changes while it is read is read again.
+const ATTEMPTS: usize = 3;
+
+const SCHEMA: u32 = 1;
+
+/// Digests of files by path.
+#[derive(Debug, Default)]
+pub struct FileDigests {
+    memory: Option<PathBuf>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    entries: BTreeMap<PathBuf, Entry>,
+    changed: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OnDisk {
+    schema: u32,
+    files: BTreeMap<PathBuf, Entry>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    stamp: Stamp,
+    hashed_unix_ms: u64,
+    digest: Digest,
+}
+
+/// What the file system says of a file's content without reading it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stamp {
+    size: u64,
+    modified_ns: u64,
+    changed_ns: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        let since_1970 = |time: io::Result<SystemTime>| {
+            let since = time
+                .ok()
+                .and_then(|t| t.duration_since(UNIX_EPOCH).ok())
+                .unwrap_or_default();
+            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        };
+        let modified_ns = since_1970(metadata.modified());
+        #[cfg(unix)]
+        let (changed_ns, inode) = {
+            use std::os::unix::fs::MetadataExt;
+            let ns = metadata
+                .ctime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(metadata.ctime_nsec());
+            (u64::try_from(ns).unwrap_or(0), metadata.ino())
+        };
+        #[cfg(not(unix))]
+        let (changed_ns, inode) = (modified_ns, 0);
+        Self {
+            size: metadata.len(),
+            modified_ns,
+            changed_ns,
+            inode,
+        }
+    }
+
+    fn latest_ms(&self) -> u64 {
+        self.modified_ns.max(self.changed_ns) / 1_000_000
+    }
+}
+
+impl FileDigests {
+    /// Remembers digests in the file `memory`. One that is absent, damaged or of another version is begun anew.
+    pub fn open(memory: PathBuf) -> Self {
+        let read = std::fs::read(&memory)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<OnDisk>(&bytes).ok());
+        let entries = read
+            .filter(|read| read.schema == SCHEMA)
+            .map(|read| read.files)
+            .unwrap_or_default();
+        Self {
+            memory: Some(memory),
+            known: Mutex::new(Known {
+                entries,
+                changed: false,
+            }),
+        }
+    }
+
+    /// The digest of a file's content, or of a folder's: names and contents of everything below it.
+    ///
+    /// # Errors
+    /// If it cannot be read, or changes again and again while it is read.
+    pub fn digest(&self, path: &Path) -> io::Result<Digest> {
+        let metadata = std::fs::metadata(path)?;
+        if metadata.is_dir() {
+            self.digest_folder(path)
+        } else {
+            self.digest_file(path, &metadata)
+        }
+    }
+
+    fn digest_file(&self, path: &Path, metadata: &Metadata) -> io::Result<Digest> {
+        let mut stamp = Stamp::of(metadata);
+        let absolute = std::path::absolute(path)?;
+        if let Some(entry) = self.lock().entries.get(&absolute)
+            && entry.stamp == stamp
+            && stamp.latest_ms().saturating_add(RACY_MS) < entry.hashed_unix_ms
+        {
+            return Ok(entry.digest);
+        }
+        let _span = tracing::debug_span!("hash", path = %path.display(), bytes = stamp.size).entered();
+        for _ in 0..ATTEMPTS {
+            let hashed_unix_ms = unix_ms();
+            let digest = Digest::of_file(path)?;
+            let after = Stamp::of(&std::fs::metadata(path)?);
+            if after == stamp {
+                let mut known = self.lock();
+                known.changed = true;
+                known.entries.insert(
+                    absolute,
+                    Entry {
+                        stamp,
+                        hashed_unix_ms,
+                        digest,
+                    },
+                );
+                return Ok(digest);
+            }
+            stamp = after;
+        }
+        Err(io::Error::other("it changes while it is being read"))
+    }
+
+    fn digest_folder(&self, folder: &Path) -> io::Result<Digest> {
+        let mut names: Vec<_> = std::fs::read_dir(folder)?
+            .map(|e| Ok(e?.file_name()))
+            .collect::<io::Result<_>>()?;
+        names.sort();
+        let mut listing = Vec::new();
+        for name in names {
+            let digest = self.digest(&folder.join(&name))?;
+            let name = name.as_encoded_bytes();
+            listing.extend_from_slice(&(name.len() as u64).to_le_bytes());
+            listing.extend_from_slice(name);
+            listing.extend_from_slice(digest.as_bytes());
+        }
+        Ok(Digest::of(&listing))
+    }
+
+    /// Writes down what was hashed. The memory only saves time, so that a failure is a note for developers.
+    pub fn save(&self) {
+        let Some(memory) = &self.memory else { return };
+        let mut known = self.lock();
+        if !known.changed {
+            return;
+        }
+        known.changed = false;
+        let on_disk = OnDisk {
+            schema: SCHEMA,
+            files: known.entries.clone(),
+        };
+        if let Err(error) = write_whole(memory, &on_disk) {
+            tracing::debug!(path = %memory.display(), %error, "digests of input files are not remembered");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write_whole(path: &Path, content: &OnDisk) -> io::Result<()> {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    std::fs::write(&temporary, serde_json::to_vec(content)?)?;
+    std::fs::rename(&temporary, path).inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+}
+
+/// Milliseconds since 1970 (UTC).
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_rewritten_with_the_same_size_within_a_tick_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let digests = FileDigests::default();
+        std::fs::write(&path, "one").unwrap();
+        let before = digests.digest(&path).unwrap();
+        std::fs::write(&path, "two").unwrap();
+        assert_ne!(before, digests.digest(&path).unwrap());
+    }
+
+    #[test]
+    fn a_folder_is_its_names_and_contents() {
+        let dir = tempfile::tempdir().unwrap();
+        let digests = FileDigests::default();
+        std::fs::create_dir(dir.path().join("cat")).unwrap();
+        std::fs::write(dir.path().join("cat/1"), "x").unwrap();
+        let before = digests.digest(dir.path()).unwrap();
+        std::fs::rename(dir.path().join("cat"), dir.path().join("dog")).unwrap();
+        assert_ne!(before, digests.digest(dir.path()).unwrap());
+    }
+
+    #[test]
+    fn an_old_file_is_remembered_and_a_damaged_memory_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let memory = dir.path().join("stat.json");
+        std::fs::write(&path, "one").unwrap();
+        let digests = FileDigests::open(memory.clone());
+        let digest = digests.digest(&path).unwrap();
+        digests.save();
+        assert_eq!(FileDigests::open(memory.clone()).lock().entries.len(), 1);
+        std::fs::write(&memory, "{").unwrap();
+        assert_eq!(FileDigests::open(memory).digest(&path).unwrap(), digest);
+    }
+}
