@@ -1,6 +1,7 @@
 //! The node kinds: each a thin adapter from its TOML parameters to learning code.
 
 pub mod artifacts;
+pub mod reference;
 pub mod sources;
 
 mod augment;
@@ -32,4 +33,9 @@ pub fn registry() -> flow_engine::Registry {
         .register::<FinetuneNode>()
         .register::<EvaluateNode>();
     registry
+}
+
+/// The vector instructions that the kernels use on this machine.
+pub fn instruction_set() -> &'static str {
+    flow_learn::kernels::instruction_set()
 }

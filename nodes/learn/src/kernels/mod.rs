@@ -6,3 +6,8 @@ pub mod norm;
 pub mod pool;
 pub(crate) mod simd;
 pub(crate) mod tile;
+
+/// The vector instructions that the kernels use on this machine.
+pub fn instruction_set() -> &'static str {
+    tile::instruction_set()
+}

@@ -79,6 +79,8 @@ type TileFn = unsafe fn(&TileArgs<'_>);
 
 /// A kernel for one instruction set: tiles of `rows[i]` rows by up to `cols` columns, narrow tiles of half as many columns.
 struct Kernel {
+    /// The instruction set's name.
+    name: &'static str,
     cols: usize,
     /// (rows, full-width tile, half-width tile), ascending.
     tiles: &'static [(usize, TileFn, TileFn)],
@@ -135,6 +137,11 @@ pub(crate) fn product(a: &[f32], b: &[f32], c: &mut [f32], rows: &[Row], columns
     }
 }
 
+/// The vector instructions in use on this machine.
+pub(crate) fn instruction_set() -> &'static str {
+    kernel().name
+}
+
 /// The kernel for this machine, chosen once.
 fn kernel() -> &'static Kernel {
     static CHOSEN: OnceLock<&'static Kernel> = OnceLock::new();
@@ -160,6 +167,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     pub(super) static AVX512: Kernel = Kernel {
+        name: "AVX-512",
         cols: 32,
         tiles: &[
             (1, avx512::<1, 2>, avx512::<1, 1>),
@@ -173,6 +181,7 @@ mod x86 {
     };
 
     pub(super) static AVX2: Kernel = Kernel {
+        name: "AVX2 and FMA",
         cols: 16,
         tiles: &[
             (1, avx2::<1, 2>, avx2::<1, 1>),
@@ -282,7 +291,7 @@ mod portable {
     const LANES: usize = 8;
 
     pub(super) static KERNEL: Kernel =
-        Kernel { cols: 2 * LANES, tiles: &[(1, tile::<1, 2>, tile::<1, 1>), (4, tile::<4, 2>, tile::<4, 1>)] };
+        Kernel { name: "portable", cols: 2 * LANES, tiles: &[(1, tile::<1, 2>, tile::<1, 1>), (4, tile::<4, 2>, tile::<4, 1>)] };
 
     /// Fused where the hardware has it; on an x86-64 without FMA the library call would be a hundred times slower.
     #[inline(always)]

@@ -1,0 +1,192 @@
+//! Layers and kernels: outputs and gradients. Golden tensors are channel-first, ours channel-last.
+
+use std::sync::Arc;
+
+use flow_learn::kernels::conv::{self, ConvShape};
+use flow_learn::layers::{
+    BatchNorm, BufferPool, ConvNorm, ConvSettings, FeatureMap, Layer, MapShape, MaxPool, Mode, NormSettings, Pass, Residual,
+};
+use flow_learn::kernels::pool::{self, PoolShape};
+use flow_learn::rng::Stream;
+
+use super::Outcome;
+use super::case::{Case, CaseError, Check, GRADIENT, VALUE, swap};
+
+pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
+    match case.case.as_str() {
+        "conv2d" => conv2d(case),
+        "batch_norm2d_train_weighted" => batch_norm(case),
+        "max_pool2d" => max_pool(case),
+        "avg_pool2d" => average_pool(case),
+        "basic_block_stride2_weighted" => basic_block(case),
+        _ => Ok(Outcome::NotBuilt),
+    }
+}
+
+/// An NCHW input as a feature map.
+fn map(case: &Case, name: &str) -> Result<FeatureMap, CaseError> {
+    let [n, c, h, w] = case.dims::<4>(name)?;
+    Ok(FeatureMap::new(n, MapShape { h, w, c }, swap(&case.input(name)?.f32(), n, c, h * w)))
+}
+
+/// Channel-last values as NCHW.
+fn first(data: &[f32], n: usize, shape: MapShape) -> Vec<f32> {
+    swap(data, n, shape.h * shape.w, shape.c)
+}
+
+/// OIHW to `[kh][kw][in][out]`, and back with [`weight_back`].
+fn weight(data: &[f32], [o, i, h, w]: [usize; 4]) -> Vec<f32> {
+    let mut out = vec![0.0; data.len()];
+    for (at, value) in data.iter().enumerate() {
+        let (oc, rest) = (at / (i * h * w), at % (i * h * w));
+        let (ic, position) = (rest / (h * w), rest % (h * w));
+        out[(position * i + ic) * o + oc] = *value;
+    }
+    out
+}
+
+fn weight_back(data: &[f32], [o, i, h, w]: [usize; 4]) -> Vec<f32> {
+    (0..data.len())
+        .map(|at| {
+            let (oc, rest) = (at / (i * h * w), at % (i * h * w));
+            let (ic, position) = (rest / (h * w), rest % (h * w));
+            data[(position * i + ic) * o + oc]
+        })
+        .collect()
+}
+
+/// What golden gradients are of: the sum of the outputs, or their product with linspace(-1, 1) where the case says "weighted".
+fn upstream(case: &Case, count: usize) -> Vec<f32> {
+    if !case.case.ends_with("weighted") {
+        return vec![1.0; count];
+    }
+    (0..count).map(|i| (-1.0 + 2.0 * i as f64 / (count - 1).max(1) as f64) as f32).collect()
+}
+
+fn conv2d(case: &Case) -> Result<Outcome, CaseError> {
+    let x = map(case, "x")?;
+    let dims = case.dims::<4>("weight")?;
+    let [c_out, _, kernel, _] = dims;
+    let MapShape { h, w, c } = x.shape;
+    let (stride, padding, groups) = (case.size("stride")?, case.size("padding")?, case.size("groups")?);
+    let shape = ConvShape { n: x.n, h, w, c_in: c, c_out, kernel, stride, padding, groups };
+    let out = MapShape { h: shape.out_h(), w: shape.out_w(), c: c_out };
+    let values = weight(&case.input("weight")?.f32(), dims);
+    let mut y = vec![0.0; x.n * out.len()];
+    conv::forward(&shape, &x.data, &values, Some(&case.input("bias")?.f32()), &mut y);
+    let dy = swap(&upstream(case, y.len()), x.n, c_out, out.h * out.w);
+    let (mut dx, mut dw, mut db) = (vec![0.0; x.data.len()], vec![0.0; values.len()], vec![0.0; c_out]);
+    conv::backward_input(&shape, &dy, &values, &mut dx);
+    conv::backward_weight(&shape, &x.data, &dy, &mut dw, Some(&mut db));
+    let mut check = Check::default();
+    check.relative("y", &first(&y, x.n, out), case.output("y")?, VALUE);
+    check.relative("gradient of x", &first(&dx, x.n, x.shape), case.gradient("x")?, GRADIENT);
+    check.relative("gradient of weight", &weight_back(&dw, dims), case.gradient("weight")?, GRADIENT);
+    check.relative("gradient of bias", &db, case.gradient("bias")?, GRADIENT);
+    Ok(check.outcome())
+}
+
+/// Runs a layer forward and backward; gives the output and the gradient of its input, channel-first.
+fn both_ways(case: &Case, layer: &mut dyn Layer, x: FeatureMap) -> (Vec<f32>, Vec<f32>) {
+    let (n, input) = (x.n, x.shape);
+    let pool: Arc<BufferPool> = Arc::default();
+    let mut pass = Pass::recording(Mode::Train, &pool);
+    let y = layer.forward(x, &mut pass);
+    let (shape, values) = (y.shape, first(&y.data, n, y.shape));
+    let dy = swap(&upstream(case, values.len()), n, shape.c, shape.h * shape.w);
+    let dx = layer.backward(FeatureMap::new(n, shape, dy), &mut pass, true);
+    (values, dx.map(|dx| first(&dx.data, n, input)).unwrap_or_default())
+}
+
+/// Sets a layer's tensors by name from channel-first values.
+fn set(layer: &mut dyn Layer, values: &[(&str, Vec<f32>)]) {
+    let mut entries = Vec::new();
+    layer.entries("", &mut entries);
+    for entry in &mut entries {
+        if let Some((_, data)) = values.iter().find(|(name, _)| *name == entry.name) {
+            for (here, value) in entry.layout.indices(&entry.shape).into_iter().zip(data) {
+                entry.value[here] = *value;
+            }
+        }
+    }
+}
+
+/// A layer's values or gradients by name, channel-first.
+fn get(layer: &mut dyn Layer, name: &str, gradient: bool) -> Vec<f32> {
+    let mut entries = Vec::new();
+    layer.entries("", &mut entries);
+    let entry = entries.iter().find(|e| e.name == name);
+    entry.map_or(vec![], |e| {
+        let from: &[f32] = if gradient { e.grad } else { e.value };
+        e.layout.indices(&e.shape).into_iter().map(|i| from[i]).collect()
+    })
+}
+
+fn batch_norm(case: &Case) -> Result<Outcome, CaseError> {
+    let x = map(case, "x")?;
+    let settings = NormSettings { momentum: case.number("momentum")? as f32, eps: case.number("eps")? as f32 };
+    let mut layer = BatchNorm::new(x.shape.c, false, settings);
+    set(&mut layer, &[("weight", case.input("weight")?.f32()), ("bias", case.input("bias")?.f32())]);
+    let (y, dx) = both_ways(case, &mut layer, x);
+    let mut check = Check::default();
+    // The case multiplies the output before it is compared.
+    let weighted: Vec<f32> = y.iter().zip(upstream(case, y.len())).map(|(y, u)| y * u).collect();
+    check.relative("y", &weighted, case.output("y")?, VALUE);
+    for name in ["running_mean", "running_var"] {
+        check.relative(name, &get(&mut layer, name, false), case.output(name)?, VALUE);
+    }
+    check.relative("gradient of x", &dx, case.gradient("x")?, GRADIENT);
+    for name in ["weight", "bias"] {
+        check.relative(&format!("gradient of {name}"), &get(&mut layer, name, true), case.gradient(name)?, GRADIENT);
+    }
+    Ok(check.outcome())
+}
+
+fn max_pool(case: &Case) -> Result<Outcome, CaseError> {
+    let (kernel, stride, padding) = (case.size("kernel")?, case.size("stride")?, case.size("padding")?);
+    let (y, dx) = both_ways(case, &mut MaxPool { kernel, stride, padding }, map(case, "x")?);
+    let mut check = Check::default();
+    check.relative("y", &y, case.output("y")?, VALUE);
+    check.relative("gradient of x", &dx, case.gradient("x")?, GRADIENT);
+    Ok(check.outcome())
+}
+
+fn average_pool(case: &Case) -> Result<Outcome, CaseError> {
+    let x = map(case, "x")?;
+    let MapShape { h, w, c } = x.shape;
+    let shape = PoolShape { h, w, c, kernel: case.size("kernel")?, stride: case.size("stride")?, padding: 0 };
+    let out = MapShape { h: shape.out_h(), w: shape.out_w(), c };
+    let (mut y, mut dx) = (vec![0.0; x.n * out.len()], vec![0.0; x.data.len()]);
+    pool::average_forward(&shape, &x.data, &mut y);
+    let dy = swap(&upstream(case, y.len()), x.n, c, out.h * out.w);
+    pool::average_backward(&shape, &dy, &mut dx);
+    let mut check = Check::default();
+    check.relative("y", &first(&y, x.n, out), case.output("y")?, VALUE);
+    check.relative("gradient of x", &first(&dx, x.n, x.shape), case.gradient("x")?, GRADIENT);
+    Ok(check.outcome())
+}
+
+fn basic_block(case: &Case) -> Result<Outcome, CaseError> {
+    let x = map(case, "x")?;
+    let [out, from, ..] = case.dims::<4>("w1")?;
+    let mut stream = Stream::new(0, "overwritten");
+    let body: Vec<Box<dyn Layer>> = vec![
+        Box::new(ConvNorm::new(ConvSettings::three(from, out, 2), true, ("conv1", "bn1"), &mut stream)),
+        Box::new(ConvNorm::new(ConvSettings::three(out, out, 1), false, ("conv2", "bn2"), &mut stream)),
+    ];
+    let shortcut = ConvNorm::new(ConvSettings::one(from, out, 2), false, ("0", "1"), &mut stream);
+    let mut block = Residual::new(body, Some(Box::new(shortcut)));
+    let names = [("w1", "conv1.weight"), ("w2", "conv2.weight"), ("ws", "downsample.0.weight")];
+    for (input, name) in names {
+        set(&mut block, &[(name, case.input(input)?.f32())]);
+    }
+    let (y, dx) = both_ways(case, &mut block, x);
+    let mut check = Check::default();
+    let weighted: Vec<f32> = y.iter().zip(upstream(case, y.len())).map(|(y, u)| y * u).collect();
+    check.relative("y", &weighted, case.output("y")?, VALUE);
+    check.relative("gradient of x", &dx, case.gradient("x")?, GRADIENT);
+    for (input, name) in names {
+        check.relative(&format!("gradient of {input}"), &get(&mut block, name, true), case.gradient(input)?, GRADIENT);
+    }
+    Ok(check.outcome())
+}
