@@ -62,31 +62,42 @@ impl Files {
         let root = self.layout.root();
         match self.disk.list(root) {
             Ok(names) if names.is_empty() => Ok(None),
+            // A crash may have left a new store before its tag: a folder with nothing but our folders is ours as well.
             Ok(names) => Ok(Some(
-                names.iter().any(|name| name == "CACHEDIR.TAG" || name == "records"),
+                names.iter().any(|name| self.layout.marks_a_cache(name)) || self.only_ours(&names),
             )),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(CacheError::io("list", root, error)),
         }
     }
 
+    fn only_ours(&self, names: &[String]) -> bool {
+        let folders = self.layout.folders();
+        names
+            .iter()
+            .all(|name| folders.contains(&self.layout.root().join(name)))
+    }
+
+    /// Makes what is missing. The tag comes last: a store that has it is whole and durable.
     fn create(&self) -> Result<(), CacheError> {
         let root = self.layout.root();
         let missing: Vec<&Path> = root
             .ancestors()
             .take_while(|dir| self.disk.list(dir).is_err())
             .collect();
-        for dir in missing.iter().rev().filter(|dir| !dir.as_os_str().is_empty()) {
+        for dir in missing.into_iter().rev() {
             self.create_dir(dir)?;
+            self.sync_dir(parent(dir))?;
         }
         for folder in self.layout.folders() {
             self.create_dir(&folder)?;
         }
         let tag = self.layout.cachedir_tag();
         if self.disk.len(&tag).is_err() {
+            self.sync_dir(root)?;
             self.write(&tag, CACHEDIR_TAG.as_bytes())?;
         }
-        self.sync_dir(root)
+        Ok(())
     }
 
     fn read_only_if_refused(&self, error: CacheError) -> CacheError {

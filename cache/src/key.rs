@@ -248,3 +248,6 @@ pub(crate) fn quote_unless_plain(field: &str) -> String {
         Value::from(field).to_string()
     }
 }
+
+#[cfg(test)]
+mod tests;

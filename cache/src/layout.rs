@@ -36,6 +36,12 @@ impl Layout {
         ]
     }
 
+    /// Whether a name in the root says that it holds a cache: the tag, or records that were saved without it.
+    pub(crate) fn marks_a_cache(&self, name: &str) -> bool {
+        let path = self.root.join(name);
+        path == self.cachedir_tag() || path == self.records()
+    }
+
     pub(crate) fn cachedir_tag(&self) -> PathBuf {
         self.root.join("CACHEDIR.TAG")
     }

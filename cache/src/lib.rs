@@ -21,6 +21,8 @@ pub mod record;
 mod record_file;
 mod scratch;
 pub mod store;
+#[cfg(test)]
+mod testing;
 mod verify;
 
 pub use artifact::Artifact;

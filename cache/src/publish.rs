@@ -172,3 +172,8 @@ impl fmt::Debug for Slot {
         f.debug_struct("Slot").field("key", &self.key).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod damage;

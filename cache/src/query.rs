@@ -31,3 +31,6 @@ pub use ast::{Direction, Expr, Op, Query};
 pub use error::{QueryError, SyntaxError};
 pub use field::Field;
 pub use literal::Literal;
+
+#[cfg(test)]
+mod tests;

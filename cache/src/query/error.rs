@@ -61,5 +61,5 @@ pub(super) fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>)
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(found, name), name));
     let (distance, name) = scored.min()?;
-    (distance <= 2.max(name.len() / 3) && distance < name.len()).then(|| name.to_owned())
+    (distance <= 1.max(name.len() / 3) && distance < name.len()).then(|| name.to_owned())
 }

@@ -19,7 +19,7 @@ impl Query {
     }
 
     /// As [`Query::select`], with the time, in milliseconds since 1970, that ages are counted to.
-    fn select_at(&self, mut records: Vec<Record>, now_ms: f64) -> Vec<Record> {
+    pub(super) fn select_at(&self, mut records: Vec<Record>, now_ms: f64) -> Vec<Record> {
         if let Some(filter) = &self.filter {
             records.retain(|record| holds(filter, record, now_ms) == Some(true));
         }
