@@ -17,11 +17,8 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    pub(crate) fn new(record: Record, files: Arc<Files>) -> Self {
-        Self {
-            record: Arc::new(record),
-            files,
-        }
+    pub(crate) fn new(record: Arc<Record>, files: Arc<Files>) -> Self {
+        Self { record, files }
     }
 
     /// What it is and what it cost.

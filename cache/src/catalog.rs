@@ -42,7 +42,7 @@ impl Catalog {
 
     /// All records, or those of one kind, in no order.
     pub(crate) fn records(&self, kind: Option<&str>) -> Result<Vec<Record>, CacheError> {
-        match self.from_index(kind)? {
+        match self.ask_index(kind)? {
             Some(records) => Ok(records),
             None => self.scan(kind),
         }
@@ -92,7 +92,7 @@ impl Catalog {
     }
 
     /// The records according to the index; `None` if this process cannot have it.
-    fn from_index(&self, kind: Option<&str>) -> Result<Option<Vec<Record>>, CacheError> {
+    fn ask_index(&self, kind: Option<&str>) -> Result<Option<Vec<Record>>, CacheError> {
         let mut state = self.state();
         // Once as it is, once rebuilt: an index that fails after that is no index.
         for _ in 0..2 {

@@ -50,24 +50,8 @@ pub enum CacheError {
         why: String,
     },
     /// The same action gave other bytes than before.
-    #[error(
-        "`{node}` is not deterministic: under the same key {key} its outputs were {published} before and are {new} now \
-         (differing: {files}). The earlier ones are kept. If the node's code changed, raise its VERSION; otherwise look \
-         for a clock, an unseeded random stream or a reduction whose order varies",
-        key = key.short(), published = published.short(), new = new.short(), files = files.join(", ")
-    )]
-    NonDeterministic {
-        /// The shared key.
-        key: ActionKey,
-        /// The node instance that ran now.
-        node: String,
-        /// The digest of the outputs that are published.
-        published: Digest,
-        /// The digest of the outputs that came out now.
-        new: Digest,
-        /// The names of the outputs that differ.
-        files: Vec<String>,
-    },
+    #[error(transparent)]
+    NonDeterministic(Box<NonDeterminism>),
     /// Another process holds what this one must have to itself.
     #[error("the cache's index is in use by {holder} (lock file {path}). Wait for it to end, or stop it, and try again", path = path.display())]
     Locked {
@@ -120,6 +104,27 @@ pub enum CacheError {
         /// The name given.
         name: String,
     },
+}
+
+/// Two runs of one action with different outputs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{node}` is not deterministic: under the same key {key} its outputs were {published} before and are {new} now \
+     (differing: {files}). The earlier ones are kept. If the node's code changed, raise its VERSION; otherwise look \
+     for a clock, an unseeded random stream or a reduction whose order varies",
+    key = key.short(), published = published.short(), new = new.short(), files = files.join(", ")
+)]
+pub struct NonDeterminism {
+    /// The shared key.
+    pub key: ActionKey,
+    /// The node instance that ran now.
+    pub node: String,
+    /// The digest of the outputs that are published.
+    pub published: Digest,
+    /// The digest of the outputs that came out now.
+    pub new: Digest,
+    /// The names of the outputs that differ.
+    pub files: Vec<String>,
 }
 
 impl CacheError {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::digest::Digest;
 use crate::disk::Disk;
@@ -29,7 +29,7 @@ pub(crate) struct Files {
 /// What lies at a key's place.
 pub(crate) enum Found {
     /// A sound record, all of whose blobs exist with the right length.
-    Complete(Record),
+    Complete(Arc<Record>),
     /// Nothing.
     Nothing,
     /// Something that cannot be used, with the reason.
@@ -37,7 +37,7 @@ pub(crate) enum Found {
 }
 
 impl Files {
-    /// Opens the files under `layout`'s root, making the folders of a new store if it may write.
+    /// Opens the files under `layout`'s root, making the folders of a new store if it may write; [`Files::tag`] is to follow.
     pub(crate) fn open(disk: Box<dyn Disk>, layout: Layout, access: Access) -> Result<Self, CacheError> {
         let files = Self {
             disk,
@@ -52,7 +52,9 @@ impl Files {
                 });
             }
             _ if access == Access::ReadOnly => {}
-            _ => files.create().map_err(|error| files.read_only_if_refused(error))?,
+            _ => files
+                .create_folders()
+                .map_err(|error| files.read_only_if_refused(error))?,
         }
         Ok(files)
     }
@@ -78,8 +80,7 @@ impl Files {
             .all(|name| folders.contains(&self.layout.root().join(name)))
     }
 
-    /// Makes what is missing. The tag comes last: a store that has it is whole and durable.
-    fn create(&self) -> Result<(), CacheError> {
+    fn create_folders(&self) -> Result<(), CacheError> {
         let root = self.layout.root();
         let missing: Vec<&Path> = root
             .ancestors()
@@ -92,15 +93,21 @@ impl Files {
         for folder in self.layout.folders() {
             self.create_dir(&folder)?;
         }
+        Ok(())
+    }
+
+    /// Tags a new store. The tag comes last: a store that has it is whole and durable.
+    pub(crate) fn tag(&self) -> Result<(), CacheError> {
         let tag = self.layout.cachedir_tag();
         if self.disk.len(&tag).is_err() {
-            self.sync_dir(root)?;
+            self.sync_dir(self.layout.root())?;
             self.write(&tag, CACHEDIR_TAG.as_bytes())?;
         }
         Ok(())
     }
 
-    fn read_only_if_refused(&self, error: CacheError) -> CacheError {
+    /// What it means if making or locking something fails.
+    pub(crate) fn read_only_if_refused(&self, error: CacheError) -> CacheError {
         match &error {
             CacheError::Io { source, .. }
                 if matches!(
@@ -193,7 +200,7 @@ impl Files {
                 Err(error) => return Err(CacheError::io("read", &self.layout.blob(&output.digest), error)),
             }
         }
-        Ok(Found::Complete(record))
+        Ok(Found::Complete(Arc::new(record)))
     }
 
     /// The record of a key, or why its file cannot be used; an unknown schema is an error.

@@ -27,7 +27,7 @@ mod verify;
 
 pub use artifact::Artifact;
 pub use digest::Digest;
-pub use error::CacheError;
+pub use error::{CacheError, NonDeterminism};
 pub use key::{ActionKey, Change, Components, KeyBuilder};
 pub use publish::{Draft, Slot};
 pub use query::QueryError;

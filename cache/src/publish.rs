@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::artifact::Artifact;
 use crate::digest::Digest;
-use crate::error::CacheError;
+use crate::error::{CacheError, NonDeterminism};
 use crate::files::Found;
 use crate::host::host_name;
 use crate::key::{ActionKey, Components};
@@ -79,7 +79,7 @@ impl Slot {
             files.put_blobs(&blobs)?;
             if files.put_record(&record)? {
                 self.store.catalog.announce(&self.key);
-                return Ok(self.finish(record));
+                return Ok(self.finish(Arc::new(record)));
             }
         }
         Err(CacheError::io(
@@ -141,7 +141,7 @@ impl Slot {
     }
 
     /// The first writer of a key wins; the second must have made the same.
-    fn agree(&self, published: Record, new: &Record) -> Result<Artifact, CacheError> {
+    fn agree(&self, published: Arc<Record>, new: &Record) -> Result<Artifact, CacheError> {
         if published.outputs == new.outputs {
             return Ok(self.finish(published));
         }
@@ -152,16 +152,16 @@ impl Slot {
             .collect();
         differing.sort();
         differing.dedup();
-        Err(CacheError::NonDeterministic {
+        Err(CacheError::NonDeterministic(Box::new(NonDeterminism {
             key: self.key,
             node: new.node.clone(),
             published: published.digest(),
             new: new.digest(),
             files: differing,
-        })
+        })))
     }
 
-    fn finish(&self, record: Record) -> Artifact {
+    fn finish(&self, record: Arc<Record>) -> Artifact {
         self.store.scratch(&self.key).remove();
         Artifact::new(record, Arc::clone(&self.store.files))
     }

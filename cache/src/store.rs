@@ -56,12 +56,8 @@ impl Store {
     /// [`CacheError::DiskFull`], [`CacheError::Io`].
     pub fn open(root: &Path, access: Access) -> Result<Self, CacheError> {
         let root = std::path::absolute(root).map_err(|e| CacheError::io("resolve", root, e))?;
-        let mut shared = Shared::open(Box::new(RealDisk), &root, access, access == Access::ReadWrite)?;
-        if access == Access::ReadWrite {
-            shared.join_writers();
-        }
         Ok(Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::open(Box::new(RealDisk), &root, access, true)?),
         })
     }
 
@@ -103,7 +99,7 @@ impl Store {
         })
     }
 
-    fn artifact(&self, record: Record) -> Artifact {
+    fn artifact(&self, record: Arc<Record>) -> Artifact {
         Artifact::new(record, Arc::clone(&self.shared.files))
     }
 
@@ -187,21 +183,20 @@ impl Store {
 }
 
 impl Shared {
-    fn open(disk: Box<dyn Disk>, root: &Path, access: Access, indexed: bool) -> Result<Self, CacheError> {
+    /// On a `real` disk there may be other processes, and sled can be used.
+    fn open(disk: Box<dyn Disk>, root: &Path, access: Access, real: bool) -> Result<Self, CacheError> {
         let files = Arc::new(Files::open(disk, Layout::new(root), access)?);
-        Ok(Self {
-            catalog: Catalog::new(Arc::clone(&files), indexed),
-            files,
-            _staging: None,
-        })
-    }
-
-    /// Registers this process as one that may have staged files, sweeping away what a crash left if it is the only one.
-    fn join_writers(&mut self) {
-        match StagingLock::take(&self.files.layout.staging_lock(), || self.files.sweep_staging()) {
-            Ok(lock) => self._staging = Some(lock),
-            Err(error) => tracing::debug!(%error, "the disk does no locks: staged files of crashed processes stay"),
+        let shared = real && access == Access::ReadWrite;
+        // Before anything is staged: whoever opens the store next would sweep it away.
+        let staging = if shared { join_writers(&files)? } else { None };
+        if access == Access::ReadWrite {
+            files.tag()?;
         }
+        Ok(Self {
+            catalog: Catalog::new(Arc::clone(&files), shared),
+            files,
+            _staging: staging,
+        })
     }
 
     /// Moves an unusable entry to quarantine.
@@ -214,6 +209,21 @@ impl Shared {
 
     pub(crate) fn scratch(&self, key: &ActionKey) -> Scratch {
         Scratch::new(*key, Arc::clone(&self.files))
+    }
+}
+
+/// Registers this process as one that may have staged files, sweeping away what a crash left if it is the only one.
+fn join_writers(files: &Files) -> Result<Option<StagingLock>, CacheError> {
+    let path = files.layout.staging_lock();
+    match StagingLock::take(&path, || files.sweep_staging()) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) => match files.read_only_if_refused(CacheError::io("lock", &path, error)) {
+            refused @ CacheError::ReadOnly { .. } => Err(refused),
+            error => {
+                tracing::debug!(%error, "the disk does no locks: staged files of crashed processes stay");
+                Ok(None)
+            }
+        },
     }
 }
 

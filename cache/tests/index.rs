@@ -1,4 +1,5 @@
 //! The index is never the truth: whatever happens to it, the listing is that of the record files.
+#![allow(clippy::unwrap_used)] // Clippy spares test functions, but not their helpers.
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Several processes and threads on one store. The children are this test binary, started again at `child`.
+#![allow(clippy::unwrap_used)] // Clippy spares test functions, but not their helpers.
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Damage to every byte of what is published.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::disk::sim::SimDisk;
 use crate::testing::{draft, holds, open, publish};
@@ -20,7 +20,7 @@ fn files_under(disk: &SimDisk, folder: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-fn length(disk: &SimDisk, path: &PathBuf) -> usize {
+fn length(disk: &SimDisk, path: &Path) -> usize {
     let mut length = 0;
     disk.damage(path, |bytes| length = bytes.len());
     length

@@ -1,5 +1,6 @@
 //! What the tests of the store share: small drafts in a folder of their own.
 #![allow(dead_code)] // Each test file uses its part.
+#![allow(clippy::unwrap_used)] // Clippy spares test functions, but not their helpers.
 
 use std::collections::BTreeMap;
 use std::fs;
