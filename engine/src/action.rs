@@ -64,7 +64,7 @@ pub(crate) fn components_without_inputs(
 }
 
 /// The names of the inputs by component, as in `input.data.0`.
-pub(crate) fn input_names<'a>(workflow: &'a Workflow, id: InstanceId) -> impl Iterator<Item = (String, &'a str)> {
+pub(crate) fn input_names(workflow: &Workflow, id: InstanceId) -> impl Iterator<Item = (String, &str)> {
     workflow.instances()[id].ports.iter().flat_map(move |port| {
         let named = move |(index, edge): (usize, &Edge)| {
             (

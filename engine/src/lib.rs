@@ -9,6 +9,7 @@
 mod action;
 pub mod events;
 mod execute;
+pub mod graph;
 mod lineage;
 pub mod node;
 mod outcome;
@@ -20,6 +21,7 @@ pub mod runs;
 mod schedule;
 pub mod stat;
 mod stop;
+pub mod watch;
 mod worker;
 pub mod workflow;
 

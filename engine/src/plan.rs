@@ -123,7 +123,7 @@ pub enum PlanError {
         /// The instance.
         node: String,
         /// What is wrong.
-        source: NodeError,
+        source: Box<NodeError>,
     },
 }
 
@@ -158,7 +158,7 @@ pub(crate) fn plan(workflow: &Workflow, store: &Store, files: &FileDigests) -> R
             NodeError::Cache(error) => PlanError::Cache(error),
             source => PlanError::Node {
                 node: instance.name.clone(),
-                source,
+                source: Box::new(source),
             },
         })?;
         nodes.push(PlannedNode {

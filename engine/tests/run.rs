@@ -1,4 +1,5 @@
 //! What runs and what does not, seen through toy kinds: the promises of the cache as a person meets them.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod toys;
 

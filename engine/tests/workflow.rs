@@ -78,7 +78,7 @@ labels = [40, 100]
 seed = [1, 0]
 [nodes.data]
 kind = "const"
-value = "${labels}"
+value = "l${labels}"
 [nodes.a]
 kind = "const"
 value = "a${labels}"

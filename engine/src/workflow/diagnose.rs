@@ -1,6 +1,7 @@
 //! What is wrong with a workflow, for the person who wrote it: one [`Problem`] each, all of them collected in [`Diagnostics`].
 
 use std::fmt;
+use std::sync::Arc;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
@@ -10,97 +11,102 @@ use super::span::{Location, Span};
 ///
 /// Renders through miette; [`Problem::location`] gives file, line and column to programs.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Problem {
+#[error("{}", .0.message)]
+pub struct Problem(Box<Details>);
+
+#[derive(Clone, Debug)]
+struct Details {
     code: &'static str,
     message: String,
     help: Option<String>,
+    /// Places with what is printed below them; all of one text.
     labels: Vec<(Span, String)>,
-    text: Option<NamedSource<std::sync::Arc<str>>>,
+    text: Option<NamedSource<Arc<str>>>,
+    /// How many more instances have the same problem.
     repeats: usize,
 }
 
 impl Problem {
     /// A problem at `span`; `label` is printed below the text that it points at.
     pub(crate) fn at(code: &'static str, span: &Span, message: impl Into<String>, label: impl Into<String>) -> Self {
-        let text = NamedSource::new(span.source.name.as_ref(), span.source.text.clone());
-        Self {
-            code,
-            message: message.into(),
-            help: None,
-            labels: vec![(span.clone(), label.into())],
-            text: Some(text),
-            repeats: 0,
-        }
+        let mut problem = Self::nowhere(code, message);
+        problem.0.text = Some(NamedSource::new(
+            span.source.name.as_ref(),
+            Arc::clone(&span.source.text),
+        ));
+        problem.0.labels.push((span.clone(), label.into()));
+        problem
     }
 
     /// A problem with no place in any text, e.g. a file that cannot be read.
     pub(crate) fn nowhere(code: &'static str, message: impl Into<String>) -> Self {
-        Self {
+        let message = message.into();
+        Self(Box::new(Details {
             code,
-            message: message.into(),
+            message,
             help: None,
             labels: Vec::new(),
             text: None,
             repeats: 0,
-        }
+        }))
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.0.help = Some(help.into());
         self
     }
 
     pub(crate) fn maybe_help(mut self, help: Option<String>) -> Self {
-        self.help = help.or(self.help);
+        self.0.help = help.or(self.0.help);
         self
     }
 
     /// Points at a second place of the same text; a place in another text is left out, miette shows one text at a time.
     pub(crate) fn also(mut self, span: &Span, label: impl Into<String>) -> Self {
         if self
+            .0
             .labels
             .first()
-            .is_none_or(|(first, _)| std::sync::Arc::ptr_eq(&first.source, &span.source))
+            .is_none_or(|(first, _)| Arc::ptr_eq(&first.source, &span.source))
         {
-            self.labels.push((span.clone(), label.into()));
+            self.0.labels.push((span.clone(), label.into()));
         }
         self
     }
 
     /// A stable name of this sort of problem, e.g. `workflow::unknown_key`.
     pub fn code_name(&self) -> &'static str {
-        self.code
+        self.0.code
     }
 
     /// Where it is, unless it has no place.
     pub fn location(&self) -> Option<Location> {
-        self.labels.first().map(|(span, _)| span.location())
+        self.0.labels.first().map(|(span, _)| span.location())
     }
 
     /// What to do about it.
     pub fn help_text(&self) -> Option<&str> {
-        self.help.as_deref()
+        self.0.help.as_deref()
     }
 
     fn is_same(&self, other: &Problem) -> bool {
-        let same_place = match (self.labels.first(), other.labels.first()) {
+        let same_place = match (self.0.labels.first(), other.0.labels.first()) {
             (Some((a, _)), Some((b, _))) => a.same(b),
             (None, None) => true,
             _ => false,
         };
-        same_place && self.code == other.code && self.message == other.message
+        same_place && self.0.code == other.0.code && self.0.message == other.0.message
     }
 }
 
 impl Diagnostic for Problem {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new(self.code))
+        Some(Box::new(self.0.code))
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let again = (self.repeats > 0).then(|| format!("the same holds for {} more instances", self.repeats));
-        match (&self.help, again) {
+        let again = (self.0.repeats > 0).then(|| format!("the same holds for {} more instances", self.0.repeats));
+        match (&self.0.help, again) {
             (Some(help), Some(again)) => Some(Box::new(format!("{help} ({again})"))),
             (Some(help), None) => Some(Box::new(help)),
             (None, Some(again)) => Some(Box::new(again)),
@@ -109,11 +115,11 @@ impl Diagnostic for Problem {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.text.as_ref().map(|s| s as &dyn SourceCode)
+        self.0.text.as_ref().map(|s| s as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let labels = self.labels.iter().map(|(span, label)| {
+        let labels = self.0.labels.iter().map(|(span, label)| {
             let text = (!label.is_empty()).then(|| label.clone());
             LabeledSpan::new(text, span.range.start, span.range.len())
         });
@@ -136,7 +142,7 @@ impl Diagnostics {
     /// Adds a problem; one that is there already (from another instance of the same node) is only counted.
     pub(crate) fn push(&mut self, problem: Problem) {
         match self.problems.iter_mut().find(|known| known.is_same(&problem)) {
-            Some(known) => known.repeats += 1,
+            Some(known) => known.0.repeats += 1,
             None => self.problems.push(problem),
         }
     }

@@ -70,13 +70,14 @@ impl Workflow {
             _ => PathBuf::from("."),
         };
         let source = Arc::new(Source::new(path.to_string_lossy().as_ref(), text));
-        let document = parse::document(&source, overrides)?;
+        let mut diagnostics = Diagnostics::default();
+        let document = parse::document(&source, overrides, &mut diagnostics)?;
         let (name, question, matrix) = (
             document.name.clone(),
             document.question.clone(),
             document.matrix.clone(),
         );
-        let templates = template::resolve(document, registry, &dir)?;
+        let templates = template::resolve(document, registry, &dir, diagnostics)?;
         let units = rounds::unroll(&templates)?;
         let instances = expand::expand(&templates, &units, &matrix)?;
         check::check(&instances, &templates)?;

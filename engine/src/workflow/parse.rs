@@ -13,6 +13,9 @@ use super::variables::{Matrix, Variable, text};
 /// The keys of a node's table that the engine reads itself.
 pub(crate) const RESERVED: [&str; 4] = ["kind", "over", "rounds", "becomes"];
 
+/// More rounds than this are taken for a mistake.
+const MAX_ROUNDS: u32 = 1000;
+
 /// A workflow file, its sections told apart.
 #[derive(Debug)]
 pub(crate) struct Document {
@@ -23,6 +26,8 @@ pub(crate) struct Document {
     pub(crate) defaults: Vec<Entry>,
     /// In the order written.
     pub(crate) nodes: Vec<NodeTable>,
+    /// The names of nodes of which the table is too broken to go on with, so that references to them are not blamed.
+    pub(crate) broken: Vec<String>,
 }
 
 /// `[nodes.<name>]`.
@@ -49,37 +54,43 @@ pub(crate) struct Rounds {
     pub(crate) becomes_span: Span,
 }
 
-/// Reads the file's text and puts the overrides in.
+/// Reads the file's text and puts the overrides in. Problems with sections and reserved keys go to `diagnostics`, so that
+/// those with parameters can be told in one go.
 ///
 /// # Errors
-/// All syntax errors, or else all problems with sections and reserved keys.
-pub(crate) fn document(source: &Arc<Source>, overrides: &[Override]) -> Result<Document, Diagnostics> {
-    let mut diagnostics = Diagnostics::default();
+/// All syntax errors: then there is nothing to go on with.
+pub(crate) fn document(
+    source: &Arc<Source>,
+    overrides: &[Override],
+    diagnostics: &mut Diagnostics,
+) -> Result<Document, Diagnostics> {
     let mut root = match tree::read(source) {
         Ok(root) => root,
         Err(problems) => {
-            problems.into_iter().for_each(|p| diagnostics.push(p));
-            return Err(diagnostics);
+            let mut syntax = Diagnostics::default();
+            problems.into_iter().for_each(|p| syntax.push(p));
+            return Err(syntax);
         }
     };
-    overrides::apply(&mut root, overrides, &mut diagnostics);
+    overrides::apply(&mut root, overrides, diagnostics);
     let sections = root.table().unwrap_or(&[]);
     check_keys(
         sections,
         &["workflow", "matrix", "defaults", "nodes"],
         "sections",
-        &mut diagnostics,
+        diagnostics,
     );
-    let (name, question) = header(sections, &root.span, &mut diagnostics);
-    let matrix = matrix(sections, &mut diagnostics);
-    let defaults = defaults(sections, &mut diagnostics);
-    let nodes = nodes(sections, &defaults, &matrix, &root.span, &mut diagnostics);
-    diagnostics.ok(Document {
+    let (name, question) = header(sections, &root.span, diagnostics);
+    let matrix = matrix(sections, diagnostics);
+    let defaults = defaults(sections, diagnostics);
+    let (nodes, broken) = nodes(sections, &defaults, &matrix, &root.span, diagnostics);
+    Ok(Document {
         name,
         question,
         matrix,
         defaults,
         nodes,
+        broken,
     })
 }
 
@@ -151,12 +162,16 @@ fn matrix(sections: &[Entry], diagnostics: &mut Diagnostics) -> Matrix {
     let entries = section(sections, "matrix", diagnostics);
     let variables = entries
         .iter()
-        .filter_map(|entry| variable(entry, diagnostics))
+        .map(|entry| Variable {
+            name: entry.key.clone(),
+            values: values(entry, diagnostics).unwrap_or_default(),
+        })
         .collect();
     Matrix { variables }
 }
 
-fn variable(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Variable> {
+/// The values of a matrix variable. One with a problem has none: the name stays known, and what uses it is not blamed.
+fn values(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Vec<toml::Value>> {
     if !is_name(&entry.key) {
         diagnostics.push(bad_name(&entry.key_span, &entry.key, "a matrix variable"));
         return None;
@@ -192,10 +207,7 @@ fn variable(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Variable> {
             )),
         }
     }
-    Some(Variable {
-        name: entry.key.clone(),
-        values,
-    })
+    Some(values)
 }
 
 fn defaults(sections: &[Entry], diagnostics: &mut Diagnostics) -> Vec<Entry> {
@@ -219,17 +231,21 @@ fn nodes(
     matrix: &Matrix,
     whole: &Span,
     diagnostics: &mut Diagnostics,
-) -> Vec<NodeTable> {
+) -> (Vec<NodeTable>, Vec<String>) {
     let entries = section(sections, "nodes", diagnostics);
     if entries.is_empty() && find(sections, "nodes").is_none_or(|e| e.value.table().is_some()) {
         let start = Span::new(&whole.source, 0..0);
         let problem = Problem::at("workflow::missing_key", &start, "the workflow has no nodes", "here");
         diagnostics.push(problem.help("write [nodes.<name>] and below it kind = \"..\""));
     }
-    entries
-        .iter()
-        .filter_map(|entry| node(entry, defaults, matrix, diagnostics))
-        .collect()
+    let (mut nodes, mut broken) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match node(entry, defaults, matrix, diagnostics) {
+            Some(node) => nodes.push(node),
+            None => broken.push(entry.key.clone()),
+        }
+    }
+    (nodes, broken)
 }
 
 fn node(entry: &Entry, defaults: &[Entry], matrix: &Matrix, diagnostics: &mut Diagnostics) -> Option<NodeTable> {
@@ -316,14 +332,14 @@ fn rounds(table: &[Entry], diagnostics: &mut Diagnostics) -> Option<Rounds> {
         }
     };
     let number = match &count.value.data {
-        Data::Scalar(toml::Value::Integer(n)) => u32::try_from(*n).ok().filter(|n| (1..=1000).contains(n)),
+        Data::Scalar(toml::Value::Integer(n)) => u32::try_from(*n).ok().filter(|n| (1..=MAX_ROUNDS).contains(n)),
         _ => None,
     };
     if number.is_none() {
         let problem = wrong_type(
             &count.value.span,
             "rounds",
-            "a whole number from 1 to 1000",
+            &format!("a whole number from 1 to {MAX_ROUNDS}"),
             &count.value,
         );
         diagnostics.push(problem.help("it may not depend on a matrix variable"));
@@ -336,7 +352,8 @@ fn rounds(table: &[Entry], diagnostics: &mut Diagnostics) -> Option<Rounds> {
         return None;
     };
     Some(Rounds {
-        count: number?,
+        // The problem is told; references to single rounds are not to blame for it.
+        count: number.unwrap_or(MAX_ROUNDS),
         span: count.value.span.clone(),
         node: node.to_owned(),
         port: port.to_owned(),

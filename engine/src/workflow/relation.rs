@@ -7,6 +7,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::variables::Binding;
 
+/// Bindings by what they have in common with those that they are joined to.
+type Groups<'a> = HashMap<Binding, Vec<&'a Binding>>;
+
 /// Instances by binding. Where a port gathers, the gathered variables are taken out of the bindings first, and several
 /// instances share one.
 #[derive(Debug, Default)]
@@ -48,7 +51,7 @@ impl Relation {
 
     /// Joins bindings with those of this relation: every pair that agrees on what both bind.
     pub(crate) fn join(&self, bindings: Vec<Binding>) -> Vec<Binding> {
-        let mut grouped: HashMap<(&[bool], Vec<bool>), HashMap<Binding, Vec<&Binding>>> = HashMap::new();
+        let mut grouped: HashMap<(&[bool], Vec<bool>), Groups<'_>> = HashMap::new();
         let widest = self.widest();
         let mut joined = Vec::with_capacity(bindings.len());
         for binding in &bindings {
@@ -61,7 +64,7 @@ impl Relation {
                     continue;
                 }
                 let groups = grouped.entry((shape, common.clone())).or_insert_with(|| {
-                    let mut groups: HashMap<Binding, Vec<&Binding>> = HashMap::new();
+                    let mut groups: Groups<'_> = HashMap::new();
                     for candidate in widest.iter().filter(|w| w.bound() == *shape) {
                         groups.entry(candidate.only(&common)).or_default().push(candidate);
                     }

@@ -8,6 +8,7 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::diagnose::{Diagnostics, Problem, suggest};
+use super::expand::MAX_INSTANCES;
 use super::parse::{Document, NodeTable, RESERVED};
 use super::span::Span;
 use super::tree::locate;
@@ -53,18 +54,20 @@ fn span_of(table: &NodeTable, key: &str) -> Span {
 /// Reads every node's parameters, and checks that all names in them lead somewhere and that nothing rests on itself.
 ///
 /// # Errors
-/// All problems of all nodes.
-pub(crate) fn resolve(document: Document, registry: &Registry, dir: &Path) -> Result<Vec<Template>, Diagnostics> {
-    let mut diagnostics = Diagnostics::default();
+/// All problems of all nodes, together with those that were found before.
+pub(crate) fn resolve(
+    document: Document,
+    registry: &Registry,
+    dir: &Path,
+    mut diagnostics: Diagnostics,
+) -> Result<Vec<Template>, Diagnostics> {
     let kinds = registry.kinds();
     for default in document.defaults.iter().filter(|d| !kinds.contains(&d.key.as_str())) {
         diagnostics.push(unknown_kind(&default.key, &default.key_span, &kinds));
     }
-    let names: Vec<(String, u32)> = document
-        .nodes
-        .iter()
-        .map(|n| (n.name.clone(), n.rounds.as_ref().map_or(0, |r| r.count)))
-        .collect();
+    let rounds = |node: &NodeTable| (node.name.clone(), node.rounds.as_ref().map_or(0, |r| r.count));
+    let mut names: Vec<(String, u32)> = document.nodes.iter().map(rounds).collect();
+    names.extend(document.broken.into_iter().map(|name| (name, 0)));
     let matrix = &document.matrix;
     let templates: Vec<Template> = document
         .nodes
@@ -94,44 +97,92 @@ fn template(table: NodeTable, matrix: &Matrix, registry: &Registry, diagnostics:
     let mut variants = Vec::new();
     match used(&table.params, matrix) {
         Err(problems) => problems.into_iter().for_each(|p| diagnostics.push(p)),
+        Ok(_) if !registry.kinds().contains(&table.kind.as_str()) => {
+            diagnostics.push(unknown_kind(&table.kind, &table.kind_span, &registry.kinds()));
+        }
+        Ok(variables) if matrix.count(&variables) > MAX_INSTANCES => {
+            let message = format!(
+                "the matrix makes more than {MAX_INSTANCES} instances of `{}`",
+                table.name
+            );
+            let problem = Problem::at("workflow::too_many", &table.name_span, message, "this node");
+            diagnostics.push(problem.help("use fewer values or variables"));
+        }
         Ok(variables) => {
-            for binding in matrix.combinations(&variables) {
-                match registry.parse(&table.kind, fill(&table.params, matrix, &binding)) {
-                    Some(Ok(node)) => {
-                        let (ports, files) = (node.ports(), node.files());
-                        variants.push(Variant {
-                            binding,
-                            node,
-                            ports,
-                            files,
-                        });
-                    }
-                    Some(Err(error)) => diagnostics.push(param_problem(&table, &error)),
-                    None => {
-                        diagnostics.push(unknown_kind(&table.kind, &table.kind_span, &registry.kinds()));
-                        break;
-                    }
-                }
-            }
+            let all = matrix.combinations(&variables);
+            variants.extend(
+                all.into_iter()
+                    .filter_map(|b| variant(&table, b, matrix, registry, diagnostics)),
+            );
         }
     }
     Template { table, variants }
+}
+
+/// Gives the parameters to the kind. serde stops at the first unknown key: it is told, taken out, and the rest tried again.
+fn variant(
+    table: &NodeTable,
+    binding: Binding,
+    matrix: &Matrix,
+    registry: &Registry,
+    diagnostics: &mut Diagnostics,
+) -> Option<Variant> {
+    let mut params = fill(&table.params, matrix, &binding);
+    loop {
+        match registry.parse(&table.kind, params.clone())? {
+            Ok(node) => {
+                let (ports, files) = (node.ports(), node.files());
+                return Some(Variant {
+                    binding,
+                    node,
+                    ports,
+                    files,
+                });
+            }
+            Err(error) => {
+                diagnostics.push(param_problem(table, &error));
+                let path = unknown_path(&error)?;
+                remove(&mut params, &path)?;
+            }
+        }
+    }
+}
+
+fn remove(table: &mut toml::Table, path: &str) -> Option<toml::Value> {
+    match path.split_once('.') {
+        None => table.remove(path),
+        Some((first, rest)) => remove(table.get_mut(first)?.as_table_mut()?, rest),
+    }
+}
+
+/// The dotted path of the key that serde does not know, if that is what it says.
+fn unknown_path(error: &ParseError) -> Option<String> {
+    let field = quoted_after(&error.message, "unknown field `")?;
+    let parent = match error.path.rsplit_once('.') {
+        Some((parent, last)) if last == field => parent,
+        None if error.path == field => "",
+        _ => error.path.as_str(),
+    };
+    Some(if parent.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{parent}.{field}")
+    })
+}
+
+/// The name in back quotes that follows `start` at the beginning of serde's message.
+fn quoted_after<'m>(message: &'m str, start: &str) -> Option<&'m str> {
+    message.trim().strip_prefix(start)?.split('`').next()
 }
 
 /// Puts serde's error into words for the person who wrote the value, at the place where it was written.
 fn param_problem(table: &NodeTable, error: &ParseError) -> Problem {
     let (name, kind) = (&table.name, &table.kind);
     let message = error.message.trim();
-    if let Some(field) = message
-        .strip_prefix("unknown field `")
-        .and_then(|rest| rest.split('`').next())
-    {
-        return unknown_key(table, error, field);
+    if let Some(path) = unknown_path(error) {
+        return unknown_key(table, error, &path);
     }
-    if let Some(field) = message
-        .strip_prefix("missing field `")
-        .and_then(|rest| rest.split('`').next())
-    {
+    if let Some(field) = quoted_after(message, "missing field `") {
         let at = table.name_span.clone();
         let full = if error.path.is_empty() {
             field.to_owned()
@@ -143,10 +194,7 @@ fn param_problem(table: &NodeTable, error: &ParseError) -> Problem {
             .help(format!("add {field} = .."));
     }
     let span = span_of(table, &error.path);
-    if let Some(variant) = message
-        .strip_prefix("unknown variant `")
-        .and_then(|rest| rest.split('`').next())
-    {
+    if let Some(variant) = quoted_after(message, "unknown variant `") {
         let message = format!("`{}` of `{name}` cannot be `{variant}`", error.path);
         return Problem::at("workflow::unknown_value", &span, message, "no such choice").help(suggest(
             variant,
@@ -176,22 +224,16 @@ fn param_problem(table: &NodeTable, error: &ParseError) -> Problem {
     }
 }
 
-fn unknown_key(table: &NodeTable, error: &ParseError, field: &str) -> Problem {
-    let parent = match error.path.rsplit_once('.') {
-        Some((parent, last)) if last == field => parent,
-        None if error.path == field => "",
-        _ => error.path.as_str(),
-    };
-    let path = if parent.is_empty() {
-        field.to_owned()
-    } else {
-        format!("{parent}.{field}")
-    };
-    let span = locate(&table.params, &path).map_or_else(|| table.name_span.clone(), |(key, _)| key);
+fn unknown_key(table: &NodeTable, error: &ParseError, path: &str) -> Problem {
+    let span = locate(&table.params, path).map_or_else(|| table.name_span.clone(), |(key, _)| key);
     let mut known = expected_names(&error.message);
-    if parent.is_empty() {
-        known.extend(RESERVED);
-    }
+    let field = match path.rsplit_once('.') {
+        Some((_, field)) => field,
+        None => {
+            known.extend(RESERVED);
+            path
+        }
+    };
     Problem::at(
         "workflow::unknown_key",
         &span,

@@ -39,6 +39,14 @@ impl Matrix {
         Binding(vec![None; self.variables.len()].into())
     }
 
+    /// How many combinations `variables` (indices) have.
+    pub(crate) fn count(&self, variables: &[usize]) -> usize {
+        variables
+            .iter()
+            .map(|v| self.variables[*v].values.len())
+            .fold(1, usize::saturating_mul)
+    }
+
     /// Every combination of values of `variables` (indices), the last one turning fastest.
     pub(crate) fn combinations(&self, variables: &[usize]) -> Vec<Binding> {
         let mut all = vec![self.free()];
