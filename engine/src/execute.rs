@@ -18,7 +18,7 @@ use crate::runs::RunFolder;
 use crate::schedule::Schedule;
 use crate::stat::FileDigests;
 use crate::stop::StopFlag;
-use crate::worker::{Failure, Job, Message};
+use crate::worker::{Failure, Job, Message, thread_name};
 use crate::workflow::{InstanceId, Workflow};
 
 /// What a run works with; all of it outlives the workers.
@@ -217,7 +217,7 @@ impl<'a, 'e> Execution<'a, 'e> {
             key,
             threads,
         });
-        let builder = std::thread::Builder::new().name(instance.name.clone());
+        let builder = std::thread::Builder::new().name(thread_name(instance));
         if let Err(error) = builder.spawn_scoped(scope, move || job.work()) {
             let error = NodeError::failed(format!("cannot start a thread: {error}"));
             self.worker_ended(id, Err(Failure::Node(error)));

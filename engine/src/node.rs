@@ -117,7 +117,9 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Which parameters name other nodes. Those parameters enter the key as the digests of what they name.
     fn ports(&self) -> Vec<Port>;
 
-    /// Files outside the workflow that are read, relative to the workflow file: digested by content, watched.
+    /// Files (or folders, with all below them) outside the workflow that are read, relative to the workflow file: digested
+    /// by content, watched. A string parameter that is such a path, or a folder above it, is not part of the key: what is
+    /// there counts, and not where it lies.
     fn files(&self) -> Vec<PathBuf> {
         Vec::new()
     }
@@ -137,7 +139,8 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError>;
 
     /// A page for people, made after the run from this node's artifact and what its inputs cost; written into the run's
-    /// folder as `<node>.md` and `<node>.json`, the text printed at the end. Times belong here, never in artifacts.
+    /// folder as `<node>.md` and `<node>.json`, the text printed at the end. Times belong here, never in artifacts. Asked of
+    /// nodes that nothing rests on and of nodes with a labelled port, in every run, also when the artifact was cached.
     fn report(&self, artifact: &Artifact, lineage: &[InputCost]) -> Result<Option<Report>, NodeError> {
         let _ = (artifact, lineage);
         Ok(None)

@@ -100,7 +100,7 @@ impl Job<'_> {
     }
 
     fn run(&self, host: &JobHost<'_>) -> Result<Output, Failure> {
-        let name = self.instance.name().to_owned();
+        let name = thread_name(self.instance);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.threads)
             .stack_size(STACK_BYTES)
@@ -200,6 +200,11 @@ impl Host for JobHost<'_> {
     fn stop_requested(&self) -> bool {
         self.stops.iter().any(StopFlag::is_requested)
     }
+}
+
+/// A thread's name cannot hold a NUL, a value of a matrix variable can.
+pub(crate) fn thread_name(instance: &Instance) -> String {
+    instance.name().replace('\0', "?")
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> String {

@@ -390,3 +390,64 @@ fn a_run_can_be_found_again() {
         Err(flow_engine::RunsError::NotFound { .. })
     ));
 }
+
+#[test]
+fn the_longest_way_goes_first_then_by_name_and_a_lone_node_gets_all_threads() {
+    let text = "[workflow]\nname = \"w\"\n[nodes.alone]\nkind = \"const\"\nvalue = \"x\"\n\
+                [nodes.z1]\nkind = \"const\"\nvalue = \"z\"\n[nodes.z2]\nkind = \"concat\"\nof = [\"z1\"]\n\
+                [nodes.z3]\nkind = \"concat\"\nof = [\"z2\", \"alone\"]\n";
+    let order = |threads| {
+        let mut bench = Bench::new();
+        bench.threads = threads;
+        let events = bench.run(text).events;
+        let started = events.into_iter().filter_map(|e| match e {
+            Event::NodeStarted { node, threads, .. } => Some((node, threads)),
+            _ => None,
+        });
+        started.collect::<Vec<_>>()
+    };
+    let named = |all: &[(&str, usize)]| all.iter().map(|(n, t)| ((*n).to_owned(), *t)).collect::<Vec<_>>();
+    assert_eq!(order(1), named(&[("z1", 1), ("alone", 1), ("z2", 1), ("z3", 1)]));
+    assert_eq!(order(8).last(), named(&[("z3", 8)]).last());
+}
+
+#[test]
+fn a_labelled_port_minds_names_and_others_do_not() {
+    let bench = Bench::new();
+    bench.run(GATHER);
+    let renamed = GATHER
+        .replace("nodes.pick", "nodes.choice")
+        .replace("[\"pick\"]", "[\"choice\"]");
+    assert_eq!(bench.run(&renamed).ran(), ["verdict"]);
+}
+
+#[test]
+fn a_run_that_is_asked_to_stop_begins_nothing() {
+    let bench = Bench::new();
+    let options = bench.options();
+    options.stop.request();
+    let mut events: Vec<Event> = Vec::new();
+    let outcome = flow_engine::run(&bench.load(CHAIN), &bench.store, &options, &mut events).unwrap();
+    assert_eq!(outcome.status, RunStatus::Stopped);
+    assert_eq!(outcome.count(NodeStatus::Skipped), 4);
+}
+
+#[test]
+fn a_read_only_store_serves_a_run_and_is_left_as_it_was() {
+    let mut bench = Bench::new();
+    bench.run(CHAIN);
+    let listing = |bench: &Bench| {
+        let mut names: Vec<_> = std::fs::read_dir(bench.store.root())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let root = bench.store.root().to_owned();
+    std::fs::remove_file(root.join("stat.json")).ok();
+    let before = listing(&bench);
+    bench.store = flow_cache::Store::open(&root, flow_cache::Access::ReadOnly).unwrap();
+    assert_eq!(bench.run(CHAIN).outcome.count(NodeStatus::Cached), 4);
+    assert_eq!(listing(&bench), before);
+}

@@ -378,6 +378,8 @@ fn never_panics(text: &str) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_text_makes_the_parser_panic(text in "\\PC{0,200}") {
         never_panics(&text);

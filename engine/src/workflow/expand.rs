@@ -111,9 +111,10 @@ impl Expansion<'_> {
             gathered: HashMap::new(),
             over: &over,
         };
+        let mut gathered = vec![false; over.len()];
         for variant in &template.variants {
             let ports = ports(unit, variant);
-            relations.check_over(template, variant, &ports, unit)?;
+            relations.check_over(template, variant, &ports, unit, &mut gathered)?;
             let mut bindings = vec![variant.binding.clone()];
             for (port, target) in relations.targets(unit, &ports) {
                 bindings = relations.of(port, target).join(bindings);
@@ -126,6 +127,7 @@ impl Expansion<'_> {
                 made.push((instance, binding));
             }
         }
+        self.check_gathered(template, &gathered)?;
         if made.is_empty() && !template.variants.is_empty() {
             return Err(nothing_fits(template));
         }
@@ -133,6 +135,18 @@ impl Expansion<'_> {
         self.of_unit.insert(index, first..first + made.len());
         self.instances.extend(made);
         Ok(())
+    }
+
+    /// A variable over which nothing is gathered is a slip.
+    fn check_gathered(&self, template: &Template, gathered: &[bool]) -> Result<(), Problem> {
+        let has_effect = |name: &str| self.matrix.index(name).is_none_or(|index| gathered[index]);
+        match template.table.over.iter().find(|(variable, _)| !has_effect(variable)) {
+            None => Ok(()),
+            Some((variable, span)) => {
+                let message = format!("nothing that `{}` gathers varies by `{variable}`", template.table.name);
+                Err(Problem::at("workflow::over", span, message, "has no effect").help("take it out of `over`"))
+            }
+        }
     }
 
     /// Which variables the node gathers over.
@@ -213,13 +227,15 @@ impl Relations<'_> {
         }
     }
 
-    /// A variable is either gathered over or expanded by, not both; and gathering needs something to gather.
+    /// A variable is either gathered over or expanded by, not both. Notes in `gathered` over which there is something to
+    /// gather.
     fn check_over(
         &mut self,
         template: &Template,
         variant: &Variant,
         ports: &[Port],
         unit: &Unit,
+        gathered: &mut [bool],
     ) -> Result<(), Problem> {
         let name = &template.table.name;
         let targets = self.targets(unit, ports);
@@ -227,12 +243,11 @@ impl Relations<'_> {
             let Some(index) = self.expansion.matrix.index(variable) else {
                 continue;
             };
-            let mut gathers = false;
             for (port, target) in &targets {
                 if port.gathers {
                     let Expansion { instances, of_unit, .. } = self.expansion;
                     let range = of_unit.get(target).cloned().unwrap_or(0..0);
-                    gathers |= range.into_iter().any(|id| instances[id].1.0[index].is_some());
+                    gathered[index] |= range.into_iter().any(|id| instances[id].1.0[index].is_some());
                 } else if self.of(port, *target).binds(index) {
                     let message = format!(
                         "`{name}` gathers over `{variable}`, but its `{}` varies by it",
@@ -245,10 +260,6 @@ impl Relations<'_> {
             if variant.binding.0[index].is_some() {
                 let message = format!("`{name}` gathers over `{variable}` and uses ${{{variable}}}");
                 return Err(Problem::at("workflow::over", span, message, "gathered over").help("do one or the other"));
-            }
-            if !gathers {
-                let message = format!("nothing that `{name}` gathers varies by `{variable}`");
-                return Err(Problem::at("workflow::over", span, message, "has no effect").help("take it out of `over`"));
             }
         }
         Ok(())

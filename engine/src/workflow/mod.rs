@@ -6,7 +6,9 @@ mod check;
 mod diagnose;
 mod expand;
 mod instance;
+mod names;
 mod overrides;
+mod params;
 mod parse;
 mod relation;
 mod rounds;
@@ -22,8 +24,9 @@ use std::sync::Arc;
 pub use diagnose::{Diagnostics, Problem};
 pub use instance::{Edge, Instance, InstanceId, InstancePort};
 pub use overrides::Override;
-pub use span::{Location, Source};
+pub use span::Location;
 
+use self::span::Source;
 use crate::registry::Registry;
 
 /// A workflow that was checked: no cycles, all names known, all ports fitting.

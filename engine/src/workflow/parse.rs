@@ -2,6 +2,7 @@
 //!
 //! A node's own parameters are left as they were written; [`super::template`] gives them to the node's kind.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::diagnose::{Diagnostics, Problem, suggest};
@@ -192,9 +193,10 @@ fn values(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Vec<toml::Valu
         return None;
     }
     let mut values: Vec<toml::Value> = Vec::new();
+    let mut known = HashSet::new();
     for item in items {
         match &item.data {
-            Data::Scalar(value) if values.iter().any(|v| text(v) == text(value)) => {
+            Data::Scalar(value) if !known.insert(text(value)) => {
                 let message = format!("`{}` lists {} twice", entry.key, item.describe());
                 diagnostics.push(Problem::at("workflow::repeated_value", &item.span, message, "again"));
             }

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::diagnose::{Diagnostics, Problem, suggest};
+use super::names::{NameGraph, split_round};
 use super::parse::Rounds;
-use super::template::{NameGraph, Template, split_round};
+use super::template::Template;
 
 /// A template in one round; most have none.
 #[derive(Clone, Debug)]

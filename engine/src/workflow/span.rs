@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 /// A text that people wrote, with the name by which they know it.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub(crate) struct Source {
     /// The file's path as given, or `--set`.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// All of it.
-    pub text: Arc<str>,
+    pub(crate) text: Arc<str>,
 }
 
 impl Source {
@@ -38,7 +38,7 @@ impl Span {
         }
     }
 
-    /// A piece of this span's text, given by offsets into it.
+    /// Where it begins.
     pub(crate) fn location(&self) -> Location {
         Location::of(&self.source, self.range.start)
     }

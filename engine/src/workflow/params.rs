@@ -1,0 +1,133 @@
+//! serde's objections to a node's parameters, in words for the person who wrote them and at the place where they stand.
+
+use super::diagnose::{Problem, suggest};
+use super::parse::{NodeTable, RESERVED};
+use super::template::span_of;
+use super::tree::locate;
+use crate::registry::ParseError;
+
+/// Puts serde's error into words for the person who wrote the value, at the place where it was written.
+pub(crate) fn param_problem(table: &NodeTable, error: &ParseError) -> Problem {
+    let (name, kind) = (&table.name, &table.kind);
+    let message = error.message.trim();
+    if let Some(path) = unknown_path(error) {
+        return unknown_key(table, error, &path);
+    }
+    if let Some(field) = quoted_after(message, "missing field `") {
+        let at = table.name_span.clone();
+        let full = if error.path.is_empty() {
+            field.to_owned()
+        } else {
+            format!("{}.{field}", error.path)
+        };
+        let message = format!("node `{name}` needs `{full}`");
+        return Problem::at("workflow::missing_key", &at, message, format!("this {kind} node"))
+            .help(format!("add {field} = .."));
+    }
+    let span = span_of(table, &error.path);
+    if let Some(variant) = quoted_after(message, "unknown variant `") {
+        let message = format!("`{}` of `{name}` cannot be `{variant}`", error.path);
+        return Problem::at("workflow::unknown_value", &span, message, "no such choice").help(suggest(
+            variant,
+            "choices",
+            expected_names(&error.message),
+        ));
+    }
+    match message.split_once(", expected ") {
+        Some((found, expected)) if message.starts_with("invalid ") => {
+            let found = found.split_once(": ").map_or(found, |(_, value)| value);
+            let message = format!("`{}` of `{name}` must be {}", error.path, words_for(expected));
+            Problem::at(
+                "workflow::wrong_type",
+                &span,
+                message,
+                format!("this is {}", with_article(found)),
+            )
+        }
+        _ => {
+            let what = if error.path.is_empty() {
+                name.clone()
+            } else {
+                format!("`{}` of `{name}`", error.path)
+            };
+            Problem::at("workflow::bad_value", &span, format!("{what}: {message}"), "here")
+        }
+    }
+}
+
+fn unknown_key(table: &NodeTable, error: &ParseError, path: &str) -> Problem {
+    let span = locate(&table.params, path).map_or_else(|| table.name_span.clone(), |(key, _)| key);
+    let mut known = expected_names(&error.message);
+    let field = match path.rsplit_once('.') {
+        Some((_, field)) => field,
+        None => {
+            known.extend(RESERVED);
+            path
+        }
+    };
+    Problem::at(
+        "workflow::unknown_key",
+        &span,
+        format!("unknown key `{path}`"),
+        format!("not a key of {}", table.kind),
+    )
+    .help(suggest(field, "keys", known))
+}
+
+/// The names in serde's ``expected one of `a`, `b```.
+fn expected_names(message: &str) -> Vec<&str> {
+    let list = message.split_once(", expected").map_or("", |(_, list)| list);
+    list.split('`').skip(1).step_by(2).collect()
+}
+
+/// What serde expected, in words that do not need Rust.
+fn words_for(expected: &str) -> String {
+    let words = match expected.trim() {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        other => {
+            return other
+                .strip_prefix("struct ")
+                .map_or_else(|| other.to_owned(), |_| "a table".to_owned());
+        }
+    };
+    words.to_owned()
+}
+
+fn with_article(found: &str) -> String {
+    match found {
+        "map" => "a table".to_owned(),
+        "sequence" => "a list".to_owned(),
+        _ => format!(
+            "the {}",
+            found
+                .replace("integer", "number")
+                .replace("floating point", "number")
+                .replace('`', "")
+        ),
+    }
+}
+
+/// The dotted path of the key that serde does not know, if that is what it says.
+pub(crate) fn unknown_path(error: &ParseError) -> Option<String> {
+    let field = quoted_after(&error.message, "unknown field `")?;
+    let parent = match error.path.rsplit_once('.') {
+        Some((parent, last)) if last == field => parent,
+        None if error.path == field => "",
+        _ => error.path.as_str(),
+    };
+    Some(if parent.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{parent}.{field}")
+    })
+}
+
+/// The name in back quotes that follows `start` at the beginning of serde's message.
+fn quoted_after<'m>(message: &'m str, start: &str) -> Option<&'m str> {
+    message.trim().strip_prefix(start)?.split('`').next()
+}
