@@ -181,6 +181,7 @@ impl FileDigests {
             return;
         }
         known.changed = false;
+        known.entries.retain(|path, _| path.exists());
         let on_disk = OnDisk {
             schema: SCHEMA,
             files: known.entries.clone(),

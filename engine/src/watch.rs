@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use flow_cache::Digest;
+use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{PollWatcher, RecommendedWatcher, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, Debouncer, NoCache, new_debouncer_opt};
 
@@ -242,13 +243,16 @@ impl Watch {
         changed
     }
 
-    /// An error (an overflow, a folder that is gone) says nothing of what happened: everything is looked at.
+    /// An error (an overflow, a folder that is gone) says nothing of what happened: everything is looked at. That someone
+    /// read a file is no hint: looking is reading, and would lead to looking again.
     fn concerns_us(&self, hint: &DebounceEventResult) -> bool {
         let Ok(events) = hint else { return true };
-        let ours = |path: &PathBuf| self.options.ignore.iter().any(|folder| path.starts_with(folder));
-        events
-            .iter()
-            .any(|event| event.need_rescan() || event.paths.is_empty() || !event.paths.iter().all(ours))
+        let ignored = |path: &PathBuf| self.options.ignore.iter().any(|folder| path.starts_with(folder));
+        events.iter().any(|event| {
+            let only_read =
+                event.kind.is_access() && event.kind != EventKind::Access(AccessKind::Close(AccessMode::Write));
+            event.need_rescan() || !(only_read || (!event.paths.is_empty() && event.paths.iter().all(ignored)))
+        })
     }
 }
 

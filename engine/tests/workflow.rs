@@ -390,3 +390,22 @@ proptest! {
         never_panics(&text);
     }
 }
+
+#[test]
+fn an_exploding_matrix_is_told_and_not_expanded() {
+    let many: Vec<String> = (0..1000).map(|i| i.to_string()).collect();
+    let many = many.join(",");
+    let node = |name: &str| format!("[nodes.{name}]\nkind = \"const\"\nvalue = \"v${{{name}}}\"\n");
+    let text = format!(
+        "[workflow]\nname = \"x\"\n[matrix]\na = [{many}]\nb = [{many}]\nc = [{many}]\n{}{}{}\
+         [nodes.all]\nkind = \"concat\"\nof = [\"a\", \"b\", \"c\"]\n",
+        node("a"),
+        node("b"),
+        node("c")
+    );
+    let told = problems(&text);
+    assert!(
+        told.contains("more than 200000 nodes") && told.contains("while expanding `all`"),
+        "{told}"
+    );
+}

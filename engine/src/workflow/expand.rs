@@ -117,7 +117,7 @@ impl Expansion<'_> {
             relations.check_over(template, variant, &ports, unit, &mut gathered)?;
             let mut bindings = vec![variant.binding.clone()];
             for (port, target) in relations.targets(unit, &ports) {
-                bindings = relations.of(port, target).join(bindings);
+                bindings = relations.of(port, target).join(bindings, MAX_INSTANCES);
                 if first + made.len() + bindings.len() > MAX_INSTANCES {
                     return Err(too_many(template));
                 }

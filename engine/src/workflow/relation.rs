@@ -49,12 +49,16 @@ impl Relation {
         found
     }
 
-    /// Joins bindings with those of this relation: every pair that agrees on what both bind.
-    pub(crate) fn join(&self, bindings: Vec<Binding>) -> Vec<Binding> {
+    /// Joins bindings with those of this relation: every pair that agrees on what both bind. Gives up soon after `most`:
+    /// two inputs with many values each multiply.
+    pub(crate) fn join(&self, bindings: Vec<Binding>, most: usize) -> Vec<Binding> {
         let mut grouped: HashMap<(&[bool], Vec<bool>), Groups<'_>> = HashMap::new();
         let widest = self.widest();
         let mut joined = Vec::with_capacity(bindings.len());
         for binding in &bindings {
+            if joined.len() > most {
+                break;
+            }
             let bound = binding.bound();
             for shape in &self.shapes {
                 let common: Vec<bool> = bound.iter().zip(shape).map(|(a, b)| *a && *b).collect();
@@ -107,9 +111,9 @@ mod tests {
         let seeds = [binding(&[Some(0), None]), binding(&[Some(1), None])];
         let relation = Relation::new(seeds.iter().enumerate(), &[true, true]);
         let arms = vec![binding(&[None, Some(0)]), binding(&[None, Some(1)])];
-        assert_eq!(relation.join(arms).len(), 4);
+        assert_eq!(relation.join(arms, 9).len(), 4);
         assert_eq!(
-            relation.join(vec![binding(&[Some(1), Some(0)])]),
+            relation.join(vec![binding(&[Some(1), Some(0)])], 9),
             vec![binding(&[Some(1), Some(0)])]
         );
     }
@@ -118,7 +122,7 @@ mod tests {
     fn gathered_variables_do_not_bind() {
         let seeds = [binding(&[Some(0), Some(3)]), binding(&[Some(1), Some(3)])];
         let relation = Relation::new(seeds.iter().enumerate(), &[false, true]);
-        let joined = relation.join(vec![binding(&[None, None])]);
+        let joined = relation.join(vec![binding(&[None, None])], 9);
         assert_eq!(joined, vec![binding(&[None, Some(3)])]);
         assert_eq!(relation.matching(&joined[0]), vec![0, 1]);
     }
