@@ -244,10 +244,10 @@ impl RunFolder {
 
     /// Two runs may begin in the same second, in two processes: the folder is made, or another id is tried.
     fn claim(runs: &Path, workflow: &str, started_unix_ms: u64) -> Result<(String, PathBuf), RunsError> {
-        let seconds = i64::try_from(started_unix_ms / 1000).unwrap_or(0);
-        let time = jiff::Timestamp::from_second(seconds)
+        // To the millisecond, so that the order of names is the order of runs.
+        let time = jiff::Timestamp::from_millisecond(i64::try_from(started_unix_ms).unwrap_or(0))
             .unwrap_or_default()
-            .strftime("%Y%m%dT%H%M%SZ");
+            .strftime("%Y%m%dT%H%M%S.%3fZ");
         for attempt in 0_u32.. {
             let salt = format!("{workflow} {started_unix_ms} {} {attempt}", std::process::id());
             let id = format!("{time}-{workflow}-{}", &Digest::of(salt.as_bytes()).short()[..6]);

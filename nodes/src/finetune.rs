@@ -62,12 +62,29 @@ pub struct FinetuneNode {
     /// How much of each target is spread evenly over the classes.
     #[serde(default)]
     label_smoothing: f32,
+    /// How the head of an encoder begins: `random`, or as the linear `probe` of the labelled images.
+    #[serde(default)]
+    head: HeadStart,
     /// Whether only the head learns.
     #[serde(default)]
     freeze: bool,
+    /// Whether batch norm keeps the statistics that the encoder came with.
+    #[serde(default)]
+    keep_statistics: bool,
     /// Decides initial weights, order and views.
     #[serde(default)]
     seed: u64,
+}
+
+/// How a head begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum HeadStart {
+    /// With random weights.
+    #[default]
+    Random,
+    /// As the linear probe of the labelled images on the encoder's features.
+    Probe,
 }
 
 fn batch() -> usize {
@@ -94,6 +111,7 @@ impl FinetuneNode {
             labelled_share: self.labelled_share,
             label_smoothing: self.label_smoothing,
             freeze: self.freeze,
+            keep_statistics: self.keep_statistics,
             seed: self.seed,
         }
     }
@@ -147,8 +165,10 @@ impl Node for FinetuneNode {
             }
             _ => {}
         }
-        if self.freeze && self.init.is_none() {
-            return Err(at_with("freeze", "an encoder from scratch cannot be frozen", "give `init`, or leave out `freeze`"));
+        for (key, given) in [("freeze", self.freeze), ("keep_statistics", self.keep_statistics), ("head", self.head == HeadStart::Probe)] {
+            if given && self.init.is_none() {
+                return Err(at_with(key, format!("`{key}` makes no sense from scratch"), format!("give `init`, or leave out `{key}`")));
+            }
         }
         if self.batch < 2 {
             return Err(at("batch", format!("{} found, but batch norm needs at least 2 images per step", self.batch)));
@@ -195,14 +215,19 @@ impl Node for FinetuneNode {
         let augmenter = labelled.augmenter(&recipe)?;
         let stream = Stream::new(self.seed, "classifier");
         let EncoderArtifact { backbone, encoder } = self.start(inputs, image, &stream)?;
-        let classifier = Classifier::new(encoder, labelled.classes(), &stream);
-
         let truths = labelled.example_set()?;
         let guesses = pseudo.as_ref().map(Dataset::example_set).transpose()?;
         let labelled_examples = labelled.as_examples(&truths)?;
         let pseudo_examples = match (&pseudo, &guesses) {
             (Some(data), Some(set)) => Some(data.as_examples(set)?),
             _ => None,
+        };
+        let classifier = match self.head {
+            HeadStart::Random => Classifier::new(encoder, labelled.classes(), &stream),
+            HeadStart::Probe => {
+                let plain = labelled.augmenter(&Recipe::default())?;
+                Classifier::with_probe_head(encoder, labelled.classes(), &labelled_examples, &plain)
+            }
         };
         let mut fit =
             Fit::new(self.settings(), classifier, labelled_examples, pseudo_examples, &augmenter).map_err(failure)?;

@@ -44,6 +44,18 @@ impl Probe {
         Self { dim, classes, mean, inverse_std, weights, strength }
     }
 
+    /// The probe as a linear layer on features that are not standardised: weights `[dim][classes]` and biases.
+    pub fn affine(&self) -> (Vec<f32>, Vec<f32>) {
+        let (mut weight, mut bias) = (self.weights[..self.dim * self.classes].to_vec(), self.weights[self.dim * self.classes..].to_vec());
+        for (row, (mean, scale)) in weight.chunks_exact_mut(self.classes).zip(self.mean.iter().zip(&self.inverse_std)) {
+            for (w, b) in row.iter_mut().zip(&mut bias) {
+                *w *= scale;
+                *b -= *w * mean;
+            }
+        }
+        (weight, bias)
+    }
+
     /// The class of each row of `features`, `[n][dim]`.
     pub fn predict(&self, features: &[f32]) -> Vec<usize> {
         let x = standardise(features, &self.mean, &self.inverse_std);
@@ -60,10 +72,12 @@ fn statistics(features: &[f32], dim: usize) -> (Vec<f32>, Vec<f32>) {
             *q += f64::from(*v).powi(2);
         }
     }
-    let std = |s: f64, q: f64| (q / n - (s / n).powi(2)).max(0.0).sqrt();
-    // A feature that never changes says nothing; it is only centred.
-    let inverse = |d: f64| if d > 1e-6 { (1.0 / d) as f32 } else { 0.0 };
-    sum.iter().zip(&squares).map(|(s, q)| ((s / n) as f32, inverse(std(*s, *q)))).unzip()
+    let variance: Vec<f64> = sum.iter().zip(&squares).map(|(s, q)| (q / n - (s / n).powi(2)).max(0.0)).collect();
+    // Features that hardly ever change in a few examples would be blown up to the size of the others, and with them every
+    // image that does show them; a feature is not enlarged more than ten times over the typical one.
+    let least = (variance.iter().sum::<f64>() / variance.len().max(1) as f64).sqrt() / 10.0;
+    let inverse = |v: f64| if v.sqrt().max(least) > 0.0 { (1.0 / v.sqrt().max(least)) as f32 } else { 0.0 };
+    sum.iter().zip(&variance).map(|(s, v)| ((s / n) as f32, inverse(*v))).unzip()
 }
 
 fn standardise(features: &[f32], mean: &[f32], inverse_std: &[f32]) -> Vec<f32> {
@@ -232,6 +246,18 @@ mod tests {
         let problem = Problem { x: &x, labels: &labels, dim: 4, classes: 3, strength: 1e-2 };
         let (_, gradient) = problem.value_and_gradient(&minimise(&problem));
         assert!(dot(&gradient, &gradient).sqrt() < 2e-3, "not at the optimum");
+    }
+
+    #[test]
+    fn the_affine_form_predicts_the_same() {
+        let mut stream = Stream::new(2, "probe test");
+        let labels: Vec<usize> = (0..60).map(|i| i % 3).collect();
+        let features: Vec<f32> = labels.iter().flat_map(|l| [*l as f32 * 5.0 + 100.0, 3.0]).map(|v| v + stream.normal()).collect();
+        let probe = Probe::fit(&features, &labels, 2, 3);
+        let (weight, bias) = probe.affine();
+        let score = |x: &[f32], c: usize| bias[c] + x.iter().enumerate().map(|(d, v)| v * weight[d * 3 + c]).sum::<f32>();
+        let guesses: Vec<usize> = features.chunks_exact(2).map(|x| crate::metrics::argmax(&[score(x, 0), score(x, 1), score(x, 2)])).collect();
+        assert_eq!(guesses, probe.predict(&features));
     }
 
     #[test]

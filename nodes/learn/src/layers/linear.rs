@@ -19,6 +19,12 @@ impl Linear {
         let weight = Parameter::uniform(inputs * outputs, bound, stream);
         Self { inputs, outputs, weight, bias: bias.then(|| Parameter::uniform(outputs, bound, stream)) }
     }
+
+    /// A layer with the given weights, `[in][out]`, and biases, `[out]`.
+    pub fn from_weights(weight: Vec<f32>, bias: Vec<f32>) -> Self {
+        let (inputs, outputs) = (weight.len() / bias.len().max(1), bias.len());
+        Self { inputs, outputs, weight: Parameter::new(weight), bias: Some(Parameter::new(bias)) }
+    }
 }
 
 impl Layer for Linear {

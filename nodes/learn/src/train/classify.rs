@@ -7,13 +7,15 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{TrainError, draw, load_optimizer, save_optimizer, update};
+use super::{TrainError, draw, embed, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Images;
 use crate::layers::{BufferPool, Entry, FeatureMap, Layer, Linear, Mode, Pass, Tensors};
 use crate::losses::{soft_cross_entropy, value_and_grads};
+use crate::metrics::argmax;
 use crate::optim::{Optimizer, OptimizerConfig, Schedule};
+use crate::probe::Probe;
 use crate::rng::Stream;
 use crate::state::{StateDict, StateError, Tensor};
 
@@ -32,6 +34,17 @@ impl Classifier {
     pub fn new(encoder: Encoder, classes: usize, stream: &Stream) -> Self {
         let head = Linear::new(encoder.dim, classes, true, &mut stream.child("head"));
         Self { encoder, head, classes }
+    }
+}
+
+impl Classifier {
+    /// A classifier whose head is the linear probe of the labelled examples: fine-tuning then starts where the frozen features
+    /// already are, instead of bending them to a random head (Kumar et al. 2022, 2202.10054, LP-FT).
+    pub fn with_probe_head(mut encoder: Encoder, classes: usize, labelled: &Examples<'_>, plain: &Augmenter) -> Self {
+        let features = embed(&mut encoder, labelled.images, labelled.indices, plain);
+        let labels: Vec<usize> = labelled.targets.chunks_exact(classes).map(argmax).collect();
+        let (weight, bias) = Probe::fit(&features, &labels, encoder.dim, classes).affine();
+        Self { encoder, head: Linear::from_weights(weight, bias), classes }
     }
 }
 
@@ -74,6 +87,8 @@ pub struct FitSettings {
     pub label_smoothing: f32,
     /// Whether the encoder stays as it is: only the head learns.
     pub freeze: bool,
+    /// Whether batch norm keeps the statistics that the encoder came with: those of forty labelled images are poor.
+    pub keep_statistics: bool,
     /// Decides order and views.
     pub seed: u64,
 }
@@ -169,13 +184,13 @@ impl<'a> Fit<'a> {
     }
 
     fn one_step(&mut self) -> Result<f32, TrainError> {
-        let FitSettings { batch, freeze, .. } = self.settings;
+        let FitSettings { batch, freeze, keep_statistics, .. } = self.settings;
         let classes = self.classifier.classes;
         let truths = match &self.pseudo {
             Some(_) => ((batch as f32 * self.settings.labelled_share).round() as usize).min(batch),
             None => batch,
         };
-        let mode = if freeze { Mode::Eval } else { Mode::Train };
+        let mode = if freeze || keep_statistics { Mode::Eval } else { Mode::Train };
         let mut pass = Pass::recording(mode, &self.buffers);
         let mut x = pass.map(batch, self.classifier.encoder.input);
         let mut targets = vec![0.0f32; batch * classes];
@@ -266,7 +281,7 @@ mod tests {
     use crate::augment::Recipe;
     use crate::backbones::{BackboneSettings, Stem};
     use crate::layers::MapShape;
-    use crate::metrics::{accuracy, argmax};
+    use crate::metrics::accuracy;
     use crate::train::predict;
 
     /// Bright above or bright below, with noise: two classes.
@@ -289,6 +304,7 @@ mod tests {
             labelled_share: 0.5,
             label_smoothing: 0.1,
             freeze,
+            keep_statistics: false,
             seed: 3,
         }
     }

@@ -1,0 +1,208 @@
+//! The command line's words.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A declarative experiment engine for vision models with few labels.
+#[derive(Debug, Parser)]
+#[command(
+    name = "flow",
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "Exit codes: 0 done, 1 a node failed, 2 usage, 3 invalid workflow, 4 corrupt cache, 5 locked, 130/143 stopped by a signal."
+)]
+pub(crate) struct Cli {
+    /// Folder of the artifact cache.
+    #[arg(long, global = true, value_name = "DIR", env = "FLOW_CACHE", default_value = ".flow/cache")]
+    pub(crate) cache: PathBuf,
+    /// Folder of the runs.
+    #[arg(long, global = true, value_name = "DIR", env = "FLOW_RUNS", default_value = ".flow/runs")]
+    pub(crate) runs: PathBuf,
+    /// Nothing but results and errors.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// More: the nodes' notes, and once more for the engine's log (FLOW_LOG sets it finer).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// When to use colours; NO_COLOR is respected.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Colour,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a workflow: what is cached is taken from the cache, the rest is computed.
+    Run(RunArgs),
+    /// Say what a run would do, and why.
+    Plan(PlanArgs),
+    /// Run a workflow again whenever it, or a file that it reads, changes.
+    Watch(WatchArgs),
+    /// Look into the artifact cache.
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// Look at earlier runs.
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Draw a workflow.
+    Graph(GraphArgs),
+    /// Check this machine, and the numerics against reference values.
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which workflow.
+#[derive(Debug, Args)]
+pub(crate) struct WorkflowArgs {
+    /// The workflow file.
+    #[arg(value_name = "FILE.toml")]
+    pub(crate) file: PathBuf,
+    /// Override a value, e.g. `--set nodes.simclr.epochs=5`.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// How to run.
+#[derive(Debug, Args)]
+pub(crate) struct HowArgs {
+    /// CPU threads for all nodes together [default: RAYON_NUM_THREADS, or all cores].
+    #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+    /// After a failure, still run what does not rest on the failed node.
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) workflow: WorkflowArgs,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+    /// Events as JSON lines on stdout instead of the report.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) workflow: WorkflowArgs,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) workflow: WorkflowArgs,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+    /// Look at the files from time to time instead of waiting for the system to tell: for network disks.
+    #[arg(long)]
+    pub(crate) poll: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GraphArgs {
+    #[command(flatten)]
+    pub(crate) workflow: WorkflowArgs,
+    /// The language of the drawing.
+    #[arg(long, value_enum, default_value = "dot")]
+    pub(crate) format: GraphFormat,
+    /// Every instance of the matrix instead of one box for each node.
+    #[arg(long)]
+    pub(crate) expanded: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// Graphviz.
+    Dot,
+    /// Mermaid.
+    Mermaid,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Run every golden case of the JSON files in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) reference: Option<PathBuf>,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List entries, newest first.
+    Ls {
+        /// As JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one entry: what it was made from, what it measured, what it cost.
+    Show {
+        /// The beginning of its key (four digits or more), or a node's name.
+        entry: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Find entries, e.g. `kind = finetune and params.labels <= 100 and metrics.accuracy > 0.7 order by metrics.accuracy desc`.
+    Query {
+        /// The question. Fields: kind, node, workflow, key, params.*, metrics.*, cost.*, size, started, finished, age.
+        query: String,
+        /// As JSON lines.
+        #[arg(long)]
+        json: bool,
+        /// The outputs' files instead of a table.
+        #[arg(long, conflicts_with = "json")]
+        path: bool,
+    },
+    /// Hash everything again and say what is damaged.
+    Verify {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the index anew from the records.
+    Rebuild,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List runs, newest first.
+    Ls {
+        /// As JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one run.
+    Show {
+        /// The beginning or end of its id; the newest if left out.
+        run: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}

@@ -1,0 +1,128 @@
+//! `flow cache`: entries of the artifact cache.
+
+use flow_cache::{Record, Store};
+
+use super::look_into_store;
+use crate::cli::{CacheCommand, Cli};
+use crate::exit::{Exit, Failure};
+use crate::output::{bytes, duration, print, print_json, print_json_lines, print_table, say, when};
+
+/// Figures shown in a list, if there are any.
+const SHOWN_METRICS: usize = 3;
+
+pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> {
+    let store = look_into_store(cli)?;
+    match command {
+        CacheCommand::Ls { json } => list(&store.records()?, *json),
+        CacheCommand::Query { query, json, path: false } => list(&store.query(query)?, *json),
+        CacheCommand::Query { query, .. } => paths(&store, &store.query(query)?),
+        CacheCommand::Show { entry, json } => show(&store, entry, *json),
+        CacheCommand::Verify { json } => verify(&store, *json),
+        CacheCommand::Rebuild => {
+            let records = store.rebuild_index()?;
+            say(&format!("the index holds {records} entries again"));
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn size(record: &Record) -> u64 {
+    record.outputs.values().map(|file| file.bytes).sum()
+}
+
+fn list(records: &[Record], json: bool) -> Result<Exit, Failure> {
+    if json {
+        print_json_lines(records)?;
+        return Ok(Exit::Ok);
+    }
+    let rows = records.iter().map(|record| {
+        let figure = |(name, value): (&String, &f64)| format!("{name} {}", number(*value));
+        let metrics: Vec<String> = record.metrics.iter().take(SHOWN_METRICS).map(figure).collect();
+        vec![
+            record.key.short(),
+            record.node.clone(),
+            record.kind.clone(),
+            when(record.finished_unix_ms),
+            duration(record.cost.wall_s),
+            bytes(size(record)),
+            metrics.join("  "),
+        ]
+    });
+    print_table(&["key", "node", "kind", "finished", "took", "size", "metrics"], rows.collect());
+    Ok(Exit::Ok)
+}
+
+/// A figure with four digits behind the point, or none if it is whole.
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.4}") }
+}
+
+fn paths(store: &Store, records: &[Record]) -> Result<Exit, Failure> {
+    for record in records {
+        if let Some(artifact) = store.peek(&record.key)? {
+            for path in artifact.names().filter_map(|name| artifact.path(name)) {
+                print(&format!("{}\n", path.display()));
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(store: &Store, entry: &str, json: bool) -> Result<Exit, Failure> {
+    let found = store.find(entry)?;
+    let record = match &found[..] {
+        [record] => record,
+        [] => {
+            let help = "`flow cache ls` lists all; give the beginning of a key (four digits or more) or a node's name";
+            return Err(Failure::usage(format!("no entry `{entry}`"), help));
+        }
+        several => {
+            let keys: Vec<String> = several.iter().map(|r| format!("{} ({})", r.key.short(), r.node)).collect();
+            return Err(Failure::usage(format!("`{entry}` could be any of {}", keys.join(", ")), "give one of these keys"));
+        }
+    };
+    if json {
+        print_json(record)?;
+        return Ok(Exit::Ok);
+    }
+    let mut rows = vec![
+        vec!["key".into(), record.key.to_string()],
+        vec!["node".into(), format!("{} ({}) of {}", record.node, record.kind, record.workflow)],
+        vec!["finished".into(), when(record.finished_unix_ms)],
+        vec!["took".into(), format!("{} on {} thread(s) of {}", duration(record.cost.wall_s), record.cost.threads, record.host)],
+        vec!["made by".into(), format!("flow {}", record.flow_version)],
+    ];
+    rows.extend(record.components.iter().map(|(name, value)| vec![name.to_string(), value.to_string()]));
+    rows.extend(record.metrics.iter().map(|(name, value)| vec![format!("metrics.{name}"), value.to_string()]));
+    for (name, file) in &record.outputs {
+        rows.push(vec![format!("output {name}"), format!("{} {}", file.digest, bytes(file.bytes))]);
+    }
+    print_table(&["", ""], rows);
+    Ok(Exit::Ok)
+}
+
+fn verify(store: &Store, json: bool) -> Result<Exit, Failure> {
+    let report = store.verify()?;
+    let exit = if report.is_sound() { Exit::Ok } else { Exit::Corrupt };
+    if json {
+        print_json(&report)?;
+        return Ok(exit);
+    }
+    for (what, faults) in [("corrupt", &report.corrupt), ("missing", &report.missing)] {
+        for fault in faults {
+            let output = fault.output.as_deref().unwrap_or("record");
+            print(&format!("{what} {} {output}: {}\n", fault.key.short(), fault.why));
+        }
+    }
+    say(&format!(
+        "{} entries sound, {} corrupt, {} with something missing; {} hashed",
+        report.ok.len(),
+        report.corrupt.len(),
+        report.missing.len(),
+        bytes(report.bytes)
+    ));
+    if exit != Exit::Ok {
+        say("the next run that needs a damaged entry makes it anew");
+    }
+    Ok(exit)
+}

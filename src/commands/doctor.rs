@@ -1,0 +1,68 @@
+//! `flow doctor`: is this machine fit, and are the numerics right?
+
+use std::path::Path;
+
+use flow_nodes::reference::{CaseResult, Outcome, run_reference};
+use serde_json::json;
+
+use crate::cli::{Cli, DoctorArgs};
+use crate::exit::{Exit, Failure};
+use crate::output::{print, print_json_lines, say};
+
+pub(crate) fn doctor(cli: &Cli, args: &DoctorArgs) -> Result<Exit, Failure> {
+    match &args.reference {
+        Some(folder) => reference(folder, args.json),
+        None => machine(cli, args.json),
+    }
+}
+
+/// A line for each golden case; fails if any falls short. What is not built is no failure, and no pass either.
+fn reference(folder: &Path, json: bool) -> Result<Exit, Failure> {
+    let results = run_reference(folder).map_err(|e| Failure::failed(e.to_string()))?;
+    let line = |r: &CaseResult| match &r.outcome {
+        Outcome::Pass { error } => ("pass", *error, String::new()),
+        Outcome::Fail { what, error, tolerance } => ("FAIL", *error, format!("  {what}, tolerance {tolerance:.0e}")),
+        Outcome::NotBuilt => ("not built", f64::NAN, String::new()),
+    };
+    if json {
+        print_json_lines(results.iter().map(|r| {
+            let (outcome, error, _) = line(r);
+            let error = error.is_finite().then_some(error);
+            json!({ "version": 1, "file": r.file, "place": r.place, "case": r.case, "outcome": outcome.to_lowercase(), "error": error })
+        }))?;
+    } else {
+        for result in &results {
+            let (outcome, error, more) = line(result);
+            let error = if error.is_nan() { String::new() } else { format!("  largest error {error:.1e}") };
+            print(&format!("{outcome:9} {} {} {}{error}{more}\n", result.file, result.place, result.case));
+        }
+    }
+    let count = |wanted: fn(&Outcome) -> bool| results.iter().filter(|r| wanted(&r.outcome)).count();
+    let failed = count(|o| matches!(o, Outcome::Fail { .. }));
+    let built = count(|o| !matches!(o, Outcome::NotBuilt));
+    say(&format!("{} of {built} built cases pass, {} cases not built", built - failed, results.len() - built));
+    Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
+}
+
+/// What matters of this machine for training, and whether the cache can be used.
+fn machine(cli: &Cli, json: bool) -> Result<Exit, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let vectors = flow_nodes::instruction_set();
+    let cache = match super::open_store(cli) {
+        Ok(_) => "can be used".to_owned(),
+        Err(Failure::Other { message, .. }) => message,
+        Err(Failure::Workflow(_)) => unreachable!("BUG: opening the cache reads no workflow"),
+    };
+    let sound = cache == "can be used";
+    if json {
+        let found = json!({ "version": 1, "flow": env!("CARGO_PKG_VERSION"), "cores": cores, "vectors": vectors, "cache": cache });
+        print_json_lines([found])?;
+    } else {
+        print(&format!(
+            "flow     {}\ncores    {cores}\nvectors  {vectors}\ncache    {} {cache}\n",
+            env!("CARGO_PKG_VERSION"),
+            cli.cache.display()
+        ));
+    }
+    Ok(if sound { Exit::Ok } else { Exit::Failed })
+}

@@ -1,0 +1,64 @@
+//! One file for each command.
+
+mod cache;
+mod doctor;
+mod graph;
+mod plan;
+mod run;
+mod runs;
+mod watch;
+
+use clap::CommandFactory;
+use flow_cache::{Access, Store};
+use flow_engine::{Override, Workflow};
+
+use crate::cli::{Cli, Command, WorkflowArgs};
+use crate::exit::{Exit, Failure};
+
+/// Does what the command line says.
+pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
+    match &cli.command {
+        Command::Run(args) => run::run(cli, args),
+        Command::Plan(args) => plan::plan(cli, args),
+        Command::Watch(args) => watch::watch(cli, args),
+        Command::Cache(command) => cache::cache(cli, command),
+        Command::Runs(command) => runs::runs(cli, command),
+        Command::Graph(args) => graph::graph(args),
+        Command::Doctor(args) => doctor::doctor(cli, args),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "flow", &mut std::io::stdout());
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// Reads and checks the workflow with its overrides.
+fn load(args: &WorkflowArgs) -> Result<Workflow, Failure> {
+    Ok(flow_engine::load(&args.file, &flow_nodes::registry(), &overrides(args)?)?)
+}
+
+fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {
+    let parse = |text: &String| {
+        Override::parse(text).map_err(|why| {
+            Failure::usage(format!("--set {text}: {why}"), "write `--set nodes.NAME.KEY=VALUE`, the value as in TOML")
+        })
+    };
+    args.set.iter().map(parse).collect()
+}
+
+/// The cache, to be written to.
+fn open_store(cli: &Cli) -> Result<Store, Failure> {
+    Ok(Store::open(&cli.cache, Access::ReadWrite)?)
+}
+
+/// The cache, to look into: nothing is made where there is none.
+fn look_into_store(cli: &Cli) -> Result<Store, Failure> {
+    if !cli.cache.is_dir() {
+        let message = format!("there is no cache in {}", cli.cache.display());
+        return Err(Failure::usage(message, "run a workflow first, or name another folder with `--cache`"));
+    }
+    match Store::open(&cli.cache, Access::ReadWrite) {
+        Err(flow_cache::CacheError::ReadOnly { .. }) => Ok(Store::open(&cli.cache, Access::ReadOnly)?),
+        other => Ok(other?),
+    }
+}

@@ -1,0 +1,78 @@
+//! `flow run`: run a workflow, print its reports.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use flow_engine::{Options, Reporter, RunOutcome, RunStatus, StopFlag};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::{load, open_store};
+use crate::cli::{Cli, HowArgs, RunArgs};
+use crate::exit::{Exit, Failure};
+use crate::output::{print, say};
+use crate::progress::reporter;
+
+/// Runs a workflow once.
+pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
+    let workflow = load(&args.workflow)?;
+    let store = open_store(cli)?;
+    let signals = Signals::listen()?;
+    let options = options(cli, &args.how, &signals);
+    let mut reporter: Box<dyn Reporter> = reporter(cli.quiet, cli.verbose, args.json);
+    let outcome = flow_engine::run(&workflow, &store, &options, reporter.as_mut())?;
+    if !args.json {
+        print_reports(cli, &outcome);
+    }
+    Ok(match outcome.status {
+        RunStatus::Finished => Exit::Ok,
+        RunStatus::Stopped => signals.exit(),
+        RunStatus::Failed if outcome.failures.iter().any(|f| f.cache_corrupt) => Exit::Corrupt,
+        RunStatus::Failed => Exit::Failed,
+    })
+}
+
+/// The engine's options for these arguments.
+pub(super) fn options(cli: &Cli, how: &HowArgs, signals: &Signals) -> Options {
+    let mut options = Options::new(&cli.runs);
+    options.threads = how.jobs.map(usize::from);
+    options.keep_going = how.keep_going;
+    options.stop = signals.stop.clone();
+    options
+}
+
+/// The pages for people on stdout, and where everything lies on stderr.
+pub(super) fn print_reports(cli: &Cli, outcome: &RunOutcome) {
+    for (_, report) in &outcome.reports {
+        print(&format!("\n{}\n", report.terminal.trim_end()));
+    }
+    if !cli.quiet {
+        say(&format!("everything about this run: {}", outcome.dir.display()));
+    }
+}
+
+/// Ctrl-C and SIGTERM: the first asks the run to stop at the next checkpoint, the second ends the program.
+pub(super) struct Signals {
+    pub(super) stop: StopFlag,
+    terminated: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Begins to listen.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let stop = StopFlag::new();
+        let terminated = Arc::new(AtomicBool::new(false));
+        let refused = |e: std::io::Error| Failure::failed(format!("cannot listen to signals: {e}"));
+        for (signal, exit) in [(SIGINT, Exit::Interrupted), (SIGTERM, Exit::Terminated)] {
+            // Registered first, so that it sees the flag as it was before this signal.
+            signal_hook::flag::register_conditional_shutdown(signal, exit as i32, stop.shared()).map_err(refused)?;
+            signal_hook::flag::register(signal, stop.shared()).map_err(refused)?;
+        }
+        signal_hook::flag::register(SIGTERM, Arc::clone(&terminated)).map_err(refused)?;
+        Ok(Self { stop, terminated })
+    }
+
+    /// The exit code of a run that was stopped.
+    pub(super) fn exit(&self) -> Exit {
+        if self.terminated.load(Ordering::SeqCst) { Exit::Terminated } else { Exit::Interrupted }
+    }
+}

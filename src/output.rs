@@ -1,0 +1,136 @@
+//! What goes to the terminal: tables, errors, log lines. Results on stdout, everything else on stderr.
+
+use std::io::Write;
+use std::sync::OnceLock;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::Colour;
+use crate::exit::Failure;
+
+/// All progress bars of the process, so that other lines can be printed between them.
+pub(crate) fn bars() -> &'static MultiProgress {
+    static BARS: OnceLock<MultiProgress> = OnceLock::new();
+    BARS.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
+}
+
+/// Follows `--color`; the crates below respect NO_COLOR and whether there is a terminal by themselves.
+pub(crate) fn set_colour(when: Colour) {
+    let choice = match when {
+        Colour::Auto => return,
+        Colour::Always => anstream::ColorChoice::Always,
+        Colour::Never => anstream::ColorChoice::Never,
+    };
+    choice.write_global();
+    let graphical = miette::MietteHandlerOpts::new().color(matches!(when, Colour::Always));
+    // A second call is harmless: the first choice stands.
+    let _ = miette::set_hook(Box::new(move |_| Box::new(graphical.clone().build())));
+}
+
+/// Log lines go to stderr, between the progress bars.
+pub(crate) fn start_log(verbose: u8) {
+    let level = if verbose > 1 { "debug" } else { "warn" };
+    let filter = EnvFilter::try_from_env("FLOW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_target(false).with_writer(|| Lines).init();
+}
+
+/// Writes whole lines to stderr with the bars out of the way.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        bars().suspend(|| std::io::stderr().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+/// A line on stderr, between the bars.
+pub(crate) fn say(line: &str) {
+    bars().suspend(|| anstream::eprintln!("{line}"));
+}
+
+/// A result on stdout. A reader that has gone away (`| head`) ends the program quietly.
+pub(crate) fn print(text: &str) {
+    let written = bars().suspend(|| {
+        let mut out = anstream::stdout();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    });
+    if written.is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// A value as indented JSON on stdout.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))?;
+    print(&format!("{text}\n"));
+    Ok(())
+}
+
+/// Values as JSON lines on stdout.
+pub(crate) fn print_json_lines<T: Serialize>(values: impl IntoIterator<Item = T>) -> Result<(), Failure> {
+    for value in values {
+        let line = serde_json::to_string(&value).map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))?;
+        print(&format!("{line}\n"));
+    }
+    Ok(())
+}
+
+/// A table on stdout, as wide as the terminal.
+pub(crate) fn print_table(head: &[&str], rows: Vec<Vec<String>>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
+    table.add_rows(rows);
+    print(&format!("{}\n", table.trim_fmt()));
+}
+
+/// Says what went wrong, where it can with the text that is at fault.
+pub(crate) fn print_failure(failure: &Failure) {
+    match failure {
+        Failure::Workflow(diagnostics) => {
+            for problem in diagnostics.problems() {
+                let report = miette::Report::new(problem.clone());
+                say(&format!("{report:?}"));
+            }
+        }
+        Failure::Other { message, help, .. } => print_error(message, help.as_deref()),
+    }
+}
+
+/// An error in words, and what to do.
+pub(crate) fn print_error(message: &str, help: Option<&str>) {
+    let red = anstyle::AnsiColor::Red.on_default().bold();
+    let cyan = anstyle::AnsiColor::Cyan.on_default();
+    say(&format!("{red}error{red:#}: {message}"));
+    if let Some(help) = help {
+        say(&format!("  {cyan}help{cyan:#}: {help}"));
+    }
+}
+
+/// Milliseconds since 1970 as local date and time.
+pub(crate) fn when(unix_ms: u64) -> String {
+    let zoned = i64::try_from(unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    zoned.map_or_else(String::new, |t| t.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%F %T").to_string())
+}
+
+/// Seconds for people: `0.4 s`, `12 s`, `3 min 20 s`.
+pub(crate) fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 9.95 => format!("{s:.1} s"),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s => format!("{} min {:.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
+    }
+}
+
+/// Bytes for people.
+pub(crate) fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}

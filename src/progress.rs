@@ -1,0 +1,150 @@
+//! Who tells a person what happens during a run: bars on a terminal, plain lines elsewhere, or only failures.
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+
+use flow_engine::events::JsonLines;
+use flow_engine::{Event, Reporter};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output::{bars, duration, print_error, say};
+
+/// The reporter that fits the terminal and the options.
+pub(crate) fn reporter(quiet: bool, verbose: u8, json: bool) -> Box<dyn Reporter> {
+    if json {
+        return Box::new(JsonLines::new(std::io::stdout()));
+    }
+    let terminal = std::io::stderr().is_terminal() && !quiet;
+    Box::new(Console { quiet, notes: verbose > 0, bars: terminal.then(Bars::default), counts: Counts::default() })
+}
+
+#[derive(Default)]
+struct Counts {
+    done: usize,
+    cached: usize,
+    running: usize,
+}
+
+/// Lines, and bars below them where there is a terminal.
+struct Console {
+    quiet: bool,
+    notes: bool,
+    bars: Option<Bars>,
+    counts: Counts,
+}
+
+impl Reporter for Console {
+    fn report(&mut self, event: &Event) {
+        self.count(event);
+        if let Some(bars) = &mut self.bars {
+            bars.report(event, &self.counts);
+        }
+        match event {
+            Event::NodeFailed { node, message, help } => print_error(&format!("{node}: {message}"), help.as_deref()),
+            _ if self.quiet => {}
+            Event::RunStarted { run, nodes, threads, .. } => say(&format!("run {run}: {nodes} nodes, {threads} threads")),
+            Event::NodeStarted { node, threads, .. } if self.bars.is_none() => {
+                say(&format!("start  {node} ({threads} threads)"));
+            }
+            Event::NodeFinished { node, metrics, cost, .. } => {
+                let shown = ["accuracy", "loss", "precision", "kept_share", "knn.encoder", "probe.encoder"];
+                let figures = shown.iter().filter_map(|name| Some(format!("  {name} {:.4}", metrics.get(*name)?)));
+                say(&format!("done   {node}  {}{}", duration(cost.wall_s), figures.collect::<String>()));
+            }
+            Event::NodeRepaired { node, why, .. } => say(&format!("repair {node}: its artifact {why}; made again")),
+            Event::NodeStopped { node } => say(&format!("stop   {node}: goes on from its checkpoint in the next run")),
+            Event::NodeNote { node, line } if self.notes => say(&format!("note   {node}: {line}")),
+            Event::RunFinished { ran, cached, failed, skipped, wall_s, .. } => {
+                let mut parts = vec![format!("{ran} ran"), format!("{cached} cached")];
+                parts.extend((*failed > 0).then(|| format!("{failed} failed")));
+                parts.extend((*skipped > 0).then(|| format!("{skipped} not run")));
+                say(&format!("{} in {}", parts.join(", "), duration(*wall_s)));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Console {
+    fn count(&mut self, event: &Event) {
+        let counts = &mut self.counts;
+        match event {
+            Event::RunStarted { .. } => *counts = Counts::default(),
+            Event::NodeCached { .. } => {
+                counts.cached += 1;
+                counts.done += 1;
+            }
+            Event::NodeStarted { .. } => counts.running += 1,
+            Event::NodeFinished { .. } => {
+                counts.running = counts.running.saturating_sub(1);
+                counts.done += 1;
+            }
+            Event::NodeFailed { .. } | Event::NodeStopped { .. } => counts.running = counts.running.saturating_sub(1),
+            _ => {}
+        }
+    }
+}
+
+/// One bar for all nodes, and one for each that runs.
+#[derive(Default)]
+struct Bars {
+    all: Option<ProgressBar>,
+    nodes: HashMap<String, ProgressBar>,
+}
+
+impl Bars {
+    fn report(&mut self, event: &Event, counts: &Counts) {
+        match event {
+            Event::RunStarted { nodes, .. } => {
+                let bar = bars().add(ProgressBar::new(*nodes as u64));
+                bar.set_style(style("{bar:30.green} {pos}/{len} nodes  {msg}  {elapsed}"));
+                self.all = Some(bar);
+            }
+            Event::NodeStarted { node, .. } => {
+                let bar = match &self.all {
+                    Some(all) => bars().insert_before(all, ProgressBar::no_length()),
+                    None => bars().add(ProgressBar::no_length()),
+                };
+                bar.set_style(style("{spinner} {prefix}"));
+                bar.set_prefix(node.clone());
+                bar.enable_steady_tick(std::time::Duration::from_millis(200));
+                self.nodes.insert(node.clone(), bar);
+            }
+            Event::NodeProgress { node, step, total, figures, .. } => {
+                if let Some(bar) = self.nodes.get(node) {
+                    if bar.length().is_none() {
+                        bar.set_length(*total);
+                        bar.set_style(style("{spinner} {prefix:28} {bar:20.cyan} {pos}/{len}  {msg}  {eta} left"));
+                        bar.reset_eta();
+                    }
+                    bar.set_position(*step);
+                    let figure = |f: &flow_engine::events::Figure| match f.value {
+                        Some(value) if value.fract() == 0.0 || value.abs() >= 100.0 => format!("{} {value:.0}", f.name),
+                        Some(value) => format!("{} {value:.3}", f.name),
+                        None => format!("{} ?", f.name),
+                    };
+                    bar.set_message(figures.iter().map(figure).collect::<Vec<_>>().join("  "));
+                }
+            }
+            Event::NodeFinished { node, .. } | Event::NodeFailed { node, .. } | Event::NodeStopped { node } => {
+                if let Some(bar) = self.nodes.remove(node) {
+                    bar.finish_and_clear();
+                }
+            }
+            Event::RunFinished { .. } => {
+                if let Some(bar) = self.all.take() {
+                    bar.finish_and_clear();
+                }
+            }
+            _ => {}
+        }
+        if let Some(all) = &self.all {
+            all.set_position(counts.done as u64);
+            all.set_message(format!("{} cached, {} running", counts.cached, counts.running));
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("BUG: a progress template is a constant")
+}

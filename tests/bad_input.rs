@@ -1,0 +1,145 @@
+//! Bad input: one clear error each, a documented exit code, nothing half-written.
+
+mod common;
+
+use common::{Place, SMALL};
+
+/// Runs the small workflow after a replacement; it must end with `code` before anything runs.
+fn refused(from: &str, to: &str, code: i32) -> String {
+    assert!(SMALL.contains(from), "the fixture has no `{from}`");
+    let place = Place::new(&SMALL.replacen(from, to, 1));
+    let ended = place.flow(&["run", "w.toml"]);
+    assert_eq!(ended.code, code, "{}", ended.stderr);
+    assert!(ended.stdout.is_empty(), "{}", ended.stdout);
+    assert!(!place.path(".flow/runs").exists(), "a run was begun");
+    ended.stderr
+}
+
+#[track_caller]
+fn says(text: &str, expected: &[&str]) {
+    for part in expected {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_pointed_at_with_the_nearest_name() {
+    says(&refused("epochs = 3", "epoch = 3", 3), &["epoch", "epochs", "w.toml:", "unknown"]);
+}
+
+#[test]
+fn an_unknown_node_is_pointed_at_with_the_nearest_name() {
+    says(&refused("init = \"simclr\"", "init = \"simlcr\"", 3), &["simlcr", "simclr", "w.toml:"]);
+}
+
+#[test]
+fn a_wrong_type_says_what_was_expected() {
+    says(&refused("lr = 0.005", "lr = \"fast\"", 3), &["lr", "fast", "w.toml:"]);
+}
+
+#[test]
+fn a_cycle_is_shown_whole() {
+    let text = refused("from = \"images\"\n", "from = \"guess\"\n", 3);
+    says(&text, &["guess -> labelled -> guess", "w.toml:"]);
+}
+
+#[test]
+fn a_label_budget_larger_than_the_data_is_refused_before_anything_runs() {
+    says(&refused("labels = [20, 40]", "labels = [20, 400]", 3), &["400", "80", "w.toml:"]);
+}
+
+#[test]
+fn colour_operations_on_gray_images_are_refused_before_anything_runs() {
+    let text = refused("source = \"scenes\"\ntrain = 80\ntest = 40\nside = 16", "source = \"fashion-mnist-sample\"", 3);
+    says(&text, &["color_jitter", "simclr-gray"]);
+}
+
+#[test]
+fn a_port_of_another_type_says_what_it_takes() {
+    says(&refused("task = \"contrast\"", "task = \"views\"", 3), &["task", "recipe"]);
+}
+
+#[test]
+fn broken_toml_is_pointed_at() {
+    says(&refused("kind = \"pretext\"", "kind = pretext", 3), &["w.toml:"]);
+}
+
+#[test]
+fn a_missing_workflow_and_a_bad_override_are_said() {
+    let place = Place::new(SMALL);
+    assert_eq!(place.flow(&["run", "absent.toml"]).code, 3);
+    assert_eq!(place.flow(&["run", "w.toml", "--set", "nonsense"]).code, 2);
+    assert_eq!(place.flow(&["frobnicate"]).code, 2);
+    assert_eq!(place.flow(&["cache", "ls"]).code, 2, "there is no cache yet");
+}
+
+/// A workflow that only reads IDX files from `data`.
+const IDX: &str = "[workflow]\nname = \"idx\"\n[nodes.images]\nkind = \"dataset\"\nsource = \"idx\"\npath = \"data\"\n";
+
+fn idx_images(n: u32) -> Vec<u8> {
+    let header = [2051u32, n, 4, 4].map(u32::to_be_bytes).concat();
+    [header, (0..n * 16).map(|v| v as u8).collect()].concat()
+}
+
+fn idx_labels(n: u32) -> Vec<u8> {
+    [[2049u32, n].map(u32::to_be_bytes).concat(), (0..n).map(|v| (v % 2) as u8).collect()].concat()
+}
+
+fn idx_place() -> Place {
+    let place = Place::new(IDX);
+    std::fs::create_dir(place.path("data")).expect("a folder");
+    for part in ["train", "t10k"] {
+        place.write(&format!("data/{part}-images-idx3-ubyte.gz"), idx_images(6));
+        place.write(&format!("data/{part}-labels-idx1-ubyte.gz"), idx_labels(6));
+    }
+    place
+}
+
+#[test]
+fn an_idx_set_is_read_and_a_change_of_its_files_is_noticed() {
+    let place = idx_place();
+    place.run(&[]);
+    place.run(&[]);
+    assert!(place.ran().is_empty());
+    let mut labels = idx_labels(6);
+    labels[8] = 1;
+    place.write("data/t10k-labels-idx1-ubyte.gz", labels);
+    place.run(&[]);
+    assert_eq!(place.ran(), ["images"]);
+}
+
+#[test]
+fn missing_and_truncated_files_are_errors_with_the_files_name() {
+    let place = idx_place();
+    let full = idx_images(6);
+    place.write("data/train-images-idx3-ubyte.gz", &full[..full.len() - 3]);
+    let ended = place.flow(&["run", "w.toml"]);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    says(&ended.stderr, &["train-images-idx3-ubyte.gz", "cut short"]);
+    std::fs::remove_file(place.path("data/train-images-idx3-ubyte.gz")).expect("it is there");
+    let ended = place.flow(&["run", "w.toml"]);
+    assert_eq!(ended.code, 3, "{}", ended.stderr);
+    says(&ended.stderr, &["train-images-idx3-ubyte.gz", "relative to the workflow file"]);
+}
+
+#[test]
+fn fashion_mnist_with_the_wrong_checksum_is_refused() {
+    let place = idx_place();
+    place.write("w.toml", IDX.replace("\"idx\"\npath", "\"fashion-mnist\"\npath"));
+    let ended = place.flow(&["run", "w.toml"]);
+    assert_eq!(ended.code, 1);
+    says(&ended.stderr, &["wrong checksum", "expected", "source = \"idx\""]);
+}
+
+#[test]
+fn a_truncated_record_is_a_miss_not_a_wrong_hit() {
+    let place = idx_place();
+    place.run(&[]);
+    let records = place.path(".flow/cache/records");
+    let record = std::fs::read_dir(records).expect("records").flatten().flat_map(|d| std::fs::read_dir(d.path()).expect("a folder")).flatten().next();
+    let record = record.expect("one record").path();
+    let text = std::fs::read(&record).expect("readable");
+    std::fs::write(&record, &text[..text.len() / 2]).expect("writable");
+    place.run(&[]);
+    assert_eq!(place.ran(), ["images"]);
+}

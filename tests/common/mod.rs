@@ -1,0 +1,115 @@
+//! One builder for all end-to-end tests: a folder of its own, a workflow, and `flow` run in it.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The smallest workflow with every node kind: 60 scenes, two arms, two seeds.
+pub const SMALL: &str = include_str!("../fixtures/small.toml");
+
+/// A folder with a workflow in it.
+pub struct Place {
+    pub dir: TempDir,
+}
+
+impl Place {
+    /// A folder with `workflow` as `w.toml`.
+    pub fn new(workflow: &str) -> Self {
+        let place = Self { dir: tempfile::tempdir().expect("a temporary folder") };
+        place.write("w.toml", workflow);
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), text).expect("the test's folder can be written");
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flow"));
+        command.current_dir(self.dir.path()).args(arguments).env("NO_COLOR", "1");
+        for name in ["FLOW_CACHE", "FLOW_RUNS", "FLOW_LOG", "RAYON_NUM_THREADS"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    pub fn flow(&self, arguments: &[&str]) -> Ended {
+        Ended::from(self.command(arguments).output().expect("flow can be started"))
+    }
+
+    /// Runs `w.toml`, which must succeed.
+    pub fn run(&self, more: &[&str]) -> Ended {
+        let ended = self.flow(&[&["run", "w.toml"], more].concat());
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        ended
+    }
+
+    /// Every file of every entry in the cache, by node and name: the digests.
+    pub fn digests(&self) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        for record in self.flow(&["cache", "ls", "--json"]).json_lines() {
+            let outputs = record["outputs"].as_object().expect("outputs").clone();
+            for (name, file) in outputs {
+                let node = record["node"].as_str().expect("a name");
+                all.insert(format!("{node}/{name}"), file["digest"].as_str().expect("a digest").to_owned());
+            }
+        }
+        all
+    }
+
+    /// What the newest run says became of each node.
+    pub fn statuses(&self) -> BTreeMap<String, String> {
+        let run: Value = self.flow(&["runs", "show", "--json"]).json();
+        let nodes = run["summary"]["nodes"].as_array().expect("nodes").clone();
+        let text = |v: &Value| v.as_str().expect("text").to_owned();
+        nodes.iter().map(|n| (text(&n["name"]), text(&n["status"]))).collect()
+    }
+
+    /// The names of the nodes that ran in the newest run.
+    pub fn ran(&self) -> Vec<String> {
+        self.statuses().into_iter().filter(|(_, status)| status == "ran").map(|(name, _)| name).collect()
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Ended {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("not JSON ({e}): {}\n{}", self.stdout, self.stderr))
+    }
+
+    pub fn json_lines(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+    }
+}
+
+/// Any blob of the cache in `place` that belongs to `node`'s output `name`.
+pub fn blob(place: &Place, node: &str, name: &str) -> PathBuf {
+    let digest = place.digests()[&format!("{node}/{name}")].clone();
+    Path::new(place.dir.path()).join(".flow/cache/blobs").join(&digest[..2]).join(digest)
+}
