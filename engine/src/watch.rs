@@ -310,3 +310,35 @@ pub fn watch<E: From<WatchError>>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::Event;
+    use notify::event::CreateKind;
+    use notify_debouncer_full::DebouncedEvent;
+
+    #[test]
+    fn reading_and_our_own_folders_are_no_hints() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("w.toml");
+        std::fs::write(&file, "x").unwrap();
+        let options = WatchOptions {
+            ignore: vec![dir.path().join("runs")],
+            ..WatchOptions::default()
+        };
+        let watch = Watch::new(&file, options).unwrap();
+        let root = absolute(dir.path());
+        let concerns = |kind, name: &str| {
+            let event = Event::new(kind).add_path(root.join(name));
+            watch.concerns_us(&Ok(vec![DebouncedEvent::new(event, Instant::now())]))
+        };
+        let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        assert!(!concerns(opened, "w.toml"));
+        assert!(concerns(written, "w.toml"));
+        assert!(concerns(EventKind::Create(CreateKind::File), "new.toml"));
+        assert!(!concerns(EventKind::Create(CreateKind::File), "runs/a"));
+        assert!(watch.concerns_us(&Err(Vec::new())));
+    }
+}
