@@ -15,10 +15,22 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 )]
 pub(crate) struct Cli {
     /// Folder of the artifact cache.
-    #[arg(long, global = true, value_name = "DIR", env = "FLOW_CACHE", default_value = ".flow/cache")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "FLOW_CACHE",
+        default_value = ".flow/cache"
+    )]
     pub(crate) cache: PathBuf,
     /// Folder of the runs.
-    #[arg(long, global = true, value_name = "DIR", env = "FLOW_RUNS", default_value = ".flow/runs")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "FLOW_RUNS",
+        default_value = ".flow/runs"
+    )]
     pub(crate) runs: PathBuf,
     /// Nothing but results and errors.
     #[arg(short, long, global = true)]

@@ -51,12 +51,20 @@ pub(crate) enum Failure {
 impl Failure {
     /// A failure of the command line.
     pub(crate) fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self::Other { exit: Exit::Usage, message: message.into(), help: Some(help.into()) }
+        Self::Other {
+            exit: Exit::Usage,
+            message: message.into(),
+            help: Some(help.into()),
+        }
     }
 
     /// A failure of the work itself.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self::Other { exit: Exit::Failed, message: message.into(), help: None }
+        Self::Other {
+            exit: Exit::Failed,
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// How the program ends.
@@ -81,7 +89,11 @@ impl From<CacheError> for Failure {
             CacheError::Locked { .. } => Exit::Locked,
             _ => Exit::Failed,
         };
-        Self::Other { exit, message: error.to_string(), help: None }
+        Self::Other {
+            exit,
+            message: error.to_string(),
+            help: None,
+        }
     }
 }
 
@@ -89,7 +101,11 @@ impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Cache(error) => error.into(),
-            error => Self::Other { exit: Exit::Usage, message: error.to_string(), help: None },
+            error => Self::Other {
+                exit: Exit::Usage,
+                message: error.to_string(),
+                help: None,
+            },
         }
     }
 }
@@ -109,7 +125,11 @@ impl From<RunsError> for Failure {
             RunsError::NotFound { .. } | RunsError::Ambiguous { .. } => Exit::Usage,
             _ => Exit::Failed,
         };
-        Self::Other { exit, message: error.to_string(), help: None }
+        Self::Other {
+            exit,
+            message: error.to_string(),
+            help: None,
+        }
     }
 }
 

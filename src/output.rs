@@ -35,7 +35,12 @@ pub(crate) fn start_log(verbose: u8) {
     let level = if verbose > 1 { "debug" } else { "warn" };
     let filter = EnvFilter::try_from_env("FLOW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_target(false).with_writer(|| Lines).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_target(false)
+        .with_writer(|| Lines)
+        .init();
 }
 
 /// Writes whole lines to stderr with the bars out of the way.
@@ -87,7 +92,10 @@ pub(crate) fn print_json_lines<T: Serialize>(values: impl IntoIterator<Item = T>
 /// A table on stdout, as wide as the terminal.
 pub(crate) fn print_table(head: &[&str], rows: Vec<Vec<String>>) {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(head);
     table.add_rows(rows);
     print(&format!("{}\n", table.trim_fmt()));
 }
@@ -117,8 +125,14 @@ pub(crate) fn print_error(message: &str, help: Option<&str>) {
 
 /// Milliseconds since 1970 as local date and time.
 pub(crate) fn when(unix_ms: u64) -> String {
-    let zoned = i64::try_from(unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    zoned.map_or_else(String::new, |t| t.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%F %T").to_string())
+    let zoned = i64::try_from(unix_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    zoned.map_or_else(String::new, |t| {
+        t.to_zoned_datetime(jiff::tz::TimeZone::system())
+            .strftime("%F %T")
+            .to_string()
+    })
 }
 
 /// Seconds for people: `0.4 s`, `12 s`, `3 min 20 s`.

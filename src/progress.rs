@@ -15,7 +15,12 @@ pub(crate) fn reporter(quiet: bool, verbose: u8, json: bool) -> Box<dyn Reporter
         return Box::new(JsonLines::new(std::io::stdout()));
     }
     let terminal = std::io::stderr().is_terminal() && !quiet;
-    Box::new(Console { quiet, notes: verbose > 0, bars: terminal.then(Bars::default), counts: Counts::default() })
+    Box::new(Console {
+        quiet,
+        notes: verbose > 0,
+        bars: terminal.then(Bars::default),
+        counts: Counts::default(),
+    })
 }
 
 #[derive(Default)]
@@ -42,19 +47,43 @@ impl Reporter for Console {
         match event {
             Event::NodeFailed { node, message, help } => print_error(&format!("{node}: {message}"), help.as_deref()),
             _ if self.quiet => {}
-            Event::RunStarted { run, nodes, threads, .. } => say(&format!("run {run}: {nodes} nodes, {threads} threads")),
+            Event::RunStarted {
+                run, nodes, threads, ..
+            } => say(&format!("run {run}: {nodes} nodes, {threads} threads")),
             Event::NodeStarted { node, threads, .. } if self.bars.is_none() => {
                 say(&format!("start  {node} ({threads} threads)"));
             }
-            Event::NodeFinished { node, metrics, cost, .. } => {
-                let shown = ["accuracy", "loss", "precision", "kept_share", "knn.encoder", "probe.encoder"];
-                let figures = shown.iter().filter_map(|name| Some(format!("  {name} {:.4}", metrics.get(*name)?)));
-                say(&format!("done   {node}  {}{}", duration(cost.wall_s), figures.collect::<String>()));
+            Event::NodeFinished {
+                node, metrics, cost, ..
+            } => {
+                let shown = [
+                    "accuracy",
+                    "loss",
+                    "precision",
+                    "kept_share",
+                    "knn.encoder",
+                    "probe.encoder",
+                ];
+                let figures = shown
+                    .iter()
+                    .filter_map(|name| Some(format!("  {name} {:.4}", metrics.get(*name)?)));
+                say(&format!(
+                    "done   {node}  {}{}",
+                    duration(cost.wall_s),
+                    figures.collect::<String>()
+                ));
             }
             Event::NodeRepaired { node, why, .. } => say(&format!("repair {node}: its artifact {why}; made again")),
             Event::NodeStopped { node } => say(&format!("stop   {node}: goes on from its checkpoint in the next run")),
             Event::NodeNote { node, line } if self.notes => say(&format!("note   {node}: {line}")),
-            Event::RunFinished { ran, cached, failed, skipped, wall_s, .. } => {
+            Event::RunFinished {
+                ran,
+                cached,
+                failed,
+                skipped,
+                wall_s,
+                ..
+            } => {
                 let mut parts = vec![format!("{ran} ran"), format!("{cached} cached")];
                 parts.extend((*failed > 0).then(|| format!("{failed} failed")));
                 parts.extend((*skipped > 0).then(|| format!("{skipped} not run")));
@@ -110,11 +139,19 @@ impl Bars {
                 bar.enable_steady_tick(std::time::Duration::from_millis(200));
                 self.nodes.insert(node.clone(), bar);
             }
-            Event::NodeProgress { node, step, total, figures, .. } => {
+            Event::NodeProgress {
+                node,
+                step,
+                total,
+                figures,
+                ..
+            } => {
                 if let Some(bar) = self.nodes.get(node) {
                     if bar.length().is_none() {
                         bar.set_length(*total);
-                        bar.set_style(style("{spinner} {prefix:28} {bar:20.cyan} {pos}/{len}  {msg}  {eta} left"));
+                        bar.set_style(style(
+                            "{spinner} {prefix:28} {bar:20.cyan} {pos}/{len}  {msg}  {eta} left",
+                        ));
                         bar.reset_eta();
                     }
                     bar.set_position(*step);

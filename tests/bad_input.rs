@@ -24,12 +24,18 @@ fn says(text: &str, expected: &[&str]) {
 
 #[test]
 fn an_unknown_key_is_pointed_at_with_the_nearest_name() {
-    says(&refused("epochs = 3", "epoch = 3", 3), &["epoch", "epochs", "w.toml:", "unknown"]);
+    says(
+        &refused("epochs = 3", "epoch = 3", 3),
+        &["epoch", "epochs", "w.toml:", "unknown"],
+    );
 }
 
 #[test]
 fn an_unknown_node_is_pointed_at_with_the_nearest_name() {
-    says(&refused("init = \"simclr\"", "init = \"simlcr\"", 3), &["simlcr", "simclr", "w.toml:"]);
+    says(
+        &refused("init = \"simclr\"", "init = \"simlcr\"", 3),
+        &["simlcr", "simclr", "w.toml:"],
+    );
 }
 
 #[test]
@@ -45,18 +51,28 @@ fn a_cycle_is_shown_whole() {
 
 #[test]
 fn a_label_budget_larger_than_the_data_is_refused_before_anything_runs() {
-    says(&refused("labels = [20, 40]", "labels = [20, 400]", 3), &["400", "80", "w.toml:"]);
+    says(
+        &refused("labels = [20, 40]", "labels = [20, 400]", 3),
+        &["400", "80", "w.toml:"],
+    );
 }
 
 #[test]
 fn colour_operations_on_gray_images_are_refused_before_anything_runs() {
-    let text = refused("source = \"scenes\"\ntrain = 80\ntest = 40\nside = 16", "source = \"fashion-mnist-sample\"", 3);
+    let text = refused(
+        "source = \"scenes\"\ntrain = 80\ntest = 40\nside = 16",
+        "source = \"fashion-mnist-sample\"",
+        3,
+    );
     says(&text, &["color_jitter", "simclr-gray"]);
 }
 
 #[test]
 fn a_port_of_another_type_says_what_it_takes() {
-    says(&refused("task = \"contrast\"", "task = \"views\"", 3), &["task", "recipe"]);
+    says(
+        &refused("task = \"contrast\"", "task = \"views\"", 3),
+        &["task", "recipe"],
+    );
 }
 
 #[test]
@@ -82,7 +98,11 @@ fn idx_images(n: u32) -> Vec<u8> {
 }
 
 fn idx_labels(n: u32) -> Vec<u8> {
-    [[2049u32, n].map(u32::to_be_bytes).concat(), (0..n).map(|v| (v % 2) as u8).collect()].concat()
+    [
+        [2049u32, n].map(u32::to_be_bytes).concat(),
+        (0..n).map(|v| (v % 2) as u8).collect(),
+    ]
+    .concat()
 }
 
 fn idx_place() -> Place {
@@ -119,7 +139,10 @@ fn missing_and_truncated_files_are_errors_with_the_files_name() {
     std::fs::remove_file(place.path("data/train-images-idx3-ubyte.gz")).expect("it is there");
     let ended = place.flow(&["run", "w.toml"]);
     assert_eq!(ended.code, 3, "{}", ended.stderr);
-    says(&ended.stderr, &["train-images-idx3-ubyte.gz", "relative to the workflow file"]);
+    says(
+        &ended.stderr,
+        &["train-images-idx3-ubyte.gz", "relative to the workflow file"],
+    );
 }
 
 #[test]
@@ -136,7 +159,12 @@ fn a_truncated_record_is_a_miss_not_a_wrong_hit() {
     let place = idx_place();
     place.run(&[]);
     let records = place.path(".flow/cache/records");
-    let record = std::fs::read_dir(records).expect("records").flatten().flat_map(|d| std::fs::read_dir(d.path()).expect("a folder")).flatten().next();
+    let record = std::fs::read_dir(records)
+        .expect("records")
+        .flatten()
+        .flat_map(|d| std::fs::read_dir(d.path()).expect("a folder"))
+        .flatten()
+        .next();
     let record = record.expect("one record").path();
     let text = std::fs::read(&record).expect("readable");
     std::fs::write(&record, &text[..text.len() / 2]).expect("writable");

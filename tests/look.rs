@@ -10,7 +10,8 @@ use common::{Place, SMALL};
 fn the_cache_answers_queries_by_kind_parameter_and_metric() {
     let place = Place::new(SMALL);
     place.run(&[]);
-    let query = "kind = finetune and params.steps = 6 and cost.wall_s < 100 order by metrics.images_trained desc limit 5";
+    let query =
+        "kind = finetune and params.steps = 6 and cost.wall_s < 100 order by metrics.images_trained desc limit 5";
     let found = place.flow(&["cache", "query", query, "--json"]).json_lines();
     assert_eq!(found.len(), 5);
     assert!(found.iter().all(|r| r["kind"] == "finetune"));
@@ -21,7 +22,11 @@ fn the_cache_answers_queries_by_kind_parameter_and_metric() {
     assert_eq!(wrong.code, 2);
     assert!(wrong.stderr.contains("kind"), "{}", wrong.stderr);
     let shown = place.flow(&["cache", "show", "simclr[seed=1]"]);
-    assert!(shown.stdout.contains("param.epochs") && shown.stdout.contains("metrics.loss"), "{}", shown.stdout);
+    assert!(
+        shown.stdout.contains("param.epochs") && shown.stdout.contains("metrics.loss"),
+        "{}",
+        shown.stdout
+    );
 }
 
 #[test]
@@ -29,7 +34,10 @@ fn a_query_answers_during_a_run() {
     let place = Place::new(SMALL);
     place.run(&[]);
     // A run that holds the index as long as it lives would stand in the way of this.
-    let mut child = place.command(&["run", "w.toml", "--set", "nodes.simclr.epochs=30"]).spawn().expect("flow starts");
+    let mut child = place
+        .command(&["run", "w.toml", "--set", "nodes.simclr.epochs=30"])
+        .spawn()
+        .expect("flow starts");
     let found = place.flow(&["cache", "query", "kind = dataset", "--json"]).json_lines();
     assert!(found.len() >= 5);
     child.kill().expect("SIGKILL");
@@ -52,7 +60,9 @@ fn the_graph_is_drawn_in_both_languages() {
     let place = Place::new(SMALL);
     let dot = place.flow(&["graph", "w.toml"]).stdout;
     assert!(dot.starts_with("digraph") && dot.contains("verdict"), "{dot}");
-    let mermaid = place.flow(&["graph", "w.toml", "--format", "mermaid", "--expanded"]).stdout;
+    let mermaid = place
+        .flow(&["graph", "w.toml", "--format", "mermaid", "--expanded"])
+        .stdout;
     assert!(mermaid.contains("-->") && mermaid.contains("seed=1"), "{mermaid}");
 }
 
@@ -70,7 +80,10 @@ fn the_doctor_reports_every_golden_case_and_fails_on_a_wrong_one() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let ended = place.flow(&["doctor", "--reference", golden.to_str().expect("UTF-8")]);
     assert_eq!(ended.code, 0, "{}", ended.stdout);
-    assert!(ended.stdout.lines().any(|l| l.starts_with("not built")), "what is not built is said");
+    assert!(
+        ended.stdout.lines().any(|l| l.starts_with("not built")),
+        "what is not built is said"
+    );
     let text = std::fs::read_to_string(golden.join("optim.json")).expect("readable");
     place.write("optim.json", text.replacen("\"lr\":0.1", "\"lr\":0.11", 1));
     let ended = place.flow(&["doctor", "--reference", "."]);

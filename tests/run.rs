@@ -8,7 +8,15 @@ use common::{Place, SMALL, blob};
 fn a_run_ends_with_a_verdict_in_the_terminal_and_in_files() {
     let place = Place::new(SMALL);
     let ended = place.run(&[]);
-    for expected in ["accuracy, %", "labels 20", "labels 40", "Verdict", "training time", "probe of raw pixels", "pseudo-labels"] {
+    for expected in [
+        "accuracy, %",
+        "labels 20",
+        "labels 40",
+        "Verdict",
+        "training time",
+        "probe of raw pixels",
+        "pseudo-labels",
+    ] {
         assert!(ended.stdout.contains(expected), "no `{expected}` in\n{}", ended.stdout);
     }
     let run = place.flow(&["runs", "show", "--json"]).json();
@@ -16,7 +24,8 @@ fn a_run_ends_with_a_verdict_in_the_terminal_and_in_files() {
     let markdown = std::fs::read_to_string(folder.join("verdict.md")).expect("verdict.md");
     assert!(markdown.starts_with("# Verdict"), "{markdown}");
     let json: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(folder.join("verdict.json")).expect("verdict.json")).expect("JSON");
+        serde_json::from_str(&std::fs::read_to_string(folder.join("verdict.json")).expect("verdict.json"))
+            .expect("JSON");
     let arms = json["verdict"]["budgets"][0]["arms"].as_array().expect("arms");
     assert_eq!(arms.len(), 3);
     for arm in arms {
@@ -60,7 +69,9 @@ fn an_edit_of_the_threshold_runs_the_pseudo_labels_and_what_follows_and_the_plan
     let ran = place.ran();
     assert!(ran.iter().any(|n| n.starts_with("guess@1")), "{ran:?}");
     for name in &ran {
-        let follows = ["guess@", "student@", "score[arm=student", "verdict"].iter().any(|p| name.starts_with(p));
+        let follows = ["guess@", "student@", "score[arm=student", "verdict"]
+            .iter()
+            .any(|p| name.starts_with(p));
         assert!(follows, "{name} ran although nothing that it rests on changed");
     }
 }
@@ -69,7 +80,11 @@ fn an_edit_of_the_threshold_runs_the_pseudo_labels_and_what_follows_and_the_plan
 fn the_number_of_threads_does_not_change_a_digest() {
     let (one, two) = (Place::new(SMALL), Place::new(SMALL));
     for (place, threads) in [(&one, "1"), (&two, "2")] {
-        let output = place.command(&["run", "w.toml"]).env("RAYON_NUM_THREADS", threads).output().expect("flow runs");
+        let output = place
+            .command(&["run", "w.toml"])
+            .env("RAYON_NUM_THREADS", threads)
+            .output()
+            .expect("flow runs");
         assert!(output.status.success());
     }
     assert!(one.digests().len() > 40);
@@ -90,7 +105,10 @@ fn a_corrupt_blob_is_made_again_and_never_used() {
     // Something must read it: only the tuned arm's settings change.
     place.run(&["--set", "nodes.tuned.steps=7"]);
     assert!(place.ran().contains(&"simclr[seed=0]".to_owned()), "{:?}", place.ran());
-    assert_eq!(place.digests()["simclr[seed=0]/encoder.safetensors"], before["simclr[seed=0]/encoder.safetensors"]);
+    assert_eq!(
+        place.digests()["simclr[seed=0]/encoder.safetensors"],
+        before["simclr[seed=0]/encoder.safetensors"]
+    );
     assert_eq!(place.flow(&["cache", "verify"]).code, 0);
 }
 

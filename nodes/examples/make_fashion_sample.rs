@@ -26,7 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let chosen = stratified(&images.labels, classes, per_class * classes, &Stream::new(SEED, name))?;
         Ok(images.select(&chosen))
     };
-    let (train, test) = (pick(&train, TRAIN, "train")?.encode(), pick(&test, TEST, "test")?.encode());
+    let (train, test) = (
+        pick(&train, TRAIN, "train")?.encode(),
+        pick(&test, TEST, "test")?.encode(),
+    );
     let mut bytes = (train.len() as u32).to_le_bytes().to_vec();
     bytes.extend([train, test].concat());
     std::fs::write(out, zstd::encode_all(&bytes[..], 22)?)?;

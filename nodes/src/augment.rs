@@ -1,6 +1,8 @@
 //! `kind = "augment"`: a recipe of image operations that makes views.
 
-use flow_engine::node::{ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port};
+use flow_engine::node::{
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
+};
 use flow_learn::augment::{Op, Recipe};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -24,10 +26,20 @@ impl AugmentNode {
     fn resolve(&self) -> Result<Recipe, ParamError> {
         match (&self.recipe, &self.ops) {
             (Some(name), None) => Recipe::named(name).ok_or_else(|| {
-                at("recipe", format!("unknown recipe `{name}`, expected one of {}", Recipe::names().join(", ")))
+                at(
+                    "recipe",
+                    format!(
+                        "unknown recipe `{name}`, expected one of {}",
+                        Recipe::names().join(", ")
+                    ),
+                )
             }),
             (None, Some(ops)) => Ok(Recipe { ops: ops.clone() }),
-            _ => Err(at_with("", "an augment node takes either `recipe` or `ops`", "write `recipe = \"simclr\"` or `ops = [{ op = ... }]`")),
+            _ => Err(at_with(
+                "",
+                "an augment node takes either `recipe` or `ops`",
+                "write `recipe = \"simclr\"` or `ops = [{ op = ... }]`",
+            )),
         }
     }
 }
@@ -44,7 +56,11 @@ impl Node for AugmentNode {
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         let recipe = self.resolve()?;
         let key = if self.recipe.is_some() { "recipe" } else { "ops" };
-        let channels = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of).map(|d| d.image[2]);
+        let channels = inputs
+            .get("data")
+            .and_then(|d| d.first())
+            .and_then(DatasetFacts::of)
+            .map(|d| d.image[2]);
         if let Some(channels) = channels {
             recipe.validate(channels).map_err(|e| at(key, e.to_string()))?;
         }
@@ -59,7 +75,10 @@ impl Node for AugmentNode {
 
 /// Checks a recipe given at port `port` against the images at port `data`.
 pub(crate) fn check_recipe(inputs: &InputFacts, port: &'static str, data: &DatasetFacts) -> Result<(), ParamError> {
-    let recipe = inputs.get(port).and_then(|r| r.first()).and_then(|facts| facts.get("recipe"));
+    let recipe = inputs
+        .get(port)
+        .and_then(|r| r.first())
+        .and_then(|facts| facts.get("recipe"));
     let recipe: Option<Recipe> = recipe.and_then(|r| serde_json::from_value(r.clone()).ok());
     match recipe {
         Some(recipe) => recipe.validate(data.image[2]).map_err(|e| at(port, e.to_string())),

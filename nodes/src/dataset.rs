@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use flow_engine::node::{ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port};
+use flow_engine::node::{
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
+};
 use flow_learn::data::stratified;
 use flow_learn::rng::Stream;
 use serde::{Deserialize, Serialize};
@@ -40,7 +42,13 @@ pub struct DatasetNode {
 
 impl DatasetNode {
     fn settings(&self) -> SourceSettings {
-        SourceSettings { path: self.path.clone(), train: self.train, test: self.test, side: self.side, seed: self.seed }
+        SourceSettings {
+            path: self.path.clone(),
+            train: self.train,
+            test: self.test,
+            side: self.side,
+            seed: self.seed,
+        }
     }
 
     fn source(&self) -> Result<Option<&'static Source>, ParamError> {
@@ -61,25 +69,38 @@ impl DatasetNode {
                     ("validation", self.validation.is_some()),
                 ];
                 match wrong.iter().find(|(_, given)| *given) {
-                    Some((key, _)) => Err(at_with(*key, format!("`{key}` goes with `source`, not with `from`"), "leave it out")),
-                    None if self.labels.is_none() => {
-                        Err(at_with("from", "a part of a data set needs `labels`", "`labels = 100` labels 100 images"))
-                    }
+                    Some((key, _)) => Err(at_with(
+                        *key,
+                        format!("`{key}` goes with `source`, not with `from`"),
+                        "leave it out",
+                    )),
+                    None if self.labels.is_none() => Err(at_with(
+                        "from",
+                        "a part of a data set needs `labels`",
+                        "`labels = 100` labels 100 images",
+                    )),
                     None => Ok(None),
                 }
             }
-            _ => Err(at_with("", "a dataset node takes either `source` or `from`", "`source = \"fashion-mnist-sample\"`")),
+            _ => Err(at_with(
+                "",
+                "a dataset node takes either `source` or `from`",
+                "`source = \"fashion-mnist-sample\"`",
+            )),
         }
     }
 
-    fn from_source(&self, source: &Source, files: &[PathBuf]) -> Result<Dataset, NodeError> {
+    fn load(&self, source: &Source, files: &[PathBuf]) -> Result<Dataset, NodeError> {
         let loaded = (source.load)(&self.settings(), files)?;
         let classes = loaded.class_names.len();
         let mut splits = BTreeMap::from([(SplitName::Test, loaded.test)]);
         let mut train = loaded.train;
         if let Some(count) = self.validation {
-            let aside = stratified(&train.labels, classes, count, &Stream::new(self.seed, "validation")).map_err(failure)?;
-            let rest: Vec<u32> = (0..train.n as u32).filter(|i| aside.binary_search(i).is_err()).collect();
+            let aside =
+                stratified(&train.labels, classes, count, &Stream::new(self.seed, "validation")).map_err(failure)?;
+            let rest: Vec<u32> = (0..train.n as u32)
+                .filter(|i| aside.binary_search(i).is_err())
+                .collect();
             splits.insert(SplitName::Validation, train.select(&aside));
             train = train.select(&rest);
         }
@@ -106,25 +127,45 @@ impl Node for DatasetNode {
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         if let Some(source) = self.source()? {
-            let Some(shape) = (source.shape)(&self.settings()) else { return Ok(Facts::new()) };
+            let Some(shape) = (source.shape)(&self.settings()) else {
+                return Ok(Facts::new());
+            };
             if shape.image[0] < 16 {
-                return Err(at("side", format!("{} found, expected at least 16 pixels", shape.image[0])));
+                return Err(at(
+                    "side",
+                    format!("{} found, expected at least 16 pixels", shape.image[0]),
+                ));
             }
             let aside = self.validation.unwrap_or(0);
             if aside >= shape.counts[0] {
-                let message = format!("{aside} images to put aside, but there are only {} training images", shape.counts[0]);
+                let message = format!(
+                    "{aside} images to put aside, but there are only {} training images",
+                    shape.counts[0]
+                );
                 return Err(at("validation", message));
             }
-            let mut splits = BTreeMap::from([(SplitName::Train, shape.counts[0] - aside), (SplitName::Test, shape.counts[1])]);
+            let mut splits = BTreeMap::from([
+                (SplitName::Train, shape.counts[0] - aside),
+                (SplitName::Test, shape.counts[1]),
+            ]);
             if aside > 0 {
                 splits.insert(SplitName::Validation, aside);
             }
-            return Ok(DatasetFacts { image: shape.image, classes: shape.classes, splits, labels: None }.to_facts());
+            return Ok(DatasetFacts {
+                image: shape.image,
+                classes: shape.classes,
+                splits,
+                labels: None,
+            }
+            .to_facts());
         }
         let Some(mut facts) = inputs.get("from").and_then(|f| f.first()).and_then(DatasetFacts::of) else {
             return Ok(Facts::new());
         };
-        let (labels, images) = (self.labels.unwrap_or(0), facts.splits.get(&SplitName::Train).copied().unwrap_or(0));
+        let (labels, images) = (
+            self.labels.unwrap_or(0),
+            facts.splits.get(&SplitName::Train).copied().unwrap_or(0),
+        );
         if labels > images {
             let message = format!("{labels} labels asked for, but there are only {images} training images");
             return Err(at_with("labels", message, format!("ask for at most {images}")));
@@ -139,7 +180,7 @@ impl Node for DatasetNode {
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         if let Some(source) = self.source().map_err(|e| NodeError::failed(e.message))? {
-            return Ok(self.from_source(source, cx.files)?.into_output());
+            return Ok(self.load(source, cx.files)?.into_output());
         }
         let all = [SplitName::Train, SplitName::Validation, SplitName::Test];
         let mut data = Dataset::read(inputs.one("from"), &all)?;

@@ -20,12 +20,20 @@ pub(crate) fn training_failure(error: TrainError) -> NodeError {
 
 /// An error in the parameter `key`.
 pub(crate) fn at(key: impl Into<String>, message: impl Into<String>) -> ParamError {
-    ParamError { key: key.into(), message: message.into(), help: None }
+    ParamError {
+        key: key.into(),
+        message: message.into(),
+        help: None,
+    }
 }
 
 /// An error in the parameter `key`, and what to do.
 pub(crate) fn at_with(key: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> ParamError {
-    ParamError { key: key.into(), message: message.into(), help: Some(help.into()) }
+    ParamError {
+        key: key.into(),
+        message: message.into(),
+        help: Some(help.into()),
+    }
 }
 
 /// A backbone's error, at the key that it is about.

@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Progress, Resources,
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Progress,
+    Resources,
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::BackboneSettings;
@@ -18,7 +19,9 @@ use flow_learn::train::{Classifier, Fit, FitSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::artifacts::{DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, MODEL, ModelArtifact, RECIPE, RecipeArtifact, SplitName};
+use crate::artifacts::{
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, MODEL, ModelArtifact, RECIPE, RecipeArtifact, SplitName,
+};
 use crate::augment::check_recipe;
 use crate::failure::{at, at_with, backbone_error, failure, training_failure};
 use crate::pretrain::check_lr;
@@ -129,7 +132,10 @@ impl FinetuneNode {
             }
             return Ok(artifact);
         }
-        let backbone = self.backbone.clone().ok_or_else(|| NodeError::failed("neither `init` nor `backbone` is given"))?;
+        let backbone = self
+            .backbone
+            .clone()
+            .ok_or_else(|| NodeError::failed("neither `init` nor `backbone` is given"))?;
         let encoder = backbone.build(image, stream).map_err(failure)?;
         Ok(EncoderArtifact { backbone, encoder })
     }
@@ -152,8 +158,13 @@ impl Node for FinetuneNode {
         check_lr(self.lr)?;
         if !(1..=2).contains(&self.data.len()) {
             let found = self.data.len();
-            let message = format!("{found} data sets found, expected labelled images and, if you like, pseudo-labelled ones");
-            return Err(at_with("data", message, "write `data = [\"labelled\"]` or `data = [\"labelled\", \"pseudo\"]`"));
+            let message =
+                format!("{found} data sets found, expected labelled images and, if you like, pseudo-labelled ones");
+            return Err(at_with(
+                "data",
+                message,
+                "write `data = [\"labelled\"]` or `data = [\"labelled\", \"pseudo\"]`",
+            ));
         }
         match (&self.init, &self.backbone) {
             (None, None) => {
@@ -161,23 +172,44 @@ impl Node for FinetuneNode {
                 return Err(at_with("", "a finetune node needs `init` or `backbone`", help));
             }
             (Some(_), Some(_)) => {
-                return Err(at_with("backbone", "`init` brings its own backbone", "leave out `backbone`"));
+                return Err(at_with(
+                    "backbone",
+                    "`init` brings its own backbone",
+                    "leave out `backbone`",
+                ));
             }
             _ => {}
         }
-        for (key, given) in [("freeze", self.freeze), ("keep_statistics", self.keep_statistics), ("head", self.head == HeadStart::Probe)] {
+        for (key, given) in [
+            ("freeze", self.freeze),
+            ("keep_statistics", self.keep_statistics),
+            ("head", self.head == HeadStart::Probe),
+        ] {
             if given && self.init.is_none() {
-                return Err(at_with(key, format!("`{key}` makes no sense from scratch"), format!("give `init`, or leave out `{key}`")));
+                return Err(at_with(
+                    key,
+                    format!("`{key}` makes no sense from scratch"),
+                    format!("give `init`, or leave out `{key}`"),
+                ));
             }
         }
         if self.batch < 2 {
-            return Err(at("batch", format!("{} found, but batch norm needs at least 2 images per step", self.batch)));
+            return Err(at(
+                "batch",
+                format!("{} found, but batch norm needs at least 2 images per step", self.batch),
+            ));
         }
         if !(0.0..=1.0).contains(&self.labelled_share) {
-            return Err(at("labelled_share", format!("{} found, expected a share between 0 and 1", self.labelled_share)));
+            return Err(at(
+                "labelled_share",
+                format!("{} found, expected a share between 0 and 1", self.labelled_share),
+            ));
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
-            return Err(at("label_smoothing", format!("{} found, expected at least 0 and below 1", self.label_smoothing)));
+            return Err(at(
+                "label_smoothing",
+                format!("{} found, expected at least 0 and below 1", self.label_smoothing),
+            ));
         }
         if self.steps == 0 {
             return Err(at("steps", "0 found, expected at least 1"));
@@ -188,26 +220,47 @@ impl Node for FinetuneNode {
         check_recipe(inputs, "views", &data)?;
         let [h, w, c] = data.image;
         if let Some(backbone) = &self.backbone {
-            backbone.build(MapShape { h, w, c }, &Stream::new(0, "check")).map_err(|e| backbone_error(&e))?;
+            backbone
+                .build(MapShape { h, w, c }, &Stream::new(0, "check"))
+                .map_err(|e| backbone_error(&e))?;
         }
-        let other = inputs.get("init").and_then(|i| i.first()).and_then(|facts| facts.get("image"));
+        let other = inputs
+            .get("init")
+            .and_then(|i| i.first())
+            .and_then(|facts| facts.get("image"));
         if other.is_some_and(|image| *image != json!(data.image)) {
             let help = "pre-train on images of the same size and channels";
-            return Err(at_with("init", format!("the encoder is for images of another shape than {h}x{w}x{c}"), help));
+            return Err(at_with(
+                "init",
+                format!("the encoder is for images of another shape than {h}x{w}x{c}"),
+                help,
+            ));
         }
-        Ok(Facts::from([("image".into(), json!(data.image)), ("classes".into(), json!(data.classes))]))
+        Ok(Facts::from([
+            ("image".into(), json!(data.image)),
+            ("classes".into(), json!(data.classes)),
+        ]))
     }
 
     fn resources(&self) -> Resources {
-        Resources { max_threads: usize::MAX }
+        Resources {
+            max_threads: usize::MAX,
+        }
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         let sets = inputs.all("data");
         let labelled = Dataset::read(&sets[0], &[SplitName::Train])?;
-        let pseudo = sets.get(1).map(|set| Dataset::read(set, &[SplitName::Train])).transpose()?;
+        let pseudo = sets
+            .get(1)
+            .map(|set| Dataset::read(set, &[SplitName::Train]))
+            .transpose()?;
         let train = labelled.train()?;
-        let image = MapShape { h: train.height, w: train.width, c: train.channels };
+        let image = MapShape {
+            h: train.height,
+            w: train.width,
+            c: train.channels,
+        };
         let recipe = match inputs.maybe("views") {
             Some(views) => RecipeArtifact::read(views)?.0,
             None => Recipe::default(),
@@ -229,18 +282,29 @@ impl Node for FinetuneNode {
                 Classifier::with_probe_head(encoder, labelled.classes(), &labelled_examples, &plain)
             }
         };
-        let mut fit =
-            Fit::new(self.settings(), classifier, labelled_examples, pseudo_examples, &augmenter).map_err(failure)?;
+        let mut fit = Fit::new(
+            self.settings(),
+            classifier,
+            labelled_examples,
+            pseudo_examples,
+            &augmenter,
+        )
+        .map_err(failure)?;
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             fit.resume(&checkpoint).map_err(failure)?;
-            cx.host.note(&format!("goes on after step {} of {}", fit.step(), self.steps));
+            cx.host
+                .note(&format!("goes on after step {} of {}", fit.step(), self.steps));
         }
         let mut last_checkpoint = Instant::now();
         let (began, first) = (Instant::now(), fit.step());
         let mut recent = f64::NAN;
         while fit.step() < self.steps {
             let stopped = fit.run(STRETCH, |step, loss| {
-                recent = if recent.is_nan() { f64::from(loss) } else { 0.95 * recent + 0.05 * f64::from(loss) };
+                recent = if recent.is_nan() {
+                    f64::from(loss)
+                } else {
+                    0.95 * recent + 0.05 * f64::from(loss)
+                };
                 let rate = ((step - first) * self.batch) as f64 / began.elapsed().as_secs_f64();
                 cx.host.progress(Progress {
                     step: step as u64,
@@ -248,7 +312,11 @@ impl Node for FinetuneNode {
                     unit: "step",
                     figures: vec![("loss", recent), ("images/s", rate)],
                 });
-                if cx.host.stop_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if cx.host.stop_requested() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
             });
             if stopped.is_err() || last_checkpoint.elapsed() > CHECKPOINT_EVERY {
                 cx.host.save_checkpoint(&fit.checkpoint())?;
@@ -261,8 +329,17 @@ impl Node for FinetuneNode {
             ("labels", truths.indices.len() as f64),
             ("pseudo_labels", guesses.as_ref().map_or(0, |g| g.indices.len()) as f64),
         ];
-        let artifact = ModelArtifact { backbone, classifier: fit.into_classifier() };
-        let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Output { files: artifact.into_files(), metrics })
+        let artifact = ModelArtifact {
+            backbone,
+            classifier: fit.into_classifier(),
+        };
+        let metrics = metrics
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        Ok(Output {
+            files: artifact.into_files(),
+            metrics,
+        })
     }
 }

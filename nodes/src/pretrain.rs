@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Progress, Resources,
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Progress,
+    Resources,
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::BackboneSettings;
@@ -94,10 +95,16 @@ impl Node for PretrainNode {
             let [h, w, c] = data.image;
             let image = MapShape { h, w, c };
             check_recipe(inputs, "views", &data)?;
-            self.backbone.build(image, &Stream::new(0, "check")).map_err(|e| backbone_error(&e))?;
+            self.backbone
+                .build(image, &Stream::new(0, "check"))
+                .map_err(|e| backbone_error(&e))?;
             let images = data.splits.get(&SplitName::Train).copied().unwrap_or(0);
             if self.batch > images {
-                return Err(at_with("batch", format!("{} found, but there are only {images} training images", self.batch), "lower `batch`"));
+                return Err(at_with(
+                    "batch",
+                    format!("{} found, but there are only {images} training images", self.batch),
+                    "lower `batch`",
+                ));
             }
             let task = first("task").and_then(|f| f.get("task")).cloned();
             if let Some(method) = task.and_then(|t| serde_json::from_value::<MethodSettings>(t).ok()) {
@@ -109,7 +116,10 @@ impl Node for PretrainNode {
                     }
                     e
                 };
-                method.settings().check(self.batch, image).map_err(|e| here(method_error(&e)))?;
+                method
+                    .settings()
+                    .check(self.batch, image)
+                    .map_err(|e| here(method_error(&e)))?;
             }
             return Ok(Facts::from([("image".into(), json!(data.image))]));
         }
@@ -117,7 +127,9 @@ impl Node for PretrainNode {
     }
 
     fn resources(&self) -> Resources {
-        Resources { max_threads: usize::MAX }
+        Resources {
+            max_threads: usize::MAX,
+        }
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
@@ -132,7 +144,11 @@ impl Node for PretrainNode {
         let mut training = Pretraining::new(self.settings(method), images, &augmenter).map_err(failure)?;
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             training.resume(&checkpoint).map_err(failure)?;
-            cx.host.note(&format!("goes on after epoch {} of {}", training.history().len(), self.epochs));
+            cx.host.note(&format!(
+                "goes on after epoch {} of {}",
+                training.history().len(),
+                self.epochs
+            ));
         }
         while !training.is_done() {
             let epoch = training.history().len();
@@ -151,11 +167,16 @@ impl Node for PretrainNode {
                             ("images/s", rate),
                         ],
                     });
-                    if cx.host.stop_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    if cx.host.stop_requested() {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
                 })
                 .map_err(training_failure)?;
             let (loss, health) = (outcome.loss, outcome.health);
-            cx.host.note(&format!("epoch {}: loss {loss:.4}, health {health:.4}", epoch + 1));
+            cx.host
+                .note(&format!("epoch {}: loss {loss:.4}, health {health:.4}", epoch + 1));
             cx.host.save_checkpoint(&training.checkpoint())?;
         }
         let images_trained = training.images_seen() as f64;
@@ -164,12 +185,22 @@ impl Node for PretrainNode {
             metrics.insert("loss".into(), f64::from(last.loss));
             metrics.insert("health".into(), f64::from(last.health));
         }
-        let mut artifact = EncoderArtifact { backbone: self.backbone.clone(), encoder: training.into_encoder() };
-        Ok(Output { files: vec![artifact.to_file()], metrics })
+        let mut artifact = EncoderArtifact {
+            backbone: self.backbone.clone(),
+            encoder: training.into_encoder(),
+        };
+        Ok(Output {
+            files: vec![artifact.to_file()],
+            metrics,
+        })
     }
 }
 
 /// A learning rate is a positive number.
 pub(crate) fn check_lr(lr: f32) -> Result<(), ParamError> {
-    if lr > 0.0 && lr.is_finite() { Ok(()) } else { Err(at("lr", format!("{lr} found, expected a number above 0"))) }
+    if lr > 0.0 && lr.is_finite() {
+        Ok(())
+    } else {
+        Err(at("lr", format!("{lr} found, expected a number above 0")))
+    }
 }

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use flow_engine::node::{ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources};
+use flow_engine::node::{
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
+};
 use flow_learn::augment::Recipe;
 use flow_learn::pseudo::{Balance, Selection, select};
 use flow_learn::train::predict;
@@ -55,14 +57,24 @@ impl Node for PseudoLabelNode {
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         if !(0.0..1.0).contains(&self.threshold) {
-            let message = format!("{} found, expected a probability: at least 0 and below 1", self.threshold);
+            let message = format!(
+                "{} found, expected a probability: at least 0 and below 1",
+                self.threshold
+            );
             return Err(at("threshold", message));
         }
-        Ok(inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of).map(|d| d.to_facts()).unwrap_or_default())
+        Ok(inputs
+            .get("data")
+            .and_then(|d| d.first())
+            .and_then(DatasetFacts::of)
+            .map(|d| d.to_facts())
+            .unwrap_or_default())
     }
 
     fn resources(&self) -> Resources {
-        Resources { max_threads: usize::MAX }
+        Resources {
+            max_threads: usize::MAX,
+        }
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
@@ -74,7 +86,9 @@ impl Node for PseudoLabelNode {
         };
         let augmenter = data.augmenter(&Recipe::default())?;
         let train = data.train()?;
-        let pool: Vec<u32> = (0..train.n as u32).filter(|i| left_out.binary_search(i).is_err()).collect();
+        let pool: Vec<u32> = (0..train.n as u32)
+            .filter(|i| left_out.binary_search(i).is_err())
+            .collect();
         let probabilities = predict(&mut teacher, train, &pool, &augmenter);
         let classes = data.classes();
         let Selection { kept, targets } = select(&probabilities, classes, self.threshold, self.balance, self.soft);
@@ -82,7 +96,11 @@ impl Node for PseudoLabelNode {
         let examples = ExampleSet { indices, targets };
 
         let guesses = examples.classes();
-        let truths: Vec<usize> = examples.indices.iter().map(|i| usize::from(train.labels[*i as usize])).collect();
+        let truths: Vec<usize> = examples
+            .indices
+            .iter()
+            .map(|i| usize::from(train.labels[*i as usize]))
+            .collect();
         let right = guesses.iter().zip(&truths).filter(|(g, t)| g == t).count();
         let count = examples.indices.len();
         let mut metrics = BTreeMap::from([
@@ -100,9 +118,15 @@ impl Node for PseudoLabelNode {
                 cx.host.note(&format!("no guess of class `{name}` was kept"));
             }
         }
-        cx.host.note(&format!("kept {count} of {} guesses, {right} of them right", pool.len()));
+        cx.host.note(&format!(
+            "kept {count} of {} guesses, {right} of them right",
+            pool.len()
+        ));
         data.examples = Some(examples);
         let output = data.into_output();
-        Ok(Output { files: output.files, metrics })
+        Ok(Output {
+            files: output.files,
+            metrics,
+        })
     }
 }

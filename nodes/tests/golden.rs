@@ -32,9 +32,19 @@ fn what_this_version_promises_is_built() {
         .map(|r| (r.file.as_str(), r.case.as_str()))
         .collect();
     for file in ["image_ops", "metrics", "optim", "supervised_losses"] {
-        assert!(!missing.iter().any(|(f, _)| *f == file), "not built in {file}: {missing:?}");
+        assert!(
+            !missing.iter().any(|(f, _)| *f == file),
+            "not built in {file}: {missing:?}"
+        );
     }
-    for case in ["conv2d", "batch_norm2d_train_weighted", "max_pool2d", "avg_pool2d", "basic_block_stride2_weighted", "nt_xent"] {
+    for case in [
+        "conv2d",
+        "batch_norm2d_train_weighted",
+        "max_pool2d",
+        "avg_pool2d",
+        "basic_block_stride2_weighted",
+        "nt_xent",
+    ] {
         assert!(!missing.iter().any(|(_, c)| *c == case), "not built: {case}");
     }
 }

@@ -14,7 +14,11 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
     let store = look_into_store(cli)?;
     match command {
         CacheCommand::Ls { json } => list(&store.records()?, *json),
-        CacheCommand::Query { query, json, path: false } => list(&store.query(query)?, *json),
+        CacheCommand::Query {
+            query,
+            json,
+            path: false,
+        } => list(&store.query(query)?, *json),
         CacheCommand::Query { query, .. } => paths(&store, &store.query(query)?),
         CacheCommand::Show { entry, json } => show(&store, entry, *json),
         CacheCommand::Verify { json } => verify(&store, *json),
@@ -48,13 +52,20 @@ fn list(records: &[Record], json: bool) -> Result<Exit, Failure> {
             metrics.join("  "),
         ]
     });
-    print_table(&["key", "node", "kind", "finished", "took", "size", "metrics"], rows.collect());
+    print_table(
+        &["key", "node", "kind", "finished", "took", "size", "metrics"],
+        rows.collect(),
+    );
     Ok(Exit::Ok)
 }
 
 /// A figure with four digits behind the point, or none if it is whole.
 fn number(value: f64) -> String {
-    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.4}") }
+    if value.fract() == 0.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.4}")
+    }
 }
 
 fn paths(store: &Store, records: &[Record]) -> Result<Exit, Failure> {
@@ -77,8 +88,14 @@ fn show(store: &Store, entry: &str, json: bool) -> Result<Exit, Failure> {
             return Err(Failure::usage(format!("no entry `{entry}`"), help));
         }
         several => {
-            let keys: Vec<String> = several.iter().map(|r| format!("{} ({})", r.key.short(), r.node)).collect();
-            return Err(Failure::usage(format!("`{entry}` could be any of {}", keys.join(", ")), "give one of these keys"));
+            let keys: Vec<String> = several
+                .iter()
+                .map(|r| format!("{} ({})", r.key.short(), r.node))
+                .collect();
+            return Err(Failure::usage(
+                format!("`{entry}` could be any of {}", keys.join(", ")),
+                "give one of these keys",
+            ));
         }
     };
     if json {
@@ -87,15 +104,39 @@ fn show(store: &Store, entry: &str, json: bool) -> Result<Exit, Failure> {
     }
     let mut rows = vec![
         vec!["key".into(), record.key.to_string()],
-        vec!["node".into(), format!("{} ({}) of {}", record.node, record.kind, record.workflow)],
+        vec![
+            "node".into(),
+            format!("{} ({}) of {}", record.node, record.kind, record.workflow),
+        ],
         vec!["finished".into(), when(record.finished_unix_ms)],
-        vec!["took".into(), format!("{} on {} thread(s) of {}", duration(record.cost.wall_s), record.cost.threads, record.host)],
+        vec![
+            "took".into(),
+            format!(
+                "{} on {} thread(s) of {}",
+                duration(record.cost.wall_s),
+                record.cost.threads,
+                record.host
+            ),
+        ],
         vec!["made by".into(), format!("flow {}", record.flow_version)],
     ];
-    rows.extend(record.components.iter().map(|(name, value)| vec![name.to_string(), value.to_string()]));
-    rows.extend(record.metrics.iter().map(|(name, value)| vec![format!("metrics.{name}"), value.to_string()]));
+    rows.extend(
+        record
+            .components
+            .iter()
+            .map(|(name, value)| vec![name.to_string(), value.to_string()]),
+    );
+    rows.extend(
+        record
+            .metrics
+            .iter()
+            .map(|(name, value)| vec![format!("metrics.{name}"), value.to_string()]),
+    );
     for (name, file) in &record.outputs {
-        rows.push(vec![format!("output {name}"), format!("{} {}", file.digest, bytes(file.bytes))]);
+        rows.push(vec![
+            format!("output {name}"),
+            format!("{} {}", file.digest, bytes(file.bytes)),
+        ]);
     }
     print_table(&["", ""], rows);
     Ok(Exit::Ok)

@@ -33,14 +33,25 @@ fn reference(folder: &Path, json: bool) -> Result<Exit, Failure> {
     } else {
         for result in &results {
             let (outcome, error, more) = line(result);
-            let error = if error.is_nan() { String::new() } else { format!("  largest error {error:.1e}") };
-            print(&format!("{outcome:9} {} {} {}{error}{more}\n", result.file, result.place, result.case));
+            let error = if error.is_nan() {
+                String::new()
+            } else {
+                format!("  largest error {error:.1e}")
+            };
+            print(&format!(
+                "{outcome:9} {} {} {}{error}{more}\n",
+                result.file, result.place, result.case
+            ));
         }
     }
     let count = |wanted: fn(&Outcome) -> bool| results.iter().filter(|r| wanted(&r.outcome)).count();
     let failed = count(|o| matches!(o, Outcome::Fail { .. }));
     let built = count(|o| !matches!(o, Outcome::NotBuilt));
-    say(&format!("{} of {built} built cases pass, {} cases not built", built - failed, results.len() - built));
+    say(&format!(
+        "{} of {built} built cases pass, {} cases not built",
+        built - failed,
+        results.len() - built
+    ));
     Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
 }
 

@@ -9,7 +9,11 @@ use crate::output::print;
 
 pub(crate) fn graph(args: &GraphArgs) -> Result<Exit, Failure> {
     let workflow = load(&args.workflow)?;
-    let detail = if args.expanded { Detail::Instances } else { Detail::Nodes };
+    let detail = if args.expanded {
+        Detail::Instances
+    } else {
+        Detail::Nodes
+    };
     print(&match args.format {
         GraphFormat::Dot => flow_engine::graph::dot(&workflow, detail),
         GraphFormat::Mermaid => flow_engine::graph::mermaid(&workflow, detail),

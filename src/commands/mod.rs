@@ -34,13 +34,20 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
 
 /// Reads and checks the workflow with its overrides.
 fn load(args: &WorkflowArgs) -> Result<Workflow, Failure> {
-    Ok(flow_engine::load(&args.file, &flow_nodes::registry(), &overrides(args)?)?)
+    Ok(flow_engine::load(
+        &args.file,
+        &flow_nodes::registry(),
+        &overrides(args)?,
+    )?)
 }
 
 fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {
     let parse = |text: &String| {
         Override::parse(text).map_err(|why| {
-            Failure::usage(format!("--set {text}: {why}"), "write `--set nodes.NAME.KEY=VALUE`, the value as in TOML")
+            Failure::usage(
+                format!("--set {text}: {why}"),
+                "write `--set nodes.NAME.KEY=VALUE`, the value as in TOML",
+            )
         })
     };
     args.set.iter().map(parse).collect()
@@ -55,7 +62,10 @@ fn open_store(cli: &Cli) -> Result<Store, Failure> {
 fn look_into_store(cli: &Cli) -> Result<Store, Failure> {
     if !cli.cache.is_dir() {
         let message = format!("there is no cache in {}", cli.cache.display());
-        return Err(Failure::usage(message, "run a workflow first, or name another folder with `--cache`"));
+        return Err(Failure::usage(
+            message,
+            "run a workflow first, or name another folder with `--cache`",
+        ));
     }
     match Store::open(&cli.cache, Access::ReadWrite) {
         Err(flow_cache::CacheError::ReadOnly { .. }) => Ok(Store::open(&cli.cache, Access::ReadOnly)?),

@@ -73,6 +73,10 @@ impl Signals {
 
     /// The exit code of a run that was stopped.
     pub(super) fn exit(&self) -> Exit {
-        if self.terminated.load(Ordering::SeqCst) { Exit::Terminated } else { Exit::Interrupted }
+        if self.terminated.load(Ordering::SeqCst) {
+            Exit::Terminated
+        } else {
+            Exit::Interrupted
+        }
     }
 }

@@ -22,7 +22,14 @@ fn list(runs: &Runs) -> Result<(), Failure> {
             let count = |status| summary.nodes.iter().filter(|n| n.status == status).count().to_string();
             let took = (summary.finished_unix_ms - summary.started_unix_ms) as f64 / 1e3;
             let status = format!("{:?}", summary.status).to_lowercase();
-            vec![run.id, status, when(summary.started_unix_ms), duration(took), count(NodeStatus::Ran), count(NodeStatus::Cached)]
+            vec![
+                run.id,
+                status,
+                when(summary.started_unix_ms),
+                duration(took),
+                count(NodeStatus::Ran),
+                count(NodeStatus::Cached),
+            ]
         }
         None => vec![run.id, "running or killed".into()],
     });
@@ -33,22 +40,32 @@ fn list(runs: &Runs) -> Result<(), Failure> {
 fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
     let run = match id {
         Some(id) => runs.show(id)?,
-        None => runs.list()?.into_iter().next().ok_or_else(|| {
-            Failure::usage("there is no run yet", "`flow run FILE.toml` makes one")
-        })?,
+        None => runs
+            .list()?
+            .into_iter()
+            .next()
+            .ok_or_else(|| Failure::usage("there is no run yet", "`flow run FILE.toml` makes one"))?,
     };
     if json {
         return print_json(&run);
     }
     let Some(summary) = &run.summary else {
-        print(&format!("{}\nstill running, or killed: see {}\n", run.id, run.dir.join("events.jsonl").display()));
+        print(&format!(
+            "{}\nstill running, or killed: see {}\n",
+            run.id,
+            run.dir.join("events.jsonl").display()
+        ));
         return Ok(());
     };
     let rows = summary.nodes.iter().map(|node| {
         let key = node.key.map(|k| k.short()).unwrap_or_default();
         let took = node.cost.map(|c| duration(c.wall_s)).unwrap_or_default();
         let status = format!("{:?}", node.status).to_lowercase();
-        let accuracy = node.metrics.get("accuracy").map(|a| format!("{a:.4}")).unwrap_or_default();
+        let accuracy = node
+            .metrics
+            .get("accuracy")
+            .map(|a| format!("{a:.4}"))
+            .unwrap_or_default();
         vec![status, node.name.clone(), node.kind.clone(), key, took, accuracy]
     });
     print_table(&["", "node", "kind", "key", "took", "accuracy"], rows.collect());
@@ -57,8 +74,11 @@ fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
     }
     for report in summary.reports.iter().filter(|file| file.ends_with(".md")) {
         let path = run.dir.join(report);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|source| RunsError::Io { action: "read", path: path.clone(), source })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| RunsError::Io {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
         print(&format!("\n{text}"));
     }
     Ok(())

@@ -29,7 +29,11 @@ pub(crate) fn watch(cli: &Cli, args: &WatchArgs) -> Result<Exit, Failure> {
     let signals = Signals::listen()?;
     let options = options(cli, &args.how, &signals);
     let poll = args.poll.then_some(POLL);
-    let watching = WatchOptions { poll, ignore: vec![cli.cache.clone(), cli.runs.clone()], ..WatchOptions::default() };
+    let watching = WatchOptions {
+        poll,
+        ignore: vec![cli.cache.clone(), cli.runs.clone()],
+        ..WatchOptions::default()
+    };
     let mut first = true;
     let stop: StopFlag = signals.stop.clone();
     flow_engine::watch::watch(&args.workflow.file, watching, &stop, |changed, watch| {
@@ -63,7 +67,10 @@ fn step(cli: &Cli, args: &WatchArgs, store: &Store, options: &Options, watch: &m
 
 fn announce(workflow: &Path, changed: &Changed) {
     let own = changed.workflow.then_some(workflow);
-    let names: Vec<String> =
-        own.into_iter().chain(changed.files.iter().map(|f| f.as_path())).map(|p| p.display().to_string()).collect();
+    let names: Vec<String> = own
+        .into_iter()
+        .chain(changed.files.iter().map(|f| f.as_path()))
+        .map(|p| p.display().to_string())
+        .collect();
     say(&format!("\nchanged: {}", names.join(", ")));
 }

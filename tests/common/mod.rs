@@ -20,7 +20,9 @@ pub struct Place {
 impl Place {
     /// A folder with `workflow` as `w.toml`.
     pub fn new(workflow: &str) -> Self {
-        let place = Self { dir: tempfile::tempdir().expect("a temporary folder") };
+        let place = Self {
+            dir: tempfile::tempdir().expect("a temporary folder"),
+        };
         place.write("w.toml", workflow);
         place
     }
@@ -35,7 +37,10 @@ impl Place {
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flow"));
-        command.current_dir(self.dir.path()).args(arguments).env("NO_COLOR", "1");
+        command
+            .current_dir(self.dir.path())
+            .args(arguments)
+            .env("NO_COLOR", "1");
         for name in ["FLOW_CACHE", "FLOW_RUNS", "FLOW_LOG", "RAYON_NUM_THREADS"] {
             command.env_remove(name);
         }
@@ -60,7 +65,10 @@ impl Place {
             let outputs = record["outputs"].as_object().expect("outputs").clone();
             for (name, file) in outputs {
                 let node = record["node"].as_str().expect("a name");
-                all.insert(format!("{node}/{name}"), file["digest"].as_str().expect("a digest").to_owned());
+                all.insert(
+                    format!("{node}/{name}"),
+                    file["digest"].as_str().expect("a digest").to_owned(),
+                );
             }
         }
         all
@@ -76,7 +84,11 @@ impl Place {
 
     /// The names of the nodes that ran in the newest run.
     pub fn ran(&self) -> Vec<String> {
-        self.statuses().into_iter().filter(|(_, status)| status == "ran").map(|(name, _)| name).collect()
+        self.statuses()
+            .into_iter()
+            .filter(|(_, status)| status == "ran")
+            .map(|(name, _)| name)
+            .collect()
     }
 }
 
@@ -100,16 +112,23 @@ impl From<Output> for Ended {
 
 impl Ended {
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("not JSON ({e}): {}\n{}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|e| panic!("not JSON ({e}): {}\n{}", self.stdout, self.stderr))
     }
 
     pub fn json_lines(&self) -> Vec<Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a JSON line"))
+            .collect()
     }
 }
 
 /// Any blob of the cache in `place` that belongs to `node`'s output `name`.
 pub fn blob(place: &Place, node: &str, name: &str) -> PathBuf {
     let digest = place.digests()[&format!("{node}/{name}")].clone();
-    Path::new(place.dir.path()).join(".flow/cache/blobs").join(&digest[..2]).join(digest)
+    Path::new(place.dir.path())
+        .join(".flow/cache/blobs")
+        .join(&digest[..2])
+        .join(digest)
 }

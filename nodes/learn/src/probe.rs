@@ -36,18 +36,40 @@ impl Probe {
     /// With `BUG:` if there are no examples or the sizes do not fit.
     pub fn fit(features: &[f32], labels: &[usize], dim: usize, classes: usize) -> Self {
         let n = labels.len();
-        assert!(n > 0 && features.len() == n * dim, "BUG: features and labels of the probe do not fit");
+        assert!(
+            n > 0 && features.len() == n * dim,
+            "BUG: features and labels of the probe do not fit"
+        );
         let (mean, inverse_std) = statistics(features, dim);
         let x = standardise(features, &mean, &inverse_std);
         let strength = choose_strength(&x, labels, dim, classes);
-        let weights = minimise(&Problem { x: &x, labels, dim, classes, strength });
-        Self { dim, classes, mean, inverse_std, weights, strength }
+        let weights = minimise(&Problem {
+            x: &x,
+            labels,
+            dim,
+            classes,
+            strength,
+        });
+        Self {
+            dim,
+            classes,
+            mean,
+            inverse_std,
+            weights,
+            strength,
+        }
     }
 
     /// The probe as a linear layer on features that are not standardised: weights `[dim][classes]` and biases.
     pub fn affine(&self) -> (Vec<f32>, Vec<f32>) {
-        let (mut weight, mut bias) = (self.weights[..self.dim * self.classes].to_vec(), self.weights[self.dim * self.classes..].to_vec());
-        for (row, (mean, scale)) in weight.chunks_exact_mut(self.classes).zip(self.mean.iter().zip(&self.inverse_std)) {
+        let (mut weight, mut bias) = (
+            self.weights[..self.dim * self.classes].to_vec(),
+            self.weights[self.dim * self.classes..].to_vec(),
+        );
+        for (row, (mean, scale)) in weight
+            .chunks_exact_mut(self.classes)
+            .zip(self.mean.iter().zip(&self.inverse_std))
+        {
             for (w, b) in row.iter_mut().zip(&mut bias) {
                 *w *= scale;
                 *b -= *w * mean;
@@ -72,28 +94,51 @@ fn statistics(features: &[f32], dim: usize) -> (Vec<f32>, Vec<f32>) {
             *q += f64::from(*v).powi(2);
         }
     }
-    let variance: Vec<f64> = sum.iter().zip(&squares).map(|(s, q)| (q / n - (s / n).powi(2)).max(0.0)).collect();
+    let variance: Vec<f64> = sum
+        .iter()
+        .zip(&squares)
+        .map(|(s, q)| (q / n - (s / n).powi(2)).max(0.0))
+        .collect();
     // Features that hardly ever change in a few examples would be blown up to the size of the others, and with them every
     // image that does show them; a feature is not enlarged more than ten times over the typical one.
     let least = (variance.iter().sum::<f64>() / variance.len().max(1) as f64).sqrt() / 10.0;
-    let inverse = |v: f64| if v.sqrt().max(least) > 0.0 { (1.0 / v.sqrt().max(least)) as f32 } else { 0.0 };
-    sum.iter().zip(&variance).map(|(s, v)| ((s / n) as f32, inverse(*v))).unzip()
+    let inverse = |v: f64| {
+        if v.sqrt().max(least) > 0.0 {
+            (1.0 / v.sqrt().max(least)) as f32
+        } else {
+            0.0
+        }
+    };
+    sum.iter()
+        .zip(&variance)
+        .map(|(s, v)| ((s / n) as f32, inverse(*v)))
+        .unzip()
 }
 
 fn standardise(features: &[f32], mean: &[f32], inverse_std: &[f32]) -> Vec<f32> {
     let rows = features.chunks_exact(mean.len());
-    rows.flat_map(|row| row.iter().zip(mean).zip(inverse_std).map(|((v, m), s)| (v - m) * s)).collect()
+    rows.flat_map(|row| row.iter().zip(mean).zip(inverse_std).map(|((v, m), s)| (v - m) * s))
+        .collect()
 }
 
 fn logits(x: &[f32], weights: &[f32], dim: usize, classes: usize) -> Vec<f32> {
     let n = x.len() / dim;
     let mut out = vec![0.0; n * classes];
-    conv::forward(&ConvShape::matrix(n, dim, classes), x, &weights[..dim * classes], Some(&weights[dim * classes..]), &mut out);
+    conv::forward(
+        &ConvShape::matrix(n, dim, classes),
+        x,
+        &weights[..dim * classes],
+        Some(&weights[dim * classes..]),
+        &mut out,
+    );
     out
 }
 
 fn predict(x: &[f32], weights: &[f32], dim: usize, classes: usize) -> Vec<usize> {
-    logits(x, weights, dim, classes).chunks_exact(classes).map(crate::metrics::argmax).collect()
+    logits(x, weights, dim, classes)
+        .chunks_exact(classes)
+        .map(crate::metrics::argmax)
+        .collect()
 }
 
 /// The strength with the best cross-validated accuracy; the stronger of equal ones.
@@ -120,7 +165,13 @@ fn choose_strength(x: &[f32], labels: &[usize], dim: usize, classes: usize) -> f
         };
         let ((fit_x, fit_labels), (held_x, held_labels)) = (pick(false), pick(true));
         for (right, strength) in right.iter_mut().zip(STRENGTHS) {
-            let weights = minimise(&Problem { x: &fit_x, labels: &fit_labels, dim, classes, strength });
+            let weights = minimise(&Problem {
+                x: &fit_x,
+                labels: &fit_labels,
+                dim,
+                classes,
+                strength,
+            });
             let guesses = predict(&held_x, &weights, dim, classes);
             *right += guesses.iter().zip(&held_labels).filter(|(g, t)| g == t).count();
         }
@@ -155,7 +206,13 @@ impl Problem<'_> {
         }
         let mut gradient = vec![0.0f32; weights.len()];
         let (dw, db) = gradient.split_at_mut(self.dim * self.classes);
-        conv::backward_weight(&ConvShape::matrix(n, self.dim, self.classes), self.x, &scores, dw, Some(db));
+        conv::backward_weight(
+            &ConvShape::matrix(n, self.dim, self.classes),
+            self.x,
+            &scores,
+            dw,
+            Some(db),
+        );
         let mut penalty = 0.0f64;
         for (g, w) in dw.iter_mut().zip(weights) {
             *g += self.strength * w;
@@ -180,7 +237,11 @@ fn minimise(problem: &Problem<'_>) -> Vec<f32> {
         }
         let direction = descent(&gradient, &memory);
         let slope = dot(&direction, &gradient);
-        let mut step = if memory.is_empty() { 1.0 / dot(&gradient, &gradient).sqrt().max(1.0) } else { 1.0 };
+        let mut step = if memory.is_empty() {
+            1.0 / dot(&gradient, &gradient).sqrt().max(1.0)
+        } else {
+            1.0
+        };
         let mut found = None;
         for _ in 0..20 {
             let there: Vec<f32> = w.iter().zip(&direction).map(|(w, d)| w + step as f32 * d).collect();
@@ -238,12 +299,22 @@ mod tests {
     fn separable_classes_are_separated_and_the_gradient_vanishes() {
         let mut stream = Stream::new(1, "probe test");
         let labels: Vec<usize> = (0..90).map(|i| i % 3).collect();
-        let features: Vec<f32> = labels.iter().flat_map(|l| (0..4).map(|d| if d == *l { 3.0 } else { 0.0 }).collect::<Vec<f32>>()).map(|v| v + stream.normal() * 0.3).collect();
+        let features: Vec<f32> = labels
+            .iter()
+            .flat_map(|l| (0..4).map(|d| if d == *l { 3.0 } else { 0.0 }).collect::<Vec<f32>>())
+            .map(|v| v + stream.normal() * 0.3)
+            .collect();
         let probe = Probe::fit(&features, &labels, 4, 3);
         assert_eq!(probe.predict(&features), labels);
         let (mean, inverse_std) = statistics(&features, 4);
         let x = standardise(&features, &mean, &inverse_std);
-        let problem = Problem { x: &x, labels: &labels, dim: 4, classes: 3, strength: 1e-2 };
+        let problem = Problem {
+            x: &x,
+            labels: &labels,
+            dim: 4,
+            classes: 3,
+            strength: 1e-2,
+        };
         let (_, gradient) = problem.value_and_gradient(&minimise(&problem));
         assert!(dot(&gradient, &gradient).sqrt() < 2e-3, "not at the optimum");
     }
@@ -252,11 +323,19 @@ mod tests {
     fn the_affine_form_predicts_the_same() {
         let mut stream = Stream::new(2, "probe test");
         let labels: Vec<usize> = (0..60).map(|i| i % 3).collect();
-        let features: Vec<f32> = labels.iter().flat_map(|l| [*l as f32 * 5.0 + 100.0, 3.0]).map(|v| v + stream.normal()).collect();
+        let features: Vec<f32> = labels
+            .iter()
+            .flat_map(|l| [*l as f32 * 5.0 + 100.0, 3.0])
+            .map(|v| v + stream.normal())
+            .collect();
         let probe = Probe::fit(&features, &labels, 2, 3);
         let (weight, bias) = probe.affine();
-        let score = |x: &[f32], c: usize| bias[c] + x.iter().enumerate().map(|(d, v)| v * weight[d * 3 + c]).sum::<f32>();
-        let guesses: Vec<usize> = features.chunks_exact(2).map(|x| crate::metrics::argmax(&[score(x, 0), score(x, 1), score(x, 2)])).collect();
+        let score =
+            |x: &[f32], c: usize| bias[c] + x.iter().enumerate().map(|(d, v)| v * weight[d * 3 + c]).sum::<f32>();
+        let guesses: Vec<usize> = features
+            .chunks_exact(2)
+            .map(|x| crate::metrics::argmax(&[score(x, 0), score(x, 1), score(x, 2)]))
+            .collect();
         assert_eq!(guesses, probe.predict(&features));
     }
 

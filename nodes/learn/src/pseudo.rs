@@ -65,8 +65,9 @@ mod tests {
     use super::*;
 
     /// Four confident guesses of class 0, one of class 1, none of class 2, one doubtful.
-    const GUESSES: [f32; 18] =
-        [0.90, 0.05, 0.05, 0.95, 0.05, 0.0, 0.1, 0.85, 0.05, 0.99, 0.01, 0.0, 0.4, 0.3, 0.3, 0.8, 0.1, 0.1];
+    const GUESSES: [f32; 18] = [
+        0.90, 0.05, 0.05, 0.95, 0.05, 0.0, 0.1, 0.85, 0.05, 0.99, 0.01, 0.0, 0.4, 0.3, 0.3, 0.8, 0.1, 0.1,
+    ];
 
     #[test]
     fn only_confident_guesses_are_kept() {

@@ -98,7 +98,11 @@ impl Stream {
 }
 
 fn derive(key: &[u8; 32], id: u64, name: &str) -> [u8; 32] {
-    *blake3::Hasher::new_keyed(key).update(&id.to_le_bytes()).update(name.as_bytes()).finalize().as_bytes()
+    *blake3::Hasher::new_keyed(key)
+        .update(&id.to_le_bytes())
+        .update(name.as_bytes())
+        .finalize()
+        .as_bytes()
 }
 
 #[cfg(test)]
@@ -120,7 +124,10 @@ mod tests {
             Stream::new(1, "a").index(1).child("b").bits(),
         ];
         for (i, a) in firsts.iter().enumerate() {
-            assert!(firsts[i + 1..].iter().all(|b| a != b), "streams {i} and a later one are the same");
+            assert!(
+                firsts[i + 1..].iter().all(|b| a != b),
+                "streams {i} and a later one are the same"
+            );
         }
     }
 
@@ -139,7 +146,10 @@ mod tests {
         let all: Vec<f64> = (0..100_000).map(|_| f64::from(stream.normal())).collect();
         let mean = all.iter().sum::<f64>() / 1e5;
         let variance = all.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 1e5;
-        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02, "mean {mean}, variance {variance}");
+        assert!(
+            mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02,
+            "mean {mean}, variance {variance}"
+        );
     }
 
     #[test]

@@ -74,7 +74,10 @@ impl StateDict {
     pub fn of(of: &mut (impl Tensors + ?Sized), prefix: &str) -> Self {
         let mut entries = Vec::new();
         of.entries(prefix, &mut entries);
-        Self { tensors: entries.iter().map(|e| (e.name.clone(), to_torch(e))).collect(), meta: String::new() }
+        Self {
+            tensors: entries.iter().map(|e| (e.name.clone(), to_torch(e))).collect(),
+            meta: String::new(),
+        }
     }
 
     /// Copies the tensors behind `prefix` into a network.
@@ -84,21 +87,30 @@ impl StateDict {
     pub fn load(&self, of: &mut (impl Tensors + ?Sized), prefix: &str) -> Result<(), StateError> {
         let mut entries = Vec::new();
         of.entries(prefix, &mut entries);
-        let behind = |name: &str| prefix.is_empty() || name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
+        let behind =
+            |name: &str| prefix.is_empty() || name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
         let mut left: Vec<&String> = self.tensors.keys().filter(|name| behind(name)).collect();
         for entry in &mut entries {
             let name = &entry.name;
-            let tensor = self.tensors.get(name).ok_or_else(|| StateError::Missing { name: name.clone() })?;
+            let tensor = self
+                .tensors
+                .get(name)
+                .ok_or_else(|| StateError::Missing { name: name.clone() })?;
             if tensor.shape != entry.shape {
                 let (expected, found) = (entry.shape.clone(), tensor.shape.clone());
-                return Err(StateError::Shape { name: name.clone(), expected, found });
+                return Err(StateError::Shape {
+                    name: name.clone(),
+                    expected,
+                    found,
+                });
             }
             for (here, value) in entry.layout.indices(&entry.shape).into_iter().zip(&tensor.data) {
                 entry.value[here] = *value;
             }
             left.retain(|other| *other != name);
         }
-        left.first().map_or(Ok(()), |name| Err(StateError::Unexpected { name: (*name).clone() }))
+        left.first()
+            .map_or(Ok(()), |name| Err(StateError::Unexpected { name: (*name).clone() }))
     }
 
     /// Takes in all of `other`'s tensors.
@@ -109,7 +121,10 @@ impl StateDict {
     /// The safetensors file: the same tensors give the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let meta = (!self.meta.is_empty()).then(|| HashMap::from([(META.to_owned(), self.meta.clone())]));
-        let views = self.tensors.iter().map(|(name, tensor)| (name.as_str(), Bytes::of(name, tensor)));
+        let views = self
+            .tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), Bytes::of(name, tensor)));
         safetensors::serialize(views, meta).expect("BUG: tensors whose data fits their shapes can be serialised")
     }
 
@@ -118,13 +133,35 @@ impl StateDict {
         let unreadable = |e: safetensors::SafeTensorError| StateError::Unreadable(e.to_string());
         let file = SafeTensors::deserialize(bytes).map_err(unreadable)?;
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(unreadable)?;
-        let meta = header.metadata().as_ref().and_then(|m| m.get(META)).cloned().unwrap_or_default();
+        let meta = header
+            .metadata()
+            .as_ref()
+            .and_then(|m| m.get(META))
+            .cloned()
+            .unwrap_or_default();
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {
             let data = match view.dtype() {
-                Dtype::F32 => view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-                Dtype::I64 => view.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f32).collect(),
-                other => return Err(StateError::Type { name, found: format!("{other:?}") }),
+                Dtype::F32 => view
+                    .data()
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|b| f32::from_le_bytes(*b))
+                    .collect(),
+                Dtype::I64 => view
+                    .data()
+                    .as_chunks::<8>()
+                    .0
+                    .iter()
+                    .map(|b| i64::from_le_bytes(*b) as f32)
+                    .collect(),
+                other => {
+                    return Err(StateError::Type {
+                        name,
+                        found: format!("{other:?}"),
+                    });
+                }
             };
             let mut shape = view.shape().to_vec();
             if name.ends_with(BATCH_COUNT) && shape.is_empty() {
@@ -137,8 +174,16 @@ impl StateDict {
 }
 
 fn to_torch(entry: &Entry<'_>) -> Tensor {
-    let data = entry.layout.indices(&entry.shape).into_iter().map(|i| entry.value[i]).collect();
-    Tensor { shape: entry.shape.clone(), data }
+    let data = entry
+        .layout
+        .indices(&entry.shape)
+        .into_iter()
+        .map(|i| entry.value[i])
+        .collect();
+    Tensor {
+        shape: entry.shape.clone(),
+        data,
+    }
 }
 
 /// A tensor's bytes for the file.
@@ -152,10 +197,18 @@ impl Bytes {
     fn of(name: &str, tensor: &Tensor) -> Self {
         if name.ends_with(BATCH_COUNT) {
             let data = tensor.data.iter().flat_map(|v| (*v as i64).to_le_bytes()).collect();
-            return Self { dtype: Dtype::I64, shape: Vec::new(), data };
+            return Self {
+                dtype: Dtype::I64,
+                shape: Vec::new(),
+                data,
+            };
         }
         let data = tensor.data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Self { dtype: Dtype::F32, shape: tensor.shape.clone(), data }
+        Self {
+            dtype: Dtype::F32,
+            shape: tensor.shape.clone(),
+            data,
+        }
     }
 }
 
@@ -182,8 +235,15 @@ mod tests {
     use crate::rng::Stream;
 
     fn encoder(name: &str, seed: u64) -> crate::backbones::Encoder {
-        let settings = BackboneSettings { name: name.into(), widths: vec![], grid: 1, stem: Stem::Small };
-        settings.build(MapShape { h: 16, w: 16, c: 3 }, &Stream::new(seed, "test")).expect("a valid backbone")
+        let settings = BackboneSettings {
+            name: name.into(),
+            widths: vec![],
+            grid: 1,
+            stem: Stem::Small,
+        };
+        settings
+            .build(MapShape { h: 16, w: 16, c: 3 }, &Stream::new(seed, "test"))
+            .expect("a valid backbone")
     }
 
     #[test]
@@ -211,9 +271,18 @@ mod tests {
     #[test]
     fn weights_of_another_network_are_refused() {
         let state = StateDict::of(&mut encoder("conv3", 1), "");
-        let error = state.load(&mut encoder("conv4", 1), "").expect_err("conv4 has one stage more");
-        assert_eq!(error, StateError::Missing { name: "stages.3.conv.weight".into() });
-        let error = StateDict::of(&mut encoder("conv4", 1), "").load(&mut encoder("conv3", 1), "").expect_err("left over");
+        let error = state
+            .load(&mut encoder("conv4", 1), "")
+            .expect_err("conv4 has one stage more");
+        assert_eq!(
+            error,
+            StateError::Missing {
+                name: "stages.3.conv.weight".into()
+            }
+        );
+        let error = StateDict::of(&mut encoder("conv4", 1), "")
+            .load(&mut encoder("conv3", 1), "")
+            .expect_err("left over");
         assert!(matches!(error, StateError::Unexpected { .. }));
     }
 

@@ -83,7 +83,10 @@ impl ExampleSet {
     /// The class with the largest target of each.
     pub fn classes(&self) -> Vec<usize> {
         let classes = self.targets.len().checked_div(self.indices.len()).unwrap_or(1).max(1);
-        self.targets.chunks_exact(classes).map(flow_learn::metrics::argmax).collect()
+        self.targets
+            .chunks_exact(classes)
+            .map(flow_learn::metrics::argmax)
+            .collect()
     }
 }
 
@@ -106,8 +109,18 @@ pub struct Dataset {
 impl Dataset {
     /// A data set whose channel statistics are taken from its training images.
     pub fn new(name: String, class_names: Vec<String>, splits: BTreeMap<SplitName, Images>) -> Self {
-        let (mean, std) = splits.get(&SplitName::Train).map(Images::channel_statistics).unwrap_or_default();
-        Self { name, class_names, mean, std, splits, examples: None }
+        let (mean, std) = splits
+            .get(&SplitName::Train)
+            .map(Images::channel_statistics)
+            .unwrap_or_default();
+        Self {
+            name,
+            class_names,
+            mean,
+            std,
+            splits,
+            examples: None,
+        }
     }
 
     /// Number of classes.
@@ -134,14 +147,22 @@ impl Dataset {
             Some(examples) => Ok(examples.clone()),
             None => {
                 let train = self.train()?;
-                Ok(ExampleSet::labelled((0..train.n as u32).collect(), &train.labels, self.classes()))
+                Ok(ExampleSet::labelled(
+                    (0..train.n as u32).collect(),
+                    &train.labels,
+                    self.classes(),
+                ))
             }
         }
     }
 
     /// The examples as the training loops take them.
     pub fn as_examples<'a>(&'a self, set: &'a ExampleSet) -> Result<Examples<'a>, NodeError> {
-        Ok(Examples { images: self.train()?, indices: &set.indices, targets: &set.targets })
+        Ok(Examples {
+            images: self.train()?,
+            indices: &set.indices,
+            targets: &set.targets,
+        })
     }
 
     /// An augmenter for these images.
@@ -154,20 +175,40 @@ impl Dataset {
     pub fn into_output(self) -> Output {
         let splits = self.splits.iter().map(|(name, images)| (*name, images.n)).collect();
         let classes = self.classes();
-        let info =
-            Info { name: self.name, class_names: self.class_names, splits, mean: self.mean, std: self.std };
+        let info = Info {
+            name: self.name,
+            class_names: self.class_names,
+            splits,
+            mean: self.mean,
+            std: self.std,
+        };
         let mut files = vec![(INFO.to_owned(), to_json(&info))];
         files.extend(self.splits.iter().map(|(name, images)| (name.file(), images.encode())));
-        let mut metrics: BTreeMap<String, f64> =
-            self.splits.iter().map(|(name, images)| (format!("{name}_images"), images.n as f64)).collect();
+        let mut metrics: BTreeMap<String, f64> = self
+            .splits
+            .iter()
+            .map(|(name, images)| (format!("{name}_images"), images.n as f64))
+            .collect();
         if let Some(examples) = self.examples {
             let n = examples.indices.len();
             metrics.insert("examples".into(), n as f64);
             let mut state = StateDict::default();
             // Exact as floats: an index is below 2^24.
             let indices = examples.indices.iter().map(|i| *i as f32).collect();
-            state.tensors.insert("indices".into(), Tensor { shape: vec![n], data: indices });
-            state.tensors.insert("targets".into(), Tensor { shape: vec![n, classes], data: examples.targets });
+            state.tensors.insert(
+                "indices".into(),
+                Tensor {
+                    shape: vec![n],
+                    data: indices,
+                },
+            );
+            state.tensors.insert(
+                "targets".into(),
+                Tensor {
+                    shape: vec![n, classes],
+                    data: examples.targets,
+                },
+            );
             files.push((EXAMPLES.to_owned(), state.to_bytes()));
         }
         Output { files, metrics }
@@ -184,12 +225,28 @@ impl Dataset {
             let mut state = StateDict::from_bytes(&input.read(EXAMPLES)?).map_err(failure)?;
             let mut take = |name: &str| state.tensors.remove(name).map(|t| t.data).unwrap_or_default();
             let indices = take("indices").into_iter().map(|i| i as u32).collect();
-            Some(ExampleSet { indices, targets: take("targets") })
+            Some(ExampleSet {
+                indices,
+                targets: take("targets"),
+            })
         } else {
             None
         };
-        let Info { name, class_names, mean, std, .. } = info;
-        Ok(Self { name, class_names, mean, std, splits, examples })
+        let Info {
+            name,
+            class_names,
+            mean,
+            std,
+            ..
+        } = info;
+        Ok(Self {
+            name,
+            class_names,
+            mean,
+            std,
+            splits,
+            examples,
+        })
     }
 }
 
@@ -209,7 +266,10 @@ pub struct DatasetFacts {
 impl DatasetFacts {
     /// As the engine passes them on.
     pub fn to_facts(&self) -> Facts {
-        let mut facts = Facts::from([("image".to_owned(), json!(self.image)), ("classes".to_owned(), json!(self.classes))]);
+        let mut facts = Facts::from([
+            ("image".to_owned(), json!(self.image)),
+            ("classes".to_owned(), json!(self.classes)),
+        ]);
         facts.insert("splits".into(), json!(self.splits));
         if let Some(labels) = self.labels {
             facts.insert("labels".into(), json!(labels));

@@ -34,7 +34,10 @@ impl EncoderArtifact {
     pub fn to_file(&mut self) -> (String, Vec<u8>) {
         let mut state = StateDict::of(&mut self.encoder, "");
         let MapShape { h, w, c } = self.encoder.input;
-        let info = EncoderInfo { backbone: self.backbone.clone(), image: [h, w, c] };
+        let info = EncoderInfo {
+            backbone: self.backbone.clone(),
+            image: [h, w, c],
+        };
         state.meta = String::from_utf8_lossy(&to_json(&info)).into_owned();
         (FILE.into(), state.to_bytes())
     }
@@ -45,8 +48,14 @@ impl EncoderArtifact {
         let info: EncoderInfo = from_json(state.meta.as_bytes(), "an encoder")?;
         let [h, w, c] = info.image;
         // The fresh weights are overwritten: their seed does not matter.
-        let mut encoder = info.backbone.build(MapShape { h, w, c }, &Stream::new(0, "overwritten")).map_err(failure)?;
+        let mut encoder = info
+            .backbone
+            .build(MapShape { h, w, c }, &Stream::new(0, "overwritten"))
+            .map_err(failure)?;
         state.load(&mut encoder, "").map_err(failure)?;
-        Ok(Self { backbone: info.backbone, encoder })
+        Ok(Self {
+            backbone: info.backbone,
+            encoder,
+        })
     }
 }

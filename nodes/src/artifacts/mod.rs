@@ -11,7 +11,7 @@ pub use dataset::{Dataset, DatasetFacts, ExampleSet, SplitName};
 pub use encoder::EncoderArtifact;
 pub use model::ModelArtifact;
 pub use recipe::RecipeArtifact;
-pub use scores::{FeatureScore, Scores, SCORES_FILE};
+pub use scores::{FeatureScore, SCORES_FILE, Scores};
 pub use task::TaskArtifact;
 
 use flow_engine::node::{ArtifactType, NodeError};
@@ -42,7 +42,8 @@ pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
 
 pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, NodeError> {
     serde_json::from_slice(bytes).map_err(|e| {
-        NodeError::failed(format!("cannot read {what} from the cache: {e}"))
-            .with_help("it was written by another version of flow; `flow cache verify` checks the store, and a run makes it anew")
+        NodeError::failed(format!("cannot read {what} from the cache: {e}")).with_help(
+            "it was written by another version of flow; `flow cache verify` checks the store, and a run makes it anew",
+        )
     })
 }

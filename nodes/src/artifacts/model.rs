@@ -22,18 +22,32 @@ pub struct ModelArtifact {
 impl ModelArtifact {
     /// The files. The encoder is one of them, so a model can be used wherever an encoder can.
     pub fn into_files(self) -> Vec<(String, Vec<u8>)> {
-        let Classifier { encoder, mut head, classes } = self.classifier;
+        let Classifier {
+            encoder,
+            mut head,
+            classes,
+        } = self.classifier;
         let mut state = StateDict::of(&mut head, "");
         state.meta = classes.to_string();
         let head = (HEAD.to_owned(), state.to_bytes());
-        vec![EncoderArtifact { backbone: self.backbone, encoder }.to_file(), head]
+        vec![
+            EncoderArtifact {
+                backbone: self.backbone,
+                encoder,
+            }
+            .to_file(),
+            head,
+        ]
     }
 
     /// From files.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
         let EncoderArtifact { backbone, encoder } = EncoderArtifact::read(input)?;
         let state = StateDict::from_bytes(&input.read(HEAD)?).map_err(failure)?;
-        let classes = state.meta.parse().map_err(|_| NodeError::failed("a classifier in the cache does not say its classes"))?;
+        let classes = state
+            .meta
+            .parse()
+            .map_err(|_| NodeError::failed("a classifier in the cache does not say its classes"))?;
         let mut classifier = Classifier::new(encoder, classes, &Stream::new(0, "overwritten"));
         state.load(&mut classifier.head, "").map_err(failure)?;
         Ok(Self { backbone, classifier })

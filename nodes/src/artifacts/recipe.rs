@@ -13,7 +13,10 @@ pub struct RecipeArtifact(pub Recipe);
 impl RecipeArtifact {
     /// As files.
     pub fn into_output(self) -> Output {
-        Output { files: vec![(FILE.into(), to_json(&self.0))], ..Output::default() }
+        Output {
+            files: vec![(FILE.into(), to_json(&self.0))],
+            ..Output::default()
+        }
     }
 
     /// From files.

@@ -35,7 +35,11 @@ impl FeatureScore {
             accuracy: flow_learn::metrics::accuracy(truth, predicted),
             macro_f1: flow_learn::metrics::macro_f1(truth, predicted, classes),
             confusion: confusion.chunks(classes).map(<[u64]>::to_vec).collect(),
-            correct: truth.iter().zip(predicted).map(|(t, p)| if t == p { '1' } else { '0' }).collect(),
+            correct: truth
+                .iter()
+                .zip(predicted)
+                .map(|(t, p)| if t == p { '1' } else { '0' })
+                .collect(),
         }
     }
 

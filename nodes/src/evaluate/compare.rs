@@ -79,7 +79,9 @@ pub(super) fn text(value: Option<&Value>) -> String {
 
 /// The arm that an input belongs to: the value of the arm variable, or the node's name.
 pub(super) fn arm_of(node: &EvaluateNode, name: &str, bindings: &BTreeMap<String, Value>) -> String {
-    bindings.get(&node.arm).map_or_else(|| name.to_owned(), |value| text(Some(value)))
+    bindings
+        .get(&node.arm)
+        .map_or_else(|| name.to_owned(), |value| text(Some(value)))
 }
 
 /// Scores of every arm at every budget, in the order given.
@@ -88,7 +90,10 @@ type Table = Vec<(String, Vec<(String, Vec<Scores>)>)>;
 fn group(node: &EvaluateNode, inputs: &[Input]) -> Result<Table, NodeError> {
     let mut table: Table = Vec::new();
     for input in inputs {
-        let (budget, arm) = (text(input.bindings.get(&node.budget)), arm_of(node, &input.node, &input.bindings));
+        let (budget, arm) = (
+            text(input.bindings.get(&node.budget)),
+            arm_of(node, &input.node, &input.bindings),
+        );
         let place = table.iter().position(|(b, _)| *b == budget).unwrap_or_else(|| {
             table.push((budget, Vec::new()));
             table.len() - 1
@@ -113,27 +118,56 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, Node
     for (budget, arms) in &table {
         let place = arms.iter().position(|(arm, _)| *arm == baseline).ok_or_else(|| {
             let names = arms.iter().map(|(arm, _)| arm.as_str()).collect::<Vec<_>>().join(", ");
-            NodeError::failed(format!("the baseline `{baseline}` is none of the arms")).with_help(format!("the arms are {names}"))
+            NodeError::failed(format!("the baseline `{baseline}` is none of the arms"))
+                .with_help(format!("the arms are {names}"))
         })?;
         let outcomes: Vec<Arm> = arms
             .iter()
-            .map(|(_, runs)| Arm { seeds: runs.iter().filter_map(|r| Some(r.scores.first()?.outcomes())).collect() })
+            .map(|(_, runs)| Arm {
+                seeds: runs.iter().filter_map(|r| Some(r.scores.first()?.outcomes())).collect(),
+            })
             .collect();
-        (seeds, images) = (outcomes[place].seeds.len(), outcomes[place].seeds.first().map_or(0, Vec::len));
+        (seeds, images) = (
+            outcomes[place].seeds.len(),
+            outcomes[place].seeds.first().map_or(0, Vec::len),
+        );
         split = arms[place].1.first().map(|r| r.split.clone()).unwrap_or_default();
-        if images == 0 || outcomes.iter().any(|o| o.seeds.len() != seeds || o.seeds.iter().any(|s| s.len() != images)) {
-            return Err(NodeError::failed("the arms were not judged on the same images with the same seeds")
-                .with_help("score every arm with one evaluate node: `model = \"${arm}\"`"));
+        if images == 0
+            || outcomes
+                .iter()
+                .any(|o| o.seeds.len() != seeds || o.seeds.iter().any(|s| s.len() != images))
+        {
+            return Err(
+                NodeError::failed("the arms were not judged on the same images with the same seeds")
+                    .with_help("score every arm with one evaluate node: `model = \"${arm}\"`"),
+            );
         }
         let found = compare(&outcomes, place, node.replicates, &Stream::new(node.seed, "bootstrap"));
-        let arms: Vec<ArmVerdict> = arms.iter().enumerate().map(|(i, (arm, runs))| arm_verdict(arm, runs, &found, i)).collect();
+        let arms: Vec<ArmVerdict> = arms
+            .iter()
+            .enumerate()
+            .map(|(i, (arm, runs))| arm_verdict(arm, runs, &found, i))
+            .collect();
         for arm in &arms {
             metrics.insert(format!("accuracy.{}.{budget}", arm.arm), arm.accuracy[0]);
         }
-        budgets.push(BudgetVerdict { budget: budget.clone(), arms });
+        budgets.push(BudgetVerdict {
+            budget: budget.clone(),
+            arms,
+        });
     }
-    let verdict = Verdict { baseline, split, images, seeds, replicates: node.replicates, budgets };
-    Ok(Output { files: vec![(FILE.into(), crate::artifacts::to_json(&verdict))], metrics })
+    let verdict = Verdict {
+        baseline,
+        split,
+        images,
+        seeds,
+        replicates: node.replicates,
+        budgets,
+    };
+    Ok(Output {
+        files: vec![(FILE.into(), crate::artifacts::to_json(&verdict))],
+        metrics,
+    })
 }
 
 fn arm_verdict(arm: &str, runs: &[Scores], found: &Comparison, i: usize) -> ArmVerdict {

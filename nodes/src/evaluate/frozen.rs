@@ -24,15 +24,31 @@ struct Features {
     judged: Vec<f32>,
 }
 
-fn embedded(of: &'static str, encoder: &mut Encoder, train: &Images, labelled: &[u32], judged: &Images, plain: &Augmenter) -> Features {
+fn embedded(
+    of: &'static str,
+    encoder: &mut Encoder,
+    train: &Images,
+    labelled: &[u32],
+    judged: &Images,
+    plain: &Augmenter,
+) -> Features {
     let all: Vec<u32> = (0..judged.n as u32).collect();
     let labelled = embed(encoder, train, labelled, plain);
-    Features { of, dim: encoder.dim, labelled, judged: embed(encoder, judged, &all, plain) }
+    Features {
+        of,
+        dim: encoder.dim,
+        labelled,
+        judged: embed(encoder, judged, &all, plain),
+    }
 }
 
 fn raw(train: &Images, labelled: &[u32], judged: &Images) -> Features {
     let scaled = |images: &Images, i: u32| -> Vec<f32> {
-        images.pixels_of(i as usize).iter().map(|v| f32::from(*v) / 255.0).collect()
+        images
+            .pixels_of(i as usize)
+            .iter()
+            .map(|v| f32::from(*v) / 255.0)
+            .collect()
     };
     Features {
         of: "raw pixels",
@@ -51,7 +67,9 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, Node
     let labels = examples.classes();
     let truth: Vec<usize> = judged.labels.iter().map(|l| usize::from(*l)).collect();
     let plain = data.augmenter(&Recipe::default())?;
-    let mut random = backbone.build(encoder.input, &Stream::new(node.seed, "random control")).map_err(failure)?;
+    let mut random = backbone
+        .build(encoder.input, &Stream::new(node.seed, "random control"))
+        .map_err(failure)?;
 
     let mut scores = Vec::new();
     let mut metrics = BTreeMap::from([("labels".to_owned(), labels.len() as f64)]);
@@ -60,20 +78,33 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, Node
         embedded("random init", &mut random, train, &examples.indices, judged, &plain),
         raw(train, &examples.indices, judged),
     ] {
-        let Features { of, dim, labelled, judged } = features;
+        let Features {
+            of,
+            dim,
+            labelled,
+            judged,
+        } = features;
         let k = node.neighbours.min(labels.len() / classes).max(1);
         let votes = weighted_knn(&labelled, &labels, &judged, dim, classes, k, node.temperature);
         let probe = Probe::fit(&labelled, &labels, dim, classes);
         let knn_protocol = format!("weighted kNN, k = {k}, temperature {}, cosine", node.temperature);
         let probe_protocol = format!("linear probe, L2 {} chosen by cross-validation", probe.strength);
-        for (name, protocol, predicted) in
-            [("knn", knn_protocol, votes.predicted), ("probe", probe_protocol, probe.predict(&judged))]
-        {
+        for (name, protocol, predicted) in [
+            ("knn", knn_protocol, votes.predicted),
+            ("probe", probe_protocol, probe.predict(&judged)),
+        ] {
             let score = FeatureScore::new(of, protocol, classes, &truth, &predicted);
             metrics.insert(format!("{name}.{}", of.replace(' ', "_")), score.accuracy);
             scores.push(score);
         }
     }
-    let scores = Scores { split: node.split.to_string(), class_names: data.class_names.clone(), scores };
-    Ok(Output { files: vec![scores.to_file()], metrics })
+    let scores = Scores {
+        split: node.split.to_string(),
+        class_names: data.class_names.clone(),
+        scores,
+    };
+    Ok(Output {
+        files: vec![scores.to_file()],
+        metrics,
+    })
 }

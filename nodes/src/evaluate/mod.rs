@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use flow_cache::Artifact;
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputCost, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Report,
-    Resources,
+    ArtifactType, Context, Facts, InputCost, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
+    Report, Resources,
 };
 use serde::{Deserialize, Serialize};
 
@@ -135,10 +135,17 @@ impl Node for EvaluateNode {
                 return Err(at_with("data", "`data` goes with `model` or `encoder`", "leave it out"));
             }
             if self.replicates < 100 {
-                return Err(at("replicates", format!("{} found, expected at least 100", self.replicates)));
+                return Err(at(
+                    "replicates",
+                    format!("{} found, expected at least 100", self.replicates),
+                ));
             }
             if self.baseline.is_none() {
-                return Err(at_with("", "a comparison needs a `baseline`", "name one of the arms, e.g. `baseline = \"scratch\"`"));
+                return Err(at_with(
+                    "",
+                    "a comparison needs a `baseline`",
+                    "name one of the arms, e.g. `baseline = \"scratch\"`",
+                ));
             }
             return Ok(Facts::new());
         }
@@ -149,19 +156,28 @@ impl Node for EvaluateNode {
             return Err(at("neighbours", "0 found, expected at least 1"));
         }
         if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            return Err(at("temperature", format!("{} found, expected a number above 0", self.temperature)));
+            return Err(at(
+                "temperature",
+                format!("{} found, expected a number above 0", self.temperature),
+            ));
         }
         if let Some(data) = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of)
             && !data.splits.contains_key(&self.split)
         {
             let help = "`validation = N` in the dataset node puts some of the training images aside";
-            return Err(at_with("split", format!("the data set has no {} images", self.split), help));
+            return Err(at_with(
+                "split",
+                format!("the data set has no {} images", self.split),
+                help,
+            ));
         }
         Ok(Facts::new())
     }
 
     fn resources(&self) -> Resources {
-        Resources { max_threads: usize::MAX }
+        Resources {
+            max_threads: usize::MAX,
+        }
     }
 
     fn run(&self, inputs: &Inputs, _cx: &mut Context<'_>) -> Result<Output, NodeError> {

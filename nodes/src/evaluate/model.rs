@@ -21,12 +21,28 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, Node
     let probabilities = predict(&mut model, images, &all, &augmenter);
     let predicted: Vec<usize> = probabilities.chunks_exact(model.classes).map(argmax).collect();
     let truth: Vec<usize> = images.labels.iter().map(|l| usize::from(*l)).collect();
-    let score = FeatureScore::new("model", "fine-tuned classifier".into(), data.classes(), &truth, &predicted);
+    let score = FeatureScore::new(
+        "model",
+        "fine-tuned classifier".into(),
+        data.classes(),
+        &truth,
+        &predicted,
+    );
     let metrics = BTreeMap::from([
         ("accuracy".to_owned(), score.accuracy),
         ("macro_f1".to_owned(), score.macro_f1),
-        ("ece".to_owned(), flow_learn::metrics::ece(&truth, &probabilities, model.classes, 15)),
+        (
+            "ece".to_owned(),
+            flow_learn::metrics::ece(&truth, &probabilities, model.classes, 15),
+        ),
     ]);
-    let scores = Scores { split: node.split.to_string(), class_names: data.class_names.clone(), scores: vec![score] };
-    Ok(Output { files: vec![scores.to_file()], metrics })
+    let scores = Scores {
+        split: node.split.to_string(),
+        class_names: data.class_names.clone(),
+        scores: vec![score],
+    };
+    Ok(Output {
+        files: vec![scores.to_file()],
+        metrics,
+    })
 }

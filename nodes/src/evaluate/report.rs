@@ -66,9 +66,15 @@ impl Evidence<'_> {
         for input in self.of("compare", budget, Some(arm)) {
             let training = || input.records.iter().filter(|r| TRAINING.contains(&r.kind.as_str()));
             means.add("seconds", training().map(|r| r.cost.wall_s).sum());
-            means.add("images", training().filter_map(|r| r.metrics.get("images_trained")).sum());
+            means.add(
+                "images",
+                training().filter_map(|r| r.metrics.get("images_trained")).sum(),
+            );
         }
-        ArmCost { seconds: means.get("seconds").unwrap_or(0.0), images: means.get("images").unwrap_or(0.0) }
+        ArmCost {
+            seconds: means.get("seconds").unwrap_or(0.0),
+            images: means.get("images").unwrap_or(0.0),
+        }
     }
 
     fn guesses(&self, budget: &str, arm: &str) -> Vec<Guesses> {
@@ -95,7 +101,11 @@ impl Evidence<'_> {
         let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for input in self.of("evidence", budget, None) {
             // The input's own record is the one that has these figures.
-            let own = input.records.iter().filter(|r| r.kind == "evaluate").flat_map(|r| &r.metrics);
+            let own = input
+                .records
+                .iter()
+                .filter(|r| r.kind == "evaluate")
+                .flat_map(|r| &r.metrics);
             for (name, value) in own.filter(|(name, _)| name.starts_with("knn.") || name.starts_with("probe.")) {
                 values.entry(name.clone()).or_default().push(*value);
             }
@@ -122,7 +132,13 @@ fn words(node: &EvaluateNode, verdict: &Verdict, budget: &BudgetVerdict, evidenc
     let title = |arm: &ArmVerdict| node.title(&arm.arm).to_owned();
     let gain = |arm: &ArmVerdict| {
         let [mean, low, high] = arm.difference;
-        format!("{} ({} points, 95 % interval {} to {})", title(arm), signed(mean), signed(low), signed(high))
+        format!(
+            "{} ({} points, 95 % interval {} to {})",
+            title(arm),
+            signed(mean),
+            signed(low),
+            signed(high)
+        )
     };
     let listed = |arms: &[&ArmVerdict]| arms.iter().map(|a| gain(a)).collect::<Vec<_>>().join("; ");
     let others = || budget.arms.iter().filter(|a| a.arm != verdict.baseline);
@@ -177,7 +193,10 @@ fn table(head: &[String], rows: &[Vec<String>]) -> String {
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let line = |cells: &[String]| {
-        let padded = cells.iter().zip(&widths).map(|(c, w)| format!("{c}{}", " ".repeat(w - c.chars().count())));
+        let padded = cells
+            .iter()
+            .zip(&widths)
+            .map(|(c, w)| format!("{c}{}", " ".repeat(w - c.chars().count())));
         format!("| {} |\n", padded.collect::<Vec<_>>().join(" | "))
     };
     let rule = widths.iter().map(|w| "-".repeat(*w)).collect::<Vec<_>>();
@@ -188,12 +207,19 @@ fn table(head: &[String], rows: &[Vec<String>]) -> String {
 }
 
 fn budget_name(node: &EvaluateNode, budget: &str) -> String {
-    if budget.is_empty() { "all".to_owned() } else { format!("{} {budget}", node.budget) }
+    if budget.is_empty() {
+        "all".to_owned()
+    } else {
+        format!("{} {budget}", node.budget)
+    }
 }
 
 /// Accuracy, interval, training time and images of every arm at every budget.
 fn main_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>) -> String {
-    let arms: Vec<&str> = verdict.budgets.first().map_or(vec![], |b| b.arms.iter().map(|a| a.arm.as_str()).collect());
+    let arms: Vec<&str> = verdict
+        .budgets
+        .first()
+        .map_or(vec![], |b| b.arms.iter().map(|a| a.arm.as_str()).collect());
     let mut head = vec!["accuracy, %".to_owned()];
     head.extend(verdict.budgets.iter().map(|b| budget_name(node, &b.budget)));
     head.extend(["training time, s".to_owned(), "training images".to_owned()]);
@@ -206,14 +232,24 @@ fn main_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>) -
                 let found = budget.arms.iter().find(|a| a.arm == *arm);
                 row.push(found.map_or_else(String::new, |a| {
                     let [mean, low, high] = a.accuracy;
-                    let mark = if a.detected { if a.difference[0] > 0.0 { " +" } else { " -" } } else { "" };
+                    let mark = if a.detected {
+                        if a.difference[0] > 0.0 { " +" } else { " -" }
+                    } else {
+                        ""
+                    };
                     format!("{} [{}, {}]{mark}", percent(mean), percent(low), percent(high))
                 }));
                 costs.push(evidence.cost(&budget.budget, arm));
             }
             let range = |values: Vec<f64>| {
-                let (least, most) = values.iter().fold((f64::INFINITY, 0.0f64), |(l, m), v| (l.min(*v), m.max(*v)));
-                if format!("{least:.0}") == format!("{most:.0}") { format!("{most:.0}") } else { format!("{least:.0} to {most:.0}") }
+                let (least, most) = values
+                    .iter()
+                    .fold((f64::INFINITY, 0.0f64), |(l, m), v| (l.min(*v), m.max(*v)));
+                if format!("{least:.0}") == format!("{most:.0}") {
+                    format!("{most:.0}")
+                } else {
+                    format!("{least:.0} to {most:.0}")
+                }
             };
             row.push(range(costs.iter().map(|c| c.seconds).collect()));
             row.push(range(costs.iter().map(|c| c.images).collect()));
@@ -227,10 +263,14 @@ fn main_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>) -
 fn frozen_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>) -> String {
     let columns: Vec<BTreeMap<String, (f64, f64, f64)>> =
         verdict.budgets.iter().map(|b| evidence.frozen(&b.budget)).collect();
-    let Some(first) = columns.first().filter(|c| !c.is_empty()) else { return String::new() };
+    let Some(first) = columns.first().filter(|c| !c.is_empty()) else {
+        return String::new();
+    };
     let mut head = vec!["frozen features, %".to_owned()];
     head.extend(verdict.budgets.iter().map(|b| budget_name(node, &b.budget)));
-    let cell = |(mean, least, most): &(f64, f64, f64)| format!("{} ({} to {})", percent(*mean), percent(*least), percent(*most));
+    let cell = |(mean, least, most): &(f64, f64, f64)| {
+        format!("{} ({} to {})", percent(*mean), percent(*least), percent(*most))
+    };
     let rows: Vec<Vec<String>> = first
         .keys()
         .map(|name| {
@@ -250,9 +290,15 @@ fn guesses_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>
     for (column, budget) in verdict.budgets.iter().enumerate() {
         for arm in &budget.arms {
             for guesses in evidence.guesses(&budget.budget, &arm.arm) {
-                let row = rows.entry(format!("{} ({})", node.title(&arm.arm), guesses.node)).or_default();
+                let row = rows
+                    .entry(format!("{} ({})", node.title(&arm.arm), guesses.node))
+                    .or_default();
                 row.resize(column, String::new());
-                row.push(format!("{}, {}", percent(guesses.kept_share), percent(guesses.precision)));
+                row.push(format!(
+                    "{}, {}",
+                    percent(guesses.kept_share),
+                    percent(guesses.precision)
+                ));
             }
         }
     }
@@ -271,7 +317,14 @@ fn guesses_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>
 pub(super) fn render(node: &EvaluateNode, verdict: &Verdict, lineage: &[InputCost]) -> Result<Report, NodeError> {
     let evidence = Evidence { node, lineage };
     let mut text = main_table(node, verdict, &evidence);
-    let Verdict { baseline, split, images, seeds, replicates, .. } = verdict;
+    let Verdict {
+        baseline,
+        split,
+        images,
+        seeds,
+        replicates,
+        ..
+    } = verdict;
     text += &format!(
         "\nMean over {seeds} seed(s) on {images} {split} images, with 95 % bootstrap intervals ({replicates} draws over seeds and images). \
          `+` and `-`: detectably better or worse than {} (paired, Holm-corrected p < 0.05, and the same sign for every seed). \
@@ -279,7 +332,10 @@ pub(super) fn render(node: &EvaluateNode, verdict: &Verdict, lineage: &[InputCos
          training images are those that went forward and backward.\n",
         node.title(baseline)
     );
-    for extra in [frozen_table(node, verdict, &evidence), guesses_table(node, verdict, &evidence)] {
+    for extra in [
+        frozen_table(node, verdict, &evidence),
+        guesses_table(node, verdict, &evidence),
+    ] {
         if !extra.is_empty() {
             text += &format!("\n{extra}");
         }
@@ -289,23 +345,43 @@ pub(super) fn render(node: &EvaluateNode, verdict: &Verdict, lineage: &[InputCos
         .iter()
         .map(|b| (budget_name(node, &b.budget), words(node, verdict, b, &evidence)))
         .collect();
-    let answer: String = sentences.iter().map(|(budget, said)| format!("- {budget}: {said}\n")).collect();
+    let answer: String = sentences
+        .iter()
+        .map(|(budget, said)| format!("- {budget}: {said}\n"))
+        .collect();
     let costs: BTreeMap<&str, BTreeMap<&str, ArmCost>> = verdict
         .budgets
         .iter()
-        .map(|b| (b.budget.as_str(), b.arms.iter().map(|a| (a.arm.as_str(), evidence.cost(&b.budget, &a.arm))).collect()))
+        .map(|b| {
+            (
+                b.budget.as_str(),
+                b.arms
+                    .iter()
+                    .map(|a| (a.arm.as_str(), evidence.cost(&b.budget, &a.arm)))
+                    .collect(),
+            )
+        })
         .collect();
     let guesses: BTreeMap<&str, BTreeMap<&str, Vec<Guesses>>> = verdict
         .budgets
         .iter()
         .map(|b| {
-            let of_arms = b.arms.iter().map(|a| (a.arm.as_str(), evidence.guesses(&b.budget, &a.arm)));
+            let of_arms = b
+                .arms
+                .iter()
+                .map(|a| (a.arm.as_str(), evidence.guesses(&b.budget, &a.arm)));
             (b.budget.as_str(), of_arms.filter(|(_, g)| !g.is_empty()).collect())
         })
         .collect();
-    let frozen: BTreeMap<&str, BTreeMap<String, (f64, f64, f64)>> =
-        verdict.budgets.iter().map(|b| (b.budget.as_str(), evidence.frozen(&b.budget))).collect();
-    let words: BTreeMap<&str, &str> = sentences.iter().map(|(budget, said)| (budget.as_str(), said.as_str())).collect();
+    let frozen: BTreeMap<&str, BTreeMap<String, (f64, f64, f64)>> = verdict
+        .budgets
+        .iter()
+        .map(|b| (b.budget.as_str(), evidence.frozen(&b.budget)))
+        .collect();
+    let words: BTreeMap<&str, &str> = sentences
+        .iter()
+        .map(|(budget, said)| (budget.as_str(), said.as_str()))
+        .collect();
     Ok(Report {
         markdown: format!("# Verdict\n\n{answer}\n{text}"),
         json: json!({

@@ -27,7 +27,10 @@ fn flat<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D
     fn collect(value: &Value, out: &mut Vec<f64>) -> Result<(), String> {
         match value {
             Value::Array(items) => items.iter().try_for_each(|item| collect(item, out)),
-            Value::Number(n) => n.as_f64().map(|v| out.push(v)).ok_or_else(|| format!("{n} is no number of 64 bits")),
+            Value::Number(n) => n
+                .as_f64()
+                .map(|v| out.push(v))
+                .ok_or_else(|| format!("{n} is no number of 64 bits")),
             Value::Bool(b) => {
                 out.push(f64::from(u8::from(*b)));
                 Ok(())
@@ -101,25 +104,37 @@ pub enum CaseError {
 impl Case {
     /// An input.
     pub fn input(&self, name: &str) -> Result<&Golden, CaseError> {
-        self.inputs.get(name).ok_or_else(|| CaseError::Missing { what: "input", name: name.to_owned() })
+        self.inputs.get(name).ok_or_else(|| CaseError::Missing {
+            what: "input",
+            name: name.to_owned(),
+        })
     }
 
     /// An input of four dimensions.
     pub fn dims<const N: usize>(&self, name: &str) -> Result<[usize; N], CaseError> {
         let shape = &self.input(name)?.shape;
-        <[usize; N]>::try_from(&shape[..]).map_err(|_| CaseError::Shape { name: name.to_owned(), shape: shape.clone() })
+        <[usize; N]>::try_from(&shape[..]).map_err(|_| CaseError::Shape {
+            name: name.to_owned(),
+            shape: shape.clone(),
+        })
     }
 
     /// A number among the parameters.
     pub fn number(&self, name: &str) -> Result<f64, CaseError> {
         let value = self.params.get(name).and_then(Value::as_f64);
-        value.ok_or_else(|| CaseError::Missing { what: "number", name: name.to_owned() })
+        value.ok_or_else(|| CaseError::Missing {
+            what: "number",
+            name: name.to_owned(),
+        })
     }
 
     /// A list of numbers among the parameters.
     pub fn numbers(&self, name: &str) -> Result<Vec<f32>, CaseError> {
         let list = self.params.get(name).and_then(Value::as_array);
-        let list = list.ok_or_else(|| CaseError::Missing { what: "list", name: name.to_owned() })?;
+        let list = list.ok_or_else(|| CaseError::Missing {
+            what: "list",
+            name: name.to_owned(),
+        })?;
         Ok(list.iter().filter_map(Value::as_f64).map(|v| v as f32).collect())
     }
 
@@ -140,7 +155,9 @@ impl Check {
     /// Error of each value relative to the larger of its expected size and the tensor's mean size.
     pub(super) fn relative(&mut self, what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
         let mean = expected.iter().map(|v| v.abs()).sum::<f64>() / expected.len().max(1) as f64;
-        self.all(what, found.iter().map(|v| f64::from(*v)), expected, tolerance, |e| e.abs().max(mean).max(1e-6));
+        self.all(what, found.iter().map(|v| f64::from(*v)), expected, tolerance, |e| {
+            e.abs().max(mean).max(1e-6)
+        });
     }
 
     /// Error of each value as it is.
@@ -161,7 +178,11 @@ impl Check {
         tolerance: f64,
         scale: impl Fn(f64) -> f64,
     ) {
-        let mut error = if found.len() == expected.len() { 0.0f64 } else { f64::INFINITY };
+        let mut error = if found.len() == expected.len() {
+            0.0f64
+        } else {
+            f64::INFINITY
+        };
         for (f, e) in found.zip(expected) {
             let here = if f.is_nan() || e.is_nan() {
                 if f.is_nan() == e.is_nan() { 0.0 } else { f64::INFINITY }
@@ -172,7 +193,11 @@ impl Check {
         }
         self.worst = self.worst.max(error);
         if error > tolerance && self.failed.is_none() {
-            self.failed = Some(Outcome::Fail { what: what.to_owned(), error, tolerance });
+            self.failed = Some(Outcome::Fail {
+                what: what.to_owned(),
+                error,
+                tolerance,
+            });
         }
     }
 
@@ -186,13 +211,19 @@ impl Case {
     /// An expected output.
     pub(super) fn output(&self, name: &str) -> Result<&[f64], CaseError> {
         let output = self.outputs.get(name).map(|g| &g.data[..]);
-        output.ok_or_else(|| CaseError::Missing { what: "output", name: name.to_owned() })
+        output.ok_or_else(|| CaseError::Missing {
+            what: "output",
+            name: name.to_owned(),
+        })
     }
 
     /// An expected gradient.
     pub(super) fn gradient(&self, name: &str) -> Result<&[f64], CaseError> {
         let gradient = self.grads.get(name).map(|g| &g.data[..]);
-        gradient.ok_or_else(|| CaseError::Missing { what: "gradient", name: name.to_owned() })
+        gradient.ok_or_else(|| CaseError::Missing {
+            what: "gradient",
+            name: name.to_owned(),
+        })
     }
 }
 

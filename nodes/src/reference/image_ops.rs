@@ -58,6 +58,11 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
     }
     let name = case.outputs.keys().next().cloned().unwrap_or_default();
     let mut check = Check::default();
-    check.absolute(&name, &swap(&pixels, 1, out_size.0 * out_size.1, c), case.output(&name)?, tolerance);
+    check.absolute(
+        &name,
+        &swap(&pixels, 1, out_size.0 * out_size.1, c),
+        case.output(&name)?,
+        tolerance,
+    );
     Ok(check.outcome())
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use flow_learn::kernels::conv::{self, ConvShape};
-use flow_learn::layers::{
-    BatchNorm, BufferPool, ConvNorm, ConvSettings, FeatureMap, Layer, MapShape, MaxPool, Mode, NormSettings, Pass, Residual,
-};
 use flow_learn::kernels::pool::{self, PoolShape};
+use flow_learn::layers::{
+    BatchNorm, BufferPool, ConvNorm, ConvSettings, FeatureMap, Layer, MapShape, MaxPool, Mode, NormSettings, Pass,
+    Residual,
+};
 use flow_learn::rng::Stream;
 
 use super::Outcome;
@@ -26,7 +27,11 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
 /// An NCHW input as a feature map.
 fn map(case: &Case, name: &str) -> Result<FeatureMap, CaseError> {
     let [n, c, h, w] = case.dims::<4>(name)?;
-    Ok(FeatureMap::new(n, MapShape { h, w, c }, swap(&case.input(name)?.f32(), n, c, h * w)))
+    Ok(FeatureMap::new(
+        n,
+        MapShape { h, w, c },
+        swap(&case.input(name)?.f32(), n, c, h * w),
+    ))
 }
 
 /// Channel-last values as NCHW.
@@ -60,7 +65,9 @@ fn upstream(case: &Case, count: usize) -> Vec<f32> {
     if !case.case.ends_with("weighted") {
         return vec![1.0; count];
     }
-    (0..count).map(|i| (-1.0 + 2.0 * i as f64 / (count - 1).max(1) as f64) as f32).collect()
+    (0..count)
+        .map(|i| (-1.0 + 2.0 * i as f64 / (count - 1).max(1) as f64) as f32)
+        .collect()
 }
 
 fn conv2d(case: &Case) -> Result<Outcome, CaseError> {
@@ -69,8 +76,22 @@ fn conv2d(case: &Case) -> Result<Outcome, CaseError> {
     let [c_out, _, kernel, _] = dims;
     let MapShape { h, w, c } = x.shape;
     let (stride, padding, groups) = (case.size("stride")?, case.size("padding")?, case.size("groups")?);
-    let shape = ConvShape { n: x.n, h, w, c_in: c, c_out, kernel, stride, padding, groups };
-    let out = MapShape { h: shape.out_h(), w: shape.out_w(), c: c_out };
+    let shape = ConvShape {
+        n: x.n,
+        h,
+        w,
+        c_in: c,
+        c_out,
+        kernel,
+        stride,
+        padding,
+        groups,
+    };
+    let out = MapShape {
+        h: shape.out_h(),
+        w: shape.out_w(),
+        c: c_out,
+    };
     let values = weight(&case.input("weight")?.f32(), dims);
     let mut y = vec![0.0; x.n * out.len()];
     conv::forward(&shape, &x.data, &values, Some(&case.input("bias")?.f32()), &mut y);
@@ -80,8 +101,18 @@ fn conv2d(case: &Case) -> Result<Outcome, CaseError> {
     conv::backward_weight(&shape, &x.data, &dy, &mut dw, Some(&mut db));
     let mut check = Check::default();
     check.relative("y", &first(&y, x.n, out), case.output("y")?, VALUE);
-    check.relative("gradient of x", &first(&dx, x.n, x.shape), case.gradient("x")?, GRADIENT);
-    check.relative("gradient of weight", &weight_back(&dw, dims), case.gradient("weight")?, GRADIENT);
+    check.relative(
+        "gradient of x",
+        &first(&dx, x.n, x.shape),
+        case.gradient("x")?,
+        GRADIENT,
+    );
+    check.relative(
+        "gradient of weight",
+        &weight_back(&dw, dims),
+        case.gradient("weight")?,
+        GRADIENT,
+    );
     check.relative("gradient of bias", &db, case.gradient("bias")?, GRADIENT);
     Ok(check.outcome())
 }
@@ -124,9 +155,18 @@ fn get(layer: &mut dyn Layer, name: &str, gradient: bool) -> Vec<f32> {
 
 fn batch_norm(case: &Case) -> Result<Outcome, CaseError> {
     let x = map(case, "x")?;
-    let settings = NormSettings { momentum: case.number("momentum")? as f32, eps: case.number("eps")? as f32 };
+    let settings = NormSettings {
+        momentum: case.number("momentum")? as f32,
+        eps: case.number("eps")? as f32,
+    };
     let mut layer = BatchNorm::new(x.shape.c, false, settings);
-    set(&mut layer, &[("weight", case.input("weight")?.f32()), ("bias", case.input("bias")?.f32())]);
+    set(
+        &mut layer,
+        &[
+            ("weight", case.input("weight")?.f32()),
+            ("bias", case.input("bias")?.f32()),
+        ],
+    );
     let (y, dx) = both_ways(case, &mut layer, x);
     let mut check = Check::default();
     // The case multiplies the output before it is compared.
@@ -137,14 +177,27 @@ fn batch_norm(case: &Case) -> Result<Outcome, CaseError> {
     }
     check.relative("gradient of x", &dx, case.gradient("x")?, GRADIENT);
     for name in ["weight", "bias"] {
-        check.relative(&format!("gradient of {name}"), &get(&mut layer, name, true), case.gradient(name)?, GRADIENT);
+        check.relative(
+            &format!("gradient of {name}"),
+            &get(&mut layer, name, true),
+            case.gradient(name)?,
+            GRADIENT,
+        );
     }
     Ok(check.outcome())
 }
 
 fn max_pool(case: &Case) -> Result<Outcome, CaseError> {
     let (kernel, stride, padding) = (case.size("kernel")?, case.size("stride")?, case.size("padding")?);
-    let (y, dx) = both_ways(case, &mut MaxPool { kernel, stride, padding }, map(case, "x")?);
+    let (y, dx) = both_ways(
+        case,
+        &mut MaxPool {
+            kernel,
+            stride,
+            padding,
+        },
+        map(case, "x")?,
+    );
     let mut check = Check::default();
     check.relative("y", &y, case.output("y")?, VALUE);
     check.relative("gradient of x", &dx, case.gradient("x")?, GRADIENT);
@@ -154,15 +207,31 @@ fn max_pool(case: &Case) -> Result<Outcome, CaseError> {
 fn average_pool(case: &Case) -> Result<Outcome, CaseError> {
     let x = map(case, "x")?;
     let MapShape { h, w, c } = x.shape;
-    let shape = PoolShape { h, w, c, kernel: case.size("kernel")?, stride: case.size("stride")?, padding: 0 };
-    let out = MapShape { h: shape.out_h(), w: shape.out_w(), c };
+    let shape = PoolShape {
+        h,
+        w,
+        c,
+        kernel: case.size("kernel")?,
+        stride: case.size("stride")?,
+        padding: 0,
+    };
+    let out = MapShape {
+        h: shape.out_h(),
+        w: shape.out_w(),
+        c,
+    };
     let (mut y, mut dx) = (vec![0.0; x.n * out.len()], vec![0.0; x.data.len()]);
     pool::average_forward(&shape, &x.data, &mut y);
     let dy = swap(&upstream(case, y.len()), x.n, c, out.h * out.w);
     pool::average_backward(&shape, &dy, &mut dx);
     let mut check = Check::default();
     check.relative("y", &first(&y, x.n, out), case.output("y")?, VALUE);
-    check.relative("gradient of x", &first(&dx, x.n, x.shape), case.gradient("x")?, GRADIENT);
+    check.relative(
+        "gradient of x",
+        &first(&dx, x.n, x.shape),
+        case.gradient("x")?,
+        GRADIENT,
+    );
     Ok(check.outcome())
 }
 
@@ -171,12 +240,26 @@ fn basic_block(case: &Case) -> Result<Outcome, CaseError> {
     let [out, from, ..] = case.dims::<4>("w1")?;
     let mut stream = Stream::new(0, "overwritten");
     let body: Vec<Box<dyn Layer>> = vec![
-        Box::new(ConvNorm::new(ConvSettings::three(from, out, 2), true, ("conv1", "bn1"), &mut stream)),
-        Box::new(ConvNorm::new(ConvSettings::three(out, out, 1), false, ("conv2", "bn2"), &mut stream)),
+        Box::new(ConvNorm::new(
+            ConvSettings::three(from, out, 2),
+            true,
+            ("conv1", "bn1"),
+            &mut stream,
+        )),
+        Box::new(ConvNorm::new(
+            ConvSettings::three(out, out, 1),
+            false,
+            ("conv2", "bn2"),
+            &mut stream,
+        )),
     ];
     let shortcut = ConvNorm::new(ConvSettings::one(from, out, 2), false, ("0", "1"), &mut stream);
     let mut block = Residual::new(body, Some(Box::new(shortcut)));
-    let names = [("w1", "conv1.weight"), ("w2", "conv2.weight"), ("ws", "downsample.0.weight")];
+    let names = [
+        ("w1", "conv1.weight"),
+        ("w2", "conv2.weight"),
+        ("ws", "downsample.0.weight"),
+    ];
     for (input, name) in names {
         set(&mut block, &[(name, case.input(input)?.f32())]);
     }
@@ -186,7 +269,12 @@ fn basic_block(case: &Case) -> Result<Outcome, CaseError> {
     check.relative("y", &weighted, case.output("y")?, VALUE);
     check.relative("gradient of x", &dx, case.gradient("x")?, GRADIENT);
     for (input, name) in names {
-        check.relative(&format!("gradient of {input}"), &get(&mut block, name, true), case.gradient(input)?, GRADIENT);
+        check.relative(
+            &format!("gradient of {input}"),
+            &get(&mut block, name, true),
+            case.gradient(input)?,
+            GRADIENT,
+        );
     }
     Ok(check.outcome())
 }

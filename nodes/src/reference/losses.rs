@@ -38,13 +38,22 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
 }
 
 /// A loss of one matrix.
-fn one(case: &Case, name: &str, loss: impl FnOnce(Traced) -> Result<TracedScalar, LossError>) -> Result<Outcome, CaseError> {
+fn one(
+    case: &Case,
+    name: &str,
+    loss: impl FnOnce(Traced) -> Result<TracedScalar, LossError>,
+) -> Result<Outcome, CaseError> {
     let [rows, columns] = case.dims::<2>(name)?;
     let input = (case.input(name)?.f32(), (rows, columns));
     let (value, [gradient]) = value_and_grads([input], |[x]| loss(x)).map_err(|e| CaseError::Refused(e.to_string()))?;
     let mut check = Check::default();
     check.relative("loss", &[value], case.output("loss")?, VALUE);
-    check.relative(&format!("gradient of {name}"), &gradient, case.gradient(name)?, GRADIENT);
+    check.relative(
+        &format!("gradient of {name}"),
+        &gradient,
+        case.gradient(name)?,
+        GRADIENT,
+    );
     Ok(check.outcome())
 }
 

@@ -19,7 +19,10 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
                     "accuracy" => vec![metrics::accuracy(&truth, &predicted)],
                     "macro_f1" => vec![metrics::macro_f1(&truth, &predicted, classes)],
                     "balanced_accuracy" => vec![metrics::balanced_accuracy(&truth, &predicted, classes)],
-                    "confusion" => metrics::confusion(&truth, &predicted, classes).iter().map(|c| *c as f64).collect(),
+                    "confusion" => metrics::confusion(&truth, &predicted, classes)
+                        .iter()
+                        .map(|c| *c as f64)
+                        .collect(),
                     "nmi" => vec![metrics::nmi(&truth, &predicted)],
                     "ari" => vec![metrics::ari(&truth, &predicted)],
                     "hungarian_accuracy" => vec![metrics::hungarian_accuracy(&truth, &predicted, classes)],
@@ -35,7 +38,10 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
                 let (found, tolerance) = match name.as_str() {
                     "log_loss" => (metrics::log_loss(&truth, &probabilities, classes), VALUE),
                     "top2_accuracy" => (metrics::top_k_accuracy(&truth, &probabilities, classes, 2), EXACT),
-                    "ece" => (metrics::ece(&truth, &probabilities, classes, case.size("ece_bins")?), VALUE),
+                    "ece" => (
+                        metrics::ece(&truth, &probabilities, classes, case.size("ece_bins")?),
+                        VALUE,
+                    ),
                     _ => return Ok(Outcome::NotBuilt),
                 };
                 check.figures(name, &[found], case.output(name)?, tolerance);
@@ -59,8 +65,18 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
         "mean_iou" => {
             let (predicted, truth) = (case.input("predicted")?.classes(), case.input("true")?.classes());
             let classes = case.size("classes")?;
-            check.figures("iou", &metrics::iou(&predicted, &truth, classes), case.output("iou")?, EXACT);
-            check.figures("mean_iou", &[metrics::mean_iou(&predicted, &truth, classes)], case.output("mean_iou")?, EXACT);
+            check.figures(
+                "iou",
+                &metrics::iou(&predicted, &truth, classes),
+                case.output("iou")?,
+                EXACT,
+            );
+            check.figures(
+                "mean_iou",
+                &[metrics::mean_iou(&predicted, &truth, classes)],
+                case.output("mean_iou")?,
+                EXACT,
+            );
         }
         _ => return Ok(Outcome::NotBuilt),
     }

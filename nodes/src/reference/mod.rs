@@ -105,21 +105,37 @@ pub fn run_reference(folder: &Path) -> Result<Vec<CaseResult>, ReferenceError> {
     }
     files.sort();
     if files.is_empty() {
-        return Err(ReferenceError::Empty { path: folder.to_owned() });
+        return Err(ReferenceError::Empty {
+            path: folder.to_owned(),
+        });
     }
     let mut results = Vec::new();
     for path in files {
-        let format = |message: String| ReferenceError::Format { path: path.clone(), message };
+        let format = |message: String| ReferenceError::Format {
+            path: path.clone(),
+            message,
+        };
         let text = std::fs::read_to_string(&path).map_err(io(&path))?;
         let cases: Vec<Case> = serde_json::from_str(&text).map_err(|e| format(e.to_string()))?;
-        let file = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        let family = FAMILIES.iter().find(|(name, _)| *name == file).map(|(_, family)| family);
+        let file = path
+            .file_stem()
+            .map(|s| s.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let family = FAMILIES
+            .iter()
+            .find(|(name, _)| *name == file)
+            .map(|(_, family)| family);
         for (i, case) in cases.iter().enumerate() {
             let outcome = match family {
                 Some(family) => family(case).map_err(|e| format(format!("case {} (`{}`): {e}", i + 1, case.case)))?,
                 None => Outcome::NotBuilt,
             };
-            results.push(CaseResult { file: file.clone(), case: case.case.clone(), place: i + 1, outcome });
+            results.push(CaseResult {
+                file: file.clone(),
+                case: case.case.clone(),
+                place: i + 1,
+                outcome,
+            });
         }
     }
     Ok(results)

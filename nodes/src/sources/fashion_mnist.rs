@@ -11,8 +11,18 @@ use super::{Loaded, Source, SourceSettings, SourceShape};
 use crate::failure::failure;
 
 /// Names of the classes.
-pub const CLASS_NAMES: [&str; 10] =
-    ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"];
+pub const CLASS_NAMES: [&str; 10] = [
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+];
 
 /// SHA-256 of the original files, in the order of [`FILES`].
 const CHECKSUMS: [&str; 4] = [
@@ -30,7 +40,13 @@ pub(super) const SAMPLE: Source = Source {
     name: "fashion-mnist-sample",
     takes: &[],
     files: &[],
-    shape: |_| Some(SourceShape { image: [28, 28, 1], classes: 10, counts: [10_000, 2_000] }),
+    shape: |_| {
+        Some(SourceShape {
+            image: [28, 28, 1],
+            classes: 10,
+            counts: [10_000, 2_000],
+        })
+    },
     load: |_, _| {
         let (train, test) = sample()?;
         Ok(loaded(train, test))
@@ -42,7 +58,13 @@ pub(super) const FULL: Source = Source {
     name: "fashion-mnist",
     takes: &["path"],
     files: &FILES,
-    shape: |_| Some(SourceShape { image: [28, 28, 1], classes: 10, counts: [60_000, 10_000] }),
+    shape: |_| {
+        Some(SourceShape {
+            image: [28, 28, 1],
+            classes: 10,
+            counts: [60_000, 10_000],
+        })
+    },
     load: |_: &SourceSettings, files| {
         let (train, test) = load_files(files)?;
         Ok(loaded(train, test))
@@ -50,7 +72,11 @@ pub(super) const FULL: Source = Source {
 };
 
 fn loaded(train: Images, test: Images) -> Loaded {
-    Loaded { train, test, class_names: CLASS_NAMES.map(str::to_owned).to_vec() }
+    Loaded {
+        train,
+        test,
+        class_names: CLASS_NAMES.map(str::to_owned).to_vec(),
+    }
 }
 
 /// Training and test images of the embedded sample.
@@ -61,8 +87,13 @@ pub fn sample() -> Result<(Images, Images), NodeError> {
     let bytes = zstd::decode_all(EMBEDDED).map_err(failure)?;
     let damaged = || NodeError::failed("the embedded Fashion-MNIST sample is damaged: install flow again");
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
-    let (train, test) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
-    Ok((Images::decode(train).map_err(failure)?, Images::decode(test).map_err(failure)?))
+    let (train, test) = rest
+        .split_at_checked(u32::from_le_bytes(*length) as usize)
+        .ok_or_else(damaged)?;
+    Ok((
+        Images::decode(train).map_err(failure)?,
+        Images::decode(test).map_err(failure)?,
+    ))
 }
 
 /// Training and test images of the original files in `folder`.
@@ -81,14 +112,20 @@ fn load_files(files: &[PathBuf]) -> Result<(Images, Images), NodeError> {
         })?;
         let found: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
         if found != expected {
-            return Err(NodeError::failed(format!("{} has the wrong checksum\n  expected {expected}\n  found    {found}", path.display()))
-                .with_help("download it again; for another data set in this format use `source = \"idx\"`"));
+            return Err(NodeError::failed(format!(
+                "{} has the wrong checksum\n  expected {expected}\n  found    {found}",
+                path.display()
+            ))
+            .with_help("download it again; for another data set in this format use `source = \"idx\"`"));
         }
     }
     let [train_images, train_labels, test_images, test_labels] = files else {
         return Err(NodeError::failed("BUG: Fashion-MNIST has four files"));
     };
-    Ok((read_pair(train_images, train_labels)?, read_pair(test_images, test_labels)?))
+    Ok((
+        read_pair(train_images, train_labels)?,
+        read_pair(test_images, test_labels)?,
+    ))
 }
 
 #[cfg(test)]
@@ -104,7 +141,10 @@ mod tests {
             }
         }
         let found: String = Sha256::digest(EMBEDDED).iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(found, "8e69af99cf955079c913e4c900280376c9feb4cd5221287d5050dc0cf47b038a", "every result on the sample rests on these bytes");
+        assert_eq!(
+            found, "8e69af99cf955079c913e4c900280376c9feb4cd5221287d5050dc0cf47b038a",
+            "every result on the sample rests on these bytes"
+        );
         assert!(EMBEDDED.len() <= 6_000_000);
     }
 }

@@ -16,8 +16,13 @@ pub(super) const FILES: [&str; 4] = [
 ];
 
 /// Four IDX files in a folder.
-pub(super) const IDX: Source =
-    Source { name: "idx", takes: &["path"], files: &FILES, shape: |_| None, load };
+pub(super) const IDX: Source = Source {
+    name: "idx",
+    takes: &["path"],
+    files: &FILES,
+    shape: |_| None,
+    load,
+};
 
 fn load(_settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeError> {
     let [train_images, train_labels, test_images, test_labels] = files else {
@@ -25,14 +30,24 @@ fn load(_settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeErr
     };
     let train = read_pair(train_images, train_labels)?;
     let test = read_pair(test_images, test_labels)?;
-    let classes = train.labels.iter().chain(&test.labels).max().map_or(0, |l| usize::from(*l) + 1);
-    Ok(Loaded { train, test, class_names: (0..classes).map(|c| c.to_string()).collect() })
+    let classes = train
+        .labels
+        .iter()
+        .chain(&test.labels)
+        .max()
+        .map_or(0, |l| usize::from(*l) + 1);
+    Ok(Loaded {
+        train,
+        test,
+        class_names: (0..classes).map(|c| c.to_string()).collect(),
+    })
 }
 
 /// Images and labels of two files.
 pub(super) fn read_pair(images: &PathBuf, labels: &PathBuf) -> Result<Images, NodeError> {
     let broken = |path: &PathBuf, e: String| {
-        NodeError::failed(format!("{}: {e}", path.display())).with_help("check that the file is whole, or download it again")
+        NodeError::failed(format!("{}: {e}", path.display()))
+            .with_help("check that the file is whole, or download it again")
     };
     let (image_bytes, label_bytes) = (read_file(images)?, read_file(labels)?);
     let (n, height, width, pixels) = parse_images(&image_bytes).map_err(|e| broken(images, e.to_string()))?;

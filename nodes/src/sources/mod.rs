@@ -63,14 +63,17 @@ pub struct Source {
 }
 
 /// All sources. A new one is a file and a line.
-pub const SOURCES: &[Source] =
-    &[fashion_mnist::SAMPLE, fashion_mnist::FULL, idx::IDX, scenes::SCENES];
+pub const SOURCES: &[Source] = &[fashion_mnist::SAMPLE, fashion_mnist::FULL, idx::IDX, scenes::SCENES];
 
 /// The source of a name, with only settings that it takes.
 pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, ParamError> {
     let source = SOURCES.iter().find(|s| s.name == name).ok_or_else(|| {
         let names = SOURCES.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
-        at_with("source", format!("unknown source `{name}`"), format!("expected one of {names}"))
+        at_with(
+            "source",
+            format!("unknown source `{name}`"),
+            format!("expected one of {names}"),
+        )
     })?;
     let given = [
         ("path", settings.path.is_some()),
@@ -79,11 +82,19 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
         ("side", settings.side.is_some()),
     ];
     if let Some((key, _)) = given.iter().find(|(key, given)| *given && !source.takes.contains(key)) {
-        return Err(at_with(*key, format!("source `{name}` takes no `{key}`"), "leave it out"));
+        return Err(at_with(
+            *key,
+            format!("source `{name}` takes no `{key}`"),
+            "leave it out",
+        ));
     }
     if source.takes.contains(&"path") && settings.path.is_none() {
         let files = source.files.join(", ");
-        return Err(at_with("source", format!("source `{name}` needs `path`"), format!("give the folder that holds {files}")));
+        return Err(at_with(
+            "source",
+            format!("source `{name}` needs `path`"),
+            format!("give the folder that holds {files}"),
+        ));
     }
     Ok(source)
 }

@@ -11,15 +11,28 @@ pub(super) const SCENES: Source = Source {
     files: &[],
     shape: |settings| {
         let side = side(settings);
-        Some(SourceShape { image: [side, side, 3], classes: SCENE_CLASSES.len(), counts: counts(settings) })
+        Some(SourceShape {
+            image: [side, side, 3],
+            classes: SCENE_CLASSES.len(),
+            counts: counts(settings),
+        })
     },
     load: |settings, _| {
         let [train, test] = counts(settings);
         // One row of scenes: the first are for training, the rest for testing.
-        let all = Scenes { n: train + test, side: side(settings), seed: settings.seed }.images();
+        let all = Scenes {
+            n: train + test,
+            side: side(settings),
+            seed: settings.seed,
+        }
+        .images();
         let pick = |from: usize, to: usize| all.select(&(from as u32..to as u32).collect::<Vec<_>>());
         let class_names = SCENE_CLASSES.map(str::to_owned).to_vec();
-        Ok(Loaded { train: pick(0, train), test: pick(train, train + test), class_names })
+        Ok(Loaded {
+            train: pick(0, train),
+            test: pick(train, train + test),
+            class_names,
+        })
     },
 };
 

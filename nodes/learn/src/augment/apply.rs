@@ -39,24 +39,41 @@ impl Augmenter {
         recipe.validate(mean.len())?;
         // A channel that never changes is only centred.
         let inverse_std = std.iter().map(|s| if *s > 1e-6 { 1.0 / s } else { 1.0 }).collect();
-        Ok(Self { recipe: recipe.clone(), mean: mean.to_vec(), inverse_std, size: Size { h, w, c: mean.len() } })
+        Ok(Self {
+            recipe: recipe.clone(),
+            mean: mean.to_vec(),
+            inverse_std,
+            size: Size { h, w, c: mean.len() },
+        })
     }
 
     /// Views of the images at `indices`, normalised, `[indices][h][w][c]`; the view at place `i` draws from `stream.index(i)`.
     pub fn augment_batch(&self, images: &Images, indices: &[u32], stream: &Stream, out: &mut [f32]) {
-        out.par_chunks_mut(self.size.len()).zip(indices).enumerate().for_each(|(place, (out, index))| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                self.view(images.pixels_of(*index as usize), &mut stream.index(place as u64), scratch);
-                self.normalize(scratch.image.iter().copied(), out);
+        out.par_chunks_mut(self.size.len())
+            .zip(indices)
+            .enumerate()
+            .for_each(|(place, (out, index))| {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    self.view(
+                        images.pixels_of(*index as usize),
+                        &mut stream.index(place as u64),
+                        scratch,
+                    );
+                    self.normalize(scratch.image.iter().copied(), out);
+                });
             });
-        });
     }
 
     /// The images as they are, normalised.
     pub fn plain_batch(&self, images: &Images, indices: &[u32], out: &mut [f32]) {
-        out.par_chunks_mut(self.size.len()).zip(indices).for_each(|(out, index)| {
-            self.normalize(images.pixels_of(*index as usize).iter().map(|v| f32::from(*v) / 255.0), out);
-        });
+        out.par_chunks_mut(self.size.len())
+            .zip(indices)
+            .for_each(|(out, index)| {
+                self.normalize(
+                    images.pixels_of(*index as usize).iter().map(|v| f32::from(*v) / 255.0),
+                    out,
+                );
+            });
     }
 
     fn normalize(&self, values: impl Iterator<Item = f32>, out: &mut [f32]) {
@@ -94,11 +111,22 @@ impl Augmenter {
                     image::horizontal_flip(image, size);
                 }
             }
-            Op::ColorJitter { p, brightness, contrast, saturation, hue } => {
+            Op::ColorJitter {
+                p,
+                brightness,
+                contrast,
+                saturation,
+                hue,
+            } => {
                 // Always drawn, so that what follows does not depend on the outcome.
                 let chosen = stream.bernoulli(*p);
                 let mut factor = |spread: f32| 1.0 + stream.range(-spread, spread);
-                let (b, k, s, h) = (factor(*brightness), factor(*contrast), factor(*saturation), factor(*hue) - 1.0);
+                let (b, k, s, h) = (
+                    factor(*brightness),
+                    factor(*contrast),
+                    factor(*saturation),
+                    factor(*hue) - 1.0,
+                );
                 if chosen {
                     image::brightness(image, b);
                     image::contrast(image, c, k);
@@ -169,12 +197,22 @@ fn random_crop(size: Size, scale: [f32; 2], ratio: [f32; 2], stream: &mut Stream
         if (1..=size.w).contains(&width) && (1..=size.h).contains(&height) {
             let top = stream.below(size.h - height + 1);
             let left = stream.below(size.w - width + 1);
-            return Crop { top, left, height, width };
+            return Crop {
+                top,
+                left,
+                height,
+                width,
+            };
         }
     }
     let width = size.w.min((size.h as f32 * ratio[1]).round() as usize).max(1);
     let height = size.h.min((size.w as f32 / ratio[0]).round() as usize).max(1);
-    Crop { top: (size.h - height) / 2, left: (size.w - width) / 2, height, width }
+    Crop {
+        top: (size.h - height) / 2,
+        left: (size.w - width) / 2,
+        height,
+        width,
+    }
 }
 
 #[cfg(test)]
@@ -182,13 +220,21 @@ mod tests {
     use super::*;
 
     fn images() -> Images {
-        let pixels = (0..6 * 12 * 10 * 3u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let pixels = (0..6 * 12 * 10 * 3u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
         Images::new(12, 10, 3, pixels, vec![0; 6]).expect("sizes fit")
     }
 
     fn augmenter() -> Augmenter {
         let mut recipe = Recipe::named("strong").expect("shipped");
-        recipe.ops.extend([Op::Rotate { p: 0.5, degrees: 20.0 }, Op::GaussianBlur { p: 0.5, sigma: [0.1, 2.0] }]);
+        recipe.ops.extend([
+            Op::Rotate { p: 0.5, degrees: 20.0 },
+            Op::GaussianBlur {
+                p: 0.5,
+                sigma: [0.1, 2.0],
+            },
+        ]);
         Augmenter::new(&recipe, &[0.5; 3], &[0.25; 3], 12, 10).expect("valid")
     }
 
@@ -196,7 +242,10 @@ mod tests {
     fn views_do_not_depend_on_the_number_of_threads() {
         let (images, augmenter) = (images(), augmenter());
         let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .expect("a pool");
             let mut out = vec![0.0; 6 * 360];
             pool.install(|| augmenter.augment_batch(&images, &[0, 1, 2, 3, 4, 5], &Stream::new(1, "views"), &mut out));
             out

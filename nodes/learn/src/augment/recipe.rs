@@ -161,17 +161,48 @@ impl Recipe {
     /// A shipped recipe. `simclr` has the settings usual for colour images of some 32 pixels (no blur), `simclr-gray` what is left
     /// of them without colour, `strong` is for classifiers and students.
     pub fn named(name: &str) -> Option<Self> {
-        let crop = |from| Op::RandomResizedCrop { scale: [from, 1.0], ratio: crop_ratio() };
+        let crop = |from| Op::RandomResizedCrop {
+            scale: [from, 1.0],
+            ratio: crop_ratio(),
+        };
         let flip = Op::HorizontalFlip { p: 0.5 };
-        let colour = |p, s, hue| Op::ColorJitter { p, brightness: s, contrast: s, saturation: s, hue };
-        let gray = |p, s| Op::ColorJitter { p, brightness: s, contrast: s, saturation: 0.0, hue: 0.0 };
+        let colour = |p, s, hue| Op::ColorJitter {
+            p,
+            brightness: s,
+            contrast: s,
+            saturation: s,
+            hue,
+        };
+        let gray = |p, s| Op::ColorJitter {
+            p,
+            brightness: s,
+            contrast: s,
+            saturation: 0.0,
+            hue: 0.0,
+        };
         let ops = match name {
             "none" => vec![],
             "weak" => vec![flip, Op::Shift { pixels: 3 }],
             "simclr" => vec![crop(0.2), flip, colour(0.8, 0.4, 0.1), Op::Grayscale { p: 0.2 }],
             "simclr-gray" => vec![crop(0.3), flip, gray(0.8, 0.4)],
-            "strong" => vec![crop(0.5), flip, colour(0.8, 0.4, 0.1), Op::Erase { p: 0.25, scale: erase_scale() }],
-            "strong-gray" => vec![crop(0.5), flip, gray(0.8, 0.4), Op::Erase { p: 0.25, scale: erase_scale() }],
+            "strong" => vec![
+                crop(0.5),
+                flip,
+                colour(0.8, 0.4, 0.1),
+                Op::Erase {
+                    p: 0.25,
+                    scale: erase_scale(),
+                },
+            ],
+            "strong-gray" => vec![
+                crop(0.5),
+                flip,
+                gray(0.8, 0.4),
+                Op::Erase {
+                    p: 0.25,
+                    scale: erase_scale(),
+                },
+            ],
             _ => return None,
         };
         Some(Self { ops })
@@ -194,7 +225,11 @@ impl Op {
         let range = |key, message: String| Err(RecipeError::Range { place, key, message });
         let chance = |p: f32| match (0.0..=1.0).contains(&p) {
             true => Ok(()),
-            false => Err(RecipeError::Range { place, key: "p", message: format!("is {p}, expected a probability from 0 to 1") }),
+            false => Err(RecipeError::Range {
+                place,
+                key: "p",
+                message: format!("is {p}, expected a probability from 0 to 1"),
+            }),
         };
         let rising = |key, [from, to]: [f32; 2], most: f32| match from > 0.0 && from <= to && to <= most {
             true => Ok(()),
@@ -214,8 +249,18 @@ impl Op {
                 rising("ratio", *ratio, f32::MAX)
             }
             Self::HorizontalFlip { p } => chance(*p),
-            Self::ColorJitter { p, brightness, contrast, saturation, hue } => {
-                for (key, value) in [("brightness", brightness), ("contrast", contrast), ("saturation", saturation)] {
+            Self::ColorJitter {
+                p,
+                brightness,
+                contrast,
+                saturation,
+                hue,
+            } => {
+                for (key, value) in [
+                    ("brightness", brightness),
+                    ("contrast", contrast),
+                    ("saturation", saturation),
+                ] {
                     if !(0.0..=1.0).contains(value) {
                         return range(key, format!("is {value}, expected a number from 0 to 1"));
                     }
@@ -267,14 +312,25 @@ mod tests {
         for name in Recipe::names() {
             let recipe = Recipe::named(name).expect("a name in the list");
             recipe.validate(3).expect("valid for colour");
-            assert_eq!(recipe.validate(1).is_ok(), !matches!(*name, "simclr" | "strong"), "{name}");
+            assert_eq!(
+                recipe.validate(1).is_ok(),
+                !matches!(*name, "simclr" | "strong"),
+                "{name}"
+            );
         }
         assert_eq!(Recipe::named("simlcr"), None);
     }
 
     #[test]
     fn colour_operations_on_gray_images_are_refused_with_what_to_do() {
-        let error = Recipe::named("simclr").expect("shipped").validate(1).expect_err("gray").to_string();
-        assert!(error.contains("color_jitter") && error.contains("simclr-gray"), "{error}");
+        let error = Recipe::named("simclr")
+            .expect("shipped")
+            .validate(1)
+            .expect_err("gray")
+            .to_string();
+        assert!(
+            error.contains("color_jitter") && error.contains("simclr-gray"),
+            "{error}"
+        );
     }
 }

@@ -6,10 +6,20 @@ use crate::layers::{ConvNorm, ConvSettings, Sequential};
 use crate::rng::Stream;
 
 /// Three stages.
-pub(super) const CONV3: Backbone = Backbone { name: "conv3", widths: &[32, 64, 128], stems: false, build };
+pub(super) const CONV3: Backbone = Backbone {
+    name: "conv3",
+    widths: &[32, 64, 128],
+    stems: false,
+    build,
+};
 
 /// Four stages.
-pub(super) const CONV4: Backbone = Backbone { name: "conv4", widths: &[32, 64, 128, 256], stems: false, build };
+pub(super) const CONV4: Backbone = Backbone {
+    name: "conv4",
+    widths: &[32, 64, 128, 256],
+    stems: false,
+    build,
+};
 
 fn build(channels: usize, widths: &[usize], _stem: Stem, stream: &mut Stream) -> Sequential {
     let mut net = Sequential::default();
@@ -17,7 +27,10 @@ fn build(channels: usize, widths: &[usize], _stem: Stem, stream: &mut Stream) ->
     for (i, width) in widths.iter().enumerate() {
         let stride = if i == 0 { 1 } else { 2 };
         let settings = ConvSettings::three(from, *width, stride);
-        net = net.with(&format!("stages.{i}"), ConvNorm::new(settings, true, ("conv", "bn"), stream));
+        net = net.with(
+            &format!("stages.{i}"),
+            ConvNorm::new(settings, true, ("conv", "bn"), stream),
+        );
         from = *width;
     }
     net

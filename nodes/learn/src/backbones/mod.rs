@@ -64,7 +64,9 @@ pub enum BackboneError {
         name: String,
     },
     /// Wrong number of widths, or a width of zero.
-    #[error("`{name}` has {expected} stages, so `widths` takes {expected} positive numbers (or none for its own), found {found:?}")]
+    #[error(
+        "`{name}` has {expected} stages, so `widths` takes {expected} positive numbers (or none for its own), found {found:?}"
+    )]
     Widths {
         /// The backbone.
         name: String,
@@ -74,7 +76,9 @@ pub enum BackboneError {
         found: Vec<usize>,
     },
     /// The pooling grid has more cells than the last feature map has pixels.
-    #[error("`grid` = {grid} must be between 1 and the size of the last feature map, which is {h}x{w} for this image size")]
+    #[error(
+        "`grid` = {grid} must be between 1 and the size of the last feature map, which is {h}x{w} for this image size"
+    )]
     Grid {
         /// The grid asked for.
         grid: usize,
@@ -94,24 +98,40 @@ pub enum BackboneError {
 impl BackboneSettings {
     fn backbone(&self) -> Result<&'static Backbone, BackboneError> {
         let found = BACKBONES.iter().find(|b| b.name == self.name);
-        found.ok_or_else(|| BackboneError::Unknown { name: self.name.clone() })
+        found.ok_or_else(|| BackboneError::Unknown {
+            name: self.name.clone(),
+        })
     }
 
     /// An encoder with fresh weights for images of shape `input`.
     pub fn build(&self, input: MapShape, stream: &Stream) -> Result<Encoder, BackboneError> {
         let backbone = self.backbone()?;
-        let widths = if self.widths.is_empty() { backbone.widths } else { &self.widths };
+        let widths = if self.widths.is_empty() {
+            backbone.widths
+        } else {
+            &self.widths
+        };
         if widths.len() != backbone.widths.len() || widths.contains(&0) {
             let (name, found) = (self.name.clone(), self.widths.clone());
-            return Err(BackboneError::Widths { name, expected: backbone.widths.len(), found });
+            return Err(BackboneError::Widths {
+                name,
+                expected: backbone.widths.len(),
+                found,
+            });
         }
         if self.stem != Stem::Small && !backbone.stems {
-            return Err(BackboneError::Stem { name: self.name.clone() });
+            return Err(BackboneError::Stem {
+                name: self.name.clone(),
+            });
         }
         let stages = (backbone.build)(input.c, widths, self.stem, &mut stream.child("backbone"));
         let last = stages.output_shape(input);
         if self.grid == 0 || self.grid > last.h.min(last.w) {
-            return Err(BackboneError::Grid { grid: self.grid, h: last.h, w: last.w });
+            return Err(BackboneError::Grid {
+                grid: self.grid,
+                h: last.h,
+                w: last.w,
+            });
         }
         let layers = stages.with("", GridPool { grid: self.grid });
         let dim = layers.output_shape(input).len();

@@ -4,7 +4,9 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdxError {
     /// The first bytes are wrong.
-    #[error("not an IDX file of unsigned bytes: it begins with {found:02x?}, expected 00 00 08 and the number of dimensions")]
+    #[error(
+        "not an IDX file of unsigned bytes: it begins with {found:02x?}, expected 00 00 08 and the number of dimensions"
+    )]
     Magic {
         /// The first bytes.
         found: Vec<u8>,
@@ -45,17 +47,34 @@ pub fn parse_labels(bytes: &[u8]) -> Result<&[u8], IdxError> {
 }
 
 fn parse(bytes: &[u8], dimensions: usize) -> Result<(Vec<usize>, &[u8]), IdxError> {
-    let magic = || IdxError::Magic { found: bytes[..bytes.len().min(4)].to_vec() };
-    let ([0, 0, 8, found], rest) = bytes.split_first_chunk::<4>().ok_or_else(magic)? else { return Err(magic()) };
+    let magic = || IdxError::Magic {
+        found: bytes[..bytes.len().min(4)].to_vec(),
+    };
+    let ([0, 0, 8, found], rest) = bytes.split_first_chunk::<4>().ok_or_else(magic)? else {
+        return Err(magic());
+    };
     if usize::from(*found) != dimensions {
-        return Err(IdxError::Dimensions { found: usize::from(*found), expected: dimensions });
+        return Err(IdxError::Dimensions {
+            found: usize::from(*found),
+            expected: dimensions,
+        });
     }
     let (header, values) = rest.split_at_checked(4 * dimensions).ok_or_else(magic)?;
-    let sizes: Vec<usize> = header.as_chunks::<4>().0.iter().map(|b| u32::from_be_bytes(*b) as usize).collect();
-    let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+    let sizes: Vec<usize> = header
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| u32::from_be_bytes(*b) as usize)
+        .collect();
+    let product = sizes
+        .iter()
+        .try_fold(1usize, |product, size| product.checked_mul(*size));
     match product {
         Some(expected) if expected == values.len() => Ok((sizes, values)),
-        Some(expected) => Err(IdxError::Length { expected, found: values.len() }),
+        Some(expected) => Err(IdxError::Length {
+            expected,
+            found: values.len(),
+        }),
         None => Err(IdxError::Sizes { sizes }),
     }
 }
@@ -74,9 +93,17 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        assert_eq!(parse_images(&TWO[..23]), Err(IdxError::Length { expected: 8, found: 7 }));
+        assert_eq!(
+            parse_images(&TWO[..23]),
+            Err(IdxError::Length { expected: 8, found: 7 })
+        );
         assert_eq!(parse_labels(&TWO), Err(IdxError::Dimensions { found: 3, expected: 1 }));
-        assert_eq!(parse_images(b"\x1f\x8b\x08\x00"), Err(IdxError::Magic { found: vec![0x1f, 0x8b, 8, 0] }));
+        assert_eq!(
+            parse_images(b"\x1f\x8b\x08\x00"),
+            Err(IdxError::Magic {
+                found: vec![0x1f, 0x8b, 8, 0]
+            })
+        );
         let huge = [&[0, 0, 8, 3][..], &[255; 12]].concat();
         assert!(parse_images(&huge).is_err());
     }

@@ -47,12 +47,31 @@ impl Images {
     ///
     /// # Errors
     /// If sizes do not fit each other.
-    pub fn new(height: usize, width: usize, channels: usize, pixels: Vec<u8>, labels: Vec<u16>) -> Result<Self, ImagesError> {
+    pub fn new(
+        height: usize,
+        width: usize,
+        channels: usize,
+        pixels: Vec<u8>,
+        labels: Vec<u16>,
+    ) -> Result<Self, ImagesError> {
         let n = labels.len();
         if height * width * channels == 0 || pixels.len() != n * height * width * channels {
-            return Err(ImagesError::Sizes { pixels: pixels.len(), labels: n, height, width, channels });
+            return Err(ImagesError::Sizes {
+                pixels: pixels.len(),
+                labels: n,
+                height,
+                width,
+                channels,
+            });
         }
-        Ok(Self { n, height, width, channels, pixels, labels })
+        Ok(Self {
+            n,
+            height,
+            width,
+            channels,
+            pixels,
+            labels,
+        })
     }
 
     /// The pixels of one image.
@@ -63,9 +82,18 @@ impl Images {
 
     /// Only the images at `indices`, in that order.
     pub fn select(&self, indices: &[u32]) -> Self {
-        let pixels = indices.iter().flat_map(|i| self.pixels_of(*i as usize)).copied().collect();
+        let pixels = indices
+            .iter()
+            .flat_map(|i| self.pixels_of(*i as usize))
+            .copied()
+            .collect();
         let labels = indices.iter().map(|i| self.labels[*i as usize]).collect();
-        Self { n: indices.len(), pixels, labels, ..*self }
+        Self {
+            n: indices.len(),
+            pixels,
+            labels,
+            ..*self
+        }
     }
 
     /// Mean and standard deviation of each channel, of values in [0, 1].
@@ -77,7 +105,11 @@ impl Images {
         }
         let count = (self.pixels.len() / self.channels).max(1) as f64;
         let mean = |c: usize| sum[c] as f64 / count / 255.0;
-        let std = |c: usize| (squares[c] as f64 / count / 255.0 / 255.0 - mean(c).powi(2)).max(0.0).sqrt();
+        let std = |c: usize| {
+            (squares[c] as f64 / count / 255.0 / 255.0 - mean(c).powi(2))
+                .max(0.0)
+                .sqrt()
+        };
         (0..self.channels).map(|c| (mean(c) as f32, std(c) as f32)).unzip()
     }
 
@@ -98,17 +130,34 @@ impl Images {
     /// # Errors
     /// If they are not such a file, or cut short.
     pub fn decode(bytes: &[u8]) -> Result<Self, ImagesError> {
-        let rest = bytes.strip_prefix(MAGIC).ok_or(ImagesError::Format("it does not begin with its mark"))?;
-        let (sizes, rest) = rest.split_at_checked(16).ok_or(ImagesError::Format("its header is cut short"))?;
-        let [n, height, width, channels] =
-            std::array::from_fn(|i| sizes[4 * i..4 * i + 4].iter().rev().fold(0usize, |v, b| v << 8 | usize::from(*b)));
-        let expected = n.checked_mul(2).zip(height.checked_mul(width).and_then(|v| v.checked_mul(channels)?.checked_mul(n)));
+        let rest = bytes
+            .strip_prefix(MAGIC)
+            .ok_or(ImagesError::Format("it does not begin with its mark"))?;
+        let (sizes, rest) = rest
+            .split_at_checked(16)
+            .ok_or(ImagesError::Format("its header is cut short"))?;
+        let [n, height, width, channels] = std::array::from_fn(|i| {
+            sizes[4 * i..4 * i + 4]
+                .iter()
+                .rev()
+                .fold(0usize, |v, b| v << 8 | usize::from(*b))
+        });
+        let expected = n.checked_mul(2).zip(
+            height
+                .checked_mul(width)
+                .and_then(|v| v.checked_mul(channels)?.checked_mul(n)),
+        );
         match expected.and_then(|(labels, pixels)| labels.checked_add(pixels)) {
             Some(length) if length == rest.len() => {}
             _ => return Err(ImagesError::Format("its length does not fit its header")),
         }
         let (labels, pixels) = rest.split_at(2 * n);
-        let labels = labels.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b)).collect();
+        let labels = labels
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|b| u16::from_le_bytes(*b))
+            .collect();
         Self::new(height, width, channels, pixels.to_vec(), labels)
     }
 }

@@ -11,8 +11,9 @@ use super::Images;
 use crate::rng::Stream;
 
 /// Names of the classes.
-pub const SCENE_CLASSES: [&str; 10] =
-    ["circle", "square", "triangle", "star", "ring", "cross", "crescent", "heart", "hexagon", "bar"];
+pub const SCENE_CLASSES: [&str; 10] = [
+    "circle", "square", "triangle", "star", "ring", "cross", "crescent", "heart", "hexagon", "bar",
+];
 
 /// Samples per pixel and axis.
 const SAMPLES: usize = 3;
@@ -54,7 +55,14 @@ impl Scenes {
         let scenes: Vec<Scene> = (0..self.n).into_par_iter().map(|i| self.scene(i)).collect();
         let pixels = scenes.iter().flat_map(|s| &s.pixels).copied().collect();
         let labels = scenes.iter().map(|s| s.label).collect();
-        Images { n: self.n, height: self.side, width: self.side, channels: 3, pixels, labels }
+        Images {
+            n: self.n,
+            height: self.side,
+            width: self.side,
+            channels: 3,
+            pixels,
+            labels,
+        }
     }
 }
 
@@ -114,7 +122,14 @@ impl Figure {
     fn new(class: usize, x: f32, y: f32, radius: f32, stream: &mut Stream) -> Self {
         // A heart on its head is still a heart, but a turned square is no diamond of another class, so all turn freely.
         let angle = stream.range(0.0, TAU);
-        Self { class, x, y, radius, cos: angle.cos(), sin: angle.sin() }
+        Self {
+            class,
+            x,
+            y,
+            radius,
+            cos: angle.cos(),
+            sin: angle.sin(),
+        }
     }
 
     fn covers(&self, x: f32, y: f32) -> bool {
@@ -175,12 +190,26 @@ impl Painter {
         // The surface must differ from what lies behind its centre, or nothing could be seen.
         let mut surface = Texture::new(stream, 0.3);
         let behind = background[usize::from(y > horizon)].at(x, y);
-        while surface.colours[0].iter().zip(behind).map(|(a, b)| (a - b).abs()).sum::<f32>() < 0.6 {
+        while surface.colours[0]
+            .iter()
+            .zip(behind)
+            .map(|(a, b)| (a - b).abs())
+            .sum::<f32>()
+            < 0.6
+        {
             surface = Texture::new(stream, 0.3);
         }
         let angle = stream.range(0.0, TAU);
         let light = (angle.cos() * 0.25, angle.sin() * 0.25, stream.range(0.85, 1.1));
-        Self { class, background, horizon, clutter, figure, surface, light }
+        Self {
+            class,
+            background,
+            horizon,
+            clutter,
+            figure,
+            surface,
+            light,
+        }
     }
 
     /// Colour at a place, and whether the figure covers it.
@@ -217,11 +246,21 @@ impl Painter {
                 if hits * 2 > SAMPLES * SAMPLES {
                     mask[py * side + px] = self.class as u8 + 1;
                     let (x, y) = (px as f32, py as f32);
-                    bounds = [bounds[0].min(x), bounds[1].min(y), bounds[2].max(x + 1.0), bounds[3].max(y + 1.0)];
+                    bounds = [
+                        bounds[0].min(x),
+                        bounds[1].min(y),
+                        bounds[2].max(x + 1.0),
+                        bounds[3].max(y + 1.0),
+                    ];
                 }
             }
         }
-        Scene { pixels, label: self.class as u16, bounds, mask }
+        Scene {
+            pixels,
+            label: self.class as u16,
+            bounds,
+            mask,
+        }
     }
 }
 
@@ -231,10 +270,29 @@ mod tests {
 
     #[test]
     fn scenes_depend_on_seed_and_place_only() {
-        let few = Scenes { n: 12, side: 32, seed: 3 }.images();
-        let many = Scenes { n: 25, side: 32, seed: 3 }.images();
+        let few = Scenes {
+            n: 12,
+            side: 32,
+            seed: 3,
+        }
+        .images();
+        let many = Scenes {
+            n: 25,
+            side: 32,
+            seed: 3,
+        }
+        .images();
         assert_eq!(few.pixels, many.pixels[..few.pixels.len()]);
-        assert_ne!(few.pixels, Scenes { n: 12, side: 32, seed: 4 }.images().pixels);
+        assert_ne!(
+            few.pixels,
+            Scenes {
+                n: 12,
+                side: 32,
+                seed: 4
+            }
+            .images()
+            .pixels
+        );
     }
 
     #[test]
@@ -243,7 +301,10 @@ mod tests {
             for i in 0..100 {
                 let scene = Scenes { n: 100, side, seed: 1 }.scene(i);
                 let covered = scene.mask.iter().filter(|m| **m > 0).count();
-                assert!(covered * 40 > side * side, "scene {i} hides its shape: {covered} pixels");
+                assert!(
+                    covered * 40 > side * side,
+                    "scene {i} hides its shape: {covered} pixels"
+                );
                 for (p, m) in scene.mask.iter().enumerate() {
                     let (x, y) = ((p % side) as f32, (p / side) as f32);
                     let [left, top, right, bottom] = scene.bounds;

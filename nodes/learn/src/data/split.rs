@@ -42,7 +42,10 @@ pub enum SplitError {
 /// If there are too few images, in all or of a class, or fewer asked for than classes.
 pub fn stratified(labels: &[u16], classes: usize, count: usize, stream: &Stream) -> Result<Vec<u32>, SplitError> {
     if count > labels.len() {
-        return Err(SplitError::TooMany { asked: count, there: labels.len() });
+        return Err(SplitError::TooMany {
+            asked: count,
+            there: labels.len(),
+        });
     }
     if count < classes {
         return Err(SplitError::TooFew { asked: count, classes });
@@ -51,10 +54,16 @@ pub fn stratified(labels: &[u16], classes: usize, count: usize, stream: &Stream)
     let mut chosen = Vec::with_capacity(count);
     for (rank, class) in order.iter().map(|c| *c as usize).enumerate() {
         let share = count / classes + usize::from(rank < count % classes);
-        let mut members: Vec<u32> =
-            (0..labels.len() as u32).filter(|i| usize::from(labels[*i as usize]) == class).collect();
+        let mut members: Vec<u32> = (0..labels.len() as u32)
+            .filter(|i| usize::from(labels[*i as usize]) == class)
+            .collect();
         if members.len() < share {
-            return Err(SplitError::Class { class, asked: share, there: members.len(), total: count });
+            return Err(SplitError::Class {
+                class,
+                asked: share,
+                there: members.len(),
+                total: count,
+            });
         }
         stream.child("members").index(class as u64).shuffle(&mut members);
         chosen.extend_from_slice(&members[..share]);
@@ -79,17 +88,34 @@ mod tests {
             let of_class = small.iter().filter(|i| labels()[**i as usize] == class).count();
             assert!((4..=5).contains(&of_class), "class {class} has {of_class}");
         }
-        assert!(small.iter().all(|i| large.contains(i)), "the small budget is part of the large one");
+        assert!(
+            small.iter().all(|i| large.contains(i)),
+            "the small budget is part of the large one"
+        );
         assert_ne!(small, pick(43, 2));
     }
 
     #[test]
     fn impossible_budgets_say_why() {
         let pick = |count| stratified(&labels(), 10, count, &Stream::new(1, "labels"));
-        assert_eq!(pick(1001), Err(SplitError::TooMany { asked: 1001, there: 1000 }));
+        assert_eq!(
+            pick(1001),
+            Err(SplitError::TooMany {
+                asked: 1001,
+                there: 1000
+            })
+        );
         assert_eq!(pick(9), Err(SplitError::TooFew { asked: 9, classes: 10 }));
         let skewed: Vec<u16> = (0..100).map(|i| u16::from(i == 0)).collect();
         let error = stratified(&skewed, 2, 10, &Stream::new(1, "labels"));
-        assert_eq!(error, Err(SplitError::Class { class: 1, asked: 5, there: 1, total: 10 }));
+        assert_eq!(
+            error,
+            Err(SplitError::Class {
+                class: 1,
+                asked: 5,
+                there: 1,
+                total: 10
+            })
+        );
     }
 }

@@ -8,8 +8,13 @@ use super::Size;
 /// With `BUG:` if the kernel is even or reaches over more than the whole image.
 pub fn gaussian_blur(image: &[f32], size: Size, kernel: usize, sigma: f32) -> Vec<f32> {
     let half = kernel / 2;
-    assert!(kernel % 2 == 1 && half < size.h && half < size.w, "BUG: a blur needs an odd kernel smaller than the image");
-    let mut weights: Vec<f32> = (0..kernel).map(|i| (-0.5 * ((i as f32 - half as f32) / sigma).powi(2)).exp()).collect();
+    assert!(
+        kernel % 2 == 1 && half < size.h && half < size.w,
+        "BUG: a blur needs an odd kernel smaller than the image"
+    );
+    let mut weights: Vec<f32> = (0..kernel)
+        .map(|i| (-0.5 * ((i as f32 - half as f32) / sigma).powi(2)).exp())
+        .collect();
     let sum: f32 = weights.iter().sum();
     weights.iter_mut().for_each(|w| *w /= sum);
     let Size { h, w, c } = size;
@@ -29,7 +34,10 @@ pub fn gaussian_blur(image: &[f32], size: Size, kernel: usize, sigma: f32) -> Ve
     for y in 0..h {
         for (k, weight) in weights.iter().enumerate() {
             let from = reflect(y as isize + k as isize - half as isize, h) * line;
-            out[y * line..][..line].iter_mut().zip(&between[from..][..line]).for_each(|(o, v)| *o += v * weight);
+            out[y * line..][..line]
+                .iter_mut()
+                .zip(&between[from..][..line])
+                .for_each(|(o, v)| *o += v * weight);
         }
     }
     out

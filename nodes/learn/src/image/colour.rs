@@ -10,7 +10,9 @@ pub fn brightness(image: &mut [f32], factor: f32) {
 pub fn contrast(image: &mut [f32], channels: usize, factor: f32) {
     let sum: f32 = image.chunks_exact(channels).map(luma).sum();
     let mean = sum / (image.len() / channels).max(1) as f32;
-    image.iter_mut().for_each(|v| *v = (*v * factor + mean * (1.0 - factor)).clamp(0.0, 1.0));
+    image
+        .iter_mut()
+        .for_each(|v| *v = (*v * factor + mean * (1.0 - factor)).clamp(0.0, 1.0));
 }
 
 /// Blends with the gray image. Changes nothing on one channel.
@@ -74,7 +76,11 @@ fn from_hsv(h: f32, s: f32, v: f32) -> [f32; 3] {
     let sector = (h * 6.0).floor();
     let f = h * 6.0 - sector;
     let clamp = |x: f32| x.clamp(0.0, 1.0);
-    let (p, q, t) = (clamp(v * (1.0 - s)), clamp(v * (1.0 - s * f)), clamp(v * (1.0 - s * (1.0 - f))));
+    let (p, q, t) = (
+        clamp(v * (1.0 - s)),
+        clamp(v * (1.0 - s * f)),
+        clamp(v * (1.0 - s * (1.0 - f))),
+    );
     match sector as i32 % 6 {
         0 => [v, t, p],
         1 => [q, v, p],

@@ -19,7 +19,12 @@ pub struct Crop {
 impl Crop {
     /// The whole image.
     pub fn whole(size: Size) -> Self {
-        Self { top: 0, left: 0, height: size.h, width: size.w }
+        Self {
+            top: 0,
+            left: 0,
+            height: size.h,
+            width: size.w,
+        }
     }
 }
 
@@ -57,7 +62,11 @@ impl Axis {
                 sum += weight;
             }
             self.weights[start..].iter_mut().for_each(|w| *w /= sum);
-            self.taps.push(Tap { first, start, count: end - first });
+            self.taps.push(Tap {
+                first,
+                start,
+                count: end - first,
+            });
         }
     }
 
@@ -79,11 +88,25 @@ impl Resizer {
     ///
     /// # Panics
     /// With `BUG:` if the crop is empty or reaches outside, or a slice does not fit its size.
-    pub fn crop(&mut self, image: &[f32], size: Size, crop: Crop, flip: bool, out: &mut [f32], (oh, ow): (usize, usize)) {
+    pub fn crop(
+        &mut self,
+        image: &[f32],
+        size: Size,
+        crop: Crop,
+        flip: bool,
+        out: &mut [f32],
+        (oh, ow): (usize, usize),
+    ) {
         let c = size.c;
         assert!(crop.height > 0 && crop.width > 0, "BUG: an empty crop");
-        assert!(crop.top + crop.height <= size.h && crop.left + crop.width <= size.w, "BUG: a crop outside its image");
-        assert!(image.len() == size.len() && out.len() == oh * ow * c, "BUG: slices do not fit the sizes");
+        assert!(
+            crop.top + crop.height <= size.h && crop.left + crop.width <= size.w,
+            "BUG: a crop outside its image"
+        );
+        assert!(
+            image.len() == size.len() && out.len() == oh * ow * c,
+            "BUG: slices do not fit the sizes"
+        );
         self.columns.set(crop.width, ow);
         self.rows.set(crop.height, oh);
         self.between.clear();
@@ -95,7 +118,10 @@ impl Resizer {
                 let at = if flip { ow - 1 - o } else { o };
                 for (k, weight) in self.columns.weights(tap).iter().enumerate() {
                     let from = &line[(tap.first + k) * c..][..c];
-                    to[at * c..][..c].iter_mut().zip(from).for_each(|(t, v)| *t += v * weight);
+                    to[at * c..][..c]
+                        .iter_mut()
+                        .zip(from)
+                        .for_each(|(t, v)| *t += v * weight);
                 }
             }
         }

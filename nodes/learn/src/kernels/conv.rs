@@ -40,7 +40,17 @@ impl ConvShape {
     /// that the work can be split.
     pub fn matrix(rows: usize, c_in: usize, c_out: usize) -> Self {
         let pixels = (1..=64).rev().find(|p| rows.is_multiple_of(*p)).unwrap_or(1);
-        Self { n: rows / pixels, h: 1, w: pixels, c_in, c_out, kernel: 1, stride: 1, padding: 0, groups: 1 }
+        Self {
+            n: rows / pixels,
+            h: 1,
+            w: pixels,
+            c_in,
+            c_out,
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+            groups: 1,
+        }
     }
 
     /// Output height: `(h + 2 padding - kernel) / stride + 1`.
@@ -63,10 +73,23 @@ impl ConvShape {
     }
 
     fn check(&self, x: usize, y: usize, weight: usize) {
-        assert!(self.stride > 0 && self.groups > 0, "BUG: stride and groups are at least 1");
-        assert!(self.c_in.is_multiple_of(self.groups) && self.c_out.is_multiple_of(self.groups), "BUG: groups must divide channels");
-        assert!(self.h + 2 * self.padding >= self.kernel && self.w + 2 * self.padding >= self.kernel, "BUG: kernel larger than image");
-        assert_eq!((x, y, weight), self.lengths(), "BUG: slices do not fit the convolution's shape");
+        assert!(
+            self.stride > 0 && self.groups > 0,
+            "BUG: stride and groups are at least 1"
+        );
+        assert!(
+            self.c_in.is_multiple_of(self.groups) && self.c_out.is_multiple_of(self.groups),
+            "BUG: groups must divide channels"
+        );
+        assert!(
+            self.h + 2 * self.padding >= self.kernel && self.w + 2 * self.padding >= self.kernel,
+            "BUG: kernel larger than image"
+        );
+        assert_eq!(
+            (x, y, weight),
+            self.lengths(),
+            "BUG: slices do not fit the convolution's shape"
+        );
     }
 
     /// A 1x1 kernel on the image as it is: rows are pixels, no copy is needed.
@@ -94,7 +117,15 @@ struct Bordered {
 impl Bordered {
     fn new(images: usize, h: usize, w: usize, c: usize, before: usize, after: usize) -> Self {
         let (full_h, full_w) = (h + before + after, w + before + after);
-        Self { data: vec![0.0; images * full_h * full_w * c], h, w, c, before, full_h, full_w }
+        Self {
+            data: vec![0.0; images * full_h * full_w * c],
+            h,
+            w,
+            c,
+            before,
+            full_h,
+            full_w,
+        }
     }
 
     /// Copies images inside the border; the border stays zero.
@@ -157,17 +188,24 @@ pub fn forward(shape: &ConvShape, x: &[f32], weight: &[f32], bias: Option<&[f32]
             let source = &x[task * images * x_image..][..count * x_image];
             rows.clear();
             let a: &[f32] = if shape.is_pointwise() {
-                rows.extend((0..count * oh * ow).map(|p| Row { a: p * shape.c_in, c: p * shape.c_out }));
+                rows.extend((0..count * oh * ow).map(|p| Row {
+                    a: p * shape.c_in,
+                    c: p * shape.c_out,
+                }));
                 source
             } else {
-                let b = bordered
-                    .get_or_insert_with(|| Bordered::new(images, shape.h, shape.w, shape.c_in, shape.padding, shape.padding));
+                let b = bordered.get_or_insert_with(|| {
+                    Bordered::new(images, shape.h, shape.w, shape.c_in, shape.padding, shape.padding)
+                });
                 b.fill(source);
                 for i in 0..count {
                     for oy in 0..oh {
                         for ox in 0..ow {
                             let c = ((i * oh + oy) * ow + ox) * shape.c_out;
-                            rows.push(Row { a: b.at(i, oy * shape.stride, ox * shape.stride), c });
+                            rows.push(Row {
+                                a: b.at(i, oy * shape.stride, ox * shape.stride),
+                                c,
+                            });
                         }
                     }
                 }
@@ -175,7 +213,15 @@ pub fn forward(shape: &ConvShape, x: &[f32], weight: &[f32], bias: Option<&[f32]
             };
             for (panel, first, columns) in panels.iter() {
                 let offset = first / cout_g * cin_g;
-                tile::product(&a[offset..], panel, &mut y[first..], rows, columns, &runs, Store::Overwrite);
+                tile::product(
+                    &a[offset..],
+                    panel,
+                    &mut y[first..],
+                    rows,
+                    columns,
+                    &runs,
+                    Store::Overwrite,
+                );
             }
             if let Some(bias) = bias {
                 for pixel in y.chunks_exact_mut(shape.c_out) {
@@ -200,12 +246,21 @@ pub fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [
     let rows: Vec<Row> = (0..k * k)
         .flat_map(|position| {
             let a = (position / k * full_w + position % k) * shape.c_in;
-            (0..cin_g).map(move |ci| Row { a: a + ci, c: (position * cin_g + ci) * shape.c_out })
+            (0..cin_g).map(move |ci| Row {
+                a: a + ci,
+                c: (position * cin_g + ci) * shape.c_out,
+            })
         })
         .collect();
     let mut runs = Runs::default();
     if shape.is_pointwise() {
-        runs.push(Run { a: 0, a_step: shape.c_in, b: 0, b_step: shape.c_out, len: oh * ow });
+        runs.push(Run {
+            a: 0,
+            a_step: shape.c_in,
+            b: 0,
+            b_step: shape.c_out,
+            len: oh * ow,
+        });
     } else {
         for oy in 0..oh {
             runs.push(Run {
@@ -219,30 +274,46 @@ pub fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [
     }
     let split = WeightSplit::new(shape.n, rows.len(), dweight.len());
     let mut partial = vec![0.0f32; split.image_groups * dweight.len()];
-    partial.par_chunks_mut(dweight.len()).enumerate().for_each(|(group, sums)| {
-        let images = split.images(group);
-        sums.par_chunks_mut(split.rows_per_part * shape.c_out).enumerate().for_each(|(part, sums)| {
-            let first_row = part * split.rows_per_part;
-            let part_rows: Vec<Row> = rows[first_row..(first_row + split.rows_per_part).min(rows.len())]
-                .iter()
-                .map(|r| Row { a: r.a, c: r.c - first_row * shape.c_out })
-                .collect();
-            let mut bordered = Bordered::new(1, shape.h, shape.w, shape.c_in, shape.padding, shape.padding);
-            for image in images.clone() {
-                let source = &x[image * x_image..][..x_image];
-                let a: &[f32] = if shape.is_pointwise() {
-                    source
-                } else {
-                    bordered.fill(source);
-                    &bordered.data
-                };
-                let b = &dy[image * y_image..][..y_image];
-                for g in 0..shape.groups {
-                    tile::product(&a[g * cin_g..], &b[g * cout_g..], &mut sums[g * cout_g..], &part_rows, cout_g, &runs, Store::Add);
-                }
-            }
+    partial
+        .par_chunks_mut(dweight.len())
+        .enumerate()
+        .for_each(|(group, sums)| {
+            let images = split.images(group);
+            sums.par_chunks_mut(split.rows_per_part * shape.c_out)
+                .enumerate()
+                .for_each(|(part, sums)| {
+                    let first_row = part * split.rows_per_part;
+                    let part_rows: Vec<Row> = rows[first_row..(first_row + split.rows_per_part).min(rows.len())]
+                        .iter()
+                        .map(|r| Row {
+                            a: r.a,
+                            c: r.c - first_row * shape.c_out,
+                        })
+                        .collect();
+                    let mut bordered = Bordered::new(1, shape.h, shape.w, shape.c_in, shape.padding, shape.padding);
+                    for image in images.clone() {
+                        let source = &x[image * x_image..][..x_image];
+                        let a: &[f32] = if shape.is_pointwise() {
+                            source
+                        } else {
+                            bordered.fill(source);
+                            &bordered.data
+                        };
+                        let b = &dy[image * y_image..][..y_image];
+                        for g in 0..shape.groups {
+                            tile::product(
+                                &a[g * cin_g..],
+                                &b[g * cout_g..],
+                                &mut sums[g * cout_g..],
+                                &part_rows,
+                                cout_g,
+                                &runs,
+                                Store::Add,
+                            );
+                        }
+                    }
+                });
         });
-    });
     for sums in partial.chunks_exact(dweight.len()) {
         dweight.iter_mut().zip(sums).for_each(|(d, s)| *d += s);
     }
@@ -304,13 +375,24 @@ pub fn backward_input(shape: &ConvShape, dy: &[f32], weight: &[f32], dx: &mut [f
                     for y in (*py..shape.h).step_by(s) {
                         for x in (*px..shape.w).step_by(s) {
                             let c = ((i * shape.h + y) * shape.w + x) * shape.c_in;
-                            rows.push(Row { a: b.at(i, y / s, x / s), c });
+                            rows.push(Row {
+                                a: b.at(i, y / s, x / s),
+                                c,
+                            });
                         }
                     }
                 }
                 for (panel, first, columns) in panels.iter() {
                     let offset = first / cin_g * cout_g;
-                    tile::product(&b.data[offset..], panel, &mut dx[first..], rows, columns, runs, Store::Overwrite);
+                    tile::product(
+                        &b.data[offset..],
+                        panel,
+                        &mut dx[first..],
+                        rows,
+                        columns,
+                        runs,
+                        Store::Overwrite,
+                    );
                 }
             }
         },
@@ -358,17 +440,30 @@ impl Panels {
                 }
             }
         }
-        Self { data, depth, columns, per_group, width }
+        Self {
+            data,
+            depth,
+            columns,
+            per_group,
+            width,
+        }
     }
 
     /// Panels with their first column and number of columns.
     fn iter(&self) -> impl Iterator<Item = (&[f32], usize, usize)> {
         let per_group = self.per_group.div_ceil(self.width);
-        self.data.chunks_exact(self.depth * self.width).enumerate().map(move |(i, panel)| {
-            let first = i / per_group * self.per_group + i % per_group * self.width;
-            let group_end = (i / per_group + 1) * self.per_group;
-            (panel, first, self.width.min(group_end - first).min(self.columns - first))
-        })
+        self.data
+            .chunks_exact(self.depth * self.width)
+            .enumerate()
+            .map(move |(i, panel)| {
+                let first = i / per_group * self.per_group + i % per_group * self.width;
+                let group_end = (i / per_group + 1) * self.per_group;
+                (
+                    panel,
+                    first,
+                    self.width.min(group_end - first).min(self.columns - first),
+                )
+            })
     }
 }
 
@@ -402,7 +497,11 @@ impl WeightSplit {
         let parts = 16usize.div_ceil(image_groups);
         // Whole tiles of 14 rows.
         let rows_per_part = rows.div_ceil(parts).next_multiple_of(14).min(rows.next_multiple_of(14));
-        Self { n, image_groups, rows_per_part }
+        Self {
+            n,
+            image_groups,
+            rows_per_part,
+        }
     }
 
     fn images(&self, group: usize) -> std::ops::Range<usize> {
@@ -416,7 +515,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn noise(n: usize, seed: u32) -> Vec<f32> {
-        (0..n as u32).map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) as f32 / (1 << 24) as f32) - 0.5).collect()
+        (0..n as u32)
+            .map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) as f32 / (1 << 24) as f32) - 0.5)
+            .collect()
     }
 
     /// Calls `visit(y index, x index, weight index)` for every product that a convolution sums.
@@ -427,7 +528,10 @@ mod tests {
                 for ox in 0..s.out_w() {
                     for co in 0..s.c_out {
                         for (ky, kx) in (0..s.kernel * s.kernel).map(|p| (p / s.kernel, p % s.kernel)) {
-                            let (iy, ix) = ((oy * s.stride + ky).wrapping_sub(s.padding), (ox * s.stride + kx).wrapping_sub(s.padding));
+                            let (iy, ix) = (
+                                (oy * s.stride + ky).wrapping_sub(s.padding),
+                                (ox * s.stride + kx).wrapping_sub(s.padding),
+                            );
                             if iy >= s.h || ix >= s.w {
                                 continue;
                             }
@@ -445,7 +549,10 @@ mod tests {
 
     fn close(found: &[f32], expected: &[f64]) -> Result<(), TestCaseError> {
         for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-            prop_assert!((f64::from(*f) - e).abs() < 2e-5 * (1.0 + e.abs()), "at {i}: {f} instead of {e}");
+            prop_assert!(
+                (f64::from(*f) - e).abs() < 2e-5 * (1.0 + e.abs()),
+                "at {i}: {f} instead of {e}"
+            );
         }
         Ok(())
     }
@@ -484,11 +591,24 @@ mod tests {
 
     #[test]
     fn thread_count_does_not_change_a_bit() {
-        let s = ConvShape { n: 37, h: 14, w: 14, c_in: 16, c_out: 24, kernel: 3, stride: 2, padding: 1, groups: 1 };
+        let s = ConvShape {
+            n: 37,
+            h: 14,
+            w: 14,
+            c_in: 16,
+            c_out: 24,
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+            groups: 1,
+        };
         let (xs, ys, ws) = s.lengths();
         let (x, weight, dy) = (noise(xs, 1), noise(ws, 2), noise(ys, 3));
         let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .expect("a pool");
             pool.install(|| {
                 let (mut y, mut dx, mut dw) = (vec![0.0; ys], vec![0.0; xs], vec![0.0; ws]);
                 forward(&s, &x, &weight, None, &mut y);

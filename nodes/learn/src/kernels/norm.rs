@@ -47,8 +47,16 @@ pub fn moments(x: &[f32], channels: usize) -> Moments {
             );
             // The first mean is rounded; what its deviations sum to tells by how much.
             let rows = f64::from(rows);
-            let exact = mean.iter().zip(&rest).map(|(m, r)| f64::from(*m) + f64::from(*r) / rows).collect();
-            let about = squares.iter().zip(&rest).map(|(s, r)| f64::from(*s) - f64::from(*r).powi(2) / rows).collect();
+            let exact = mean
+                .iter()
+                .zip(&rest)
+                .map(|(m, r)| f64::from(*m) + f64::from(*r) / rows)
+                .collect();
+            let about = squares
+                .iter()
+                .zip(&rest)
+                .map(|(s, r)| f64::from(*s) - f64::from(*r).powi(2) / rows)
+                .collect();
             (rows, exact, about)
         })
         .collect();
@@ -109,7 +117,14 @@ pub struct Applied<'a> {
 /// With batch statistics: `dx = w s (dz - mean(dz) - x^ mean(dz x^))`, where `x^` is the normalised input, `s` the inverse
 /// deviation and `dz` is `dy` behind ReLU (Ioffe & Szegedy 2015, section 3). With fixed statistics: `dx = w s dz`.
 pub fn backward(applied: &Applied<'_>, batch_statistics: bool, dy: &mut [f32], dweight: &mut [f32], dbias: &mut [f32]) {
-    let Applied { x, mean, inverse_std, weight, bias, relu } = *applied;
+    let Applied {
+        x,
+        mean,
+        inverse_std,
+        weight,
+        bias,
+        relu,
+    } = *applied;
     let channels = mean.len();
     let block = block_rows(channels) * channels;
     let rows = (x.len() / channels).max(1) as f64;
@@ -156,7 +171,10 @@ pub fn backward(applied: &Applied<'_>, batch_statistics: bool, dy: &mut [f32], d
         (0..channels)
             .map(|c| {
                 let slope = f64::from(scale[c]) * product[c] / rows * f64::from(inverse_std[c]);
-                (slope as f32, (f64::from(scale[c]) * sum[c] / rows - slope * f64::from(mean[c])) as f32)
+                (
+                    slope as f32,
+                    (f64::from(scale[c]) * sum[c] / rows - slope * f64::from(mean[c])) as f32,
+                )
             })
             .unzip()
     } else {
@@ -182,7 +200,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn noise(n: usize, seed: u32) -> Vec<f32> {
-        (0..n as u32).map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) as f32 / (1 << 24) as f32) - 0.5).collect()
+        (0..n as u32)
+            .map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) as f32 / (1 << 24) as f32) - 0.5)
+            .collect()
     }
 
     proptest! {

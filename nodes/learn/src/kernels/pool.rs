@@ -52,29 +52,39 @@ impl PoolShape {
 pub fn max_forward(shape: &PoolShape, x: &[f32], y: &mut [f32], chosen: &mut [u32]) {
     let c = shape.c;
     let (x_image, y_image) = (shape.h * shape.w * c, shape.out_h() * shape.out_w() * c);
-    y.par_chunks_mut(y_image).zip(chosen.par_chunks_mut(y_image)).zip(x.par_chunks(x_image)).for_each(|((y, chosen), x)| {
-        y.fill(f32::NEG_INFINITY);
-        shape.pixels(|o, i| {
-            let from = &x[i * c..(i + 1) * c];
-            for ((v, y), chosen) in from.iter().zip(&mut y[o * c..(o + 1) * c]).zip(&mut chosen[o * c..(o + 1) * c]) {
-                if *v > *y || v.is_nan() {
-                    (*y, *chosen) = (*v, i as u32);
+    y.par_chunks_mut(y_image)
+        .zip(chosen.par_chunks_mut(y_image))
+        .zip(x.par_chunks(x_image))
+        .for_each(|((y, chosen), x)| {
+            y.fill(f32::NEG_INFINITY);
+            shape.pixels(|o, i| {
+                let from = &x[i * c..(i + 1) * c];
+                for ((v, y), chosen) in from
+                    .iter()
+                    .zip(&mut y[o * c..(o + 1) * c])
+                    .zip(&mut chosen[o * c..(o + 1) * c])
+                {
+                    if *v > *y || v.is_nan() {
+                        (*y, *chosen) = (*v, i as u32);
+                    }
                 }
-            }
+            });
         });
-    });
 }
 
 /// Sends each output's gradient to the pixel that was the maximum, overwriting `dx`.
 pub fn max_backward(shape: &PoolShape, dy: &[f32], chosen: &[u32], dx: &mut [f32]) {
     let c = shape.c;
     let (x_image, y_image) = (shape.h * shape.w * c, shape.out_h() * shape.out_w() * c);
-    dx.par_chunks_mut(x_image).zip(dy.par_chunks(y_image)).zip(chosen.par_chunks(y_image)).for_each(|((dx, dy), chosen)| {
-        dx.fill(0.0);
-        for (i, (d, pixel)) in dy.iter().zip(chosen).enumerate() {
-            dx[*pixel as usize * c + i % c] += d;
-        }
-    });
+    dx.par_chunks_mut(x_image)
+        .zip(dy.par_chunks(y_image))
+        .zip(chosen.par_chunks(y_image))
+        .for_each(|((dx, dy), chosen)| {
+            dx.fill(0.0);
+            for (i, (d, pixel)) in dy.iter().zip(chosen).enumerate() {
+                dx[*pixel as usize * c + i % c] += d;
+            }
+        });
 }
 
 /// `y = mean over each window of x` (the window's full size divides, as PyTorch's default).
@@ -84,7 +94,12 @@ pub fn average_forward(shape: &PoolShape, x: &[f32], y: &mut [f32]) {
     let (x_image, y_image) = (shape.h * shape.w * c, shape.out_h() * shape.out_w() * c);
     y.par_chunks_mut(y_image).zip(x.par_chunks(x_image)).for_each(|(y, x)| {
         y.fill(0.0);
-        shape.pixels(|o, i| y[o * c..(o + 1) * c].iter_mut().zip(&x[i * c..(i + 1) * c]).for_each(|(y, v)| *y += v * share));
+        shape.pixels(|o, i| {
+            y[o * c..(o + 1) * c]
+                .iter_mut()
+                .zip(&x[i * c..(i + 1) * c])
+                .for_each(|(y, v)| *y += v * share)
+        });
     });
 }
 
@@ -93,10 +108,17 @@ pub fn average_backward(shape: &PoolShape, dy: &[f32], dx: &mut [f32]) {
     let c = shape.c;
     let share = 1.0 / (shape.kernel * shape.kernel) as f32;
     let (x_image, y_image) = (shape.h * shape.w * c, shape.out_h() * shape.out_w() * c);
-    dx.par_chunks_mut(x_image).zip(dy.par_chunks(y_image)).for_each(|(dx, dy)| {
-        dx.fill(0.0);
-        shape.pixels(|o, i| dx[i * c..(i + 1) * c].iter_mut().zip(&dy[o * c..(o + 1) * c]).for_each(|(d, v)| *d += v * share));
-    });
+    dx.par_chunks_mut(x_image)
+        .zip(dy.par_chunks(y_image))
+        .for_each(|(dx, dy)| {
+            dx.fill(0.0);
+            shape.pixels(|o, i| {
+                dx[i * c..(i + 1) * c]
+                    .iter_mut()
+                    .zip(&dy[o * c..(o + 1) * c])
+                    .for_each(|(d, v)| *d += v * share)
+            });
+        });
 }
 
 /// The pixels of each cell of a `grid x grid` division of an image; cells overlap where the size does not divide, as
@@ -122,22 +144,32 @@ fn grid_pixels(h: usize, w: usize, grid: usize, mut visit: impl FnMut(usize, usi
 
 /// Average over the cells of a grid: `[n][h][w][c]` to `[n][grid][grid][c]`. `grid = 1` is global average pooling.
 pub fn grid_forward((h, w, c): (usize, usize, usize), grid: usize, x: &[f32], y: &mut [f32]) {
-    y.par_chunks_mut(grid * grid * c).zip(x.par_chunks(h * w * c)).for_each(|(y, x)| {
-        y.fill(0.0);
-        grid_pixels(h, w, grid, |o, i, share| {
-            y[o * c..(o + 1) * c].iter_mut().zip(&x[i * c..(i + 1) * c]).for_each(|(y, v)| *y += v * share);
+    y.par_chunks_mut(grid * grid * c)
+        .zip(x.par_chunks(h * w * c))
+        .for_each(|(y, x)| {
+            y.fill(0.0);
+            grid_pixels(h, w, grid, |o, i, share| {
+                y[o * c..(o + 1) * c]
+                    .iter_mut()
+                    .zip(&x[i * c..(i + 1) * c])
+                    .for_each(|(y, v)| *y += v * share);
+            });
         });
-    });
 }
 
 /// The gradient of [`grid_forward`], overwriting `dx`.
 pub fn grid_backward((h, w, c): (usize, usize, usize), grid: usize, dy: &[f32], dx: &mut [f32]) {
-    dx.par_chunks_mut(h * w * c).zip(dy.par_chunks(grid * grid * c)).for_each(|(dx, dy)| {
-        dx.fill(0.0);
-        grid_pixels(h, w, grid, |o, i, share| {
-            dx[i * c..(i + 1) * c].iter_mut().zip(&dy[o * c..(o + 1) * c]).for_each(|(d, v)| *d += v * share);
+    dx.par_chunks_mut(h * w * c)
+        .zip(dy.par_chunks(grid * grid * c))
+        .for_each(|(dx, dy)| {
+            dx.fill(0.0);
+            grid_pixels(h, w, grid, |o, i, share| {
+                dx[i * c..(i + 1) * c]
+                    .iter_mut()
+                    .zip(&dy[o * c..(o + 1) * c])
+                    .for_each(|(d, v)| *d += v * share);
+            });
         });
-    });
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@
 //! Every element of C is one chain of fused multiply-adds in the order of the runs, whatever the tile's shape, so that the
 //! bits are the same for every instruction set that has them (AVX-512, AVX2 with FMA, NEON).
 
-#![expect(clippy::needless_range_loop, reason = "register tiles are indexed by rows and vectors alike")]
+#![expect(
+    clippy::needless_range_loop,
+    reason = "register tiles are indexed by rows and vectors alike"
+)]
 
 use std::sync::OnceLock;
 
@@ -42,7 +45,9 @@ impl Runs {
     /// The steps of all runs.
     #[cfg(test)]
     fn steps(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.list.iter().flat_map(|r| (0..r.len).map(|t| (r.a + t * r.a_step, r.b + t * r.b_step)))
+        self.list
+            .iter()
+            .flat_map(|r| (0..r.len).map(|t| (r.a + t * r.a_step, r.b + t * r.b_step)))
     }
 }
 
@@ -104,8 +109,14 @@ pub(crate) fn product(a: &[f32], b: &[f32], c: &mut [f32], rows: &[Row], columns
         }
         return;
     }
-    assert!(far_a + runs.a_reach < a.len(), "BUG: a tile would read outside its left operand");
-    assert!(runs.b_reach + columns <= b.len(), "BUG: a tile would read outside its right operand");
+    assert!(
+        far_a + runs.a_reach < a.len(),
+        "BUG: a tile would read outside its left operand"
+    );
+    assert!(
+        runs.b_reach + columns <= b.len(),
+        "BUG: a tile would read outside its right operand"
+    );
     let kernel = kernel();
     let most = kernel.tiles.last().map_or(1, |t| t.0);
     let mut column = 0;
@@ -290,13 +301,20 @@ mod portable {
 
     const LANES: usize = 8;
 
-    pub(super) static KERNEL: Kernel =
-        Kernel { name: "portable", cols: 2 * LANES, tiles: &[(1, tile::<1, 2>, tile::<1, 1>), (4, tile::<4, 2>, tile::<4, 1>)] };
+    pub(super) static KERNEL: Kernel = Kernel {
+        name: "portable",
+        cols: 2 * LANES,
+        tiles: &[(1, tile::<1, 2>, tile::<1, 1>), (4, tile::<4, 2>, tile::<4, 1>)],
+    };
 
     /// Fused where the hardware has it; on an x86-64 without FMA the library call would be a hundred times slower.
     #[inline(always)]
     fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-        if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
+        if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+            a.mul_add(b, c)
+        } else {
+            a * b + c
+        }
     }
 
     /// # Safety
@@ -385,7 +403,13 @@ mod tests {
         let a: Vec<f32> = (0..200).map(|i| (i as f32 * 0.37).sin()).collect();
         let b: Vec<f32> = (0..50 * 16).map(|i| (i as f32 * 0.11).cos()).collect();
         let rows: [Row; MAX_ROWS] = std::array::from_fn(|i| Row { a: i * 10, c: i * 16 });
-        let runs = [Run { a: 0, a_step: 1, b: 0, b_step: 16, len: 50 }];
+        let runs = [Run {
+            a: 0,
+            a_step: 1,
+            b: 0,
+            b_step: 16,
+            len: 50,
+        }];
         let run = |tile: TileFn, count: usize| {
             let mut c = vec![0.0f32; 16 * MAX_ROWS];
             let args = TileArgs {

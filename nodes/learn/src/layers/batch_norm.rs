@@ -17,7 +17,10 @@ pub struct NormSettings {
 
 impl Default for NormSettings {
     fn default() -> Self {
-        Self { momentum: 0.1, eps: 1e-5 }
+        Self {
+            momentum: 0.1,
+            eps: 1e-5,
+        }
     }
 }
 
@@ -81,19 +84,38 @@ impl Layer for BatchNorm {
             self.update_running(&moments, x.rows());
             moments
         } else {
-            Moments { mean: self.running_mean.clone(), variance: self.running_variance.clone() }
+            Moments {
+                mean: self.running_mean.clone(),
+                variance: self.running_variance.clone(),
+            }
         };
-        let inverse_std: Vec<f32> = moments.variance.iter().map(|v| 1.0 / (v + self.settings.eps).sqrt()).collect();
+        let inverse_std: Vec<f32> = moments
+            .variance
+            .iter()
+            .map(|v| 1.0 / (v + self.settings.eps).sqrt())
+            .collect();
         let scale: Vec<f32> = self.weight.value.iter().zip(&inverse_std).map(|(w, s)| w * s).collect();
-        let shift: Vec<f32> = (0..channels).map(|c| self.bias.value[c] - moments.mean[c] * scale[c]).collect();
+        let shift: Vec<f32> = (0..channels)
+            .map(|c| self.bias.value[c] - moments.mean[c] * scale[c])
+            .collect();
         let mut y = pass.map(x.n, x.shape);
         norm::scale_shift(&x.data, &scale, &shift, self.relu, &mut y.data);
-        pass.push(Saved { x, mean: moments.mean, inverse_std, batch_statistics });
+        pass.push(Saved {
+            x,
+            mean: moments.mean,
+            inverse_std,
+            batch_statistics,
+        });
         y
     }
 
     fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
-        let Saved { x, mean, inverse_std, batch_statistics } = pass.pop();
+        let Saved {
+            x,
+            mean,
+            inverse_std,
+            batch_statistics,
+        } = pass.pop();
         let applied = Applied {
             x: &x.data,
             mean: &mean,
@@ -102,7 +124,13 @@ impl Layer for BatchNorm {
             bias: &self.bias.value,
             relu: self.relu,
         };
-        norm::backward(&applied, batch_statistics, &mut dy.data, &mut self.weight.grad, &mut self.bias.grad);
+        norm::backward(
+            &applied,
+            batch_statistics,
+            &mut dy.data,
+            &mut self.weight.grad,
+            &mut self.bias.grad,
+        );
         Some(dy)
     }
 }
@@ -110,8 +138,20 @@ impl Layer for BatchNorm {
 impl Tensors for BatchNorm {
     fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
         let channels = vec![self.weight.value.len()];
-        out.push(Entry::parameter(join(prefix, "weight"), channels.clone(), Layout::Same, Role::Bias, &mut self.weight));
-        out.push(Entry::parameter(join(prefix, "bias"), channels, Layout::Same, Role::Bias, &mut self.bias));
+        out.push(Entry::parameter(
+            join(prefix, "weight"),
+            channels.clone(),
+            Layout::Same,
+            Role::Bias,
+            &mut self.weight,
+        ));
+        out.push(Entry::parameter(
+            join(prefix, "bias"),
+            channels,
+            Layout::Same,
+            Role::Bias,
+            &mut self.bias,
+        ));
         out.push(Entry::buffer(join(prefix, "running_mean"), &mut self.running_mean));
         out.push(Entry::buffer(join(prefix, "running_var"), &mut self.running_variance));
         out.push(Entry::buffer(join(prefix, "num_batches_tracked"), &mut self.batches));

@@ -24,12 +24,26 @@ pub struct ConvSettings {
 impl ConvSettings {
     /// A 3x3 convolution that keeps the size at stride 1.
     pub fn three(c_in: usize, c_out: usize, stride: usize) -> Self {
-        Self { c_in, c_out, kernel: 3, stride, padding: 1, groups: 1 }
+        Self {
+            c_in,
+            c_out,
+            kernel: 3,
+            stride,
+            padding: 1,
+            groups: 1,
+        }
     }
 
     /// A 1x1 convolution.
     pub fn one(c_in: usize, c_out: usize, stride: usize) -> Self {
-        Self { c_in, c_out, kernel: 1, stride, padding: 0, groups: 1 }
+        Self {
+            c_in,
+            c_out,
+            kernel: 1,
+            stride,
+            padding: 0,
+            groups: 1,
+        }
     }
 
     pub(super) fn weights(&self) -> usize {
@@ -43,14 +57,35 @@ impl ConvSettings {
     }
 
     pub(super) fn shape(&self, n: usize, input: MapShape) -> ConvShape {
-        let Self { c_in, c_out, kernel, stride, padding, groups } = *self;
+        let Self {
+            c_in,
+            c_out,
+            kernel,
+            stride,
+            padding,
+            groups,
+        } = *self;
         assert_eq!(input.c, c_in, "BUG: the convolution's input channels do not fit");
-        ConvShape { n, h: input.h, w: input.w, c_in, c_out, kernel, stride, padding, groups }
+        ConvShape {
+            n,
+            h: input.h,
+            w: input.w,
+            c_in,
+            c_out,
+            kernel,
+            stride,
+            padding,
+            groups,
+        }
     }
 
     pub(super) fn output_shape(&self, input: MapShape) -> MapShape {
         let shape = self.shape(1, input);
-        MapShape { h: shape.out_h(), w: shape.out_w(), c: self.c_out }
+        MapShape {
+            h: shape.out_h(),
+            w: shape.out_w(),
+            c: self.c_out,
+        }
     }
 
     /// PyTorch's shape of the weight.
@@ -69,7 +104,11 @@ pub struct Conv2d {
 impl Conv2d {
     /// A layer with He-normal weights and, if asked, a bias of zero.
     pub fn new(settings: ConvSettings, bias: bool, stream: &mut Stream) -> Self {
-        Self { settings, weight: settings.init(stream), bias: bias.then(|| Parameter::constant(settings.c_out, 0.0)) }
+        Self {
+            settings,
+            weight: settings.init(stream),
+            bias: bias.then(|| Parameter::constant(settings.c_out, 0.0)),
+        }
     }
 }
 
@@ -81,7 +120,13 @@ impl Layer for Conv2d {
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
         let mut y = pass.map(x.n, self.output_shape(x.shape));
         let shape = self.settings.shape(x.n, x.shape);
-        conv::forward(&shape, &x.data, &self.weight.value, self.bias.as_ref().map(|b| &b.value[..]), &mut y.data);
+        conv::forward(
+            &shape,
+            &x.data,
+            &self.weight.value,
+            self.bias.as_ref().map(|b| &b.value[..]),
+            &mut y.data,
+        );
         pass.push(x);
         y
     }
@@ -102,9 +147,21 @@ impl Layer for Conv2d {
 impl Tensors for Conv2d {
     fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
         let shape = self.settings.weight_shape();
-        out.push(Entry::parameter(join(prefix, "weight"), shape, Layout::HwInOut, Role::Weight, &mut self.weight));
+        out.push(Entry::parameter(
+            join(prefix, "weight"),
+            shape,
+            Layout::HwInOut,
+            Role::Weight,
+            &mut self.weight,
+        ));
         if let Some(bias) = &mut self.bias {
-            out.push(Entry::parameter(join(prefix, "bias"), vec![bias.value.len()], Layout::Same, Role::Bias, bias));
+            out.push(Entry::parameter(
+                join(prefix, "bias"),
+                vec![bias.value.len()],
+                Layout::Same,
+                Role::Bias,
+                bias,
+            ));
         }
     }
 }

@@ -41,8 +41,16 @@ pub struct BufferPool {
 impl BufferPool {
     /// A buffer of `len` values with unspecified contents.
     pub fn take(self: &Arc<Self>, len: usize) -> Buffer {
-        let reused = self.free.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&len).and_then(Vec::pop);
-        Buffer { data: reused.unwrap_or_else(|| vec![0.0; len]), pool: Some(Arc::clone(self)) }
+        let reused = self
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(&len)
+            .and_then(Vec::pop);
+        Buffer {
+            data: reused.unwrap_or_else(|| vec![0.0; len]),
+            pool: Some(Arc::clone(self)),
+        }
     }
 }
 
@@ -76,7 +84,12 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(pool) = &self.pool {
             let data = std::mem::take(&mut self.data);
-            pool.free.lock().unwrap_or_else(PoisonError::into_inner).entry(data.len()).or_default().push(data);
+            pool.free
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(data.len())
+                .or_default()
+                .push(data);
         }
     }
 }
@@ -99,7 +112,11 @@ impl FeatureMap {
     /// With `BUG:` if there are not `n * shape.len()` of them.
     pub fn new(n: usize, shape: MapShape, data: impl Into<Buffer>) -> Self {
         let data = data.into();
-        assert_eq!(data.len(), n * shape.len(), "BUG: values do not fit the feature map's shape");
+        assert_eq!(
+            data.len(),
+            n * shape.len(),
+            "BUG: values do not fit the feature map's shape"
+        );
         Self { n, shape, data }
     }
 

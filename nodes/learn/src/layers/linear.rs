@@ -17,13 +17,23 @@ impl Linear {
     pub fn new(inputs: usize, outputs: usize, bias: bool, stream: &mut Stream) -> Self {
         let bound = 1.0 / (inputs as f32).sqrt();
         let weight = Parameter::uniform(inputs * outputs, bound, stream);
-        Self { inputs, outputs, weight, bias: bias.then(|| Parameter::uniform(outputs, bound, stream)) }
+        Self {
+            inputs,
+            outputs,
+            weight,
+            bias: bias.then(|| Parameter::uniform(outputs, bound, stream)),
+        }
     }
 
     /// A layer with the given weights, `[in][out]`, and biases, `[out]`.
     pub fn from_weights(weight: Vec<f32>, bias: Vec<f32>) -> Self {
         let (inputs, outputs) = (weight.len() / bias.len().max(1), bias.len());
-        Self { inputs, outputs, weight: Parameter::new(weight), bias: Some(Parameter::new(bias)) }
+        Self {
+            inputs,
+            outputs,
+            weight: Parameter::new(weight),
+            bias: Some(Parameter::new(bias)),
+        }
     }
 }
 
@@ -36,7 +46,13 @@ impl Layer for Linear {
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
         let mut y = pass.map(x.n, self.output_shape(x.shape));
         let bias = self.bias.as_ref().map(|b| &b.value[..]);
-        conv::forward(&ConvShape::matrix(x.n, self.inputs, self.outputs), &x.data, &self.weight.value, bias, &mut y.data);
+        conv::forward(
+            &ConvShape::matrix(x.n, self.inputs, self.outputs),
+            &x.data,
+            &self.weight.value,
+            bias,
+            &mut y.data,
+        );
         pass.push(x);
         y
     }
@@ -57,9 +73,21 @@ impl Layer for Linear {
 impl Tensors for Linear {
     fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
         let shape = vec![self.outputs, self.inputs];
-        out.push(Entry::parameter(join(prefix, "weight"), shape, Layout::InOut, Role::Weight, &mut self.weight));
+        out.push(Entry::parameter(
+            join(prefix, "weight"),
+            shape,
+            Layout::InOut,
+            Role::Weight,
+            &mut self.weight,
+        ));
         if let Some(bias) = &mut self.bias {
-            out.push(Entry::parameter(join(prefix, "bias"), vec![self.outputs], Layout::Same, Role::Bias, bias));
+            out.push(Entry::parameter(
+                join(prefix, "bias"),
+                vec![self.outputs],
+                Layout::Same,
+                Role::Bias,
+                bias,
+            ));
         }
     }
 }

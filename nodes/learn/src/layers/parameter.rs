@@ -14,7 +14,10 @@ pub struct Parameter {
 impl Parameter {
     /// A parameter with a gradient of zero.
     pub fn new(value: Vec<f32>) -> Self {
-        Self { grad: vec![0.0; value.len()], value }
+        Self {
+            grad: vec![0.0; value.len()],
+            value,
+        }
     }
 
     /// All equal.
@@ -96,12 +99,32 @@ pub struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// The entry of a parameter.
-    pub fn parameter(name: String, shape: Vec<usize>, layout: Layout, role: Role, parameter: &'a mut Parameter) -> Self {
-        Self { name, shape, layout, role, value: &mut parameter.value, grad: &mut parameter.grad }
+    pub fn parameter(
+        name: String,
+        shape: Vec<usize>,
+        layout: Layout,
+        role: Role,
+        parameter: &'a mut Parameter,
+    ) -> Self {
+        Self {
+            name,
+            shape,
+            layout,
+            role,
+            value: &mut parameter.value,
+            grad: &mut parameter.grad,
+        }
     }
 
     /// The entry of a buffer.
     pub fn buffer(name: String, value: &'a mut [f32]) -> Self {
-        Self { name, shape: vec![value.len()], layout: Layout::Same, role: Role::Buffer, value, grad: &mut [] }
+        Self {
+            name,
+            shape: vec![value.len()],
+            layout: Layout::Same,
+            role: Role::Buffer,
+            value,
+            grad: &mut [],
+        }
     }
 }

@@ -25,12 +25,20 @@ pub struct Pass {
 impl Pass {
     /// A pass that a backward pass follows.
     pub fn recording(mode: Mode, pool: &Arc<BufferPool>) -> Self {
-        Self { mode, tape: Some(Vec::new()), pool: Arc::clone(pool) }
+        Self {
+            mode,
+            tape: Some(Vec::new()),
+            pool: Arc::clone(pool),
+        }
     }
 
     /// A pass for the output only: nothing is kept, running statistics are used.
     pub fn inference(pool: &Arc<BufferPool>) -> Self {
-        Self { mode: Mode::Eval, tape: None, pool: Arc::clone(pool) }
+        Self {
+            mode: Mode::Eval,
+            tape: None,
+            pool: Arc::clone(pool),
+        }
     }
 
     /// Whether layers must keep what backward needs.
@@ -40,7 +48,11 @@ impl Pass {
 
     /// A feature map with unspecified contents, to be overwritten.
     pub fn map(&self, n: usize, shape: MapShape) -> FeatureMap {
-        FeatureMap { n, shape, data: self.pool.take(n * shape.len()) }
+        FeatureMap {
+            n,
+            shape,
+            data: self.pool.take(n * shape.len()),
+        }
     }
 
     /// A buffer with unspecified contents, to be overwritten.
@@ -60,7 +72,13 @@ impl Pass {
     /// # Panics
     /// With `BUG:` if backward does not mirror forward.
     pub fn pop<T: 'static>(&mut self) -> T {
-        let saved = self.tape.as_mut().and_then(Vec::pop).expect("BUG: backward without a recorded forward pass");
-        *saved.downcast::<T>().unwrap_or_else(|_| panic!("BUG: backward does not mirror forward"))
+        let saved = self
+            .tape
+            .as_mut()
+            .and_then(Vec::pop)
+            .expect("BUG: backward without a recorded forward pass");
+        *saved
+            .downcast::<T>()
+            .unwrap_or_else(|_| panic!("BUG: backward does not mirror forward"))
     }
 }

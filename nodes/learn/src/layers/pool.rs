@@ -15,15 +15,30 @@ pub struct MaxPool {
 
 impl MaxPool {
     fn shape(&self, input: MapShape) -> PoolShape {
-        let Self { kernel, stride, padding } = *self;
-        PoolShape { h: input.h, w: input.w, c: input.c, kernel, stride, padding }
+        let Self {
+            kernel,
+            stride,
+            padding,
+        } = *self;
+        PoolShape {
+            h: input.h,
+            w: input.w,
+            c: input.c,
+            kernel,
+            stride,
+            padding,
+        }
     }
 }
 
 impl Layer for MaxPool {
     fn output_shape(&self, input: MapShape) -> MapShape {
         let shape = self.shape(input);
-        MapShape { h: shape.out_h(), w: shape.out_w(), c: input.c }
+        MapShape {
+            h: shape.out_h(),
+            w: shape.out_w(),
+            c: input.c,
+        }
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
@@ -82,5 +97,9 @@ impl Tensors for GridPool {
 pub(super) fn copy(x: &FeatureMap, pass: &Pass) -> FeatureMap {
     let mut data: Buffer = pass.buffer(x.data.len());
     data.copy_from_slice(&x.data);
-    FeatureMap { n: x.n, shape: x.shape, data }
+    FeatureMap {
+        n: x.n,
+        shape: x.shape,
+        data,
+    }
 }

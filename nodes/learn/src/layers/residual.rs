@@ -13,7 +13,11 @@ pub struct Residual {
 impl Residual {
     /// A block; the shortcut's parameters are named `downsample` as torchvision does.
     pub fn new(body: Vec<Box<dyn Layer>>, shortcut: Option<Box<dyn Layer>>) -> Self {
-        Self { body, shortcut, relu: Relu }
+        Self {
+            body,
+            shortcut,
+            relu: Relu,
+        }
     }
 }
 

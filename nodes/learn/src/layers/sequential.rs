@@ -19,7 +19,9 @@ impl Sequential {
 
 impl Layer for Sequential {
     fn output_shape(&self, input: MapShape) -> MapShape {
-        self.layers.iter().fold(input, |shape, (_, layer)| layer.output_shape(shape))
+        self.layers
+            .iter()
+            .fold(input, |shape, (_, layer)| layer.output_shape(shape))
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
@@ -38,7 +40,11 @@ impl Layer for Sequential {
 impl Tensors for Sequential {
     fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
         for (name, layer) in &mut self.layers {
-            let inner = if name.is_empty() { prefix.to_owned() } else { join(prefix, name) };
+            let inner = if name.is_empty() {
+                prefix.to_owned()
+            } else {
+                join(prefix, name)
+            };
             layer.entries(&inner, out);
         }
     }

@@ -13,13 +13,22 @@ use dfdx::prelude::*;
 pub fn cross_entropy(logits: Traced, labels: &[usize], label_smoothing: f32) -> Result<TracedScalar, LossError> {
     let (n, classes) = *logits.shape();
     if labels.len() != n {
-        return invalid("cross-entropy", format!("{} labels for {n} rows of logits", labels.len()));
+        return invalid(
+            "cross-entropy",
+            format!("{} labels for {n} rows of logits", labels.len()),
+        );
     }
     if let Some(label) = labels.iter().find(|label| **label >= classes) {
-        return invalid("cross-entropy", format!("label {label} found, expected one below {classes}"));
+        return invalid(
+            "cross-entropy",
+            format!("label {label} found, expected one below {classes}"),
+        );
     }
     if !(0.0..1.0).contains(&label_smoothing) {
-        return invalid("cross-entropy", format!("label smoothing {label_smoothing} found, expected at least 0 and below 1"));
+        return invalid(
+            "cross-entropy",
+            format!("label smoothing {label_smoothing} found, expected at least 0 and below 1"),
+        );
     }
     let mut targets = vec![label_smoothing / classes as f32; n * classes];
     for (row, label) in targets.chunks_exact_mut(classes).zip(labels) {
@@ -35,7 +44,10 @@ pub fn cross_entropy(logits: Traced, labels: &[usize], label_smoothing: f32) -> 
 pub fn soft_cross_entropy(logits: Traced, targets: &[f32]) -> Result<TracedScalar, LossError> {
     let shape = *logits.shape();
     if targets.len() != shape.0 * shape.1 {
-        return invalid("cross-entropy", format!("{} target values for {} x {} logits", targets.len(), shape.0, shape.1));
+        return invalid(
+            "cross-entropy",
+            format!("{} target values for {} x {} logits", targets.len(), shape.0, shape.1),
+        );
     }
     cross(log_probabilities(logits, 1.0)?, constant(targets.to_vec(), shape)?)
 }

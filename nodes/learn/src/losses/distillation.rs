@@ -11,10 +11,21 @@ use dfdx::prelude::*;
 pub fn distillation(student: Traced, teacher: &[f32], temperature: f32) -> Result<TracedScalar, LossError> {
     let shape = *student.shape();
     if teacher.len() != shape.0 * shape.1 {
-        return invalid("distillation", format!("{} teacher logits for {} x {} of the student", teacher.len(), shape.0, shape.1));
+        return invalid(
+            "distillation",
+            format!(
+                "{} teacher logits for {} x {} of the student",
+                teacher.len(),
+                shape.0,
+                shape.1
+            ),
+        );
     }
     if !(temperature > 0.0 && temperature.is_finite()) {
-        return invalid("distillation", format!("temperature {temperature} found, expected a number above 0"));
+        return invalid(
+            "distillation",
+            format!("temperature {temperature} found, expected a number above 0"),
+        );
     }
     let targets = constant(probabilities(teacher, shape.1, temperature), shape)?;
     cross(log_probabilities(student, temperature)?, targets)

@@ -13,7 +13,10 @@ use dfdx::prelude::*;
 pub fn fixmatch_unlabelled(strong: Traced, weak: &[f32], threshold: f32) -> Result<TracedScalar, LossError> {
     let shape = *strong.shape();
     if weak.len() != shape.0 * shape.1 {
-        return invalid("FixMatch", format!("{} weak logits for {} x {} strong ones", weak.len(), shape.0, shape.1));
+        return invalid(
+            "FixMatch",
+            format!("{} weak logits for {} x {} strong ones", weak.len(), shape.0, shape.1),
+        );
     }
     let mut targets = probabilities(weak, shape.1, 1.0);
     for row in targets.chunks_exact_mut(shape.1) {

@@ -11,8 +11,18 @@ use dfdx::prelude::*;
 pub fn mean_teacher_mse(student: Traced, teacher: &[f32]) -> Result<TracedScalar, LossError> {
     let shape = *student.shape();
     if teacher.len() != shape.0 * shape.1 {
-        return invalid("Mean Teacher", format!("{} teacher logits for {} x {} of the student", teacher.len(), shape.0, shape.1));
+        return invalid(
+            "Mean Teacher",
+            format!(
+                "{} teacher logits for {} x {} of the student",
+                teacher.len(),
+                shape.0,
+                shape.1
+            ),
+        );
     }
-    let difference = student.try_softmax::<Axis<1>>()?.try_sub(constant(probabilities(teacher, shape.1, 1.0), shape)?)?;
+    let difference = student
+        .try_softmax::<Axis<1>>()?
+        .try_sub(constant(probabilities(teacher, shape.1, 1.0), shape)?)?;
     Ok(difference.try_square()?.try_mean::<Rank0, _>()?)
 }

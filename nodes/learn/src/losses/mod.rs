@@ -49,7 +49,10 @@ impl From<CpuError> for LossError {
 }
 
 pub(crate) fn invalid<T>(loss: &'static str, message: impl Into<String>) -> Result<T, LossError> {
-    Err(LossError::Invalid { loss, message: message.into() })
+    Err(LossError::Invalid {
+        loss,
+        message: message.into(),
+    })
 }
 
 /// A constant matrix beside `like`.
@@ -85,7 +88,10 @@ pub fn value_and_grads<const K: usize>(
 }
 
 /// `log_softmax` over the classes after division by a temperature.
-pub(crate) fn log_probabilities<T: Tape<f32, Cpu>>(logits: Matrix<T>, temperature: f32) -> Result<Matrix<T>, LossError> {
+pub(crate) fn log_probabilities<T: Tape<f32, Cpu>>(
+    logits: Matrix<T>,
+    temperature: f32,
+) -> Result<Matrix<T>, LossError> {
     Ok((logits / temperature).try_log_softmax::<Axis<1>>()?)
 }
 

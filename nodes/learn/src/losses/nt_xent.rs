@@ -17,10 +17,16 @@ const MASKED: f32 = -1e9;
 pub fn nt_xent(z: Traced, temperature: f32) -> Result<TracedScalar, LossError> {
     let (rows, dim) = *z.shape();
     if rows < 4 || !rows.is_multiple_of(2) {
-        return invalid("NT-Xent", format!("{rows} projections found, expected two views of at least two images"));
+        return invalid(
+            "NT-Xent",
+            format!("{rows} projections found, expected two views of at least two images"),
+        );
     }
     if !(temperature > 0.0 && temperature.is_finite()) {
-        return invalid("NT-Xent", format!("temperature {temperature} found, expected a number above 0"));
+        return invalid(
+            "NT-Xent",
+            format!("temperature {temperature} found, expected a number above 0"),
+        );
     }
     let mut mask = vec![0.0f32; rows * rows];
     let mut positive = vec![0.0f32; rows * rows];
@@ -31,11 +37,18 @@ pub fn nt_xent(z: Traced, temperature: f32) -> Result<TracedScalar, LossError> {
     // 1e-12 under the root as in PyTorch's normalize, so that a zero projection has a finite gradient.
     let norm = (z.with_empty_tape().try_square()?.try_sum::<(usize,), Axis<1>>()? + 1e-24).try_sqrt()?;
     let (z, tape) = z.split_tape();
-    let unit = z.put_tape(tape).try_div(norm.try_broadcast_like::<_, Axis<1>>(&(rows, dim))?)?;
+    let unit = z
+        .put_tape(tape)
+        .try_div(norm.try_broadcast_like::<_, Axis<1>>(&(rows, dim))?)?;
     // dfdx's permuted tensor shares its gradient with the original, which a product of the two cannot have: scale to copy.
     let transposed = (unit.with_empty_tape() * 1.0).try_permute::<(usize, usize), Axes2<1, 0>>()?;
     let similarity = unit.try_matmul(transposed)? / temperature;
-    let attraction = similarity.with_empty_tape().try_mul(constant(positive, (rows, rows))?)?.try_sum::<Rank0, _>()?;
-    let repulsion = similarity.try_add(constant(mask, (rows, rows))?)?.try_logsumexp::<(usize,), Axis<1>>()?;
+    let attraction = similarity
+        .with_empty_tape()
+        .try_mul(constant(positive, (rows, rows))?)?
+        .try_sum::<Rank0, _>()?;
+    let repulsion = similarity
+        .try_add(constant(mask, (rows, rows))?)?
+        .try_logsumexp::<(usize,), Axis<1>>()?;
     Ok(repulsion.try_sum::<Rank0, _>()?.try_sub(attraction)? / rows as f32)
 }

@@ -81,7 +81,9 @@ pub enum MethodError {
     #[error(transparent)]
     Loss(#[from] LossError),
     /// The loss is not a number any more.
-    #[error("the loss became {loss} in step {step}: training diverged; lower `lr`, raise `warmup_epochs` or raise the temperature")]
+    #[error(
+        "the loss became {loss} in step {step}: training diverged; lower `lr`, raise `warmup_epochs` or raise the temperature"
+    )]
     Diverged {
         /// The loss.
         loss: f32,
@@ -105,7 +107,8 @@ pub struct Batch<'a> {
 impl Batch<'_> {
     /// One view of every image, `[indices][h][w][c]`, normalised; views with different names are independent.
     pub fn view_into(&self, name: &str, out: &mut [f32]) {
-        self.augmenter.augment_batch(self.images, self.indices, &self.stream.child(name), out);
+        self.augmenter
+            .augment_batch(self.images, self.indices, &self.stream.child(name), out);
     }
 
     /// A feature map for `copies` views of the batch, unfilled.
@@ -126,7 +129,10 @@ fn embedding_deviation(rows: &[f32], dim: usize) -> f32 {
             *q += v * v;
         }
     }
-    let deviations = sum.iter().zip(&squares).map(|(s, q)| (q / n - (s / n).powi(2)).max(0.0).sqrt());
+    let deviations = sum
+        .iter()
+        .zip(&squares)
+        .map(|(s, q)| (q / n - (s / n).powi(2)).max(0.0).sqrt());
     (deviations.sum::<f64>() / dim as f64) as f32
 }
 

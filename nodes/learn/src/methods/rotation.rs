@@ -36,7 +36,9 @@ impl Settings for RotationSettings {
     }
 
     fn build(&self, encoder: &Encoder, stream: &Stream) -> Box<dyn Method> {
-        Box::new(Rotation { head: Linear::new(encoder.dim, 4, true, &mut stream.child("head")) })
+        Box::new(Rotation {
+            head: Linear::new(encoder.dim, 4, true, &mut stream.child("head")),
+        })
     }
 }
 
@@ -58,18 +60,30 @@ impl Method for Rotation {
                 rotate_90_ccw(from, size, to);
             }
         }
-        let labels: Vec<usize> = (0..4).flat_map(|turns| std::iter::repeat_n(turns, batch.indices.len())).collect();
+        let labels: Vec<usize> = (0..4)
+            .flat_map(|turns| std::iter::repeat_n(turns, batch.indices.len()))
+            .collect();
 
         let features = encoder.forward(views, pass);
         let logits = self.head.forward(features, pass);
-        let right = logits.data.chunks_exact(4).zip(&labels).filter(|(row, label)| argmax(row) == **label).count();
+        let right = logits
+            .data
+            .chunks_exact(4)
+            .zip(&labels)
+            .filter(|(row, label)| argmax(row) == **label)
+            .count();
         let (n, shape) = (logits.n, logits.shape);
-        let (loss, [gradient]) = value_and_grads([(logits.data.to_vec(), (n, 4))], |[logits]| cross_entropy(logits, &labels, 0.0))?;
+        let (loss, [gradient]) = value_and_grads([(logits.data.to_vec(), (n, 4))], |[logits]| {
+            cross_entropy(logits, &labels, 0.0)
+        })?;
 
         if let Some(dfeatures) = self.head.backward(FeatureMap::new(n, shape, gradient), pass, true) {
             encoder.backward(dfeatures, pass, false);
         }
-        Ok(StepOutcome { loss, health: right as f32 / n as f32 })
+        Ok(StepOutcome {
+            loss,
+            health: right as f32 / n as f32,
+        })
     }
 }
 

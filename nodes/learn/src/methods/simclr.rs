@@ -28,7 +28,11 @@ pub struct SimclrSettings {
 
 impl Default for SimclrSettings {
     fn default() -> Self {
-        Self { temperature: 0.5, hidden: 256, projection: 64 }
+        Self {
+            temperature: 0.5,
+            hidden: 256,
+            projection: 64,
+        }
     }
 }
 
@@ -44,13 +48,25 @@ impl Settings for SimclrSettings {
     fn check(&self, batch: usize, _image: MapShape) -> Result<(), MethodError> {
         let setting = |key, message| Err(MethodError::Setting { key, message });
         if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            return setting("temperature", format!("{} found, expected a number above 0 (.1 to .5 as a rule)", self.temperature));
+            return setting(
+                "temperature",
+                format!(
+                    "{} found, expected a number above 0 (.1 to .5 as a rule)",
+                    self.temperature
+                ),
+            );
         }
         if self.hidden == 0 || self.projection == 0 {
-            return setting("projection", "the projector needs at least one dimension in `hidden` and `projection`".into());
+            return setting(
+                "projection",
+                "the projector needs at least one dimension in `hidden` and `projection`".into(),
+            );
         }
         if batch < 2 {
-            return setting("batch", format!("{batch} found, but an image needs others in its batch to contrast with; expected at least 2"));
+            return setting(
+                "batch",
+                format!("{batch} found, but an image needs others in its batch to contrast with; expected at least 2"),
+            );
         }
         Ok(())
     }
@@ -61,7 +77,11 @@ impl Settings for SimclrSettings {
             .with("0", Linear::new(encoder.dim, self.hidden, false, &mut stream))
             .with("1", BatchNorm::new(self.hidden, true, NormSettings::default()))
             .with("3", Linear::new(self.hidden, self.projection, true, &mut stream));
-        Box::new(Simclr { temperature: self.temperature, projection: self.projection, projector })
+        Box::new(Simclr {
+            temperature: self.temperature,
+            projection: self.projection,
+            projector,
+        })
     }
 }
 

@@ -6,7 +6,10 @@ use super::argmax;
 pub fn log_loss(truth: &[usize], probabilities: &[f32], classes: usize) -> f64 {
     let eps = f64::from(f32::EPSILON);
     let rows = probabilities.chunks_exact(classes);
-    let sum: f64 = rows.zip(truth).map(|(row, t)| -f64::from(row[*t]).clamp(eps, 1.0 - eps).ln()).sum();
+    let sum: f64 = rows
+        .zip(truth)
+        .map(|(row, t)| -f64::from(row[*t]).clamp(eps, 1.0 - eps).ln())
+        .sum();
     sum / truth.len().max(1) as f64
 }
 
@@ -14,7 +17,9 @@ pub fn log_loss(truth: &[usize], probabilities: &[f32], classes: usize) -> f64 {
 pub fn top_k_accuracy(truth: &[usize], probabilities: &[f32], classes: usize, k: usize) -> f64 {
     let rows = probabilities.chunks_exact(classes).zip(truth);
     let hits = rows.filter(|(row, t)| {
-        let before = (0..classes).filter(|c| row[*c] > row[**t] || (row[*c] == row[**t] && c > *t)).count();
+        let before = (0..classes)
+            .filter(|c| row[*c] > row[**t] || (row[*c] == row[**t] && c > *t))
+            .count();
         before < k
     });
     hits.count() as f64 / truth.len().max(1) as f64
@@ -31,5 +36,8 @@ pub fn ece(truth: &[usize], probabilities: &[f32], classes: usize, bins: usize) 
         sums[bin].0 += confidence;
         sums[bin].1 += f64::from(u8::from(class == *t));
     }
-    sums.iter().map(|(confidence, right)| (confidence - right).abs()).sum::<f64>() / truth.len().max(1) as f64
+    sums.iter()
+        .map(|(confidence, right)| (confidence - right).abs())
+        .sum::<f64>()
+        / truth.len().max(1) as f64
 }

@@ -12,7 +12,12 @@ struct Table {
 
 impl Table {
     fn new(a: &[usize], b: &[usize]) -> Self {
-        let mut table = Self { pairs: BTreeMap::new(), a: BTreeMap::new(), b: BTreeMap::new(), n: a.len() as f64 };
+        let mut table = Self {
+            pairs: BTreeMap::new(),
+            a: BTreeMap::new(),
+            b: BTreeMap::new(),
+            n: a.len() as f64,
+        };
         for (x, y) in a.iter().zip(b) {
             *table.pairs.entry((*x, *y)).or_default() += 1.0;
             *table.a.entry(*x).or_default() += 1.0;
@@ -33,7 +38,8 @@ pub fn nmi(a: &[usize], b: &[usize]) -> f64 {
         .iter()
         .map(|((x, y), count)| count / table.n * (count * table.n / (table.a[x] * table.b[y])).ln())
         .sum();
-    let entropy = |counts: &BTreeMap<usize, f64>| -> f64 { counts.values().map(|c| -c / table.n * (c / table.n).ln()).sum() };
+    let entropy =
+        |counts: &BTreeMap<usize, f64>| -> f64 { counts.values().map(|c| -c / table.n * (c / table.n).ln()).sum() };
     let mean = (entropy(&table.a) + entropy(&table.b)) / 2.0;
     if information <= 0.0 { 0.0 } else { information / mean }
 }
@@ -47,7 +53,11 @@ pub fn ari(a: &[usize], b: &[usize]) -> f64 {
     let in_b: f64 = table.b.values().map(|c| pairs(*c)).sum();
     let chance = in_a * in_b / pairs(table.n);
     let most = (in_a + in_b) / 2.0;
-    if most == chance { 1.0 } else { (both - chance) / (most - chance) }
+    if most == chance {
+        1.0
+    } else {
+        (both - chance) / (most - chance)
+    }
 }
 
 /// Accuracy under the best one-to-one assignment of clusters to classes.

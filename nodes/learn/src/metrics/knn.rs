@@ -38,7 +38,10 @@ pub fn weighted_knn(
     k: usize,
     temperature: f32,
 ) -> Votes {
-    assert!(!bank_labels.is_empty() && k > 0 && temperature > 0.0, "BUG: kNN needs a bank, neighbours and a temperature");
+    assert!(
+        !bank_labels.is_empty() && k > 0 && temperature > 0.0,
+        "BUG: kNN needs a bank, neighbours and a temperature"
+    );
     let n = bank_labels.len();
     let k = k.min(n);
     let unit_bank = normalised(bank, dim);

@@ -14,6 +14,9 @@ pub fn iou(predicted: &[usize], truth: &[usize], classes: usize) -> Vec<f64> {
 
 /// Mean of [`iou`] over the classes that occur.
 pub fn mean_iou(predicted: &[usize], truth: &[usize], classes: usize) -> f64 {
-    let all: Vec<f64> = iou(predicted, truth, classes).into_iter().filter(|v| !v.is_nan()).collect();
+    let all: Vec<f64> = iou(predicted, truth, classes)
+        .into_iter()
+        .filter(|v| !v.is_nan())
+        .collect();
     all.iter().sum::<f64>() / all.len().max(1) as f64
 }

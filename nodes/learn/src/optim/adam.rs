@@ -23,7 +23,11 @@ pub struct AdamConfig {
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        Self { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }
+        Self {
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay: 0.0,
+        }
     }
 }
 
@@ -37,14 +41,24 @@ pub(super) struct Adam {
 
 impl Adam {
     pub(super) fn new(config: AdamConfig, decoupled: bool) -> Self {
-        Self { config, decoupled, steps: 0, first: Buffers::default(), second: Buffers::default() }
+        Self {
+            config,
+            decoupled,
+            steps: 0,
+            first: Buffers::default(),
+            second: Buffers::default(),
+        }
     }
 }
 
 impl Optimizer for Adam {
     fn step(&mut self, lr: f32, parameters: &mut [ParamMut<'_>]) {
         self.steps += 1;
-        let AdamConfig { betas: [b1, b2], eps, weight_decay } = self.config;
+        let AdamConfig {
+            betas: [b1, b2],
+            eps,
+            weight_decay,
+        } = self.config;
         // In f64 as PyTorch: 1 - b2^t loses all digits in f32 at first.
         let correction_1 = 1.0 - f64::from(b1).powi(self.steps);
         let correction_2 = (1.0 - f64::from(b2).powi(self.steps)).sqrt();
@@ -52,7 +66,11 @@ impl Optimizer for Adam {
         let correction_2 = correction_2 as f32;
         for parameter in parameters {
             let decay = if parameter.decay { weight_decay } else { 0.0 };
-            let (penalty, shrink) = if self.decoupled { (0.0, 1.0 - lr * decay) } else { (decay, 1.0) };
+            let (penalty, shrink) = if self.decoupled {
+                (0.0, 1.0 - lr * decay)
+            } else {
+                (decay, 1.0)
+            };
             let first = self.first.of(parameter);
             let second = self.second.of(parameter);
             for (((w, g), m), v) in parameter.value.iter_mut().zip(parameter.grad).zip(first).zip(second) {
@@ -67,7 +85,11 @@ impl Optimizer for Adam {
 
     fn state(&self) -> BTreeMap<String, Vec<f32>> {
         let named = |prefix: &str, buffers: &Buffers| {
-            buffers.0.iter().map(|(name, data)| (format!("{prefix}.{name}"), data.clone())).collect::<Vec<_>>()
+            buffers
+                .0
+                .iter()
+                .map(|(name, data)| (format!("{prefix}.{name}"), data.clone()))
+                .collect::<Vec<_>>()
         };
         let mut state: BTreeMap<String, Vec<f32>> = named("first", &self.first).into_iter().collect();
         state.extend(named("second", &self.second));

@@ -22,7 +22,11 @@ pub struct LarsConfig {
 
 impl Default for LarsConfig {
     fn default() -> Self {
-        Self { momentum: 0.9, weight_decay: 1e-4, eta: 0.02 }
+        Self {
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            eta: 0.02,
+        }
     }
 }
 
@@ -33,7 +37,10 @@ pub(super) struct Lars {
 
 impl Lars {
     pub(super) fn new(config: LarsConfig) -> Self {
-        Self { config, velocity: Buffers::default() }
+        Self {
+            config,
+            velocity: Buffers::default(),
+        }
     }
 }
 
@@ -43,13 +50,21 @@ fn norm(values: impl Iterator<Item = f32>) -> f64 {
 
 impl Optimizer for Lars {
     fn step(&mut self, lr: f32, parameters: &mut [ParamMut<'_>]) {
-        let LarsConfig { momentum, weight_decay, eta } = self.config;
+        let LarsConfig {
+            momentum,
+            weight_decay,
+            eta,
+        } = self.config;
         for parameter in parameters {
             let decay = if parameter.decay { weight_decay } else { 0.0 };
             let weights = norm(parameter.value.iter().copied());
             let gradient = norm(parameter.grad.iter().zip(&*parameter.value).map(|(g, w)| g + decay * w));
             let adapted = parameter.decay && weights > 0.0 && gradient > 0.0;
-            let trust = if adapted { (f64::from(eta) * weights / gradient) as f32 } else { 1.0 };
+            let trust = if adapted {
+                (f64::from(eta) * weights / gradient) as f32
+            } else {
+                1.0
+            };
             let velocity = self.velocity.of(parameter);
             for ((w, g), v) in parameter.value.iter_mut().zip(parameter.grad).zip(velocity) {
                 *v = momentum * *v + lr * trust * (g + decay * *w);

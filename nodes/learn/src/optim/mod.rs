@@ -76,7 +76,8 @@ struct Buffers(BTreeMap<String, Vec<f32>>);
 impl Buffers {
     fn of(&mut self, parameter: &ParamMut<'_>) -> &mut [f32] {
         if !self.0.contains_key(parameter.name) {
-            self.0.insert(parameter.name.to_owned(), vec![0.0; parameter.value.len()]);
+            self.0
+                .insert(parameter.name.to_owned(), vec![0.0; parameter.value.len()]);
         }
         self.0.get_mut(parameter.name).expect("BUG: the buffer was just made")
     }

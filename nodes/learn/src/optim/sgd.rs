@@ -21,7 +21,11 @@ pub struct SgdConfig {
 
 impl Default for SgdConfig {
     fn default() -> Self {
-        Self { momentum: 0.9, nesterov: false, weight_decay: 0.0 }
+        Self {
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 0.0,
+        }
     }
 }
 
@@ -32,13 +36,20 @@ pub(super) struct Sgd {
 
 impl Sgd {
     pub(super) fn new(config: SgdConfig) -> Self {
-        Self { config, velocity: Buffers::default() }
+        Self {
+            config,
+            velocity: Buffers::default(),
+        }
     }
 }
 
 impl Optimizer for Sgd {
     fn step(&mut self, lr: f32, parameters: &mut [ParamMut<'_>]) {
-        let SgdConfig { momentum, nesterov, weight_decay } = self.config;
+        let SgdConfig {
+            momentum,
+            nesterov,
+            weight_decay,
+        } = self.config;
         for parameter in parameters {
             let decay = if parameter.decay { weight_decay } else { 0.0 };
             let velocity = self.velocity.of(parameter);

@@ -50,8 +50,13 @@ pub struct Comparison {
 pub fn compare(arms: &[Arm], baseline: usize, replicates: usize, stream: &Stream) -> Comparison {
     let seeds = arms[baseline].seeds.len();
     let images = arms[baseline].seeds.first().map_or(0, Vec::len);
-    let alike = arms.iter().all(|a| a.seeds.len() == seeds && a.seeds.iter().all(|s| s.len() == images));
-    assert!(seeds > 0 && images > 0 && alike, "BUG: arms must have the same seeds and images, at least one of each");
+    let alike = arms
+        .iter()
+        .all(|a| a.seeds.len() == seeds && a.seeds.iter().all(|s| s.len() == images));
+    assert!(
+        seeds > 0 && images > 0 && alike,
+        "BUG: arms must have the same seeds and images, at least one of each"
+    );
     let means: Vec<Vec<f64>> = (0..replicates)
         .into_par_iter()
         .map(|replicate| {
@@ -59,7 +64,8 @@ pub fn compare(arms: &[Arm], baseline: usize, replicates: usize, stream: &Stream
             let drawn: Vec<usize> = (0..seeds).map(|_| stream.below(seeds)).collect();
             let mut weights = vec![0u32; images];
             (0..images).for_each(|_| weights[stream.below(images)] += 1);
-            let right = |outcomes: &[bool]| -> u32 { outcomes.iter().zip(&weights).map(|(o, w)| u32::from(*o) * w).sum() };
+            let right =
+                |outcomes: &[bool]| -> u32 { outcomes.iter().zip(&weights).map(|(o, w)| u32::from(*o) * w).sum() };
             let share = |arm: &Arm| drawn.iter().map(|s| f64::from(right(&arm.seeds[*s]))).sum::<f64>();
             arms.iter().map(|arm| share(arm) / (seeds * images) as f64).collect()
         })
@@ -70,14 +76,27 @@ pub fn compare(arms: &[Arm], baseline: usize, replicates: usize, stream: &Stream
     let interval = |mean: f64, value: &dyn Fn(&[f64]) -> f64| {
         let mut values: Vec<f64> = means.iter().map(|m| value(m)).collect();
         values.sort_by(f64::total_cmp);
-        Interval { mean, low: quantile(&values, 0.025), high: quantile(&values, 0.975) }
+        Interval {
+            mean,
+            low: quantile(&values, 0.025),
+            high: quantile(&values, 0.975),
+        }
     };
     let base = mean(&arms[baseline]);
-    let accuracy = arms.iter().enumerate().map(|(i, arm)| interval(mean(arm), &|m| m[i])).collect();
-    let difference = (0..arms.len()).map(|i| interval(mean(&arms[i]) - base, &|m| m[i] - m[baseline])).collect();
-    let count = |i: usize, wanted: &dyn Fn(f64) -> bool| means.iter().filter(|m| wanted(m[i] - m[baseline])).count() as f64;
+    let accuracy = arms
+        .iter()
+        .enumerate()
+        .map(|(i, arm)| interval(mean(arm), &|m| m[i]))
+        .collect();
+    let difference = (0..arms.len())
+        .map(|i| interval(mean(&arms[i]) - base, &|m| m[i] - m[baseline]))
+        .collect();
+    let count =
+        |i: usize, wanted: &dyn Fn(f64) -> bool| means.iter().filter(|m| wanted(m[i] - m[baseline])).count() as f64;
     let n = replicates as f64;
-    let better = (0..arms.len()).map(|i| (count(i, &|d| d > 0.0) + 0.5 * count(i, &|d| d == 0.0)) / n).collect();
+    let better = (0..arms.len())
+        .map(|i| (count(i, &|d| d > 0.0) + 0.5 * count(i, &|d| d == 0.0)) / n)
+        .collect();
     // One is added to numerator and denominator: a finite number of replicates cannot show a p-value of zero.
     let p_of = |i: usize| {
         let tail = count(i, &|d| d <= 0.0).min(count(i, &|d| d >= 0.0));
@@ -89,12 +108,20 @@ pub fn compare(arms: &[Arm], baseline: usize, replicates: usize, stream: &Stream
     others.iter().zip(corrected).for_each(|(i, value)| p[*i] = value);
     let detected = (0..arms.len())
         .map(|i| {
-            let signs: Vec<f64> = (0..seeds).map(|s| of_seed(&arms[i], s) - of_seed(&arms[baseline], s)).collect();
+            let signs: Vec<f64> = (0..seeds)
+                .map(|s| of_seed(&arms[i], s) - of_seed(&arms[baseline], s))
+                .collect();
             let agree = signs.iter().all(|d| *d > 0.0) || signs.iter().all(|d| *d < 0.0);
             agree && p[i] < 0.05
         })
         .collect();
-    Comparison { accuracy, difference, better, p, detected }
+    Comparison {
+        accuracy,
+        difference,
+        better,
+        p,
+        detected,
+    }
 }
 
 /// Linear interpolation between sorted values.
@@ -116,7 +143,9 @@ mod tests {
             let mut stream = stream.index(s);
             (0..1000).map(|_| stream.bernoulli(p)).collect()
         };
-        Arm { seeds: (0..3).map(seed).collect() }
+        Arm {
+            seeds: (0..3).map(seed).collect(),
+        }
     }
 
     #[test]
@@ -125,7 +154,10 @@ mod tests {
         let found = compare(&arms, 0, 1000, &Stream::new(2, "bootstrap"));
         assert_eq!(found.detected, [false, true, false], "{found:?}");
         let Interval { mean, low, high } = found.difference[1];
-        assert!(low > 0.05 && high < 0.15 && low < mean && mean < high, "{low} {mean} {high}");
+        assert!(
+            low > 0.05 && high < 0.15 && low < mean && mean < high,
+            "{low} {mean} {high}"
+        );
         assert!(found.better[1] > 0.99 && found.p[0] == 1.0);
     }
 

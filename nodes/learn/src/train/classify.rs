@@ -44,7 +44,11 @@ impl Classifier {
         let features = embed(&mut encoder, labelled.images, labelled.indices, plain);
         let labels: Vec<usize> = labelled.targets.chunks_exact(classes).map(argmax).collect();
         let (weight, bias) = Probe::fit(&features, &labels, encoder.dim, classes).affine();
-        Self { encoder, head: Linear::from_weights(weight, bias), classes }
+        Self {
+            encoder,
+            head: Linear::from_weights(weight, bias),
+            classes,
+        }
     }
 }
 
@@ -120,7 +124,12 @@ impl<'a> Fit<'a> {
         pseudo: Option<Examples<'a>>,
         augmenter: &'a Augmenter,
     ) -> Result<Self, TrainError> {
-        let setting = |key, message: &str| Err(TrainError::Setting { key, message: message.to_owned() });
+        let setting = |key, message: &str| {
+            Err(TrainError::Setting {
+                key,
+                message: message.to_owned(),
+            })
+        };
         if labelled.indices.is_empty() {
             return setting("data", "there are no labelled images to fit");
         }
@@ -167,12 +176,19 @@ impl<'a> Fit<'a> {
     ///
     /// # Errors
     /// If the loss is no number any more.
-    pub fn run(&mut self, steps: usize, mut watch: impl FnMut(usize, f32) -> ControlFlow<()>) -> Result<(), TrainError> {
+    pub fn run(
+        &mut self,
+        steps: usize,
+        mut watch: impl FnMut(usize, f32) -> ControlFlow<()>,
+    ) -> Result<(), TrainError> {
         let until = (self.step + steps).min(self.settings.steps);
         while self.step < until {
             let loss = self.one_step()?;
             if !loss.is_finite() {
-                let message = format!("the loss became {loss} in step {}: training diverged, lower it", self.step);
+                let message = format!(
+                    "the loss became {loss} in step {}: training diverged, lower it",
+                    self.step
+                );
                 return Err(TrainError::Setting { key: "lr", message });
             }
             self.step += 1;
@@ -184,13 +200,22 @@ impl<'a> Fit<'a> {
     }
 
     fn one_step(&mut self) -> Result<f32, TrainError> {
-        let FitSettings { batch, freeze, keep_statistics, .. } = self.settings;
+        let FitSettings {
+            batch,
+            freeze,
+            keep_statistics,
+            ..
+        } = self.settings;
         let classes = self.classifier.classes;
         let truths = match &self.pseudo {
             Some(_) => ((batch as f32 * self.settings.labelled_share).round() as usize).min(batch),
             None => batch,
         };
-        let mode = if freeze || keep_statistics { Mode::Eval } else { Mode::Train };
+        let mode = if freeze || keep_statistics {
+            Mode::Eval
+        } else {
+            Mode::Train
+        };
         let mut pass = Pass::recording(mode, &self.buffers);
         let mut x = pass.map(batch, self.classifier.encoder.input);
         let mut targets = vec![0.0f32; batch * classes];
@@ -202,7 +227,9 @@ impl<'a> Fit<'a> {
             self.fill(pseudo, "pseudo", batch - truths, x_pseudo, t_pseudo);
         }
         let smoothing = self.settings.label_smoothing;
-        targets.iter_mut().for_each(|t| *t = *t * (1.0 - smoothing) + smoothing / classes as f32);
+        targets
+            .iter_mut()
+            .for_each(|t| *t = *t * (1.0 - smoothing) + smoothing / classes as f32);
 
         let features = if freeze {
             self.classifier.encoder.forward(x, &mut Pass::inference(&self.buffers))
@@ -211,9 +238,13 @@ impl<'a> Fit<'a> {
         };
         let logits = self.classifier.head.forward(features, &mut pass);
         let (n, shape) = (logits.n, logits.shape);
-        let (loss, [gradient]) =
-            value_and_grads([(logits.data.to_vec(), (n, classes))], |[logits]| soft_cross_entropy(logits, &targets))?;
-        let dfeatures = self.classifier.head.backward(FeatureMap::new(n, shape, gradient), &mut pass, !freeze);
+        let (loss, [gradient]) = value_and_grads([(logits.data.to_vec(), (n, classes))], |[logits]| {
+            soft_cross_entropy(logits, &targets)
+        })?;
+        let dfeatures = self
+            .classifier
+            .head
+            .backward(FeatureMap::new(n, shape, gradient), &mut pass, !freeze);
         if let Some(dfeatures) = dfeatures {
             self.classifier.encoder.backward(dfeatures, &mut pass, false);
         }
@@ -225,7 +256,11 @@ impl<'a> Fit<'a> {
         if !freeze {
             let mut entries = Vec::new();
             self.classifier.encoder.entries("encoder", &mut entries);
-            update(self.encoder_optimizer.as_mut(), lr * self.settings.encoder_lr_scale, entries);
+            update(
+                self.encoder_optimizer.as_mut(),
+                lr * self.settings.encoder_lr_scale,
+                entries,
+            );
         }
         Ok(loss)
     }
@@ -250,7 +285,13 @@ impl<'a> Fit<'a> {
         save_optimizer(self.encoder_optimizer.as_ref(), "encoder_optimizer", &mut optimizers);
         save_optimizer(self.head_optimizer.as_ref(), "head_optimizer", &mut optimizers);
         state.extend(optimizers);
-        state.tensors.insert("step".into(), Tensor { shape: vec![1], data: vec![self.step as f32] });
+        state.tensors.insert(
+            "step".into(),
+            Tensor {
+                shape: vec![1],
+                data: vec![self.step as f32],
+            },
+        );
         state.to_bytes()
     }
 
@@ -288,8 +329,21 @@ mod tests {
     fn images() -> Images {
         let mut stream = Stream::new(1, "test images");
         let labels: Vec<u16> = (0..64).map(|i| i % 2).collect();
-        let pixel = |label: u16, p: usize, noise: f32| if (p < 128) == (label == 0) { 150.0 + noise } else { 60.0 + noise };
-        let pixels = labels.iter().flat_map(|l| (0..256).map(|p| pixel(*l, p, 50.0 * stream.uniform()) as u8).collect::<Vec<_>>()).collect();
+        let pixel = |label: u16, p: usize, noise: f32| {
+            if (p < 128) == (label == 0) {
+                150.0 + noise
+            } else {
+                60.0 + noise
+            }
+        };
+        let pixels = labels
+            .iter()
+            .flat_map(|l| {
+                (0..256)
+                    .map(|p| pixel(*l, p, 50.0 * stream.uniform()) as u8)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
         Images::new(16, 16, 1, pixels, labels).expect("sizes fit")
     }
 
@@ -310,7 +364,12 @@ mod tests {
     }
 
     fn classifier() -> Classifier {
-        let backbone = BackboneSettings { name: "conv3".into(), widths: vec![8, 8, 8], grid: 2, stem: Stem::Small };
+        let backbone = BackboneSettings {
+            name: "conv3".into(),
+            widths: vec![8, 8, 8],
+            grid: 2,
+            stem: Stem::Small,
+        };
         let stream = Stream::new(3, "test classifier");
         let encoder = backbone.build(MapShape { h: 16, w: 16, c: 1 }, &stream).expect("valid");
         Classifier::new(encoder, 2, &stream)
@@ -319,15 +378,29 @@ mod tests {
     /// Weights after 20 steps on half the images, the other half as pseudo-labels, broken off and resumed after `stop` steps.
     fn fitted(freeze: bool, stop: Option<usize>) -> (StateDict, f64) {
         let images = images();
-        let augmenter = Augmenter::new(&Recipe::named("weak").expect("shipped"), &[0.4], &[0.2], 16, 16).expect("valid");
-        let targets: Vec<f32> = images.labels.iter().flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)]).collect();
+        let augmenter =
+            Augmenter::new(&Recipe::named("weak").expect("shipped"), &[0.4], &[0.2], 16, 16).expect("valid");
+        let targets: Vec<f32> = images
+            .labels
+            .iter()
+            .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
+            .collect();
         let all: Vec<u32> = (0..64).collect();
         let examples = |range: std::ops::Range<usize>| Examples {
             images: &images,
             indices: &all[range.clone()],
             targets: &targets[2 * range.start..2 * range.end],
         };
-        let start = || Fit::new(settings(freeze), classifier(), examples(0..32), Some(examples(32..64)), &augmenter).expect("valid");
+        let start = || {
+            Fit::new(
+                settings(freeze),
+                classifier(),
+                examples(0..32),
+                Some(examples(32..64)),
+                &augmenter,
+            )
+            .expect("valid")
+        };
         let on = |_: usize, _: f32| ControlFlow::Continue(());
         let mut fit = start();
         if let Some(stop) = stop {
@@ -338,7 +411,10 @@ mod tests {
         }
         fit.run(100, on).expect("trains");
         let mut classifier = fit.into_classifier();
-        let guesses: Vec<usize> = predict(&mut classifier, &images, &all, &augmenter).chunks_exact(2).map(argmax).collect();
+        let guesses: Vec<usize> = predict(&mut classifier, &images, &all, &augmenter)
+            .chunks_exact(2)
+            .map(argmax)
+            .collect();
         let truth: Vec<usize> = images.labels.iter().map(|l| usize::from(*l)).collect();
         (StateDict::of(&mut classifier, ""), accuracy(&truth, &guesses))
     }
@@ -355,6 +431,12 @@ mod tests {
         let (after, _) = fitted(true, None);
         let before = StateDict::of(&mut classifier(), "");
         assert_ne!(after.tensors["head.weight"], before.tensors["head.weight"]);
-        assert!(before.tensors.iter().filter(|(n, _)| n.starts_with("encoder")).all(|(n, t)| after.tensors[n] == *t));
+        assert!(
+            before
+                .tensors
+                .iter()
+                .filter(|(n, _)| n.starts_with("encoder"))
+                .all(|(n, t)| after.tensors[n] == *t)
+        );
     }
 }

@@ -37,7 +37,13 @@ pub fn predict(classifier: &mut Classifier, images: &Images, indices: &[u32], au
 }
 
 /// One batch of images without augmentation through the encoder.
-fn forward(encoder: &mut Encoder, images: &Images, batch: &[u32], augmenter: &Augmenter, pass: &mut Pass) -> FeatureMap {
+fn forward(
+    encoder: &mut Encoder,
+    images: &Images,
+    batch: &[u32],
+    augmenter: &Augmenter,
+    pass: &mut Pass,
+) -> FeatureMap {
     let mut x = pass.map(batch.len(), encoder.input);
     augmenter.plain_batch(images, batch, &mut x.data);
     encoder.forward(x, pass)

@@ -51,7 +51,12 @@ fn update(optimizer: &mut dyn Optimizer, lr: f32, mut entries: Vec<Entry<'_>>) {
     let mut parameters: Vec<ParamMut<'_>> = entries
         .iter_mut()
         .filter(|e| e.role != Role::Buffer)
-        .map(|e| ParamMut { name: &e.name, value: e.value, grad: e.grad, decay: e.role == Role::Weight })
+        .map(|e| ParamMut {
+            name: &e.name,
+            value: e.value,
+            grad: e.grad,
+            decay: e.role == Role::Weight,
+        })
         .collect();
     optimizer.step(lr, &mut parameters);
     for entry in entries.iter_mut().filter(|e| e.role != Role::Buffer) {
@@ -62,14 +67,23 @@ fn update(optimizer: &mut dyn Optimizer, lr: f32, mut entries: Vec<Entry<'_>>) {
 /// The optimiser's buffers as tensors of a checkpoint, named behind `prefix`.
 fn save_optimizer(optimizer: &dyn Optimizer, prefix: &str, to: &mut StateDict) {
     for (name, data) in optimizer.state() {
-        to.tensors.insert(format!("{prefix}.{name}"), Tensor { shape: vec![data.len()], data });
+        to.tensors.insert(
+            format!("{prefix}.{name}"),
+            Tensor {
+                shape: vec![data.len()],
+                data,
+            },
+        );
     }
 }
 
 /// The reverse of [`save_optimizer`].
 fn load_optimizer(optimizer: &mut dyn Optimizer, prefix: &str, from: &StateDict) {
     let behind = |name: &String| Some(name.strip_prefix(prefix)?.strip_prefix('.')?.to_owned());
-    let state = from.tensors.iter().filter_map(|(name, tensor)| Some((behind(name)?, tensor.data.clone())));
+    let state = from
+        .tensors
+        .iter()
+        .filter_map(|(name, tensor)| Some((behind(name)?, tensor.data.clone())));
     optimizer.load_state(state.collect());
 }
 
@@ -102,6 +116,10 @@ mod tests {
             sorted.sort_unstable();
             assert_eq!(sorted, (0..7).collect::<Vec<u32>>());
         }
-        assert_eq!(&all[20..25], draw(&order, 7, 20, 5), "a draw depends on its position only");
+        assert_eq!(
+            &all[20..25],
+            draw(&order, 7, 20, 5),
+            "a draw depends on its position only"
+        );
     }
 }

@@ -63,7 +63,11 @@ impl<'a> Pretraining<'a> {
     /// # Errors
     /// If the settings do not fit each other or the images.
     pub fn new(settings: PretrainSettings, images: &'a Images, augmenter: &'a Augmenter) -> Result<Self, TrainError> {
-        let input = MapShape { h: images.height, w: images.width, c: images.channels };
+        let input = MapShape {
+            h: images.height,
+            w: images.width,
+            c: images.channels,
+        };
         let method_settings = settings.method.settings();
         method_settings.check(settings.batch, input)?;
         if settings.batch > images.n {
@@ -77,7 +81,18 @@ impl<'a> Pretraining<'a> {
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_epochs * steps, settings.epochs * steps);
         let optimizer = settings.optimizer.build();
         let (buffers, history) = (Arc::default(), Vec::new());
-        Ok(Self { settings, images, augmenter, encoder, method, optimizer, schedule, stream, buffers, history })
+        Ok(Self {
+            settings,
+            images,
+            augmenter,
+            encoder,
+            method,
+            optimizer,
+            schedule,
+            stream,
+            buffers,
+            history,
+        })
     }
 
     /// Steps of an epoch.
@@ -106,18 +121,34 @@ impl<'a> Pretraining<'a> {
     /// # Errors
     /// If the loss is no number any more, or `watch` broke off: what this epoch did is then lost, so the caller goes on from
     /// the last checkpoint.
-    pub fn run_epoch(&mut self, mut watch: impl FnMut(usize, f32) -> ControlFlow<()>) -> Result<EpochOutcome, TrainError> {
+    pub fn run_epoch(
+        &mut self,
+        mut watch: impl FnMut(usize, f32) -> ControlFlow<()>,
+    ) -> Result<EpochOutcome, TrainError> {
         let (epoch, steps, batch) = (self.history.len(), self.steps_per_epoch(), self.settings.batch);
-        let order = self.stream.child("order").index(epoch as u64).permutation(self.images.n);
+        let order = self
+            .stream
+            .child("order")
+            .index(epoch as u64)
+            .permutation(self.images.n);
         let (mut loss, mut health) = (0.0f64, 0.0f64);
         for (step, indices) in order.chunks_exact(batch).enumerate() {
             let at = epoch * steps + step;
             let stream = self.stream.child("views").index(at as u64);
-            let batch = Batch { images: self.images, indices, augmenter: self.augmenter, stream };
+            let batch = Batch {
+                images: self.images,
+                indices,
+                augmenter: self.augmenter,
+                stream,
+            };
             let mut pass = Pass::recording(Mode::Train, &self.buffers);
             let outcome = self.method.step(&mut self.encoder, &batch, &mut pass)?;
             if !outcome.loss.is_finite() {
-                return Err(MethodError::Diverged { loss: outcome.loss, step: at }.into());
+                return Err(MethodError::Diverged {
+                    loss: outcome.loss,
+                    step: at,
+                }
+                .into());
             }
             let mut entries = Vec::new();
             self.encoder.entries("encoder", &mut entries);
@@ -129,7 +160,10 @@ impl<'a> Pretraining<'a> {
                 return Err(TrainError::Stopped);
             }
         }
-        let outcome = EpochOutcome { loss: (loss / steps as f64) as f32, health: (health / steps as f64) as f32 };
+        let outcome = EpochOutcome {
+            loss: (loss / steps as f64) as f32,
+            health: (health / steps as f64) as f32,
+        };
         self.history.push(outcome);
         Ok(outcome)
     }
@@ -140,7 +174,13 @@ impl<'a> Pretraining<'a> {
         state.extend(StateDict::of(self.method.as_mut(), "method"));
         save_optimizer(self.optimizer.as_ref(), "optimizer", &mut state);
         let history: Vec<f32> = self.history.iter().flat_map(|h| [h.loss, h.health]).collect();
-        state.tensors.insert("history".into(), Tensor { shape: vec![self.history.len(), 2], data: history });
+        state.tensors.insert(
+            "history".into(),
+            Tensor {
+                shape: vec![self.history.len(), 2],
+                data: history,
+            },
+        );
         state.to_bytes()
     }
 
@@ -150,11 +190,23 @@ impl<'a> Pretraining<'a> {
     /// If it is not one.
     pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
         let state = StateDict::from_bytes(bytes)?;
-        let history = state.tensors.get("history").ok_or(StateError::Missing { name: "history".into() })?;
+        let history = state
+            .tensors
+            .get("history")
+            .ok_or(StateError::Missing { name: "history".into() })?;
         state.load(&mut self.encoder, "encoder")?;
         state.load(self.method.as_mut(), "method")?;
         load_optimizer(self.optimizer.as_mut(), "optimizer", &state);
-        self.history = history.data.as_chunks::<2>().0.iter().map(|[loss, health]| EpochOutcome { loss: *loss, health: *health }).collect();
+        self.history = history
+            .data
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|[loss, health]| EpochOutcome {
+                loss: *loss,
+                health: *health,
+            })
+            .collect();
         Ok(())
     }
 
@@ -174,7 +226,12 @@ mod tests {
 
     fn settings(method: MethodSettings, optimizer: OptimizerConfig) -> PretrainSettings {
         PretrainSettings {
-            backbone: BackboneSettings { name: "conv3".into(), widths: vec![8, 16, 16], grid: 2, stem: Stem::Small },
+            backbone: BackboneSettings {
+                name: "conv3".into(),
+                widths: vec![8, 16, 16],
+                grid: 2,
+                stem: Stem::Small,
+            },
             method,
             optimizer,
             lr: 0.01,
@@ -187,26 +244,46 @@ mod tests {
 
     /// All weights after the last epoch, in a pool of `threads`, through a checkpoint after each epoch if `resumed`.
     fn trained(settings: &PretrainSettings, threads: usize, resumed: bool) -> (Vec<u8>, Vec<EpochOutcome>) {
-        let images = Scenes { n: 80, side: 16, seed: 1 }.images();
-        let augmenter = Augmenter::new(&Recipe::named("simclr").expect("shipped"), &[0.5; 3], &[0.25; 3], 16, 16).expect("valid");
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool").install(|| {
-            let mut training = Pretraining::new(settings.clone(), &images, &augmenter).expect("valid");
-            while !training.is_done() {
-                training.run_epoch(|_, _| ControlFlow::Continue(())).expect("trains");
-                if resumed {
-                    let checkpoint = training.checkpoint();
-                    training = Pretraining::new(settings.clone(), &images, &augmenter).expect("valid");
-                    training.resume(&checkpoint).expect("own checkpoint");
+        let images = Scenes {
+            n: 80,
+            side: 16,
+            seed: 1,
+        }
+        .images();
+        let augmenter = Augmenter::new(
+            &Recipe::named("simclr").expect("shipped"),
+            &[0.5; 3],
+            &[0.25; 3],
+            16,
+            16,
+        )
+        .expect("valid");
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .expect("a pool")
+            .install(|| {
+                let mut training = Pretraining::new(settings.clone(), &images, &augmenter).expect("valid");
+                while !training.is_done() {
+                    training.run_epoch(|_, _| ControlFlow::Continue(())).expect("trains");
+                    if resumed {
+                        let checkpoint = training.checkpoint();
+                        training = Pretraining::new(settings.clone(), &images, &augmenter).expect("valid");
+                        training.resume(&checkpoint).expect("own checkpoint");
+                    }
                 }
-            }
-            (training.checkpoint(), training.history().to_vec())
-        })
+                (training.checkpoint(), training.history().to_vec())
+            })
     }
 
     #[test]
     fn every_method_learns_and_resumes_to_the_bit_with_any_number_of_threads() {
         for method in [
-            MethodSettings::Simclr(SimclrSettings { hidden: 32, projection: 16, ..SimclrSettings::default() }),
+            MethodSettings::Simclr(SimclrSettings {
+                hidden: 32,
+                projection: 16,
+                ..SimclrSettings::default()
+            }),
             MethodSettings::Rotation(RotationSettings {}),
         ] {
             let settings = settings(method, OptimizerConfig::Adam(Default::default()));
@@ -218,7 +295,11 @@ mod tests {
 
     #[test]
     fn every_optimizer_resumes_to_the_bit() {
-        for optimizer in [OptimizerConfig::default(), OptimizerConfig::AdamW(Default::default()), OptimizerConfig::Lars(Default::default())] {
+        for optimizer in [
+            OptimizerConfig::default(),
+            OptimizerConfig::AdamW(Default::default()),
+            OptimizerConfig::Lars(Default::default()),
+        ] {
             let settings = settings(MethodSettings::Rotation(RotationSettings {}), optimizer);
             assert_eq!(trained(&settings, 2, false).0, trained(&settings, 1, true).0);
         }
@@ -226,12 +307,23 @@ mod tests {
 
     #[test]
     fn impossible_settings_are_refused_before_training() {
-        let images = Scenes { n: 20, side: 16, seed: 1 }.images();
+        let images = Scenes {
+            n: 20,
+            side: 16,
+            seed: 1,
+        }
+        .images();
         let augmenter = Augmenter::new(&Recipe::default(), &[0.5; 3], &[0.25; 3], 16, 16).expect("valid");
         let start = |change: fn(&mut PretrainSettings)| {
-            let mut settings = settings(MethodSettings::Simclr(SimclrSettings::default()), OptimizerConfig::default());
+            let mut settings = settings(
+                MethodSettings::Simclr(SimclrSettings::default()),
+                OptimizerConfig::default(),
+            );
             change(&mut settings);
-            Pretraining::new(settings, &images, &augmenter).err().map(|e| e.to_string()).unwrap_or_default()
+            Pretraining::new(settings, &images, &augmenter)
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default()
         };
         assert!(start(|s| s.batch = 21).contains("only 20 images"));
         assert!(start(|s| s.batch = 1).contains("at least 2"));

@@ -1,0 +1,33 @@
+# The daily verbs. `just` alone lists them.
+
+_list:
+    @just --list
+
+# The main job.
+run *ARGS:
+    cargo run --release -- run workflows/simclr_vs_selftrain.toml {{ ARGS }}
+
+# All tests.
+test *ARGS:
+    cargo test --workspace {{ ARGS }}
+
+# Formatting and lints, as CI has them.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Everything that CI does.
+ci:
+    .ci/run
+
+# The numerics against PyTorch's, torchvision's, LightlySSL's and scikit-learn's values.
+golden:
+    cargo run --release -- doctor --reference tests/golden
+
+# Make the embedded sample of Fashion-MNIST from the four original files in FOLDER.
+sample FOLDER:
+    cargo run --release -p flow-nodes --example make_fashion_sample -- {{ FOLDER }} nodes/data/fashion_mnist_sample.bin.zst
+
+# The API documentation.
+doc:
+    cargo doc --workspace --no-deps --open
