@@ -1,4 +1,4 @@
-//! Makes the embedded sample of Fashion-MNIST from the four original files (Debian: `apt-get install dataset-fashion-mnist`).
+//! Makes the embedded sample of Fashion-MNIST from the four files of Debian's package `dataset-fashion-mnist`, to the byte.
 //!
 //! `cargo run --release -p flow-nodes --example make_fashion_sample -- /usr/share/datasets/fashion-mnist nodes/data/fashion_mnist_sample.bin.zst`
 
