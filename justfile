@@ -31,3 +31,7 @@ sample FOLDER:
 # The API documentation.
 doc:
     cargo doc --workspace --no-deps --open
+
+# Time the main job and write BENCHMARKS.md.
+bench:
+    benches/main_job.sh

@@ -101,3 +101,16 @@ fn shipped_workflows_are_valid() {
         assert_eq!(ended.code, 0, "{}: {}", file.path().display(), ended.stderr);
     }
 }
+
+#[test]
+fn scenes_come_with_boxes_and_masks_and_parts_share_their_bytes() {
+    let place = Place::new(SMALL);
+    place.run(&[]);
+    let digests = place.digests();
+    for file in ["train.images", "train.masks", "train.boxes.safetensors", "test.masks"] {
+        assert_eq!(
+            digests[&format!("images/{file}")],
+            digests[&format!("labelled[labels=20,seed=1]/{file}")]
+        );
+    }
+}

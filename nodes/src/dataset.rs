@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
 };
-use flow_learn::data::stratified;
+use flow_learn::data::{Annotations, stratified};
 use flow_learn::rng::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +95,9 @@ impl DatasetNode {
         let classes = loaded.class_names.len();
         let mut splits = BTreeMap::from([(SplitName::Test, loaded.test)]);
         let mut train = loaded.train;
+        let (mut train_annotations, test_annotations) = loaded.annotations.map(|[a, b]| (a, b)).unzip();
+        let mut annotations: BTreeMap<SplitName, Annotations> =
+            test_annotations.map(|a| (SplitName::Test, a)).into_iter().collect();
         if let Some(count) = self.validation {
             let aside =
                 stratified(&train.labels, classes, count, &Stream::new(self.seed, "validation")).map_err(failure)?;
@@ -103,9 +106,19 @@ impl DatasetNode {
                 .collect();
             splits.insert(SplitName::Validation, train.select(&aside));
             train = train.select(&rest);
+            if let Some(all) = train_annotations {
+                annotations.insert(SplitName::Validation, all.select(&aside));
+                train_annotations = Some(all.select(&rest));
+            }
         }
         splits.insert(SplitName::Train, train);
-        Ok(Dataset::new(source.name.to_owned(), loaded.class_names, splits))
+        annotations.extend(train_annotations.map(|a| (SplitName::Train, a)));
+        Ok(Dataset::new(
+            source.name.to_owned(),
+            loaded.class_names,
+            splits,
+            annotations,
+        ))
     }
 }
 

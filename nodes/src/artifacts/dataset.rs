@@ -9,7 +9,7 @@ use std::fmt;
 use flow_engine::node::{Facts, Input, NodeError, Output};
 use flow_learn::augment::Augmenter;
 use flow_learn::augment::Recipe;
-use flow_learn::data::Images;
+use flow_learn::data::{Annotations, Images};
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::train::Examples;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,14 @@ pub enum SplitName {
 impl SplitName {
     fn file(self) -> String {
         format!("{self}.images")
+    }
+
+    fn masks_file(self) -> String {
+        format!("{self}.masks")
+    }
+
+    fn boxes_file(self) -> String {
+        format!("{self}.boxes.safetensors")
     }
 }
 
@@ -102,13 +110,20 @@ pub struct Dataset {
     /// Standard deviation of each channel.
     pub std: Vec<f32>,
     splits: BTreeMap<SplitName, Images>,
+    /// Where things are in the images of a split, if that is known.
+    pub annotations: BTreeMap<SplitName, Annotations>,
     /// The training images that are examples; all of them, with their labels, where no node has selected any.
     pub examples: Option<ExampleSet>,
 }
 
 impl Dataset {
     /// A data set whose channel statistics are taken from its training images.
-    pub fn new(name: String, class_names: Vec<String>, splits: BTreeMap<SplitName, Images>) -> Self {
+    pub fn new(
+        name: String,
+        class_names: Vec<String>,
+        splits: BTreeMap<SplitName, Images>,
+        annotations: BTreeMap<SplitName, Annotations>,
+    ) -> Self {
         let (mean, std) = splits
             .get(&SplitName::Train)
             .map(Images::channel_statistics)
@@ -119,6 +134,7 @@ impl Dataset {
             mean,
             std,
             splits,
+            annotations,
             examples: None,
         }
     }
@@ -184,6 +200,16 @@ impl Dataset {
         };
         let mut files = vec![(INFO.to_owned(), to_json(&info))];
         files.extend(self.splits.iter().map(|(name, images)| (name.file(), images.encode())));
+        for (name, annotations) in &self.annotations {
+            files.push((name.masks_file(), annotations.masks.encode()));
+            let mut state = StateDict::default();
+            let bounds = Tensor {
+                shape: vec![annotations.bounds.len(), 4],
+                data: annotations.bounds.concat(),
+            };
+            state.tensors.insert("bounds".into(), bounds);
+            files.push((name.boxes_file(), state.to_bytes()));
+        }
         let mut metrics: BTreeMap<String, f64> = self
             .splits
             .iter()
@@ -217,11 +243,22 @@ impl Dataset {
     /// From files, of which only the splits in `wanted` are read.
     pub fn read(input: &Input, wanted: &[SplitName]) -> Result<Self, NodeError> {
         let info: Info = from_json(&input.read(INFO)?, "a data set")?;
+        let has = |file: &str| input.artifact.names().any(|name| name == file);
         let mut splits = BTreeMap::new();
+        let mut annotations = BTreeMap::new();
         for name in wanted.iter().filter(|name| info.splits.contains_key(name)) {
             splits.insert(*name, Images::decode(&input.read(&name.file())?).map_err(failure)?);
+            if has(&name.masks_file()) {
+                let masks = Images::decode(&input.read(&name.masks_file())?).map_err(failure)?;
+                let boxes = StateDict::from_bytes(&input.read(&name.boxes_file())?).map_err(failure)?;
+                let bounds = boxes
+                    .tensors
+                    .get("bounds")
+                    .map_or(vec![], |t| t.data.as_chunks::<4>().0.to_vec());
+                annotations.insert(*name, Annotations { masks, bounds });
+            }
         }
-        let examples = if input.artifact.names().any(|name| name == EXAMPLES) {
+        let examples = if has(EXAMPLES) {
             let mut state = StateDict::from_bytes(&input.read(EXAMPLES)?).map_err(failure)?;
             let mut take = |name: &str| state.tensors.remove(name).map(|t| t.data).unwrap_or_default();
             let indices = take("indices").into_iter().map(|i| i as u32).collect();
@@ -245,6 +282,7 @@ impl Dataset {
             mean,
             std,
             splits,
+            annotations,
             examples,
         })
     }

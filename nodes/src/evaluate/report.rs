@@ -172,17 +172,39 @@ fn words(node: &EvaluateNode, verdict: &Verdict, budget: &BudgetVerdict, evidenc
         said += &format!(" Worse: {}.", listed(&worse));
     }
     for arm in others().filter(|a| !(a.detected && a.difference[0] > 0.0)) {
-        for guesses in evidence.guesses(&budget.budget, &arm.arm) {
-            said += &format!(
-                " Why {} gains little: `{}` kept {} % of the images, {} % of these guesses right.",
-                title(arm),
-                guesses.node,
-                percent(guesses.kept_share),
-                percent(guesses.precision)
-            );
-        }
+        said += &why_little(node, &arm.arm, &budget.budget, evidence);
     }
+    said += &frozen_words(&evidence.frozen(&budget.budget));
     said
+}
+
+/// Why an arm with pseudo-labels gains little: how many were kept, and how many of those were right.
+fn why_little(node: &EvaluateNode, arm: &str, budget: &str, evidence: &Evidence<'_>) -> String {
+    let round = |g: &Guesses| {
+        format!(
+            "`{}` kept {} % of the images, {} % of them right",
+            g.node,
+            percent(g.kept_share),
+            percent(g.precision)
+        )
+    };
+    let rounds: Vec<String> = evidence.guesses(budget, arm).iter().map(round).collect();
+    if rounds.is_empty() {
+        String::new()
+    } else {
+        format!(" What {} learnt from: {}.", node.title(arm), rounds.join(", "))
+    }
+}
+
+/// What the frozen encoder is worth beside its controls, in a sentence; empty without evidence.
+fn frozen_words(frozen: &BTreeMap<String, (f64, f64, f64)>) -> String {
+    let probe = |of: &str| frozen.get(&format!("probe.{of}")).map(|(mean, _, _)| percent(*mean));
+    match (probe("encoder"), probe("raw_pixels"), probe("random_init")) {
+        (Some(encoder), Some(raw), Some(random)) => format!(
+            " A linear probe reaches {encoder} % on the frozen encoder, {raw} % on raw pixels and {random} % on random weights."
+        ),
+        _ => String::new(),
+    }
 }
 
 /// A table as padded text, as Markdown reads it.

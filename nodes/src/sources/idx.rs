@@ -40,6 +40,7 @@ fn load(_settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeErr
         train,
         test,
         class_names: (0..classes).map(|c| c.to_string()).collect(),
+        annotations: None,
     })
 }
 

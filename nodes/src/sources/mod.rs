@@ -4,10 +4,12 @@ pub mod fashion_mnist;
 mod idx;
 mod scenes;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use flate2::read::GzDecoder;
 use flow_engine::node::{NodeError, ParamError};
-use flow_learn::data::Images;
+use flow_learn::data::{Annotations, Images};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::at_with;
@@ -35,6 +37,8 @@ pub struct Loaded {
     pub test: Images,
     /// Names of the classes.
     pub class_names: Vec<String>,
+    /// Where things are, in the training and in the test images, if the source knows.
+    pub annotations: Option<[Annotations; 2]>,
 }
 
 /// What is known of a source before it is read.
@@ -99,6 +103,9 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
     Ok(source)
 }
 
+/// The most that a gzip file may unpack to: a small file can hold terabytes of zeros.
+const UNPACKED_LIMIT: u64 = 8 << 30;
+
 /// Reads a file, unpacking gzip.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, NodeError> {
     let unreadable = |e: std::io::Error| {
@@ -108,9 +115,13 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, NodeError> {
     let bytes = std::fs::read(path).map_err(unreadable)?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut unpacked = Vec::new();
-        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut unpacked).map_err(|e| {
-            NodeError::failed(format!("{} is a damaged gzip file: {e}", path.display())).with_help("download it again")
-        })?;
+        GzDecoder::new(&bytes[..])
+            .take(UNPACKED_LIMIT)
+            .read_to_end(&mut unpacked)
+            .map_err(|e| {
+                NodeError::failed(format!("{} is a damaged gzip file: {e}", path.display()))
+                    .with_help("download it again")
+            })?;
         return Ok(unpacked);
     }
     Ok(bytes)

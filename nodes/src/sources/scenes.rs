@@ -20,18 +20,21 @@ pub(super) const SCENES: Source = Source {
     load: |settings, _| {
         let [train, test] = counts(settings);
         // One row of scenes: the first are for training, the rest for testing.
-        let all = Scenes {
+        let (all, annotations) = Scenes {
             n: train + test,
             side: side(settings),
             seed: settings.seed,
         }
         .images();
-        let pick = |from: usize, to: usize| all.select(&(from as u32..to as u32).collect::<Vec<_>>());
+        let parts = [(0, train), (train, train + test)].map(|(from, to)| (from as u32..to as u32).collect::<Vec<_>>());
+        let [train, test] = [&parts[0], &parts[1]].map(|part| all.select(part));
+        let annotations = Some([&parts[0], &parts[1]].map(|part| annotations.select(part)));
         let class_names = SCENE_CLASSES.map(str::to_owned).to_vec();
         Ok(Loaded {
-            train: pick(0, train),
-            test: pick(train, train + test),
+            train,
+            test,
             class_names,
+            annotations,
         })
     },
 };

@@ -101,7 +101,7 @@ impl Augmenter {
         let (size, c) = (self.size, self.size.c);
         match op {
             Op::RandomResizedCrop { scale, ratio } => {
-                let crop = random_crop(size, *scale, *ratio, stream);
+                let crop = random_crop(size, *scale, *ratio, stream).unwrap_or_else(|| largest_crop(size, *ratio));
                 other.resize(image.len(), 0.0);
                 resizer.crop(image, size, crop, false, other, (size.h, size.w));
                 std::mem::swap(image, other);
@@ -177,7 +177,7 @@ impl Augmenter {
             Op::Erase { p, scale } => {
                 let chosen = stream.bernoulli(*p);
                 let area = random_crop(size, *scale, [0.3, 3.3], stream);
-                if chosen {
+                if let Some(area) = area.filter(|_| chosen) {
                     image::erase(image, size, area, 0.0);
                 }
             }
@@ -185,9 +185,9 @@ impl Augmenter {
     }
 }
 
-/// A rectangle with a random share of the area and a random aspect (log-uniform), at a random place; ten tries, then the
-/// largest that fits, as torchvision.
-fn random_crop(size: Size, scale: [f32; 2], ratio: [f32; 2], stream: &mut Stream) -> Crop {
+/// A rectangle with a random share of the area and a random aspect (log-uniform), at a random place; `None` if ten tries give
+/// none that fits, as in torchvision.
+fn random_crop(size: Size, scale: [f32; 2], ratio: [f32; 2], stream: &mut Stream) -> Option<Crop> {
     let area = (size.h * size.w) as f32;
     for _ in 0..10 {
         let target = area * stream.range(scale[0], scale[1]);
@@ -197,14 +197,19 @@ fn random_crop(size: Size, scale: [f32; 2], ratio: [f32; 2], stream: &mut Stream
         if (1..=size.w).contains(&width) && (1..=size.h).contains(&height) {
             let top = stream.below(size.h - height + 1);
             let left = stream.below(size.w - width + 1);
-            return Crop {
+            return Some(Crop {
                 top,
                 left,
                 height,
                 width,
-            };
+            });
         }
     }
+    None
+}
+
+/// The largest rectangle in the middle whose aspect lies within `ratio`.
+fn largest_crop(size: Size, ratio: [f32; 2]) -> Crop {
     let width = size.w.min((size.h as f32 * ratio[1]).round() as usize).max(1);
     let height = size.h.min((size.w as f32 / ratio[0]).round() as usize).max(1);
     Crop {
@@ -264,6 +269,22 @@ mod tests {
         let a = view("a");
         assert_ne!(a[..360], a[360..]);
         assert_ne!(a, view("b"));
+    }
+
+    #[test]
+    fn an_erasure_too_small_to_fit_erases_nothing() {
+        let images = images();
+        let recipe = Recipe {
+            ops: vec![Op::Erase {
+                p: 1.0,
+                scale: [0.0001, 0.0002],
+            }],
+        };
+        let augmenter = Augmenter::new(&recipe, &[0.5; 3], &[0.25; 3], 12, 10).expect("valid");
+        let (mut erased, mut plain) = (vec![0.0; 360], vec![0.0; 360]);
+        augmenter.augment_batch(&images, &[1], &Stream::new(1, "erase"), &mut erased);
+        augmenter.plain_batch(&images, &[1], &mut plain);
+        assert!(erased.iter().zip(&plain).all(|(e, p)| (e - p).abs() < 1e-5));
     }
 
     #[test]

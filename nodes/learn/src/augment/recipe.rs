@@ -294,6 +294,7 @@ impl Op {
                 }
                 chance(*p)
             }
+            Self::Shift { pixels } if *pixels > 1024 => range("pixels", format!("is {pixels}, expected at most 1024")),
             Self::Shift { .. } => Ok(()),
             Self::Erase { p, scale } => {
                 rising("scale", *scale, 1.0)?;

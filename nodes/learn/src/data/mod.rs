@@ -6,6 +6,6 @@ mod scenes;
 mod split;
 
 pub use idx::{IdxError, parse_images, parse_labels};
-pub use images::{Images, ImagesError};
+pub use images::{Annotations, Images, ImagesError};
 pub use scenes::{SCENE_CLASSES, Scene, Scenes};
 pub use split::{SplitError, stratified};

@@ -7,7 +7,7 @@ use std::f32::consts::TAU;
 
 use rayon::prelude::*;
 
-use super::Images;
+use super::{Annotations, Images};
 use crate::rng::Stream;
 
 /// Names of the classes.
@@ -50,19 +50,27 @@ impl Scenes {
         Painter::new(class, &mut stream).paint(self.side)
     }
 
-    /// All scenes as labelled images.
-    pub fn images(&self) -> Images {
+    /// All scenes as labelled images, and where the shapes are.
+    pub fn images(&self) -> (Images, Annotations) {
         let scenes: Vec<Scene> = (0..self.n).into_par_iter().map(|i| self.scene(i)).collect();
-        let pixels = scenes.iter().flat_map(|s| &s.pixels).copied().collect();
-        let labels = scenes.iter().map(|s| s.label).collect();
-        Images {
+        let labels: Vec<u16> = scenes.iter().map(|s| s.label).collect();
+        let with = |channels: usize, pixels: Vec<u8>| Images {
             n: self.n,
             height: self.side,
             width: self.side,
-            channels: 3,
+            channels,
             pixels,
-            labels,
-        }
+            labels: labels.clone(),
+        };
+        let images = with(3, scenes.iter().flat_map(|s| &s.pixels).copied().collect());
+        let masks = with(1, scenes.iter().flat_map(|s| &s.mask).copied().collect());
+        (
+            images,
+            Annotations {
+                masks,
+                bounds: scenes.iter().map(|s| s.bounds).collect(),
+            },
+        )
     }
 }
 
@@ -275,13 +283,15 @@ mod tests {
             side: 32,
             seed: 3,
         }
-        .images();
+        .images()
+        .0;
         let many = Scenes {
             n: 25,
             side: 32,
             seed: 3,
         }
-        .images();
+        .images()
+        .0;
         assert_eq!(few.pixels, many.pixels[..few.pixels.len()]);
         assert_ne!(
             few.pixels,
@@ -291,6 +301,7 @@ mod tests {
                 seed: 4
             }
             .images()
+            .0
             .pixels
         );
     }

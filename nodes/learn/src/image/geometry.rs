@@ -58,8 +58,10 @@ fn sample(image: &[f32], size: Size, fill: f32, map: impl Fn(f32, f32) -> (f32, 
                     pixel.iter_mut().zip(from).for_each(|(p, v)| *p += v * weight);
                 }
             }
-            // torchvision blends with the fill by how much of the sample lies inside.
-            pixel.iter_mut().for_each(|p| *p += fill * (1.0 - covered));
+            // torchvision blends the sample, which fades to black outside already, once more by how much of it lies inside.
+            if fill != 0.0 {
+                pixel.iter_mut().for_each(|p| *p = covered * (*p - fill) + fill);
+            }
         }
     }
     out

@@ -427,6 +427,61 @@ mod tests {
     }
 
     #[test]
+    fn kept_statistics_stay_and_the_weights_learn() {
+        let images = images();
+        let augmenter = Augmenter::new(&Recipe::default(), &[0.4], &[0.2], 16, 16).expect("valid");
+        let targets: Vec<f32> = images
+            .labels
+            .iter()
+            .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
+            .collect();
+        let all: Vec<u32> = (0..64).collect();
+        let examples = Examples {
+            images: &images,
+            indices: &all,
+            targets: &targets,
+        };
+        let settings = FitSettings {
+            keep_statistics: true,
+            ..settings(false)
+        };
+        let mut fit = Fit::new(settings, classifier(), examples, None, &augmenter).expect("valid");
+        fit.run(100, |_, _| ControlFlow::Continue(())).expect("trains");
+        let after = StateDict::of(&mut fit.into_classifier(), "");
+        let before = StateDict::of(&mut classifier(), "");
+        for (name, tensor) in &before.tensors {
+            let is_statistic = name.contains("running_") || name.contains("num_batches");
+            assert_eq!(after.tensors[name] == *tensor, is_statistic, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_probe_head_begins_where_the_probe_of_the_frozen_features_is() {
+        let images = images();
+        let plain = Augmenter::new(&Recipe::default(), &[0.4], &[0.2], 16, 16).expect("valid");
+        let targets: Vec<f32> = images
+            .labels
+            .iter()
+            .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
+            .collect();
+        let all: Vec<u32> = (0..64).collect();
+        let examples = Examples {
+            images: &images,
+            indices: &all,
+            targets: &targets,
+        };
+        let mut classifier = Classifier::with_probe_head(classifier().encoder, 2, &examples, &plain);
+        let features = embed(&mut classifier.encoder, &images, &all, &plain);
+        let truth: Vec<usize> = images.labels.iter().map(|l| usize::from(*l)).collect();
+        let probe = Probe::fit(&features, &truth, classifier.encoder.dim, 2).predict(&features);
+        let head: Vec<usize> = predict(&mut classifier, &images, &all, &plain)
+            .chunks_exact(2)
+            .map(argmax)
+            .collect();
+        assert_eq!(head, probe);
+    }
+
+    #[test]
     fn a_frozen_encoder_stays_as_it_is() {
         let (after, _) = fitted(true, None);
         let before = StateDict::of(&mut classifier(), "");

@@ -249,7 +249,8 @@ mod tests {
             side: 16,
             seed: 1,
         }
-        .images();
+        .images()
+        .0;
         let augmenter = Augmenter::new(
             &Recipe::named("simclr").expect("shipped"),
             &[0.5; 3],
@@ -312,7 +313,8 @@ mod tests {
             side: 16,
             seed: 1,
         }
-        .images();
+        .images()
+        .0;
         let augmenter = Augmenter::new(&Recipe::default(), &[0.5; 3], &[0.25; 3], 16, 16).expect("valid");
         let start = |change: fn(&mut PretrainSettings)| {
             let mut settings = settings(
