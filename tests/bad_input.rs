@@ -76,6 +76,11 @@ fn a_port_of_another_type_says_what_it_takes() {
 }
 
 #[test]
+fn no_steps_make_sense_with_a_probe_head_only() {
+    says(&refused("steps = 6", "steps = 0", 3), &["steps", "probe"]);
+}
+
+#[test]
 fn broken_toml_is_pointed_at() {
     says(&refused("kind = \"pretext\"", "kind = pretext", 3), &["w.toml:"]);
 }

@@ -43,7 +43,7 @@ pub struct FinetuneNode {
     backbone: Option<BackboneSettings>,
     /// How training images are varied; as they are if left out.
     views: Option<NodeRef>,
-    /// Optimiser steps.
+    /// Optimiser steps; 0 with `head = "probe"` leaves the linear probe on the encoder as it is.
     steps: usize,
     /// Images per step.
     #[serde(default = "batch")]
@@ -211,8 +211,9 @@ impl Node for FinetuneNode {
                 format!("{} found, expected at least 0 and below 1", self.label_smoothing),
             ));
         }
-        if self.steps == 0 {
-            return Err(at("steps", "0 found, expected at least 1"));
+        if self.steps == 0 && self.head != HeadStart::Probe {
+            let help = "0 steps make sense with `head = \"probe\"` only: the linear probe on the frozen encoder is then the classifier";
+            return Err(at_with("steps", "0 found, expected at least 1", help));
         }
         let Some(data) = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of) else {
             return Ok(Facts::new());

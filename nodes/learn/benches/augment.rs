@@ -67,7 +67,8 @@ fn colour_32(bencher: Bencher, name: &str) {
         side: 32,
         seed: 1,
     }
-    .images();
+    .images()
+    .0;
     views(bencher, &images, &Recipe::named(name).expect("a shipped recipe"));
 }
 

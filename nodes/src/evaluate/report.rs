@@ -149,7 +149,11 @@ fn words(node: &EvaluateNode, verdict: &Verdict, budget: &BudgetVerdict, evidenc
     let baseline = node.title(&verdict.baseline);
 
     let mut said = match better.first() {
-        Some(best) => format!("**{}** beats {baseline}: {}.", title(best), listed(&better)),
+        Some(best) => format!(
+            "**{}** is best. Detectably better than {baseline}: {}.",
+            title(best),
+            listed(&better)
+        ),
         None => format!("**Neither**: no arm detectably beats {baseline}."),
     };
     if let [best, rest @ ..] = &better[..]
