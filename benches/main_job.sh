@@ -47,5 +47,5 @@ median="$(printf '%s\n' "${warm[@]}" | sort -n | sed -n 3p)"
     echo
     echo "What it answered:"
     echo
-    sed 's/^#/###/' "$first/verdict.md"
+    sed "s/^#/###/" "$(ls -d "$folder"/runs/*/ | tail -1)verdict.md"
 } > BENCHMARKS.md

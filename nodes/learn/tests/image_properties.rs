@@ -73,9 +73,17 @@ proptest! {
         let image = vec![value; size.len()];
         prop_assert!(close(&image::gaussian_blur(&image, size, 3, sigma), &image, 1e-5));
         prop_assert!(close(&image::resize(&image, size, (oh, ow)), &vec![value; oh * ow * 3], 1e-5));
-        // What comes from outside has the same value, so nothing can be seen of the turn.
-        prop_assert!(close(&image::rotate(&image, size, 37.0, value), &image, 1e-5));
-        prop_assert!(close(&image::affine_shear_x(&image, size, 37.0, value), &image, 1e-5));
+    }
+
+    #[test]
+    fn a_turned_or_sheared_image_keeps_its_middle_and_takes_the_fill_from_outside(half in 4usize..10, value in 0.0f32..=1.0, fill in 0.0f32..=1.0) {
+        let side = 2 * half + 1;
+        let size = Size { h: side, w: side, c: 1 };
+        let image = vec![value; size.len()];
+        for out in [image::rotate(&image, size, 45.0, fill), image::affine_shear_x(&image, size, 45.0, fill)] {
+            prop_assert!((out[half * side + half] - value).abs() < 1e-5);
+            prop_assert!((out[0] - fill).abs() < 1e-5, "{} instead of {fill}", out[0]);
+        }
     }
 
     #[test]
