@@ -38,6 +38,12 @@ fn until(lines: &Receiver<String>, part: &str) -> Vec<String> {
     }
 }
 
+/// Saves as editors do: written beside, then renamed over, so that no half-written file is ever seen.
+fn save(place: &Place, text: &str) {
+    place.write("w.toml.new", text);
+    std::fs::rename(place.path("w.toml.new"), place.path("w.toml")).expect("renamed");
+}
+
 #[test]
 fn a_saved_workflow_runs_what_it_changes_and_broken_toml_is_survived() {
     let place = Place::new(SMALL);
@@ -50,13 +56,11 @@ fn a_saved_workflow_runs_what_it_changes_and_broken_toml_is_survived() {
     let log = lines(child.stderr.take().expect("a pipe"));
     until(&log, "watching w.toml");
 
-    place.write("w.toml", SMALL.replace("kind = \"pretext\"", "kind = pretext"));
+    save(&place, &SMALL.replace("kind = \"pretext\"", "kind = pretext"));
     let broken = until(&log, "watching w.toml");
     assert!(broken.iter().any(|line| line.contains("w.toml:")), "{broken:?}");
 
-    // Saved as editors do: written beside, then renamed over.
-    place.write("w.toml.new", SMALL.replace("threshold = 0.11", "threshold = 0.1"));
-    std::fs::rename(place.path("w.toml.new"), place.path("w.toml")).expect("renamed");
+    save(&place, &SMALL.replace("threshold = 0.11", "threshold = 0.1"));
     let again = until(&log, "watching w.toml");
     assert!(
         again
