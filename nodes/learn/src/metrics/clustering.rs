@@ -44,9 +44,12 @@ pub fn nmi(a: &[usize], b: &[usize]) -> f64 {
     if information <= 0.0 { 0.0 } else { information / mean }
 }
 
-/// Adjusted Rand index: agreement of pairs, 0 by chance (Hubert & Arabie 1985).
+/// Adjusted Rand index: agreement of pairs, 0 by chance (Hubert & Arabie 1985). 1 where there is no pair.
 pub fn ari(a: &[usize], b: &[usize]) -> f64 {
     let table = Table::new(a, b);
+    if table.n < 2.0 {
+        return 1.0;
+    }
     let pairs = |n: f64| n * (n - 1.0) / 2.0;
     let both: f64 = table.pairs.values().map(|c| pairs(*c)).sum();
     let in_a: f64 = table.a.values().map(|c| pairs(*c)).sum();
@@ -128,6 +131,12 @@ mod tests {
             }
         }
         best
+    }
+
+    #[test]
+    fn groupings_without_a_pair_agree() {
+        assert_eq!(ari(&[], &[]), 1.0);
+        assert_eq!(ari(&[0], &[3]), 1.0);
     }
 
     proptest! {

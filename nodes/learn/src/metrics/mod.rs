@@ -3,6 +3,8 @@
 mod calibration;
 mod classification;
 mod clustering;
+#[cfg(test)]
+mod golden;
 mod knn;
 mod segmentation;
 
