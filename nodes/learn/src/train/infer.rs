@@ -7,6 +7,7 @@ use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Images;
 use crate::layers::{BufferPool, FeatureMap, Layer, Pass};
+use crate::losses;
 
 /// Images per pass; a result does not depend on it.
 const BATCH: usize = 256;
@@ -29,9 +30,8 @@ pub fn predict(classifier: &mut Classifier, images: &Images, indices: &[u32], au
     for batch in indices.chunks(BATCH) {
         let mut pass = Pass::inference(&buffers);
         let features = forward(&mut classifier.encoder, images, batch, augmenter, &mut pass);
-        let mut logits = classifier.head.forward(features, &mut pass);
-        logits.data.chunks_exact_mut(classifier.classes).for_each(softmax);
-        probabilities.extend_from_slice(&logits.data);
+        let logits = classifier.head.forward(features, &mut pass);
+        probabilities.extend(losses::probabilities(&logits.data, classifier.classes, 1.0));
     }
     probabilities
 }
@@ -47,12 +47,4 @@ fn forward(
     let mut x = pass.map(batch.len(), encoder.input);
     augmenter.plain_batch(images, batch, &mut x.data);
     encoder.forward(x, pass)
-}
-
-/// Logits to probabilities, in place.
-fn softmax(row: &mut [f32]) {
-    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    row.iter_mut().for_each(|v| *v = (*v - most).exp());
-    let sum: f32 = row.iter().sum();
-    row.iter_mut().for_each(|v| *v /= sum);
 }
