@@ -3,17 +3,32 @@
 //! Networks are blocks with their own backward passes (see [`crate::layers`]); the tape begins where they end. A training step
 //! calls [`value_and_grads`] with the network's output and gets back what the network's backward pass starts from.
 
+mod barlow_twins;
 mod cross_entropy;
+mod dino;
 mod distillation;
 mod fixmatch;
+mod info_nce;
 mod mean_teacher;
+mod negative_cosine;
 mod nt_xent;
+mod rows;
+mod scan;
+mod swav;
+mod vicreg;
 
+pub use barlow_twins::barlow_twins;
 pub use cross_entropy::{cross_entropy, soft_cross_entropy};
+pub use dino::{DinoTemperatures, dino, dino_targets};
 pub use distillation::distillation;
 pub use fixmatch::fixmatch_unlabelled;
+pub use info_nce::{info_nce, pirl};
 pub use mean_teacher::mean_teacher_mse;
+pub use negative_cosine::negative_cosine;
 pub use nt_xent::nt_xent;
+pub use scan::scan;
+pub use swav::{swapped, swav};
+pub use vicreg::{VicregWeights, vicreg};
 
 use dfdx::prelude::*;
 

@@ -11,6 +11,7 @@ mod segmentation;
 pub use calibration::{ece, log_loss, top_k_accuracy};
 pub use classification::{accuracy, balanced_accuracy, confusion, macro_f1};
 pub use clustering::{ari, hungarian_accuracy, nmi};
+pub(crate) use knn::normalised;
 pub use knn::{Votes, weighted_knn};
 pub use segmentation::{iou, mean_iou};
 
