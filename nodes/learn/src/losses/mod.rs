@@ -4,6 +4,7 @@
 //! calls [`value_and_grads`] with the network's output and gets back what the network's backward pass starts from.
 
 mod barlow_twins;
+mod cosine;
 mod cross_entropy;
 mod dino;
 mod distillation;
@@ -18,6 +19,7 @@ mod swav;
 mod vicreg;
 
 pub use barlow_twins::barlow_twins;
+pub use cosine::{cosine_scores, cosines};
 pub use cross_entropy::{cross_entropy, soft_cross_entropy};
 pub use dino::{DinoTemperatures, dino, dino_targets};
 pub use distillation::distillation;
@@ -100,6 +102,14 @@ pub fn value_and_grads<const K: usize>(
         *to = std::mem::take(&mut **gradients.get_or_alloc_mut(leaf)?);
     }
     Ok((value, taken))
+}
+
+/// The mean of two losses, as of both directions of a symmetric one.
+///
+/// # Errors
+/// If there is no memory for it.
+pub fn mean_of(a: TracedScalar, b: TracedScalar) -> Result<TracedScalar, LossError> {
+    Ok(a.try_add(b)? / 2.0)
 }
 
 /// `log_softmax` over the classes after division by a temperature.

@@ -5,10 +5,12 @@
 
 mod classify;
 mod infer;
+mod monitor;
 mod pretrain;
 
 pub use classify::{Classifier, Examples, Fit, FitSettings};
 pub use infer::{embed, predict};
+pub use monitor::Monitor;
 pub use pretrain::{EpochOutcome, PretrainSettings, Pretraining};
 
 use crate::backbones::BackboneError;
