@@ -118,6 +118,9 @@ keeps_its_promises! {
     jigsaw: MethodSettings::Jigsaw(JigsawSettings { grid: 2, permutations: 4, tile_features: 16, hidden: 32 }),
     context_prediction: MethodSettings::ContextPrediction(ContextPredictionSettings { hidden: 32, ..Default::default() }),
     supervised: MethodSettings::Supervised(SupervisedSettings::default()),
+    colorization: MethodSettings::Colorization(ColorizationSettings { bin: 40.0, width: 16, ..Default::default() }),
+    inpainting: MethodSettings::Inpainting(InpaintingSettings { width: 8, ..Default::default() }),
+    autoencoder: MethodSettings::Autoencoder(AutoencoderSettings { code: 16, width: 8, ..Default::default() }),
     rotation: MethodSettings::Rotation(RotationSettings {}),
 }
 

@@ -2,9 +2,10 @@
 
 use flow_learn::clustering::sinkhorn;
 use flow_learn::losses::{
-    DinoTemperatures, LossError, Traced, TracedScalar, VicregWeights, barlow_twins, cross_entropy, dino, distillation,
-    fixmatch_unlabelled, info_nce, mean_teacher_mse, negative_cosine, nt_xent, pirl, scan, soft_cross_entropy, swav,
-    value_and_grads, vicreg,
+    DinoTemperatures, LossError, Traced, TracedScalar, VicregWeights, barlow_twins, binary_cross_entropy,
+    cosine_scores, cross_entropy, dino, distillation, fixmatch_unlabelled, info_nce, mean_teacher_mse, negative_cosine,
+    nt_xent, pirl, reconstruction, scan, soft_cross_entropy, swapped, swav, value_and_grads, vicreg,
+    weighted_cross_entropy,
 };
 
 use super::Outcome;
@@ -76,6 +77,28 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
         "scan" => {
             let weight = number("entropy_weight")?;
             two(case, ["anchor", "neighbor"], |[a, b]| scan(a, b, weight))
+        }
+        "reconstruction" => {
+            let targets = values("targets")?;
+            one(case, "found", |x| reconstruction(x, &targets, None))
+        }
+        "reconstruction_masked" => {
+            let (targets, weights) = (values("targets")?, values("weights")?);
+            one(case, "found", |x| reconstruction(x, &targets, Some(&weights)))
+        }
+        "binary_cross_entropy" => {
+            let targets = values("targets")?;
+            one(case, "logits", |x| binary_cross_entropy(x, &targets))
+        }
+        "weighted_cross_entropy" => {
+            let (labels, weights) = (case.input("labels")?.classes(), values("weights")?);
+            one(case, "logits", |x| weighted_cross_entropy(x, &labels, &weights))
+        }
+        "prototype_prediction" => {
+            let (targets, temperature) = (values("targets")?, number("temperature")?);
+            two(case, ["z", "prototypes"], |[z, c]| {
+                swapped(cosine_scores(z, c)?, &targets, temperature)
+            })
         }
         "pirl_info_nce" => {
             let (positives, negatives) = (values("memory_positive")?, values("memory_negatives")?);

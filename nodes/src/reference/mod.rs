@@ -7,6 +7,7 @@ mod case;
 mod image_ops;
 mod layers;
 mod losses;
+mod method_parts;
 mod metrics;
 mod optim;
 
@@ -81,6 +82,8 @@ type Family = fn(&Case) -> Result<Outcome, CaseError>;
 const FAMILIES: &[(&str, Family)] = &[
     ("image_ops", image_ops::run),
     ("layers", layers::run),
+    ("method_losses", losses::run),
+    ("method_parts", method_parts::run),
     ("metrics", metrics::run),
     ("optim", optim::run),
     ("ssl_losses", losses::run),

@@ -76,6 +76,14 @@ impl Augmenter {
             });
     }
 
+    /// Normalised values back to `[0, 1]`.
+    pub fn denormalize(&self, values: &mut [f32]) {
+        let channels = self.mean.len();
+        for (i, v) in values.iter_mut().enumerate() {
+            *v = *v / self.inverse_std[i % channels] + self.mean[i % channels];
+        }
+    }
+
     fn normalize(&self, values: impl Iterator<Item = f32>, out: &mut [f32]) {
         if let ([mean], [scale]) = (&self.mean[..], &self.inverse_std[..]) {
             out.iter_mut().zip(values).for_each(|(o, v)| *o = (v - mean) * scale);

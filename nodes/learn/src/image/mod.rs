@@ -6,6 +6,7 @@ mod blur;
 mod colour;
 mod erase;
 mod geometry;
+mod lab;
 mod resize;
 mod tone;
 
@@ -13,6 +14,7 @@ pub use blur::gaussian_blur;
 pub use colour::{brightness, contrast, grayscale, hue, saturation};
 pub use erase::erase;
 pub use geometry::{affine_shear_x, horizontal_flip, rotate, rotate_90_ccw, shift_reflect};
+pub use lab::rgb_to_lab;
 pub use resize::{Crop, Resizer, resize};
 pub use tone::{normalize, posterize, solarize};
 

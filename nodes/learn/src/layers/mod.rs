@@ -15,6 +15,7 @@ mod pass;
 mod pool;
 mod residual;
 mod sequential;
+mod upsample;
 
 pub use activation::Relu;
 pub use batch_norm::{BatchNorm, NormSettings};
@@ -27,6 +28,7 @@ pub use pass::{Mode, Pass};
 pub use pool::{GridPool, MaxPool};
 pub use residual::Residual;
 pub use sequential::Sequential;
+pub use upsample::{Unflatten, Upsample};
 
 /// One layer, or a block of layers.
 pub trait Layer: Tensors + Send + Sync {

@@ -4,6 +4,7 @@
 //! calls [`value_and_grads`] with the network's output and gets back what the network's backward pass starts from.
 
 mod barlow_twins;
+mod binary;
 mod cosine;
 mod cross_entropy;
 mod dino;
@@ -13,12 +14,14 @@ mod info_nce;
 mod mean_teacher;
 mod negative_cosine;
 mod nt_xent;
+mod reconstruction;
 mod rows;
 mod scan;
 mod swav;
 mod vicreg;
 
 pub use barlow_twins::barlow_twins;
+pub use binary::binary_cross_entropy;
 pub use cosine::{cosine_scores, cosines};
 pub use cross_entropy::{cross_entropy, soft_cross_entropy, weighted_cross_entropy};
 pub use dino::{DinoTemperatures, dino, dino_targets};
@@ -28,6 +31,7 @@ pub use info_nce::{info_nce, pirl};
 pub use mean_teacher::mean_teacher_mse;
 pub use negative_cosine::negative_cosine;
 pub use nt_xent::nt_xent;
+pub use reconstruction::reconstruction;
 pub use scan::scan;
 pub use swav::{swapped, swav};
 pub use vicreg::{VicregWeights, vicreg};

@@ -5,13 +5,18 @@
 //! Whatever a method carries from step to step (queue, memory, prototypes, momentum encoder, cluster assignments) is among its
 //! [`Tensors`], so that a checkpoint holds it by name.
 
+mod autoencoder;
 mod barlow_twins;
 mod batch;
 mod byol;
+mod colorization;
 mod context_prediction;
+mod decoder;
 mod deep_cluster;
 mod dino;
+mod gan;
 mod heads;
+mod inpainting;
 mod jigsaw;
 mod moco;
 mod moco_v2;
@@ -33,12 +38,16 @@ mod vicreg;
 
 use serde::{Deserialize, Serialize};
 
+pub use autoencoder::AutoencoderSettings;
 pub use barlow_twins::BarlowTwinsSettings;
 pub use batch::{Batch, Epoch, Premises, Setup};
 pub use byol::ByolSettings;
+pub use colorization::ColorizationSettings;
 pub use context_prediction::ContextPredictionSettings;
 pub use deep_cluster::DeepClusterSettings;
 pub use dino::DinoSettings;
+pub use gan::GanSettings;
+pub use inpainting::InpaintingSettings;
 pub use jigsaw::JigsawSettings;
 pub use moco::MocoSettings;
 pub use moco_v2::MocoV2Settings;
@@ -111,6 +120,14 @@ methods! {
     Jigsaw(JigsawSettings),
     /// Tell on which side of a patch another one lies.
     ContextPrediction(ContextPredictionSettings),
+    /// Tell the colours of a gray image.
+    Colorization(ColorizationSettings),
+    /// Make what was cut out of an image.
+    Inpainting(InpaintingSettings),
+    /// Make an image again from a narrow code, out of noise.
+    Autoencoder(AutoencoderSettings),
+    /// Tell images from a generator's.
+    Gan(GanSettings),
     /// Learn labels that serve other tasks later.
     Supervised(SupervisedSettings),
     /// Tell by how many quarter turns each image was rotated.

@@ -1,0 +1,128 @@
+//! Enlarging feature maps by repeating pixels, and folding vectors into maps: the way back from features to images.
+
+use super::{Entry, FeatureMap, Layer, MapShape, Pass, Tensors};
+use rayon::prelude::*;
+
+/// Each pixel becomes `factor x factor` equal ones (nearest neighbour). Followed by a convolution, it leaves no checkerboard, as a transposed
+/// convolution does (Odena et al. 2016, "Deconvolution and checkerboard artifacts").
+pub struct Upsample {
+    /// How many times larger, at least 1.
+    pub factor: usize,
+}
+
+impl Upsample {
+    /// Calls `f` with an output row's place and its input row's, both in rows of pixels of one image.
+    fn rows(&self, input: MapShape) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let factor = self.factor;
+        (0..input.h * factor).map(move |y| (y, y / factor))
+    }
+}
+
+impl Layer for Upsample {
+    fn output_shape(&self, input: MapShape) -> MapShape {
+        MapShape {
+            h: input.h * self.factor,
+            w: input.w * self.factor,
+            c: input.c,
+        }
+    }
+
+    fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
+        let (from, to) = (x.shape, self.output_shape(x.shape));
+        let mut y = pass.map(x.n, to);
+        let images = y.data.par_chunks_mut(to.len()).zip(x.data.par_chunks(from.len()));
+        images.for_each(|(y, x)| {
+            for (row, source) in self.rows(from) {
+                let source = &x[source * from.w * from.c..][..from.w * from.c];
+                let row = &mut y[row * to.w * to.c..][..to.w * to.c];
+                let pixels = source
+                    .chunks_exact(from.c)
+                    .zip(row.chunks_exact_mut(from.c * self.factor));
+                for (pixel, repeated) in pixels {
+                    repeated
+                        .chunks_exact_mut(from.c)
+                        .for_each(|to| to.copy_from_slice(pixel));
+                }
+            }
+        });
+        pass.push(from);
+        y
+    }
+
+    fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
+        let from: MapShape = pass.pop();
+        let to = dy.shape;
+        let mut dx = pass.map(dy.n, from);
+        let images = dx.data.par_chunks_mut(from.len()).zip(dy.data.par_chunks(to.len()));
+        images.for_each(|(dx, dy)| {
+            dx.fill(0.0);
+            for (row, target) in self.rows(from) {
+                let target = &mut dx[target * from.w * from.c..][..from.w * from.c];
+                let row = &dy[row * to.w * to.c..][..to.w * to.c];
+                let pixels = target
+                    .chunks_exact_mut(from.c)
+                    .zip(row.chunks_exact(from.c * self.factor));
+                for (pixel, repeated) in pixels {
+                    for part in repeated.chunks_exact(from.c) {
+                        pixel.iter_mut().zip(part).for_each(|(p, d)| *p += d);
+                    }
+                }
+            }
+        });
+        Some(dx)
+    }
+}
+
+impl Tensors for Upsample {
+    fn entries<'a>(&'a mut self, _prefix: &str, _out: &mut Vec<Entry<'a>>) {}
+}
+
+/// A vector as a feature map of the given shape, channel-last; the values stay in place.
+pub struct Unflatten {
+    /// The map's shape.
+    pub shape: MapShape,
+}
+
+impl Layer for Unflatten {
+    fn output_shape(&self, input: MapShape) -> MapShape {
+        assert_eq!(input.len(), self.shape.len(), "BUG: the vector does not fit the map");
+        self.shape
+    }
+
+    fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
+        pass.push(x.shape);
+        FeatureMap::new(x.n, self.shape, x.data)
+    }
+
+    fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
+        let input: MapShape = pass.pop();
+        Some(FeatureMap::new(dy.n, input, dy.data))
+    }
+}
+
+impl Tensors for Unflatten {
+    fn entries<'a>(&'a mut self, _prefix: &str, _out: &mut Vec<Entry<'a>>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::layers::{BufferPool, Mode};
+
+    #[test]
+    fn pixels_are_repeated_and_their_gradients_summed() {
+        let pool: Arc<BufferPool> = Arc::default();
+        let mut pass = Pass::recording(Mode::Train, &pool);
+        let shape = MapShape { h: 1, w: 2, c: 2 };
+        let x = FeatureMap::new(1, shape, vec![1.0, 2.0, 3.0, 4.0]);
+        let mut layer = Upsample { factor: 2 };
+        let y = layer.forward(x, &mut pass);
+        let row = [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 4.0];
+        assert_eq!(y.data[..], [row, row].concat());
+        let dy = FeatureMap::new(1, y.shape, (0..16).map(|i| i as f32).collect::<Vec<_>>());
+        let dx = layer.backward(dy, &mut pass, true).expect("wanted");
+        assert_eq!(dx.data[..], [20.0, 24.0, 36.0, 40.0]);
+    }
+}

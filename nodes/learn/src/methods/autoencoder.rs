@@ -1,0 +1,133 @@
+//! Autoencoder (Hinton & Salakhutdinov 2006), denoising by default (Vincent et al. 2008): the image is made again from a narrow code.
+//!
+//! `L = mean((decode(encode(x + noise)) - x)^2)`. Without noise and with a wide code it would learn the identity, so one of the two is needed.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Premises, Setup};
+use super::decoder::{check_decodable, decoder};
+use super::heads::{backward, forward, matrix};
+use super::outcome::{Figure, MethodError, StepOutcome, check_widths};
+use super::{Method, Settings};
+use crate::backbones::Encoder;
+use crate::layers::{Entry, FeatureMap, Linear, Pass, Sequential, Tensors, join};
+use crate::losses::{reconstruction, value_and_grads};
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AutoencoderSettings {
+    /// Deviation of the noise added to the normalised input; 0 is the plain autoencoder.
+    pub noise: f32,
+    /// Share of the input's pixels that are blackened (masking noise).
+    pub masked: f32,
+    /// Dimensions of the code between encoder and decoder.
+    pub code: usize,
+    /// Channels of the decoder's last hidden map.
+    pub width: usize,
+}
+
+impl Default for AutoencoderSettings {
+    fn default() -> Self {
+        Self {
+            noise: 0.5,
+            masked: 0.25,
+            code: 64,
+            width: 16,
+        }
+    }
+}
+
+impl Settings for AutoencoderSettings {
+    fn name(&self) -> &'static str {
+        "autoencoder"
+    }
+
+    fn views(&self) -> f64 {
+        1.0
+    }
+
+    fn advice(&self) -> &'static str {
+        "lower `lr` or raise `warmup_epochs`"
+    }
+
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        if !(self.noise >= 0.0 && self.noise.is_finite()) {
+            let message = format!("{} found, expected a deviation of at least 0", self.noise);
+            return Err(MethodError::setting("noise", message));
+        }
+        if !(0.0..1.0).contains(&self.masked) {
+            let message = format!("{} found, expected a share of at least 0 and below 1", self.masked);
+            return Err(MethodError::setting("masked", message));
+        }
+        check_widths(&[("code", self.code), ("width", self.width)])?;
+        check_decodable(premises.image)
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        let mut stream = setup.stream.child("decoder");
+        Ok(Box::new(Autoencoder {
+            settings: self.clone(),
+            code: Linear::new(setup.encoder.dim, self.code, true, &mut setup.stream.child("code")),
+            decoder: decoder(self.code, self.width, setup.encoder.input, &mut stream),
+        }))
+    }
+}
+
+struct Autoencoder {
+    settings: AutoencoderSettings,
+    code: Linear,
+    decoder: Sequential,
+}
+
+impl Method for Autoencoder {
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        let mut input = batch.view("view", encoder, pass);
+        let clean = input.data.to_vec();
+        self.disturb(&mut input, batch);
+        let found = forward(&mut [encoder, &mut self.code, &mut self.decoder], input, pass);
+        let (n, shape) = (found.n, found.shape);
+        let (loss, [dfound]) = value_and_grads([matrix(&found)], |[found]| reconstruction(found, &clean, None))?;
+        let gradient = FeatureMap::new(n, shape, dfound);
+        backward(&mut [encoder, &mut self.code, &mut self.decoder], gradient, pass);
+        Ok(StepOutcome {
+            loss,
+            figures: vec![Figure::new("explained", explained(loss, &clean))],
+        })
+    }
+}
+
+/// The share of the values' variance that a mean squared error leaves explained.
+pub(super) fn explained(error: f32, values: &[f32]) -> f32 {
+    let n = values.len().max(1) as f64;
+    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+    let variance = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
+    (1.0 - f64::from(error) / variance.max(1e-12)) as f32
+}
+
+impl Autoencoder {
+    /// Adds noise to the input and blackens some of its pixels (to the mean, which is 0).
+    fn disturb(&self, input: &mut FeatureMap, batch: &Batch<'_>) {
+        let channels = input.shape.c;
+        for (i, image) in input.data.chunks_exact_mut(input.shape.len()).enumerate() {
+            let mut stream = batch.stream.child("noise").index(i as u64);
+            for pixel in image.chunks_exact_mut(channels) {
+                let kept = if stream.bernoulli(self.settings.masked) {
+                    0.0
+                } else {
+                    1.0
+                };
+                for v in pixel {
+                    *v = (*v + self.settings.noise * stream.normal()) * kept;
+                }
+            }
+        }
+    }
+}
+
+impl Tensors for Autoencoder {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.code.entries(&join(prefix, "code"), out);
+        self.decoder.entries(&join(prefix, "decoder"), out);
+    }
+}

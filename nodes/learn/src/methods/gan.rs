@@ -1,0 +1,144 @@
+//! GAN (Radford et al. 2016, DCGAN, 1511.06434): a discriminator that tells images from a generator's; its features are what is kept.
+//!
+//! With the discriminator `D = head(f(x))` and images `G(z)` made from noise: `L_D = 1/2 [BCE(D(x), 1) + BCE(D(G(z)), 0)]` trains encoder and head,
+//! `L_G = BCE(D(G(z)), 1)` the generator. Both steps are taken at once, with one optimiser: Adam with lr 2e-4 and betas (.5, .999) in the paper.
+//!
+//! Traps: real and generated images have batch statistics of their own (section 3); a discriminator that is always right teaches the generator
+//! nothing, which one-sided label smoothing (Salimans et al. 2016, 1606.03498) delays.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Premises, Setup, clear_gradients};
+use super::decoder::{check_decodable, decoder};
+use super::heads::{backward, forward, gradient, matrix};
+use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_widths};
+use super::{Method, Settings};
+use crate::backbones::Encoder;
+use crate::layers::{Entry, FeatureMap, Layer, Linear, MapShape, Pass, Sequential, Tensors, join};
+use crate::losses::{binary_cross_entropy, mean_of, value_and_grads};
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GanSettings {
+    /// Dimensions of the noise; 100 in the paper.
+    pub noise: usize,
+    /// Channels of the generator's last hidden map.
+    pub width: usize,
+    /// What is taken off the target of real images; .1 in Salimans et al.
+    pub label_smoothing: f32,
+}
+
+impl Default for GanSettings {
+    fn default() -> Self {
+        Self {
+            noise: 64,
+            width: 32,
+            label_smoothing: 0.1,
+        }
+    }
+}
+
+impl Settings for GanSettings {
+    fn name(&self) -> &'static str {
+        "gan"
+    }
+
+    fn views(&self) -> f64 {
+        // Generated images for the generator's step, then real and generated ones for the discriminator's.
+        3.0
+    }
+
+    fn advice(&self) -> &'static str {
+        "lower `lr` (2e-4 for Adam with betas [0.5, 0.999]) or raise `label_smoothing`"
+    }
+
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        if !(0.0..0.5).contains(&self.label_smoothing) {
+            let message = format!("{} found, expected at least 0 and below .5", self.label_smoothing);
+            return Err(MethodError::setting("label_smoothing", message));
+        }
+        check_widths(&[("noise", self.noise), ("width", self.width)])?;
+        check_least(
+            "batch",
+            premises.batch,
+            2,
+            "the generator's batch norms need several images",
+        )?;
+        check_decodable(premises.image)
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        let mut stream = setup.stream.child("generator");
+        Ok(Box::new(Gan {
+            settings: self.clone(),
+            head: Linear::new(setup.encoder.dim, 1, true, &mut setup.stream.child("head")),
+            generator: decoder(self.noise, self.width, setup.encoder.input, &mut stream),
+        }))
+    }
+}
+
+struct Gan {
+    settings: GanSettings,
+    head: Linear,
+    generator: Sequential,
+}
+
+impl Method for Gan {
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        let n = batch.len();
+        let made = self.generator.forward(self.noise(batch, pass), pass);
+        let fake = made.data.to_vec();
+        let logits = forward(&mut [encoder, &mut self.head], made, pass);
+
+        // The generator's gradient goes through the discriminator, which must not move by it: its gradients are cleared afterwards.
+        let ones = vec![1.0; n];
+        let (generator_loss, [dlogits]) =
+            value_and_grads([matrix(&logits)], |[logits]| binary_cross_entropy(logits, &ones))?;
+        let dfeatures = self.head.backward(gradient(n, dlogits), pass, true);
+        let dmade = dfeatures.and_then(|dfeatures| encoder.backward(dfeatures, pass, true));
+        if let Some(dmade) = dmade {
+            backward(&mut [&mut self.generator], dmade, pass);
+        }
+        clear_gradients(encoder);
+        clear_gradients(&mut self.head);
+
+        let real = batch.view("view", encoder, pass);
+        let fake = FeatureMap::new(n, encoder.input, fake);
+        let [real, fake] = [real, fake].map(|images| forward(&mut [encoder, &mut self.head], images, pass));
+        let right = real.data.iter().filter(|v| **v > 0.0).count() + fake.data.iter().filter(|v| **v <= 0.0).count();
+        let (targets, zeros) = (vec![1.0 - self.settings.label_smoothing; n], vec![0.0; n]);
+        let (loss, [dreal, dfake]) = value_and_grads([matrix(&real), matrix(&fake)], |[real, fake]| {
+            mean_of(
+                binary_cross_entropy(real, &targets)?,
+                binary_cross_entropy(fake, &zeros)?,
+            )
+        })?;
+        for dlogits in [dfake, dreal] {
+            backward(&mut [encoder, &mut self.head], gradient(n, dlogits), pass);
+        }
+        Ok(StepOutcome {
+            loss,
+            figures: vec![
+                Figure::accuracy(right, 2 * n),
+                Figure::new("generator_loss", generator_loss),
+            ],
+        })
+    }
+}
+
+impl Gan {
+    fn noise(&self, batch: &Batch<'_>, pass: &Pass) -> FeatureMap {
+        let mut noise = batch.map(1, MapShape::vector(self.settings.noise), pass);
+        let mut stream = batch.stream.child("noise");
+        noise.data.iter_mut().for_each(|v| *v = stream.normal());
+        noise
+    }
+}
+
+impl Tensors for Gan {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.head.entries(&join(prefix, "head"), out);
+        self.generator.entries(&join(prefix, "generator"), out);
+    }
+}

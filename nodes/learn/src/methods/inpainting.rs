@@ -1,0 +1,135 @@
+//! Inpainting (context encoders, Pathak et al. 2016, 1604.07379): make what was cut out of an image from what is around it.
+//!
+//! With a mask `m` of what was cut out (eq. 1): `L = sum m (decode(encode((1 - m) x)) - x)^2 / sum m`. The paper adds an adversarial term with weight
+//! .001, which sharpens pictures but not features; it is left out here.
+//!
+//! Trap: downstream images have no holes. Holes are at random places and of random shapes, so that no feature can rely on them.
+
+use serde::{Deserialize, Serialize};
+
+use super::autoencoder::explained;
+use super::batch::{Batch, Premises, Setup};
+use super::decoder::{check_decodable, decoder};
+use super::heads::{backward, forward, matrix};
+use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_widths};
+use super::{Method, Settings};
+use crate::backbones::Encoder;
+use crate::layers::{Entry, FeatureMap, MapShape, Pass, Sequential, Tensors, join};
+use crate::losses::{reconstruction, value_and_grads};
+use crate::rng::Stream;
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InpaintingSettings {
+    /// Holes in each image; they may overlap.
+    pub holes: usize,
+    /// Share of the side that a hole has at least and at most.
+    pub size: [f32; 2],
+    /// Channels of the decoder's last hidden map.
+    pub width: usize,
+}
+
+impl Default for InpaintingSettings {
+    fn default() -> Self {
+        Self {
+            holes: 3,
+            size: [0.2, 0.5],
+            width: 16,
+        }
+    }
+}
+
+impl Settings for InpaintingSettings {
+    fn name(&self) -> &'static str {
+        "inpainting"
+    }
+
+    fn views(&self) -> f64 {
+        1.0
+    }
+
+    fn advice(&self) -> &'static str {
+        "lower `lr` or raise `warmup_epochs`"
+    }
+
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        check_least("holes", self.holes, 1, "something must be missing")?;
+        let [least, most] = self.size;
+        if !(least > 0.0 && least <= most && most < 1.0) {
+            let message = format!("[{least}, {most}] found, expected two rising numbers above 0 and below 1");
+            return Err(MethodError::setting("size", message));
+        }
+        check_widths(&[("width", self.width)])?;
+        check_decodable(premises.image)
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        let mut stream = setup.stream.child("decoder");
+        Ok(Box::new(Inpainting {
+            settings: self.clone(),
+            decoder: decoder(setup.encoder.dim, self.width, setup.encoder.input, &mut stream),
+        }))
+    }
+}
+
+struct Inpainting {
+    settings: InpaintingSettings,
+    decoder: Sequential,
+}
+
+impl Method for Inpainting {
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        let mut input = batch.view("view", encoder, pass);
+        let whole = input.data.to_vec();
+        let image = input.shape;
+        let mut mask = vec![0.0f32; whole.len()];
+        for (i, mask) in mask.chunks_exact_mut(image.len()).enumerate() {
+            let mut stream = batch.stream.child("holes").index(i as u64);
+            (0..self.settings.holes).for_each(|_| self.cut_hole(mask, image, &mut stream));
+        }
+        // What is missing has the images' mean, which is 0.
+        input.data.iter_mut().zip(&mask).for_each(|(v, m)| *v *= 1.0 - m);
+
+        let found = forward(&mut [encoder, &mut self.decoder], input, pass);
+        let (n, shape) = (found.n, found.shape);
+        let (loss, [dfound]) = value_and_grads([matrix(&found)], |[found]| reconstruction(found, &whole, Some(&mask)))?;
+        backward(
+            &mut [encoder, &mut self.decoder],
+            FeatureMap::new(n, shape, dfound),
+            pass,
+        );
+        let missing: Vec<f32> = whole
+            .iter()
+            .zip(&mask)
+            .filter(|(_, m)| **m > 0.0)
+            .map(|(v, _)| *v)
+            .collect();
+        Ok(StepOutcome {
+            loss,
+            figures: vec![
+                Figure::new("explained", explained(loss, &missing)),
+                Figure::new("masked", missing.len() as f32 / whole.len() as f32),
+            ],
+        })
+    }
+}
+
+impl Inpainting {
+    /// Marks a random rectangle.
+    fn cut_hole(&self, mask: &mut [f32], image: MapShape, stream: &mut Stream) {
+        let [least, most] = self.settings.size;
+        let mut length = |side: usize| ((side as f32 * stream.range(least, most)).round() as usize).clamp(1, side);
+        let (height, width) = (length(image.h), length(image.w));
+        let (top, left) = (stream.below(image.h - height + 1), stream.below(image.w - width + 1));
+        for line in mask.chunks_exact_mut(image.w * image.c).skip(top).take(height) {
+            line[left * image.c..(left + width) * image.c].fill(1.0);
+        }
+    }
+}
+
+impl Tensors for Inpainting {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.decoder.entries(&join(prefix, "decoder"), out);
+    }
+}

@@ -1,0 +1,121 @@
+"""Golden values for what the pre-training methods compute beyond the losses of LightlySSL.
+
+    python3 -m venv torch && torch/bin/pip install torch
+    torch/bin/python tests/golden/make_methods.py tests/golden
+
+writes method_losses.json and method_parts.json. Seeds are fixed: the same PyTorch gives the same files.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+SOURCE = f"torch {torch.__version__.split('+')[0]}"
+
+
+def tensor(x):
+    x = x.detach()
+    return {"shape": list(x.shape), "data": [float(f"{v:.9g}") for v in x.flatten().tolist()]}
+
+
+def case(name, source, params, inputs, outputs, grads=()):
+    """The gradient of the first output, summed, with respect to the inputs named in `grads`."""
+    first = next(iter(outputs.values()))
+    found = torch.autograd.grad(first.sum(), [inputs[g] for g in grads]) if grads else []
+    return {
+        "case": name,
+        "source": f"{SOURCE}, {source}",
+        "params": params,
+        "inputs": {k: tensor(v) for k, v in inputs.items()},
+        "outputs": {k: tensor(v) for k, v in outputs.items()},
+        "grads": {k: tensor(v) for k, v in zip(grads, found)},
+    }
+
+
+def normal(*shape):
+    return torch.randn(*shape).requires_grad_()
+
+
+def losses():
+    found, target = normal(6, 20), torch.randn(6, 20)
+    mask = (torch.rand(6, 20) < 0.4).float()
+    masked = (mask * (found - target) ** 2).sum() / mask.sum()
+    logits = (3 * torch.randn(12, 1)).requires_grad_()
+    real = torch.tensor([0.9] * 6 + [0.0] * 6).reshape(12, 1)
+    classes, labels, weights = normal(9, 5), torch.randint(0, 5, (9,)), torch.rand(9)
+    weights[2] = 0
+    weighted = (weights * F.cross_entropy(classes, labels, reduction="none")).sum() / weights.sum()
+    z, prototypes, targets = normal(8, 16), normal(12, 16), F.softmax(3 * torch.randn(8, 12), 1)
+    scores = F.normalize(z, dim=1) @ F.normalize(prototypes, dim=1).T
+    predicted = -(targets * F.log_softmax(scores / 0.1, 1)).sum(1).mean()
+    unlikely = (30 * torch.randn(10, 8)).requires_grad_(), (30 * torch.randn(10, 8)).requires_grad_()
+    p = [u.softmax(1) for u in unlikely]
+    log_agreement = torch.logsumexp(unlikely[0].log_softmax(1) + unlikely[1].log_softmax(1), 1)
+    mean = p[0].mean(0)
+    scan = -log_agreement.mean() + 5 * (mean * mean.log()).sum()
+    return [
+        case("reconstruction", "mse_loss", {}, {"found": found, "targets": target}, {"loss": F.mse_loss(found, target)}, ["found"]),
+        case("reconstruction_masked", "context encoders' definition, weights are what was hidden", {}, {"found": found, "targets": target, "weights": mask}, {"loss": masked}, ["found"]),
+        case("binary_cross_entropy", "binary_cross_entropy_with_logits", {}, {"logits": logits, "targets": real}, {"loss": F.binary_cross_entropy_with_logits(logits, real)}, ["logits"]),
+        case("weighted_cross_entropy", "cross_entropy with a weight for each row (SCAN's self-labels)", {}, {"logits": classes, "labels": labels.float(), "weights": weights}, {"loss": weighted}, ["logits"]),
+        case("prototype_prediction", "cosines to prototypes, then soft cross-entropy (SwAV's and DINO's last layer)", {"temperature": 0.1}, {"z": z, "prototypes": prototypes, "targets": targets}, {"loss": predicted}, ["z", "prototypes"]),
+        case("scan", "SCAN's definition in log space, confident and opposed guesses", {"entropy_weight": 5.0}, {"anchor": unlikely[0], "neighbor": unlikely[1]}, {"loss": scan}, ["anchor", "neighbor"]),
+    ]
+
+
+def rank_me(x):
+    s = torch.linalg.svdvals(x.double())
+    p = s / s.sum() + 1e-7
+    return torch.exp(-(p * p.log()).sum())
+
+
+def balanced(logits, sharpness, rounds):
+    """SeLa's Q from P^lambda, in double precision, columns then rows, run far beyond its tolerance."""
+    q = F.log_softmax(logits.double(), 1) * sharpness
+    for _ in range(rounds):
+        q = q - torch.logsumexp(q, 0, keepdim=True)
+        q = q - torch.logsumexp(q, 1, keepdim=True)
+    return q.exp()
+
+
+
+
+def parts():
+    wide, tall = torch.randn(12, 30) @ torch.diag(torch.linspace(3, 0.1, 30)), torch.randn(40, 9)
+    logits = torch.randn(40, 6)
+    x = normal(2, 3, 4, 5)
+    up = F.interpolate(x, scale_factor=2, mode="nearest")
+    weight = torch.randn_like(up)
+    rows = torch.randn(50, 16) + torch.arange(16) / 4
+    unit = F.normalize(rows, dim=1)
+    labels = torch.arange(50) % 4
+    similarity = unit @ unit.T
+    similarity.fill_diagonal_(-math.inf)
+    s, neighbours = similarity.topk(7, dim=1)
+    votes = torch.zeros(50, 4).scatter_add_(1, labels[neighbours], (s / 0.07).exp())
+    knn = (votes.argmax(1) == labels).double().mean()
+    upsample = case("upsample_nearest", "interpolate, gradient of the weighted sum", {"factor": 2}, {"x": x, "weight": weight}, {"y": up})
+    upsample["grads"] = {"x": tensor(torch.autograd.grad((up * weight).sum(), x)[0])}
+    return [
+        case("rank_me", "RankMe's definition by svdvals, wide", {}, {"x": wide}, {"rank": rank_me(wide)}),
+        case("rank_me", "RankMe's definition by svdvals, tall", {}, {"x": tall}, {"rank": rank_me(tall)}),
+        case("embedding_deviation", "mean of the deviations of normalised rows, biased", {}, {"x": rows}, {"deviation": unit.std(0, unbiased=False).mean()}),
+        case("knn_leaving_one_out", "weighted votes of the 7 nearest others", {"k": 7}, {"x": rows, "labels": labels.float()}, {"accuracy": knn}),
+        case("balanced_assignment", "SeLa's definition", {"lambda": 10.0}, {"logits": logits}, {"q": balanced(logits, 10.0, 3000)}),
+        upsample,
+    ]
+
+
+def main():
+    folder = Path(sys.argv[1])
+    torch.manual_seed(5)
+    for name, cases in [("method_losses", losses()), ("method_parts", parts())]:
+        (folder / f"{name}.json").write_text(json.dumps(cases, indent=None, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main()
