@@ -5,6 +5,7 @@ pub mod conv;
 mod layout;
 pub mod norm;
 pub mod pool;
+mod scratch;
 pub(crate) mod simd;
 pub(crate) mod tile;
 

@@ -13,6 +13,7 @@ mod linear;
 mod parameter;
 mod pass;
 mod pool;
+mod profile;
 mod residual;
 mod sequential;
 
@@ -25,6 +26,7 @@ pub use linear::Linear;
 pub use parameter::{Entry, Layout, Parameter, Role, Tensors};
 pub use pass::{Mode, Pass};
 pub use pool::{GridPool, MaxPool};
+pub use profile::{Profile, Timing};
 pub use residual::Residual;
 pub use sequential::Sequential;
 

@@ -2,8 +2,10 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::feature_map::{Buffer, BufferPool, FeatureMap, MapShape};
+use super::profile::{Profile, Timing};
 
 /// How layers that differ between training and use behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub struct Pass {
     pub mode: Mode,
     tape: Option<Vec<Box<dyn Any + Send>>>,
     pool: Arc<BufferPool>,
+    profile: Option<Profile>,
 }
 
 impl Pass {
@@ -29,6 +32,7 @@ impl Pass {
             mode,
             tape: Some(Vec::new()),
             pool: Arc::clone(pool),
+            profile: None,
         }
     }
 
@@ -38,7 +42,43 @@ impl Pass {
             mode: Mode::Eval,
             tape: None,
             pool: Arc::clone(pool),
+            profile: None,
         }
+    }
+
+    /// The same pass, with each layer's time taken.
+    #[must_use]
+    pub fn profiled(mut self) -> Self {
+        self.profile = Some(Profile::default());
+        self
+    }
+
+    /// What the layers took; empty unless [`Pass::profiled`].
+    pub fn into_profile(self) -> Profile {
+        self.profile.unwrap_or_default()
+    }
+
+    /// Does a layer's `part` of the work of `flops` floating-point operations; takes the time if the pass is profiled.
+    pub fn timed<R>(
+        &mut self,
+        part: &'static str,
+        flops: f64,
+        layer: impl FnOnce() -> String,
+        work: impl FnOnce() -> R,
+    ) -> R {
+        let Some(profile) = &mut self.profile else {
+            return work();
+        };
+        let start = Instant::now();
+        let result = work();
+        let seconds = start.elapsed().as_secs_f64();
+        profile.timings.push(Timing {
+            layer: layer(),
+            part,
+            flops,
+            seconds,
+        });
+        result
     }
 
     /// Whether layers must keep what backward needs.

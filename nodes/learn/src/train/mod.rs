@@ -47,7 +47,7 @@ pub enum TrainError {
 }
 
 /// One optimiser step over all parameters, whose gradients are cleared.
-fn update(optimizer: &mut dyn Optimizer, lr: f32, mut entries: Vec<Entry<'_>>) {
+pub(crate) fn update(optimizer: &mut dyn Optimizer, lr: f32, mut entries: Vec<Entry<'_>>) {
     let mut parameters: Vec<ParamMut<'_>> = entries
         .iter_mut()
         .filter(|e| e.role != Role::Buffer)
