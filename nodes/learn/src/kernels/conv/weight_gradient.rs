@@ -8,10 +8,10 @@ use super::super::scratch;
 use super::super::tile::{self, Row, Run, Runs, Store};
 use super::ConvShape;
 
-/// Weights up to which each group of images has sums of its own: more would not stay in the second-level cache.
-const OWN_SUMS: usize = 96 * 1024;
-/// Groups of images, each with sums of its own.
+/// The most groups of images, each with sums of its own.
 const GROUPS: usize = 16;
+/// Values that the groups' sums may take together.
+const SUMS: usize = 2 << 20;
 /// Pixels that are reduced before sums go back to memory.
 const DEPTH: usize = 256;
 /// Input channels below which a tap has too few rows to fill a tile.
@@ -30,24 +30,22 @@ pub fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [
         cin_g: shape.c_in / shape.groups,
         cout_g: shape.c_out / shape.groups,
     };
-    let tap_len = pass.cin_g * shape.c_out;
+    let groups = (SUMS / dweight.len().max(1)).clamp(1, GROUPS).min(shape.n);
+    let (all_taps, tap_len) = (shape.kernel * shape.kernel, pass.cin_g * shape.c_out);
     if pass.cin_g < NARROW {
-        by_images(shape.n, dweight, |images, sums| pass.add_padded(images, sums));
-    } else if dweight.len() <= OWN_SUMS {
-        by_images(shape.n, dweight, |images, sums| {
-            for (tap, sums) in sums.chunks_exact_mut(tap_len).enumerate() {
-                pass.add(images.clone(), tap, 0..pass.cin_g, sums);
-            }
+        by_groups(shape.n, groups, dweight.len(), dweight, |images, _, sums| {
+            pass.add_padded(images, sums)
+        });
+    } else if 2 * groups >= GROUPS {
+        by_groups(shape.n, groups, dweight.len(), dweight, |images, _, sums| {
+            pass.add(images, 0..all_taps, 0..pass.cin_g, sums)
         });
     } else {
-        let rows = pass.cin_g.div_ceil(4).clamp(32, 64).min(pass.cin_g);
-        dweight.par_chunks_mut(tap_len).enumerate().for_each(|(tap, sums)| {
-            sums.par_chunks_mut(rows * shape.c_out)
-                .enumerate()
-                .for_each(|(part, sums)| {
-                    let first = part * rows;
-                    pass.add(0..shape.n, tap, first..first + sums.len() / shape.c_out, sums);
-                });
+        // Many weights: the few groups' sums are cut up too, each tap in two.
+        let rows = pass.cin_g.div_ceil(2);
+        by_groups(shape.n, groups, rows * shape.c_out, dweight, |images, place, sums| {
+            let (tap, first) = (place / tap_len, place % tap_len / shape.c_out);
+            pass.add(images, tap..tap + 1, first..first + sums.len() / shape.c_out, sums);
         });
     }
     if let Some(dbias) = dbias {
@@ -55,13 +53,30 @@ pub fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [
     }
 }
 
-/// Lets `add` sum up groups of images, each into sums of its own, and adds these in order.
-fn by_images(n: usize, dweight: &mut [f32], add: impl Fn(Range<usize>, &mut [f32]) + Sync) {
-    let (groups, width) = (GROUPS.min(n), dweight.len());
+/// Lets `add(images, place, sums)` sum up each group of images, into sums of its own for each part of `part` weights, and adds
+/// these in order.
+fn by_groups(
+    n: usize,
+    groups: usize,
+    part: usize,
+    dweight: &mut [f32],
+    add: impl Fn(Range<usize>, usize, &mut [f32]) + Sync,
+) {
+    if groups == 1 {
+        dweight
+            .par_chunks_mut(part)
+            .enumerate()
+            .for_each(|(i, sums)| add(0..n, i * part, sums));
+        return;
+    }
+    let width = dweight.len();
     scratch::with(groups * width, |sums| {
         sums.par_chunks_mut(width).enumerate().for_each(|(group, sums)| {
-            sums.fill(0.0);
-            add(group * n / groups..(group + 1) * n / groups, sums);
+            let images = group * n / groups..(group + 1) * n / groups;
+            sums.par_chunks_mut(part).enumerate().for_each(|(i, sums)| {
+                sums.fill(0.0);
+                add(images.clone(), i * part, sums);
+            });
         });
         let block = width.div_ceil(GROUPS);
         dweight.par_chunks_mut(block).enumerate().for_each(|(at, dweight)| {
@@ -84,38 +99,39 @@ struct WeightPass<'a> {
 }
 
 impl WeightPass<'_> {
-    /// Adds some images' part of some input channels' weights of a tap to `sums`, `[channels][c_out]`.
-    fn add(&self, images: Range<usize>, tap: usize, channels: Range<usize>, sums: &mut [f32]) {
+    /// Adds some images' part of some taps' and input channels' weights to `sums`, `[taps][channels][c_out]`.
+    fn add(&self, images: Range<usize>, taps: Range<usize>, channels: Range<usize>, sums: &mut [f32]) {
         let shape = self.shape;
         let (x_image, y_image) = (
             shape.h * shape.w * shape.c_in,
             shape.out_h() * shape.out_w() * shape.c_out,
         );
-        let rows: Vec<Row> = channels
-            .clone()
-            .map(|ci| Row {
-                a: ci,
-                c: (ci - channels.start) * shape.c_out,
-            })
-            .collect();
+        let row = |ci: usize| Row {
+            a: ci,
+            c: (ci - channels.start) * shape.c_out,
+        };
+        let rows: Vec<Row> = channels.clone().map(row).collect();
         let at_once = (DEPTH / (shape.out_h() * shape.out_w())).clamp(1, images.len().max(1));
-        let mut runs = self.runs(tap, at_once);
+        let runs_of = |count: usize| -> Vec<Runs> { taps.clone().map(|tap| self.runs(tap, count)).collect() };
+        let mut runs = runs_of(at_once);
         for first in images.clone().step_by(at_once) {
             let count = at_once.min(images.end - first);
             if count < at_once {
-                runs = self.runs(tap, count);
+                runs = runs_of(count);
             }
             let (x, dy) = (
                 &self.x[first * x_image..][..count * x_image],
                 &self.dy[first * y_image..][..count * y_image],
             );
-            for group in 0..shape.groups {
-                let (x, dy, sums) = (
-                    &x[group * self.cin_g..],
-                    &dy[group * self.cout_g..],
-                    &mut sums[group * self.cout_g..],
-                );
-                tile::product(x, dy, sums, &rows, self.cout_g, &runs, Store::Add);
+            for (runs, sums) in runs.iter().zip(sums.chunks_exact_mut(rows.len() * shape.c_out)) {
+                for group in 0..shape.groups {
+                    let (x, dy, sums) = (
+                        &x[group * self.cin_g..],
+                        &dy[group * self.cout_g..],
+                        &mut sums[group * self.cout_g..],
+                    );
+                    tile::product(x, dy, sums, &rows, self.cout_g, runs, Store::Add);
+                }
             }
         }
     }
