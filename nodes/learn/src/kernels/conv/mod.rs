@@ -6,18 +6,20 @@
 //! weights takes input channels as rows, tap by tap, and reduces over pixels. Taps that fall outside the image are left out
 //! ([`taps`]): on a 4x4 map that is a third of the work.
 //!
+//! 3x3 convolutions of stride 1 with enough channels go another way where it is faster ([`winograd`]).
+//!
 //! Work is split by image for what is written per image, and by weights or by a fixed number of groups of images for the
 //! weights' gradient: the bits do not depend on the number of threads.
 
 mod taps;
 mod weight_gradient;
+mod winograd;
 
 use rayon::prelude::*;
 
 use super::layout::{Panels, turn};
 use super::tile::{self, Row, Store};
 use taps::{Class, Layout};
-pub use weight_gradient::backward_weight;
 
 /// Sizes of a convolution. All lengths in pixels or channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +144,68 @@ fn images_per_task(pixels: usize, channels: usize) -> usize {
 /// With `BUG:` if a slice does not fit the shape.
 pub fn forward(shape: &ConvShape, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
     shape.check(x.len(), y.len(), weight.len());
+    if winograd::suits(shape) {
+        winograd::forward(shape, x, weight, y);
+    } else {
+        direct_forward(shape, x, weight, y);
+    }
+    if let Some(bias) = bias {
+        y.par_chunks_mut(shape.c_out * 1024).for_each(|y| {
+            for pixel in y.chunks_exact_mut(shape.c_out) {
+                pixel.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+            }
+        });
+    }
+}
+
+/// The gradient of the input, overwriting `dx`.
+///
+/// # Panics
+/// With `BUG:` if a slice does not fit the shape.
+pub fn backward_input(shape: &ConvShape, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
+    shape.check(dx.len(), dy.len(), weight.len());
+    if winograd::suits(shape) {
+        winograd::backward_input(shape, dy, weight, dx);
+    } else {
+        direct_backward_input(shape, dy, weight, dx);
+    }
+}
+
+/// Adds the gradient of the weights to `dweight` and, if there is one, of the bias to `dbias`.
+///
+/// # Panics
+/// With `BUG:` if a slice does not fit the shape.
+pub fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32], dbias: Option<&mut [f32]>) {
+    shape.check(x.len(), dy.len(), dweight.len());
+    if winograd::suits(shape) {
+        winograd::backward_weight(shape, x, dy, dweight);
+    } else {
+        weight_gradient::direct(shape, x, dy, dweight);
+    }
+    if let Some(dbias) = dbias {
+        add_column_sums(dy, shape.c_out, dbias);
+    }
+}
+
+/// Adds the sum of every column of a `[rows][columns]` matrix to `sums`, in blocks of a fixed size.
+fn add_column_sums(matrix: &[f32], columns: usize, sums: &mut [f32]) {
+    let blocks: Vec<Vec<f32>> = matrix
+        .par_chunks(columns * 1024)
+        .map(|block| {
+            let mut sum = vec![0.0f32; columns];
+            for row in block.chunks_exact(columns) {
+                sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+            }
+            sum
+        })
+        .collect();
+    for block in blocks {
+        sums.iter_mut().zip(block).for_each(|(s, v)| *s += v);
+    }
+}
+
+/// Forward pass with the plain sum; `y` is overwritten.
+fn direct_forward(shape: &ConvShape, x: &[f32], weight: &[f32], y: &mut [f32]) {
     let (oh, ow, k) = (shape.out_h(), shape.out_w(), shape.kernel);
     let (cin_g, cout_g) = (shape.c_in / shape.groups, shape.c_out / shape.groups);
     let meets = |size: usize| {
@@ -176,21 +240,10 @@ pub fn forward(shape: &ConvShape, x: &[f32], weight: &[f32], bias: Option<&[f32]
         source_group: cin_g,
     };
     products(&images, &classes, &panels, cout_g, x, y);
-    if let Some(bias) = bias {
-        y.par_chunks_mut(shape.c_out * 1024).for_each(|y| {
-            for pixel in y.chunks_exact_mut(shape.c_out) {
-                pixel.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-            }
-        });
-    }
 }
 
-/// The gradient of the input, overwriting `dx`.
-///
-/// # Panics
-/// With `BUG:` if a slice does not fit the shape.
-pub fn backward_input(shape: &ConvShape, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
-    shape.check(dx.len(), dy.len(), weight.len());
+/// Gradient of the input with the plain sum; `dx` is overwritten.
+fn direct_backward_input(shape: &ConvShape, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
     let (oh, ow, k, s) = (shape.out_h(), shape.out_w(), shape.kernel, shape.stride);
     let (cin_g, cout_g) = (shape.c_in / shape.groups, shape.c_out / shape.groups);
     // Input pixel i takes output pixel (i + padding - tap) / stride for each tap that divides.
@@ -355,19 +408,37 @@ mod tests {
         }
     }
 
-    #[test]
-    fn thread_count_does_not_change_a_bit() {
-        let s = ConvShape {
-            n: 37,
-            h: 14,
-            w: 14,
-            c_in: 16,
-            c_out: 24,
-            kernel: 3,
-            stride: 2,
-            padding: 1,
-            groups: 1,
-        };
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn minimal_filtering_matches_a_naive_f64_convolution(
+            n in 1usize..4, h in 3usize..11, w in 3usize..11, padding in 0usize..3, lanes in (1usize..5, 1usize..5), seed in any::<u32>(),
+        ) {
+            let (c_in, c_out) = (16 * lanes.0, 16 * lanes.1);
+            let s = ConvShape { n, h, w, c_in, c_out, kernel: 3, stride: 1, padding, groups: 1 };
+            let (xs, ys, ws) = s.lengths();
+            let (x, weight, dy) = (noise(xs, seed), noise(ws, seed ^ 1), noise(ys, seed ^ 3));
+            // The sum and the sum of its terms' sizes, to which the rounding is in proportion.
+            let mut expected = (vec![(0.0f64, 0.0f64); ys], vec![(0.0, 0.0); xs], vec![(0.0, 0.0); ws]);
+            naive(&s, |yi, xi, wi| {
+                let (x, w, dy) = (f64::from(x[xi]), f64::from(weight[wi]), f64::from(dy[yi]));
+                for (to, term) in [(&mut expected.0[yi], x * w), (&mut expected.1[xi], dy * w), (&mut expected.2[wi], dy * x)] {
+                    *to = (to.0 + term, to.1 + term.abs());
+                }
+            });
+            let (mut y, mut dx, mut dw) = (vec![f32::NAN; ys], vec![f32::NAN; xs], vec![0.0; ws]);
+            winograd::forward(&s, &x, &weight, &mut y);
+            winograd::backward_input(&s, &dy, &weight, &mut dx);
+            winograd::backward_weight(&s, &x, &dy, &mut dw);
+            for (found, expected) in [(&y, &expected.0), (&dx, &expected.1), (&dw, &expected.2)] {
+                for (f, (sum, size)) in found.iter().zip(expected) {
+                    prop_assert!((f64::from(*f) - sum).abs() < 1e-5 * (1.0 + size), "{f} instead of {sum}");
+                }
+            }
+        }
+    }
+
+    fn thread_count_does_not_change_a_bit_of(s: ConvShape) {
         let (xs, ys, ws) = s.lengths();
         let (x, weight, dy) = (noise(xs, 1), noise(ws, 2), noise(ys, 3));
         let run = |threads: usize| {
@@ -384,5 +455,38 @@ mod tests {
             })
         };
         assert_eq!(run(1), run(3));
+    }
+    #[test]
+    fn thread_count_does_not_change_a_bit() {
+        let strided = ConvShape {
+            n: 37,
+            h: 14,
+            w: 14,
+            c_in: 16,
+            c_out: 24,
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+            groups: 1,
+        };
+        let many_weights = ConvShape {
+            n: 9,
+            h: 6,
+            w: 6,
+            c_in: 256,
+            c_out: 192,
+            ..strided
+        };
+        let filtered = ConvShape {
+            n: 9,
+            h: 8,
+            w: 8,
+            c_in: 64,
+            c_out: 96,
+            stride: 1,
+            ..strided
+        };
+        assert!(winograd::suits(&filtered) && !winograd::suits(&strided));
+        [strided, many_weights, filtered].map(thread_count_does_not_change_a_bit_of);
     }
 }

@@ -17,12 +17,8 @@ const DEPTH: usize = 256;
 /// Input channels below which a tap has too few rows to fill a tile.
 const NARROW: usize = 8;
 
-/// Adds the gradient of the weights to `dweight` and, if there is one, of the bias to `dbias`.
-///
-/// # Panics
-/// With `BUG:` if a slice does not fit the shape.
-pub fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32], dbias: Option<&mut [f32]>) {
-    shape.check(x.len(), dy.len(), dweight.len());
+/// Adds the gradient of the weights to `dweight`.
+pub(super) fn direct(shape: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
     let pass = WeightPass {
         shape,
         x,
@@ -47,9 +43,6 @@ pub fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [
             let (tap, first) = (place / tap_len, place % tap_len / shape.c_out);
             pass.add(images, tap..tap + 1, first..first + sums.len() / shape.c_out, sums);
         });
-    }
-    if let Some(dbias) = dbias {
-        add_column_sums(dy, shape.c_out, dbias);
     }
 }
 
@@ -226,22 +219,5 @@ impl WeightPass<'_> {
                 }
             }
         });
-    }
-}
-
-/// Adds the sum of every column of a `[rows][columns]` matrix to `sums`, in blocks of a fixed size.
-fn add_column_sums(matrix: &[f32], columns: usize, sums: &mut [f32]) {
-    let blocks: Vec<Vec<f32>> = matrix
-        .par_chunks(columns * 1024)
-        .map(|block| {
-            let mut sum = vec![0.0f32; columns];
-            for row in block.chunks_exact(columns) {
-                sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
-            }
-            sum
-        })
-        .collect();
-    for block in blocks {
-        sums.iter_mut().zip(block).for_each(|(s, v)| *s += v);
     }
 }
