@@ -1,16 +1,10 @@
-//! Runs a loop compiled for the widest vectors that the CPU has. The bits do not depend on which: the loops below it
-//! use no fused multiply-add and fix the order of their sums themselves.
+//! Loops on explicit vectors of the width that the CPU has. No operation is fused and sums have an order of their own, so the
+//! bits do not depend on that width.
 
 use std::ops::{Add, Mul, Sub};
 use std::sync::OnceLock;
 
 use pulp::{Simd, bytemuck};
-
-/// Runs `work` in a function compiled for this CPU's vectors. `work` must be `#[inline(always)]` all the way down to profit.
-#[inline(always)]
-pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    arch().dispatch(work)
-}
 
 /// This CPU, looked at once.
 fn arch() -> pulp::Arch {
@@ -18,7 +12,7 @@ fn arch() -> pulp::Arch {
     *ARCH.get_or_init(pulp::Arch::new)
 }
 
-/// Work on explicit vectors, for where the compiler would not find them by itself.
+/// Work on explicit vectors.
 pub(crate) trait Vectorised {
     /// Does it. Must be `#[inline(always)]`, as all that it calls.
     fn run<S: Simd>(self, simd: S);
@@ -68,6 +62,40 @@ impl<S: Simd> Lanes<S> {
         }
     }
 
+    /// The first `count` values, at most a vector's.
+    #[inline(always)]
+    pub(crate) fn load_some(simd: S, from: &[f32], count: usize) -> Self {
+        if count == S::F32_LANES {
+            Self::load(simd, from)
+        } else {
+            Self {
+                simd,
+                value: simd.partial_load_f32s(&from[..count]),
+            }
+        }
+    }
+
+    /// Overwrites the first `count` values, at most a vector's.
+    #[inline(always)]
+    pub(crate) fn store_some(self, to: &mut [f32], count: usize) {
+        if count == S::F32_LANES {
+            self.store(to);
+        } else {
+            self.simd.partial_store_f32s(&mut to[..count], self.value);
+        }
+    }
+
+    /// These values, but zero where `gate` is not above zero. What is no number stays so, lest a diverged training looks sound.
+    #[inline(always)]
+    pub(crate) fn unless_negative(self, gate: Self) -> Self {
+        let (simd, zero) = (self.simd, self.simd.splat_f32s(0.0));
+        let closed = simd.less_than_or_equal_f32s(gate.value, zero);
+        Self {
+            simd,
+            value: simd.select_f32s(closed, zero, self.value),
+        }
+    }
+
     /// Overwrites the first values.
     #[inline(always)]
     pub(crate) fn store(self, to: &mut [f32]) {
@@ -93,6 +121,17 @@ impl<S: Simd> Sub for Lanes<S> {
         Self {
             simd: self.simd,
             value: self.simd.sub_f32s(self.value, other.value),
+        }
+    }
+}
+
+impl<S: Simd> Mul for Lanes<S> {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Self {
+            simd: self.simd,
+            value: self.simd.mul_f32s(self.value, other.value),
         }
     }
 }

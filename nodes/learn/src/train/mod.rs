@@ -11,6 +11,8 @@ pub use classify::{Classifier, Examples, Fit, FitSettings};
 pub use infer::{embed, predict};
 pub use pretrain::{EpochOutcome, PretrainSettings, Pretraining};
 
+use rayon::prelude::*;
+
 use crate::backbones::BackboneError;
 use crate::layers::{Entry, Role};
 use crate::losses::LossError;
@@ -60,7 +62,7 @@ pub(crate) fn update(optimizer: &mut dyn Optimizer, lr: f32, mut entries: Vec<En
         .collect();
     optimizer.step(lr, &mut parameters);
     for entry in entries.iter_mut().filter(|e| e.role != Role::Buffer) {
-        entry.grad.fill(0.0);
+        entry.grad.par_chunks_mut(64 * 1024).for_each(|grad| grad.fill(0.0));
     }
 }
 
