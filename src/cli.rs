@@ -74,6 +74,9 @@ pub(crate) enum Command {
     Graph(GraphArgs),
     /// Check this machine, and the numerics against reference values.
     Doctor(DoctorArgs),
+    /// Time training and augmentation on this machine.
+    #[command(subcommand)]
+    Bench(crate::commands::bench::BenchCommand),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

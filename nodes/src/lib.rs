@@ -21,6 +21,8 @@ pub use pretext::PretextNode;
 pub use pretrain::PretrainNode;
 pub use pseudo_label::PseudoLabelNode;
 
+pub use flow_learn::measure;
+
 /// All node kinds. A new one is a file and a line.
 pub fn registry() -> flow_engine::Registry {
     let mut registry = flow_engine::Registry::new();

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(crate) mod bench;
 mod cache;
 mod doctor;
 mod graph;
@@ -25,6 +26,7 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Runs(command) => runs::runs(cli, command),
         Command::Graph(args) => graph::graph(args),
         Command::Doctor(args) => doctor::doctor(cli, args),
+        Command::Bench(command) => bench::bench(command),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "flow", &mut std::io::stdout());
             Ok(Exit::Ok)

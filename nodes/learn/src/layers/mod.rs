@@ -26,7 +26,7 @@ pub use linear::Linear;
 pub use parameter::{Entry, Layout, Parameter, Role, Tensors};
 pub use pass::{Mode, Pass};
 pub use pool::{GridPool, MaxPool};
-pub use profile::{Profile, Timing};
+pub use profile::Timing;
 pub use residual::Residual;
 pub use sequential::Sequential;
 

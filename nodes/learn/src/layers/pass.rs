@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::feature_map::{Buffer, BufferPool, FeatureMap, MapShape};
-use super::profile::{Profile, Timing};
+use super::profile::Timing;
 
 /// How layers that differ between training and use behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Pass {
     pub mode: Mode,
     tape: Option<Vec<Box<dyn Any + Send>>>,
     pool: Arc<BufferPool>,
-    profile: Option<Profile>,
+    timings: Option<Vec<Timing>>,
 }
 
 impl Pass {
@@ -32,7 +32,7 @@ impl Pass {
             mode,
             tape: Some(Vec::new()),
             pool: Arc::clone(pool),
-            profile: None,
+            timings: None,
         }
     }
 
@@ -42,20 +42,20 @@ impl Pass {
             mode: Mode::Eval,
             tape: None,
             pool: Arc::clone(pool),
-            profile: None,
+            timings: None,
         }
     }
 
     /// The same pass, with each layer's time taken.
     #[must_use]
     pub fn profiled(mut self) -> Self {
-        self.profile = Some(Profile::default());
+        self.timings = Some(Vec::new());
         self
     }
 
     /// What the layers took; empty unless [`Pass::profiled`].
-    pub fn into_profile(self) -> Profile {
-        self.profile.unwrap_or_default()
+    pub fn into_timings(self) -> Vec<Timing> {
+        self.timings.unwrap_or_default()
     }
 
     /// Does a layer's `part` of the work of `flops` floating-point operations; takes the time if the pass is profiled.
@@ -66,13 +66,13 @@ impl Pass {
         layer: impl FnOnce() -> String,
         work: impl FnOnce() -> R,
     ) -> R {
-        let Some(profile) = &mut self.profile else {
+        let Some(timings) = &mut self.timings else {
             return work();
         };
         let start = Instant::now();
         let result = work();
         let seconds = start.elapsed().as_secs_f64();
-        profile.timings.push(Timing {
+        timings.push(Timing {
             layer: layer(),
             part,
             flops,

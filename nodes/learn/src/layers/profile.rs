@@ -14,12 +14,3 @@ pub struct Timing {
     /// Wall time.
     pub seconds: f64,
 }
-
-/// A pass taken apart.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Profile {
-    /// In the order of the work.
-    pub timings: Vec<Timing>,
-    /// The whole step, with what belongs to no layer.
-    pub total_seconds: f64,
-}

@@ -1,4 +1,4 @@
-//! What the machine can do at best: fused multiply-adds of a large matrix product.
+//! The machine: threads to measure on, its peak, memory taken.
 
 use super::median_seconds;
 use crate::kernels::conv::{self, ConvShape};
@@ -13,4 +13,23 @@ pub fn peak_gflops(side: usize) -> f64 {
     let mut c = vec![0.0f32; side * side];
     let seconds = median_seconds(2, 9, || conv::forward(&shape, &a, &b, None, &mut c));
     2.0 * (side as f64).powi(3) / seconds / 1e9
+}
+
+/// Does `work` on a pool of `threads` threads.
+///
+/// # Errors
+/// If the system does not give so many.
+pub fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> Result<R, rayon::ThreadPoolBuildError> {
+    Ok(rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()?
+        .install(work))
+}
+
+/// The most memory that this process ever held, in MiB; none where the system does not tell.
+pub fn peak_rss_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024)
 }

@@ -2,11 +2,17 @@
 //!
 //! The figures are for comparing with other programs on the same work in the same session; nothing here trains for a result.
 
+mod augment;
 mod machine;
 mod train_step;
 
-pub use machine::peak_gflops;
+pub use augment::{ViewTimes, view_times};
+pub use machine::{on_threads, peak_gflops, peak_rss_mib};
 pub use train_step::{Shape, StepSpec, StepTimes, Task, TrainStep};
+
+pub use crate::augment::Recipe;
+pub use crate::layers::Timing;
+pub use crate::train::TrainError;
 
 use std::time::Instant;
 

@@ -1,14 +1,13 @@
 //! One whole training step on given images: forward, loss, backward, optimiser. No augmentation, no data loading.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::median_seconds;
 use crate::backbones::{BackboneSettings, Encoder, Stem};
 use crate::layers::{
-    BatchNorm, BufferPool, FeatureMap, Layer, Linear, MapShape, Mode, NormSettings, Pass, Profile, Sequential, Tensors,
+    BatchNorm, BufferPool, FeatureMap, Layer, Linear, MapShape, Mode, NormSettings, Pass, Sequential, Tensors, Timing,
 };
 use crate::losses::{nt_xent, soft_cross_entropy, value_and_grads};
 use crate::optim::{Optimizer, OptimizerConfig};
@@ -73,6 +72,7 @@ pub struct TrainStep {
     head: Sequential,
     head_outputs: usize,
     optimizer: Box<dyn Optimizer>,
+    batch: usize,
     images: Vec<f32>,
     views: usize,
     targets: Vec<f32>,
@@ -130,6 +130,7 @@ impl TrainStep {
             head,
             head_outputs,
             optimizer: OptimizerConfig::default().build(),
+            batch: spec.batch,
             images,
             views,
             targets,
@@ -146,17 +147,24 @@ impl TrainStep {
         self.step_in(&mut pass)
     }
 
-    /// Takes one step and tells what each layer took.
+    /// What each layer takes: medians over some steps.
     ///
     /// # Errors
     /// As [`TrainStep::step`].
-    pub fn profiled_step(&mut self) -> Result<Profile, TrainError> {
-        let mut pass = Pass::recording(Mode::Train, &self.buffers).profiled();
-        let start = Instant::now();
-        self.step_in(&mut pass)?;
-        let mut profile = pass.into_profile();
-        profile.total_seconds = start.elapsed().as_secs_f64();
-        Ok(profile)
+    pub fn layers(&mut self, steps: usize) -> Result<Vec<Timing>, TrainError> {
+        let mut runs: Vec<Vec<Timing>> = Vec::with_capacity(steps);
+        for _ in 0..steps {
+            let mut pass = Pass::recording(Mode::Train, &self.buffers).profiled();
+            self.step_in(&mut pass)?;
+            runs.push(pass.into_timings());
+        }
+        let mut layers = runs.first().cloned().unwrap_or_default();
+        for (i, layer) in layers.iter_mut().enumerate() {
+            let mut seconds: Vec<f64> = runs.iter().map(|run| run[i].seconds).collect();
+            seconds.sort_by(f64::total_cmp);
+            layer.seconds = seconds[seconds.len() / 2];
+        }
+        Ok(layers)
     }
 
     fn step_in(&mut self, pass: &mut Pass) -> Result<f32, TrainError> {
@@ -185,7 +193,7 @@ impl TrainStep {
     ///
     /// # Errors
     /// As [`TrainStep::step`].
-    pub fn time(&mut self, batch: usize, steps: usize) -> Result<StepTimes, TrainError> {
+    pub fn time(&mut self, steps: usize) -> Result<StepTimes, TrainError> {
         self.step()?;
         let mut failed = None;
         let seconds = median_seconds(2, steps, || failed = self.step().err());
@@ -193,7 +201,7 @@ impl TrainStep {
             Some(error) => Err(error),
             None => Ok(StepTimes {
                 median_ms: seconds * 1e3,
-                images_per_s: batch as f64 / seconds,
+                images_per_s: self.batch as f64 / seconds,
             }),
         }
     }
