@@ -39,7 +39,7 @@ pub fn view_times(recipe: &Recipe, image: Shape, images: usize, repeats: usize) 
     let mut batch = 0;
     let seconds = median_seconds(2, repeats, || {
         batch += 1;
-        augmenter.augment_batch(&images, &indices, &random.index(batch), &mut out);
+        augmenter.augment_batch(&images, &indices, &random.index(batch).child("view"), &mut out);
     });
     let view = seconds / images.n as f64;
     Ok(ViewTimes {

@@ -412,7 +412,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn minimal_filtering_matches_a_naive_f64_convolution(
-            n in 1usize..4, h in 3usize..11, w in 3usize..11, padding in 0usize..3, lanes in (1usize..5, 1usize..5), seed in any::<u32>(),
+            n in 1usize..4, h in 3usize..11, w in 3usize..11, padding in 0usize..3,
+            lanes in (1usize..5, 1usize..5), seed in any::<u32>(),
         ) {
             let (c_in, c_out) = (16 * lanes.0, 16 * lanes.1);
             let s = ConvShape { n, h, w, c_in, c_out, kernel: 3, stride: 1, padding, groups: 1 };

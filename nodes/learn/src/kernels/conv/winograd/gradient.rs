@@ -7,28 +7,30 @@ use super::super::super::scratch;
 use super::super::super::simd::{Lanes, Vectorised, with_lanes};
 use super::super::super::tile::{self, Row, Run, Runs, Store};
 use super::super::ConvShape;
+use super::grid::{Band, Grid, TransformResultGradients, TransformSources};
 use super::transform::{WeightGradient, both_axes};
-use super::{Grid, POINTS, TransformInputs, TransformOutputGradients, point_step};
+use super::{P, point_step};
 
 /// Values of transformed tiles that are held at a time.
 const HELD: usize = 2 << 20;
 /// Tiles that a task transforms.
 const TILES_PER_TASK: usize = 16;
 
-/// Adds the gradient of the weights to `dweight`.
+/// Adds the gradient of the weights to `dweight`, `[9][c_in][c_out]`.
 pub(in super::super) fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
     let (c_in, c_out) = (shape.c_in, shape.c_out);
-    let grid = Grid::new(shape);
+    let grid = &Grid::of(shape);
+    let points = P * P;
     // Some rows of tiles are transformed side by side, each task's into memory of its own; then the points are summed side by side.
     let task_rows = TILES_PER_TASK.div_ceil(grid.across).min(grid.rows);
     let task_tiles = task_rows * grid.across;
     let (v_step, z_step) = (point_step(task_tiles, c_in), point_step(task_tiles, c_out));
-    let task_len = POINTS * (v_step + z_step);
+    let task_len = points * (v_step + z_step);
     let tasks_held = (HELD / task_len).clamp(1, grid.rows.div_ceil(task_rows));
     let point_rows: Vec<Row> = (0..c_in).map(|ci| Row { a: ci, c: ci * c_out }).collect();
     let sums_step = c_in * c_out;
-    scratch::with(POINTS * sums_step + tasks_held * task_len, |memory| {
-        let (sums, held) = memory.split_at_mut(POINTS * sums_step);
+    scratch::with(points * sums_step + tasks_held * task_len, |memory| {
+        let (sums, held) = memory.split_at_mut(points * sums_step);
         for (turn, first) in (0..grid.rows).step_by(tasks_held * task_rows).enumerate() {
             let last = (first + tasks_held * task_rows).min(grid.rows);
             let tasks = (last - first).div_ceil(task_rows);
@@ -37,23 +39,28 @@ pub(in super::super) fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32]
                 .enumerate()
                 .take(tasks)
                 .for_each(|(task, memory)| {
-                    let (v, z) = memory.split_at_mut(POINTS * v_step);
-                    let (grid, rows) = (&grid, rows_of(task));
-                    with_lanes(TransformInputs {
+                    let (v, z) = memory.split_at_mut(points * v_step);
+                    let band = Band {
                         grid,
-                        x,
                         channels: c_in,
-                        rows: rows.clone(),
-                        v,
+                        rows: rows_of(task),
                         step: v_step,
+                    };
+                    with_lanes(TransformSources {
+                        band,
+                        from: x,
+                        points: v,
                     });
-                    with_lanes(TransformOutputGradients {
+                    let band = Band {
                         grid,
-                        dy,
                         channels: c_out,
-                        rows,
-                        z,
+                        rows: rows_of(task),
                         step: z_step,
+                    };
+                    with_lanes(TransformResultGradients {
+                        band,
+                        from: dy,
+                        points: z,
                     });
                 });
             let mut runs = Runs::default();
@@ -71,7 +78,7 @@ pub(in super::super) fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32]
             let store = if turn == 0 { Store::Overwrite } else { Store::Add };
             let held = &*held;
             sums.par_chunks_mut(sums_step).enumerate().for_each(|(point, sums)| {
-                let (v, z) = (&held[point * v_step..], &held[POINTS * v_step + point * z_step..]);
+                let (v, z) = (&held[point * v_step..], &held[points * v_step + point * z_step..]);
                 tile::product(v, z, sums, &point_rows, c_out, &runs, store);
             });
         }
@@ -79,7 +86,7 @@ pub(in super::super) fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32]
     });
 }
 
-/// Adds `G' m G` of the sums, `[36][c_in][c_out]`, to the gradient, `[9][c_in][c_out]`.
+/// Adds the sums of the points, `[P * P][c_in][c_out]`, to the gradient of the taps.
 fn transform_sums(sums: &[f32], (c_in, c_out): (usize, usize), dweight: &mut [f32]) {
     let rows = c_in.div_ceil(16);
     let mut parts: Vec<Vec<&mut [f32]>> = (0..c_in.div_ceil(rows)).map(|_| Vec::with_capacity(9)).collect();
@@ -99,7 +106,7 @@ fn transform_sums(sums: &[f32], (c_in, c_out): (usize, usize), dweight: &mut [f3
     });
 }
 
-/// `G' m G` of some weights, added to their nine taps' gradients.
+/// Some weights' points, added to their nine taps' gradients.
 struct TransformSums<'a> {
     sums: &'a [f32],
     step: usize,
@@ -117,11 +124,11 @@ impl Vectorised for TransformSums<'_> {
             mut taps,
         } = self;
         for at in (0..taps[0].len()).step_by(Lanes::<S>::COUNT) {
-            let mut points = [[Lanes::splat(simd, 0.0); 6]; 6];
+            let mut points = [[Lanes::splat(simd, 0.0); P]; P];
             for (point, lanes) in points.as_flattened_mut().iter_mut().enumerate() {
                 *lanes = Lanes::load(simd, &sums[point * step + first + at..]);
             }
-            let gradients = both_axes::<WeightGradient, S, 6, 3>(simd, &points);
+            let gradients = both_axes::<WeightGradient, S, P, 3>(simd, &points);
             for (tap, lanes) in taps.iter_mut().zip(gradients.as_flattened()) {
                 (Lanes::load(simd, &tap[at..]) + *lanes).store(&mut tap[at..]);
             }

@@ -8,6 +8,37 @@ use pulp::Simd;
 
 use super::super::super::simd::Lanes;
 
+/// A transform along one axis. A trait and no function to be passed: a call that is not inlined into the loop around it would
+/// not use the vector instructions that the loop was compiled for.
+pub(super) trait Along<const I: usize, const O: usize> {
+    fn along<S: Simd>(from: &[Lanes<S>; I]) -> [Lanes<S>; O];
+}
+
+/// A transform along the columns of a square, then along its rows.
+#[inline(always)]
+pub(super) fn both_axes<T: Along<I, O>, S: Simd, const I: usize, const O: usize>(
+    simd: S,
+    square: &[[Lanes<S>; I]; I],
+) -> [[Lanes<S>; O]; O] {
+    let zero = Lanes::splat(simd, 0.0);
+    let mut half = [[zero; I]; O];
+    for i in 0..I {
+        let mut column = [zero; I];
+        for y in 0..I {
+            column[y] = square[y][i];
+        }
+        let column = T::along(&column);
+        for o in 0..O {
+            half[o][i] = column[o];
+        }
+    }
+    let mut whole = [[zero; O]; O];
+    for o in 0..O {
+        whole[o] = T::along(&half[o]);
+    }
+    whole
+}
+
 const A: f32 = 0.75;
 const B: f32 = 1.5;
 const A2: f32 = A * A;
@@ -16,12 +47,6 @@ const B2: f32 = B * B;
 const N0: f32 = 1.0 / (A2 * B2);
 const NA: f32 = 1.0 / (2.0 * A2 * (A2 - B2));
 const NB: f32 = 1.0 / (2.0 * B2 * (B2 - A2));
-
-/// A transform along one axis. A trait and no function to be passed: a call that is not inlined into the loop around it would
-/// not use the vector instructions that the loop was compiled for.
-pub(super) trait Along<const I: usize, const O: usize> {
-    fn along<S: Simd>(from: &[Lanes<S>; I]) -> [Lanes<S>; O];
-}
 
 /// `B' d`: six inputs to six points.
 pub(super) struct Input;
@@ -113,41 +138,14 @@ impl Along<6, 3> for WeightGradient {
     }
 }
 
-/// A transform along the columns of a square, then along its rows.
-#[inline(always)]
-pub(super) fn both_axes<T: Along<I, O>, S: Simd, const I: usize, const O: usize>(
-    simd: S,
-    square: &[[Lanes<S>; I]; I],
-) -> [[Lanes<S>; O]; O] {
-    let zero = Lanes::splat(simd, 0.0);
-    let mut half = [[zero; I]; O];
-    for i in 0..I {
-        let mut column = [zero; I];
-        for y in 0..I {
-            column[y] = square[y][i];
-        }
-        let column = T::along(&column);
-        for o in 0..O {
-            half[o][i] = column[o];
-        }
-    }
-    let mut whole = [[zero; O]; O];
-    for o in 0..O {
-        whole[o] = T::along(&half[o]);
-    }
-    whole
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lanes<const N: usize>(values: [f32; N]) -> [Lanes<pulp::Scalar>; N] {
-        values.map(|v| Lanes::splat(pulp::Scalar, v))
-    }
-
-    fn values(lanes: &[Lanes<pulp::Scalar>]) -> Vec<f32> {
-        let mut values = vec![0.0; lanes.len()];
+    /// A transform of plain values.
+    fn values<T: Along<I, O>, const I: usize, const O: usize>(from: [f32; I]) -> [f32; O] {
+        let lanes = T::along(&from.map(|v| Lanes::splat(pulp::Scalar, v)));
+        let mut values = [0.0; O];
         lanes
             .iter()
             .zip(&mut values)
@@ -155,27 +153,30 @@ mod tests {
         values
     }
 
-    fn inner(a: &[Lanes<pulp::Scalar>], b: &[f32]) -> f32 {
-        values(a).iter().zip(b).map(|(a, b)| a * b).sum()
+    fn inner(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
     }
 
     #[test]
     fn four_outputs_are_the_correlation_of_six_inputs_with_three_taps() {
         let (d, g) = ([0.3, -1.1, 2.0, 0.7, -0.4, 1.9], [0.5, -0.25, 1.5]);
-        let (at_d, at_g) = (values(&Input::along(&lanes(d))), values(&Weight::along(&lanes(g))));
-        let products: [f32; 6] = std::array::from_fn(|i| at_d[i] * at_g[i]);
-        for (o, y) in values(&Output::along(&lanes(products))).iter().enumerate() {
-            let expected: f32 = (0..3).map(|t| d[o + t] * g[t]).sum();
+        let (at_d, at_g) = (values::<Input, 6, 6>(d), values::<Weight, 3, 6>(g));
+        let y = values::<Output, 6, 4>(std::array::from_fn(|i| at_d[i] * at_g[i]));
+        for (o, y) in y.iter().enumerate() {
+            let expected = inner(&d[o..o + 3], &g);
             assert!((y - expected).abs() < 1e-5, "{y} instead of {expected}");
         }
     }
 
     #[test]
     fn gradients_are_transposes() {
-        let m = [1.0, -2.0, 0.5, 3.0, 0.25, -1.5];
-        let (e, g) = ([0.7, -0.2, 1.3, 0.9], [0.4, 1.1, -0.6]);
-        let (of_e, of_g) = (OutputGradient::along(&lanes(e)), Weight::along(&lanes(g)));
-        assert!((inner(&Output::along(&lanes(m)), &e) - inner(&of_e, &m)).abs() < 1e-5);
-        assert!((inner(&WeightGradient::along(&lanes(m)), &g) - inner(&of_g, &m)).abs() < 1e-5);
+        let (m, e, g) = (
+            [1.0, -2.0, 0.5, 3.0, 0.25, -1.5],
+            [0.7, -0.2, 1.3, 0.9],
+            [0.4, 1.1, -0.6],
+        );
+        let (of_e, of_g) = (values::<OutputGradient, 4, 6>(e), values::<Weight, 3, 6>(g));
+        assert!((inner(&values::<Output, 6, 4>(m), &e) - inner(&of_e, &m)).abs() < 1e-5);
+        assert!((inner(&values::<WeightGradient, 6, 3>(m), &g) - inner(&of_g, &m)).abs() < 1e-5);
     }
 }
