@@ -38,3 +38,4 @@ for round in $(seq "$rounds"); do
     done
 done
 "$PYTHON" benches/peer/table.py "$lines" > benches/results/train_step.md
+benches/assemble.sh

@@ -10,7 +10,7 @@ use flow_engine::node::{
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::BackboneSettings;
 use flow_learn::layers::MapShape;
-use flow_learn::methods::MethodSettings;
+use flow_learn::methods::{MethodSettings, Premises};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::train::{PretrainSettings, Pretraining};
@@ -48,9 +48,16 @@ pub struct PretrainNode {
     /// Epochs of linear warm-up before the cosine.
     #[serde(default)]
     warmup_epochs: usize,
+    /// Training images that the features are watched on after each epoch (deviation, effective rank, nearest neighbours); 0 for none.
+    #[serde(default = "monitor")]
+    monitor: usize,
     /// Decides initial weights, order and views.
     #[serde(default)]
     seed: u64,
+}
+
+fn monitor() -> usize {
+    500
 }
 
 fn batch() -> usize {
@@ -67,6 +74,7 @@ impl PretrainNode {
             warmup_epochs: self.warmup_epochs,
             epochs: self.epochs,
             batch: self.batch,
+            monitor: self.monitor,
             seed: self.seed,
         }
     }
@@ -118,7 +126,11 @@ impl Node for PretrainNode {
                 };
                 method
                     .settings()
-                    .check(self.batch, image)
+                    .check(&Premises {
+                        batch: self.batch,
+                        image,
+                        images,
+                    })
                     .map_err(|e| here(method_error(&e)))?;
             }
             return Ok(Facts::from([("image".into(), json!(data.image))]));
@@ -141,7 +153,7 @@ impl Node for PretrainNode {
         let TaskArtifact(method) = TaskArtifact::read(inputs.one("task"))?;
         let augmenter = data.augmenter(&recipe)?;
         let images = data.train()?;
-        let mut training = Pretraining::new(self.settings(method), images, &augmenter).map_err(failure)?;
+        let mut training = Pretraining::new(self.settings(method), images, &augmenter, None).map_err(failure)?;
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             training.resume(&checkpoint).map_err(failure)?;
             cx.host.note(&format!(
@@ -174,16 +186,24 @@ impl Node for PretrainNode {
                     }
                 })
                 .map_err(training_failure)?;
-            let (loss, health) = (outcome.loss, outcome.health);
+            let figures = outcome
+                .figures
+                .iter()
+                .map(|(name, value)| format!(", {name} {value:.4}"));
+            let figures: String = figures.collect();
             cx.host
-                .note(&format!("epoch {}: loss {loss:.4}, health {health:.4}", epoch + 1));
+                .note(&format!("epoch {}: loss {:.4}{figures}", epoch + 1, outcome.loss));
             cx.host.save_checkpoint(&training.checkpoint())?;
         }
         let images_trained = training.images_seen() as f64;
         let mut metrics = std::collections::BTreeMap::from([("images_trained".to_owned(), images_trained)]);
         if let Some(last) = training.history().last() {
             metrics.insert("loss".into(), f64::from(last.loss));
-            metrics.insert("health".into(), f64::from(last.health));
+            metrics.extend(
+                last.figures
+                    .iter()
+                    .map(|(name, value)| (name.clone(), f64::from(*value))),
+            );
         }
         let mut artifact = EncoderArtifact {
             backbone: self.backbone.clone(),

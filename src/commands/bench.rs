@@ -19,6 +19,8 @@ pub(crate) enum BenchCommand {
     TrainStep(TrainStepArgs),
     /// Time augmentation, on one core.
     Augment(AugmentArgs),
+    /// Train on views that are made beside the step, and tell for what share of the time the step waited for them.
+    Prefetch(PrefetchArgs),
     /// How a training step's time and memory grow with batch, image size and threads.
     Scale(ScaleArgs),
 }
@@ -68,6 +70,31 @@ pub(crate) struct AugmentArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PrefetchArgs {
+    /// conv3, conv4, resnet18, ..
+    #[arg(long, default_value = "conv4")]
+    backbone: String,
+    /// Images in a step, of which SimCLR takes two views each.
+    #[arg(long, default_value_t = 256, value_parser = at_least_two)]
+    batch: usize,
+    /// Channels, height and width.
+    #[arg(long, value_name = "CxHxW", default_value = "3x32x32", value_parser = parse_shape)]
+    image: Shape,
+    /// A shipped recipe.
+    #[arg(long, default_value = "simclr")]
+    recipe: String,
+    /// CPU threads [default: all cores].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Steps that are taken.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(2..))]
+    steps: u16,
+    /// As one JSON line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ScaleArgs {
     /// conv3, conv4, resnet18, ..
     #[arg(long, default_value = "conv4")]
@@ -104,6 +131,7 @@ pub(crate) fn bench(command: &BenchCommand) -> Result<Exit, Failure> {
     match command {
         BenchCommand::TrainStep(args) => train_step(args),
         BenchCommand::Augment(args) => augment(args),
+        BenchCommand::Prefetch(args) => prefetch(args),
         BenchCommand::Scale(args) => scale(args),
     }?;
     Ok(Exit::Ok)
@@ -192,6 +220,26 @@ fn augment(args: &AugmentArgs) -> Result<(), Failure> {
     print(&format!(
         "{:.1} us a view, {:.0} views/s on one core\n",
         times.median_us, times.views_per_s
+    ));
+    Ok(())
+}
+
+fn prefetch(args: &PrefetchArgs) -> Result<(), Failure> {
+    let recipe = recipe(&args.recipe)?;
+    let times = on_threads(args.threads, |threads| {
+        let times = measure::prefetch_times(&args.backbone, args.image, &recipe, args.batch, usize::from(args.steps));
+        times.map(|times| (threads, times))
+    })?;
+    let (threads, times) = times.map_err(|e| Failure::usage(e.to_string(), "see `flow bench prefetch --help`"))?;
+    if args.json {
+        return print_json_lines([json!({
+            "backbone": args.backbone, "batch": args.batch, "image": args.image, "recipe": args.recipe, "threads": threads,
+            "step_ms": round(times.step_ms), "waited_ms": round(times.waited_ms), "waited_percent": round(times.waited_percent),
+        })]);
+    }
+    print(&format!(
+        "{:.1} ms a step on {threads} threads, of which it waited {:.2} ms for its views: {:.2} %\n",
+        times.step_ms, times.waited_ms, times.waited_percent
     ));
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 pub mod augment;
 pub mod backbones;
+pub mod clustering;
 pub mod data;
 pub mod image;
 pub mod kernels;

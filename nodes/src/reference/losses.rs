@@ -1,8 +1,10 @@
 //! Losses and their gradients, through dfdx's tape as in training.
 
+use flow_learn::clustering::sinkhorn;
 use flow_learn::losses::{
-    LossError, Traced, TracedScalar, cross_entropy, distillation, fixmatch_unlabelled, mean_teacher_mse, nt_xent,
-    soft_cross_entropy, value_and_grads,
+    DinoTemperatures, LossError, Traced, TracedScalar, VicregWeights, barlow_twins, cross_entropy, dino, distillation,
+    fixmatch_unlabelled, info_nce, mean_teacher_mse, negative_cosine, nt_xent, pirl, scan, soft_cross_entropy, swav,
+    value_and_grads, vicreg,
 };
 
 use super::Outcome;
@@ -10,6 +12,7 @@ use super::case::{Case, CaseError, Check, GRADIENT, VALUE};
 
 pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
     let values = |name: &str| case.input(name).map(|g| g.f32());
+    let number = |name: &str| case.number(name).map(|v| v as f32);
     match case.case.as_str() {
         "nt_xent" => contrast(case),
         "cross_entropy" => {
@@ -33,6 +36,54 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
             let (teacher, temperature) = (values("teacher")?, case.number("temperature")? as f32);
             one(case, "student", |x| distillation(x, &teacher, temperature))
         }
+        "moco_info_nce" => {
+            let (keys, queue, temperature) = (values("k")?, values("queue")?, number("temperature")?);
+            one(case, "q", |q| info_nce(q, &keys, &queue, temperature))
+        }
+        "negative_cosine" => {
+            let targets = values("z")?;
+            one(case, "p", |p| negative_cosine(p, &targets))
+        }
+        "barlow_twins" => {
+            let lambda = number("lambda")?;
+            two(case, ["z0", "z1"], |[a, b]| barlow_twins(a, b, lambda))
+        }
+        "vicreg" => {
+            let weights = VicregWeights {
+                invariance: number("lambda")?,
+                variance: number("mu")?,
+                covariance: number("nu")?,
+            };
+            two(case, ["z0", "z1"], |[a, b]| vicreg(a, b, weights))
+        }
+        "sinkhorn" => assignments(case),
+        "swav_swapped" => {
+            let [_, prototypes] = case.dims::<2>("s0")?;
+            let (epsilon, iterations, temperature) =
+                (number("epsilon")?, case.size("iterations")?, number("temperature")?);
+            let assigned = |name| values(name).map(|s| sinkhorn(&s, prototypes, epsilon, iterations));
+            let (a, b) = (assigned("s0")?, assigned("s1")?);
+            two(case, ["s0", "s1"], |scores| swav(scores, [&a, &b], temperature))
+        }
+        "dino_one_pair" => {
+            let (teacher, centre) = (values("teacher")?, values("center")?);
+            let temperatures = DinoTemperatures {
+                teacher: number("teacher_temperature")?,
+                student: number("student_temperature")?,
+            };
+            one(case, "student", |s| dino(s, &teacher, &centre, temperatures))
+        }
+        "scan" => {
+            let weight = number("entropy_weight")?;
+            two(case, ["anchor", "neighbor"], |[a, b]| scan(a, b, weight))
+        }
+        "pirl_info_nce" => {
+            let (positives, negatives) = (values("memory_positive")?, values("memory_negatives")?);
+            let (temperature, weight) = (number("temperature")?, number("weight")?);
+            two(case, ["image", "patches"], |[image, patches]| {
+                pirl(image, patches, &positives, &negatives, temperature, weight)
+            })
+        }
         _ => Ok(Outcome::NotBuilt),
     }
 }
@@ -54,6 +105,36 @@ fn one(
         case.gradient(name)?,
         GRADIENT,
     );
+    Ok(check.outcome())
+}
+
+/// A loss of two matrices.
+fn two(
+    case: &Case,
+    names: [&str; 2],
+    loss: impl FnOnce([Traced; 2]) -> Result<TracedScalar, LossError>,
+) -> Result<Outcome, CaseError> {
+    let input = |name: &str| -> Result<_, CaseError> {
+        let [rows, columns] = case.dims::<2>(name)?;
+        Ok((case.input(name)?.f32(), (rows, columns)))
+    };
+    let inputs = [input(names[0])?, input(names[1])?];
+    let (value, gradients) = value_and_grads(inputs, loss).map_err(|e| CaseError::Refused(e.to_string()))?;
+    let mut check = Check::default();
+    check.relative("loss", &[value], case.output("loss")?, VALUE);
+    for (name, gradient) in names.iter().zip(&gradients) {
+        check.relative(&format!("gradient of {name}"), gradient, case.gradient(name)?, GRADIENT);
+    }
+    Ok(check.outcome())
+}
+
+/// Sinkhorn-Knopp has no gradient.
+fn assignments(case: &Case) -> Result<Outcome, CaseError> {
+    let [_, clusters] = case.dims::<2>("scores")?;
+    let (epsilon, iterations) = (case.number("epsilon")? as f32, case.size("iterations")?);
+    let found = sinkhorn(&case.input("scores")?.f32(), clusters, epsilon, iterations);
+    let mut check = Check::default();
+    check.relative("q", &found, case.output("q")?, VALUE);
     Ok(check.outcome())
 }
 

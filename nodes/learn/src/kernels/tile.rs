@@ -75,13 +75,41 @@ pub(crate) enum Store {
 
 /// One tile's arguments. `rows` holds as many as the tile has.
 struct TileArgs<'a> {
-    a: *const f32,
-    b: *const f32,
+    a: &'a [f32],
+    b: &'a [f32],
     c: *mut f32,
+    c_len: usize,
     rows: &'a [Row],
     cols: usize,
     runs: &'a [Run],
     store: Store,
+}
+
+impl TileArgs<'_> {
+    /// Every offset that a tile's pointers will form, checked in builds with debug assertions: each kernel calls it first.
+    #[inline(always)]
+    fn check(&self, rows: usize) {
+        if cfg!(debug_assertions) {
+            assert_eq!(self.rows.len(), rows, "BUG: a tile for another number of rows");
+            let last = |start: usize, step: usize, len: usize| start + step * (len - 1);
+            for run in self.runs {
+                assert!(
+                    last(run.b, run.b_step, run.len) + self.cols <= self.b.len(),
+                    "BUG: outside the right operand"
+                );
+                for row in self.rows {
+                    assert!(
+                        row.a + last(run.a, run.a_step, run.len) < self.a.len(),
+                        "BUG: outside the left operand"
+                    );
+                }
+            }
+            assert!(
+                self.rows.iter().all(|row| row.c + self.cols <= self.c_len),
+                "BUG: outside the result"
+            );
+        }
+    }
 }
 
 type TileFn = unsafe fn(&TileArgs<'_>);
@@ -140,9 +168,10 @@ pub(crate) fn product(a: &[f32], b: &[f32], c: &mut [f32], rows: &[Row], columns
             let count = height + usize::from(tile < higher);
             let (full, half) = kernel.tiles[count - 1];
             let args = TileArgs {
-                a: a.as_ptr(),
-                b: b[column..].as_ptr(),
+                a,
+                b: &b[column..],
                 c: c[column..].as_mut_ptr(),
+                c_len: c.len() - column,
                 rows: &rows[done..done + count],
                 cols,
                 runs: &runs.list,
@@ -203,6 +232,7 @@ mod x86 {
     /// Needs AVX-512F; `args` must have R rows and every offset that it can form must lie inside its operands.
     #[target_feature(enable = "avx512f")]
     unsafe fn avx512<const R: usize, const V: usize>(args: &TileArgs<'_>) {
+        args.check(R);
         let mut masks = [0 as __mmask16; V];
         for (v, mask) in masks.iter_mut().enumerate() {
             let left = args.cols.saturating_sub(16 * v).min(16);
@@ -213,8 +243,8 @@ mod x86 {
             let mut acc = [[_mm512_setzero_ps(); V]; R];
             let offsets: [usize; R] = std::array::from_fn(|i| args.rows[i].a);
             for run in args.runs {
-                let mut a = args.a.add(run.a);
-                let mut b = args.b.add(run.b);
+                let mut a = args.a.as_ptr().add(run.a);
+                let mut b = args.b.as_ptr().add(run.b);
                 for _ in 0..run.len {
                     let mut row_b = [_mm512_setzero_ps(); V];
                     for v in 0..V {
@@ -248,6 +278,7 @@ mod x86 {
     /// Needs AVX2 and FMA; `args` must have R rows and every offset that it can form must lie inside its operands.
     #[target_feature(enable = "avx2,fma")]
     unsafe fn avx2<const R: usize, const V: usize>(args: &TileArgs<'_>) {
+        args.check(R);
         let mut masks = [_mm256_setzero_si256(); V];
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         for (v, mask) in masks.iter_mut().enumerate() {
@@ -259,8 +290,8 @@ mod x86 {
             let mut acc = [[_mm256_setzero_ps(); V]; R];
             let offsets: [usize; R] = std::array::from_fn(|i| args.rows[i].a);
             for run in args.runs {
-                let mut a = args.a.add(run.a);
-                let mut b = args.b.add(run.b);
+                let mut a = args.a.as_ptr().add(run.a);
+                let mut b = args.b.as_ptr().add(run.b);
                 for _ in 0..run.len {
                     let mut row_b = [_mm256_setzero_ps(); V];
                     for v in 0..V {
@@ -317,18 +348,19 @@ mod portable {
     /// # Safety
     /// `args` must have R rows and every offset that it can form must lie inside its operands.
     pub(super) unsafe fn tile<const R: usize, const V: usize>(args: &TileArgs<'_>) {
+        args.check(R);
         let mut acc = [[[0.0f32; LANES]; V]; R];
         // SAFETY: the caller bounds all offsets; columns past `args.cols` are neither read nor written.
         unsafe {
             for run in args.runs {
                 for t in 0..run.len {
-                    let b = args.b.add(run.b + t * run.b_step);
+                    let b = args.b.as_ptr().add(run.b + t * run.b_step);
                     let mut row_b = [[0.0f32; LANES]; V];
                     for j in 0..args.cols.min(V * LANES) {
                         row_b[j / LANES][j % LANES] = *b.add(j);
                     }
                     for i in 0..R {
-                        let scalar = *args.a.add(args.rows[i].a + run.a + t * run.a_step);
+                        let scalar = *args.a.as_ptr().add(args.rows[i].a + run.a + t * run.a_step);
                         for v in 0..V {
                             for l in 0..LANES {
                                 acc[i][v][l] = multiply_add(scalar, row_b[v][l], acc[i][v][l]);
@@ -410,9 +442,10 @@ mod tests {
         let run = |tile: TileFn| {
             let mut c = vec![0.0f32; 16 * 6];
             let args = TileArgs {
-                a: a.as_ptr(),
-                b: b.as_ptr(),
+                a: &a,
+                b: &b,
                 c: c.as_mut_ptr(),
+                c_len: c.len(),
                 rows: &rows,
                 cols: 16,
                 runs: &runs,

@@ -81,6 +81,17 @@ impl Pass {
         result
     }
 
+    /// A pass of the same mode beside this one that keeps nothing: for a network that takes no gradient, such as a teacher.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self {
+            mode: self.mode,
+            tape: None,
+            pool: Arc::clone(&self.pool),
+            timings: None,
+        }
+    }
+
     /// Whether layers must keep what backward needs.
     pub fn records(&self) -> bool {
         self.tape.is_some()

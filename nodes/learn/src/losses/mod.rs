@@ -3,17 +3,34 @@
 //! Networks are blocks with their own backward passes (see [`crate::layers`]); the tape begins where they end. A training step
 //! calls [`value_and_grads`] with the network's output and gets back what the network's backward pass starts from.
 
+mod barlow_twins;
+mod cosine;
 mod cross_entropy;
+mod dino;
 mod distillation;
 mod fixmatch;
+mod info_nce;
 mod mean_teacher;
+mod negative_cosine;
 mod nt_xent;
+mod rows;
+mod scan;
+mod swav;
+mod vicreg;
 
+pub use barlow_twins::barlow_twins;
+pub use cosine::{cosine_scores, cosines};
 pub use cross_entropy::{cross_entropy, soft_cross_entropy};
+pub use dino::{DinoTemperatures, dino, dino_targets};
 pub use distillation::distillation;
 pub use fixmatch::fixmatch_unlabelled;
+pub use info_nce::{info_nce, pirl};
 pub use mean_teacher::mean_teacher_mse;
+pub use negative_cosine::negative_cosine;
 pub use nt_xent::nt_xent;
+pub use scan::scan;
+pub use swav::{swapped, swav};
+pub use vicreg::{VicregWeights, vicreg};
 
 use dfdx::prelude::*;
 
@@ -85,6 +102,14 @@ pub fn value_and_grads<const K: usize>(
         *to = std::mem::take(&mut **gradients.get_or_alloc_mut(leaf)?);
     }
     Ok((value, taken))
+}
+
+/// The mean of two losses, as of both directions of a symmetric one.
+///
+/// # Errors
+/// If there is no memory for it.
+pub fn mean_of(a: TracedScalar, b: TracedScalar) -> Result<TracedScalar, LossError> {
+    Ok(a.try_add(b)? / 2.0)
 }
 
 /// `log_softmax` over the classes after division by a temperature.

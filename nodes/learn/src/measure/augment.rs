@@ -21,21 +21,12 @@ pub struct ViewTimes {
 /// # Errors
 /// If the recipe does not fit the images, such as a change of hue on one channel.
 pub fn view_times(recipe: &Recipe, image: Shape, images: usize, repeats: usize) -> Result<ViewTimes, RecipeError> {
-    let Shape(shape) = image;
-    let mut random = Stream::new(0, "bench");
-    let pixels: Vec<u8> = (0..images * shape.len()).map(|_| random.below(256) as u8).collect();
-    let images = Images {
-        n: images,
-        height: shape.h,
-        width: shape.w,
-        channels: shape.c,
-        labels: vec![0; images],
-        pixels,
-    };
+    let images = random_images(image, images);
+    let random = Stream::new(0, "views");
     let (mean, std) = images.channel_statistics();
-    let augmenter = Augmenter::new(recipe, &mean, &std, shape.h, shape.w)?;
+    let augmenter = Augmenter::new(recipe, &mean, &std, images.height, images.width)?;
     let indices: Vec<u32> = (0..images.n as u32).collect();
-    let mut out = vec![0.0f32; images.n * shape.len()];
+    let mut out = vec![0.0f32; images.pixels.len()];
     let mut batch = 0;
     let seconds = median_seconds(2, repeats, || {
         batch += 1;
@@ -46,4 +37,18 @@ pub fn view_times(recipe: &Recipe, image: Shape, images: usize, repeats: usize) 
         median_us: view * 1e6,
         views_per_s: 1.0 / view,
     })
+}
+
+/// Images of noise, all of one class.
+pub(super) fn random_images(image: Shape, n: usize) -> Images {
+    let Shape(shape) = image;
+    let mut random = Stream::new(0, "bench");
+    Images {
+        n,
+        height: shape.h,
+        width: shape.w,
+        channels: shape.c,
+        pixels: (0..n * shape.len()).map(|_| random.below(256) as u8).collect(),
+        labels: vec![0; n],
+    }
 }

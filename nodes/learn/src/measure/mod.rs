@@ -4,10 +4,12 @@
 
 mod augment;
 mod machine;
+mod prefetch;
 mod train_step;
 
 pub use augment::{ViewTimes, view_times};
 pub use machine::{on_threads, peak_gflops, peak_rss_mib};
+pub use prefetch::{PrefetchTimes, prefetch_times};
 pub use train_step::{Shape, StepSpec, StepTimes, Task, TrainStep};
 
 pub use crate::augment::Recipe;

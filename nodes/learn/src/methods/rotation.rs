@@ -5,13 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Method, MethodError, Settings, StepOutcome};
+use super::{Batch, Figure, Method, MethodError, Premises, Settings, Setup, StepOutcome};
 use crate::backbones::Encoder;
 use crate::image::{Size, rotate_90_ccw};
 use crate::layers::{Entry, FeatureMap, Layer, Linear, MapShape, Pass, Tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::argmax;
-use crate::rng::Stream;
 
 /// RotNet has no hyper-parameters of its own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,22 +22,27 @@ impl Settings for RotationSettings {
         "rotation"
     }
 
-    fn views(&self) -> usize {
-        4
+    fn views(&self) -> f64 {
+        4.0
     }
 
-    fn check(&self, _batch: usize, image: MapShape) -> Result<(), MethodError> {
-        if image.h != image.w {
-            let message = format!("rotation needs square images, found {}x{}", image.h, image.w);
-            return Err(MethodError::Setting { key: "method", message });
+    fn advice(&self) -> &'static str {
+        "lower `lr` or raise `warmup_epochs`"
+    }
+
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        let MapShape { h, w, .. } = premises.image;
+        if h != w {
+            let message = format!("rotation needs square images, found {h}x{w}");
+            return Err(MethodError::setting("method", message));
         }
         Ok(())
     }
 
-    fn build(&self, encoder: &Encoder, stream: &Stream) -> Box<dyn Method> {
-        Box::new(Rotation {
-            head: Linear::new(encoder.dim, 4, true, &mut stream.child("head")),
-        })
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        Ok(Box::new(Rotation {
+            head: Linear::new(setup.encoder.dim, 4, true, &mut setup.stream.child("head")),
+        }))
     }
 }
 
@@ -82,7 +86,7 @@ impl Method for Rotation {
         }
         Ok(StepOutcome {
             loss,
-            health: right as f32 / n as f32,
+            figures: vec![Figure::accuracy(right, n)],
         })
     }
 }

@@ -8,11 +8,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Method, MethodError, Settings, StepOutcome, embedding_deviation};
+use super::heads::{Norms, backward, forward, gradient, matrix, mlp, two_views};
+use super::outcome::{check_least, check_positive, check_widths};
+use super::{Batch, Figure, Method, MethodError, Premises, Settings, Setup, StepOutcome};
 use crate::backbones::Encoder;
-use crate::layers::{BatchNorm, Entry, FeatureMap, Layer, Linear, MapShape, NormSettings, Pass, Sequential, Tensors};
+use crate::layers::{Entry, Pass, Sequential, Tensors};
 use crate::losses::{nt_xent, value_and_grads};
-use crate::rng::Stream;
 
 /// Hyper-parameters; defaults for batches of some hundred small images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,76 +42,51 @@ impl Settings for SimclrSettings {
         "simclr"
     }
 
-    fn views(&self) -> usize {
-        2
+    fn views(&self) -> f64 {
+        2.0
     }
 
-    fn check(&self, batch: usize, _image: MapShape) -> Result<(), MethodError> {
-        let setting = |key, message| Err(MethodError::Setting { key, message });
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            return setting(
-                "temperature",
-                format!(
-                    "{} found, expected a number above 0 (.1 to .5 as a rule)",
-                    self.temperature
-                ),
-            );
-        }
-        if self.hidden == 0 || self.projection == 0 {
-            return setting(
-                "projection",
-                "the projector needs at least one dimension in `hidden` and `projection`".into(),
-            );
-        }
-        if batch < 2 {
-            return setting(
-                "batch",
-                format!("{batch} found, but an image needs others in its batch to contrast with; expected at least 2"),
-            );
-        }
-        Ok(())
+    fn advice(&self) -> &'static str {
+        "lower `lr`, raise `warmup_epochs` or raise `temperature`"
     }
 
-    fn build(&self, encoder: &Encoder, stream: &Stream) -> Box<dyn Method> {
-        let mut stream = stream.child("projector");
-        let projector = Sequential::default()
-            .with("0", Linear::new(encoder.dim, self.hidden, false, &mut stream))
-            .with("1", BatchNorm::new(self.hidden, true, NormSettings::default()))
-            .with("3", Linear::new(self.hidden, self.projection, true, &mut stream));
-        Box::new(Simclr {
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        check_positive("temperature", self.temperature, ".1 to .5 as a rule")?;
+        check_widths(&[("hidden", self.hidden), ("projection", self.projection)])?;
+        check_least(
+            "batch",
+            premises.batch,
+            2,
+            "an image needs others in its batch to contrast with",
+        )
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        let widths = [setup.encoder.dim, self.hidden, self.projection];
+        Ok(Box::new(Simclr {
             temperature: self.temperature,
-            projection: self.projection,
-            projector,
-        })
+            projector: mlp(&widths, Norms::Hidden, &mut setup.stream.child("projector")),
+        }))
     }
 }
 
-struct Simclr {
-    temperature: f32,
-    projection: usize,
-    projector: Sequential,
+/// SimCLR with a projector of any depth.
+pub(super) struct Simclr {
+    pub(super) temperature: f32,
+    pub(super) projector: Sequential,
 }
 
 impl Method for Simclr {
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
-        let mut views = batch.map(2, encoder.input, pass);
-        let half = views.data.len() / 2;
-        let (first, second) = views.data.split_at_mut(half);
-        batch.view_into("first view", first);
-        batch.view_into("second view", second);
-
-        let features = encoder.forward(views, pass);
-        let projections = self.projector.forward(features, pass);
-        let health = embedding_deviation(&projections.data, self.projection);
-        let (n, shape) = (projections.n, projections.shape);
-        let z = (projections.data.to_vec(), (n, self.projection));
-        let (loss, [gradient]) = value_and_grads([z], |[z]| nt_xent(z, self.temperature))?;
-
-        let gradient = FeatureMap::new(n, shape, gradient);
-        if let Some(dfeatures) = self.projector.backward(gradient, pass, true) {
-            encoder.backward(dfeatures, pass, false);
-        }
-        Ok(StepOutcome { loss, health })
+        let views = two_views(batch, encoder, pass);
+        let z = forward(&mut [encoder, &mut self.projector], views, pass);
+        let spread = Figure::spread(&z.data, z.shape.len());
+        let (loss, [dz]) = value_and_grads([matrix(&z)], |[z]| nt_xent(z, self.temperature))?;
+        backward(&mut [encoder, &mut self.projector], gradient(z.n, dz), pass);
+        Ok(StepOutcome {
+            loss,
+            figures: vec![spread],
+        })
     }
 }
 

@@ -3,16 +3,21 @@
 mod calibration;
 mod classification;
 mod clustering;
+mod embedding;
 #[cfg(test)]
 mod golden;
 mod knn;
 mod segmentation;
+mod spectrum;
 
 pub use calibration::{ece, log_loss, top_k_accuracy};
 pub use classification::{accuracy, balanced_accuracy, confusion, macro_f1};
 pub use clustering::{ari, hungarian_accuracy, nmi};
+pub use embedding::{embedding_deviation, knn_leaving_one_out, rank_me};
+pub(crate) use knn::normalised;
 pub use knn::{Votes, weighted_knn};
 pub use segmentation::{iou, mean_iou};
+pub(crate) use spectrum::symmetric_eigenvectors;
 
 /// The place of the largest value; the first of equal ones.
 pub fn argmax(row: &[f32]) -> usize {

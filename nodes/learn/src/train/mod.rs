@@ -3,12 +3,17 @@
 //! A loop's randomness derives from the seed and the place in training (epoch, step, position), never from what ran before,
 //! so a run that resumes from a checkpoint gives the bits of one that was never interrupted.
 
+mod beside;
 mod classify;
+mod feed;
 mod infer;
+mod monitor;
 mod pretrain;
 
+pub use beside::Waiting;
 pub use classify::{Classifier, Examples, Fit, FitSettings};
 pub use infer::{embed, predict};
+pub use monitor::Monitor;
 pub use pretrain::{EpochOutcome, PretrainSettings, Pretraining};
 
 use rayon::prelude::*;

@@ -1,14 +1,16 @@
 //! Pre-training: epochs over unlabelled images with any method, from the first step or from a checkpoint.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{TrainError, load_optimizer, save_optimizer, update};
+use super::monitor::Monitor;
+use super::{TrainError, Waiting, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Images;
 use crate::layers::{BufferPool, MapShape, Mode, Pass, Tensors};
-use crate::methods::{Batch, Method, MethodError, MethodSettings};
+use crate::methods::{Batch, Epoch, Figure, Method, MethodError, MethodSettings, Premises, Setup, Views};
 use crate::optim::{Optimizer, OptimizerConfig, Schedule};
 use crate::rng::Stream;
 use crate::state::{StateDict, StateError, Tensor};
@@ -30,17 +32,19 @@ pub struct PretrainSettings {
     pub epochs: usize,
     /// Images per step; those that do not fill a last batch wait for the next epoch.
     pub batch: usize,
+    /// Images that features are watched on after each epoch; 0 for none.
+    pub monitor: usize,
     /// Decides initial weights, order and views.
     pub seed: u64,
 }
 
-/// Means over an epoch.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What an epoch showed.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct EpochOutcome {
-    /// Loss.
+    /// Mean loss.
     pub loss: f32,
-    /// See [`crate::methods::StepOutcome::health`].
-    pub health: f32,
+    /// Means of the method's own figures, and of what [`Monitor`] sees afterwards, by name.
+    pub figures: BTreeMap<String, f32>,
 }
 
 /// A pre-training between two epochs.
@@ -53,30 +57,51 @@ pub struct Pretraining<'a> {
     optimizer: Box<dyn Optimizer>,
     schedule: Schedule,
     stream: Stream,
+    monitor: Monitor,
     buffers: Arc<BufferPool>,
     history: Vec<EpochOutcome>,
+    waiting: Waiting,
 }
 
 impl<'a> Pretraining<'a> {
-    /// A pre-training at its first epoch.
+    /// A pre-training at its first epoch, from random weights or from those of `pretrained`.
     ///
     /// # Errors
     /// If the settings do not fit each other or the images.
-    pub fn new(settings: PretrainSettings, images: &'a Images, augmenter: &'a Augmenter) -> Result<Self, TrainError> {
+    pub fn new(
+        settings: PretrainSettings,
+        images: &'a Images,
+        augmenter: &'a Augmenter,
+        pretrained: Option<&StateDict>,
+    ) -> Result<Self, TrainError> {
         let input = MapShape {
             h: images.height,
             w: images.width,
             c: images.channels,
         };
         let method_settings = settings.method.settings();
-        method_settings.check(settings.batch, input)?;
+        method_settings.check(&Premises {
+            batch: settings.batch,
+            image: input,
+            images: images.n,
+        })?;
         if settings.batch > images.n {
             let message = format!("{} found, but there are only {} images", settings.batch, images.n);
             return Err(TrainError::Setting { key: "batch", message });
         }
         let stream = Stream::new(settings.seed, "pretrain");
-        let encoder = settings.backbone.build(input, &stream)?;
-        let method = method_settings.build(&encoder, &stream);
+        let mut encoder = settings.backbone.build(input, &stream)?;
+        if let Some(state) = pretrained {
+            state.load(&mut encoder, "")?;
+        }
+        let method = method_settings.build(&mut Setup {
+            encoder: &mut encoder,
+            backbone: &settings.backbone,
+            pretrained: pretrained.is_some(),
+            images,
+            stream: stream.clone(),
+        })?;
+        let monitor = Monitor::new(images, settings.monitor, &stream);
         let steps = images.n / settings.batch;
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_epochs * steps, settings.epochs * steps);
         let optimizer = settings.optimizer.build();
@@ -90,8 +115,10 @@ impl<'a> Pretraining<'a> {
             optimizer,
             schedule,
             stream,
+            monitor,
             buffers,
             history,
+            waiting: Waiting::default(),
         })
     }
 
@@ -110,10 +137,15 @@ impl<'a> Pretraining<'a> {
         self.history.len() >= self.settings.epochs
     }
 
-    /// Images that went through the network, forward and backward, so far: views counted.
+    /// Images that went through the network, forward and backward, so far: see [`crate::methods::Settings::views`].
     pub fn images_seen(&self) -> u64 {
-        let per_epoch = self.steps_per_epoch() * self.settings.batch * self.settings.method.settings().views();
-        (self.history.len() * per_epoch) as u64
+        let images = self.history.len() * self.steps_per_epoch() * self.settings.batch;
+        (images as f64 * self.settings.method.settings().views()).round() as u64
+    }
+
+    /// How long steps waited for their views.
+    pub fn waiting(&self) -> Waiting {
+        self.waiting
     }
 
     /// Runs the next epoch; `watch(step, loss)` is called after each step and may break off.
@@ -126,45 +158,87 @@ impl<'a> Pretraining<'a> {
         mut watch: impl FnMut(usize, f32) -> ControlFlow<()>,
     ) -> Result<EpochOutcome, TrainError> {
         let (epoch, steps, batch) = (self.history.len(), self.steps_per_epoch(), self.settings.batch);
-        let order = self
-            .stream
-            .child("order")
-            .index(epoch as u64)
-            .permutation(self.images.n);
-        let (mut loss, mut health) = (0.0f64, 0.0f64);
-        for (step, indices) in order.chunks_exact(batch).enumerate() {
-            let at = epoch * steps + step;
-            let stream = self.stream.child("views").index(at as u64);
-            let batch = Batch {
+        let order = self.method.begin_epoch(
+            &mut self.encoder,
+            &Epoch {
                 images: self.images,
-                indices,
                 augmenter: self.augmenter,
-                stream,
-            };
-            let mut pass = Pass::recording(Mode::Train, &self.buffers);
-            let outcome = self.method.step(&mut self.encoder, &batch, &mut pass)?;
-            if !outcome.loss.is_finite() {
-                return Err(MethodError::Diverged {
-                    loss: outcome.loss,
-                    step: at,
-                }
-                .into());
+                number: epoch,
+                of: self.settings.epochs,
+                stream: self.stream.child("order").index(epoch as u64),
+            },
+        )?;
+        let Self {
+            settings,
+            images,
+            augmenter,
+            encoder,
+            method,
+            buffers,
+            waiting,
+            ..
+        } = self;
+        let advice = settings.method.settings().advice();
+        let batch_of = |step: usize, indices| {
+            let at = epoch * steps + step;
+            Batch {
+                images,
+                indices,
+                augmenter,
+                stream: self.stream.child("views").index(at as u64),
+                epoch,
+                progress: at as f32 / (settings.epochs * steps) as f32,
+                views: Views::default(),
             }
-            let mut entries = Vec::new();
-            self.encoder.entries("encoder", &mut entries);
-            self.method.entries("method", &mut entries);
-            update(self.optimizer.as_mut(), self.schedule.at(at), entries);
-            loss += f64::from(outcome.loss);
-            health += f64::from(outcome.health);
+        };
+        let mut means = Means::default();
+        let mut batches = order
+            .chunks_exact(batch)
+            .take(steps)
+            .enumerate()
+            .map(|(step, indices)| batch_of(step, indices));
+        let mut now = batches.next();
+        // The names of the views that a step asks for are not known before the first one has.
+        let mut names: Vec<String> = Vec::new();
+        let mut step = 0;
+        while let Some(present) = now {
+            let at = epoch * steps + step;
+            let mut next = batches.next();
+            let mut pass = Pass::recording(Mode::Train, buffers);
+            let input = encoder.input;
+            let (outcome, ()) = waiting.beside(
+                || -> Result<_, TrainError> {
+                    let outcome = method.step(encoder, &present, &mut pass)?;
+                    let loss = outcome.loss;
+                    if !loss.is_finite() {
+                        return Err(MethodError::Diverged { loss, step: at, advice }.into());
+                    }
+                    let mut entries = Vec::new();
+                    encoder.entries("encoder", &mut entries);
+                    method.entries("method", &mut entries);
+                    update(self.optimizer.as_mut(), self.schedule.at(at), entries);
+                    Ok(outcome)
+                },
+                || {
+                    if let Some(next) = &mut next {
+                        next.prepare(&names, input, buffers);
+                    }
+                },
+            );
+            let outcome = outcome?;
+            names = present.views.into_asked();
+            now = next;
+            means.add(outcome.loss, outcome.figures);
             if watch(step, outcome.loss).is_break() {
                 return Err(TrainError::Stopped);
             }
+            step += 1;
         }
-        let outcome = EpochOutcome {
-            loss: (loss / steps as f64) as f32,
-            health: (health / steps as f64) as f32,
-        };
-        self.history.push(outcome);
+        let mut outcome = means.finish(epoch, advice)?;
+        outcome
+            .figures
+            .extend(self.monitor.look(&mut self.encoder, self.images, self.augmenter));
+        self.history.push(outcome.clone());
         Ok(outcome)
     }
 
@@ -173,14 +247,16 @@ impl<'a> Pretraining<'a> {
         let mut state = StateDict::of(&mut self.encoder, "encoder");
         state.extend(StateDict::of(self.method.as_mut(), "method"));
         save_optimizer(self.optimizer.as_ref(), "optimizer", &mut state);
-        let history: Vec<f32> = self.history.iter().flat_map(|h| [h.loss, h.health]).collect();
-        state.tensors.insert(
-            "history".into(),
-            Tensor {
-                shape: vec![self.history.len(), 2],
-                data: history,
-            },
-        );
+        let mut history = |name: &str, data: Vec<f32>| {
+            let shape = vec![data.len()];
+            state.tensors.insert(format!("{HISTORY}{name}"), Tensor { shape, data });
+        };
+        history("loss", self.history.iter().map(|h| h.loss).collect());
+        let names = self.history.first().map(|h| h.figures.keys().cloned().collect());
+        for name in names.unwrap_or_else(Vec::new) {
+            let value = |h: &EpochOutcome| h.figures.get(&name).copied().unwrap_or(f32::NAN);
+            history(&format!("figures.{name}"), self.history.iter().map(value).collect());
+        }
         state.to_bytes()
     }
 
@@ -190,29 +266,80 @@ impl<'a> Pretraining<'a> {
     /// If it is not one.
     pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
         let state = StateDict::from_bytes(bytes)?;
-        let history = state
-            .tensors
-            .get("history")
-            .ok_or(StateError::Missing { name: "history".into() })?;
+        let loss = format!("{HISTORY}loss");
+        let losses = state.tensors.get(&loss).ok_or(StateError::Missing { name: loss })?;
         state.load(&mut self.encoder, "encoder")?;
         state.load(self.method.as_mut(), "method")?;
         load_optimizer(self.optimizer.as_mut(), "optimizer", &state);
-        self.history = history
-            .data
-            .as_chunks::<2>()
-            .0
+        let figures: Vec<(&str, &Tensor)> = state
+            .tensors
             .iter()
-            .map(|[loss, health]| EpochOutcome {
-                loss: *loss,
-                health: *health,
-            })
+            .filter_map(|(name, tensor)| Some((name.strip_prefix(HISTORY)?.strip_prefix("figures.")?, tensor)))
             .collect();
+        let outcome = |(i, loss): (usize, &f32)| EpochOutcome {
+            loss: *loss,
+            figures: figures
+                .iter()
+                .filter_map(|(name, tensor)| Some(((*name).to_owned(), *tensor.data.get(i)?)))
+                .collect(),
+        };
+        self.history = losses.data.iter().enumerate().map(outcome).collect();
         Ok(())
     }
 
-    /// The encoder, trained so far.
+    /// The network to use, trained so far.
     pub fn into_encoder(self) -> Encoder {
-        self.encoder
+        self.method.into_encoder(self.encoder)
+    }
+}
+
+/// What the names of the history's tensors begin with.
+const HISTORY: &str = "history.";
+
+/// Sums over an epoch's steps.
+#[derive(Default)]
+struct Means {
+    steps: usize,
+    loss: f64,
+    figures: Vec<(Figure, f64)>,
+}
+
+impl Means {
+    fn add(&mut self, loss: f32, figures: Vec<Figure>) {
+        self.steps += 1;
+        self.loss += f64::from(loss);
+        if self.figures.is_empty() {
+            self.figures = figures.iter().map(|figure| (*figure, 0.0)).collect();
+        }
+        for ((_, sum), figure) in self.figures.iter_mut().zip(figures) {
+            *sum += f64::from(figure.value);
+        }
+    }
+
+    /// The means, unless one of them shows that training collapsed.
+    fn finish(self, epoch: usize, advice: &'static str) -> Result<EpochOutcome, MethodError> {
+        let mean = |sum: f64| (sum / self.steps.max(1) as f64) as f32;
+        for (figure, sum) in &self.figures {
+            let (value, least) = (mean(*sum), figure.least.unwrap_or(f32::NEG_INFINITY));
+            if value < least {
+                let (epoch, figure) = (epoch + 1, figure.name.to_owned());
+                return Err(MethodError::Collapsed {
+                    epoch,
+                    figure,
+                    value,
+                    least,
+                    advice,
+                });
+            }
+        }
+        Ok(EpochOutcome {
+            loss: mean(self.loss),
+            figures: self
+                .figures
+                .iter()
+                .map(|(f, sum)| (f.name.to_owned(), mean(*sum)))
+                .collect(),
+        })
     }
 }
 
@@ -238,6 +365,7 @@ mod tests {
             warmup_epochs: 1,
             epochs: 3,
             batch: 16,
+            monitor: 40,
             seed: 5,
         }
     }
@@ -264,34 +392,17 @@ mod tests {
             .build()
             .expect("a pool")
             .install(|| {
-                let mut training = Pretraining::new(settings.clone(), &images, &augmenter).expect("valid");
+                let mut training = Pretraining::new(settings.clone(), &images, &augmenter, None).expect("valid");
                 while !training.is_done() {
                     training.run_epoch(|_, _| ControlFlow::Continue(())).expect("trains");
                     if resumed {
                         let checkpoint = training.checkpoint();
-                        training = Pretraining::new(settings.clone(), &images, &augmenter).expect("valid");
+                        training = Pretraining::new(settings.clone(), &images, &augmenter, None).expect("valid");
                         training.resume(&checkpoint).expect("own checkpoint");
                     }
                 }
                 (training.checkpoint(), training.history().to_vec())
             })
-    }
-
-    #[test]
-    fn every_method_learns_and_resumes_to_the_bit_with_any_number_of_threads() {
-        for method in [
-            MethodSettings::Simclr(SimclrSettings {
-                hidden: 32,
-                projection: 16,
-                ..SimclrSettings::default()
-            }),
-            MethodSettings::Rotation(RotationSettings {}),
-        ] {
-            let settings = settings(method, OptimizerConfig::Adam(Default::default()));
-            let (whole, history) = trained(&settings, 1, false);
-            assert!(history[2].loss < history[0].loss, "{history:?}");
-            assert_eq!(whole, trained(&settings, 2, true).0);
-        }
     }
 
     #[test]
@@ -322,7 +433,7 @@ mod tests {
                 OptimizerConfig::default(),
             );
             change(&mut settings);
-            Pretraining::new(settings, &images, &augmenter)
+            Pretraining::new(settings, &images, &augmenter, None)
                 .err()
                 .map(|e| e.to_string())
                 .unwrap_or_default()

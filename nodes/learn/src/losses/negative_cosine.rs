@@ -1,0 +1,23 @@
+//! Negative cosine similarity with a stopped gradient: SimSiam (Chen & He 2021, 2011.10566, eq. 1) and BYOL (Grill et al. 2020,
+//! 2006.07733, eq. 2, where `2 - 2 cos` is twice this and a constant).
+//!
+//! `L = -1/n sum_i cos(p_i, z_i)`; `z` takes no gradient.
+
+use dfdx::prelude::*;
+
+use super::rows::{check_constant, unit_rows};
+use super::{LossError, Traced, TracedScalar, constant};
+use crate::metrics::normalised;
+
+/// Loss of predictions `(n, dim)` with their targets, `[n][dim]`. Rows need not be normalised.
+///
+/// # Errors
+/// If the sizes do not fit.
+pub fn negative_cosine(predictions: Traced, targets: &[f32]) -> Result<TracedScalar, LossError> {
+    let (n, dim) = *predictions.shape();
+    check_constant("negative cosine", "the targets", targets.len(), (n, dim))?;
+    let agreement = unit_rows(predictions)?
+        .try_mul(constant(normalised(targets, dim), (n, dim))?)?
+        .try_sum::<Rank0, _>()?;
+    Ok((agreement / n.max(1) as f32).try_negate()?)
+}

@@ -1,0 +1,83 @@
+//! Barlow Twins (Zbontar et al. 2021, 2103.03230): the views' cross-correlation matrix becomes the identity.
+//!
+//! With the correlation `C` of the batch-standardised projections of two views (eq. 1):
+//! `L = sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2`. Wide projections help: they are what is decorrelated.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Premises, Setup};
+use super::heads::{Norms, mlp};
+use super::outcome::{MethodError, StepOutcome, check_least, check_positive, check_widths};
+use super::{Method, Settings, redundancy};
+use crate::backbones::Encoder;
+use crate::layers::{Entry, Pass, Sequential, Tensors, join};
+use crate::losses::barlow_twins;
+
+/// Hyper-parameters; the paper has three layers of 8192.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BarlowTwinsSettings {
+    /// Weight of the redundancy; .005 in the paper.
+    pub lambda: f32,
+    /// Width of the projector's two hidden layers.
+    pub hidden: usize,
+    /// Dimensions of the projection.
+    pub projection: usize,
+}
+
+impl Default for BarlowTwinsSettings {
+    fn default() -> Self {
+        Self {
+            lambda: 0.005,
+            hidden: 256,
+            projection: 256,
+        }
+    }
+}
+
+impl Settings for BarlowTwinsSettings {
+    fn name(&self) -> &'static str {
+        "barlow-twins"
+    }
+
+    fn views(&self) -> f64 {
+        2.0
+    }
+
+    fn advice(&self) -> &'static str {
+        "lower `lr`, raise `warmup_epochs` or raise `lambda`"
+    }
+
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        check_positive("lambda", self.lambda, ".005 as a rule")?;
+        check_widths(&[("hidden", self.hidden), ("projection", self.projection)])?;
+        check_least("batch", premises.batch, 2, "a correlation needs several images")
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        let widths = [setup.encoder.dim, self.hidden, self.hidden, self.projection];
+        Ok(Box::new(BarlowTwins {
+            lambda: self.lambda,
+            projector: mlp(&widths, Norms::Hidden, &mut setup.stream.child("projector")),
+        }))
+    }
+}
+
+struct BarlowTwins {
+    lambda: f32,
+    projector: Sequential,
+}
+
+impl Method for BarlowTwins {
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        redundancy::step(encoder, &mut self.projector, batch, pass, |[a, b]| {
+            barlow_twins(a, b, self.lambda)
+        })
+    }
+}
+
+impl Tensors for BarlowTwins {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.projector.entries(&join(prefix, "projector"), out);
+    }
+}

@@ -1,0 +1,188 @@
+//! What a method is given: to check its settings, to be built, at the start of an epoch, and in each step.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::augment::Augmenter;
+use crate::backbones::{BackboneSettings, Encoder};
+use crate::data::Images;
+use crate::layers::{BufferPool, FeatureMap, MapShape, Pass, Tensors};
+use crate::rng::Stream;
+use crate::train::embed;
+
+/// What is known before training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Premises {
+    /// Images per step.
+    pub batch: usize,
+    /// Shape of the images.
+    pub image: MapShape,
+    /// Number of training images.
+    pub images: usize,
+}
+
+/// What a method is built from.
+pub struct Setup<'a> {
+    /// The network at its first step.
+    pub encoder: &'a mut Encoder,
+    /// How it was declared.
+    pub backbone: &'a BackboneSettings,
+    /// Whether it brings weights from an earlier training.
+    pub pretrained: bool,
+    /// The training images.
+    pub images: &'a Images,
+    /// Derives the heads' initial weights.
+    pub stream: Stream,
+}
+
+impl Setup<'_> {
+    /// A second encoder with the same weights.
+    pub fn twin(&mut self) -> Encoder {
+        let mut twin = self
+            .backbone
+            .build(self.encoder.input, &self.stream)
+            .expect("BUG: the encoder was built from these settings");
+        copy_tensors(self.encoder, &mut twin);
+        twin
+    }
+}
+
+/// Copies all values from one network to another of the same shape.
+pub(super) fn copy_tensors(from: &mut dyn Tensors, to: &mut dyn Tensors) {
+    let (mut source, mut target) = (Vec::new(), Vec::new());
+    from.entries("", &mut source);
+    to.entries("", &mut target);
+    for (source, target) in source.iter().zip(&mut target) {
+        target.value.copy_from_slice(source.value);
+    }
+}
+
+/// Clears all gradients of a network.
+pub(super) fn clear_gradients(of: &mut dyn Tensors) {
+    let mut entries = Vec::new();
+    of.entries("", &mut entries);
+    entries.iter_mut().for_each(|e| e.grad.fill(0.0));
+}
+
+/// An epoch that is about to begin.
+pub struct Epoch<'a> {
+    /// All training images.
+    pub images: &'a Images,
+    /// Makes a view of an image, or normalises it as it is.
+    pub augmenter: &'a Augmenter,
+    /// From 0.
+    pub number: usize,
+    /// How many there are.
+    pub of: usize,
+    /// Derived from seed and epoch.
+    pub stream: Stream,
+}
+
+impl Epoch<'_> {
+    /// Every image once, in random order.
+    pub fn shuffled(&self) -> Vec<u32> {
+        self.stream.clone().permutation(self.images.n)
+    }
+
+    /// Features of all images as they are, with running statistics, `[images][encoder.dim]`.
+    pub fn features(&self, encoder: &mut Encoder) -> Vec<f32> {
+        let all: Vec<u32> = (0..self.images.n as u32).collect();
+        embed(encoder, self.images, &all, self.augmenter)
+    }
+}
+
+/// The images of one step, and the random streams of their views.
+pub struct Batch<'a> {
+    /// All training images.
+    pub images: &'a Images,
+    /// Those of this step.
+    pub indices: &'a [u32],
+    /// Makes a view of an image.
+    pub augmenter: &'a Augmenter,
+    /// Derived from seed and step.
+    pub stream: Stream,
+    /// The epoch, from 0.
+    pub epoch: usize,
+    /// The share of all steps that are done, in `[0, 1)`.
+    pub progress: f32,
+    /// Views of this step that were made beside the last one.
+    pub views: Views,
+}
+
+/// Views that were made beforehand, and which were asked for: those are what the next step will ask for too.
+#[derive(Debug, Default)]
+pub struct Views {
+    ready: BTreeMap<String, FeatureMap>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Views {
+    /// The names that were asked for.
+    pub fn into_asked(self) -> Vec<String> {
+        self.asked.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Batch<'_> {
+    /// Images of this step.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// One view of every image, `[indices][h][w][c]`, normalised; views with different names are independent.
+    pub fn view_into(&self, name: &str, out: &mut [f32]) {
+        self.views
+            .asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(name.to_owned());
+        match self.views.ready.get(name) {
+            Some(view) => out.copy_from_slice(&view.data),
+            None => self.make_view(name, out),
+        }
+    }
+
+    fn make_view(&self, name: &str, out: &mut [f32]) {
+        self.augmenter
+            .augment_batch(self.images, self.indices, &self.stream.child(name), out);
+    }
+
+    /// Makes the views that will be asked for by these names. What is not among them is made when it is asked for.
+    pub(crate) fn prepare(&mut self, names: &[String], input: MapShape, buffers: &Arc<BufferPool>) {
+        for name in names {
+            let mut view = self.map(1, input, &Pass::inference(buffers));
+            self.make_view(name, &mut view.data);
+            self.views.ready.insert(name.clone(), view);
+        }
+    }
+
+    /// [`Batch::view_into`] in a feature map of its own.
+    pub fn view(&self, name: &str, encoder: &Encoder, pass: &Pass) -> FeatureMap {
+        let mut view = self.map(1, encoder.input, pass);
+        self.view_into(name, &mut view.data);
+        view
+    }
+
+    /// Every image as it is, normalised.
+    pub fn plain(&self, encoder: &Encoder, pass: &Pass) -> FeatureMap {
+        let mut images = self.map(1, encoder.input, pass);
+        self.augmenter.plain_batch(self.images, self.indices, &mut images.data);
+        images
+    }
+
+    /// The images' classes.
+    pub fn labels(&self) -> Vec<usize> {
+        let label = |i: &u32| usize::from(self.images.labels[*i as usize]);
+        self.indices.iter().map(label).collect()
+    }
+
+    /// A feature map for `copies` views of the batch, unfilled.
+    pub fn map(&self, copies: usize, shape: MapShape, pass: &Pass) -> FeatureMap {
+        pass.map(copies * self.indices.len(), shape)
+    }
+}

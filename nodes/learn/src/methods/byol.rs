@@ -1,0 +1,119 @@
+//! BYOL (Grill et al. 2020, 2006.07733): one view predicts what a momentum copy makes of the other.
+//!
+//! With predictions `p` of the trained network and projections `z'` of its momentum copy (eq. 2), averaged over both directions:
+//! `L = 2 - 2 cos(p, sg z')`. The momentum rises along a cosine from `momentum` to 1 at the end.
+//!
+//! The copy's batch norms have running statistics of their own (see `momentum`); each view has batch statistics of its own.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Premises, Setup};
+use super::heads::{Norms, backward, copy, forward, gradient, matrix, mlp};
+use super::momentum::{Momentum, rising};
+use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_share, check_widths};
+use super::{Method, Settings};
+use crate::backbones::Encoder;
+use crate::layers::{Entry, Layer, Pass, Sequential, Tensors, join};
+use crate::losses::{mean_of, negative_cosine, value_and_grads};
+
+/// Hyper-parameters; the paper has widths of 4096 and 256 for ResNet-50.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ByolSettings {
+    /// Momentum of the copy at the start; .996 in the paper, .99 for short trainings (its appendix I for 300 epochs).
+    pub momentum: f32,
+    /// Width of the hidden layers of projector and predictor.
+    pub hidden: usize,
+    /// Dimensions of projection and prediction.
+    pub projection: usize,
+}
+
+impl Default for ByolSettings {
+    fn default() -> Self {
+        Self {
+            momentum: 0.99,
+            hidden: 256,
+            projection: 128,
+        }
+    }
+}
+
+impl Settings for ByolSettings {
+    fn name(&self) -> &'static str {
+        "byol"
+    }
+
+    fn views(&self) -> f64 {
+        2.0 + 2.0 / 3.0
+    }
+
+    fn advice(&self) -> &'static str {
+        "lower `lr` or raise `momentum`"
+    }
+
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        check_share("momentum", self.momentum, ".99 for short trainings, .996 for long ones")?;
+        check_widths(&[("hidden", self.hidden), ("projection", self.projection)])?;
+        check_least(
+            "batch",
+            premises.batch,
+            2,
+            "the projector's batch norm needs several images",
+        )
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        let widths = [setup.encoder.dim, self.hidden, self.projection];
+        let projector = |setup: &Setup<'_>| mlp(&widths, Norms::Hidden, &mut setup.stream.child("projector"));
+        let (trained, copy) = (projector(setup), projector(setup));
+        let widths = [self.projection, self.hidden, self.projection];
+        Ok(Box::new(Byol {
+            momentum: self.momentum,
+            projector: trained,
+            predictor: mlp(&widths, Norms::Hidden, &mut setup.stream.child("predictor")),
+            target: Momentum::new(setup, copy),
+        }))
+    }
+}
+
+struct Byol {
+    momentum: f32,
+    projector: Sequential,
+    predictor: Sequential,
+    target: Momentum<Sequential>,
+}
+
+impl Method for Byol {
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        let n = batch.len();
+        self.target
+            .follow(encoder, &mut self.projector, rising(self.momentum, batch.progress));
+        let [(z1, p1), (z2, p2)] = ["first view", "second view"].map(|name| {
+            let view = batch.view(name, encoder, pass);
+            let target: &mut [&mut dyn Layer] = &mut [&mut self.target.encoder, &mut self.target.head];
+            let z = forward(target, copy(&view, pass), &mut pass.beside());
+            let trained: &mut [&mut dyn Layer] = &mut [encoder, &mut self.projector, &mut self.predictor];
+            (z.data.to_vec(), forward(trained, view, pass))
+        });
+        let spread = Figure::spread(&z1, p1.shape.len());
+        let (loss, [d1, d2]) = value_and_grads([matrix(&p1), matrix(&p2)], |[p1, p2]| {
+            Ok(mean_of(negative_cosine(p1, &z2)?, negative_cosine(p2, &z1)?)? * 2.0 + 2.0)
+        })?;
+        for dp in [d2, d1] {
+            let networks: &mut [&mut dyn Layer] = &mut [encoder, &mut self.projector, &mut self.predictor];
+            backward(networks, gradient(n, dp), pass);
+        }
+        Ok(StepOutcome {
+            loss,
+            figures: vec![spread],
+        })
+    }
+}
+
+impl Tensors for Byol {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.projector.entries(&join(prefix, "projector"), out);
+        self.predictor.entries(&join(prefix, "predictor"), out);
+        self.target.entries(&join(prefix, "target"), out);
+    }
+}

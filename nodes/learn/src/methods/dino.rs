@@ -1,0 +1,197 @@
+//! DINO (Caron et al. 2021, 2104.14294): self-distillation with no labels, here with two views of full size.
+//!
+//! The student's distribution of one view matches the momentum teacher's of the other (eq. 2, 3), averaged over both directions:
+//! `L = -sum_k softmax((t - c) / t_t)_k log softmax(s / t_s)_k`. The centre `c` follows the mean of the teacher's outputs (eq. 4), which keeps
+//! one output from winning always; the teacher's low temperature keeps all from being equal.
+//!
+//! The head is an MLP, a bottleneck of length one and a weight-normalised layer (appendix C): outputs are cosines to prototypes. These stay as
+//! they are in the first epoch. The teacher is the better network: it is what is used afterwards.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Premises, Setup};
+use super::heads::{Norms, backward, buffer, copy, forward, gradient, matrix, mlp, swapped_halves, two_views};
+use super::momentum::{Momentum, rising};
+use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive, check_share, check_widths};
+use super::prototypes::Prototypes;
+use super::{Method, Settings};
+use crate::backbones::Encoder;
+use crate::layers::{Entry, Pass, Sequential, Tensors, join};
+use crate::losses::{DinoTemperatures, cosine_scores, dino, dino_targets, value_and_grads};
+
+/// Hyper-parameters; the paper has 65,536 outputs, a hidden width of 2048 and a bottleneck of 256.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DinoSettings {
+    /// Temperature `t_t` of the teacher; .04 in the paper.
+    pub teacher_temperature: f32,
+    /// Temperature `t_s` of the student; .1 in the paper.
+    pub student_temperature: f32,
+    /// Momentum of the teacher at the start; rises to 1. The paper has .996, short trainings need less.
+    pub momentum: f32,
+    /// Momentum of the centre; .9 in the paper.
+    pub centre_momentum: f32,
+    /// Epochs in which the prototypes do not move; 1 in the paper.
+    pub freeze_epochs: usize,
+    /// Outputs of the head.
+    pub prototypes: usize,
+    /// Width of the head's hidden layers.
+    pub hidden: usize,
+    /// Dimensions of the bottleneck.
+    pub bottleneck: usize,
+}
+
+impl Default for DinoSettings {
+    fn default() -> Self {
+        Self {
+            teacher_temperature: 0.04,
+            student_temperature: 0.1,
+            momentum: 0.99,
+            centre_momentum: 0.9,
+            freeze_epochs: 1,
+            prototypes: 256,
+            hidden: 256,
+            bottleneck: 64,
+        }
+    }
+}
+
+impl Settings for DinoSettings {
+    fn name(&self) -> &'static str {
+        "dino"
+    }
+
+    fn views(&self) -> f64 {
+        2.0 + 2.0 / 3.0
+    }
+
+    fn advice(&self) -> &'static str {
+        "lower `lr`, raise `freeze_epochs`, or lower `teacher_temperature` if the certainty is low"
+    }
+
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        check_positive("teacher_temperature", self.teacher_temperature, ".04 in the paper")?;
+        check_positive("student_temperature", self.student_temperature, ".1 in the paper")?;
+        check_share("momentum", self.momentum, ".99 for short trainings, .996 for long ones")?;
+        check_share("centre_momentum", self.centre_momentum, ".9 in the paper")?;
+        if self.teacher_temperature >= self.student_temperature {
+            let message = format!(
+                "{} found, expected less than `student_temperature`, which is {}: a teacher that is not sharper teaches nothing",
+                self.teacher_temperature, self.student_temperature
+            );
+            return Err(MethodError::setting("teacher_temperature", message));
+        }
+        check_least("prototypes", self.prototypes, 2, "a distribution needs several outputs")?;
+        check_widths(&[("hidden", self.hidden), ("bottleneck", self.bottleneck)])?;
+        check_least("batch", premises.batch, 2, "the centre is a mean over several images")
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        let widths = [setup.encoder.dim, self.hidden, self.hidden, self.bottleneck];
+        let head = |setup: &Setup<'_>| Head {
+            mlp: mlp(&widths, Norms::Hidden, &mut setup.stream.child("head")),
+            prototypes: Prototypes::new(self.prototypes, self.bottleneck, &mut setup.stream.child("prototypes")),
+        };
+        let (student, teacher) = (head(setup), head(setup));
+        Ok(Box::new(Dino {
+            settings: self.clone(),
+            head: student,
+            teacher: Momentum::new(setup, teacher),
+            centre: vec![0.0; self.prototypes],
+        }))
+    }
+}
+
+struct Head {
+    mlp: Sequential,
+    prototypes: Prototypes,
+}
+
+impl Tensors for Head {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.mlp.entries(&join(prefix, "mlp"), out);
+        self.prototypes.entries(&join(prefix, "prototypes"), out);
+    }
+}
+
+struct Dino {
+    settings: DinoSettings,
+    head: Head,
+    teacher: Momentum<Head>,
+    /// `[prototypes]`.
+    centre: Vec<f32>,
+}
+
+impl Method for Dino {
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        let DinoSettings {
+            teacher_temperature,
+            student_temperature,
+            momentum,
+            centre_momentum,
+            freeze_epochs,
+            prototypes,
+            ..
+        } = self.settings;
+        self.head.prototypes.frozen = batch.epoch < freeze_epochs;
+        self.teacher
+            .follow(encoder, &mut self.head, rising(momentum, batch.progress));
+
+        let views = two_views(batch, encoder, pass);
+        let Momentum { encoder: teacher, head } = &mut self.teacher;
+        let embedded = forward(&mut [teacher, &mut head.mlp], copy(&views, pass), &mut pass.beside());
+        let taught = head.prototypes.scores(&embedded.data);
+        let targets = dino_targets(&taught, &self.centre, teacher_temperature);
+
+        let z = forward(&mut [encoder, &mut self.head.mlp], views, pass);
+        let figures = vec![
+            Figure::spread(&z.data, z.shape.len()),
+            Figure::certainty(&targets, prototypes).at_least(0.005),
+            Figure::use_of_clusters(&targets, prototypes).at_least(0.01),
+        ];
+        let temperatures = DinoTemperatures {
+            teacher: teacher_temperature,
+            student: student_temperature,
+        };
+        // Each view of the student meets the teacher's of the other.
+        let other = swapped_halves(&taught);
+        let (loss, [dz, dc]) = value_and_grads([matrix(&z), self.head.prototypes.matrix()], |[z, c]| {
+            dino(cosine_scores(z, c)?, &other, &self.centre, temperatures)
+        })?;
+        self.head.prototypes.add_gradient(&dc);
+        backward(&mut [encoder, &mut self.head.mlp], gradient(z.n, dz), pass);
+        self.follow_centre(&taught, centre_momentum);
+        Ok(StepOutcome { loss, figures })
+    }
+
+    fn into_encoder(self: Box<Self>, _student: Encoder) -> Encoder {
+        self.teacher.encoder
+    }
+}
+
+impl Dino {
+    /// `c = m c + (1 - m) mean(t)` (eq. 4).
+    fn follow_centre(&mut self, taught: &[f32], momentum: f32) {
+        let n = (taught.len() / self.centre.len()).max(1) as f32;
+        let mut mean = vec![0.0f32; self.centre.len()];
+        for row in taught.chunks_exact(self.centre.len()) {
+            mean.iter_mut().zip(row).for_each(|(m, t)| *m += t / n);
+        }
+        for (centre, mean) in self.centre.iter_mut().zip(mean) {
+            *centre = momentum * *centre + (1.0 - momentum) * mean;
+        }
+    }
+}
+
+impl Tensors for Dino {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.head.entries(&join(prefix, "head"), out);
+        self.teacher.entries(&join(prefix, "teacher"), out);
+        out.push(buffer(
+            prefix,
+            "centre",
+            vec![self.settings.prototypes],
+            &mut self.centre,
+        ));
+    }
+}

@@ -1,0 +1,177 @@
+//! What a step of a method shows, and why a method cannot run or go on.
+
+use crate::losses::LossError;
+
+/// Something to watch while a method trains.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figure {
+    /// Its name in logs and records.
+    pub name: &'static str,
+    /// Its value in one step; an epoch reports the mean.
+    pub value: f32,
+    /// Below this mean over an epoch the method has collapsed.
+    pub least: Option<f32>,
+}
+
+impl Figure {
+    /// A figure that tells nothing of collapse.
+    pub fn new(name: &'static str, value: f32) -> Self {
+        let least = None;
+        Self { name, value, least }
+    }
+
+    /// Marks the value below which the method has collapsed.
+    #[must_use]
+    pub fn at_least(self, least: f32) -> Self {
+        let least = Some(least);
+        Self { least, ..self }
+    }
+
+    /// The share of right answers.
+    pub fn accuracy(right: usize, of: usize) -> Self {
+        Self::new("accuracy", right as f32 / of.max(1) as f32)
+    }
+
+    /// Mean cosine of the rows of two matrices, `[n][dim]`: of 1 for views that are mapped to the same place.
+    pub fn alignment(a: &[f32], b: &[f32], dim: usize) -> Self {
+        let (a, b) = (crate::metrics::normalised(a, dim), crate::metrics::normalised(b, dim));
+        let dots = a
+            .iter()
+            .zip(&b)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum::<f64>();
+        Self::new("alignment", (dots / (a.len() / dim).max(1) as f64) as f32)
+    }
+
+    /// How evenly `[n][clusters]` assignments, whose rows sum to one, use the clusters: the exponential of the mean assignment's
+    /// entropy, over `min(n, clusters)`; 1 if all alike, near 0 if a few get everything.
+    pub fn use_of_clusters(assigned: &[f32], clusters: usize) -> Self {
+        let n = (assigned.len() / clusters).max(1);
+        let mut mean = vec![0.0f64; clusters];
+        for row in assigned.chunks_exact(clusters) {
+            mean.iter_mut()
+                .zip(row)
+                .for_each(|(m, v)| *m += f64::from(*v) / n as f64);
+        }
+        let entropy: f64 = mean.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
+        Self::new("cluster_use", (entropy.exp() / clusters.min(n) as f64) as f32)
+    }
+
+    /// How certain `[n][clusters]` assignments are: 1 less their mean entropy over `ln clusters`; 0 if all rows are uniform.
+    pub fn certainty(assigned: &[f32], clusters: usize) -> Self {
+        let n = (assigned.len() / clusters).max(1) as f64;
+        let entropy: f64 = assigned
+            .iter()
+            .filter(|p| **p > 0.0)
+            .map(|p| f64::from(-p * p.ln()))
+            .sum();
+        let most = (clusters.max(2) as f64).ln();
+        Self::new("certainty", (1.0 - entropy / n / most) as f32)
+    }
+
+    /// Mean over the dimensions of the deviation of the L2-normalised rows of `[n][dim]`, in units of `1 / sqrt(dim)`: 1 in full
+    /// health, 0 when all outputs are the same.
+    pub fn spread(rows: &[f32], dim: usize) -> Self {
+        let deviation = crate::metrics::embedding_deviation(rows, dim);
+        Self::new("spread", deviation * (dim as f32).sqrt()).at_least(0.05)
+    }
+}
+
+/// What one step showed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepOutcome {
+    /// The loss.
+    pub loss: f32,
+    /// What else is to be watched; the same names in every step.
+    pub figures: Vec<Figure>,
+}
+
+/// Why a method cannot run.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum MethodError {
+    /// A hyper-parameter is out of range.
+    #[error("`{key}`: {message}")]
+    Setting {
+        /// The hyper-parameter.
+        key: &'static str,
+        /// What was found and what is expected.
+        message: String,
+    },
+    /// The loss refused its inputs.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    /// The loss is not a number any more.
+    #[error("the loss became {loss} in step {step}: training diverged; {advice}")]
+    Diverged {
+        /// The loss.
+        loss: f32,
+        /// The step, from 0.
+        step: usize,
+        /// What to change first.
+        advice: &'static str,
+    },
+    /// All images are mapped to nearly the same place.
+    #[error(
+        "training collapsed in epoch {epoch}: `{figure}` is {value:.4}, in health it is above {least}; to avoid it, {advice}"
+    )]
+    Collapsed {
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The figure that shows it.
+        figure: String,
+        /// Its value.
+        value: f32,
+        /// The least in health.
+        least: f32,
+        /// What to change first.
+        advice: &'static str,
+    },
+}
+
+impl MethodError {
+    /// A setting that makes no sense.
+    pub(super) fn setting(key: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::Setting { key, message }
+    }
+}
+
+/// A setting that must be above zero and finite; `usual` says what it is as a rule.
+pub(super) fn check_positive(key: &'static str, value: f32, usual: &str) -> Result<(), MethodError> {
+    if value > 0.0 && value.is_finite() {
+        return Ok(());
+    }
+    Err(MethodError::setting(
+        key,
+        format!("{value} found, expected a number above 0 ({usual})"),
+    ))
+}
+
+/// A share in `[0, 1]`.
+pub(super) fn check_share(key: &'static str, value: f32, usual: &str) -> Result<(), MethodError> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(MethodError::setting(
+        key,
+        format!("{value} found, expected a number from 0 to 1 ({usual})"),
+    ))
+}
+
+/// A count; `why` ends the sentence 'expected at least 2, because ...'.
+pub(super) fn check_least(key: &'static str, value: usize, least: usize, why: &str) -> Result<(), MethodError> {
+    if value >= least {
+        return Ok(());
+    }
+    Err(MethodError::setting(
+        key,
+        format!("{value} found, expected at least {least}: {why}"),
+    ))
+}
+
+/// Widths of a head.
+pub(super) fn check_widths(widths: &[(&'static str, usize)]) -> Result<(), MethodError> {
+    widths
+        .iter()
+        .try_for_each(|(key, width)| check_least(key, *width, 1, "a layer has at least one dimension"))
+}

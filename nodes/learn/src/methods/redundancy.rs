@@ -1,0 +1,31 @@
+//! The step that Barlow Twins and VICReg share: two views, each with batch statistics of its own, and a symmetric loss of both projections.
+
+use super::batch::Batch;
+use super::heads::{backward, forward, gradient, matrix};
+use super::outcome::{Figure, MethodError, StepOutcome};
+use crate::backbones::Encoder;
+use crate::layers::{Pass, Sequential};
+use crate::losses::{LossError, Traced, TracedScalar, value_and_grads};
+
+/// Forward and backward pass of two views under `loss`.
+pub(super) fn step(
+    encoder: &mut Encoder,
+    projector: &mut Sequential,
+    batch: &Batch<'_>,
+    pass: &mut Pass,
+    loss: impl FnOnce([Traced; 2]) -> Result<TracedScalar, LossError>,
+) -> Result<StepOutcome, MethodError> {
+    let [a, b] = ["first view", "second view"].map(|name| {
+        let view = batch.view(name, encoder, pass);
+        forward(&mut [encoder, projector], view, pass)
+    });
+    let spread = Figure::spread(&a.data, a.shape.len());
+    let (loss, [da, db]) = value_and_grads([matrix(&a), matrix(&b)], loss)?;
+    for gradient_of in [db, da] {
+        backward(&mut [encoder, projector], gradient(a.n, gradient_of), pass);
+    }
+    Ok(StepOutcome {
+        loss,
+        figures: vec![spread],
+    })
+}

@@ -1,0 +1,114 @@
+//! SimSiam (Chen & He 2021, 2011.10566): one view predicts the other; a stopped gradient is all that prevents collapse.
+//!
+//! With projections `z` and predictions `p = h(z)` of two views (eq. 2): `L = -1/2 [cos(p_1, sg z_2) + cos(p_2, sg z_1)]`.
+//!
+//! Traps: the projector ends in a batch norm without scale and shift, and each view has batch statistics of its own. The paper
+//! also keeps the predictor's learning rate constant, which helps a little (its table 1, c); here it follows the schedule.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Premises, Setup};
+use super::heads::{Norms, backward, forward, gradient, matrix, mlp};
+use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_widths};
+use super::{Method, Settings};
+use crate::backbones::Encoder;
+use crate::layers::{Entry, Layer, Pass, Sequential, Tensors, join};
+use crate::losses::{mean_of, negative_cosine, value_and_grads};
+
+/// Hyper-parameters; the paper has widths of 2048, 2048 and 512 for ResNet-50.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimsiamSettings {
+    /// Width of the projector's two hidden layers.
+    pub hidden: usize,
+    /// Dimensions of projection and prediction.
+    pub projection: usize,
+    /// Width of the predictor's hidden layer, a quarter of the projection in the paper.
+    pub predictor: usize,
+}
+
+impl Default for SimsiamSettings {
+    fn default() -> Self {
+        Self {
+            hidden: 256,
+            projection: 256,
+            predictor: 64,
+        }
+    }
+}
+
+impl Settings for SimsiamSettings {
+    fn name(&self) -> &'static str {
+        "simsiam"
+    }
+
+    fn views(&self) -> f64 {
+        2.0
+    }
+
+    fn advice(&self) -> &'static str {
+        "lower `lr`, raise `batch` or lower `predictor`"
+    }
+
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        check_widths(&[
+            ("hidden", self.hidden),
+            ("projection", self.projection),
+            ("predictor", self.predictor),
+        ])?;
+        check_least(
+            "batch",
+            premises.batch,
+            2,
+            "the projector's batch norm needs several images",
+        )
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        let widths = [setup.encoder.dim, self.hidden, self.hidden, self.projection];
+        Ok(Box::new(Simsiam {
+            projector: mlp(&widths, Norms::All, &mut setup.stream.child("projector")),
+            predictor: mlp(
+                &[self.projection, self.predictor, self.projection],
+                Norms::Hidden,
+                &mut setup.stream.child("predictor"),
+            ),
+        }))
+    }
+}
+
+struct Simsiam {
+    projector: Sequential,
+    predictor: Sequential,
+}
+
+impl Method for Simsiam {
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        let (n, views) = (batch.len(), ["first view", "second view"]);
+        let [(z1, p1), (z2, p2)] = views.map(|name| {
+            let view = batch.view(name, encoder, pass);
+            let z = forward(&mut [encoder, &mut self.projector], view, pass);
+            let target = z.data.to_vec();
+            (target, self.predictor.forward(z, pass))
+        });
+        let spread = Figure::spread(&z1, p1.shape.len());
+        let (loss, [d1, d2]) = value_and_grads([matrix(&p1), matrix(&p2)], |[p1, p2]| {
+            mean_of(negative_cosine(p1, &z2)?, negative_cosine(p2, &z1)?)
+        })?;
+        for dp in [d2, d1] {
+            let networks: &mut [&mut dyn Layer] = &mut [encoder, &mut self.projector, &mut self.predictor];
+            backward(networks, gradient(n, dp), pass);
+        }
+        Ok(StepOutcome {
+            loss,
+            figures: vec![spread],
+        })
+    }
+}
+
+impl Tensors for Simsiam {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.projector.entries(&join(prefix, "projector"), out);
+        self.predictor.entries(&join(prefix, "predictor"), out);
+    }
+}

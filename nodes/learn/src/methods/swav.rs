@@ -1,0 +1,199 @@
+//! SwAV (Caron et al. 2020, 2006.09882): each view predicts the other's assignment to prototypes, online.
+//!
+//! With scores `s = z C` (cosines of embeddings to prototypes) and assignments `q = sinkhorn(s / eps)` without gradient (eq. 2, 3):
+//! `L = 1/2 [CE(q_b, softmax(s_a / t)) + CE(q_a, softmax(s_b / t))]`. A queue of earlier embeddings joins the batch in Sinkhorn-Knopp
+//! once features mean something (section 3.1): it makes up for batches that are small against the number of prototypes.
+//!
+//! Traps: prototypes are scaled to length one before each step and stay as they are in the first epoch; a loss that stays at
+//! `ln(prototypes)` is a collapse.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Premises, Setup};
+use super::heads::{Norms, backward, buffer, forward, gradient, matrix, mlp, swapped_halves, two_views};
+use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive, check_widths};
+use super::prototypes::Prototypes;
+use super::{Method, Settings};
+use crate::backbones::Encoder;
+use crate::clustering::sinkhorn;
+use crate::layers::{Entry, Pass, Sequential, Tensors, join};
+use crate::losses::{cosine_scores, swapped, value_and_grads};
+
+/// Hyper-parameters; the paper has 3000 prototypes for a thousand classes and batches of 4096.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SwavSettings {
+    /// Prototypes; 100 to 500 for ten classes.
+    pub prototypes: usize,
+    /// Temperature `t` of the prediction; .1 in the paper.
+    pub temperature: f32,
+    /// Smoothness `eps` of the assignments; .05 in the paper, lower if the loss stays at `ln(prototypes)`.
+    pub epsilon: f32,
+    /// Iterations of Sinkhorn-Knopp; 3 in the paper.
+    pub iterations: usize,
+    /// Epochs in which the prototypes do not move; 1 in the paper.
+    pub freeze_epochs: usize,
+    /// Earlier embeddings of each view that join in Sinkhorn-Knopp; 0 for none. The paper has 3840 for batches of 256.
+    pub queue: usize,
+    /// The first epoch, from 0, in which the queue joins; 15 in the paper.
+    pub queue_from: usize,
+    /// Width of the projector's hidden layer.
+    pub hidden: usize,
+    /// Dimensions of the embedding.
+    pub projection: usize,
+}
+
+impl Default for SwavSettings {
+    fn default() -> Self {
+        Self {
+            prototypes: 100,
+            temperature: 0.1,
+            epsilon: 0.05,
+            iterations: 3,
+            freeze_epochs: 1,
+            queue: 0,
+            queue_from: 15,
+            hidden: 256,
+            projection: 128,
+        }
+    }
+}
+
+impl Settings for SwavSettings {
+    fn name(&self) -> &'static str {
+        "swav"
+    }
+
+    fn views(&self) -> f64 {
+        2.0
+    }
+
+    fn advice(&self) -> &'static str {
+        "lower `epsilon`, raise `freeze_epochs` or lower `lr`"
+    }
+
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        check_positive("temperature", self.temperature, ".1 in the paper")?;
+        check_positive("epsilon", self.epsilon, ".05 in the paper")?;
+        check_least(
+            "iterations",
+            self.iterations,
+            1,
+            "assignments are balanced at least once",
+        )?;
+        check_least(
+            "prototypes",
+            self.prototypes,
+            2,
+            "with one there is nothing to tell apart",
+        )?;
+        check_widths(&[("hidden", self.hidden), ("projection", self.projection)])?;
+        if !self.queue.is_multiple_of(premises.batch) {
+            let message = format!(
+                "{} found, expected a multiple of the batch, which is {}",
+                self.queue, premises.batch
+            );
+            return Err(MethodError::setting("queue", message));
+        }
+        check_least(
+            "batch",
+            premises.batch,
+            2,
+            "assignments are balanced over several images",
+        )
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        let widths = [setup.encoder.dim, self.hidden, self.projection];
+        let mut stream = setup.stream.child("prototypes");
+        Ok(Box::new(Swav {
+            settings: self.clone(),
+            projector: mlp(&widths, Norms::Hidden, &mut setup.stream.child("projector")),
+            prototypes: Prototypes::new(self.prototypes, self.projection, &mut stream),
+            queues: [(); 2].map(|()| vec![0.0; self.queue * self.projection]),
+            filled: vec![0.0],
+        }))
+    }
+}
+
+struct Swav {
+    settings: SwavSettings,
+    projector: Sequential,
+    prototypes: Prototypes,
+    /// Embeddings of each view, newest first, `[queue][projection]`.
+    queues: [Vec<f32>; 2],
+    /// Embeddings of each view that the queues hold.
+    filled: Vec<f32>,
+}
+
+impl Method for Swav {
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        self.prototypes.frozen = batch.epoch < self.settings.freeze_epochs;
+        self.prototypes.normalise();
+
+        let views = two_views(batch, encoder, pass);
+        let z = forward(&mut [encoder, &mut self.projector], views, pass);
+        let half = z.data.len() / 2;
+        let joins = batch.epoch >= self.settings.queue_from;
+        let assigned = [
+            self.assign(0, &z.data[..half], joins),
+            self.assign(1, &z.data[half..], joins),
+        ]
+        .concat();
+        let figures = vec![
+            Figure::spread(&z.data, z.shape.len()),
+            Figure::certainty(&assigned, self.prototypes.count).at_least(0.01),
+            Figure::use_of_clusters(&assigned, self.prototypes.count),
+        ];
+        // Rows of one view meet the assignments of the other; the mean over all rows is the mean of both directions.
+        let targets = swapped_halves(&assigned);
+        let (loss, [dz, dc]) = value_and_grads([matrix(&z), self.prototypes.matrix()], |[z, c]| {
+            swapped(cosine_scores(z, c)?, &targets, self.settings.temperature)
+        })?;
+        self.prototypes.add_gradient(&dc);
+        self.enqueue(0, &z.data[..half]);
+        self.enqueue(1, &z.data[half..]);
+        let grown = self.filled[0] as usize + batch.len();
+        self.filled[0] = grown.min(self.settings.queue) as f32;
+        backward(&mut [encoder, &mut self.projector], gradient(z.n, dz), pass);
+        Ok(StepOutcome { loss, figures })
+    }
+}
+
+impl Swav {
+    /// Assignments of one view's embeddings, `[n][prototypes]`, together with the queue's if it joins and is full.
+    fn assign(&self, view: usize, embeddings: &[f32], joins: bool) -> Vec<f32> {
+        let SwavSettings {
+            epsilon, iterations, ..
+        } = self.settings;
+        let mut rows = embeddings.to_vec();
+        if joins && self.filled[0] as usize == self.settings.queue {
+            rows.extend_from_slice(&self.queues[view]);
+        }
+        let count = self.prototypes.count;
+        let mut assigned = sinkhorn(&self.prototypes.scores(&rows), count, epsilon, iterations);
+        assigned.truncate(embeddings.len() / self.settings.projection * count);
+        assigned
+    }
+
+    fn enqueue(&mut self, view: usize, embeddings: &[f32]) {
+        let queue = &mut self.queues[view];
+        if queue.is_empty() {
+            return;
+        }
+        queue.rotate_right(embeddings.len());
+        queue[..embeddings.len()].copy_from_slice(embeddings);
+    }
+}
+
+impl Tensors for Swav {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.projector.entries(&join(prefix, "projector"), out);
+        self.prototypes.entries(&join(prefix, "prototypes"), out);
+        let shape = vec![self.settings.queue, self.settings.projection];
+        for (name, queue) in ["first_queue", "second_queue"].iter().zip(&mut self.queues) {
+            out.push(buffer(prefix, name, shape.clone(), queue));
+        }
+        out.push(buffer(prefix, "filled", vec![1], &mut self.filled));
+    }
+}

@@ -1,0 +1,154 @@
+//! What every pre-training method promises: its loss falls, and an interrupted training ends with the same bits as one that was
+//! not, whatever the number of threads.
+
+use std::ops::ControlFlow;
+
+use flow_learn::augment::{Augmenter, Recipe};
+use flow_learn::backbones::{BackboneSettings, Stem};
+use flow_learn::data::{Images, Scenes};
+use flow_learn::methods::*;
+use flow_learn::optim::OptimizerConfig;
+use flow_learn::train::{EpochOutcome, PretrainSettings, Pretraining};
+
+const BATCH: usize = 16;
+const EPOCHS: usize = 6;
+
+fn settings(method: MethodSettings) -> PretrainSettings {
+    PretrainSettings {
+        backbone: BackboneSettings {
+            name: "conv3".into(),
+            widths: vec![8, 16, 16],
+            grid: 2,
+            stem: Stem::Small,
+        },
+        method,
+        optimizer: OptimizerConfig::Adam(Default::default()),
+        lr: 0.01,
+        warmup_epochs: 1,
+        epochs: EPOCHS,
+        batch: BATCH,
+        monitor: 40,
+        seed: 5,
+    }
+}
+
+fn scenes() -> Images {
+    let scenes = Scenes {
+        n: 240,
+        side: 16,
+        seed: 1,
+    };
+    scenes.images().0
+}
+
+fn augmenter() -> Augmenter {
+    let recipe = Recipe::named("simclr").expect("shipped");
+    Augmenter::new(&recipe, &[0.5; 3], &[0.25; 3], 16, 16).expect("valid")
+}
+
+/// Everything that is kept after the last epoch, in a pool of `threads`, through a checkpoint after each epoch if `resumed`.
+fn trained(method: &MethodSettings, threads: usize, resumed: bool) -> (Vec<u8>, Vec<EpochOutcome>) {
+    let (images, augmenter) = (scenes(), augmenter());
+    let start = || Pretraining::new(settings(method.clone()), &images, &augmenter, None).expect("valid settings");
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .expect("a pool");
+    pool.install(|| {
+        let mut training = start();
+        while !training.is_done() {
+            training.run_epoch(|_, _| ControlFlow::Continue(())).expect("trains");
+            if resumed {
+                let checkpoint = training.checkpoint();
+                training = start();
+                training.resume(&checkpoint).expect("own checkpoint");
+            }
+        }
+        (training.checkpoint(), training.history().to_vec())
+    })
+}
+
+fn learns_and_resumes(method: MethodSettings) {
+    let (whole, history) = trained(&method, 1, false);
+    assert_eq!(history.len(), EPOCHS);
+    // Of the second epoch: in the first a queue still holds random keys, which are easy to tell from the right one.
+    assert!(
+        history[EPOCHS - 1].loss < history[1].loss,
+        "the loss does not fall: {history:?}"
+    );
+    assert!(history[EPOCHS - 1].figures.contains_key("rank_me"), "{history:?}");
+    assert!(
+        whole == trained(&method, 2, true).0,
+        "an interrupted training with two threads has other bits"
+    );
+}
+
+macro_rules! keeps_its_promises {
+    ($($name:ident: $settings:expr,)+) => {
+        $(#[test]
+        fn $name() {
+            learns_and_resumes($settings);
+        })+
+    };
+}
+
+keeps_its_promises! {
+    simclr: MethodSettings::Simclr(SimclrSettings { hidden: 32, projection: 16, ..Default::default() }),
+    simclr_v2: MethodSettings::SimclrV2(SimclrV2Settings { hidden: 32, projection: 16, ..Default::default() }),
+    moco: MethodSettings::Moco(MocoSettings { queue: 32, groups: 2, projection: 16, ..Default::default() }),
+    moco_v2: MethodSettings::MocoV2(MocoV2Settings { queue: 32, groups: 2, hidden: 32, projection: 16, ..Default::default() }),
+    simsiam: MethodSettings::Simsiam(SimsiamSettings { hidden: 32, projection: 32, predictor: 8 }),
+    byol: MethodSettings::Byol(ByolSettings { hidden: 32, projection: 16, ..Default::default() }),
+    barlow_twins: MethodSettings::BarlowTwins(BarlowTwinsSettings { hidden: 32, projection: 32, ..Default::default() }),
+    vicreg: MethodSettings::Vicreg(VicregSettings { hidden: 32, projection: 32, ..Default::default() }),
+    swav: MethodSettings::Swav(SwavSettings { prototypes: 12, hidden: 32, projection: 16, queue: 32, queue_from: 2, ..Default::default() }),
+    dino: MethodSettings::Dino(DinoSettings { prototypes: 16, hidden: 32, bottleneck: 16, ..Default::default() }),
+    rotation: MethodSettings::Rotation(RotationSettings {}),
+}
+
+/// The words of a refusal before training.
+fn refusal(method: MethodSettings) -> String {
+    let error = Pretraining::new(settings(method), &scenes(), &augmenter(), None).err();
+    error.map(|e| e.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_with_what_to_do() {
+    let moco = |queue, groups| {
+        refusal(MethodSettings::Moco(MocoSettings {
+            queue,
+            groups,
+            ..Default::default()
+        }))
+    };
+    assert!(moco(40, 4).contains("32 or 48"), "{}", moco(40, 4));
+    assert!(moco(32, 3).contains("equal groups"), "{}", moco(32, 3));
+    let dino = refusal(MethodSettings::Dino(DinoSettings {
+        teacher_temperature: 0.2,
+        ..Default::default()
+    }));
+    assert!(dino.contains("student_temperature"), "{dino}");
+    let swav = refusal(MethodSettings::Swav(SwavSettings {
+        queue: 20,
+        ..Default::default()
+    }));
+    assert!(swav.contains("multiple of the batch"), "{swav}");
+}
+
+#[test]
+fn a_collapse_is_an_early_error_that_names_the_knob() {
+    // Assignments so smooth that every image belongs to every prototype alike: there is nothing to predict.
+    let method = MethodSettings::Swav(SwavSettings {
+        epsilon: 50.0,
+        prototypes: 12,
+        ..Default::default()
+    });
+    let (images, augmenter) = (scenes(), augmenter());
+    let mut training = Pretraining::new(settings(method), &images, &augmenter, None).expect("valid settings");
+    let error = training.run_epoch(|_, _| ControlFlow::Continue(())).err();
+    let message = error.map(|e| e.to_string()).unwrap_or_default();
+    assert!(
+        message.contains("collapsed in epoch 1") && message.contains("lower `epsilon`"),
+        "{message}"
+    );
+}
