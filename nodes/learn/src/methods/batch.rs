@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
@@ -113,12 +114,21 @@ pub struct Batch<'a> {
 #[derive(Debug, Default)]
 pub struct Views {
     ready: BTreeMap<String, FeatureMap>,
-    asked: Mutex<Vec<String>>,
+    asked: Mutex<Asked>,
+}
+
+/// What a step asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// The views' names.
+    pub(crate) names: Vec<String>,
+    /// Time that the step spent on views that were not ready.
+    pub(crate) waited: Duration,
 }
 
 impl Views {
-    /// The names that were asked for.
-    pub fn into_asked(self) -> Vec<String> {
+    /// What was asked for.
+    pub(crate) fn into_asked(self) -> Asked {
         self.asked.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,14 +146,16 @@ impl Batch<'_> {
 
     /// One view of every image, `[indices][h][w][c]`, normalised; views with different names are independent.
     pub fn view_into(&self, name: &str, out: &mut [f32]) {
-        self.views
-            .asked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(name.to_owned());
-        match self.views.ready.get(name) {
+        let start = Instant::now();
+        let ready = self.views.ready.get(name);
+        match ready {
             Some(view) => out.copy_from_slice(&view.data),
             None => self.make_view(name, out),
+        }
+        let mut asked = self.views.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.names.push(name.to_owned());
+        if ready.is_none() {
+            asked.waited += start.elapsed();
         }
     }
 

@@ -226,7 +226,9 @@ impl<'a> Pretraining<'a> {
                 },
             );
             let outcome = outcome?;
-            names = present.views.into_asked();
+            let asked = present.views.into_asked();
+            waiting.waited += asked.waited;
+            names = asked.names;
             now = next;
             means.add(outcome.loss, outcome.figures);
             if watch(step, outcome.loss).is_break() {
