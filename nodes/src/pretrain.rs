@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Progress,
-    Resources,
+    ArtifactType, Context, Facts, Input, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
+    Progress, Resources,
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::BackboneSettings;
@@ -13,6 +13,7 @@ use flow_learn::layers::MapShape;
 use flow_learn::methods::{MethodSettings, Premises};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
+use flow_learn::state::StateDict;
 use flow_learn::train::{PretrainSettings, Pretraining};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -33,6 +34,8 @@ pub struct PretrainNode {
     views: Option<NodeRef>,
     /// What is learnt.
     task: NodeRef,
+    /// An encoder to start from, of the same `backbone`; fresh weights if left out.
+    init: Option<NodeRef>,
     /// The network.
     backbone: BackboneSettings,
     /// Passes over the images.
@@ -78,6 +81,19 @@ impl PretrainNode {
             seed: self.seed,
         }
     }
+
+    /// The weights of an encoder of the same network.
+    fn weights(&self, input: &Input) -> Result<StateDict, NodeError> {
+        let EncoderArtifact { backbone, mut encoder } = EncoderArtifact::read(input)?;
+        if backbone != self.backbone {
+            return Err(NodeError::failed(format!(
+                "`init` is a {backbone:?}, but `backbone` is {:?}",
+                self.backbone
+            ))
+            .with_help("write the same backbone in both nodes"));
+        }
+        Ok(StateDict::of(&mut encoder, ""))
+    }
 }
 
 impl Node for PretrainNode {
@@ -90,6 +106,7 @@ impl Node for PretrainNode {
             Port::one("data", &self.data, &[DATASET]),
             Port::maybe("views", &self.views, &[RECIPE]),
             Port::one("task", &self.task, &[TASK]),
+            Port::maybe("init", &self.init, &[ENCODER]),
         ]
     }
 
@@ -130,6 +147,7 @@ impl Node for PretrainNode {
                         batch: self.batch,
                         image,
                         images,
+                        pretrained: self.init.is_some(),
                     })
                     .map_err(|e| here(method_error(&e)))?;
             }
@@ -153,7 +171,9 @@ impl Node for PretrainNode {
         let TaskArtifact(method) = TaskArtifact::read(inputs.one("task"))?;
         let augmenter = data.augmenter(&recipe)?;
         let images = data.train()?;
-        let mut training = Pretraining::new(self.settings(method), images, &augmenter, None).map_err(failure)?;
+        let pretrained = inputs.maybe("init").map(|input| self.weights(input)).transpose()?;
+        let mut training =
+            Pretraining::new(self.settings(method), images, &augmenter, pretrained.as_ref()).map_err(failure)?;
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             training.resume(&checkpoint).map_err(failure)?;
             cx.host.note(&format!(

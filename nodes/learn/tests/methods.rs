@@ -8,6 +8,7 @@ use flow_learn::backbones::{BackboneSettings, Stem};
 use flow_learn::data::{Images, Scenes};
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
+use flow_learn::state::StateDict;
 use flow_learn::train::{EpochOutcome, PretrainSettings, Pretraining};
 
 const BATCH: usize = 16;
@@ -47,9 +48,14 @@ fn augmenter() -> Augmenter {
 }
 
 /// Everything that is kept after the last epoch, in a pool of `threads`, through a checkpoint after each epoch if `resumed`.
-fn trained(method: &MethodSettings, threads: usize, resumed: bool) -> (Vec<u8>, Vec<EpochOutcome>) {
+fn trained(
+    method: &MethodSettings,
+    from: Option<&StateDict>,
+    threads: usize,
+    resumed: bool,
+) -> (Vec<u8>, Vec<EpochOutcome>) {
     let (images, augmenter) = (scenes(), augmenter());
-    let start = || Pretraining::new(settings(method.clone()), &images, &augmenter, None).expect("valid settings");
+    let start = || Pretraining::new(settings(method.clone()), &images, &augmenter, from).expect("valid settings");
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
@@ -68,17 +74,21 @@ fn trained(method: &MethodSettings, threads: usize, resumed: bool) -> (Vec<u8>, 
     })
 }
 
-fn learns_and_resumes(method: MethodSettings) {
-    let (whole, history) = trained(&method, 1, false);
-    assert_eq!(history.len(), EPOCHS);
+fn learns_and_resumes(method: MethodSettings, from: Option<&StateDict>) {
+    let (whole, history) = trained(&method, from, 1, false);
     // Of the second epoch: in the first a queue still holds random keys, which are easy to tell from the right one.
     assert!(
         history[EPOCHS - 1].loss < history[1].loss,
         "the loss does not fall: {history:?}"
     );
     assert!(history[EPOCHS - 1].figures.contains_key("rank_me"), "{history:?}");
+    resumes_to_the_bit(&method, from, &whole);
+}
+
+fn resumes_to_the_bit(method: &MethodSettings, from: Option<&StateDict>, whole: &[u8]) {
+    let interrupted = trained(method, from, 2, true).0;
     assert!(
-        whole == trained(&method, 2, true).0,
+        whole == interrupted,
         "an interrupted training with two threads has other bits"
     );
 }
@@ -87,7 +97,7 @@ macro_rules! keeps_its_promises {
     ($($name:ident: $settings:expr,)+) => {
         $(#[test]
         fn $name() {
-            learns_and_resumes($settings);
+            learns_and_resumes($settings, None);
         })+
     };
 }
@@ -103,7 +113,60 @@ keeps_its_promises! {
     vicreg: MethodSettings::Vicreg(VicregSettings { hidden: 32, projection: 32, ..Default::default() }),
     swav: MethodSettings::Swav(SwavSettings { prototypes: 12, hidden: 32, projection: 16, queue: 32, queue_from: 2, ..Default::default() }),
     dino: MethodSettings::Dino(DinoSettings { prototypes: 16, hidden: 32, bottleneck: 16, ..Default::default() }),
+    pirl: MethodSettings::Pirl(PirlSettings { negatives: 64, projection: 16, ..Default::default() }),
+    sela: MethodSettings::Sela(SelaSettings { clusters: 12, heads: 2, ..Default::default() }),
+    jigsaw: MethodSettings::Jigsaw(JigsawSettings { grid: 2, permutations: 4, tile_features: 16, hidden: 32 }),
+    context_prediction: MethodSettings::ContextPrediction(ContextPredictionSettings { hidden: 32, ..Default::default() }),
+    supervised: MethodSettings::Supervised(SupervisedSettings::default()),
     rotation: MethodSettings::Rotation(RotationSettings {}),
+}
+
+#[test]
+fn deep_cluster_settles_on_its_clusters() {
+    // Its head begins anew in each epoch, so losses of different epochs cannot be compared.
+    let method = MethodSettings::DeepCluster(DeepClusterSettings {
+        clusters: 12,
+        components: 16,
+        ..Default::default()
+    });
+    let (whole, history) = trained(&method, None, 1, false);
+    assert!(
+        history[EPOCHS - 1].figures["nmi"] > history[1].figures["nmi"],
+        "{history:?}"
+    );
+    resumes_to_the_bit(&method, None, &whole);
+}
+
+#[test]
+fn scan_starts_from_a_trained_encoder() {
+    let scan = || {
+        MethodSettings::Scan(ScanSettings {
+            neighbours: 5,
+            self_label_epochs: 0,
+            ..Default::default()
+        })
+    };
+    assert!(refusal(scan()).contains("`init`"), "{}", refusal(scan()));
+    let checkpoint = trained(&MethodSettings::Simclr(Default::default()), None, 2, false).0;
+    let state = StateDict::from_bytes(&checkpoint).expect("own bytes");
+    let encoder = state.tensors.into_iter().filter_map(|(name, tensor)| {
+        let name = name.strip_prefix("encoder.")?.to_owned();
+        Some((name, tensor))
+    });
+    let encoder = StateDict {
+        tensors: encoder.collect(),
+        meta: String::new(),
+    };
+    learns_and_resumes(scan(), Some(&encoder));
+    let labelling = MethodSettings::Scan(ScanSettings {
+        neighbours: 5,
+        self_label_epochs: 3,
+        threshold: 0.3,
+        ..Default::default()
+    });
+    let (whole, history) = trained(&labelling, Some(&encoder), 1, false);
+    assert!(history[5].figures["confident"] > 0.0, "{history:?}");
+    resumes_to_the_bit(&labelling, Some(&encoder), &whole);
 }
 
 /// The words of a refusal before training.

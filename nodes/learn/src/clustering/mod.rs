@@ -1,5 +1,11 @@
-//! Groups of features: assignments that fill every cluster, and clusters around means.
+//! Groups of features: assignments that fill every cluster, clusters around means, nearest neighbours.
 
+mod kmeans;
+mod neighbours;
 mod sinkhorn;
+mod whiten;
 
-pub use sinkhorn::sinkhorn;
+pub use kmeans::{Clusters, kmeans};
+pub use neighbours::nearest_neighbours;
+pub use sinkhorn::{sinkhorn, sinkhorn_until};
+pub use whiten::pca_whiten;

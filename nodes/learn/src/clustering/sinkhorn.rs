@@ -9,16 +9,32 @@
 /// # Panics
 /// With `BUG:` if `epsilon` is not above zero or the scores are not whole rows.
 pub fn sinkhorn(scores: &[f32], clusters: usize, epsilon: f32, iterations: usize) -> Vec<f32> {
+    balance(scores, clusters, epsilon, iterations, 0.0)
+}
+
+/// [`sinkhorn`] until no column's share is off by more than `tolerance` of what it should be, at most `iterations` times.
+///
+/// # Panics
+/// As [`sinkhorn`].
+pub fn sinkhorn_until(scores: &[f32], clusters: usize, epsilon: f32, tolerance: f32, iterations: usize) -> Vec<f32> {
+    balance(scores, clusters, epsilon, iterations, f64::from(tolerance))
+}
+
+fn balance(scores: &[f32], clusters: usize, epsilon: f32, iterations: usize, tolerance: f64) -> Vec<f32> {
     assert!(
         epsilon > 0.0 && clusters > 0 && scores.len().is_multiple_of(clusters),
         "BUG: Sinkhorn-Knopp needs whole rows and a positive epsilon"
     );
+    let share = ((scores.len() / clusters) as f64 / clusters as f64).ln();
     let mut log: Vec<f64> = scores.iter().map(|s| f64::from(*s) / f64::from(epsilon)).collect();
-    for _ in 0..iterations {
-        for (column, sum) in column_sums(&log, clusters).into_iter().enumerate() {
-            log.iter_mut().skip(column).step_by(clusters).for_each(|v| *v -= sum);
+    for iteration in 0..iterations {
+        let sums = column_sums(&log, clusters);
+        // Rows sum to one after the first round, so columns can be judged by their sums alone.
+        if iteration > 0 && sums.iter().all(|sum| (sum - share).exp_m1().abs() <= tolerance) {
+            break;
         }
         for row in log.chunks_exact_mut(clusters) {
+            row.iter_mut().zip(&sums).for_each(|(v, sum)| *v -= sum);
             let sum = log_sum(row.iter().copied());
             row.iter_mut().for_each(|v| *v -= sum);
         }
@@ -66,6 +82,16 @@ mod tests {
         for cluster in 0..5 {
             let share: f32 = q.iter().skip(cluster).step_by(5).sum();
             assert!((share - 12.0).abs() < 0.05, "cluster {cluster} has {share} of 12 rows");
+        }
+    }
+
+    #[test]
+    fn it_stops_once_columns_are_even_enough() {
+        let scores: Vec<f32> = (0..40).map(|i| f32::from(u8::from(i % 4 == 0))).collect();
+        let q = sinkhorn_until(&scores, 4, 0.5, 1e-3, 1000);
+        for cluster in 0..4 {
+            let share: f32 = q.iter().skip(cluster).step_by(4).sum();
+            assert!((share - 2.5).abs() < 0.01, "{share}");
         }
     }
 

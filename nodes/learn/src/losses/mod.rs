@@ -20,7 +20,7 @@ mod vicreg;
 
 pub use barlow_twins::barlow_twins;
 pub use cosine::{cosine_scores, cosines};
-pub use cross_entropy::{cross_entropy, soft_cross_entropy};
+pub use cross_entropy::{cross_entropy, soft_cross_entropy, weighted_cross_entropy};
 pub use dino::{DinoTemperatures, dino, dino_targets};
 pub use distillation::distillation;
 pub use fixmatch::fixmatch_unlabelled;

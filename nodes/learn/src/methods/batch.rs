@@ -20,6 +20,8 @@ pub struct Premises {
     pub image: MapShape,
     /// Number of training images.
     pub images: usize,
+    /// Whether the encoder brings weights from an earlier training.
+    pub pretrained: bool,
 }
 
 /// What a method is built from.
@@ -28,8 +30,6 @@ pub struct Setup<'a> {
     pub encoder: &'a mut Encoder,
     /// How it was declared.
     pub backbone: &'a BackboneSettings,
-    /// Whether it brings weights from an earlier training.
-    pub pretrained: bool,
     /// The training images.
     pub images: &'a Images,
     /// Derives the heads' initial weights.

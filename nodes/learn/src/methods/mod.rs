@@ -8,19 +8,27 @@
 mod barlow_twins;
 mod batch;
 mod byol;
+mod context_prediction;
+mod deep_cluster;
 mod dino;
 mod heads;
+mod jigsaw;
 mod moco;
 mod moco_v2;
 mod momentum;
 mod outcome;
+mod pirl;
 mod prototypes;
 mod redundancy;
 mod rotation;
+mod scan;
+mod sela;
 mod simclr;
 mod simclr_v2;
 mod simsiam;
+mod supervised;
 mod swav;
+mod tiles;
 mod vicreg;
 
 use serde::{Deserialize, Serialize};
@@ -28,14 +36,21 @@ use serde::{Deserialize, Serialize};
 pub use barlow_twins::BarlowTwinsSettings;
 pub use batch::{Batch, Epoch, Premises, Setup, Views};
 pub use byol::ByolSettings;
+pub use context_prediction::ContextPredictionSettings;
+pub use deep_cluster::DeepClusterSettings;
 pub use dino::DinoSettings;
+pub use jigsaw::JigsawSettings;
 pub use moco::MocoSettings;
 pub use moco_v2::MocoV2Settings;
 pub use outcome::{Figure, MethodError, StepOutcome};
+pub use pirl::PirlSettings;
 pub use rotation::RotationSettings;
+pub use scan::ScanSettings;
+pub use sela::SelaSettings;
 pub use simclr::SimclrSettings;
 pub use simclr_v2::SimclrV2Settings;
 pub use simsiam::SimsiamSettings;
+pub use supervised::SupervisedSettings;
 pub use swav::SwavSettings;
 pub use vicreg::VicregSettings;
 
@@ -84,6 +99,20 @@ methods! {
     Swav(SwavSettings),
     /// Match a momentum teacher's sharpened distribution.
     Dino(DinoSettings),
+    /// Represent an image and its shuffled patches alike.
+    Pirl(PirlSettings),
+    /// Predict clusters of the features, found anew before each epoch.
+    DeepCluster(DeepClusterSettings),
+    /// Predict labels that balance clusters over all images.
+    Sela(SelaSettings),
+    /// Cluster what an encoder has learnt, by neighbours and confident labels.
+    Scan(ScanSettings),
+    /// Tell which permutation an image's tiles are in.
+    Jigsaw(JigsawSettings),
+    /// Tell on which side of a patch another one lies.
+    ContextPrediction(ContextPredictionSettings),
+    /// Learn labels that serve other tasks later.
+    Supervised(SupervisedSettings),
     /// Tell by how many quarter turns each image was rotated.
     Rotation(RotationSettings),
 }

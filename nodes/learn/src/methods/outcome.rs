@@ -57,6 +57,20 @@ impl Figure {
         Self::new("cluster_use", (entropy.exp() / clusters.min(n) as f64) as f32)
     }
 
+    /// [`Figure::use_of_clusters`] of hard assignments of all images.
+    pub fn evenness(assigned: impl Iterator<Item = usize>, clusters: usize) -> Self {
+        let mut sizes = vec![0.0f32; clusters];
+        assigned.for_each(|c| sizes[c] += 1.0);
+        let n: f32 = sizes.iter().sum();
+        let entropy: f32 = sizes
+            .iter()
+            .map(|s| s / n)
+            .filter(|p| *p > 0.0)
+            .map(|p| -p * p.ln())
+            .sum();
+        Self::new("cluster_use", entropy.exp() / (clusters as f32).min(n))
+    }
+
     /// How certain `[n][clusters]` assignments are: 1 less their mean entropy over `ln clusters`; 0 if all rows are uniform.
     pub fn certainty(assigned: &[f32], clusters: usize) -> Self {
         let n = (assigned.len() / clusters).max(1) as f64;

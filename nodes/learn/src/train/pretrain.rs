@@ -84,6 +84,7 @@ impl<'a> Pretraining<'a> {
             batch: settings.batch,
             image: input,
             images: images.n,
+            pretrained: pretrained.is_some(),
         })?;
         if settings.batch > images.n {
             let message = format!("{} found, but there are only {} images", settings.batch, images.n);
@@ -97,7 +98,6 @@ impl<'a> Pretraining<'a> {
         let method = method_settings.build(&mut Setup {
             encoder: &mut encoder,
             backbone: &settings.backbone,
-            pretrained: pretrained.is_some(),
             images,
             stream: stream.clone(),
         })?;

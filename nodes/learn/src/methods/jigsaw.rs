@@ -1,0 +1,210 @@
+//! Jigsaw puzzles (Noroozi & Favaro 2016, 1603.09246): tell which permutation the nine tiles of an image are in.
+//!
+//! The trunk sees each tile by itself; the tiles' features are concatenated and `L = CE(head(f_1 .. f_9), permutation)`. The permutations are
+//! chosen one by one, each as far as possible, in Hamming distance, from those before (section 3.3).
+//!
+//! Traps (section 4.2): gaps between tiles with random places, or edges give the answer away; tiles are standardised one by one, or
+//! brightness does; in colour, views with grayscale, or chromatic aberration does.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Premises, Setup};
+use super::heads::{Norms, backward, forward, matrix, mlp};
+use super::outcome::{Figure, MethodError, StepOutcome, check_widths};
+use super::tiles::{Tiling, regroup, standardise};
+use super::{Method, Settings};
+use crate::backbones::Encoder;
+use crate::layers::{
+    BatchNorm, Entry, FeatureMap, Layer, Linear, MapShape, NormSettings, Pass, Sequential, Tensors, join,
+};
+use crate::losses::{cross_entropy, value_and_grads};
+use crate::metrics::argmax;
+use crate::rng::Stream;
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JigsawSettings {
+    /// Tiles per side: 3, or 2 for very small images.
+    pub grid: usize,
+    /// Permutations to tell apart: 24 to 100 for small images, at most 24 for 2x2. The paper has 1000 for large ones.
+    pub permutations: usize,
+    /// Dimensions that each tile's features are reduced to.
+    pub tile_features: usize,
+    /// Width of the hidden layer over all tiles.
+    pub hidden: usize,
+}
+
+impl Default for JigsawSettings {
+    fn default() -> Self {
+        Self {
+            grid: 3,
+            permutations: 32,
+            tile_features: 64,
+            hidden: 256,
+        }
+    }
+}
+
+impl Settings for JigsawSettings {
+    fn name(&self) -> &'static str {
+        "jigsaw"
+    }
+
+    fn views(&self) -> f64 {
+        1.0
+    }
+
+    fn advice(&self) -> &'static str {
+        "lower `lr` or lower `permutations`"
+    }
+
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        if !(2..=3).contains(&self.grid) {
+            return Err(MethodError::setting(
+                "grid",
+                format!("{} found, expected 2 or 3", self.grid),
+            ));
+        }
+        let most = if self.grid == 2 { 24 } else { CANDIDATES };
+        if !(2..=most).contains(&self.permutations) {
+            let message = format!("{} found, expected 2 to {most} for this `grid`", self.permutations);
+            return Err(MethodError::setting("permutations", message));
+        }
+        check_widths(&[("tile_features", self.tile_features), ("hidden", self.hidden)])?;
+        Tiling::new(self.grid, premises.image).check(premises.image)
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        let tiling = Tiling::new(self.grid, setup.encoder.input);
+        let mut stream = setup.stream.child("head");
+        let each = Sequential::default()
+            .with(
+                "0",
+                Linear::new(setup.encoder.dim, self.tile_features, false, &mut stream),
+            )
+            .with("1", BatchNorm::new(self.tile_features, true, NormSettings::default()));
+        let widths = [tiling.cells() * self.tile_features, self.hidden, self.permutations];
+        Ok(Box::new(Jigsaw {
+            tiling,
+            permutations: permutations(
+                tiling.cells(),
+                self.permutations,
+                &mut setup.stream.child("permutations"),
+            ),
+            each,
+            all: mlp(&widths, Norms::Hidden, &mut stream),
+        }))
+    }
+}
+
+/// Random permutations that the set is chosen from.
+const CANDIDATES: usize = 2000;
+
+/// Permutations of `tiles`, each the one whose least Hamming distance to those before is largest (all of them if there are few).
+fn permutations(tiles: usize, count: usize, stream: &mut Stream) -> Vec<Vec<u32>> {
+    let mut left: Vec<Vec<u32>> = (0..CANDIDATES).map(|_| stream.permutation(tiles)).collect();
+    left.sort_unstable();
+    left.dedup();
+    let first = stream.below(left.len());
+    let mut chosen = vec![left.swap_remove(first)];
+    let mut distance = vec![usize::MAX; left.len()];
+    while chosen.len() < count {
+        let newest = chosen.last().expect("BUG: one was chosen first");
+        for (least, other) in distance.iter_mut().zip(&left) {
+            *least = (*least).min(newest.iter().zip(other).filter(|(a, b)| a != b).count());
+        }
+        let far = (0..left.len()).max_by_key(|i| (distance[*i], left.len() - i));
+        let far = far.expect("BUG: fewer permutations than asked for");
+        distance.swap_remove(far);
+        chosen.push(left.swap_remove(far));
+    }
+    chosen
+}
+
+struct Jigsaw {
+    tiling: Tiling,
+    permutations: Vec<Vec<u32>>,
+    /// On each tile's features.
+    each: Sequential,
+    /// On all tiles' together.
+    all: Sequential,
+}
+
+impl Method for Jigsaw {
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        let n = batch.len();
+        let (tiles, labels) = self.puzzles(encoder.input, batch, pass);
+        let features = forward(&mut [encoder, &mut self.each], tiles, pass);
+        let (rows, width) = (features.n, features.shape);
+        let logits = self.all.forward(regroup(features, n), pass);
+
+        let classes = logits.shape.len();
+        let guesses = logits.data.chunks_exact(classes).map(argmax);
+        let right = guesses.zip(&labels).filter(|(guess, label)| guess == *label).count();
+        let (loss, [dlogits]) = value_and_grads([matrix(&logits)], |[logits]| cross_entropy(logits, &labels, 0.0))?;
+
+        let dlogits = FeatureMap::new(n, MapShape::vector(classes), dlogits);
+        if let Some(dall) = self.all.backward(dlogits, pass, true) {
+            let deach = FeatureMap::new(rows, width, dall.data);
+            backward(&mut [encoder, &mut self.each], deach, pass);
+        }
+        Ok(StepOutcome {
+            loss,
+            figures: vec![Figure::accuracy(right, n)],
+        })
+    }
+}
+
+impl Jigsaw {
+    /// The tiles of every image in the order of a random permutation, and which one it is.
+    fn puzzles(&self, image: MapShape, batch: &Batch<'_>, pass: &Pass) -> (FeatureMap, Vec<usize>) {
+        let mut view = batch.map(1, image, pass);
+        batch.view_into("view", &mut view.data);
+        let mut tiles = batch.map(self.tiling.cells(), self.tiling.shape(image), pass);
+        let patch = tiles.shape.len();
+        let mut labels = Vec::with_capacity(batch.len());
+        let images = view.data.chunks_exact(image.len());
+        for (i, (image_tiles, view)) in tiles
+            .data
+            .chunks_exact_mut(self.tiling.cells() * patch)
+            .zip(images)
+            .enumerate()
+        {
+            let mut stream = batch.stream.child("puzzle").index(i as u64);
+            let label = stream.below(self.permutations.len());
+            for (tile, cell) in image_tiles.chunks_exact_mut(patch).zip(&self.permutations[label]) {
+                self.tiling.cut(view, image, *cell as usize, &mut stream, tile);
+                standardise(tile);
+            }
+            labels.push(label);
+        }
+        (tiles, labels)
+    }
+}
+
+impl Tensors for Jigsaw {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.each.entries(&join(prefix, "each"), out);
+        self.all.entries(&join(prefix, "all"), out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permutations_lie_far_apart_and_none_comes_twice() {
+        let set = permutations(9, 32, &mut Stream::new(1, "jigsaw"));
+        for (i, a) in set.iter().enumerate() {
+            for b in &set[..i] {
+                assert!(a.iter().zip(b).filter(|(a, b)| a != b).count() >= 7, "{a:?} {b:?}");
+            }
+        }
+        let mut all = permutations(4, 24, &mut Stream::new(1, "jigsaw"));
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 24);
+    }
+}

@@ -1,0 +1,210 @@
+//! PIRL (Misra & van der Maaten 2020, 1912.01991): an image and its shuffled patches are represented alike, and unlike other images.
+//!
+//! With the image's representation `v_I`, that of its nine patches in random order `v_P`, and a memory `m` of all images (eq. 5):
+//! `L = (1 - w) NCE(v_I, m_I) + w NCE(v_P, m_I)`, each in InfoNCE form against entries of other images. The memory follows the image's
+//! representation: `m_I = .5 m_I + .5 v_I`.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Premises, Setup};
+use super::heads::{backward, buffer, forward, gradient, matrix};
+use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive, check_share, check_widths};
+use super::tiles::{Tiling, regroup};
+use super::{Method, Settings};
+use crate::backbones::Encoder;
+use crate::layers::{Entry, FeatureMap, Layer, Linear, MapShape, Pass, Tensors, join};
+use crate::losses::{pirl, value_and_grads};
+use crate::metrics::normalised;
+use crate::rng::Stream;
+
+/// Hyper-parameters; the paper has 32,000 negatives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PirlSettings {
+    /// Temperature, above 0; .07 in the paper.
+    pub temperature: f32,
+    /// Weight `w` of the patches' term; .5 in the paper.
+    pub weight: f32,
+    /// Entries of other images that each image is told from.
+    pub negatives: usize,
+    /// How much of an entry stays; .5 in the paper.
+    pub memory_momentum: f32,
+    /// Dimensions of all representations; 128 in the paper.
+    pub projection: usize,
+}
+
+impl Default for PirlSettings {
+    fn default() -> Self {
+        Self {
+            temperature: 0.07,
+            weight: 0.5,
+            negatives: 1024,
+            memory_momentum: 0.5,
+            projection: 128,
+        }
+    }
+}
+
+const GRID: usize = 3;
+
+impl Settings for PirlSettings {
+    fn name(&self) -> &'static str {
+        "pirl"
+    }
+
+    fn views(&self) -> f64 {
+        2.0
+    }
+
+    fn advice(&self) -> &'static str {
+        "lower `lr` or raise `temperature`"
+    }
+
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        check_positive("temperature", self.temperature, ".07 in the paper")?;
+        check_share("weight", self.weight, ".5 in the paper")?;
+        check_share("memory_momentum", self.memory_momentum, ".5 in the paper")?;
+        check_least("negatives", self.negatives, 1, "an image must be told from others")?;
+        check_widths(&[("projection", self.projection)])?;
+        let others = premises.images.saturating_sub(premises.batch);
+        if self.negatives > others {
+            let message = format!(
+                "{} found, but besides a batch there are only {others} of {} images to draw them from",
+                self.negatives, premises.images
+            );
+            return Err(MethodError::setting("negatives", message));
+        }
+        Tiling::new(GRID, premises.image).check(premises.image)
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        let (dim, projection) = (setup.encoder.dim, self.projection);
+        let tiling = Tiling::new(GRID, setup.encoder.input);
+        let head = |name: &str, from: usize| Linear::new(from, projection, true, &mut setup.stream.child(name));
+        let mut random = setup.stream.child("memory");
+        let memory: Vec<f32> = (0..setup.images.n * projection).map(|_| random.normal()).collect();
+        Ok(Box::new(Pirl {
+            settings: self.clone(),
+            tiling,
+            image: head("image head", dim),
+            patch: head("patch head", dim),
+            patches: head("patches head", tiling.cells() * projection),
+            memory: normalised(&memory, projection),
+        }))
+    }
+}
+
+struct Pirl {
+    settings: PirlSettings,
+    tiling: Tiling,
+    /// `f`: on the image's features.
+    image: Linear,
+    /// On each patch's features.
+    patch: Linear,
+    /// `g`: on all patches' together.
+    patches: Linear,
+    /// `[images][projection]`, rows of length one.
+    memory: Vec<f32>,
+}
+
+impl Method for Pirl {
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        let (n, dim) = (batch.len(), self.settings.projection);
+        let view = batch.view("image", encoder, pass);
+        let image = forward(&mut [encoder, &mut self.image], view, pass);
+
+        let tiles = self.shuffled_patches(encoder.input, batch, pass);
+        let each = forward(&mut [encoder, &mut self.patch], tiles, pass);
+        let (rows, width) = (each.n, each.shape);
+        let patches = self.patches.forward(regroup(each, n), pass);
+
+        let positives = self.entries_of(batch.indices);
+        let negatives = self.entries_of(&self.others(batch));
+        let figures = vec![
+            Figure::spread(&image.data, dim),
+            Figure::alignment(&image.data, &patches.data, dim),
+        ];
+        let (loss, [dimage, dpatches]) = value_and_grads([matrix(&image), matrix(&patches)], |[image, patches]| {
+            let PirlSettings {
+                temperature, weight, ..
+            } = self.settings;
+            pirl(image, patches, &positives, &negatives, temperature, weight)
+        })?;
+        if let Some(deach) = self.patches.backward(gradient(n, dpatches), pass, true) {
+            let deach = FeatureMap::new(rows, width, deach.data);
+            backward(&mut [encoder, &mut self.patch], deach, pass);
+        }
+        backward(&mut [encoder, &mut self.image], gradient(n, dimage), pass);
+        self.remember(batch.indices, &image.data);
+        Ok(StepOutcome { loss, figures })
+    }
+}
+
+impl Pirl {
+    /// The patches of every image in random order; the order is no label.
+    fn shuffled_patches(&self, image: MapShape, batch: &Batch<'_>, pass: &Pass) -> FeatureMap {
+        let mut view = batch.map(1, image, pass);
+        batch.view_into("patches", &mut view.data);
+        let mut tiles = batch.map(self.tiling.cells(), self.tiling.shape(image), pass);
+        let patch = tiles.shape.len();
+        let images = view.data.chunks_exact(image.len());
+        for (i, (of_image, view)) in tiles
+            .data
+            .chunks_exact_mut(self.tiling.cells() * patch)
+            .zip(images)
+            .enumerate()
+        {
+            let mut stream = batch.stream.child("shuffle").index(i as u64);
+            let order = stream.permutation(self.tiling.cells());
+            for (tile, cell) in of_image.chunks_exact_mut(patch).zip(order) {
+                self.tiling.cut(view, image, cell as usize, &mut stream, tile);
+            }
+        }
+        tiles
+    }
+
+    /// Images that are not in the batch, each at most once.
+    fn others(&self, batch: &Batch<'_>) -> Vec<u32> {
+        let mut stream: Stream = batch.stream.child("negatives");
+        let mut taken = vec![false; batch.images.n];
+        batch.indices.iter().for_each(|i| taken[*i as usize] = true);
+        let mut drawn = Vec::with_capacity(self.settings.negatives);
+        while drawn.len() < self.settings.negatives {
+            let i = stream.below(batch.images.n);
+            if !std::mem::replace(&mut taken[i], true) {
+                drawn.push(i as u32);
+            }
+        }
+        drawn
+    }
+
+    fn entries_of(&self, indices: &[u32]) -> Vec<f32> {
+        let dim = self.settings.projection;
+        let entry = |i: &u32| &self.memory[*i as usize * dim..][..dim];
+        indices.iter().flat_map(entry).copied().collect()
+    }
+
+    /// `m = momentum m + (1 - momentum) v`, of length one again.
+    fn remember(&mut self, indices: &[u32], representations: &[f32]) {
+        let (dim, stay) = (self.settings.projection, self.settings.memory_momentum);
+        let units = normalised(representations, dim);
+        for (i, unit) in indices.iter().zip(units.chunks_exact(dim)) {
+            let entry = &mut self.memory[*i as usize * dim..][..dim];
+            entry
+                .iter_mut()
+                .zip(unit)
+                .for_each(|(m, v)| *m = stay * *m + (1.0 - stay) * v);
+            entry.copy_from_slice(&normalised(entry, dim));
+        }
+    }
+}
+
+impl Tensors for Pirl {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.image.entries(&join(prefix, "image"), out);
+        self.patch.entries(&join(prefix, "patch"), out);
+        self.patches.entries(&join(prefix, "patches"), out);
+        let shape = vec![self.memory.len() / self.settings.projection, self.settings.projection];
+        out.push(buffer(prefix, "memory", shape, &mut self.memory));
+    }
+}

@@ -1,0 +1,203 @@
+//! SCAN (Van Gansbeke et al. 2020, 2005.12320): an image and its nearest neighbours belong to the same cluster; then confident images teach.
+//!
+//! It starts from an encoder that a pretext task has trained. Once, the nearest neighbours of each image are found by its features; then (eq. 2)
+//! `L = -log <p_i, p_neighbour> - w H(mean p)`. In the last epochs (section 2.3) confident images, judged as they are, label themselves:
+//! `L = CE(p(view), argmax p(image))` where `max p >= threshold`, each class weighing alike.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Epoch, Premises, Setup};
+use super::heads::{backward, buffer, forward, gradient, matrix};
+use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive, check_share};
+use super::{Method, Settings};
+use crate::backbones::Encoder;
+use crate::clustering::nearest_neighbours;
+use crate::layers::{Entry, FeatureMap, Linear, Mode, Pass, Tensors, join};
+use crate::losses::{probabilities, scan, value_and_grads, weighted_cross_entropy};
+use crate::metrics::argmax;
+
+/// Hyper-parameters of the paper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScanSettings {
+    /// Clusters: the classes that are expected.
+    pub clusters: usize,
+    /// Nearest neighbours that each image may be paired with; 20 in the paper.
+    pub neighbours: usize,
+    /// Weight of the entropy that keeps all clusters in use; 5 in the paper.
+    pub entropy_weight: f32,
+    /// Epochs at the end in which confident images label themselves.
+    pub self_label_epochs: usize,
+    /// How confident; .99 in the paper.
+    pub threshold: f32,
+}
+
+impl Default for ScanSettings {
+    fn default() -> Self {
+        Self {
+            clusters: 10,
+            neighbours: 20,
+            entropy_weight: 5.0,
+            self_label_epochs: 2,
+            threshold: 0.99,
+        }
+    }
+}
+
+impl Settings for ScanSettings {
+    fn name(&self) -> &'static str {
+        "scan"
+    }
+
+    fn views(&self) -> f64 {
+        2.0
+    }
+
+    fn advice(&self) -> &'static str {
+        "raise `entropy_weight` or lower `lr`"
+    }
+
+    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        if !premises.pretrained {
+            let message =
+                "SCAN clusters what an encoder has learnt: give it one that a pretext task has trained, as `init`";
+            return Err(MethodError::setting("method", message));
+        }
+        check_least("clusters", self.clusters, 2, "with one there is nothing to tell apart")?;
+        check_least("neighbours", self.neighbours, 1, "an image is paired with a neighbour")?;
+        check_positive("entropy_weight", self.entropy_weight, "5 in the paper")?;
+        check_share("threshold", self.threshold, ".99 in the paper")?;
+        if self.neighbours >= premises.images {
+            let message = format!(
+                "{} found, but there are only {} images",
+                self.neighbours, premises.images
+            );
+            return Err(MethodError::setting("neighbours", message));
+        }
+        Ok(())
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        Ok(Box::new(Scan {
+            head: Linear::new(setup.encoder.dim, self.clusters, true, &mut setup.stream.child("head")),
+            neighbours: vec![0.0; setup.images.n * self.neighbours],
+            labelling: false,
+            settings: self.clone(),
+        }))
+    }
+}
+
+struct Scan {
+    settings: ScanSettings,
+    head: Linear,
+    /// `[images][neighbours]`, found before the first epoch.
+    neighbours: Vec<f32>,
+    /// Whether this epoch is one of the last.
+    labelling: bool,
+}
+
+impl Method for Scan {
+    fn begin_epoch(&mut self, encoder: &mut Encoder, epoch: &Epoch<'_>) -> Result<Vec<u32>, MethodError> {
+        if epoch.number == 0 {
+            let features = epoch.features(encoder);
+            let found = nearest_neighbours(&features, encoder.dim, self.settings.neighbours);
+            self.neighbours = found.into_iter().map(|i| i as f32).collect();
+        }
+        self.labelling = epoch.number + self.settings.self_label_epochs >= epoch.of;
+        Ok(epoch.shuffled())
+    }
+
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        if self.labelling {
+            self.label(encoder, batch, pass)
+        } else {
+            self.pair(encoder, batch, pass)
+        }
+    }
+}
+
+impl Scan {
+    /// Images with a random neighbour each.
+    fn pair(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        let n = batch.len();
+        let mut stream = batch.stream.child("neighbour");
+        let k = self.settings.neighbours;
+        let draw = |i: &u32| self.neighbours[*i as usize * k + stream.below(k)] as u32;
+        let partners: Vec<u32> = batch.indices.iter().map(draw).collect();
+
+        let mut views = batch.map(2, encoder.input, pass);
+        let half = views.data.len() / 2;
+        let (first, second) = views.data.split_at_mut(half);
+        batch.view_into("image", first);
+        let streams = batch.stream.child("partner");
+        batch.augmenter.augment_batch(batch.images, &partners, &streams, second);
+
+        let logits = forward(&mut [encoder, &mut self.head], views, pass);
+        let figures = self.figures(&logits.data, 0.0);
+        let clusters = self.settings.clusters;
+        let (anchors, neighbours) = logits.data.split_at(n * clusters);
+        let inputs = [anchors, neighbours].map(|part| (part.to_vec(), (n, clusters)));
+        let (loss, gradients) = value_and_grads(inputs, |[a, b]| scan(a, b, self.settings.entropy_weight))?;
+        backward(
+            &mut [encoder, &mut self.head],
+            gradient(2 * n, gradients.concat()),
+            pass,
+        );
+        Ok(StepOutcome { loss, figures })
+    }
+
+    /// Confident images with their own labels.
+    fn label(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        let clusters = self.settings.clusters;
+        let mut judging = pass.beside();
+        judging.mode = Mode::Eval;
+        let plain = batch.plain(encoder, pass);
+        let judged = forward(&mut [encoder, &mut self.head], plain, &mut judging);
+        let sure = probabilities(&judged.data, clusters, 1.0);
+        let labels: Vec<usize> = sure.chunks_exact(clusters).map(argmax).collect();
+        let confident: Vec<bool> = sure
+            .chunks_exact(clusters)
+            .zip(&labels)
+            .map(|(row, label)| row[*label] >= self.settings.threshold)
+            .collect();
+        let mut sizes = vec![0usize; clusters];
+        for (label, _) in labels.iter().zip(&confident).filter(|(_, confident)| **confident) {
+            sizes[*label] += 1;
+        }
+        let weights: Vec<f32> = labels
+            .iter()
+            .zip(&confident)
+            .map(|(label, confident)| if *confident { 1.0 / sizes[*label] as f32 } else { 0.0 })
+            .collect();
+
+        let view: FeatureMap = batch.view("image", encoder, pass);
+        let logits = forward(&mut [encoder, &mut self.head], view, pass);
+        let share = confident.iter().filter(|c| **c).count() as f32 / confident.len().max(1) as f32;
+        let figures = self.figures(&judged.data, share);
+        let (loss, [dlogits]) = value_and_grads([matrix(&logits)], |[logits]| {
+            weighted_cross_entropy(logits, &labels, &weights)
+        })?;
+        backward(&mut [encoder, &mut self.head], gradient(logits.n, dlogits), pass);
+        Ok(StepOutcome { loss, figures })
+    }
+
+    fn figures(&self, logits: &[f32], confident: f32) -> Vec<Figure> {
+        let assigned = probabilities(logits, self.settings.clusters, 1.0);
+        vec![
+            Figure::certainty(&assigned, self.settings.clusters),
+            Figure::use_of_clusters(&assigned, self.settings.clusters).at_least(0.15),
+            Figure::new("confident", confident),
+        ]
+    }
+}
+
+impl Tensors for Scan {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.head.entries(&join(prefix, "head"), out);
+        let shape = vec![
+            self.neighbours.len() / self.settings.neighbours,
+            self.settings.neighbours,
+        ];
+        out.push(buffer(prefix, "neighbours", shape, &mut self.neighbours));
+    }
+}

@@ -1,0 +1,89 @@
+//! Supervised pre-training: labels of another data set, or of classes that are not asked for later, then transfer.
+//!
+//! `L = CE(head(f(view)), label)` with label smoothing. The control that says what labels elsewhere are worth; never give it the labels
+//! that the downstream task is judged on.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Premises, Setup};
+use super::heads::{backward, forward, gradient, matrix};
+use super::outcome::{Figure, MethodError, StepOutcome};
+use super::{Method, Settings};
+use crate::backbones::Encoder;
+use crate::layers::{Entry, Linear, Pass, Tensors};
+use crate::losses::{cross_entropy, value_and_grads};
+use crate::metrics::argmax;
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SupervisedSettings {
+    /// Share of each target that is spread over all classes, in `[0, 1)`; .1 in Szegedy et al. 2016, 1512.00567.
+    pub label_smoothing: f32,
+}
+
+impl Settings for SupervisedSettings {
+    fn name(&self) -> &'static str {
+        "supervised"
+    }
+
+    fn views(&self) -> f64 {
+        1.0
+    }
+
+    fn advice(&self) -> &'static str {
+        "lower `lr` or raise `warmup_epochs`"
+    }
+
+    fn check(&self, _premises: &Premises) -> Result<(), MethodError> {
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            let message = format!("{} found, expected at least 0 and below 1", self.label_smoothing);
+            return Err(MethodError::setting("label_smoothing", message));
+        }
+        Ok(())
+    }
+
+    fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
+        let mut seen: Vec<u16> = setup.images.labels.clone();
+        seen.sort_unstable();
+        seen.dedup();
+        if seen.len() < 2 {
+            let message = "supervised pre-training needs images of at least two classes, these are all of one";
+            return Err(MethodError::setting("method", message));
+        }
+        let classes = usize::from(seen[seen.len() - 1]) + 1;
+        Ok(Box::new(Supervised {
+            label_smoothing: self.label_smoothing,
+            head: Linear::new(setup.encoder.dim, classes, true, &mut setup.stream.child("head")),
+        }))
+    }
+}
+
+struct Supervised {
+    label_smoothing: f32,
+    head: Linear,
+}
+
+impl Method for Supervised {
+    fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
+        let labels = batch.labels();
+        let view = batch.view("view", encoder, pass);
+        let logits = forward(&mut [encoder, &mut self.head], view, pass);
+        let guesses = logits.data.chunks_exact(logits.shape.len()).map(argmax);
+        let right = guesses.zip(&labels).filter(|(guess, label)| guess == *label).count();
+        let (loss, [dlogits]) = value_and_grads([matrix(&logits)], |[logits]| {
+            cross_entropy(logits, &labels, self.label_smoothing)
+        })?;
+        backward(&mut [encoder, &mut self.head], gradient(logits.n, dlogits), pass);
+        Ok(StepOutcome {
+            loss,
+            figures: vec![Figure::accuracy(right, labels.len())],
+        })
+    }
+}
+
+impl Tensors for Supervised {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        self.head.entries(prefix, out);
+    }
+}
