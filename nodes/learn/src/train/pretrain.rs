@@ -254,8 +254,8 @@ impl<'a> Pretraining<'a> {
             state.tensors.insert(format!("{HISTORY}{name}"), Tensor { shape, data });
         };
         history("loss", self.history.iter().map(|h| h.loss).collect());
-        let names = self.history.first().map(|h| h.figures.keys().cloned().collect());
-        for name in names.unwrap_or_else(Vec::new) {
+        let names: Option<Vec<String>> = self.history.first().map(|h| h.figures.keys().cloned().collect());
+        for name in names.unwrap_or_default() {
             let value = |h: &EpochOutcome| h.figures.get(&name).copied().unwrap_or(f32::NAN);
             history(&format!("figures.{name}"), self.history.iter().map(value).collect());
         }

@@ -107,20 +107,20 @@ impl Vectorised for TransformSources<'_> {
                     let mut inputs = [[Lanes::splat(simd, 0.0); I]; I];
                     if inside {
                         let corner = &image[((top - grid.padding) * w + left - grid.padding) * channels + c..];
-                        for i in 0..I {
-                            for j in 0..I {
-                                inputs[i][j] = Lanes::load(simd, &corner[(i * w + j) * channels..]);
+                        for (i, line) in inputs.iter_mut().enumerate() {
+                            for (j, lanes) in line.iter_mut().enumerate() {
+                                *lanes = Lanes::load(simd, &corner[(i * w + j) * channels..]);
                             }
                         }
                     } else {
-                        for i in 0..I {
-                            for j in 0..I {
+                        for (i, line) in inputs.iter_mut().enumerate() {
+                            for (j, lanes) in line.iter_mut().enumerate() {
                                 let (y, x) = (
                                     (top + i).wrapping_sub(grid.padding),
                                     (left + j).wrapping_sub(grid.padding),
                                 );
                                 if y < h && x < w {
-                                    inputs[i][j] = Lanes::load(simd, &image[(y * w + x) * channels + c..]);
+                                    *lanes = Lanes::load(simd, &image[(y * w + x) * channels + c..]);
                                 }
                             }
                         }
