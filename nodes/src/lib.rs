@@ -5,6 +5,7 @@ pub mod reference;
 pub mod sources;
 
 mod augment;
+mod command;
 mod dataset;
 mod evaluate;
 mod failure;
@@ -14,6 +15,7 @@ mod pretrain;
 mod pseudo_label;
 
 pub use augment::AugmentNode;
+pub use command::CommandNode;
 pub use dataset::DatasetNode;
 pub use evaluate::EvaluateNode;
 pub use finetune::FinetuneNode;
@@ -33,7 +35,8 @@ pub fn registry() -> flow_engine::Registry {
         .register::<PretrainNode>()
         .register::<PseudoLabelNode>()
         .register::<FinetuneNode>()
-        .register::<EvaluateNode>();
+        .register::<EvaluateNode>()
+        .register::<CommandNode>();
     registry
 }
 
