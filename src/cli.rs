@@ -194,6 +194,35 @@ pub(crate) enum CacheCommand {
         #[arg(long, conflicts_with = "json")]
         path: bool,
     },
+    /// Say what differs between two entries: parameters, inputs, files, versions, metrics.
+    Diff {
+        /// The beginning of a key, or a node's name.
+        a: String,
+        /// Another.
+        b: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say why an entry had to be made: what differs from the earlier entry that is most like it.
+    Why {
+        /// The beginning of a key, or a node's name, which stands for its newest entry.
+        entry: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what an entry was made from.
+    Tree {
+        /// The beginning of a key, or a node's name.
+        entry: String,
+        /// What was made from it instead.
+        #[arg(long)]
+        down: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Hash everything again and say what is damaged.
     Verify {
         /// As JSON.
@@ -217,6 +246,19 @@ pub(crate) enum RunsCommand {
         /// The beginning or end of its id; the newest if left out.
         run: Option<String>,
         /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set two runs side by side: status, parameters and metrics of each node.
+    Compare {
+        /// The beginning or end of a run's id.
+        a: String,
+        /// Another's.
+        b: String,
+        /// Nodes in which nothing differs, too.
+        #[arg(long)]
+        all: bool,
+        /// As JSON lines.
         #[arg(long)]
         json: bool,
     },
