@@ -95,6 +95,14 @@ pub(crate) struct WorkflowArgs {
     pub(crate) set: Vec<String>,
 }
 
+/// Which part of it.
+#[derive(Debug, Args)]
+pub(crate) struct PartArgs {
+    /// Nothing but this node (or instance) and what it rests on; may be given several times.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) only: Vec<String>,
+}
+
 /// How to run.
 #[derive(Debug, Args)]
 pub(crate) struct HowArgs {
@@ -111,6 +119,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) workflow: WorkflowArgs,
     #[command(flatten)]
+    pub(crate) part: PartArgs,
+    #[command(flatten)]
     pub(crate) how: HowArgs,
     /// Events as JSON lines on stdout instead of the report.
     #[arg(long)]
@@ -121,6 +131,8 @@ pub(crate) struct RunArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) workflow: WorkflowArgs,
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
     /// As JSON.
     #[arg(long)]
     pub(crate) json: bool,

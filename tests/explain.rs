@@ -91,6 +91,40 @@ fn the_tree_leads_up_and_down() {
 }
 
 #[test]
+fn only_runs_what_is_wanted_and_what_it_rests_on() {
+    let place = Place::new(common::SMALL);
+    let plan = place.flow(&["plan", "w.toml", "--only", "pretrained"]);
+    assert_eq!(plan.code, 3, "a name that nothing has: {}", plan.stderr);
+    let whole = place.flow(&["plan", "w.toml", "--json"]).json();
+    let part = place.flow(&["plan", "w.toml", "--only", "guess@1", "--json"]).json();
+    let names = |plan: &serde_json::Value| -> Vec<String> {
+        let nodes = plan["nodes"].as_array().expect("nodes");
+        nodes
+            .iter()
+            .map(|n| n["name"].as_str().expect("a name").to_owned())
+            .collect()
+    };
+    let (whole, part) = (names(&whole), names(&part));
+    assert!(
+        part.len() < whole.len() && part.iter().all(|n| whole.contains(n)),
+        "{part:?}"
+    );
+    assert!(
+        part.iter().any(|n| n.starts_with("guess@1")) && !part.iter().any(|n| n.starts_with("verdict")),
+        "{part:?}"
+    );
+    place.run(&["--only", "guess@1"]);
+    let ran = place.ran();
+    assert_eq!(ran.len(), part.len(), "{ran:?}");
+    place.run(&[]);
+    assert!(
+        place.ran().iter().all(|n| !part.contains(n)),
+        "what --only made is found again: {:?}",
+        place.ran()
+    );
+}
+
+#[test]
 fn two_runs_are_compared_node_by_node() {
     let place = ran_twice();
     let runs = place.flow(&["runs", "ls", "--json"]).json_lines();

@@ -13,7 +13,7 @@ use clap::CommandFactory;
 use flow_cache::{Access, Store};
 use flow_engine::{Override, Workflow};
 
-use crate::cli::{Cli, Command, WorkflowArgs};
+use crate::cli::{Cli, Command, PartArgs, WorkflowArgs};
 use crate::exit::{Exit, Failure};
 
 /// Does what the command line says.
@@ -41,6 +41,16 @@ fn load(args: &WorkflowArgs) -> Result<Workflow, Failure> {
         &flow_nodes::registry(),
         &overrides(args)?,
     )?)
+}
+
+/// [`load`], and of it only the part that is wanted.
+fn load_part(args: &WorkflowArgs, part: &PartArgs) -> Result<Workflow, Failure> {
+    let workflow = load(args)?;
+    Ok(if part.only.is_empty() {
+        workflow
+    } else {
+        workflow.only(&part.only)?
+    })
 }
 
 fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {

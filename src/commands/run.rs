@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use flow_engine::{Options, Reporter, RunOutcome, RunStatus, StopFlag};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{load, open_store};
+use super::{load_part, open_store};
 use crate::cli::{Cli, HowArgs, RunArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{print, say};
@@ -14,7 +14,7 @@ use crate::progress::reporter;
 
 /// Runs a workflow once.
 pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
-    let workflow = load(&args.workflow)?;
+    let workflow = load_part(&args.workflow, &args.part)?;
     let store = open_store(cli)?;
     let signals = Signals::listen()?;
     let options = options(cli, &args.how, &signals);
