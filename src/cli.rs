@@ -125,6 +125,9 @@ pub(crate) struct RunArgs {
     /// Events as JSON lines on stdout instead of the report.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the schedule as a Chrome trace, for ui.perfetto.dev.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

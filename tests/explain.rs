@@ -136,3 +136,23 @@ fn two_runs_are_compared_node_by_node() {
     let same = place.flow(&["runs", "compare", &new, &new]).stdout;
     assert!(same.contains("the same"), "{same}");
 }
+
+#[test]
+fn a_trace_has_a_bar_for_every_node_that_ran() {
+    let place = Place::new(TWO);
+    place.run(&["--trace", "trace.json"]);
+    let text = std::fs::read_to_string(place.path("trace.json")).expect("a trace");
+    let trace: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let bars: Vec<&serde_json::Value> = trace["traceEvents"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .filter(|e| e["ph"] == "X")
+        .collect();
+    assert_eq!(bars.len(), 2, "{text}");
+    let end = |bar: &serde_json::Value| bar["ts"].as_u64().expect("a time") + bar["dur"].as_u64().expect("a time");
+    assert!(
+        end(bars[0]) <= bars[1]["ts"].as_u64().expect("a time"),
+        "the second waits for the first: {text}"
+    );
+}
