@@ -240,6 +240,9 @@ pub(crate) enum CacheCommand {
     },
     /// Hash everything again and say what is damaged.
     Verify {
+        /// Set what is damaged aside at once, so that it is made anew when it is needed next.
+        #[arg(long)]
+        repair: bool,
         /// As JSON.
         #[arg(long)]
         json: bool,

@@ -138,6 +138,22 @@ fn two_runs_are_compared_node_by_node() {
 }
 
 #[test]
+fn verify_repair_sets_damage_aside_and_the_next_run_makes_it_anew() {
+    let place = Place::new(TWO);
+    place.run(&[]);
+    let digests = place.digests();
+    let path = common::blob(&place, "first", "n.txt");
+    std::fs::write(&path, "9\n").expect("a blob of ours");
+    assert_eq!(place.flow(&["cache", "verify"]).code, 4);
+    let repaired = place.flow(&["cache", "verify", "--repair"]);
+    assert_eq!(repaired.code, 0, "{}", repaired.stderr);
+    assert_eq!(place.flow(&["cache", "verify"]).code, 0);
+    place.run(&[]);
+    assert_eq!(place.ran(), ["first"], "the second's input has the same digest again");
+    assert_eq!(place.digests(), digests);
+}
+
+#[test]
 fn a_trace_has_a_bar_for_every_node_that_ran() {
     let place = Place::new(TWO);
     place.run(&["--trace", "trace.json"]);

@@ -26,7 +26,7 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
         CacheCommand::Diff { a, b, json } => explain::diff(&store, a, b, *json),
         CacheCommand::Why { entry, json } => explain::why(&store, entry, *json),
         CacheCommand::Tree { entry, down, json } => explain::tree(&store, entry, *down, *json),
-        CacheCommand::Verify { json } => verify(&store, *json),
+        CacheCommand::Verify { repair, json } => verify(&store, *repair, *json),
         CacheCommand::Rebuild => {
             let records = store.rebuild_index()?;
             say(&format!("the index holds {records} entries again"));
@@ -152,9 +152,20 @@ fn show(store: &Store, entry: &str, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn verify(store: &Store, json: bool) -> Result<Exit, Failure> {
+fn verify(store: &Store, repair: bool, json: bool) -> Result<Exit, Failure> {
     let report = store.verify()?;
-    let exit = if report.is_sound() { Exit::Ok } else { Exit::Corrupt };
+    if repair {
+        let mut aside: Vec<_> = report.corrupt.iter().chain(&report.missing).collect();
+        aside.dedup_by_key(|fault| fault.key);
+        for fault in aside {
+            store.discard(&fault.key, &fault.why)?;
+        }
+    }
+    let exit = if repair || report.is_sound() {
+        Exit::Ok
+    } else {
+        Exit::Corrupt
+    };
     if json {
         print_json(&report)?;
         return Ok(exit);
@@ -172,8 +183,12 @@ fn verify(store: &Store, json: bool) -> Result<Exit, Failure> {
         report.missing.len(),
         bytes(report.bytes)
     ));
-    if exit != Exit::Ok {
-        say("the next run that needs a damaged entry makes it anew");
+    if !report.is_sound() {
+        say(if repair {
+            "what was damaged is set aside, in the cache's quarantine folder; the next run that needs it makes it anew"
+        } else {
+            "the next run that needs a damaged entry makes it anew; `--repair` sets it aside now"
+        });
     }
     Ok(exit)
 }
