@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn nodes_that_overlap_lie_in_different_rows() {
-        let mut silent = flow_engine::Silent;
+        let mut silent = flow_engine::events::Silent;
         let mut tracer = Tracer::new(&mut silent);
         tracer.start("a", 1);
         tracer.start("b", 1);

@@ -15,12 +15,10 @@ fn noise(n: usize) -> Vec<f32> {
         .collect()
 }
 
-fn on_one_thread(work: impl FnOnce() + Send) {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .build()
-        .expect("a pool")
-        .install(work);
+/// Benches `work` in a pool of one thread.
+fn on_one_thread(bencher: Bencher, counter: ItemsCount, mut work: impl FnMut() + Send) {
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
+    bencher.counter(counter).bench_local(|| one.install(&mut work));
 }
 
 /// Convolutions of the shipped backbones, `(channels in, channels out, kernel, stride, size)`; the counter is of multiply-adds.
@@ -57,8 +55,9 @@ fn conv_forward(bencher: Bencher, conv: (usize, usize, usize, usize, usize)) {
     let shape = shape(conv);
     let (x, y, weight) = shape.lengths();
     let (x, mut y, weight) = (noise(x), noise(y), noise(weight));
-    let bencher = bencher.counter(products(&shape));
-    on_one_thread(|| bencher.bench_local(|| conv::forward(&shape, &x, &weight, None, &mut y)));
+    on_one_thread(bencher, products(&shape), || {
+        conv::forward(&shape, &x, &weight, None, &mut y)
+    });
 }
 
 #[divan::bench(args = CONVS)]
@@ -66,8 +65,9 @@ fn conv_weight_gradient(bencher: Bencher, conv: (usize, usize, usize, usize, usi
     let shape = shape(conv);
     let (x, y, weight) = shape.lengths();
     let (x, dy, mut dweight) = (noise(x), noise(y), noise(weight));
-    let bencher = bencher.counter(products(&shape));
-    on_one_thread(|| bencher.bench_local(|| conv::backward_weight(&shape, &x, &dy, &mut dweight, None)));
+    on_one_thread(bencher, products(&shape), || {
+        conv::backward_weight(&shape, &x, &dy, &mut dweight, None)
+    });
 }
 
 #[divan::bench(args = CONVS)]
@@ -75,21 +75,22 @@ fn conv_input_gradient(bencher: Bencher, conv: (usize, usize, usize, usize, usiz
     let shape = shape(conv);
     let (x, y, weight) = shape.lengths();
     let (mut dx, dy, weight) = (noise(x), noise(y), noise(weight));
-    let bencher = bencher.counter(products(&shape));
-    on_one_thread(|| bencher.bench_local(|| conv::backward_input(&shape, &dy, &weight, &mut dx)));
+    on_one_thread(bencher, products(&shape), || {
+        conv::backward_input(&shape, &dy, &weight, &mut dx)
+    });
 }
 
 /// The counter is of values.
 #[divan::bench(args = [32, 256])]
 fn norm_moments(bencher: Bencher, channels: usize) {
     let x = noise(1 << 20);
-    let bencher = bencher.counter(ItemsCount::new(x.len()));
-    on_one_thread(|| bencher.bench_local(|| norm::moments(&x, channels)));
+    on_one_thread(bencher, ItemsCount::new(x.len()), || drop(norm::moments(&x, channels)));
 }
 
 #[divan::bench]
 fn residual_sum(bencher: Bencher) {
     let (mut y, other) = (noise(1 << 20), noise(1 << 20));
-    let bencher = bencher.counter(ItemsCount::new(y.len()));
-    on_one_thread(|| bencher.bench_local(|| elementwise::add_relu(&mut y, &other)));
+    on_one_thread(bencher, ItemsCount::new(y.len()), || {
+        elementwise::add_relu(&mut y, &other)
+    });
 }

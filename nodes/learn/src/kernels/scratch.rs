@@ -18,3 +18,15 @@ pub(super) fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     FREE.with_borrow_mut(|free| free.push(buffer));
     result
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn nested_calls_have_memory_of_their_own() {
+        super::with(8, |outer| {
+            outer.fill(1.0);
+            super::with(16, |inner| inner.fill(2.0));
+            assert!(outer.iter().all(|v| *v == 1.0));
+        });
+    }
+}

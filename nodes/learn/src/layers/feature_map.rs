@@ -146,3 +146,31 @@ impl FeatureMap {
         self.n * self.shape.h * self.shape.w
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_shares_its_values_until_one_is_written_to() {
+        let pool: Arc<BufferPool> = Arc::default();
+        let mut first = pool.take(3);
+        first.copy_from_slice(&[1.0, 2.0, 3.0]);
+        let mut second = first.clone();
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        second[0] = 9.0;
+        assert_eq!((&first[..], &second[..]), (&[1.0, 2.0, 3.0][..], &[9.0, 2.0, 3.0][..]));
+    }
+
+    #[test]
+    fn a_buffer_goes_back_when_its_last_holder_is_gone() {
+        let pool: Arc<BufferPool> = Arc::default();
+        let first = pool.take(4);
+        let (second, place) = (first.clone(), first.as_ptr());
+        drop(first);
+        let other = pool.take(4);
+        assert_ne!(other.as_ptr(), place, "it is still held");
+        drop(second);
+        assert_eq!(pool.take(4).as_ptr(), place);
+    }
+}
