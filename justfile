@@ -32,6 +32,15 @@ sample FOLDER:
 doc:
     cargo doc --workspace --no-deps --open
 
-# Time the main job and write BENCHMARKS.md.
+# Time the main job, and where a training step's time goes; BENCHMARKS.md is put together anew.
 bench:
     benches/main_job.sh
+    benches/scale.sh
+
+# Time training steps and views against PyTorch and torchvision of the Python given.
+bench-peer PYTHON:
+    PYTHON={{ PYTHON }} benches/train_step.sh
+
+# The kernels' micro-benchmarks.
+bench-kernels:
+    cargo bench -p flow-learn

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Times the main job from an empty cache, and again when nothing has changed, and writes BENCHMARKS.md from what it saw.
+# Times the main job from an empty cache, and again when nothing has changed, and writes benches/results/main_job.md.
 # usage: benches/main_job.sh [FOLDER]   FOLDER: where an earlier `flow run` from an empty cache left its `.flow`; made anew if left out
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,13 +31,6 @@ done
 median="$(printf '%s\n' "${warm[@]}" | sort -n | sed -n 3p)"
 
 {
-    echo "# Benchmarks"
-    echo
-    echo "Written by \`benches/main_job.sh\` on $(date -u +%F); nothing in here is typed by hand."
-    echo
-    echo "Machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) cores," \
-        "kernels: $(./target/release/flow doctor --json | sed 's/.*"vectors":"\([^"]*\)".*/\1/'); $(rustc --version)."
-    echo
     echo "## The main job: \`flow run workflows/simclr_vs_selftrain.toml\`"
     echo
     echo "| | seconds |"
@@ -48,4 +41,5 @@ median="$(printf '%s\n' "${warm[@]}" | sort -n | sed -n 3p)"
     echo "What it answered:"
     echo
     sed "s/^#/###/" "$(ls -d "$folder"/runs/*/ | tail -1)verdict.md"
-} > BENCHMARKS.md
+} > benches/results/main_job.md
+benches/assemble.sh

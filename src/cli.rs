@@ -74,6 +74,9 @@ pub(crate) enum Command {
     Graph(GraphArgs),
     /// Check this machine, and the numerics against reference values.
     Doctor(DoctorArgs),
+    /// Time training and augmentation on this machine.
+    #[command(subcommand)]
+    Bench(crate::commands::bench::BenchCommand),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -92,6 +95,14 @@ pub(crate) struct WorkflowArgs {
     pub(crate) set: Vec<String>,
 }
 
+/// Which part of it.
+#[derive(Debug, Args)]
+pub(crate) struct PartArgs {
+    /// Nothing but this node (or instance) and what it rests on; may be given several times.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) only: Vec<String>,
+}
+
 /// How to run.
 #[derive(Debug, Args)]
 pub(crate) struct HowArgs {
@@ -108,16 +119,23 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) workflow: WorkflowArgs,
     #[command(flatten)]
+    pub(crate) part: PartArgs,
+    #[command(flatten)]
     pub(crate) how: HowArgs,
     /// Events as JSON lines on stdout instead of the report.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the schedule as a Chrome trace, for ui.perfetto.dev.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) workflow: WorkflowArgs,
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
     /// As JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -191,8 +209,40 @@ pub(crate) enum CacheCommand {
         #[arg(long, conflicts_with = "json")]
         path: bool,
     },
+    /// Say what differs between two entries: parameters, inputs, files, versions, metrics.
+    Diff {
+        /// The beginning of a key, or a node's name.
+        a: String,
+        /// Another.
+        b: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say why an entry had to be made: what differs from the earlier entry that is most like it.
+    Why {
+        /// The beginning of a key, or a node's name, which stands for its newest entry.
+        entry: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what an entry was made from.
+    Tree {
+        /// The beginning of a key, or a node's name.
+        entry: String,
+        /// What was made from it instead.
+        #[arg(long)]
+        down: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Hash everything again and say what is damaged.
     Verify {
+        /// Set what is damaged aside at once, so that it is made anew when it is needed next.
+        #[arg(long)]
+        repair: bool,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -214,6 +264,19 @@ pub(crate) enum RunsCommand {
         /// The beginning or end of its id; the newest if left out.
         run: Option<String>,
         /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set two runs side by side: status, parameters and metrics of each node.
+    Compare {
+        /// The beginning or end of a run's id.
+        a: String,
+        /// Another's.
+        b: String,
+        /// Nodes in which nothing differs, too.
+        #[arg(long)]
+        all: bool,
+        /// As JSON lines.
         #[arg(long)]
         json: bool,
     },

@@ -5,6 +5,7 @@ mod commands;
 mod exit;
 mod output;
 mod progress;
+mod trace;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

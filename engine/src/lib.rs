@@ -33,7 +33,7 @@ pub use plan::{Plan, PlanError, PlanState, PlannedNode};
 pub use reason::Reason;
 pub use registry::Registry;
 pub use run::{Options, RunError, RunOutcome, run};
-pub use runs::{Runs, RunsError};
+pub use runs::{Run, Runs, RunsError};
 pub use stop::StopFlag;
 pub use workflow::{Diagnostics, Override, Workflow};
 

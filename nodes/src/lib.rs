@@ -5,6 +5,7 @@ pub mod reference;
 pub mod sources;
 
 mod augment;
+mod command;
 mod dataset;
 mod evaluate;
 mod failure;
@@ -14,12 +15,15 @@ mod pretrain;
 mod pseudo_label;
 
 pub use augment::AugmentNode;
+pub use command::CommandNode;
 pub use dataset::DatasetNode;
 pub use evaluate::EvaluateNode;
 pub use finetune::FinetuneNode;
 pub use pretext::PretextNode;
 pub use pretrain::PretrainNode;
 pub use pseudo_label::PseudoLabelNode;
+
+pub use flow_learn::measure;
 
 /// All node kinds. A new one is a file and a line.
 pub fn registry() -> flow_engine::Registry {
@@ -31,7 +35,8 @@ pub fn registry() -> flow_engine::Registry {
         .register::<PretrainNode>()
         .register::<PseudoLabelNode>()
         .register::<FinetuneNode>()
-        .register::<EvaluateNode>();
+        .register::<EvaluateNode>()
+        .register::<CommandNode>();
     registry
 }
 

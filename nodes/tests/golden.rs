@@ -32,6 +32,7 @@ fn what_this_version_promises_is_built() {
         .map(|r| (r.file.as_str(), r.case.as_str()))
         .collect();
     for file in [
+        "backbones",
         "image_ops",
         "method_losses",
         "method_parts",

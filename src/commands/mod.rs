@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(crate) mod bench;
 mod cache;
 mod doctor;
 mod graph;
@@ -12,7 +13,7 @@ use clap::CommandFactory;
 use flow_cache::{Access, Store};
 use flow_engine::{Override, Workflow};
 
-use crate::cli::{Cli, Command, WorkflowArgs};
+use crate::cli::{Cli, Command, PartArgs, WorkflowArgs};
 use crate::exit::{Exit, Failure};
 
 /// Does what the command line says.
@@ -25,6 +26,7 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Runs(command) => runs::runs(cli, command),
         Command::Graph(args) => graph::graph(args),
         Command::Doctor(args) => doctor::doctor(cli, args),
+        Command::Bench(command) => bench::bench(command),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "flow", &mut std::io::stdout());
             Ok(Exit::Ok)
@@ -39,6 +41,16 @@ fn load(args: &WorkflowArgs) -> Result<Workflow, Failure> {
         &flow_nodes::registry(),
         &overrides(args)?,
     )?)
+}
+
+/// [`load`], and of it only the part that is wanted.
+fn load_part(args: &WorkflowArgs, part: &PartArgs) -> Result<Workflow, Failure> {
+    let workflow = load(args)?;
+    Ok(if part.only.is_empty() {
+        workflow
+    } else {
+        workflow.only(&part.only)?
+    })
 }
 
 fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {

@@ -2,14 +2,14 @@
 
 use flow_engine::PlanState;
 
-use super::load;
+use super::load_part;
 use crate::cli::{Cli, PlanArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{duration, print_json, print_table, say};
 
 /// Prints the plan.
 pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
-    let workflow = load(&args.workflow)?;
+    let workflow = load_part(&args.workflow, &args.part)?;
     let store = super::open_store(cli)?;
     let plan = workflow.plan(&store)?;
     if args.json {

@@ -6,20 +6,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use flow_engine::{Options, Reporter, RunOutcome, RunStatus, StopFlag};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{load, open_store};
+use super::{load_part, open_store};
 use crate::cli::{Cli, HowArgs, RunArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{print, say};
 use crate::progress::reporter;
+use crate::trace::Tracer;
 
 /// Runs a workflow once.
 pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
-    let workflow = load(&args.workflow)?;
+    let workflow = load_part(&args.workflow, &args.part)?;
     let store = open_store(cli)?;
     let signals = Signals::listen()?;
     let options = options(cli, &args.how, &signals);
     let mut reporter: Box<dyn Reporter> = reporter(cli.quiet, cli.verbose, args.json);
-    let outcome = flow_engine::run(&workflow, &store, &options, reporter.as_mut())?;
+    let outcome = match &args.trace {
+        None => flow_engine::run(&workflow, &store, &options, reporter.as_mut())?,
+        Some(path) => {
+            let mut tracer = Tracer::new(reporter.as_mut());
+            let outcome = flow_engine::run(&workflow, &store, &options, &mut tracer);
+            tracer.write(path)?;
+            outcome?
+        }
+    };
     if !args.json {
         print_reports(cli, &outcome);
     }

@@ -1,6 +1,10 @@
 //! `flow runs`: earlier runs.
 
-use flow_engine::{NodeStatus, Runs, RunsError};
+use std::collections::BTreeSet;
+
+use flow_cache::{Access, Record, Store};
+use flow_engine::{NodeOutcome, NodeStatus, Run, Runs, RunsError};
+use serde_json::{Value, json};
 
 use crate::cli::{Cli, RunsCommand};
 use crate::exit::{Exit, Failure};
@@ -12,6 +16,7 @@ pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
         RunsCommand::Ls { json: true } => print_json_lines(runs.list()?)?,
         RunsCommand::Ls { json: false } => list(&runs)?,
         RunsCommand::Show { run, json } => show(&runs, run.as_deref(), *json)?,
+        RunsCommand::Compare { a, b, all, json } => compare(cli, &runs.show(a)?, &runs.show(b)?, *all, *json)?,
     }
     Ok(Exit::Ok)
 }
@@ -80,6 +85,75 @@ fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
             source,
         })?;
         print(&format!("\n{text}"));
+    }
+    Ok(())
+}
+
+/// Node by node: parameters and metrics that differ, with deltas.
+fn compare(cli: &Cli, a: &Run, b: &Run, all: bool, json: bool) -> Result<(), Failure> {
+    // Parameters are in the cache's records; without them, metrics can still be compared.
+    let store = Store::open(&cli.cache, Access::ReadOnly).ok();
+    let record = |node: Option<&NodeOutcome>| -> Option<Record> {
+        let artifact = store.as_ref()?.peek(&node?.key?).ok()??;
+        Some(artifact.record().clone())
+    };
+    let nodes = |run: &'_ Run| run.summary.as_ref().map_or_else(Vec::new, |s| s.nodes.clone());
+    let (of_a, of_b) = (nodes(a), nodes(b));
+    let names: BTreeSet<&str> = of_a.iter().chain(&of_b).map(|n| n.name.as_str()).collect();
+    let mut rows = Vec::new();
+    for name in names {
+        let (in_a, in_b) = (
+            of_a.iter().find(|n| n.name == name),
+            of_b.iter().find(|n| n.name == name),
+        );
+        let (record_a, record_b) = (record(in_a), record(in_b));
+        let mut lines: Vec<[String; 4]> = Vec::new();
+        if in_a.is_none() || in_b.is_none() {
+            let there = |node: Option<&NodeOutcome>| if node.is_some() { "there" } else { "-" }.to_owned();
+            lines.push(["node".into(), there(in_a), there(in_b), String::new()]);
+        }
+        if let (Some(a), Some(b)) = (&record_a, &record_b) {
+            let text = |value: Option<Value>| value.map_or_else(|| "-".to_owned(), |v| v.to_string());
+            let params = a
+                .components
+                .diff(&b.components)
+                .into_iter()
+                .filter(|c| c.name.starts_with("param"));
+            lines.extend(params.map(|c| [c.name, text(c.old), text(c.new), String::new()]));
+        }
+        let figures: BTreeSet<&String> = [in_a, in_b]
+            .into_iter()
+            .flatten()
+            .flat_map(|n| n.metrics.keys())
+            .collect();
+        for figure in figures {
+            let [x, y] = [in_a, in_b].map(|n| n.and_then(|n| n.metrics.get(figure).copied()));
+            if all || x != y {
+                let text = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
+                let delta = x.zip(y).map_or_else(String::new, |(x, y)| format!("{:+.4}", y - x));
+                lines.push([format!("metrics.{figure}"), text(x), text(y), delta]);
+            }
+        }
+        if json && (all || !lines.is_empty()) {
+            let line = |[what, a, b, delta]: &[String; 4]| json!({ "what": what, "a": a, "b": b, "delta": delta });
+            print_json_lines([
+                json!({ "version": 1, "node": name, "differences": lines.iter().map(line).collect::<Vec<_>>() }),
+            ])?;
+        }
+        for (i, [what, x, y, delta]) in lines.into_iter().enumerate() {
+            rows.push(vec![
+                if i == 0 { name.to_owned() } else { String::new() },
+                what,
+                x,
+                y,
+                delta,
+            ]);
+        }
+    }
+    if !json && rows.is_empty() {
+        print("the runs measured the same with the same parameters\n");
+    } else if !json {
+        print_table(&["node", "", &a.id, &b.id, "difference"], rows);
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod diagnose;
 mod expand;
 mod instance;
 mod names;
+mod only;
 mod overrides;
 mod params;
 mod parse;

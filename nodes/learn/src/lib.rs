@@ -11,6 +11,7 @@ pub mod image;
 pub mod kernels;
 pub mod layers;
 pub mod losses;
+pub mod measure;
 pub mod methods;
 pub mod metrics;
 pub mod optim;

@@ -31,6 +31,8 @@ pub const MODEL: ArtifactType = ArtifactType("model");
 pub const SCORES: ArtifactType = ArtifactType("scores");
 /// A comparison with its verdict.
 pub const VERDICT: ArtifactType = ArtifactType("verdict");
+/// Files that a command left.
+pub const FILES: ArtifactType = ArtifactType("files");
 
 /// JSON with sorted keys, so that equal values give equal bytes.
 pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {

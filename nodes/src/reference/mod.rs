@@ -3,6 +3,7 @@
 //! Each JSON file of a folder is a list of cases `{case, source, params, inputs, outputs, grads}`. Nothing here knows a case's numbers
 //! or sizes: other files with other values run as well. What is not built is reported as such, never as a pass.
 
+mod backbones;
 mod case;
 mod image_ops;
 mod layers;
@@ -80,6 +81,7 @@ type Family = fn(&Case) -> Result<Outcome, CaseError>;
 
 /// The runner of each file. A file of another name has cases that are not built.
 const FAMILIES: &[(&str, Family)] = &[
+    ("backbones", backbones::run),
     ("image_ops", image_ops::run),
     ("layers", layers::run),
     ("method_losses", losses::run),

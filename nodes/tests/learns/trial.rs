@@ -16,7 +16,7 @@ use flow_nodes::sources::fashion_mnist;
 
 /// Images that suit a method.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Data {
+pub(crate) enum Data {
     /// Garments, gray.
     Fashion,
     /// Shapes on clutter, in colour.
@@ -25,7 +25,7 @@ pub enum Data {
 
 /// A method and how it is trained.
 #[derive(Clone)]
-pub struct Trial {
+pub(crate) struct Trial {
     pub method: MethodSettings,
     pub data: Data,
     /// A recipe's name.
@@ -38,13 +38,13 @@ pub struct Trial {
 
 /// Accuracies of linear probe and weighted nearest neighbours.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Judged {
+pub(crate) struct Judged {
     pub probe: f64,
     pub knn: f64,
 }
 
 /// What became of a trial.
-pub struct Learnt {
+pub(crate) struct Learnt {
     pub trained: Judged,
     /// The same network with its first weights.
     pub random: Judged,
@@ -93,7 +93,7 @@ fn labels(images: &Images, n: usize) -> Vec<usize> {
 }
 
 /// Raw pixels, the control that needs no network.
-pub fn raw_pixels(data: Data, n: usize) -> Judged {
+pub(crate) fn raw_pixels(data: Data, n: usize) -> Judged {
     let (train, test) = images(data, n);
     let dim = train.height * train.width * train.channels;
     let pixels = |images: &Images, n: usize| -> Vec<f32> {
@@ -110,7 +110,7 @@ pub fn raw_pixels(data: Data, n: usize) -> Judged {
 
 impl Trial {
     /// Trains with a seed and judges.
-    pub fn run(&self, seed: u64) -> Learnt {
+    pub(crate) fn run(&self, seed: u64) -> Learnt {
         let (train, test) = images(self.data, self.images);
         let (mean, std) = train.channel_statistics();
         let recipe = Recipe::named(self.views).expect("shipped");

@@ -52,7 +52,13 @@ pub struct Backbone {
 }
 
 /// All backbones. A new one is a file and a line.
-pub const BACKBONES: &[Backbone] = &[conv_net::CONV3, conv_net::CONV4, resnet::RESNET18];
+pub const BACKBONES: &[Backbone] = &[
+    conv_net::CONV3,
+    conv_net::CONV4,
+    resnet::RESNET18,
+    resnet::RESNET34,
+    resnet::RESNET50,
+];
 
 /// Why a backbone cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +94,7 @@ pub enum BackboneError {
         w: usize,
     },
     /// The backbone has one stem only.
-    #[error("`{name}` has a small-image stem only; `stem` can be chosen for resnet18")]
+    #[error("`{name}` has a small-image stem only; `stem` can be chosen for {}", BACKBONES.iter().filter(|b| b.stems).map(|b| b.name).collect::<Vec<_>>().join(", "))]
     Stem {
         /// The backbone.
         name: String,

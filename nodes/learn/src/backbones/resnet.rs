@@ -1,4 +1,5 @@
-//! ResNet-18 (He et al. 2015, 1512.03385) with torchvision's parameter names.
+//! ResNets (He et al. 2015, 1512.03385) with torchvision's parameter names and its later bottleneck, whose 3x3 convolution has the
+//! stride.
 
 use super::{Backbone, Stem};
 use crate::layers::{ConvNorm, ConvSettings, Layer, MaxPool, Residual, Sequential};
@@ -9,10 +10,39 @@ pub(super) const RESNET18: Backbone = Backbone {
     name: "resnet18",
     widths: &[64, 128, 256, 512],
     stems: true,
-    build,
+    build: |channels, widths, stem, stream| build(channels, widths, stem, [2, 2, 2, 2], basic_block, stream),
 };
 
-fn build(channels: usize, widths: &[usize], stem: Stem, stream: &mut Stream) -> Sequential {
+/// Four stages of 3, 4, 6 and 3 basic blocks.
+pub(super) const RESNET34: Backbone = Backbone {
+    name: "resnet34",
+    widths: &[64, 128, 256, 512],
+    stems: true,
+    build: |channels, widths, stem, stream| build(channels, widths, stem, [3, 4, 6, 3], basic_block, stream),
+};
+
+/// Four stages of 3, 4, 6 and 3 bottlenecks; features have four times the last width.
+pub(super) const RESNET50: Backbone = Backbone {
+    name: "resnet50",
+    widths: &[64, 128, 256, 512],
+    stems: true,
+    build: |channels, widths, stem, stream| build(channels, widths, stem, [3, 4, 6, 3], bottleneck, stream),
+};
+
+/// How many times its width a bottleneck gives out.
+const EXPANSION: usize = 4;
+
+/// A block from so many channels, of a width and a stride; with how many channels it gives out.
+type Block = fn(from: usize, width: usize, stride: usize, stream: &mut Stream) -> (Residual, usize);
+
+fn build(
+    channels: usize,
+    widths: &[usize],
+    stem: Stem,
+    blocks: [usize; 4],
+    block: Block,
+    stream: &mut Stream,
+) -> Sequential {
     let first = match stem {
         Stem::Small => ConvSettings::three(channels, widths[0], 1),
         Stem::Imagenet => ConvSettings {
@@ -36,43 +66,52 @@ fn build(channels: usize, widths: &[usize], stem: Stem, stream: &mut Stream) -> 
         );
     }
     let mut from = widths[0];
-    for (stage, width) in widths.iter().enumerate() {
-        for block in 0..2 {
-            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-            net = net.with(
-                &format!("layer{}.{block}", stage + 1),
-                basic_block(from, *width, stride, stream),
-            );
-            from = *width;
+    for (stage, (width, count)) in widths.iter().zip(blocks).enumerate() {
+        for at in 0..count {
+            let stride = if stage > 0 && at == 0 { 2 } else { 1 };
+            let (residual, to) = block(from, *width, stride, stream);
+            net = net.with(&format!("layer{}.{at}", stage + 1), residual);
+            from = to;
         }
     }
     net
 }
 
-/// Two 3x3 convolutions, and a 1x1 projection where the shape changes.
-fn basic_block(from: usize, to: usize, stride: usize, stream: &mut Stream) -> Residual {
-    let body: Vec<Box<dyn Layer>> = vec![
-        Box::new(ConvNorm::new(
-            ConvSettings::three(from, to, stride),
-            true,
-            ("conv1", "bn1"),
-            stream,
-        )),
-        Box::new(ConvNorm::new(
-            ConvSettings::three(to, to, 1),
-            false,
-            ("conv2", "bn2"),
-            stream,
-        )),
+/// Two 3x3 convolutions.
+fn basic_block(from: usize, width: usize, stride: usize, stream: &mut Stream) -> (Residual, usize) {
+    let body = vec![
+        part(ConvSettings::three(from, width, stride), true, 1, stream),
+        part(ConvSettings::three(width, width, 1), false, 2, stream),
     ];
+    (Residual::new(body, projection(from, width, stride, stream)), width)
+}
+
+/// 1x1 to the width, 3x3, 1x1 to four times the width.
+fn bottleneck(from: usize, width: usize, stride: usize, stream: &mut Stream) -> (Residual, usize) {
+    let to = EXPANSION * width;
+    let body = vec![
+        part(ConvSettings::one(from, width, 1), true, 1, stream),
+        part(ConvSettings::three(width, width, stride), true, 2, stream),
+        part(ConvSettings::one(width, to, 1), false, 3, stream),
+    ];
+    (Residual::new(body, projection(from, to, stride, stream)), to)
+}
+
+/// A convolution of a block's body, named by its place.
+fn part(settings: ConvSettings, relu: bool, place: usize, stream: &mut Stream) -> Box<dyn Layer> {
+    let (conv, norm) = (format!("conv{place}"), format!("bn{place}"));
+    Box::new(ConvNorm::new(settings, relu, (&conv, &norm), stream))
+}
+
+/// A 1x1 convolution beside the body where the shape changes.
+fn projection(from: usize, to: usize, stride: usize, stream: &mut Stream) -> Option<Box<dyn Layer>> {
     let projects = from != to || stride != 1;
-    let shortcut = projects.then(|| {
+    projects.then(|| {
         Box::new(ConvNorm::new(
             ConvSettings::one(from, to, stride),
             false,
             ("0", "1"),
             stream,
         )) as Box<dyn Layer>
-    });
-    Residual::new(body, shortcut)
+    })
 }

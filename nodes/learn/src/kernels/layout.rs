@@ -1,46 +1,6 @@
-//! How a convolution's operands lie in memory for [`super::tile`]: images with a border, weights in panels.
+//! How a convolution's weights lie in memory for [`super::tile`].
 
-/// A few images with a border, `[image][h + before + after][w + before + after][c]`.
-pub(super) struct Bordered {
-    pub(super) data: Vec<f32>,
-    h: usize,
-    w: usize,
-    c: usize,
-    before: usize,
-    full_h: usize,
-    full_w: usize,
-}
-
-impl Bordered {
-    pub(super) fn new(images: usize, h: usize, w: usize, c: usize, before: usize, after: usize) -> Self {
-        let (full_h, full_w) = (h + before + after, w + before + after);
-        Self {
-            data: vec![0.0; images * full_h * full_w * c],
-            h,
-            w,
-            c,
-            before,
-            full_h,
-            full_w,
-        }
-    }
-
-    /// Copies images inside the border; the border stays zero.
-    pub(super) fn fill(&mut self, images: &[f32]) {
-        let (row, full_row) = (self.w * self.c, self.full_w * self.c);
-        let image = self.h * row;
-        for (i, source) in images.chunks_exact(image).enumerate() {
-            let start = i * self.full_h * full_row + self.before * full_row + self.before * self.c;
-            for (y, line) in source.chunks_exact(row).enumerate() {
-                self.data[start + y * full_row..][..row].copy_from_slice(line);
-            }
-        }
-    }
-
-    pub(super) fn at(&self, image: usize, y: usize, x: usize) -> usize {
-        ((image * self.full_h + y) * self.full_w + x) * self.c
-    }
-}
+use rayon::prelude::*;
 
 /// A matrix cut into panels of adjacent columns, so that a tile's rows of B lie close together in memory.
 pub(super) struct Panels {
@@ -93,18 +53,20 @@ impl Panels {
     }
 }
 
-/// `[position][ci][co]` to `[position][co within group][ci over all groups]`: the weights as the input's gradient reads them.
-pub(super) fn flip(weight: &[f32], positions: usize, cin_g: usize, c_out: usize, cout_g: usize) -> Vec<f32> {
-    let groups = c_out / cout_g;
-    let c_in = cin_g * groups;
-    let mut flipped = vec![0.0f32; weight.len()];
-    for p in 0..positions {
-        for ci in 0..cin_g {
-            for co in 0..c_out {
-                let (g, within) = (co / cout_g, co % cout_g);
-                flipped[(p * cout_g + within) * c_in + g * cin_g + ci] = weight[(p * cin_g + ci) * c_out + co];
+/// `[tap][ci][co]` to `[tap, last first][co within group][ci over all groups]`: the weights as the input's gradient reads them.
+pub(super) fn turn(weight: &[f32], taps: usize, cin_g: usize, c_out: usize, cout_g: usize) -> Vec<f32> {
+    let c_in = cin_g * (c_out / cout_g);
+    let mut turned = vec![0.0f32; weight.len()];
+    let chunks = turned
+        .par_chunks_mut(cout_g * c_in)
+        .zip(weight.par_chunks(cin_g * c_out).rev());
+    debug_assert_eq!(chunks.len(), taps);
+    chunks.for_each(|(turned, weight)| {
+        for (co, group) in (0..c_out).map(|co| (co, co / cout_g)) {
+            for ci in 0..cin_g {
+                turned[co % cout_g * c_in + group * cin_g + ci] = weight[ci * c_out + co];
             }
         }
-    }
-    flipped
+    });
+    turned
 }

@@ -2,9 +2,11 @@
 //! work so that the bits of a result do not depend on the number of threads.
 
 pub mod conv;
+pub mod elementwise;
 mod layout;
 pub mod norm;
 pub mod pool;
+mod scratch;
 pub(crate) mod simd;
 pub(crate) mod tile;
 

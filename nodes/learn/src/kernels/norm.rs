@@ -1,11 +1,11 @@
 //! Batch normalisation over the rows of a channel-last matrix `[rows][channels]`, with ReLU fused in.
 //!
-//! Statistics are taken per block of a fixed number of rows (mean, then squared deviations, while the block is in the cache)
-//! and merged in order in f64 (Chan et al. 1983), so they are accurate and do not depend on the number of threads.
+//! Statistics are taken per block of a fixed number of rows, around a row of the block, and merged in order in f64 (Chan et al. 1983), so they are accurate and do not depend on the number of threads.
 
+use pulp::Simd;
 use rayon::prelude::*;
 
-use super::simd::vectorised;
+use super::simd::{Lanes, Vectorised, with_lanes};
 
 /// Rows of a block: a function of the channels alone, some 128 KiB.
 fn block_rows(channels: usize) -> usize {
@@ -23,76 +23,220 @@ pub struct Moments {
 
 /// The moments of each column of `x`, `[rows][channels]`.
 pub fn moments(x: &[f32], channels: usize) -> Moments {
-    let blocks: Vec<(f64, Vec<f64>, Vec<f64>)> = x
+    let blocks: Vec<(usize, Sums)> = x
         .par_chunks(block_rows(channels) * channels)
         .map(|block| {
-            let rows = (block.len() / channels) as f32;
-            let (mut mean, mut squares) = (vec![0.0f32; channels], vec![0.0f32; channels]);
-            let mut rest = vec![0.0f32; channels];
-            vectorised(
-                #[inline(always)]
-                || {
-                    for row in block.chunks_exact(channels) {
-                        mean.iter_mut().zip(row).for_each(|(m, v)| *m += v);
-                    }
-                    mean.iter_mut().for_each(|m| *m /= rows);
-                    for row in block.chunks_exact(channels) {
-                        for (((s, r), v), m) in squares.iter_mut().zip(&mut rest).zip(row).zip(&mean) {
-                            let d = v - m;
-                            *s += d * d;
-                            *r += d;
-                        }
-                    }
-                },
-            );
-            // The first mean is rounded; what its deviations sum to tells by how much.
-            let rows = f64::from(rows);
-            let exact = mean
-                .iter()
-                .zip(&rest)
-                .map(|(m, r)| f64::from(*m) + f64::from(*r) / rows)
-                .collect();
-            let about = squares
-                .iter()
-                .zip(&rest)
-                .map(|(s, r)| f64::from(*s) - f64::from(*r).powi(2) / rows)
-                .collect();
-            (rows, exact, about)
+            let mut sums = Sums::new(channels);
+            with_lanes(Deviations {
+                x: block,
+                pivot: &block[..channels],
+                sums: &mut sums,
+            });
+            (block.len() / channels, sums)
         })
         .collect();
     let (mut count, mut mean, mut squares) = (0.0f64, vec![0.0f64; channels], vec![0.0f64; channels]);
-    for (rows, block_mean, block_squares) in blocks {
+    for (i, (rows, sums)) in blocks.iter().enumerate() {
+        let pivot = &x[i * block_rows(channels) * channels..][..channels];
+        let rows = *rows as f64;
         let total = count + rows;
         for c in 0..channels {
-            let delta = block_mean[c] - mean[c];
+            let shift = f64::from(sums.first[c]) / rows;
+            let delta = f64::from(pivot[c]) + shift - mean[c];
             mean[c] += delta * rows / total;
-            squares[c] += block_squares[c] + delta * delta * count * rows / total;
+            squares[c] += f64::from(sums.second[c]) - shift * shift * rows + delta * delta * count * rows / total;
         }
         count = total;
     }
     Moments {
         mean: mean.iter().map(|m| *m as f32).collect(),
-        variance: squares.iter().map(|s| (s / count.max(1.0)) as f32).collect(),
+        variance: squares.iter().map(|s| (s.max(0.0) / count.max(1.0)) as f32).collect(),
+    }
+}
+
+/// Two sums for each channel of a block.
+struct Sums {
+    first: Vec<f32>,
+    second: Vec<f32>,
+}
+
+impl Sums {
+    fn new(channels: usize) -> Self {
+        Self {
+            first: vec![0.0; channels],
+            second: vec![0.0; channels],
+        }
+    }
+}
+
+/// Sums of `x - pivot` and of its square. The pivot is a row of the block: near enough to the mean that the difference of the two
+/// sums, which is the variance, keeps its digits.
+struct Deviations<'a> {
+    x: &'a [f32],
+    pivot: &'a [f32],
+    sums: &'a mut Sums,
+}
+
+impl Vectorised for Deviations<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { x, pivot, sums } = self;
+        for_column_groups::<S>(pivot.len(), SumDeviations { simd, x, pivot, sums });
+    }
+}
+
+struct SumDeviations<'a, S> {
+    simd: S,
+    x: &'a [f32],
+    pivot: &'a [f32],
+    sums: &'a mut Sums,
+}
+
+impl<S: Simd> ColumnGroups for SumDeviations<'_, S> {
+    #[inline(always)]
+    fn visit<const G: usize>(&mut self, columns: [(usize, usize); G]) {
+        let Self { simd, x, pivot, sums } = self;
+        let channels = pivot.len();
+        let pivot = columns.map(|(c, n)| Lanes::load_some(*simd, &pivot[c..], n));
+        let mut pair = PairSums::<S, G>::new(*simd);
+        pair.add_rows(
+            x.len() / channels,
+            #[inline(always)]
+            |row, i| {
+                let (c, n) = columns[i];
+                let d = Lanes::load_some(*simd, &x[row * channels + c..], n) - pivot[i];
+                (d, d * d)
+            },
+        );
+        pair.store(columns, sums);
+    }
+}
+
+/// Work on some adjacent vectors of columns at a time, so that a row's memory is walked in long pieces.
+trait ColumnGroups {
+    /// `columns` holds each vector's first column and how many it has. Must be `#[inline(always)]`.
+    fn visit<const G: usize>(&mut self, columns: [(usize, usize); G]);
+}
+
+/// Visits all columns: four vectors at a time as long as there are so many. A column's sums do not depend on its group.
+#[inline(always)]
+fn for_column_groups<S: Simd>(channels: usize, mut work: impl ColumnGroups) {
+    let lanes = Lanes::<S>::COUNT;
+    let mut c = 0;
+    while c + 4 * lanes <= channels {
+        work.visit([
+            (c, lanes),
+            (c + lanes, lanes),
+            (c + 2 * lanes, lanes),
+            (c + 3 * lanes, lanes),
+        ]);
+        c += 4 * lanes;
+    }
+    while c < channels {
+        work.visit([(c, lanes.min(channels - c))]);
+        c += lanes;
+    }
+}
+
+/// Two sums over rows for each of some vectors of columns, even and odd rows apart: so there are two chains of additions for the
+/// processor to overlap.
+struct PairSums<S: Simd, const G: usize> {
+    first: [[Lanes<S>; G]; 2],
+    second: [[Lanes<S>; G]; 2],
+}
+
+impl<S: Simd, const G: usize> PairSums<S, G> {
+    #[inline(always)]
+    fn new(simd: S) -> Self {
+        let zero = [[Lanes::splat(simd, 0.0); G]; 2];
+        Self {
+            first: zero,
+            second: zero,
+        }
+    }
+
+    /// Adds `terms(row, i)` of every row and vector. `terms` must be `#[inline(always)]`.
+    #[inline(always)]
+    fn add_rows(&mut self, rows: usize, terms: impl Fn(usize, usize) -> (Lanes<S>, Lanes<S>)) {
+        for pair in 0..rows / 2 {
+            for parity in 0..2 {
+                for i in 0..G {
+                    let (a, b) = terms(2 * pair + parity, i);
+                    self.first[parity][i] = self.first[parity][i] + a;
+                    self.second[parity][i] = self.second[parity][i] + b;
+                }
+            }
+        }
+        if !rows.is_multiple_of(2) {
+            for i in 0..G {
+                let (a, b) = terms(rows - 1, i);
+                self.first[0][i] = self.first[0][i] + a;
+                self.second[0][i] = self.second[0][i] + b;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn store(self, columns: [(usize, usize); G], sums: &mut Sums) {
+        for (i, (c, n)) in columns.into_iter().enumerate() {
+            (self.first[0][i] + self.first[1][i]).store_some(&mut sums.first[c..], n);
+            (self.second[0][i] + self.second[1][i]).store_some(&mut sums.second[c..], n);
+        }
+    }
+}
+
+/// Visits the columns, a vector at a time: the first column and how many there are.
+#[inline(always)]
+fn for_columns<S: Simd>(channels: usize, mut visit: impl FnMut(usize, usize)) {
+    let mut c = 0;
+    while c < channels {
+        visit(c, Lanes::<S>::COUNT.min(channels - c));
+        c += Lanes::<S>::COUNT;
     }
 }
 
 /// `out = x * scale + shift`, then ReLU if asked. All of `[rows][channels]`.
 pub fn scale_shift(x: &[f32], scale: &[f32], shift: &[f32], relu: bool, out: &mut [f32]) {
-    let channels = scale.len();
-    let block = block_rows(channels) * channels;
+    let block = block_rows(scale.len()) * scale.len();
     out.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(out, x)| {
-        vectorised(
-            #[inline(always)]
-            || {
-                for (out, x) in out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                    for (((o, v), a), b) in out.iter_mut().zip(x).zip(scale).zip(shift) {
-                        let y = v * a + b;
-                        *o = if relu { y.max(0.0) } else { y };
-                    }
-                }
-            },
-        );
+        with_lanes(ScaleShift {
+            x,
+            scale,
+            shift,
+            relu,
+            out,
+        });
     });
+}
+
+struct ScaleShift<'a> {
+    x: &'a [f32],
+    scale: &'a [f32],
+    shift: &'a [f32],
+    relu: bool,
+    out: &'a mut [f32],
+}
+
+impl Vectorised for ScaleShift<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self {
+            x,
+            scale,
+            shift,
+            relu,
+            out,
+        } = self;
+        let channels = scale.len();
+        for (out, x) in out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            for_columns::<S>(channels, |c, lanes| {
+                let [x, scale, shift] = [x, scale, shift].map(|v| Lanes::load_some(simd, &v[c..], lanes));
+                let y = x * scale + shift;
+                let y = if relu { y.unless_negative(y) } else { y };
+                y.store_some(&mut out[c..], lanes);
+            });
+        }
+    }
 }
 
 /// What the backward pass of a normalisation needs: `x` before it and the constants that were applied.
@@ -131,35 +275,28 @@ pub fn backward(applied: &Applied<'_>, batch_statistics: bool, dy: &mut [f32], d
     let scale: Vec<f32> = weight.iter().zip(inverse_std).map(|(w, s)| w * s).collect();
     let shift: Vec<f32> = (0..channels).map(|c| bias[c] - mean[c] * scale[c]).collect();
 
-    let blocks: Vec<(Vec<f32>, Vec<f32>)> = dy
-        .par_chunks_mut(block)
+    let blocks: Vec<Sums> = dy
+        .par_chunks(block)
         .zip(x.par_chunks(block))
         .map(|(dy, x)| {
-            let (mut sum, mut product) = (vec![0.0f32; channels], vec![0.0f32; channels]);
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (dy, x) in dy.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                        if relu {
-                            for (((d, v), a), b) in dy.iter_mut().zip(x).zip(&scale).zip(&shift) {
-                                *d = if v * a + b > 0.0 { *d } else { 0.0 };
-                            }
-                        }
-                        sum.iter_mut().zip(&*dy).for_each(|(s, d)| *s += d);
-                        for (((p, d), v), m) in product.iter_mut().zip(&*dy).zip(x).zip(mean) {
-                            *p += d * (v - m);
-                        }
-                    }
-                },
-            );
-            (sum, product)
+            let mut sums = Sums::new(channels);
+            with_lanes(GradientSums {
+                x,
+                dy,
+                mean,
+                scale: &scale,
+                shift: &shift,
+                relu,
+                sums: &mut sums,
+            });
+            sums
         })
         .collect();
     let (mut sum, mut product) = (vec![0.0f64; channels], vec![0.0f64; channels]);
-    for (block_sum, block_product) in &blocks {
+    for sums in &blocks {
         for c in 0..channels {
-            sum[c] += f64::from(block_sum[c]);
-            product[c] += f64::from(block_product[c]) * f64::from(inverse_std[c]);
+            sum[c] += f64::from(sums.first[c]);
+            product[c] += f64::from(sums.second[c]) * f64::from(inverse_std[c]);
         }
     }
     for c in 0..channels {
@@ -180,18 +317,89 @@ pub fn backward(applied: &Applied<'_>, batch_statistics: bool, dy: &mut [f32], d
     } else {
         (vec![0.0; channels], vec![0.0; channels])
     };
+    let constants = [&scale[..], &shift, &slope, &offset];
     dy.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(dy, x)| {
-        vectorised(
+        with_lanes(InputGradient { x, constants, relu, dy });
+    });
+}
+
+/// Sums of `dz` and of `dz (x - mean)`.
+struct GradientSums<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    mean: &'a [f32],
+    scale: &'a [f32],
+    shift: &'a [f32],
+    relu: bool,
+    sums: &'a mut Sums,
+}
+
+impl Vectorised for GradientSums<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for_column_groups::<S>(self.mean.len(), SumGradients { simd, of: self });
+    }
+}
+
+struct SumGradients<'a, S> {
+    simd: S,
+    of: GradientSums<'a>,
+}
+
+impl<S: Simd> ColumnGroups for SumGradients<'_, S> {
+    #[inline(always)]
+    fn visit<const G: usize>(&mut self, columns: [(usize, usize); G]) {
+        let (simd, of) = (self.simd, &mut self.of);
+        let channels = of.mean.len();
+        let constants = [of.mean, of.scale, of.shift].map(|v| columns.map(|(c, n)| Lanes::load_some(simd, &v[c..], n)));
+        let [mean, scale, shift] = constants;
+        let mut pair = PairSums::<S, G>::new(simd);
+        pair.add_rows(
+            of.x.len() / channels,
             #[inline(always)]
-            || {
-                for (dy, x) in dy.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                    for ((((d, v), a), k), o) in dy.iter_mut().zip(x).zip(&scale).zip(&slope).zip(&offset) {
-                        *d = *d * a - v * k - o;
-                    }
-                }
+            |row, i| {
+                let (c, n) = columns[i];
+                let [dy, x] = [of.dy, of.x].map(|v| Lanes::load_some(simd, &v[row * channels + c..], n));
+                let dz = if of.relu {
+                    dy.unless_negative(x * scale[i] + shift[i])
+                } else {
+                    dy
+                };
+                (dz, dz * (x - mean[i]))
             },
         );
-    });
+        pair.store(columns, of.sums);
+    }
+}
+
+/// `dy = scale dz - x slope - offset`.
+struct InputGradient<'a> {
+    x: &'a [f32],
+    /// Scale, shift, slope and offset of each channel.
+    constants: [&'a [f32]; 4],
+    relu: bool,
+    dy: &'a mut [f32],
+}
+
+impl Vectorised for InputGradient<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { x, constants, relu, dy } = self;
+        let channels = constants[0].len();
+        for_columns::<S>(channels, |c, lanes| {
+            let [scale, shift, slope, offset] = constants.map(|v| Lanes::load_some(simd, &v[c..], lanes));
+            for (dy, x) in dy.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                let x = Lanes::load_some(simd, &x[c..], lanes);
+                let dz = Lanes::load_some(simd, &dy[c..], lanes);
+                let dz = if relu {
+                    dz.unless_negative(x * scale + shift)
+                } else {
+                    dz
+                };
+                (scale * dz - x * slope - offset).store_some(&mut dy[c..], lanes);
+            }
+        });
+    }
 }
 
 #[cfg(test)]

@@ -33,12 +33,20 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
+    /// Appends a run; one that goes on where the last one ends becomes part of it.
     pub(crate) fn push(&mut self, run: Run) {
         if run.len == 0 {
             return;
         }
         self.a_reach = self.a_reach.max(run.a + run.a_step * (run.len - 1));
         self.b_reach = self.b_reach.max(run.b + run.b_step * (run.len - 1));
+        if let Some(last) = self.list.last_mut() {
+            let goes_on = (last.a + last.a_step * last.len, last.b + last.b_step * last.len) == (run.a, run.b);
+            if goes_on && (last.a_step, last.b_step) == (run.a_step, run.b_step) {
+                last.len += run.len;
+                return;
+            }
+        }
         self.list.push(run);
     }
 
@@ -65,30 +73,60 @@ pub(crate) enum Store {
     Add,
 }
 
-/// The most rows that any kernel's tile has.
-const MAX_ROWS: usize = 14;
-
-/// One tile's arguments. `rows` holds `MAX_ROWS` entries, of which `count` are to be stored; the others repeat a valid row.
+/// One tile's arguments. `rows` holds as many as the tile has.
 struct TileArgs<'a> {
-    a: *const f32,
-    b: *const f32,
+    a: &'a [f32],
+    b: &'a [f32],
     c: *mut f32,
-    rows: &'a [Row; MAX_ROWS],
-    count: usize,
+    c_len: usize,
+    rows: &'a [Row],
     cols: usize,
     runs: &'a [Run],
     store: Store,
 }
 
+impl TileArgs<'_> {
+    /// Every offset that a tile's pointers will form, checked in builds with debug assertions: each kernel calls it first.
+    #[inline(always)]
+    fn check(&self, rows: usize) {
+        if cfg!(debug_assertions) {
+            assert_eq!(self.rows.len(), rows, "BUG: a tile for another number of rows");
+            let last = |start: usize, step: usize, len: usize| start + step * (len - 1);
+            for run in self.runs {
+                assert!(
+                    last(run.b, run.b_step, run.len) + self.cols <= self.b.len(),
+                    "BUG: outside the right operand"
+                );
+                for row in self.rows {
+                    assert!(
+                        row.a + last(run.a, run.a_step, run.len) < self.a.len(),
+                        "BUG: outside the left operand"
+                    );
+                }
+            }
+            assert!(
+                self.rows.iter().all(|row| row.c + self.cols <= self.c_len),
+                "BUG: outside the result"
+            );
+        }
+    }
+}
+
 type TileFn = unsafe fn(&TileArgs<'_>);
 
-/// A kernel for one instruction set: tiles of `rows[i]` rows by up to `cols` columns, narrow tiles of half as many columns.
+/// A kernel for one instruction set.
 struct Kernel {
     /// The instruction set's name.
     name: &'static str,
+    /// Columns of a full-width tile.
     cols: usize,
-    /// (rows, full-width tile, half-width tile), ascending.
-    tiles: &'static [(usize, TileFn, TileFn)],
+    /// For 1, 2, 3.. rows: a tile of up to `cols` columns, and one of up to half as many.
+    tiles: &'static [(TileFn, TileFn)],
+}
+
+/// The tiles of a kernel for the given numbers of rows, which must count up from 1.
+macro_rules! tiles {
+    ($tile:ident: $($rows:literal)*) => { &[$(($tile::<$rows, 2>, $tile::<$rows, 1>)),*] };
 }
 
 /// `c[row.c + j] (+)= sum over runs of a[row.a + ..] * b[.. + j]` for every row and every `j < columns`.
@@ -118,30 +156,31 @@ pub(crate) fn product(a: &[f32], b: &[f32], c: &mut [f32], rows: &[Row], columns
         "BUG: a tile would read outside its right operand"
     );
     let kernel = kernel();
-    let most = kernel.tiles.last().map_or(1, |t| t.0);
+    // Tiles of nearly equal height: 15 rows make 8 and 7, not 14 and 1.
+    let tiles = rows.len().div_ceil(kernel.tiles.len());
+    let (height, higher) = (rows.len() / tiles, rows.len() % tiles);
     let mut column = 0;
     while column < columns {
         let cols = (columns - column).min(kernel.cols);
         let narrow = cols <= kernel.cols / 2;
         let mut done = 0;
-        while done < rows.len() {
-            let count = (rows.len() - done).min(most);
-            let mut tile_rows = [rows[done]; MAX_ROWS];
-            tile_rows[..count].copy_from_slice(&rows[done..done + count]);
-            let (_, full, half) = kernel.tiles.iter().find(|t| t.0 >= count).unwrap_or(&kernel.tiles[0]);
+        for tile in 0..tiles {
+            let count = height + usize::from(tile < higher);
+            let (full, half) = kernel.tiles[count - 1];
             let args = TileArgs {
-                a: a.as_ptr(),
-                b: b[column..].as_ptr(),
+                a,
+                b: &b[column..],
                 c: c[column..].as_mut_ptr(),
-                rows: &tile_rows,
-                count,
+                c_len: c.len() - column,
+                rows: &rows[done..done + count],
                 cols,
                 runs: &runs.list,
                 store,
             };
             // SAFETY: the asserts above bound every offset that the rows and runs can form (`a`: far_a + a_reach; `b`: b_reach +
-            // columns; `c`: far_c + columns; `column + cols <= columns`), and `kernel()` only returns what this CPU can run.
-            unsafe { (if narrow { *half } else { *full })(&args) };
+            // columns; `c`: far_c + columns; `column + cols <= columns`), the tile is that for `count` rows, and `kernel()` only
+            // returns what this CPU can run.
+            unsafe { (if narrow { half } else { full })(&args) };
             done += count;
         }
         column += cols;
@@ -180,32 +219,20 @@ mod x86 {
     pub(super) static AVX512: Kernel = Kernel {
         name: "AVX-512",
         cols: 32,
-        tiles: &[
-            (1, avx512::<1, 2>, avx512::<1, 1>),
-            (2, avx512::<2, 2>, avx512::<2, 1>),
-            (4, avx512::<4, 2>, avx512::<4, 1>),
-            (7, avx512::<7, 2>, avx512::<7, 1>),
-            (9, avx512::<9, 2>, avx512::<9, 1>),
-            (12, avx512::<12, 2>, avx512::<12, 1>),
-            (14, avx512::<14, 2>, avx512::<14, 1>),
-        ],
+        tiles: tiles!(avx512: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
     };
 
     pub(super) static AVX2: Kernel = Kernel {
         name: "AVX2 and FMA",
         cols: 16,
-        tiles: &[
-            (1, avx2::<1, 2>, avx2::<1, 1>),
-            (2, avx2::<2, 2>, avx2::<2, 1>),
-            (4, avx2::<4, 2>, avx2::<4, 1>),
-            (6, avx2::<6, 2>, avx2::<6, 1>),
-        ],
+        tiles: tiles!(avx2: 1 2 3 4 5 6),
     };
 
     /// # Safety
-    /// Needs AVX-512F; every offset that `args` can form must lie inside its operands.
+    /// Needs AVX-512F; `args` must have R rows and every offset that it can form must lie inside its operands.
     #[target_feature(enable = "avx512f")]
     unsafe fn avx512<const R: usize, const V: usize>(args: &TileArgs<'_>) {
+        args.check(R);
         let mut masks = [0 as __mmask16; V];
         for (v, mask) in masks.iter_mut().enumerate() {
             let left = args.cols.saturating_sub(16 * v).min(16);
@@ -216,8 +243,8 @@ mod x86 {
             let mut acc = [[_mm512_setzero_ps(); V]; R];
             let offsets: [usize; R] = std::array::from_fn(|i| args.rows[i].a);
             for run in args.runs {
-                let mut a = args.a.add(run.a);
-                let mut b = args.b.add(run.b);
+                let mut a = args.a.as_ptr().add(run.a);
+                let mut b = args.b.as_ptr().add(run.b);
                 for _ in 0..run.len {
                     let mut row_b = [_mm512_setzero_ps(); V];
                     for v in 0..V {
@@ -233,7 +260,7 @@ mod x86 {
                     b = b.wrapping_add(run.b_step);
                 }
             }
-            for i in 0..R.min(args.count) {
+            for i in 0..R {
                 let c = args.c.add(args.rows[i].c);
                 for v in 0..V {
                     let at = c.add(16 * v);
@@ -248,9 +275,10 @@ mod x86 {
     }
 
     /// # Safety
-    /// Needs AVX2 and FMA; every offset that `args` can form must lie inside its operands.
+    /// Needs AVX2 and FMA; `args` must have R rows and every offset that it can form must lie inside its operands.
     #[target_feature(enable = "avx2,fma")]
     unsafe fn avx2<const R: usize, const V: usize>(args: &TileArgs<'_>) {
+        args.check(R);
         let mut masks = [_mm256_setzero_si256(); V];
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         for (v, mask) in masks.iter_mut().enumerate() {
@@ -262,8 +290,8 @@ mod x86 {
             let mut acc = [[_mm256_setzero_ps(); V]; R];
             let offsets: [usize; R] = std::array::from_fn(|i| args.rows[i].a);
             for run in args.runs {
-                let mut a = args.a.add(run.a);
-                let mut b = args.b.add(run.b);
+                let mut a = args.a.as_ptr().add(run.a);
+                let mut b = args.b.as_ptr().add(run.b);
                 for _ in 0..run.len {
                     let mut row_b = [_mm256_setzero_ps(); V];
                     for v in 0..V {
@@ -279,7 +307,7 @@ mod x86 {
                     b = b.wrapping_add(run.b_step);
                 }
             }
-            for i in 0..R.min(args.count) {
+            for i in 0..R {
                 let c = args.c.add(args.rows[i].c);
                 for v in 0..V {
                     let at = c.add(8 * v);
@@ -304,7 +332,7 @@ mod portable {
     pub(super) static KERNEL: Kernel = Kernel {
         name: "portable",
         cols: 2 * LANES,
-        tiles: &[(1, tile::<1, 2>, tile::<1, 1>), (4, tile::<4, 2>, tile::<4, 1>)],
+        tiles: tiles!(tile: 1 2 3 4),
     };
 
     /// Fused where the hardware has it; on an x86-64 without FMA the library call would be a hundred times slower.
@@ -318,20 +346,21 @@ mod portable {
     }
 
     /// # Safety
-    /// Every offset that `args` can form must lie inside its operands.
+    /// `args` must have R rows and every offset that it can form must lie inside its operands.
     pub(super) unsafe fn tile<const R: usize, const V: usize>(args: &TileArgs<'_>) {
+        args.check(R);
         let mut acc = [[[0.0f32; LANES]; V]; R];
         // SAFETY: the caller bounds all offsets; columns past `args.cols` are neither read nor written.
         unsafe {
             for run in args.runs {
                 for t in 0..run.len {
-                    let b = args.b.add(run.b + t * run.b_step);
+                    let b = args.b.as_ptr().add(run.b + t * run.b_step);
                     let mut row_b = [[0.0f32; LANES]; V];
                     for j in 0..args.cols.min(V * LANES) {
                         row_b[j / LANES][j % LANES] = *b.add(j);
                     }
                     for i in 0..R {
-                        let scalar = *args.a.add(args.rows[i].a + run.a + t * run.a_step);
+                        let scalar = *args.a.as_ptr().add(args.rows[i].a + run.a + t * run.a_step);
                         for v in 0..V {
                             for l in 0..LANES {
                                 acc[i][v][l] = multiply_add(scalar, row_b[v][l], acc[i][v][l]);
@@ -340,7 +369,7 @@ mod portable {
                     }
                 }
             }
-            for i in 0..R.min(args.count) {
+            for i in 0..R {
                 let c = args.c.add(args.rows[i].c);
                 for j in 0..args.cols.min(V * LANES) {
                     let sum = acc[i][j / LANES][j % LANES];
@@ -402,7 +431,7 @@ mod tests {
         }
         let a: Vec<f32> = (0..200).map(|i| (i as f32 * 0.37).sin()).collect();
         let b: Vec<f32> = (0..50 * 16).map(|i| (i as f32 * 0.11).cos()).collect();
-        let rows: [Row; MAX_ROWS] = std::array::from_fn(|i| Row { a: i * 10, c: i * 16 });
+        let rows: [Row; 6] = std::array::from_fn(|i| Row { a: i * 10, c: i * 16 });
         let runs = [Run {
             a: 0,
             a_step: 1,
@@ -410,14 +439,14 @@ mod tests {
             b_step: 16,
             len: 50,
         }];
-        let run = |tile: TileFn, count: usize| {
-            let mut c = vec![0.0f32; 16 * MAX_ROWS];
+        let run = |tile: TileFn| {
+            let mut c = vec![0.0f32; 16 * 6];
             let args = TileArgs {
-                a: a.as_ptr(),
-                b: b.as_ptr(),
+                a: &a,
+                b: &b,
                 c: c.as_mut_ptr(),
+                c_len: c.len(),
                 rows: &rows,
-                count,
                 cols: 16,
                 runs: &runs,
                 store: Store::Overwrite,
@@ -426,8 +455,6 @@ mod tests {
             unsafe { tile(&args) };
             c
         };
-        let wide = x86::AVX512.tiles.iter().find(|t| t.0 == 7).expect("a 7-row tile").2;
-        let narrow = x86::AVX2.tiles.iter().find(|t| t.0 == 6).expect("a 6-row tile").1;
-        assert_eq!(run(wide, 6), run(narrow, 6));
+        assert_eq!(run(x86::AVX512.tiles[5].1), run(x86::AVX2.tiles[5].0));
     }
 }

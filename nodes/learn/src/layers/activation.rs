@@ -1,6 +1,7 @@
 //! ReLU on its own, for where no normalisation stands before it.
 
 use super::{Entry, FeatureMap, Layer, MapShape, Pass, Tensors};
+use crate::kernels::elementwise;
 
 /// `max(x, 0)`.
 #[derive(Debug, Default)]
@@ -12,21 +13,14 @@ impl Layer for Relu {
     }
 
     fn forward(&mut self, mut x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        if pass.records() {
-            let mask: Vec<bool> = x.data.iter().map(|v| *v > 0.0).collect();
-            pass.push(mask);
-        }
-        x.data.iter_mut().for_each(|v| *v = v.max(0.0));
+        elementwise::relu(&mut x.data);
+        pass.push(x.clone());
         x
     }
 
     fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
-        let mask: Vec<bool> = pass.pop();
-        dy.data.iter_mut().zip(mask).for_each(|(d, keep)| {
-            if !keep {
-                *d = 0.0;
-            }
-        });
+        let y: FeatureMap = pass.pop();
+        elementwise::relu_backward(&mut dy.data, &y.data);
         Some(dy)
     }
 }

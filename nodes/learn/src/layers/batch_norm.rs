@@ -71,6 +71,11 @@ impl BatchNorm {
     }
 }
 
+/// The layer in words.
+fn label(shape: MapShape) -> String {
+    format!("batch norm {} at {}x{}", shape.c, shape.h, shape.w)
+}
+
 impl Layer for BatchNorm {
     fn output_shape(&self, input: MapShape) -> MapShape {
         input
@@ -80,7 +85,12 @@ impl Layer for BatchNorm {
         let channels = self.weight.value.len();
         let batch_statistics = pass.mode == Mode::Train;
         let moments = if batch_statistics {
-            let moments = norm::moments(&x.data, channels);
+            let moments = pass.timed(
+                "statistics",
+                0.0,
+                || label(x.shape),
+                || norm::moments(&x.data, channels),
+            );
             self.update_running(&moments, x.rows());
             moments
         } else {
@@ -99,7 +109,14 @@ impl Layer for BatchNorm {
             .map(|c| self.bias.value[c] - moments.mean[c] * scale[c])
             .collect();
         let mut y = pass.map(x.n, x.shape);
-        norm::scale_shift(&x.data, &scale, &shift, self.relu, &mut y.data);
+        pass.timed(
+            "forward",
+            0.0,
+            || label(x.shape),
+            || {
+                norm::scale_shift(&x.data, &scale, &shift, self.relu, &mut y.data);
+            },
+        );
         pass.push(Saved {
             x,
             mean: moments.mean,
@@ -124,12 +141,14 @@ impl Layer for BatchNorm {
             bias: &self.bias.value,
             relu: self.relu,
         };
-        norm::backward(
-            &applied,
-            batch_statistics,
-            &mut dy.data,
-            &mut self.weight.grad,
-            &mut self.bias.grad,
+        let (dweight, dbias) = (&mut self.weight.grad, &mut self.bias.grad);
+        pass.timed(
+            "backward",
+            0.0,
+            || label(dy.shape),
+            || {
+                norm::backward(&applied, batch_statistics, &mut dy.data, dweight, dbias);
+            },
         );
         Some(dy)
     }

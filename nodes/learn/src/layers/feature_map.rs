@@ -47,55 +47,76 @@ impl BufferPool {
             .unwrap_or_else(PoisonError::into_inner)
             .get_mut(&len)
             .and_then(Vec::pop);
-        Buffer {
-            data: reused.unwrap_or_else(|| vec![0.0; len]),
+        let values = reused.unwrap_or_else(|| vec![0.0; len]);
+        Buffer(Arc::new(Values {
+            values,
             pool: Some(Arc::clone(self)),
+        }))
+    }
+}
+
+/// Values that go back to their pool when nobody holds them any more. Clones share them until one is written to, which then
+/// gets a copy of its own.
+#[derive(Clone, Debug)]
+pub struct Buffer(Arc<Values>);
+
+#[derive(Debug)]
+struct Values {
+    values: Vec<f32>,
+    pool: Option<Arc<BufferPool>>,
+}
+
+impl Clone for Values {
+    fn clone(&self) -> Self {
+        match &self.pool {
+            Some(pool) => {
+                let mut copy = pool.take(self.values.len());
+                copy.copy_from_slice(&self.values);
+                Arc::try_unwrap(copy.0).expect("BUG: a buffer just taken is shared")
+            }
+            None => Self {
+                values: self.values.clone(),
+                pool: None,
+            },
         }
     }
 }
 
-/// Values that go back to their pool when dropped.
-#[derive(Debug)]
-pub struct Buffer {
-    data: Vec<f32>,
-    pool: Option<Arc<BufferPool>>,
-}
-
 impl From<Vec<f32>> for Buffer {
-    fn from(data: Vec<f32>) -> Self {
-        Self { data, pool: None }
+    fn from(values: Vec<f32>) -> Self {
+        Self(Arc::new(Values { values, pool: None }))
     }
 }
 
 impl Deref for Buffer {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.data
+        &self.0.values
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.data
+        &mut Arc::make_mut(&mut self.0).values
     }
 }
 
-impl Drop for Buffer {
+impl Drop for Values {
     fn drop(&mut self) {
-        if let Some(pool) = &self.pool {
-            let data = std::mem::take(&mut self.data);
+        if let Some(pool) = self.pool.take() {
+            let values = std::mem::take(&mut self.values);
             pool.free
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .entry(data.len())
+                .entry(values.len())
                 .or_default()
-                .push(data);
+                .push(values);
         }
     }
 }
 
-/// `n` images of features, `[n][h][w][c]`.
-#[derive(Debug)]
+/// `n` images of features, `[n][h][w][c]`. A clone is cheap: see [`Buffer`].
+#[derive(Clone, Debug)]
 pub struct FeatureMap {
     /// Images.
     pub n: usize,
@@ -123,5 +144,33 @@ impl FeatureMap {
     /// Rows of the matrix `[n * h * w][c]` that it is.
     pub fn rows(&self) -> usize {
         self.n * self.shape.h * self.shape.w
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_shares_its_values_until_one_is_written_to() {
+        let pool: Arc<BufferPool> = Arc::default();
+        let mut first = pool.take(3);
+        first.copy_from_slice(&[1.0, 2.0, 3.0]);
+        let mut second = first.clone();
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        second[0] = 9.0;
+        assert_eq!((&first[..], &second[..]), (&[1.0, 2.0, 3.0][..], &[9.0, 2.0, 3.0][..]));
+    }
+
+    #[test]
+    fn a_buffer_goes_back_when_its_last_holder_is_gone() {
+        let pool: Arc<BufferPool> = Arc::default();
+        let first = pool.take(4);
+        let (second, place) = (first.clone(), first.as_ptr());
+        drop(first);
+        let other = pool.take(4);
+        assert_ne!(other.as_ptr(), place, "it is still held");
+        drop(second);
+        assert_eq!(pool.take(4).as_ptr(), place);
     }
 }

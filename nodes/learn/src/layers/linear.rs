@@ -46,12 +46,14 @@ impl Layer for Linear {
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
         let mut y = pass.map(x.n, self.output_shape(x.shape));
         let bias = self.bias.as_ref().map(|b| &b.value[..]);
-        conv::forward(
-            &ConvShape::matrix(x.n, self.inputs, self.outputs),
-            &x.data,
-            &self.weight.value,
-            bias,
-            &mut y.data,
+        let shape = ConvShape::matrix(x.n, self.inputs, self.outputs);
+        pass.timed(
+            "forward",
+            shape.flops(),
+            || shape.to_string(),
+            || {
+                conv::forward(&shape, &x.data, &self.weight.value, bias, &mut y.data);
+            },
         );
         pass.push(x);
         y
@@ -61,10 +63,25 @@ impl Layer for Linear {
         let x: FeatureMap = pass.pop();
         let shape = ConvShape::matrix(x.n, self.inputs, self.outputs);
         let dbias = self.bias.as_mut().map(|b| &mut b.grad[..]);
-        conv::backward_weight(&shape, &x.data, &dy.data, &mut self.weight.grad, dbias);
+        let grad = &mut self.weight.grad;
+        pass.timed(
+            "weight gradient",
+            shape.flops(),
+            || shape.to_string(),
+            || {
+                conv::backward_weight(&shape, &x.data, &dy.data, grad, dbias);
+            },
+        );
         need_dx.then(|| {
             let mut dx = pass.map(x.n, x.shape);
-            conv::backward_input(&shape, &dy.data, &self.weight.value, &mut dx.data);
+            pass.timed(
+                "input gradient",
+                shape.flops(),
+                || shape.to_string(),
+                || {
+                    conv::backward_input(&shape, &dy.data, &self.weight.value, &mut dx.data);
+                },
+            );
             dx
         })
     }

@@ -2,8 +2,10 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::feature_map::{Buffer, BufferPool, FeatureMap, MapShape};
+use super::profile::Timing;
 
 /// How layers that differ between training and use behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub struct Pass {
     pub mode: Mode,
     tape: Option<Vec<Box<dyn Any + Send>>>,
     pool: Arc<BufferPool>,
+    timings: Option<Vec<Timing>>,
 }
 
 impl Pass {
@@ -29,6 +32,7 @@ impl Pass {
             mode,
             tape: Some(Vec::new()),
             pool: Arc::clone(pool),
+            timings: None,
         }
     }
 
@@ -38,7 +42,43 @@ impl Pass {
             mode: Mode::Eval,
             tape: None,
             pool: Arc::clone(pool),
+            timings: None,
         }
+    }
+
+    /// The same pass, with each layer's time taken.
+    #[must_use]
+    pub fn profiled(mut self) -> Self {
+        self.timings = Some(Vec::new());
+        self
+    }
+
+    /// What the layers took; empty unless [`Pass::profiled`].
+    pub fn into_timings(self) -> Vec<Timing> {
+        self.timings.unwrap_or_default()
+    }
+
+    /// Does a layer's `part` of the work of `flops` floating-point operations; takes the time if the pass is profiled.
+    pub fn timed<R>(
+        &mut self,
+        part: &'static str,
+        flops: f64,
+        layer: impl FnOnce() -> String,
+        work: impl FnOnce() -> R,
+    ) -> R {
+        let Some(timings) = &mut self.timings else {
+            return work();
+        };
+        let start = Instant::now();
+        let result = work();
+        let seconds = start.elapsed().as_secs_f64();
+        timings.push(Timing {
+            layer: layer(),
+            part,
+            flops,
+            seconds,
+        });
+        result
     }
 
     /// A pass of the same mode beside this one that keeps nothing: for a network that takes no gradient, such as a teacher.
@@ -48,6 +88,7 @@ impl Pass {
             mode: self.mode,
             tape: None,
             pool: Arc::clone(&self.pool),
+            timings: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Pooling layers: maximum over windows, and average over the cells of a grid (global average pooling at grid 1).
 
-use super::{Buffer, Entry, FeatureMap, Layer, MapShape, Pass, Tensors};
+use super::{Entry, FeatureMap, Layer, MapShape, Pass, Tensors};
 use crate::kernels::pool::{self, PoolShape};
 
 /// Maximum over windows, as in a ResNet's ImageNet stem.
@@ -91,15 +91,4 @@ impl Layer for GridPool {
 
 impl Tensors for GridPool {
     fn entries<'a>(&'a mut self, _prefix: &str, _out: &mut Vec<Entry<'a>>) {}
-}
-
-/// A copy of a feature map's values in a buffer of the same pool.
-pub(super) fn copy(x: &FeatureMap, pass: &Pass) -> FeatureMap {
-    let mut data: Buffer = pass.buffer(x.data.len());
-    data.copy_from_slice(&x.data);
-    FeatureMap {
-        n: x.n,
-        shape: x.shape,
-        data,
-    }
 }

@@ -1,28 +1,19 @@
 //! A residual block: `relu(body(x) + shortcut(x))` (He et al. 2015, 1512.03385).
 
-use super::pool::copy;
-use super::{Entry, FeatureMap, Layer, MapShape, Pass, Relu, Tensors, join};
+use super::{Entry, FeatureMap, Layer, MapShape, Pass, Tensors, join};
+use crate::kernels::elementwise;
 
 /// Body and optional projection; without a projection the shortcut is the identity.
 pub struct Residual {
     body: Vec<Box<dyn Layer>>,
     shortcut: Option<Box<dyn Layer>>,
-    relu: Relu,
 }
 
 impl Residual {
     /// A block; the shortcut's parameters are named `downsample` as torchvision does.
     pub fn new(body: Vec<Box<dyn Layer>>, shortcut: Option<Box<dyn Layer>>) -> Self {
-        Self {
-            body,
-            shortcut,
-            relu: Relu,
-        }
+        Self { body, shortcut }
     }
-}
-
-fn add(to: &mut FeatureMap, from: &FeatureMap) {
-    to.data.iter_mut().zip(&*from.data).for_each(|(a, b)| *a += b);
 }
 
 impl Layer for Residual {
@@ -31,31 +22,52 @@ impl Layer for Residual {
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        let other = copy(&x, pass);
+        let other = x.clone();
         let mut y = self.body.iter_mut().fold(x, |x, layer| layer.forward(x, pass));
         let other = match &mut self.shortcut {
             Some(shortcut) => shortcut.forward(other, pass),
             None => other,
         };
-        add(&mut y, &other);
-        self.relu.forward(y, pass)
+        pass.timed(
+            "forward",
+            0.0,
+            || label(y.shape),
+            || elementwise::add_relu(&mut y.data, &other.data),
+        );
+        pass.push(y.clone());
+        y
     }
 
-    fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
-        let dy = self.relu.backward(dy, pass, true)?;
-        let other = copy(&dy, pass);
+    fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
+        let y: FeatureMap = pass.pop();
+        pass.timed(
+            "backward",
+            0.0,
+            || label(y.shape),
+            || elementwise::relu_backward(&mut dy.data, &y.data),
+        );
         let other = match &mut self.shortcut {
-            Some(shortcut) => shortcut.backward(other, pass, need_dx),
-            None => Some(other),
+            Some(shortcut) => shortcut.backward(dy.clone(), pass, need_dx),
+            None => Some(dy.clone()),
         };
         let mut dx = Some(dy);
         for (i, layer) in self.body.iter_mut().enumerate().rev() {
             dx = layer.backward(dx?, pass, need_dx || i > 0);
         }
-        let mut dx = dx?;
-        add(&mut dx, &other?);
+        let (mut dx, other) = (dx?, other?);
+        pass.timed(
+            "backward",
+            0.0,
+            || label(dx.shape),
+            || elementwise::add(&mut dx.data, &other.data),
+        );
         Some(dx)
     }
+}
+
+/// The sum in words.
+fn label(shape: MapShape) -> String {
+    format!("residual sum {} at {}x{}", shape.c, shape.h, shape.w)
 }
 
 impl Tensors for Residual {

@@ -25,19 +25,21 @@ pub fn nt_xent(z: Traced, temperature: f32) -> Result<TracedScalar, LossError> {
     }
     check_temperature("NT-Xent", temperature)?;
     let mut mask = vec![0.0f32; rows * rows];
-    let mut positive = vec![0.0f32; rows * rows];
     for i in 0..rows {
         mask[i * rows + i] = MASKED;
-        positive[i * rows + (i + rows / 2) % rows] = 1.0;
     }
     let unit = unit_rows(z)?;
-    let transposed = transposed_copy(unit.with_empty_tape())?;
-    let similarity = unit.try_matmul(transposed)? / temperature;
-    let attraction = similarity
+    // The positive pairs from the rows themselves: a mask over all pairs would be two more passes over the large matrix.
+    let partner: Vec<usize> = (0..rows).map(|i| (i + rows / 2) % rows).collect();
+    let partner = Cpu::default().try_tensor_from_vec(partner, (rows,))?;
+    let attraction = unit
         .with_empty_tape()
-        .try_mul(constant(positive, (rows, rows))?)?
-        .try_sum::<Rank0, _>()?;
-    let repulsion = similarity
+        .try_mul(unit.with_empty_tape().try_gather(partner)?)?
+        .try_sum::<Rank0, _>()?
+        / temperature;
+    let transposed = transposed_copy(unit.with_empty_tape())?;
+    let repulsion = (unit / temperature)
+        .try_matmul(transposed)?
         .try_add(constant(mask, (rows, rows))?)?
         .try_logsumexp::<(usize,), Axis<1>>()?;
     Ok(repulsion.try_sum::<Rank0, _>()?.try_sub(attraction)? / rows as f32)

@@ -1,9 +1,13 @@
 //! What a method is given: to check its settings, to be built, at the start of an epoch, and in each step.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Images;
-use crate::layers::{FeatureMap, MapShape, Pass, Tensors};
+use crate::layers::{BufferPool, FeatureMap, MapShape, Pass, Tensors};
 use crate::rng::Stream;
 use crate::train::embed;
 
@@ -102,6 +106,31 @@ pub struct Batch<'a> {
     pub epoch: usize,
     /// The share of all steps that are done, in `[0, 1)`.
     pub progress: f32,
+    /// Views of this step that were made beside the last one.
+    pub views: Views,
+}
+
+/// Views that were made beforehand, and which were asked for: those are what the next step will ask for too.
+#[derive(Debug, Default)]
+pub struct Views {
+    ready: BTreeMap<String, FeatureMap>,
+    asked: Mutex<Asked>,
+}
+
+/// What a step asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// The views' names.
+    pub(crate) names: Vec<String>,
+    /// Time that the step spent on views that were not ready.
+    pub(crate) waited: Duration,
+}
+
+impl Views {
+    /// What was asked for.
+    pub(crate) fn into_asked(self) -> Asked {
+        self.asked.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Batch<'_> {
@@ -117,8 +146,31 @@ impl Batch<'_> {
 
     /// One view of every image, `[indices][h][w][c]`, normalised; views with different names are independent.
     pub fn view_into(&self, name: &str, out: &mut [f32]) {
+        let start = Instant::now();
+        let ready = self.views.ready.get(name);
+        match ready {
+            Some(view) => out.copy_from_slice(&view.data),
+            None => self.make_view(name, out),
+        }
+        let mut asked = self.views.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.names.push(name.to_owned());
+        if ready.is_none() {
+            asked.waited += start.elapsed();
+        }
+    }
+
+    fn make_view(&self, name: &str, out: &mut [f32]) {
         self.augmenter
             .augment_batch(self.images, self.indices, &self.stream.child(name), out);
+    }
+
+    /// Makes the views that will be asked for by these names. What is not among them is made when it is asked for.
+    pub(crate) fn prepare(&mut self, names: &[String], input: MapShape, buffers: &Arc<BufferPool>) {
+        for name in names {
+            let mut view = self.map(1, input, &Pass::inference(buffers));
+            self.make_view(name, &mut view.data);
+            self.views.ready.insert(name.clone(), view);
+        }
     }
 
     /// [`Batch::view_into`] in a feature map of its own.

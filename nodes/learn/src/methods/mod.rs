@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 
 pub use autoencoder::AutoencoderSettings;
 pub use barlow_twins::BarlowTwinsSettings;
-pub use batch::{Batch, Epoch, Premises, Setup};
+pub use batch::{Batch, Epoch, Premises, Setup, Views};
 pub use byol::ByolSettings;
 pub use colorization::ColorizationSettings;
 pub use context_prediction::ContextPredictionSettings;

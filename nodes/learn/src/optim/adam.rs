@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Buffers, Optimizer, ParamMut};
+use super::{Buffers, Optimizer, PIECE, ParamMut};
 
 /// Constants.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,13 +74,19 @@ impl Optimizer for Adam {
             };
             let first = self.first.of(parameter);
             let second = self.second.of(parameter);
-            for (((w, g), m), v) in parameter.value.iter_mut().zip(parameter.grad).zip(first).zip(second) {
+            let values = parameter
+                .value
+                .par_iter_mut()
+                .zip(parameter.grad)
+                .zip(first)
+                .zip(second);
+            values.with_min_len(PIECE).for_each(|(((w, g), m), v)| {
                 let g = g + penalty * *w;
                 *w *= shrink;
                 *m = b1 * *m + (1.0 - b1) * g;
                 *v = b2 * *v + (1.0 - b2) * g * g;
                 *w -= rate * *m / (v.sqrt() / correction_2 + eps);
-            }
+            });
         }
     }
 

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Buffers, Optimizer, ParamMut};
+use super::{Buffers, Optimizer, PIECE, ParamMut};
 
 /// Constants.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,10 +67,11 @@ impl Optimizer for Lars {
                 1.0
             };
             let velocity = self.velocity.of(parameter);
-            for ((w, g), v) in parameter.value.iter_mut().zip(parameter.grad).zip(velocity) {
+            let values = parameter.value.par_iter_mut().zip(parameter.grad).zip(velocity);
+            values.with_min_len(PIECE).for_each(|((w, g), v)| {
                 *v = momentum * *v + lr * trust * (g + decay * *w);
                 *w -= *v;
-            }
+            });
         }
     }
 

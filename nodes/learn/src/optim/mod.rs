@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 pub use schedule::Schedule;
 
+/// Values that a thread updates at a time, at least.
+const PIECE: usize = 16 * 1024;
+
 /// One parameter with its gradient.
 #[derive(Debug)]
 pub struct ParamMut<'a> {

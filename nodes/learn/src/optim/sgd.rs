@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Buffers, Optimizer, ParamMut};
+use super::{Buffers, Optimizer, PIECE, ParamMut};
 
 /// Constants.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,11 +54,12 @@ impl Optimizer for Sgd {
         for parameter in parameters {
             let decay = if parameter.decay { weight_decay } else { 0.0 };
             let velocity = self.velocity.of(parameter);
-            for ((w, g), v) in parameter.value.iter_mut().zip(parameter.grad).zip(velocity) {
+            let values = parameter.value.par_iter_mut().zip(parameter.grad).zip(velocity);
+            values.with_min_len(PIECE).for_each(|((w, g), v)| {
                 let g = g + decay * *w;
                 *v = momentum * *v + g;
                 *w -= lr * if nesterov { g + momentum * *v } else { *v };
-            }
+            });
         }
     }
 

@@ -7,7 +7,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{TrainError, draw, embed, load_optimizer, save_optimizer, update};
+use super::feed::Feed;
+use super::{TrainError, Waiting, embed, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Images;
@@ -100,16 +101,21 @@ pub struct FitSettings {
 /// A fit between two steps.
 pub struct Fit<'a> {
     settings: FitSettings,
-    labelled: Examples<'a>,
-    pseudo: Option<Examples<'a>>,
-    augmenter: &'a Augmenter,
+    feed: Feed<'a>,
+    /// The next step's examples, if they are made already.
+    ready: Option<(FeatureMap, Vec<f32>)>,
+    learner: Learner,
+    step: usize,
+    waiting: Waiting,
+}
+
+/// What a step changes.
+struct Learner {
     classifier: Classifier,
     encoder_optimizer: Box<dyn Optimizer>,
     head_optimizer: Box<dyn Optimizer>,
     schedule: Schedule,
-    stream: Stream,
     buffers: Arc<BufferPool>,
-    step: usize,
 }
 
 impl<'a> Fit<'a> {
@@ -145,19 +151,37 @@ impl<'a> Fit<'a> {
         let pseudo = pseudo.filter(|p| !p.indices.is_empty());
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_steps, settings.steps);
         let (encoder_optimizer, head_optimizer) = (settings.optimizer.build(), settings.optimizer.build());
-        let (stream, buffers) = (Stream::new(settings.seed, "fit"), Arc::default());
-        Ok(Self {
-            settings,
+        let buffers: Arc<BufferPool> = Arc::default();
+        let truths = match &pseudo {
+            Some(_) => ((settings.batch as f32 * settings.labelled_share).round() as usize).min(settings.batch),
+            None => settings.batch,
+        };
+        let feed = Feed {
             labelled,
             pseudo,
             augmenter,
+            batch: settings.batch,
+            truths,
+            classes: classifier.classes,
+            label_smoothing: settings.label_smoothing,
+            input: classifier.encoder.input,
+            stream: Stream::new(settings.seed, "fit"),
+            buffers: Arc::clone(&buffers),
+        };
+        let learner = Learner {
             classifier,
             encoder_optimizer,
             head_optimizer,
             schedule,
-            stream,
             buffers,
+        };
+        Ok(Self {
+            settings,
+            feed,
+            ready: None,
+            learner,
             step: 0,
+            waiting: Waiting::default(),
         })
     }
 
@@ -199,91 +223,40 @@ impl<'a> Fit<'a> {
         Ok(())
     }
 
-    fn one_step(&mut self) -> Result<f32, TrainError> {
-        let FitSettings {
-            batch,
-            freeze,
-            keep_statistics,
-            ..
-        } = self.settings;
-        let classes = self.classifier.classes;
-        let truths = match &self.pseudo {
-            Some(_) => ((batch as f32 * self.settings.labelled_share).round() as usize).min(batch),
-            None => batch,
-        };
-        let mode = if freeze || keep_statistics {
-            Mode::Eval
-        } else {
-            Mode::Train
-        };
-        let mut pass = Pass::recording(mode, &self.buffers);
-        let mut x = pass.map(batch, self.classifier.encoder.input);
-        let mut targets = vec![0.0f32; batch * classes];
-        let image = self.classifier.encoder.input.len();
-        let (x_true, x_pseudo) = x.data.split_at_mut(truths * image);
-        let (t_true, t_pseudo) = targets.split_at_mut(truths * classes);
-        self.fill(&self.labelled, "labelled", truths, x_true, t_true);
-        if let Some(pseudo) = &self.pseudo {
-            self.fill(pseudo, "pseudo", batch - truths, x_pseudo, t_pseudo);
-        }
-        let smoothing = self.settings.label_smoothing;
-        targets
-            .iter_mut()
-            .for_each(|t| *t = *t * (1.0 - smoothing) + smoothing / classes as f32);
-
-        let features = if freeze {
-            self.classifier.encoder.forward(x, &mut Pass::inference(&self.buffers))
-        } else {
-            self.classifier.encoder.forward(x, &mut pass)
-        };
-        let logits = self.classifier.head.forward(features, &mut pass);
-        let (n, shape) = (logits.n, logits.shape);
-        let (loss, [gradient]) = value_and_grads([(logits.data.to_vec(), (n, classes))], |[logits]| {
-            soft_cross_entropy(logits, &targets)
-        })?;
-        let dfeatures = self
-            .classifier
-            .head
-            .backward(FeatureMap::new(n, shape, gradient), &mut pass, !freeze);
-        if let Some(dfeatures) = dfeatures {
-            self.classifier.encoder.backward(dfeatures, &mut pass, false);
-        }
-
-        let lr = self.schedule.at(self.step);
-        let mut entries = Vec::new();
-        self.classifier.head.entries("head", &mut entries);
-        update(self.head_optimizer.as_mut(), lr, entries);
-        if !freeze {
-            let mut entries = Vec::new();
-            self.classifier.encoder.entries("encoder", &mut entries);
-            update(
-                self.encoder_optimizer.as_mut(),
-                lr * self.settings.encoder_lr_scale,
-                entries,
-            );
-        }
-        Ok(loss)
+    /// How long steps waited for their views.
+    pub fn waiting(&self) -> Waiting {
+        self.waiting
     }
 
-    /// The step's `count` examples of one kind: views into `x`, targets into `targets`.
-    fn fill(&self, examples: &Examples<'_>, kind: &str, count: usize, x: &mut [f32], targets: &mut [f32]) {
-        let stream = self.stream.child(kind);
-        let drawn = draw(&stream.child("order"), examples.indices.len(), self.step * count, count);
-        let images: Vec<u32> = drawn.iter().map(|i| examples.indices[*i as usize]).collect();
-        let views = stream.child("steps").index(self.step as u64).child("views");
-        self.augmenter.augment_batch(examples.images, &images, &views, x);
-        let classes = self.classifier.classes;
-        for (i, target) in drawn.iter().zip(targets.chunks_exact_mut(classes)) {
-            target.copy_from_slice(&examples.targets[*i as usize * classes..][..classes]);
-        }
+    fn one_step(&mut self) -> Result<f32, TrainError> {
+        let Self {
+            settings,
+            feed,
+            ready,
+            learner,
+            step,
+            waiting,
+        } = self;
+        let (x, targets) = ready.take().unwrap_or_else(|| feed.examples(*step));
+        let next = *step + 1;
+        let (loss, made) = waiting.beside(
+            || learner.step(settings, *step, x, &targets),
+            || (next < settings.steps).then(|| feed.examples(next)),
+        );
+        *ready = made;
+        loss
     }
 
     /// Everything that the rest of the fit depends on.
     pub fn checkpoint(&mut self) -> Vec<u8> {
-        let mut state = StateDict::of(&mut self.classifier, "classifier");
+        let mut state = StateDict::of(&mut self.learner.classifier, "classifier");
         let mut optimizers = StateDict::default();
-        save_optimizer(self.encoder_optimizer.as_ref(), "encoder_optimizer", &mut optimizers);
-        save_optimizer(self.head_optimizer.as_ref(), "head_optimizer", &mut optimizers);
+        save_optimizer(
+            self.learner.encoder_optimizer.as_ref(),
+            "encoder_optimizer",
+            &mut optimizers,
+        );
+        save_optimizer(self.learner.head_optimizer.as_ref(), "head_optimizer", &mut optimizers);
         state.extend(optimizers);
         state.tensors.insert(
             "step".into(),
@@ -303,16 +276,61 @@ impl<'a> Fit<'a> {
         let state = StateDict::from_bytes(bytes)?;
         let step = state.tensors.get("step").and_then(|t| t.data.first());
         let step = *step.ok_or(StateError::Missing { name: "step".into() })?;
-        state.load(&mut self.classifier, "classifier")?;
-        load_optimizer(self.encoder_optimizer.as_mut(), "encoder_optimizer", &state);
-        load_optimizer(self.head_optimizer.as_mut(), "head_optimizer", &state);
+        state.load(&mut self.learner.classifier, "classifier")?;
+        load_optimizer(self.learner.encoder_optimizer.as_mut(), "encoder_optimizer", &state);
+        load_optimizer(self.learner.head_optimizer.as_mut(), "head_optimizer", &state);
         self.step = step as usize;
+        self.ready = None;
         Ok(())
     }
 
     /// The classifier, fitted so far.
     pub fn into_classifier(self) -> Classifier {
-        self.classifier
+        self.learner.classifier
+    }
+}
+
+impl Learner {
+    /// One update on views `x` with their targets, `[batch][classes]`.
+    fn step(&mut self, settings: &FitSettings, step: usize, x: FeatureMap, targets: &[f32]) -> Result<f32, TrainError> {
+        let FitSettings {
+            freeze,
+            keep_statistics,
+            encoder_lr_scale,
+            ..
+        } = *settings;
+        let mode = if freeze || keep_statistics {
+            Mode::Eval
+        } else {
+            Mode::Train
+        };
+        let Classifier { encoder, head, classes } = &mut self.classifier;
+        let mut pass = Pass::recording(mode, &self.buffers);
+        let features = if freeze {
+            encoder.forward(x, &mut Pass::inference(&self.buffers))
+        } else {
+            encoder.forward(x, &mut pass)
+        };
+        let logits = head.forward(features, &mut pass);
+        let (n, shape) = (logits.n, logits.shape);
+        let (loss, [gradient]) = value_and_grads([(logits.data.to_vec(), (n, *classes))], |[logits]| {
+            soft_cross_entropy(logits, targets)
+        })?;
+        let dfeatures = head.backward(FeatureMap::new(n, shape, gradient), &mut pass, !freeze);
+        if let Some(dfeatures) = dfeatures {
+            encoder.backward(dfeatures, &mut pass, false);
+        }
+
+        let lr = self.schedule.at(step);
+        let mut entries = Vec::new();
+        head.entries("head", &mut entries);
+        update(self.head_optimizer.as_mut(), lr, entries);
+        if !freeze {
+            let mut entries = Vec::new();
+            encoder.entries("encoder", &mut entries);
+            update(self.encoder_optimizer.as_mut(), lr * encoder_lr_scale, entries);
+        }
+        Ok(loss)
     }
 }
 

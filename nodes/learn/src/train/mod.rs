@@ -3,15 +3,20 @@
 //! A loop's randomness derives from the seed and the place in training (epoch, step, position), never from what ran before,
 //! so a run that resumes from a checkpoint gives the bits of one that was never interrupted.
 
+mod beside;
 mod classify;
+mod feed;
 mod infer;
 mod monitor;
 mod pretrain;
 
+pub use beside::Waiting;
 pub use classify::{Classifier, Examples, Fit, FitSettings};
 pub use infer::{embed, predict};
 pub use monitor::Monitor;
 pub use pretrain::{EpochOutcome, PretrainSettings, Pretraining};
+
+use rayon::prelude::*;
 
 use crate::backbones::BackboneError;
 use crate::layers::{Entry, Role};
@@ -49,7 +54,7 @@ pub enum TrainError {
 }
 
 /// One optimiser step over all parameters, whose gradients are cleared.
-fn update(optimizer: &mut dyn Optimizer, lr: f32, mut entries: Vec<Entry<'_>>) {
+pub(crate) fn update(optimizer: &mut dyn Optimizer, lr: f32, mut entries: Vec<Entry<'_>>) {
     let mut parameters: Vec<ParamMut<'_>> = entries
         .iter_mut()
         .filter(|e| e.role != Role::Buffer)
@@ -62,7 +67,7 @@ fn update(optimizer: &mut dyn Optimizer, lr: f32, mut entries: Vec<Entry<'_>>) {
         .collect();
     optimizer.step(lr, &mut parameters);
     for entry in entries.iter_mut().filter(|e| e.role != Role::Buffer) {
-        entry.grad.fill(0.0);
+        entry.grad.par_chunks_mut(64 * 1024).for_each(|grad| grad.fill(0.0));
     }
 }
 

@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::monitor::Monitor;
-use super::{TrainError, load_optimizer, save_optimizer, update};
+use super::{TrainError, Waiting, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Images;
 use crate::layers::{BufferPool, MapShape, Mode, Pass, Tensors};
-use crate::methods::{Batch, Epoch, Figure, Method, MethodError, MethodSettings, Premises, Setup};
+use crate::methods::{Batch, Epoch, Figure, Method, MethodError, MethodSettings, Premises, Setup, Views};
 use crate::optim::{Optimizer, OptimizerConfig, Schedule};
 use crate::rng::Stream;
 use crate::state::{StateDict, StateError, Tensor};
@@ -60,6 +60,7 @@ pub struct Pretraining<'a> {
     monitor: Monitor,
     buffers: Arc<BufferPool>,
     history: Vec<EpochOutcome>,
+    waiting: Waiting,
 }
 
 impl<'a> Pretraining<'a> {
@@ -117,6 +118,7 @@ impl<'a> Pretraining<'a> {
             monitor,
             buffers,
             history,
+            waiting: Waiting::default(),
         })
     }
 
@@ -141,6 +143,11 @@ impl<'a> Pretraining<'a> {
         (images as f64 * self.settings.method.settings().views()).round() as u64
     }
 
+    /// How long steps waited for their views.
+    pub fn waiting(&self) -> Waiting {
+        self.waiting
+    }
+
     /// Runs the next epoch; `watch(step, loss)` is called after each step and may break off.
     ///
     /// # Errors
@@ -161,35 +168,75 @@ impl<'a> Pretraining<'a> {
                 stream: self.stream.child("order").index(epoch as u64),
             },
         )?;
-        let mut means = Means::default();
-        for (step, indices) in order.chunks_exact(batch).take(steps).enumerate() {
+        let Self {
+            settings,
+            images,
+            augmenter,
+            encoder,
+            method,
+            buffers,
+            waiting,
+            ..
+        } = self;
+        let advice = settings.method.settings().advice();
+        let batch_of = |step: usize, indices| {
             let at = epoch * steps + step;
-            let stream = self.stream.child("views").index(at as u64);
-            let batch = Batch {
-                images: self.images,
+            Batch {
+                images,
                 indices,
-                augmenter: self.augmenter,
-                stream,
+                augmenter,
+                stream: self.stream.child("views").index(at as u64),
                 epoch,
-                progress: at as f32 / (self.settings.epochs * steps) as f32,
-            };
-            let mut pass = Pass::recording(Mode::Train, &self.buffers);
-            let outcome = self.method.step(&mut self.encoder, &batch, &mut pass)?;
-            let loss = outcome.loss;
-            if !loss.is_finite() {
-                let advice = self.settings.method.settings().advice();
-                return Err(MethodError::Diverged { loss, step: at, advice }.into());
+                progress: at as f32 / (settings.epochs * steps) as f32,
+                views: Views::default(),
             }
-            let mut entries = Vec::new();
-            self.encoder.entries("encoder", &mut entries);
-            self.method.entries("method", &mut entries);
-            update(self.optimizer.as_mut(), self.schedule.at(at), entries);
-            means.add(loss, outcome.figures);
-            if watch(step, loss).is_break() {
+        };
+        let mut means = Means::default();
+        let mut batches = order
+            .chunks_exact(batch)
+            .take(steps)
+            .enumerate()
+            .map(|(step, indices)| batch_of(step, indices));
+        let mut now = batches.next();
+        // The names of the views that a step asks for are not known before the first one has.
+        let mut names: Vec<String> = Vec::new();
+        let mut step = 0;
+        while let Some(present) = now {
+            let at = epoch * steps + step;
+            let mut next = batches.next();
+            let mut pass = Pass::recording(Mode::Train, buffers);
+            let input = encoder.input;
+            let (outcome, ()) = waiting.beside(
+                || -> Result<_, TrainError> {
+                    let outcome = method.step(encoder, &present, &mut pass)?;
+                    let loss = outcome.loss;
+                    if !loss.is_finite() {
+                        return Err(MethodError::Diverged { loss, step: at, advice }.into());
+                    }
+                    let mut entries = Vec::new();
+                    encoder.entries("encoder", &mut entries);
+                    method.entries("method", &mut entries);
+                    update(self.optimizer.as_mut(), self.schedule.at(at), entries);
+                    Ok(outcome)
+                },
+                || {
+                    if let Some(next) = &mut next {
+                        next.prepare(&names, input, buffers);
+                    }
+                },
+            );
+            let outcome = outcome?;
+            let asked = present.views.into_asked();
+            waiting.waited += asked.waited;
+            names = asked.names;
+            now = next;
+            means.add(outcome.loss, outcome.figures);
+            if watch(step, outcome.loss).is_break() {
                 return Err(TrainError::Stopped);
             }
+            step += 1;
         }
-        let mut outcome = means.finish(epoch, self.settings.method.settings().advice())?;
+        let mut outcome = means.finish(epoch, advice)?;
         outcome
             .figures
             .extend(self.monitor.look(&mut self.encoder, self.images, self.augmenter));
@@ -207,8 +254,8 @@ impl<'a> Pretraining<'a> {
             state.tensors.insert(format!("{HISTORY}{name}"), Tensor { shape, data });
         };
         history("loss", self.history.iter().map(|h| h.loss).collect());
-        let names = self.history.first().map(|h| h.figures.keys().cloned().collect());
-        for name in names.unwrap_or_else(Vec::new) {
+        let names: Option<Vec<String>> = self.history.first().map(|h| h.figures.keys().cloned().collect());
+        for name in names.unwrap_or_default() {
             let value = |h: &EpochOutcome| h.figures.get(&name).copied().unwrap_or(f32::NAN);
             history(&format!("figures.{name}"), self.history.iter().map(value).collect());
         }

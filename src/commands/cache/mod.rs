@@ -1,5 +1,7 @@
 //! `flow cache`: entries of the artifact cache.
 
+mod explain;
+
 use flow_cache::{Record, Store};
 
 use super::look_into_store;
@@ -21,7 +23,10 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
         } => list(&store.query(query)?, *json),
         CacheCommand::Query { query, .. } => paths(&store, &store.query(query)?),
         CacheCommand::Show { entry, json } => show(&store, entry, *json),
-        CacheCommand::Verify { json } => verify(&store, *json),
+        CacheCommand::Diff { a, b, json } => explain::diff(&store, a, b, *json),
+        CacheCommand::Why { entry, json } => explain::why(&store, entry, *json),
+        CacheCommand::Tree { entry, down, json } => explain::tree(&store, entry, *down, *json),
+        CacheCommand::Verify { repair, json } => verify(&store, *repair, *json),
         CacheCommand::Rebuild => {
             let records = store.rebuild_index()?;
             say(&format!("the index holds {records} entries again"));
@@ -79,27 +84,32 @@ fn paths(store: &Store, records: &[Record]) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn show(store: &Store, entry: &str, json: bool) -> Result<Exit, Failure> {
-    let found = store.find(entry)?;
-    let record = match &found[..] {
-        [record] => record,
-        [] => {
-            let help = "`flow cache ls` lists all; give the beginning of a key (four digits or more) or a node's name";
-            return Err(Failure::usage(format!("no entry `{entry}`"), help));
-        }
-        several => {
-            let keys: Vec<String> = several
+fn no_entry(entry: &str) -> Failure {
+    let help = "`flow cache ls` lists all; give the beginning of a key (four digits or more) or a node's name";
+    Failure::usage(format!("no entry `{entry}`"), help)
+}
+
+/// The entry that a key's beginning or a node's name stands for.
+fn one(store: &Store, entry: &str) -> Result<Record, Failure> {
+    let mut found = store.find(entry)?;
+    match found.len() {
+        0 => Err(no_entry(entry)),
+        1 => Ok(found.swap_remove(0)),
+        _ => {
+            let keys: Vec<String> = found
                 .iter()
                 .map(|r| format!("{} ({})", r.key.short(), r.node))
                 .collect();
-            return Err(Failure::usage(
-                format!("`{entry}` could be any of {}", keys.join(", ")),
-                "give one of these keys",
-            ));
+            let message = format!("`{entry}` could be any of {}", keys.join(", "));
+            Err(Failure::usage(message, "give one of these keys"))
         }
-    };
+    }
+}
+
+fn show(store: &Store, entry: &str, json: bool) -> Result<Exit, Failure> {
+    let record = one(store, entry)?;
     if json {
-        print_json(record)?;
+        print_json(&record)?;
         return Ok(Exit::Ok);
     }
     let mut rows = vec![
@@ -142,9 +152,20 @@ fn show(store: &Store, entry: &str, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn verify(store: &Store, json: bool) -> Result<Exit, Failure> {
+fn verify(store: &Store, repair: bool, json: bool) -> Result<Exit, Failure> {
     let report = store.verify()?;
-    let exit = if report.is_sound() { Exit::Ok } else { Exit::Corrupt };
+    if repair {
+        let mut aside: Vec<_> = report.corrupt.iter().chain(&report.missing).collect();
+        aside.dedup_by_key(|fault| fault.key);
+        for fault in aside {
+            store.discard(&fault.key, &fault.why)?;
+        }
+    }
+    let exit = if repair || report.is_sound() {
+        Exit::Ok
+    } else {
+        Exit::Corrupt
+    };
     if json {
         print_json(&report)?;
         return Ok(exit);
@@ -162,8 +183,12 @@ fn verify(store: &Store, json: bool) -> Result<Exit, Failure> {
         report.missing.len(),
         bytes(report.bytes)
     ));
-    if exit != Exit::Ok {
-        say("the next run that needs a damaged entry makes it anew");
+    if !report.is_sound() {
+        say(if repair {
+            "what was damaged is set aside, in the cache's quarantine folder; the next run that needs it makes it anew"
+        } else {
+            "the next run that needs a damaged entry makes it anew; `--repair` sets it aside now"
+        });
     }
     Ok(exit)
 }

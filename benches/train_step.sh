@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# One training step and one augmented view, flow and PyTorch in turn on the same work; writes benches/results/train_step.md.
+# usage: PYTHON=/path/to/python-with-torch-and-torchvision benches/train_step.sh [ROUNDS]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${PYTHON:?name a Python that has torch and torchvision, e.g. PYTHON=venv/bin/python}"
+rounds="${1:-3}"
+if [ -z "${FLOW:-}" ]; then
+    cargo build --release --locked
+    FLOW=./target/release/flow
+fi
+lines="$(mktemp)"
+trap 'rm -f "$lines"' EXIT
+cases=(
+    "conv4 128 3x32x32 supervised 15"
+    "conv4 256 1x28x28 simclr 11"
+    "resnet18 64 3x32x32 supervised 5"
+)
+for round in $(seq "$rounds"); do
+    for case in "${cases[@]}"; do
+        read -r backbone batch image task steps <<< "$case"
+        for threads in 2 1; do
+            step=(--backbone "$backbone" --batch "$batch" --image "$image" --task "$task" --threads "$threads" --steps "$steps")
+            echo "round $round: ${step[*]}" >&2
+            for mode in flow eager channels_last compile; do
+                if [ "$mode" = flow ]; then
+                    "$FLOW" bench train-step "${step[@]}" --json >> "$lines"
+                else
+                    "$PYTHON" benches/peer/train_step.py "${step[@]}" --mode "$mode" 2> /dev/null >> "$lines"
+                fi
+            done
+        done
+    done
+    for view in "simclr 3x32x32" "simclr-gray 1x28x28"; do
+        read -r recipe image <<< "$view"
+        "$FLOW" bench augment --recipe "$recipe" --image "$image" --json >> "$lines"
+        "$PYTHON" benches/peer/augment.py --recipe "$recipe" --image "$image" >> "$lines"
+    done
+done
+"$PYTHON" benches/peer/table.py "$lines" > benches/results/train_step.md
+benches/assemble.sh

@@ -1,0 +1,69 @@
+//! A part of a workflow: some nodes with all that they rest on.
+
+use super::diagnose::{Problem, suggest};
+use super::{Diagnostics, Instance, InstanceId, Workflow, users};
+
+impl Workflow {
+    /// The workflow with nothing left but `wanted` and what it rests on. A node's name stands for all of its instances, an
+    /// instance's name (`student[labels=40]`) for itself. Keys do not change, so what is left is found in the cache as before.
+    ///
+    /// # Errors
+    /// For each name that nothing has.
+    pub fn only(self, wanted: &[String]) -> Result<Self, Diagnostics> {
+        let mut diagnostics = Diagnostics::default();
+        let mut kept = vec![false; self.instances.len()];
+        for name in wanted {
+            let mut found = false;
+            for (id, instance) in self.instances.iter().enumerate() {
+                if is_called(instance, name) {
+                    (kept[id], found) = (true, true);
+                }
+            }
+            if !found {
+                let mut known: Vec<&str> = self.instances.iter().map(|i| i.node_name.as_str()).collect();
+                known.dedup();
+                let message = format!("there is no node `{name}` in {}", self.path.display());
+                diagnostics.push(Problem::nowhere("workflow::only", message).help(suggest(name, "nodes", known)));
+            }
+        }
+        // Inputs have smaller places than what uses them, so one pass from the end finds all.
+        for id in (0..kept.len()).rev().filter(|id| kept[*id]).collect::<Vec<_>>() {
+            keep_inputs(&self.instances, id, &mut kept);
+        }
+        let mut place: Vec<Option<InstanceId>> = vec![None; kept.len()];
+        let mut instances: Vec<Instance> = Vec::new();
+        for (id, mut instance) in self.instances.into_iter().enumerate().filter(|(id, _)| kept[*id]) {
+            for edge in instance.ports.iter_mut().flat_map(|port| &mut port.inputs) {
+                edge.instance =
+                    place[edge.instance].expect("BUG: an input comes before what uses it, and is kept with it");
+            }
+            place[id] = Some(instances.len());
+            instances.push(instance);
+        }
+        let users = users(&instances);
+        diagnostics.ok(Self {
+            instances,
+            users,
+            ..self
+        })
+    }
+}
+
+fn is_called(instance: &Instance, name: &str) -> bool {
+    let without_round = instance
+        .node_name
+        .split_once('@')
+        .map_or(instance.node_name.as_str(), |(node, _)| node);
+    [instance.name.as_str(), &instance.node_name, without_round].contains(&name)
+}
+
+fn keep_inputs(instances: &[Instance], id: InstanceId, kept: &mut [bool]) {
+    let mut open = vec![id];
+    while let Some(id) = open.pop() {
+        for input in instances[id].inputs() {
+            if !std::mem::replace(&mut kept[input], true) {
+                open.push(input);
+            }
+        }
+    }
+}

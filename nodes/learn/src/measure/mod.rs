@@ -1,0 +1,33 @@
+//! How fast this machine learns: one training step taken apart, augmentation, and the machine's own peak.
+//!
+//! The figures are for comparing with other programs on the same work in the same session; nothing here trains for a result.
+
+mod augment;
+mod machine;
+mod prefetch;
+mod train_step;
+
+pub use augment::{ViewTimes, view_times};
+pub use machine::{on_threads, peak_gflops, peak_rss_mib};
+pub use prefetch::{PrefetchTimes, prefetch_times};
+pub use train_step::{Shape, StepSpec, StepTimes, Task, TrainStep};
+
+pub use crate::augment::Recipe;
+pub use crate::layers::Timing;
+pub use crate::train::TrainError;
+
+use std::time::Instant;
+
+/// The median of `repeats` timings of `work` in seconds, after `warm_up` untimed ones.
+pub fn median_seconds(warm_up: usize, repeats: usize, mut work: impl FnMut()) -> f64 {
+    (0..warm_up).for_each(|_| work());
+    let mut seconds: Vec<f64> = (0..repeats.max(1))
+        .map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}

@@ -1,0 +1,66 @@
+//! Whether training waits for its views.
+
+use serde::Serialize;
+
+use super::augment::random_images;
+use super::{Recipe, Shape};
+use crate::augment::Augmenter;
+use crate::backbones::{BackboneSettings, Stem};
+use crate::methods::{MethodSettings, SimclrSettings};
+use crate::optim::OptimizerConfig;
+use crate::train::{PretrainSettings, Pretraining, TrainError};
+
+/// How a pre-training spent its time.
+#[derive(Clone, Debug, Serialize)]
+pub struct PrefetchTimes {
+    /// Milliseconds of a step, with the next step's views made beside it.
+    pub step_ms: f64,
+    /// Milliseconds of a step in which nothing but views was made.
+    pub waited_ms: f64,
+    /// The share of time in which the step waited, in percent.
+    pub waited_percent: f64,
+}
+
+/// Pre-trains with SimCLR for `steps` steps on random images in the calling thread pool.
+///
+/// # Errors
+/// If backbone, recipe or batch do not fit the images.
+pub fn prefetch_times(
+    backbone: &str,
+    image: Shape,
+    recipe: &Recipe,
+    batch: usize,
+    steps: usize,
+) -> Result<PrefetchTimes, TrainError> {
+    let images = random_images(image, batch * steps);
+    let (mean, std) = images.channel_statistics();
+    let augmenter =
+        Augmenter::new(recipe, &mean, &std, images.height, images.width).map_err(|e| TrainError::Setting {
+            key: "recipe",
+            message: e.to_string(),
+        })?;
+    let settings = PretrainSettings {
+        backbone: BackboneSettings {
+            name: backbone.to_owned(),
+            widths: Vec::new(),
+            grid: 1,
+            stem: Stem::Small,
+        },
+        method: MethodSettings::Simclr(SimclrSettings::default()),
+        optimizer: OptimizerConfig::default(),
+        lr: 0.01,
+        warmup_epochs: 0,
+        epochs: 1,
+        batch,
+        monitor: 0,
+        seed: 0,
+    };
+    let mut training = Pretraining::new(settings, &images, &augmenter, None)?;
+    training.run_epoch(|_, _| std::ops::ControlFlow::Continue(()))?;
+    let waiting = training.waiting();
+    Ok(PrefetchTimes {
+        step_ms: waiting.total.as_secs_f64() * 1e3 / steps as f64,
+        waited_ms: waiting.waited.as_secs_f64() * 1e3 / steps as f64,
+        waited_percent: 100.0 * waiting.share(),
+    })
+}

@@ -1,0 +1,238 @@
+//! `kind = "command"`: any program as a node, with the same keys, cache and log as the built-in kinds.
+//!
+//! ```toml
+//! [nodes.train]
+//! kind = "command"
+//! run = ["python3", "train.py", "--data", "{inputs.data}", "--out", "{outputs}/model.pt", "--lr", "{params.lr}"]
+//! inputs = { data = "prepared" }
+//! code = ["train.py", "lib"]
+//! outputs = ["model.pt"]
+//! metrics = "metrics.json"
+//! params = { lr = 0.1 }
+//! ```
+//!
+//! The program runs in a fresh folder that holds the declared code at its own relative path, the inputs' files in
+//! `inputs/NAME/` and an empty `outputs/`. What it leaves in `outputs/` must be what was declared. It sees the variables
+//! [`process::BASE`], those of `env`, and those named in `pass_env`; nothing else of the environment.
+
+mod placeholder;
+mod process;
+mod stage;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flow_engine::node::{
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::artifacts::{DATASET, ENCODER, FILES, MODEL, RECIPE, SCORES, TASK, VERDICT};
+use crate::failure::{at, at_with};
+use placeholder::Placeholders;
+use stage::Stage;
+
+/// A program with all that it reads and leaves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandNode {
+    /// The program and its arguments, with `{inputs.NAME}`, `{outputs}`, `{params.NAME}` and `{threads}` filled in; `{{` is a brace.
+    /// No shell reads them: for pipes and the like write `["sh", "-c", ".."]`.
+    run: Vec<String>,
+    /// Nodes whose files are given, each in a folder of its own.
+    #[serde(default)]
+    inputs: BTreeMap<String, NodeRef>,
+    /// Files and folders that the program consists of, relative to the workflow file.
+    #[serde(default)]
+    code: Vec<String>,
+    /// Files that it leaves in `outputs/`.
+    #[serde(default)]
+    outputs: Vec<String>,
+    /// A JSON file among what it leaves, with numbers to query by; tables in it give dotted names.
+    metrics: Option<String>,
+    /// A file among the outputs that takes what the program prints on stdout.
+    stdout: Option<String>,
+    /// Values for `{params.NAME}`.
+    #[serde(default)]
+    params: BTreeMap<String, Value>,
+    /// Variables of its environment.
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    /// Variables that are taken over as they are. Their values are not part of the key: name nothing here that changes results.
+    #[serde(default)]
+    pass_env: Vec<String>,
+    /// CPU threads that it can make use of, told by `{threads}`, OMP_NUM_THREADS and RAYON_NUM_THREADS; results must not depend on it.
+    #[serde(default = "one")]
+    threads: usize,
+    /// Seconds after which it is stopped and has failed.
+    timeout_s: Option<f64>,
+}
+
+fn one() -> usize {
+    1
+}
+
+const ANY: &[ArtifactType] = &[FILES, DATASET, RECIPE, TASK, ENCODER, MODEL, SCORES, VERDICT];
+
+impl CommandNode {
+    /// Every file that must be there at the end, each once.
+    fn left(&self) -> Vec<&str> {
+        let extra = [&self.metrics, &self.stdout].into_iter().flatten();
+        let mut left: Vec<&str> = self.outputs.iter().chain(extra).map(String::as_str).collect();
+        left.sort_unstable();
+        left.dedup();
+        left
+    }
+}
+
+impl Node for CommandNode {
+    const KIND: &'static str = "command";
+    const VERSION: u32 = 1;
+    const OUTPUT: ArtifactType = FILES;
+
+    fn ports(&self) -> Vec<Port> {
+        let refs: Vec<NodeRef> = self.inputs.values().cloned().collect();
+        vec![Port::many("inputs", &refs, ANY)]
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.code.iter().map(PathBuf::from).collect()
+    }
+
+    fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
+        if self.run.first().is_none_or(String::is_empty) {
+            return Err(at(
+                "run",
+                "expected a program and its arguments, e.g. [\"python3\", \"train.py\"]",
+            ));
+        }
+        if self.left().is_empty() {
+            return Err(at_with(
+                "outputs",
+                "nothing is declared, so nothing would be kept",
+                "name the files that the program leaves, or take what it prints with `stdout = \"log.txt\"`",
+            ));
+        }
+        for (key, paths) in [
+            ("outputs", self.left()),
+            ("code", self.code.iter().map(String::as_str).collect()),
+        ] {
+            if let Some(path) = paths.iter().find(|path| !stage::stays_inside(path)) {
+                let message = format!("`{path}` must be a relative path without `..`");
+                return Err(at_with(
+                    key,
+                    message,
+                    "files lie below the workflow's folder, outputs below `{outputs}`",
+                ));
+            }
+        }
+        if let Some(name) = self
+            .inputs
+            .keys()
+            .find(|name| !stage::stays_inside(name) || name.contains('/'))
+        {
+            return Err(at("inputs", format!("`{name}` cannot be a folder's name")));
+        }
+        if self.timeout_s.is_some_and(|s| !(s > 0.0 && s.is_finite())) {
+            return Err(at("timeout_s", "expected a number of seconds above 0"));
+        }
+        if self.threads == 0 {
+            return Err(at("threads", "0 found, expected at least 1"));
+        }
+        let known = Placeholders::new(&self.inputs, &self.params, 1);
+        for (i, argument) in self.run.iter().enumerate() {
+            known
+                .fill(argument)
+                .map_err(|e| at_with(format!("run.{i}"), e.message, e.help))?;
+        }
+        Ok(Facts::new())
+    }
+
+    fn resources(&self) -> Resources {
+        Resources {
+            max_threads: self.threads,
+        }
+    }
+
+    fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        let stage = Stage::new()?;
+        for (code, path) in self.code.iter().zip(cx.files) {
+            stage.put_code(code, path)?;
+        }
+        for (name, input) in self.inputs.keys().zip(inputs.all("inputs")) {
+            stage.put_input(name, input)?;
+        }
+        let placeholders = Placeholders::new(&self.inputs, &self.params, cx.threads);
+        let filled = self.run.iter().map(|argument| placeholders.fill(argument));
+        let arguments: Vec<String> = filled
+            .collect::<Result<_, _>>()
+            .map_err(|e| NodeError::failed(e.message))?;
+        let threads = cx.threads.to_string();
+        let mut env: BTreeMap<String, String> = BTreeMap::from([
+            ("OMP_NUM_THREADS".to_owned(), threads.clone()),
+            ("RAYON_NUM_THREADS".to_owned(), threads),
+            ("TMPDIR".to_owned(), stage.scratch().display().to_string()),
+        ]);
+        env.extend(self.env.clone());
+        let said = process::run(
+            &process::Spec {
+                arguments: &arguments,
+                folder: stage.folder(),
+                env: &env,
+                pass_env: &self.pass_env,
+                timeout: self.timeout_s.map(Duration::from_secs_f64),
+            },
+            cx.host,
+        )?;
+        if let Some(name) = &self.stdout {
+            stage.leave(name, &said)?;
+        }
+        let files = stage.outputs(&self.left())?;
+        let metrics = match &self.metrics {
+            Some(name) => read_metrics(name, &files)?,
+            None => BTreeMap::new(),
+        };
+        Ok(Output { files, metrics })
+    }
+}
+
+/// The numbers of a JSON file, named by their path in it.
+fn read_metrics(name: &str, files: &[(String, Vec<u8>)]) -> Result<BTreeMap<String, f64>, NodeError> {
+    let bytes = files
+        .iter()
+        .find(|(file, _)| file == name)
+        .map_or(&[][..], |(_, bytes)| bytes);
+    let wrong = |what: String| {
+        NodeError::failed(format!("`metrics = \"{name}\"`: {what}"))
+            .with_help("it must be a JSON object whose values are numbers or such objects")
+    };
+    let value: Value = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
+    let mut metrics = BTreeMap::new();
+    let mut open = vec![(String::new(), &value)];
+    while let Some((path, value)) = open.pop() {
+        match value {
+            Value::Object(table) => open.extend(table.iter().map(|(key, value)| {
+                (
+                    if path.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{path}.{key}")
+                    },
+                    value,
+                )
+            })),
+            Value::Number(number) if !path.is_empty() => {
+                metrics.insert(path, number.as_f64().unwrap_or(f64::NAN));
+            }
+            other => {
+                return Err(wrong(format!(
+                    "{} is `{other}`",
+                    if path.is_empty() { "it" } else { &path }
+                )));
+            }
+        }
+    }
+    Ok(metrics)
+}

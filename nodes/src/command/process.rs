@@ -1,0 +1,179 @@
+//! A child process in a group of its own: its lines become the node's notes, and it ends with the node.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use flow_engine::node::{Host, NodeError};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Variables that every program sees as they are: where programs are, and where the user's own files.
+pub(super) const BASE: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+];
+
+/// Lines of its output that an error shows.
+const LAST_LINES: usize = 12;
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+/// Time to end after being asked to, before it is made to.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What to run.
+pub(super) struct Spec<'a> {
+    pub(super) arguments: &'a [String],
+    pub(super) folder: &'a Path,
+    pub(super) env: &'a BTreeMap<String, String>,
+    pub(super) pass_env: &'a [String],
+    pub(super) timeout: Option<Duration>,
+}
+
+/// Runs it to the end and gives what it printed on stdout.
+///
+/// # Errors
+/// If it cannot be started, fails, is asked to stop or takes too long; no process of its group is left then.
+pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<Vec<u8>, NodeError> {
+    let program = &spec.arguments[0];
+    let mut command = Command::new(program);
+    command.args(&spec.arguments[1..]).current_dir(spec.folder).env_clear();
+    for name in BASE.iter().copied().chain(spec.pass_env.iter().map(String::as_str)) {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.envs(spec.env).process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| {
+        NodeError::failed(format!("cannot start `{program}`: {error}")).with_help(
+            "is it installed and in PATH? A program of your own must be among `code`, and named as `./program`",
+        )
+    })?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let last: Mutex<VecDeque<String>> = Mutex::default();
+    let (ended, said) = std::thread::scope(|scope| {
+        let listen = |from: Option<Box<dyn Read + Send>>| {
+            let last = &last;
+            scope.spawn(move || follow(from, host, last))
+        };
+        let stdout = listen(out.map(|o| Box::new(o) as Box<dyn Read + Send>));
+        let stderr = listen(err.map(|e| Box::new(e) as Box<dyn Read + Send>));
+        let ended = wait(&mut child, spec.timeout, host);
+        // What the program started and left running would hold the pipes open, and outlive the node.
+        signal(&child, Signal::KILL);
+        let said = stdout.join().unwrap_or_default();
+        let _ = stderr.join();
+        (ended, said)
+    });
+    let status = match ended? {
+        Ended::Itself(status) => status,
+        Ended::Stopped => return Err(NodeError::Stopped),
+        Ended::TimedOut(after) => {
+            let message = format!(
+                "`{program}` was still running after {} s and was stopped",
+                after.as_secs_f64()
+            );
+            return Err(with_last(
+                NodeError::failed(message),
+                &last,
+                "raise `timeout_s` if it needs more",
+            ));
+        }
+    };
+    if status.success() {
+        return Ok(said);
+    }
+    let how = match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with exit status {code}"),
+        (None, Some(9)) => "was killed (signal 9): as a rule because memory ran out".to_owned(),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended in an unknown way".to_owned(),
+    };
+    Err(with_last(
+        NodeError::failed(format!("`{program}` {how}")),
+        &last,
+        "it printed nothing",
+    ))
+}
+
+/// How a program came to its end.
+enum Ended {
+    Itself(ExitStatus),
+    Stopped,
+    TimedOut(Duration),
+}
+
+fn wait(child: &mut Child, timeout: Option<Duration>, host: &dyn Host) -> Result<Ended, NodeError> {
+    let started = Instant::now();
+    let lost = |e| NodeError::failed(format!("cannot wait for the program: {e}"));
+    loop {
+        if let Some(status) = child.try_wait().map_err(lost)? {
+            return Ok(Ended::Itself(status));
+        }
+        let ended = if host.stop_requested() {
+            Some(Ended::Stopped)
+        } else {
+            timeout.filter(|limit| started.elapsed() > *limit).map(Ended::TimedOut)
+        };
+        if let Some(ended) = ended {
+            signal(child, Signal::TERM);
+            let asked = Instant::now();
+            while child.try_wait().map_err(lost)?.is_none() && asked.elapsed() < GRACE {
+                std::thread::sleep(LOOK);
+            }
+            signal(child, Signal::KILL);
+            child.wait().map_err(lost)?;
+            return Ok(ended);
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// To the whole group; that it is gone already is no error.
+fn signal(child: &Child, signal: Signal) {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+/// Takes all that comes, and makes each line a note.
+fn follow(from: Option<Box<dyn Read + Send>>, host: &dyn Host, last: &Mutex<VecDeque<String>>) -> Vec<u8> {
+    let Some(from) = from else { return Vec::new() };
+    let (mut reader, mut all) = (BufReader::new(from), Vec::new());
+    loop {
+        let start = all.len();
+        match reader.read_until(b'\n', &mut all) {
+            Ok(0) | Err(_) => return all,
+            Ok(_) => {
+                let line = String::from_utf8_lossy(&all[start..]).trim_end().to_owned();
+                host.note(&line);
+                let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if last.len() == LAST_LINES {
+                    last.pop_front();
+                }
+                last.push_back(line);
+            }
+        }
+    }
+}
+
+fn with_last(error: NodeError, last: &Mutex<VecDeque<String>>, otherwise: &str) -> NodeError {
+    let last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if last.is_empty() {
+        return error.with_help(otherwise);
+    }
+    let lines: Vec<&str> = last.iter().map(String::as_str).collect();
+    error.with_help(format!("the last that it printed:\n{}", lines.join("\n")))
+}

@@ -1,0 +1,35 @@
+"""Makes backbones.json: whole ResNets of torchvision on two images, forward in evaluation and one step's gradients in training.
+usage: python tests/golden/backbones.py > tests/golden/backbones.json   (needs torch, torchvision)
+
+Weights are not stored but computed: value i of a tensor is sin(0.37 i + n) times a scale, where n is the number of bytes of its name;
+see `fill`. Whoever reads the case fills a network of the same shape in the same way."""
+import json, math
+import torch, torchvision
+
+torch.use_deterministic_algorithms(True)
+torch.set_num_threads(1)
+
+def fill(name, tensor):
+    i = torch.arange(tensor.numel(), dtype=torch.float64)
+    wave = torch.sin(.37 * i + len(name.encode())).reshape(tensor.shape)
+    if tensor.dim() == 4: return wave * math.sqrt(2 / (tensor.shape[0] * tensor.shape[2] * tensor.shape[3]))
+    if name.endswith("running_var") or (name.endswith("weight") and tensor.dim() == 1): return 1 + .1 * wave
+    return .1 * wave
+
+def tensor(t): return {"shape": list(t.shape), "data": [float(f"{v:.9g}") for v in t.detach().double().flatten().tolist()]}
+
+cases = []
+for name, stem, side in (("resnet18", "small", 16), ("resnet18", "imagenet", 48), ("resnet34", "small", 16), ("resnet50", "small", 16)):
+    net = getattr(torchvision.models, name)()
+    if stem == "small":
+        net.conv1, net.maxpool = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False), torch.nn.Identity()
+    net.fc = torch.nn.Identity()
+    with torch.no_grad():
+        for key, value in net.state_dict().items():
+            if value.is_floating_point(): value.copy_(fill(key, value))
+    x = torch.sin(torch.arange(2 * 3 * side * side, dtype=torch.float64) * .11).reshape(2, 3, side, side).float()
+    net.eval()
+    features = net(x)
+    cases.append({"case": "resnet_features", "source": f"torchvision {torchvision.__version__}", "params": {"backbone": name, "stem": stem},
+                  "inputs": {"x": tensor(x)}, "outputs": {"features": tensor(features)}, "grads": {}})
+print(json.dumps(cases))
