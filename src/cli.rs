@@ -238,6 +238,17 @@ pub(crate) enum CacheCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Write an entry's weights for other programs, and print how they are loaded.
+    Export {
+        /// The beginning of a key, or a node's name.
+        entry: String,
+        /// The program.
+        #[arg(long)]
+        to: ExportTo,
+        /// The file to write.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// Hash everything again and say what is damaged.
     Verify {
         /// Set what is damaged aside at once, so that it is made anew when it is needed next.
@@ -249,6 +260,13 @@ pub(crate) enum CacheCommand {
     },
     /// Make the index anew from the records.
     Rebuild,
+}
+
+/// What an entry is exported for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ExportTo {
+    /// PyTorch: safetensors with torchvision's names.
+    Torch,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@
 //! first round labels the images that the student of the second learns from.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use flow_engine::node::{
@@ -20,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, MODEL, ModelArtifact, RECIPE, RecipeArtifact, SplitName,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, MODEL, ModelArtifact, RECIPE,
+    RecipeArtifact, SplitName,
 };
 use crate::augment::check_recipe;
 use crate::failure::{at, at_with, backbone_error, failure, training_failure};
@@ -37,9 +39,9 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 pub struct FinetuneNode {
     /// Labelled images and, if there are two, pseudo-labelled ones.
     data: Vec<NodeRef>,
-    /// An encoder to start from; fresh weights if left out.
-    init: Option<NodeRef>,
-    /// The network of a start from scratch; an encoder brings its own.
+    /// An encoder to start from: a node, or `{ file = "resnet18.safetensors" }`; fresh weights if left out.
+    init: Option<EncoderStart>,
+    /// The network of a start from scratch or from a file; a node brings its own.
     backbone: Option<BackboneSettings>,
     /// How training images are varied; as they are if left out.
     views: Option<NodeRef>,
@@ -120,17 +122,15 @@ impl FinetuneNode {
     }
 
     /// The encoder to start from, and how it was declared.
-    fn start(&self, inputs: &Inputs, image: MapShape, stream: &Stream) -> Result<EncoderArtifact, NodeError> {
-        if let Some(input) = inputs.maybe("init") {
-            let artifact = EncoderArtifact::read(input)?;
-            if artifact.encoder.input != image {
-                let MapShape { h, w, c } = artifact.encoder.input;
-                return Err(NodeError::failed(format!(
-                    "the encoder in `init` takes {h}x{w} images of {c} channels, the data has {}x{} of {}",
-                    image.h, image.w, image.c
-                )));
-            }
-            return Ok(artifact);
+    fn start(
+        &self,
+        inputs: &Inputs,
+        cx: &Context<'_>,
+        image: MapShape,
+        stream: &Stream,
+    ) -> Result<EncoderArtifact, NodeError> {
+        if let Some(start) = &self.init {
+            return start.open("init", self.backbone.as_ref(), image, inputs, cx);
         }
         let backbone = self
             .backbone
@@ -149,9 +149,13 @@ impl Node for FinetuneNode {
     fn ports(&self) -> Vec<Port> {
         vec![
             Port::many("data", &self.data, &[DATASET]),
-            Port::maybe("init", &self.init, &[ENCODER, MODEL]),
+            EncoderStart::port(&self.init, "init", &[ENCODER, MODEL]),
             Port::maybe("views", &self.views, &[RECIPE]),
         ]
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        EncoderStart::files(&self.init)
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
@@ -171,14 +175,8 @@ impl Node for FinetuneNode {
                 let help = "`init = \"NODE\"` starts from an encoder, `backbone = { name = \"conv3\" }` from scratch";
                 return Err(at_with("", "a finetune node needs `init` or `backbone`", help));
             }
-            (Some(_), Some(_)) => {
-                return Err(at_with(
-                    "backbone",
-                    "`init` brings its own backbone",
-                    "leave out `backbone`",
-                ));
-            }
-            _ => {}
+            (Some(start), backbone) => start.check_backbone("init", backbone.as_ref())?,
+            (None, Some(_)) => {}
         }
         for (key, given) in [
             ("freeze", self.freeze),
@@ -268,7 +266,7 @@ impl Node for FinetuneNode {
         };
         let augmenter = labelled.augmenter(&recipe)?;
         let stream = Stream::new(self.seed, "classifier");
-        let EncoderArtifact { backbone, encoder } = self.start(inputs, image, &stream)?;
+        let EncoderArtifact { backbone, encoder } = self.start(inputs, cx, image, &stream)?;
         let truths = labelled.example_set()?;
         let guesses = pseudo.as_ref().map(Dataset::example_set).transpose()?;
         let labelled_examples = labelled.as_examples(&truths)?;

@@ -13,6 +13,7 @@ mod finetune;
 mod pretext;
 mod pretrain;
 mod pseudo_label;
+mod torch;
 
 pub use augment::AugmentNode;
 pub use command::CommandNode;
@@ -22,6 +23,7 @@ pub use finetune::FinetuneNode;
 pub use pretext::PretextNode;
 pub use pretrain::PretrainNode;
 pub use pseudo_label::PseudoLabelNode;
+pub use torch::{TorchWeights, torch_weights};
 
 pub use flow_learn::measure;
 

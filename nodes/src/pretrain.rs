@@ -1,11 +1,12 @@
 //! `kind = "pretrain"`: a backbone learns a pretext task on unlabelled images.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, Input, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
-    Progress, Resources,
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Progress,
+    Resources,
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::BackboneSettings;
@@ -19,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, RECIPE, RecipeArtifact, SplitName, TASK, TaskArtifact,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, RECIPE, RecipeArtifact, SplitName, TASK,
+    TaskArtifact,
 };
 use crate::augment::check_recipe;
 use crate::failure::{at, at_with, backbone_error, failure, method_error, training_failure};
@@ -34,8 +36,8 @@ pub struct PretrainNode {
     views: Option<NodeRef>,
     /// What is learnt.
     task: NodeRef,
-    /// An encoder to start from, of the same `backbone`; fresh weights if left out.
-    init: Option<NodeRef>,
+    /// An encoder to start from, of the same `backbone`: a node, or `{ file = "resnet18.safetensors" }`; fresh weights if left out.
+    init: Option<EncoderStart>,
     /// The network.
     backbone: BackboneSettings,
     /// Passes over the images.
@@ -83,8 +85,14 @@ impl PretrainNode {
     }
 
     /// The weights of an encoder of the same network.
-    fn weights(&self, input: &Input) -> Result<StateDict, NodeError> {
-        let EncoderArtifact { backbone, mut encoder } = EncoderArtifact::read(input)?;
+    fn weights(
+        &self,
+        start: &EncoderStart,
+        image: MapShape,
+        inputs: &Inputs,
+        cx: &Context<'_>,
+    ) -> Result<StateDict, NodeError> {
+        let EncoderArtifact { backbone, mut encoder } = start.open("init", Some(&self.backbone), image, inputs, cx)?;
         if backbone != self.backbone {
             return Err(NodeError::failed(format!(
                 "`init` is a {backbone:?}, but `backbone` is {:?}",
@@ -106,8 +114,12 @@ impl Node for PretrainNode {
             Port::one("data", &self.data, &[DATASET]),
             Port::maybe("views", &self.views, &[RECIPE]),
             Port::one("task", &self.task, &[TASK]),
-            Port::maybe("init", &self.init, &[ENCODER]),
+            EncoderStart::port(&self.init, "init", &[ENCODER]),
         ]
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        EncoderStart::files(&self.init)
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
@@ -171,7 +183,13 @@ impl Node for PretrainNode {
         let TaskArtifact(method) = TaskArtifact::read(inputs.one("task"))?;
         let augmenter = data.augmenter(&recipe)?;
         let images = data.train()?;
-        let pretrained = inputs.maybe("init").map(|input| self.weights(input)).transpose()?;
+        let image = MapShape {
+            h: images.height,
+            w: images.width,
+            c: images.channels,
+        };
+        let weights = |start: &EncoderStart| self.weights(start, image, inputs, cx);
+        let pretrained = self.init.as_ref().map(weights).transpose()?;
         let mut training =
             Pretraining::new(self.settings(method), images, &augmenter, pretrained.as_ref()).map_err(failure)?;
         if let Some(checkpoint) = cx.host.load_checkpoint()? {

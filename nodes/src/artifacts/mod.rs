@@ -5,6 +5,7 @@ mod encoder;
 mod model;
 mod recipe;
 mod scores;
+mod start;
 mod task;
 
 pub use dataset::{Dataset, DatasetFacts, ExampleSet, SplitName};
@@ -12,6 +13,7 @@ pub use encoder::EncoderArtifact;
 pub use model::ModelArtifact;
 pub use recipe::RecipeArtifact;
 pub use scores::{FeatureScore, SCORES_FILE, Scores};
+pub use start::{EncoderStart, WeightsFile};
 pub use task::TaskArtifact;
 
 use flow_engine::node::{ArtifactType, NodeError};

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use flow_engine::node::{Inputs, NodeError, Output};
+use flow_engine::node::{Context, Inputs, NodeError, Output};
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::Encoder;
 use flow_learn::data::Images;
+use flow_learn::layers::MapShape;
 use flow_learn::metrics::weighted_knn;
 use flow_learn::probe::Probe;
 use flow_learn::rng::Stream;
@@ -59,10 +60,16 @@ fn raw(train: &Images, labelled: &[u32], judged: &Images) -> Features {
 }
 
 /// Six figures: two protocols on three kinds of features.
-pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, NodeError> {
+pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, NodeError> {
     let data = Dataset::read(inputs.one("data"), &[SplitName::Train, node.split])?;
-    let EncoderArtifact { backbone, mut encoder } = EncoderArtifact::read(inputs.one("encoder"))?;
     let (train, judged, classes) = (data.train()?, data.split(node.split)?, data.classes());
+    let image = MapShape {
+        h: train.height,
+        w: train.width,
+        c: train.channels,
+    };
+    let start = node.encoder.as_ref().ok_or_else(|| failure("`encoder` is missing"))?;
+    let EncoderArtifact { backbone, mut encoder } = start.open("encoder", node.backbone.as_ref(), image, inputs, cx)?;
     let examples = data.example_set()?;
     let labels = examples.classes();
     let truth: Vec<usize> = judged.labels.iter().map(|l| usize::from(*l)).collect();

@@ -6,15 +6,17 @@ mod model;
 mod report;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use flow_cache::Artifact;
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputCost, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
     Report, Resources,
 };
+use flow_learn::backbones::BackboneSettings;
 use serde::{Deserialize, Serialize};
 
-use crate::artifacts::{DATASET, DatasetFacts, ENCODER, MODEL, SCORES, SplitName};
+use crate::artifacts::{DATASET, DatasetFacts, ENCODER, EncoderStart, MODEL, SCORES, SplitName};
 use crate::failure::{at, at_with};
 
 /// One of three forms: `model`, `encoder` or `compare`.
@@ -25,7 +27,9 @@ pub struct EvaluateNode {
     model: Option<NodeRef>,
     /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, beside the same on raw
     /// pixels and on the encoder with random weights.
-    encoder: Option<NodeRef>,
+    encoder: Option<EncoderStart>,
+    /// The network of an encoder from a file, `encoder = { file = "resnet18.safetensors" }`.
+    backbone: Option<BackboneSettings>,
     /// The data set that is judged on (and, for an encoder, whose examples are the labels).
     data: Option<NodeRef>,
     /// The split that is judged on.
@@ -122,11 +126,15 @@ impl Node for EvaluateNode {
     fn ports(&self) -> Vec<Port> {
         vec![
             Port::maybe("model", &self.model, &[MODEL]),
-            Port::maybe("encoder", &self.encoder, &[ENCODER, MODEL]),
+            EncoderStart::port(&self.encoder, "encoder", &[ENCODER, MODEL]),
             Port::maybe("data", &self.data, &[DATASET]),
             Port::many("compare", &self.compare, &[SCORES]).labelled().gathers(),
             Port::many("evidence", &self.evidence, &[SCORES]).labelled().gathers(),
         ]
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        EncoderStart::files(&self.encoder)
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
@@ -148,6 +156,14 @@ impl Node for EvaluateNode {
                 ));
             }
             return Ok(Facts::new());
+        }
+        match (&self.encoder, &self.backbone) {
+            (Some(start), backbone) => start.check_backbone("encoder", backbone.as_ref())?,
+            (None, Some(_)) => {
+                let message = "`backbone` goes with `encoder = { file = ... }`";
+                return Err(at_with("backbone", message, "leave it out"));
+            }
+            (None, None) => {}
         }
         if self.data.is_none() {
             return Err(at_with("", "`data` is missing", "name the data set to judge on"));
@@ -180,10 +196,10 @@ impl Node for EvaluateNode {
         }
     }
 
-    fn run(&self, inputs: &Inputs, _cx: &mut Context<'_>) -> Result<Output, NodeError> {
+    fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         match self.form().map_err(|e| NodeError::failed(e.message))? {
             Form::Model => model::judge(self, inputs),
-            Form::Frozen => frozen::judge(self, inputs),
+            Form::Frozen => frozen::judge(self, inputs, cx),
             Form::Compare => compare::judge(self, inputs),
         }
     }

@@ -1,11 +1,12 @@
 //! `flow cache`: entries of the artifact cache.
 
 mod explain;
+mod torch;
 
 use flow_cache::{Record, Store};
 
 use super::look_into_store;
-use crate::cli::{CacheCommand, Cli};
+use crate::cli::{CacheCommand, Cli, ExportTo};
 use crate::exit::{Exit, Failure};
 use crate::output::{bytes, duration, print, print_json, print_json_lines, print_table, say, when};
 
@@ -26,6 +27,11 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
         CacheCommand::Diff { a, b, json } => explain::diff(&store, a, b, *json),
         CacheCommand::Why { entry, json } => explain::why(&store, entry, *json),
         CacheCommand::Tree { entry, down, json } => explain::tree(&store, entry, *down, *json),
+        CacheCommand::Export {
+            entry,
+            to: ExportTo::Torch,
+            output,
+        } => torch::export(&store, entry, output),
         CacheCommand::Verify { repair, json } => verify(&store, *repair, *json),
         CacheCommand::Rebuild => {
             let records = store.rebuild_index()?;

@@ -1,0 +1,286 @@
+//! Where a node's encoder comes from: another node, or a file of weights under torchvision's names.
+
+use std::path::PathBuf;
+
+use flow_engine::node::{ArtifactType, Context, Inputs, NodeError, NodeRef, ParamError, Port};
+use flow_learn::backbones::{BackboneSettings, Encoder};
+use flow_learn::layers::{MapShape, Tensors};
+use flow_learn::rng::Stream;
+use flow_learn::state::StateDict;
+use serde::{Deserialize, Serialize};
+
+use super::EncoderArtifact;
+use crate::failure::{at_with, failure};
+
+/// `"NODE"`, or `{ file = "resnet18.safetensors" }` with the node's own `backbone` saying which network the file holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a node's name, or `{ file = \"weights.safetensors\" }`"
+)]
+pub enum EncoderStart {
+    /// What another node trained.
+    Node(NodeRef),
+    /// Weights from elsewhere.
+    File(WeightsFile),
+}
+
+/// A safetensors file, relative to the workflow file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsFile {
+    /// Its content is part of the key, the path is not.
+    file: PathBuf,
+}
+
+impl EncoderStart {
+    /// The port `name`, if a node is meant.
+    pub fn port(start: &Option<Self>, name: &'static str, accepts: &'static [ArtifactType]) -> Port {
+        let node = match start {
+            Some(Self::Node(node)) => Some(node.clone()),
+            _ => None,
+        };
+        Port::maybe(name, &node, accepts)
+    }
+
+    /// The file, if one is meant.
+    pub fn files(start: &Option<Self>) -> Vec<PathBuf> {
+        match start {
+            Some(Self::File(weights)) => vec![weights.file.clone()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// A file does not say which network it holds, so the node must; a node does, so another `backbone` would be ignored.
+    ///
+    /// # Errors
+    /// At `backbone`, or at `key` where it is missing.
+    pub fn check_backbone(&self, key: &str, backbone: Option<&BackboneSettings>) -> Result<(), ParamError> {
+        match (self, backbone) {
+            (Self::Node(_), Some(_)) => Err(at_with(
+                "backbone",
+                format!("`{key}` brings its own backbone"),
+                "leave out `backbone`",
+            )),
+            (Self::File(_), None) => Err(at_with(
+                key,
+                "a file of weights does not say which network it is of",
+                "write it beside the file, e.g. `backbone = { name = \"resnet18\", stem = \"imagenet\" }`",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The encoder for images of shape `image`: the node's at port `name`, or the backbone with the file's weights.
+    ///
+    /// # Errors
+    /// If it is for other images, or the file does not hold weights of this backbone.
+    pub fn open(
+        &self,
+        name: &'static str,
+        backbone: Option<&BackboneSettings>,
+        image: MapShape,
+        inputs: &Inputs,
+        cx: &Context<'_>,
+    ) -> Result<EncoderArtifact, NodeError> {
+        match (self, backbone, cx.files) {
+            (Self::File(_), Some(backbone), [path, ..]) => {
+                let encoder = backbone.build(image, &Stream::new(0, "overwritten")).map_err(failure)?;
+                let mut artifact = EncoderArtifact {
+                    backbone: backbone.clone(),
+                    encoder,
+                };
+                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+                let bytes = std::fs::read(path).map_err(|e| failure(format!("cannot read {}: {e}", path.display())))?;
+                load_weights(&mut artifact, &name, &bytes)?;
+                Ok(artifact)
+            }
+            (Self::File(_), ..) => Err(failure(format!("BUG: `{name}` has a file, but no backbone or path"))),
+            (Self::Node(_), ..) => {
+                let artifact = EncoderArtifact::read(inputs.one(name))?;
+                let MapShape { h, w, c } = artifact.encoder.input;
+                if artifact.encoder.input != image {
+                    return Err(failure(format!(
+                        "the encoder in `{name}` takes {h}x{w} images of {c} channels, the data has {}x{} of {}",
+                        image.h, image.w, image.c
+                    )));
+                }
+                Ok(artifact)
+            }
+        }
+    }
+}
+
+/// Copies a safetensors file's weights into the network; a classification head (`fc`, `head`) in the file is left out.
+fn load_weights(to: &mut EncoderArtifact, name: &str, bytes: &[u8]) -> Result<(), NodeError> {
+    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
+        let help = "in Python: `safetensors.torch.save_file(torch.load(\"weights.pth\"), \"weights.safetensors\")`";
+        return Err(failure(format!("`{name}` is a PyTorch pickle, expected a safetensors file")).with_help(help));
+    }
+    let mut found = StateDict::from_bytes(bytes).map_err(|e| failure(format!("`{name}`: {e}")))?;
+    found
+        .tensors
+        .retain(|tensor, _| !["fc.", "head."].iter().any(|head| tensor.starts_with(head)));
+    let expected = StateDict::of(&mut to.encoder, "");
+    // Files of before PyTorch 0.4.1 lack these counters; nothing that is computed depends on them.
+    for (tensor, fresh) in &expected.tensors {
+        if tensor.ends_with("num_batches_tracked") && !found.tensors.contains_key(tensor) {
+            found.tensors.insert(tensor.clone(), fresh.clone());
+        }
+    }
+    let mut entries = Vec::new();
+    to.encoder.entries("", &mut entries);
+    let order: Vec<String> = entries.into_iter().map(|e| e.name).collect();
+    let differences = differences(&order, &expected, &found);
+    if differences.is_empty() {
+        return found.load(&mut to.encoder, "").map_err(failure);
+    }
+    let more = differences.len().saturating_sub(SHOWN);
+    let mut message = format!(
+        "`{name}` does not hold weights of {}:",
+        describe(&to.backbone, &to.encoder)
+    );
+    for difference in differences.iter().take(SHOWN) {
+        message.push_str(&format!("\n  {difference}"));
+    }
+    if more > 0 {
+        message.push_str(&format!("\n  and {more} more"));
+    }
+    Err(failure(message).with_help(help(&expected, &found)))
+}
+
+/// Differences that a message shows.
+const SHOWN: usize = 4;
+
+fn describe(backbone: &BackboneSettings, encoder: &Encoder) -> String {
+    let stem = serde_json::to_value(backbone.stem).unwrap_or_default();
+    let stem = stem.as_str().unwrap_or_default();
+    let widths = match backbone.widths.is_empty() {
+        true => String::new(),
+        false => format!(" of widths {:?}", backbone.widths),
+    };
+    format!(
+        "{}{widths} with stem \"{stem}\" for images of {} channel(s)",
+        backbone.name, encoder.input.c
+    )
+}
+
+/// What is missing, of another shape or left over, in words; in the network's order, `order`.
+fn differences(order: &[String], expected: &StateDict, found: &StateDict) -> Vec<String> {
+    let missing = order.iter().filter_map(|name| {
+        let shape = &expected.tensors.get(name)?.shape;
+        match found.tensors.get(name) {
+            Some(other) if other.shape == *shape => None,
+            Some(other) => Some(format!("`{name}` is {:?}, expected {shape:?}", other.shape)),
+            None => Some(format!("`{name}` is missing, expected {shape:?}")),
+        }
+    });
+    let surplus = found
+        .tensors
+        .iter()
+        .filter(|(name, _)| !expected.tensors.contains_key(*name))
+        .map(|(name, tensor)| format!("`{name}` {:?} is not one of its tensors", tensor.shape));
+    missing.chain(surplus).collect()
+}
+
+/// What to do, from how the first convolutions differ.
+fn help(expected: &StateDict, found: &StateDict) -> String {
+    let first = |state: &StateDict| state.tensors.get("conv1.weight").map(|t| t.shape.clone());
+    match (first(expected).as_deref(), first(found).as_deref()) {
+        (Some([_, _, 3, _]), Some([_, _, 7, _])) => "write `stem = \"imagenet\"` in `backbone`".into(),
+        (Some([_, _, 7, _]), Some([_, _, 3, _])) => "write `stem = \"small\"` in `backbone`".into(),
+        (Some([_, ours, ..]), Some([_, theirs, ..])) if ours != theirs => {
+            format!("the file's network takes images of {theirs} channel(s), this data set has {ours}")
+        }
+        _ => "give the `backbone` that the file was saved from; names are torchvision's, without a prefix".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flow_learn::backbones::Stem;
+
+    use super::*;
+
+    fn artifact(name: &str, stem: Stem, channels: usize, seed: u64) -> EncoderArtifact {
+        let backbone = BackboneSettings {
+            name: name.into(),
+            widths: vec![],
+            grid: 1,
+            stem,
+        };
+        let image = MapShape {
+            h: 32,
+            w: 32,
+            c: channels,
+        };
+        let encoder = backbone.build(image, &Stream::new(seed, "test")).expect("valid");
+        EncoderArtifact { backbone, encoder }
+    }
+
+    /// The words with which the weights of one network are refused by another.
+    fn refusal(mut from: EncoderArtifact, mut to: EncoderArtifact) -> String {
+        let bytes = StateDict::of(&mut from.encoder, "").to_bytes();
+        match load_weights(&mut to, "w.safetensors", &bytes) {
+            Err(NodeError::Failed { message, help }) => format!("{message} {}", help.unwrap_or_default()),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_head_in_the_file_is_left_out_and_old_files_lack_counters() {
+        let (mut from, mut to) = (
+            artifact("resnet18", Stem::Imagenet, 3, 1),
+            artifact("resnet18", Stem::Imagenet, 3, 2),
+        );
+        let mut file = StateDict::of(&mut from.encoder, "");
+        file.tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
+        let bias = flow_learn::state::Tensor {
+            shape: vec![1000],
+            data: vec![0.5; 1000],
+        };
+        file.tensors.insert("fc.bias".into(), bias);
+        load_weights(&mut to, "resnet18.safetensors", &file.to_bytes()).expect("the same network");
+        assert_eq!(StateDict::of(&mut to.encoder, ""), StateDict::of(&mut from.encoder, ""));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_what_is_expected_and_found() {
+        let stem = refusal(
+            artifact("resnet18", Stem::Imagenet, 3, 1),
+            artifact("resnet18", Stem::Small, 3, 1),
+        );
+        assert!(
+            stem.contains("`conv1.weight` is [64, 3, 7, 7], expected [64, 3, 3, 3]")
+                && stem.contains("stem = \"imagenet\""),
+            "{stem}"
+        );
+        let channels = refusal(
+            artifact("resnet18", Stem::Small, 3, 1),
+            artifact("resnet18", Stem::Small, 1, 1),
+        );
+        assert!(
+            channels.contains("takes images of 3 channel(s), this data set has 1"),
+            "{channels}"
+        );
+        let names = refusal(
+            artifact("resnet34", Stem::Small, 3, 1),
+            artifact("resnet18", Stem::Small, 3, 1),
+        );
+        assert!(
+            names.contains("`layer1.2.bn1.bias` [64] is not one of its tensors") && names.contains("more"),
+            "{names}"
+        );
+    }
+
+    #[test]
+    fn a_pickle_is_told_from_a_broken_file() {
+        let mut to = artifact("conv3", Stem::Small, 3, 1);
+        let message = |bytes: &[u8], to: &mut EncoderArtifact| match load_weights(to, "w.pth", bytes) {
+            Err(error) => error.to_string(),
+            Ok(()) => String::new(),
+        };
+        assert!(message(b"PK\x03\x04zip", &mut to).contains("a PyTorch pickle"));
+        assert!(message(b"nothing", &mut to).contains("cannot read the tensors"));
+    }
+}

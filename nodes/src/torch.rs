@@ -1,0 +1,226 @@
+//! Weights as PyTorch takes them: what a node trained under torchvision's names, with the head where torchvision has it.
+
+use std::collections::BTreeMap;
+
+use flow_cache::Artifact;
+use flow_engine::node::{Input, NodeError};
+use flow_learn::backbones::{BACKBONES, BackboneSettings, Encoder, Stem};
+use flow_learn::state::{StateDict, Tensor};
+
+use crate::artifacts::{EncoderArtifact, ModelArtifact};
+use crate::failure::failure;
+
+/// torchvision's networks have a head for so many classes, which an encoder without one is given zeros for.
+const TORCHVISION_CLASSES: usize = 1000;
+
+/// A file for PyTorch, and how it is loaded.
+pub struct TorchWeights {
+    /// A safetensors file.
+    pub bytes: Vec<u8>,
+    /// Python that makes the network; `FILE` stands for the file's name.
+    pub usage: String,
+    /// What the reader should know, a line each.
+    pub notes: Vec<String>,
+}
+
+/// The weights of an entry that holds an encoder or a classifier.
+///
+/// # Errors
+/// If the entry holds neither, or cannot be read.
+pub fn torch_weights(artifact: &Artifact) -> Result<TorchWeights, NodeError> {
+    let has = |name: &str| artifact.names().any(|n| n == name);
+    if !has("encoder.safetensors") {
+        let found = artifact.names().collect::<Vec<_>>().join(", ");
+        return Err(failure(format!("the entry holds no weights, but {found}"))
+            .with_help("choose an entry of kind pretrain or finetune: `flow cache query \"kind = pretrain\"`"));
+    }
+    let input = Input {
+        node: String::new(),
+        bindings: BTreeMap::new(),
+        artifact: artifact.clone(),
+    };
+    if !has("head.safetensors") {
+        let EncoderArtifact { backbone, mut encoder } = EncoderArtifact::read(&input)?;
+        return Ok(weights(&backbone, &mut encoder, None));
+    }
+    let ModelArtifact { backbone, classifier } = ModelArtifact::read(&input)?;
+    let (mut encoder, mut head) = (classifier.encoder, classifier.head);
+    Ok(weights(&backbone, &mut encoder, Some(StateDict::of(&mut head, ""))))
+}
+
+fn weights(backbone: &BackboneSettings, encoder: &mut Encoder, head: Option<StateDict>) -> TorchWeights {
+    let mut state = StateDict::of(encoder, "");
+    let mut notes = vec![
+        "images are normalised with the data set's own mean and deviation, see the dataset entry's dataset.json"
+            .to_owned(),
+    ];
+    let torchvision = backbone.name.starts_with("resnet");
+    let headless = head.is_none();
+    let classes = match head {
+        Some(head) => {
+            let cells = backbone.grid * backbone.grid;
+            let name = if torchvision { "fc" } else { "head" };
+            let classes = head.tensors.get("bias").map_or(0, |bias| bias.data.len());
+            for (key, tensor) in head.tensors {
+                state
+                    .tensors
+                    .insert(format!("{name}.{key}"), channel_first(tensor, cells));
+            }
+            Some(classes)
+        }
+        None if torchvision => {
+            notes.push(format!(
+                "the entry is an encoder: the head `fc` is zeros for {TORCHVISION_CLASSES} classes, as torchvision expects one"
+            ));
+            let zeros = |shape: Vec<usize>| Tensor {
+                data: vec![0.0; shape.iter().product()],
+                shape,
+            };
+            let dim = encoder.dim;
+            state
+                .tensors
+                .insert("fc.weight".into(), zeros(vec![TORCHVISION_CLASSES, dim]));
+            state.tensors.insert("fc.bias".into(), zeros(vec![TORCHVISION_CLASSES]));
+            Some(TORCHVISION_CLASSES)
+        }
+        None => None,
+    };
+    let usage = match (torchvision, classes) {
+        (true, Some(classes)) => torchvision_usage(backbone, encoder, classes, headless, &mut notes),
+        _ => {
+            notes.push(format!(
+                "`{}` is no network of torchvision: the names are its own",
+                backbone.name
+            ));
+            "import safetensors.torch\nstate = safetensors.torch.load_file(\"FILE\")\n".to_owned()
+        }
+    };
+    TorchWeights {
+        bytes: state.to_bytes(),
+        usage,
+        notes,
+    }
+}
+
+/// Python for a ResNet, with the lines that its stem, images and grid need.
+fn torchvision_usage(
+    backbone: &BackboneSettings,
+    encoder: &Encoder,
+    classes: usize,
+    headless: bool,
+    notes: &mut Vec<String>,
+) -> String {
+    let name = &backbone.name;
+    let own = BACKBONES.iter().find(|b| b.name == name).map_or(&[][..], |b| b.widths);
+    if !backbone.widths.is_empty() && backbone.widths != own {
+        notes.push(format!(
+            "its widths are {:?}: torchvision's {name} has {own:?} and cannot take it",
+            backbone.widths
+        ));
+    }
+    let (channels, width) = (encoder.input.c, backbone.widths.first().or(own.first()).unwrap_or(&64));
+    let mut python = String::from("import torch, torchvision, safetensors.torch\n");
+    python += &format!("net = torchvision.models.{name}(num_classes={classes})\n");
+    match backbone.stem {
+        Stem::Small => {
+            python += &format!("net.conv1 = torch.nn.Conv2d({channels}, {width}, 3, 1, 1, bias=False)\n");
+            python += "net.maxpool = torch.nn.Identity()\n";
+        }
+        Stem::Imagenet if channels != 3 => {
+            python += &format!("net.conv1 = torch.nn.Conv2d({channels}, {width}, 7, 2, 3, bias=False)\n");
+        }
+        Stem::Imagenet => {}
+    }
+    if backbone.grid > 1 {
+        python += &format!("net.avgpool = torch.nn.AdaptiveAvgPool2d({})\n", backbone.grid);
+        python += &format!("net.fc = torch.nn.Linear({}, {classes})\n", encoder.dim);
+    }
+    python += "net.load_state_dict(safetensors.torch.load_file(\"FILE\"))\n";
+    if headless {
+        python += "net.fc = torch.nn.Identity()  # features\n";
+    }
+    python
+}
+
+/// A head on the cells of a pooling grid: features are `[cell][channel]` here and `[channel][cell]` there.
+fn channel_first(tensor: Tensor, cells: usize) -> Tensor {
+    let [_, dim] = tensor.shape[..] else { return tensor };
+    let channels = dim / cells;
+    let row = |row: &[f32]| -> Vec<f32> {
+        let place = |i: usize| row[(i % cells) * channels + i / cells];
+        (0..dim).map(place).collect()
+    };
+    Tensor {
+        data: tensor.data.chunks_exact(dim).flat_map(row).collect(),
+        shape: tensor.shape,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flow_learn::layers::{Linear, MapShape};
+    use flow_learn::rng::Stream;
+
+    use super::*;
+
+    fn resnet(stem: Stem, grid: usize, channels: usize) -> (BackboneSettings, Encoder) {
+        let backbone = BackboneSettings {
+            name: "resnet18".into(),
+            widths: vec![],
+            grid,
+            stem,
+        };
+        let image = MapShape {
+            h: 64,
+            w: 64,
+            c: channels,
+        };
+        let encoder = backbone.build(image, &Stream::new(1, "test")).expect("valid");
+        (backbone, encoder)
+    }
+
+    /// Names, types and shapes of a safetensors file's tensors, a line each, sorted.
+    fn listing(bytes: &[u8]) -> Vec<String> {
+        let length = u64::from_le_bytes(bytes[..8].try_into().expect("a length")) as usize;
+        let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).expect("a header");
+        let tensors = header.as_object().expect("an object").iter();
+        let mut lines: Vec<String> = tensors
+            .filter(|(name, _)| *name != "__metadata__")
+            .map(|(name, of)| format!("{name} {} {}", of["dtype"].as_str().unwrap_or(""), of["shape"]))
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn an_exported_resnet18_is_torchvisions_state_dict_by_name_type_and_shape() {
+        let (backbone, mut encoder) = resnet(Stem::Imagenet, 1, 3);
+        let exported = weights(&backbone, &mut encoder, None);
+        let expected: Vec<&str> = include_str!("../../tests/golden/torchvision_resnet18.txt")
+            .lines()
+            .collect();
+        assert_eq!(listing(&exported.bytes), expected);
+        assert!(
+            exported.notes.iter().any(|n| n.contains("zeros")),
+            "{:?}",
+            exported.notes
+        );
+    }
+
+    #[test]
+    fn the_head_follows_torchs_order_of_channels_and_cells() {
+        let (backbone, mut encoder) = resnet(Stem::Small, 2, 1);
+        // Feature (cell 1, channel 5) here is feature (channel 5, cell 1) there.
+        let mut weight = vec![0.0; encoder.dim * 2];
+        weight[(512 + 5) * 2 + 1] = 1.0;
+        let mut head = Linear::from_weights(weight, vec![0.0; 2]);
+        let exported = weights(&backbone, &mut encoder, Some(StateDict::of(&mut head, "")));
+        let state = StateDict::from_bytes(&exported.bytes).expect("own bytes");
+        let fc = &state.tensors["fc.weight"];
+        let place = fc.data.iter().position(|v| *v == 1.0);
+        assert_eq!((place, &fc.shape[..]), (Some(2048 + 5 * 4 + 1), &[2, 2048][..]));
+        for line in ["Conv2d(1, 64, 3, 1, 1", "AdaptiveAvgPool2d(2)", "Linear(2048, 2)"] {
+            assert!(exported.usage.contains(line), "{}", exported.usage);
+        }
+    }
+}

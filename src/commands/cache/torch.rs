@@ -1,0 +1,39 @@
+//! `flow cache export KEY --to torch -o FILE`: an entry's weights as PyTorch takes them.
+
+use std::path::Path;
+
+use flow_cache::Store;
+
+use super::one;
+use crate::exit::{Exit, Failure};
+use crate::output::{bytes, print, say};
+
+/// Writes the file, prints the Python that loads it, and says what to know about it.
+pub(crate) fn export(store: &Store, entry: &str, to: &Path) -> Result<Exit, Failure> {
+    let record = one(store, entry)?;
+    let gone = || Failure::failed(format!("entry {} is no longer in the cache", record.key.short()));
+    let artifact = store.peek(&record.key)?.ok_or_else(gone)?;
+    let weights = flow_nodes::torch_weights(&artifact)
+        .map_err(|e| Failure::failed(format!("{} ({}): {e}", record.key.short(), record.node)))?;
+    write(to, &weights.bytes)?;
+    say(&format!(
+        "wrote {} ({})",
+        to.display(),
+        bytes(weights.bytes.len() as u64)
+    ));
+    weights.notes.iter().for_each(|note| say(note));
+    print(&weights.usage.replace("FILE", &to.display().to_string()));
+    Ok(Exit::Ok)
+}
+
+/// Whole or not at all: a reader never sees half a file.
+fn write(to: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    let partial = to.with_file_name(name);
+    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, to));
+    written.map_err(|e| {
+        let _ = std::fs::remove_file(&partial);
+        Failure::failed(format!("cannot write {}: {e}", to.display()))
+    })
+}
