@@ -14,6 +14,10 @@ use clap::Parser;
 
 use exit::{Exit, Failure};
 
+/// A workflow of many nodes is many small pieces of memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     output::set_colour(cli.color);

@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::cli::Colour;
 use crate::exit::Failure;
@@ -39,6 +40,8 @@ pub(crate) fn start_log(verbose: u8) {
         .with_env_filter(filter)
         .with_ansi(colours)
         .with_target(false)
+        // With `-vv`, where the time went: parse, plan, nodes, writing down.
+        .with_span_events(FmtSpan::CLOSE)
         .with_writer(|| Lines)
         .init();
 }

@@ -64,6 +64,10 @@ impl<'a> Tracer<'a> {
 }
 
 impl Reporter for Tracer<'_> {
+    fn flush(&mut self) {
+        self.next.flush();
+    }
+
     fn report(&mut self, event: &Event) {
         match event {
             Event::NodeStarted { node, threads, .. } => self.start(node, *threads),

@@ -1,50 +1,90 @@
-//! A published artifact: its record, and its files by name.
+//! A published artifact: its account, and its files by name.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::account::Account;
 use crate::digest::Digest;
 use crate::error::CacheError;
 use crate::files::Files;
-use crate::record::Record;
+use crate::key::ActionKey;
+use crate::recall::{Remembered, Stamp};
+use crate::record::{Cost, OutputFile};
 
 /// A published artifact. It exists only for what is in the store, and every byte that it gives was verified.
 #[derive(Clone)]
 pub struct Artifact {
-    record: Arc<Record>,
+    account: Arc<Account>,
+    /// The stamp of its record's file, if it was recalled.
+    stamp: Option<Stamp>,
     files: Arc<Files>,
 }
 
 impl Artifact {
-    pub(crate) fn new(record: Arc<Record>, files: Arc<Files>) -> Self {
-        Self { record, files }
+    pub(crate) fn new(account: Account, files: Arc<Files>) -> Self {
+        Self {
+            account: Arc::new(account),
+            stamp: None,
+            files,
+        }
+    }
+
+    pub(crate) fn recalled(remembered: Remembered, files: Arc<Files>) -> Self {
+        Self {
+            account: remembered.account,
+            stamp: Some(remembered.stamp),
+            files,
+        }
     }
 
     /// What it is and what it cost.
-    pub fn record(&self) -> &Record {
-        &self.record
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 
-    /// The record, shared.
-    pub fn shared_record(&self) -> Arc<Record> {
-        Arc::clone(&self.record)
+    /// The account, shared.
+    pub fn shared_account(&self) -> Arc<Account> {
+        Arc::clone(&self.account)
     }
 
-    /// The digest of all files together, see [`Record::digest`].
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.stamp
+    }
+
+    /// The action that made it.
+    pub fn key(&self) -> &ActionKey {
+        &self.account.key
+    }
+
+    /// What was measured on the way.
+    pub fn metrics(&self) -> &BTreeMap<String, f64> {
+        &self.account.metrics
+    }
+
+    /// What it took when it was made.
+    pub fn cost(&self) -> Cost {
+        self.account.cost
+    }
+
+    /// The digest of all files together, see [`crate::Record::digest`].
     pub fn digest(&self) -> Digest {
-        self.record.digest()
+        self.account.digest
+    }
+
+    fn outputs(&self) -> &BTreeMap<String, OutputFile> {
+        &self.account.outputs
     }
 
     /// The names of the files, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.record.outputs.keys().map(String::as_str)
+        self.outputs().keys().map(String::as_str)
     }
 
     /// Where a file lies, for programs that must open it themselves; its content is not verified, and must not be changed.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
-        self.record
-            .outputs
+        self.outputs()
             .get(name)
             .map(|output| self.files.layout.blob(&output.digest))
     }
@@ -55,12 +95,12 @@ impl Artifact {
     /// [`CacheError::Corrupt`] if the content is not what was published (discard the entry and compute it again) or the
     /// artifact has no file of that name; [`CacheError::Io`] if the disk fails.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, CacheError> {
-        match self.record.outputs.get(name) {
-            Some(output) => self.files.read_output(&self.record.key, name, output),
+        match self.outputs().get(name) {
+            Some(output) => self.files.read_output(self.key(), name, output),
             None => Err(CacheError::Corrupt {
-                key: self.record.key,
+                key: *self.key(),
                 name: name.to_owned(),
-                path: self.files.layout.record(&self.record.key),
+                path: self.files.layout.record(self.key()),
                 why: format!(
                     "is not among the outputs ({})",
                     self.names().collect::<Vec<_>>().join(", ")
@@ -73,7 +113,7 @@ impl Artifact {
 impl fmt::Debug for Artifact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Artifact")
-            .field("record", &self.record)
+            .field("account", &self.account)
             .finish_non_exhaustive()
     }
 }

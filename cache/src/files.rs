@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::digest::Digest;
 use crate::disk::Disk;
@@ -29,7 +29,7 @@ pub(crate) struct Files {
 /// What lies at a key's place.
 pub(crate) enum Found {
     /// A sound record, all of whose blobs exist with the right length.
-    Complete(Arc<Record>),
+    Complete(Box<Record>),
     /// Nothing.
     Nothing,
     /// Something that cannot be used, with the reason.
@@ -200,7 +200,7 @@ impl Files {
                 Err(error) => return Err(CacheError::io("read", &self.layout.blob(&output.digest), error)),
             }
         }
-        Ok(Found::Complete(Arc::new(record)))
+        Ok(Found::Complete(Box::new(record)))
     }
 
     /// The record of a key, or why its file cannot be used; an unknown schema is an error.

@@ -60,10 +60,20 @@ impl Layout {
         self.root.join("records")
     }
 
+    /// The folder of the records whose key begins with that byte.
+    pub(crate) fn records_from(&self, first: u8) -> PathBuf {
+        self.records().join(format!("{first:02x}"))
+    }
+
     /// `records/ab/<64 hex>.json`.
     pub(crate) fn record(&self, key: &ActionKey) -> PathBuf {
         let hex = key.to_string();
         self.records().join(&hex[..2]).join(format!("{hex}.json"))
+    }
+
+    /// What each workflow's last run found, see [`crate::recall`].
+    pub(crate) fn recall(&self) -> PathBuf {
+        self.root.join("recall")
     }
 
     pub(crate) fn scratch(&self) -> PathBuf {

@@ -4,6 +4,7 @@
 //! (the bytes). Blobs and records are files and are the truth; sled holds an index over them that can be rebuilt at any
 //! time. The store knows nothing of experiments: a node's kind, parameters and metrics are names and values to it.
 
+mod account;
 mod artifact;
 mod catalog;
 pub mod digest;
@@ -17,6 +18,7 @@ mod layout;
 mod lock;
 mod publish;
 pub mod query;
+mod recall;
 pub mod record;
 mod record_file;
 mod scratch;
@@ -25,6 +27,7 @@ pub mod store;
 mod testing;
 mod verify;
 
+pub use account::Account;
 pub use artifact::Artifact;
 pub use digest::Digest;
 pub use error::{CacheError, NonDeterminism};

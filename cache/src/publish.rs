@@ -72,14 +72,14 @@ impl Slot {
         let (record, blobs) = self.describe(&draft);
         for _ in 0..RACES {
             match files.find(&self.key)? {
-                Found::Complete(published) => return self.agree(published, &record),
+                Found::Complete(published) => return self.agree(&published, &record),
                 Found::Broken(why) => self.store.set_aside(&self.key, &why)?,
                 Found::Nothing => {}
             }
             files.put_blobs(&blobs)?;
             if files.put_record(&record)? {
                 self.store.catalog.announce(&self.key);
-                return Ok(self.finish(Arc::new(record)));
+                return Ok(self.finish(&record));
             }
         }
         Err(CacheError::io(
@@ -141,7 +141,7 @@ impl Slot {
     }
 
     /// The first writer of a key wins; the second must have made the same.
-    fn agree(&self, published: Arc<Record>, new: &Record) -> Result<Artifact, CacheError> {
+    fn agree(&self, published: &Record, new: &Record) -> Result<Artifact, CacheError> {
         if published.outputs == new.outputs {
             return Ok(self.finish(published));
         }
@@ -161,9 +161,9 @@ impl Slot {
         })))
     }
 
-    fn finish(&self, record: Arc<Record>) -> Artifact {
+    fn finish(&self, record: &Record) -> Artifact {
         self.store.scratch(&self.key).remove();
-        Artifact::new(record, Arc::clone(&self.store.files))
+        Artifact::new(record.into(), Arc::clone(&self.store.files))
     }
 }
 

@@ -97,7 +97,7 @@ mod number {
     use serde_json::Value;
 
     pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        if value.is_finite() {
+        if value.is_finite() || !serializer.is_human_readable() {
             serializer.serialize_f64(*value)
         } else {
             serializer.collect_str(value)
@@ -105,6 +105,9 @@ mod number {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        if !deserializer.is_human_readable() {
+            return f64::deserialize(deserializer);
+        }
         let found = Value::deserialize(deserializer)?;
         let value = match &found {
             Value::Number(number) => number.as_f64(),

@@ -1,7 +1,7 @@
 //! The store: open it, look keys up, list what it holds.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::artifact::Artifact;
 use crate::catalog::Catalog;
@@ -13,6 +13,7 @@ use crate::layout::Layout;
 use crate::lock::StagingLock;
 use crate::publish::Slot;
 use crate::query::{Query, QueryError};
+use crate::recall::{self, Recall};
 use crate::record::Record;
 use crate::scratch::Scratch;
 use crate::verify::{self, VerifyReport};
@@ -36,6 +37,7 @@ pub struct Store {
 pub(crate) struct Shared {
     pub(crate) files: Arc<Files>,
     pub(crate) catalog: Catalog,
+    recall: Mutex<Recall>,
     _staging: Option<StagingLock>,
 }
 
@@ -79,8 +81,11 @@ impl Store {
     /// # Errors
     /// [`CacheError::UnknownSchema`] if another version of flow wrote the record, [`CacheError::Io`].
     pub fn lookup(&self, key: &ActionKey) -> Result<Lookup, CacheError> {
+        if let Some(artifact) = self.recalled(key) {
+            return Ok(Lookup::Hit(artifact));
+        }
         match self.shared.files.find(key)? {
-            Found::Complete(record) => return Ok(Lookup::Hit(self.artifact(record))),
+            Found::Complete(record) => return Ok(Lookup::Hit(self.artifact(&record))),
             Found::Broken(why) if self.shared.files.writable() => self.shared.set_aside(key, &why)?,
             Found::Broken(why) => tracing::warn!(%key, "cache entry cannot be used: {why}"),
             Found::Nothing => {}
@@ -93,14 +98,43 @@ impl Store {
     /// # Errors
     /// As [`Store::lookup`].
     pub fn peek(&self, key: &ActionKey) -> Result<Option<Artifact>, CacheError> {
+        if let Some(artifact) = self.recalled(key) {
+            return Ok(Some(artifact));
+        }
         Ok(match self.shared.files.find(key)? {
-            Found::Complete(record) => Some(self.artifact(record)),
+            Found::Complete(record) => Some(self.artifact(&record)),
             Found::Broken(_) | Found::Nothing => None,
         })
     }
 
-    fn artifact(&self, record: Arc<Record>) -> Artifact {
-        Artifact::new(record, Arc::clone(&self.shared.files))
+    fn artifact(&self, record: &Record) -> Artifact {
+        Artifact::new(record.into(), Arc::clone(&self.shared.files))
+    }
+
+    fn recalled(&self, key: &ActionKey) -> Option<Artifact> {
+        let remembered = self.shared.recall().take(key)?;
+        Some(Artifact::recalled(remembered, Arc::clone(&self.shared.files)))
+    }
+
+    /// The record of a key, whether or not its outputs are there; `None` if there is none that can be used.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn record(&self, key: &ActionKey) -> Result<Option<Record>, CacheError> {
+        self.shared.files.sound_record(key)
+    }
+
+    /// Begins to read, beside other work, what was remembered under `name`: [`Store::lookup`] and [`Store::peek`] are fast
+    /// for these keys.
+    pub fn recall(&self, name: &str) {
+        *self.shared.recall() = Recall::begin(&self.shared.files, name);
+    }
+
+    /// Remembers under `name` what a run took and made, for the next one's [`Store::recall`].
+    pub fn remember(&self, name: &str, artifacts: &[&Artifact]) {
+        if self.shared.files.writable() {
+            recall::remember(&self.shared.files, &self.shared.recall(), name, artifacts);
+        }
     }
 
     /// The earlier record that explains a miss best: of the same kind, with the fewest components changed; among equals
@@ -195,8 +229,13 @@ impl Shared {
         Ok(Self {
             catalog: Catalog::new(Arc::clone(&files), shared),
             files,
+            recall: Mutex::default(),
             _staging: staging,
         })
+    }
+
+    fn recall(&self) -> MutexGuard<'_, Recall> {
+        self.recall.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Moves an unusable entry to quarantine.

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Barrier};
 
 use common::{draft, nodes, open, publish, publish_all};
-use flow_cache::{CacheError, Lookup};
+use flow_cache::{Account, CacheError, Lookup};
 
 /// Starts this binary's `child` with a task.
 fn start(root: &Path, task: &str) -> Child {
@@ -77,13 +77,14 @@ fn threads_that_publish_the_same_key_all_get_the_same_artifact() {
                     panic!("nobody has published yet")
                 };
                 start.wait();
-                slot.commit(new).unwrap().shared_record()
+                slot.commit(new).unwrap().shared_account()
             })
         })
         .collect();
     let records: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert!(records.iter().all(|record| *record == records[0]), "one winner");
-    assert_eq!(store.records().unwrap(), [(*records[0]).clone()]);
+    let listed: Vec<Account> = store.records().unwrap().iter().map(Account::from).collect();
+    assert_eq!(listed, [(*records[0]).clone()]);
 }
 
 #[test]

@@ -21,8 +21,8 @@ fn what_was_published_is_a_hit_after_reopening() {
     assert_eq!(fs::read(hit.path("model").unwrap()).unwrap(), b"weights");
     assert_eq!(hit.names().collect::<Vec<_>>(), ["model"]);
     assert_eq!(hit.digest(), published.digest());
-    assert_eq!(hit.record(), published.record());
-    assert_eq!(hit.record().metrics, new.metrics, "an infinite loss is a result too");
+    assert_eq!(hit.account(), published.account());
+    assert_eq!(hit.account().metrics, new.metrics, "an infinite loss is a result too");
     assert!(matches!(hit.read("optimizer"), Err(CacheError::Corrupt { .. })));
     assert!(
         fs::read(root.join("CACHEDIR.TAG"))
@@ -53,8 +53,8 @@ fn a_second_slot_of_a_key_gets_what_the_first_published() {
     let mut later = new;
     later.finished_unix_ms += 60_000;
     assert_eq!(
-        two.commit(later).unwrap().record(),
-        winner.record(),
+        two.commit(later).unwrap().account(),
+        winner.account(),
         "the first writer's record stands"
     );
 }

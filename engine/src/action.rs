@@ -21,20 +21,42 @@ pub(crate) struct Action {
     pub(crate) files: Vec<(PathBuf, Digest)>,
 }
 
+/// The part of an action that is known before any input is: enough to see what a person changed.
+pub(crate) struct OwnPart {
+    builder: KeyBuilder,
+    files: Vec<(PathBuf, Digest)>,
+}
+
+impl OwnPart {
+    /// Reads the files of an instance, unless they are known.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or the parameters cannot be written as JSON.
+    pub(crate) fn new(workflow: &Workflow, id: InstanceId, files: &FileDigests) -> Result<Self, NodeError> {
+        let instance = &workflow.instances()[id];
+        let files = digest_files(workflow.dir(), instance, files)?;
+        let builder = own_components(instance, &files)?;
+        Ok(Self { builder, files })
+    }
+
+    pub(crate) fn components(self) -> Components {
+        self.builder.finish().1
+    }
+}
+
 impl Action {
     /// The action of an instance of which all inputs are done; `digest_of` gives the digests of their artifacts.
     ///
     /// # Errors
-    /// If a file cannot be read, or the parameters cannot be written as JSON.
+    /// If an input is not done, which is a defect.
     pub(crate) fn new(
         workflow: &Workflow,
         id: InstanceId,
-        files: &FileDigests,
+        own: OwnPart,
         digest_of: impl Fn(InstanceId) -> Option<Digest>,
     ) -> Result<Self, NodeError> {
         let instance = &workflow.instances()[id];
-        let files = digest_files(workflow.dir(), instance, files)?;
-        let mut builder = own_components(instance, &files)?;
+        let OwnPart { mut builder, files } = own;
         for port in &instance.ports {
             for (index, edge) in port.inputs.iter().enumerate() {
                 let Some(digest) = digest_of(edge.instance) else {
@@ -50,17 +72,6 @@ impl Action {
         let (key, components) = builder.finish();
         Ok(Self { key, components, files })
     }
-}
-
-/// The part of the components that is known before any input is: enough to see what a person changed.
-pub(crate) fn components_without_inputs(
-    workflow: &Workflow,
-    id: InstanceId,
-    files: &FileDigests,
-) -> Result<Components, NodeError> {
-    let instance = &workflow.instances()[id];
-    let files = digest_files(workflow.dir(), instance, files)?;
-    Ok(own_components(instance, &files)?.finish().1)
 }
 
 /// The names of the inputs by component, as in `input.data.0`.

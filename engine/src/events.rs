@@ -162,6 +162,9 @@ pub struct Figure {
     pub value: Option<f64>,
 }
 
+/// So many bytes of lines are held back at most.
+const HELD_BYTES: usize = 64 << 10;
+
 /// One line of the event log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -178,6 +181,9 @@ pub struct LoggedEvent {
 pub trait Reporter {
     /// Something happened.
     fn report(&mut self, event: &Event);
+
+    /// Nothing more is about to happen at once: what was held back to be written in one go is written.
+    fn flush(&mut self) {}
 }
 
 /// Tells nobody.
@@ -196,18 +202,22 @@ impl Reporter for Vec<Event> {
 }
 
 /// Writes events as JSON lines; of a node's progress one a second and the last step.
+///
+/// Lines are written when there are many, or when nothing else is about to happen ([`Reporter::flush`]).
 #[derive(Debug)]
 pub struct JsonLines<W: Write> {
     out: W,
+    held: Vec<u8>,
     progress: HashMap<String, Instant>,
     failed: bool,
 }
 
 impl<W: Write> JsonLines<W> {
-    /// Writes to `out`, a line at a time.
+    /// Writes to `out`, whole lines at a time.
     pub fn new(out: W) -> Self {
         Self {
             out,
+            held: Vec::new(),
             progress: HashMap::new(),
             failed: false,
         }
@@ -234,23 +244,45 @@ impl<W: Write> Reporter for JsonLines<W> {
         if self.failed || !self.is_worth_a_line(event) {
             return;
         }
-        let line = LoggedEvent {
+        let line = Line {
             schema: SCHEMA,
             unix_ms: unix_ms(),
-            what: event.clone(),
+            what: event,
         };
-        let written = serde_json::to_vec(&line)
-            .map_err(std::io::Error::from)
-            .and_then(|mut bytes| {
-                bytes.push(b'\n');
-                self.out.write_all(&bytes)?;
-                self.out.flush()
-            });
-        if let Err(error) = written {
-            self.failed = true;
-            tracing::warn!(%error, "the event log cannot be written any more");
+        if let Err(error) = serde_json::to_writer(&mut self.held, &line) {
+            return self.give_up(&error.into());
+        }
+        self.held.push(b'\n');
+        if self.held.len() > HELD_BYTES {
+            self.flush();
         }
     }
+
+    fn flush(&mut self) {
+        if self.held.is_empty() || self.failed {
+            return;
+        }
+        let written = self.out.write_all(&self.held).and_then(|()| self.out.flush());
+        self.held.clear();
+        if let Err(error) = written {
+            self.give_up(&error);
+        }
+    }
+}
+
+impl<W: Write> JsonLines<W> {
+    fn give_up(&mut self, error: &std::io::Error) {
+        self.failed = true;
+        tracing::warn!(%error, "the event log cannot be written any more");
+    }
+}
+
+/// [`LoggedEvent`], to be written.
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: u32,
+    unix_ms: u64,
+    what: &'a Event,
 }
 
 #[cfg(test)]
@@ -264,7 +296,9 @@ mod tests {
             line: "kept 3".into(),
         };
         let mut out = Vec::new();
-        JsonLines::new(&mut out).report(&event);
+        let mut log = JsonLines::new(&mut out);
+        log.report(&event);
+        log.flush();
         let line: LoggedEvent = serde_json::from_slice(&out).unwrap();
         assert_eq!(line.what, event);
         assert_eq!(out.last(), Some(&b'\n'));
@@ -285,6 +319,7 @@ mod tests {
         let mut out = Vec::new();
         let mut log = JsonLines::new(&mut out);
         (1..=9).for_each(|s| log.report(&step(s)));
+        log.flush();
         let steps = String::from_utf8(out).unwrap();
         assert!(steps.contains("\"step\":1,") && steps.contains("\"step\":9,"));
     }

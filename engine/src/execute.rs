@@ -8,12 +8,13 @@ use std::thread::Scope;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use flow_cache::{ActionKey, Artifact, CacheError, Lookup, Slot, Store};
 
-use crate::action::Action;
-use crate::events::{Event, Figure};
-use crate::lineage::lineage;
+use crate::action::{Action, OwnPart};
+use crate::events::{Event, Figure, Reporter};
+use crate::lineage::Lineage;
 use crate::node::{Input, Inputs, NodeError, Progress};
 use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
 use crate::plan::{Known, Plan};
+use crate::run::recall_name;
 use crate::runs::RunFolder;
 use crate::schedule::Schedule;
 use crate::stat::FileDigests;
@@ -35,7 +36,7 @@ pub(crate) struct Shop<'a> {
 pub(crate) struct Execution<'a, 'e> {
     shop: &'a Shop<'a>,
     folder: &'e mut RunFolder,
-    emit: &'e mut dyn FnMut(&Event),
+    reporter: &'e mut dyn Reporter,
     schedule: Schedule<'a>,
     known: Vec<Option<Known>>,
     artifacts: Vec<Option<Artifact>>,
@@ -61,14 +62,14 @@ impl<'a, 'e> Execution<'a, 'e> {
         shop: &'a Shop<'a>,
         plan: Plan,
         folder: &'e mut RunFolder,
-        emit: &'e mut dyn FnMut(&Event),
+        reporter: &'e mut dyn Reporter,
     ) -> Self {
         let instances = shop.workflow.instances();
         let (tell, hear) = unbounded();
         Self {
             shop,
             folder,
-            emit,
+            reporter,
             schedule: Schedule::new(shop.workflow, &plan),
             known: plan.known,
             artifacts: vec![None; instances.len()],
@@ -96,9 +97,9 @@ impl<'a, 'e> Execution<'a, 'e> {
                 if self.running.is_empty() {
                     break;
                 }
-                match self.hear.recv() {
-                    Ok(message) => self.hear_message(message),
-                    Err(_) => break,
+                match self.hear() {
+                    Some(message) => self.hear_message(message),
+                    None => break,
                 }
             }
         });
@@ -117,7 +118,17 @@ impl<'a, 'e> Execution<'a, 'e> {
         if self.outcomes.iter().any(|outcome| outcome.status == NodeStatus::Ran) {
             shop.files.save();
         }
+        let artifacts: Vec<&Artifact> = self.artifacts.iter().flatten().collect();
+        shop.store.remember(&recall_name(shop.workflow.path()), &artifacts);
         (self.outcomes, self.failures)
+    }
+
+    /// What a worker says next; before it is waited for, everyone is told all that happened so far.
+    fn hear(&mut self) -> Option<Message> {
+        self.hear.try_recv().ok().or_else(|| {
+            self.reporter.flush();
+            self.hear.recv().ok()
+        })
     }
 
     fn may_begin(&self) -> bool {
@@ -137,21 +148,20 @@ impl<'a, 'e> Execution<'a, 'e> {
 
     fn look_up(&mut self, id: InstanceId) -> Result<(), NodeError> {
         let action = match self.known[id].take() {
-            Some(Known {
-                action,
-                artifact: Some(artifact),
-            }) => return self.cached(id, action.key, artifact),
-            Some(Known { action, artifact: None }) => action,
-            None => Action::new(self.shop.workflow, id, self.shop.files, |input| {
-                self.artifacts[input].as_ref().map(Artifact::digest)
-            })?,
+            Some(Known::Published(artifact)) => return self.cached(id, artifact),
+            Some(Known::Missed(action)) => action,
+            None => {
+                let own = OwnPart::new(self.shop.workflow, id, self.shop.files)?;
+                let digest_of = |input: InstanceId| self.artifacts[input].as_ref().map(Artifact::digest);
+                Action::new(self.shop.workflow, id, own, digest_of)?
+            }
         };
         if let Some(waiting) = self.claimed.get_mut(&action.key) {
             waiting.push(id);
             return Ok(());
         }
         match self.shop.store.lookup(&action.key)? {
-            Lookup::Hit(artifact) => self.cached(id, action.key, artifact),
+            Lookup::Hit(artifact) => self.cached(id, artifact),
             Lookup::Miss(slot) => {
                 self.claimed.insert(action.key, Vec::new());
                 self.queue.insert((self.schedule.rank(id), id), (action, slot));
@@ -160,8 +170,8 @@ impl<'a, 'e> Execution<'a, 'e> {
         }
     }
 
-    fn cached(&mut self, id: InstanceId, key: ActionKey, artifact: Artifact) -> Result<(), NodeError> {
-        let node = self.name(id);
+    fn cached(&mut self, id: InstanceId, artifact: Artifact) -> Result<(), NodeError> {
+        let (node, key) = (self.name(id), *artifact.key());
         self.tell_all(&Event::NodeCached { node, key });
         self.finish(id, artifact, NodeStatus::Cached);
         Ok(())
@@ -242,7 +252,7 @@ impl<'a, 'e> Execution<'a, 'e> {
                 })
             });
             let taken: Vec<Input> = taken.collect();
-            keys.extend(taken.iter().map(|input| input.artifact.record().key));
+            keys.extend(taken.iter().map(|input| *input.artifact.key()));
             inputs.0.insert(port.name, taken);
         }
         (inputs, keys.into_iter().collect())
@@ -273,7 +283,7 @@ impl<'a, 'e> Execution<'a, 'e> {
         }
         match result {
             Ok(artifact) => {
-                let record = artifact.record();
+                let record = artifact.account();
                 let metrics = finite(&record.metrics);
                 let event = Event::NodeFinished {
                     node: self.name(id),
@@ -302,7 +312,7 @@ impl<'a, 'e> Execution<'a, 'e> {
 
     /// An input could not be read as it was published: it is made again, once, and this instance after it.
     fn repair_input(&mut self, id: InstanceId, key: ActionKey, error: CacheError) -> Result<(), NodeError> {
-        let holds = |input: &InstanceId| self.artifacts[*input].as_ref().is_some_and(|a| a.record().key == key);
+        let holds = |input: &InstanceId| self.artifacts[*input].as_ref().is_some_and(|a| *a.key() == key);
         let Some(input) = self.shop.workflow.instances()[id].inputs().find(holds) else {
             return Err(error.into());
         };
@@ -325,8 +335,8 @@ impl<'a, 'e> Execution<'a, 'e> {
 
     /// An instance has its artifact; its page for people is written before anything else learns of it.
     fn finish(&mut self, id: InstanceId, artifact: Artifact, status: NodeStatus) {
-        let key = artifact.record().key;
-        self.outcomes[id].done(artifact.record(), status);
+        let key = *artifact.key();
+        self.outcomes[id].done(artifact.account(), status);
         self.artifacts[id] = Some(artifact);
         match self.write_report(id) {
             Ok(()) => self.schedule.done(id),
@@ -353,7 +363,12 @@ impl<'a, 'e> Execution<'a, 'e> {
         let Some(artifact) = &self.artifacts[id] else {
             return Ok(());
         };
-        let lineage = lineage(workflow, id, &self.artifacts);
+        let artifacts = &self.artifacts;
+        let lineage = Lineage {
+            workflow,
+            id,
+            artifacts,
+        };
         let report = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             instance.node.report(artifact, &lineage)
         }))
@@ -403,7 +418,7 @@ impl<'a, 'e> Execution<'a, 'e> {
     }
 
     fn tell_all(&mut self, event: &Event) {
-        (self.emit)(event);
+        self.reporter.report(event);
     }
 }
 

@@ -32,7 +32,7 @@ pub use outcome::{NodeFailure, NodeOutcome, NodeStatus};
 pub use plan::{Plan, PlanError, PlanState, PlannedNode};
 pub use reason::Reason;
 pub use registry::Registry;
-pub use run::{Options, RunError, RunOutcome, run};
+pub use run::{Options, RunError, RunOutcome, recall, run};
 pub use runs::{Run, Runs, RunsError};
 pub use stop::StopFlag;
 pub use workflow::{Diagnostics, Override, Workflow};

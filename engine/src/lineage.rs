@@ -3,13 +3,32 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use flow_cache::{Artifact, Record};
+use flow_cache::{Account, Artifact};
 
 use crate::node::InputCost;
 use crate::workflow::{InstanceId, Workflow};
 
-/// For each input of an instance every record that it rests on, itself included, each once.
-pub(crate) fn lineage(workflow: &Workflow, id: InstanceId, artifacts: &[Option<Artifact>]) -> Vec<InputCost> {
+/// What one instance rests on. Gathered only when asked: in a large graph that is the greater part of it.
+pub struct Lineage<'a> {
+    pub(crate) workflow: &'a Workflow,
+    pub(crate) id: InstanceId,
+    pub(crate) artifacts: &'a [Option<Artifact>],
+}
+
+impl Lineage<'_> {
+    /// For each input of the instance every record that it rests on, itself included, each once.
+    pub fn costs(&self) -> Vec<InputCost> {
+        costs(self.workflow, self.id, self.artifacts)
+    }
+}
+
+impl std::fmt::Debug for Lineage<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lineage").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+fn costs(workflow: &Workflow, id: InstanceId, artifacts: &[Option<Artifact>]) -> Vec<InputCost> {
     let instances = workflow.instances();
     let mut costs = Vec::new();
     for port in &instances[id].ports {
@@ -26,8 +45,8 @@ pub(crate) fn lineage(workflow: &Workflow, id: InstanceId, artifacts: &[Option<A
     costs
 }
 
-/// The records of an instance and of everything before it, in the order of the workflow.
-fn ancestors(workflow: &Workflow, id: InstanceId, artifacts: &[Option<Artifact>]) -> Vec<Arc<Record>> {
+/// The accounts of an instance and of everything before it, in the order of the workflow.
+fn ancestors(workflow: &Workflow, id: InstanceId, artifacts: &[Option<Artifact>]) -> Vec<Arc<Account>> {
     let mut seen = BTreeSet::new();
     let mut stack = vec![id];
     while let Some(id) = stack.pop() {
@@ -39,6 +58,6 @@ fn ancestors(workflow: &Workflow, id: InstanceId, artifacts: &[Option<Artifact>]
     let records = seen
         .iter()
         .filter_map(|id| artifacts[*id].as_ref())
-        .map(Artifact::shared_record);
+        .map(Artifact::shared_account);
     records.filter(|record| keys.insert(record.key)).collect()
 }

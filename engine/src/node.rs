@@ -10,6 +10,8 @@ use flow_cache::Artifact;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+pub use crate::lineage::Lineage;
+
 /// What sort of artifact a node makes; ports say which sorts they take. The engine only compares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ArtifactType(pub &'static str);
@@ -141,7 +143,7 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// A page for people, made after the run from this node's artifact and what its inputs cost; written into the run's
     /// folder as `<node>.md` and `<node>.json`, the text printed at the end. Times belong here, never in artifacts. Asked of
     /// nodes that nothing rests on and of nodes with a labelled port, in every run, also when the artifact was cached.
-    fn report(&self, artifact: &Artifact, lineage: &[InputCost]) -> Result<Option<Report>, NodeError> {
+    fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError> {
         let _ = (artifact, lineage);
         Ok(None)
     }
@@ -246,7 +248,7 @@ pub struct InputCost {
     pub bindings: BTreeMap<String, Value>,
     /// Every record that it rests on, itself included, each once. Costs and metrics are in the records; a record that came
     /// from the cache carries the cost of when it was made.
-    pub records: Vec<std::sync::Arc<flow_cache::Record>>,
+    pub records: Vec<std::sync::Arc<flow_cache::Account>>,
 }
 
 /// A page for people.

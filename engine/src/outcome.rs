@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flow_cache::{ActionKey, Cost, Record};
+use flow_cache::{Account, ActionKey, Cost};
 use serde::{Deserialize, Serialize};
 
 use crate::node::NodeError;
@@ -57,7 +57,7 @@ impl NodeOutcome {
         }
     }
 
-    pub(crate) fn done(&mut self, record: &Record, status: NodeStatus) {
+    pub(crate) fn done(&mut self, record: &Account, status: NodeStatus) {
         self.status = status;
         self.key = Some(record.key);
         self.metrics = record

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 
 use flow_cache::{ActionKey, Artifact, CacheError, Store};
+use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::action::{Action, components_without_inputs};
+use crate::action::{Action, OwnPart};
 use crate::node::NodeError;
 use crate::reason::{History, Reason};
 use crate::stat::FileDigests;
@@ -85,10 +86,24 @@ pub struct Counts {
 
 /// What a plan found, for the run that follows it.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
-    pub(crate) action: Action,
-    pub(crate) artifact: Option<Artifact>,
+pub(crate) enum Known {
+    /// It is in the store.
+    Published(Artifact),
+    /// It is not, and this is what will make it.
+    Missed(Action),
 }
+
+impl Known {
+    fn artifact(&self) -> Option<&Artifact> {
+        match self {
+            Self::Published(artifact) => Some(artifact),
+            Self::Missed(_) => None,
+        }
+    }
+}
+
+/// So many instances are prepared together, on all threads: their keys then follow one after another.
+const BATCH: usize = 4096;
 
 impl Plan {
     /// How many instances are in which state.
@@ -147,26 +162,33 @@ pub(crate) fn plan(workflow: &Workflow, store: &Store, files: &FileDigests) -> R
     let mut planning = Planning {
         workflow,
         store,
-        files,
         history: History::new(store),
         known: Vec::with_capacity(workflow.instances().len()),
         will_run: HashMap::new(),
     };
-    let mut nodes = Vec::with_capacity(workflow.instances().len());
-    for (id, instance) in workflow.instances().iter().enumerate() {
-        let (state, estimate_s) = planning.state(id).map_err(|error| match error {
-            NodeError::Cache(error) => PlanError::Cache(error),
-            source => PlanError::Node {
-                node: instance.name.clone(),
-                source: Box::new(source),
-            },
-        })?;
-        nodes.push(PlannedNode {
-            name: instance.name.clone(),
-            kind: instance.kind(),
-            state,
-            estimate_s,
-        });
+    let count = workflow.instances().len();
+    let mut nodes = Vec::with_capacity(count);
+    for first in (0..count).step_by(BATCH) {
+        let batch = (first..count.min(first + BATCH)).into_par_iter().with_min_len(64);
+        let own: Vec<_> = batch.map(|id| OwnPart::new(workflow, id, files)).collect();
+        for (id, own) in (first..).zip(own) {
+            let instance = &workflow.instances()[id];
+            let (state, estimate_s) = own
+                .and_then(|own| planning.state(id, own))
+                .map_err(|error| match error {
+                    NodeError::Cache(error) => PlanError::Cache(error),
+                    source => PlanError::Node {
+                        node: instance.name.clone(),
+                        source: Box::new(source),
+                    },
+                })?;
+            nodes.push(PlannedNode {
+                name: instance.name.clone(),
+                kind: instance.kind(),
+                state,
+                estimate_s,
+            });
+        }
     }
     Ok(Plan {
         schema: 1,
@@ -179,7 +201,6 @@ pub(crate) fn plan(workflow: &Workflow, store: &Store, files: &FileDigests) -> R
 struct Planning<'a> {
     workflow: &'a Workflow,
     store: &'a Store,
-    files: &'a FileDigests,
     history: History<'a>,
     known: Vec<Option<Known>>,
     will_run: HashMap<ActionKey, InstanceId>,
@@ -187,36 +208,38 @@ struct Planning<'a> {
 
 impl Planning<'_> {
     /// What is planned for the next instance: all before it were asked already.
-    fn state(&mut self, id: InstanceId) -> Result<(PlanState, Option<f64>), NodeError> {
+    fn state(&mut self, id: InstanceId, own: OwnPart) -> Result<(PlanState, Option<f64>), NodeError> {
         let pending: Vec<InstanceId> = self.pending_inputs(id);
         if !pending.is_empty() {
             self.known.push(None);
-            return self.unknown(id, &pending);
+            return self.unknown(id, &pending, own);
         }
         let known = &self.known;
-        let digest_of = |input: InstanceId| known[input].as_ref()?.artifact.as_ref().map(Artifact::digest);
-        let action = Action::new(self.workflow, id, self.files, digest_of)?;
-        let artifact = self.store.peek(&action.key)?;
+        let digest_of = |input: InstanceId| known[input].as_ref()?.artifact().map(Artifact::digest);
+        let action = Action::new(self.workflow, id, own, digest_of)?;
         let key = action.key;
-        let planned = match (&artifact, self.will_run.get(&key)) {
-            (Some(_), _) => (PlanState::Cached { key }, None),
-            (None, Some(other)) => {
+        if let Some(artifact) = self.store.peek(&key)? {
+            self.known.push(Some(Known::Published(artifact)));
+            return Ok((PlanState::Cached { key }, None));
+        }
+        let planned = match self.will_run.get(&key) {
+            Some(other) => {
                 let with = self.workflow.instances()[*other].name.clone();
                 (PlanState::Shared { key, with }, None)
             }
-            (None, None) => {
+            None => {
                 self.will_run.insert(key, id);
                 let (reasons, estimate) = self.history.explain(self.workflow, id, &action.components)?;
                 (PlanState::WillRun { key, reasons }, estimate)
             }
         };
-        self.known.push(Some(Known { action, artifact }));
+        self.known.push(Some(Known::Missed(action)));
         Ok(planned)
     }
 
     /// The inputs without an artifact, each once.
     fn pending_inputs(&self, id: InstanceId) -> Vec<InstanceId> {
-        let is_done = |id: &InstanceId| self.known[*id].as_ref().is_some_and(|k| k.artifact.is_some());
+        let is_done = |id: &InstanceId| self.known[*id].as_ref().is_some_and(|known| known.artifact().is_some());
         let mut pending: Vec<InstanceId> = self.workflow.instances()[id]
             .inputs()
             .filter(|id| !is_done(id))
@@ -226,8 +249,13 @@ impl Planning<'_> {
         pending
     }
 
-    fn unknown(&mut self, id: InstanceId, pending: &[InstanceId]) -> Result<(PlanState, Option<f64>), NodeError> {
-        let own = components_without_inputs(self.workflow, id, self.files)?;
+    fn unknown(
+        &mut self,
+        id: InstanceId,
+        pending: &[InstanceId],
+        own: OwnPart,
+    ) -> Result<(PlanState, Option<f64>), NodeError> {
+        let own = own.components();
         let (mut reasons, estimate) = self.history.explain_partly(self.workflow, id, &own)?;
         let upstream = pending.iter().map(|id| self.workflow.instances()[*id].name.clone());
         reasons.extend(upstream.map(|node| Reason::Upstream { node }));

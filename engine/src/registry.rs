@@ -14,7 +14,7 @@ use flow_cache::Artifact;
 use serde_json::Value;
 
 use crate::node::{
-    ArtifactType, Context, Facts, InputCost, InputFacts, Inputs, Node, NodeError, Output, ParamError, Port, Report,
+    ArtifactType, Context, Facts, InputFacts, Inputs, Lineage, Node, NodeError, Output, ParamError, Port, Report,
     Resources,
 };
 
@@ -36,7 +36,7 @@ pub(crate) trait ErasedNode: Send + Sync {
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError>;
     fn resources(&self) -> Resources;
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError>;
-    fn report(&self, artifact: &Artifact, lineage: &[InputCost]) -> Result<Option<Report>, NodeError>;
+    fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError>;
     /// The parameters as JSON, defaults filled in.
     fn params(&self) -> Result<Value, String>;
 }
@@ -74,7 +74,7 @@ impl<N: Node> ErasedNode for N {
         Node::run(self, inputs, cx)
     }
 
-    fn report(&self, artifact: &Artifact, lineage: &[InputCost]) -> Result<Option<Report>, NodeError> {
+    fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError> {
         Node::report(self, artifact, lineage)
     }
 
@@ -126,6 +126,11 @@ impl Registry {
     /// The names of all kinds, sorted.
     pub fn kinds(&self) -> Vec<&'static str> {
         self.kinds.keys().copied().collect()
+    }
+
+    /// Whether there is such a kind.
+    pub(crate) fn knows(&self, kind: &str) -> bool {
+        self.kinds.contains_key(kind)
     }
 
     /// Makes a node of `kind` from its table; `None` if there is no such kind.

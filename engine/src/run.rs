@@ -1,6 +1,6 @@
 //! `flow run` in a handful of calls: plan, make a folder, execute, write down.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flow_cache::Store;
 
@@ -94,17 +94,17 @@ pub fn run(
     let plan = plan::plan(workflow, store, &files)?;
     let (mut folder, mut log) = RunFolder::create(&options.runs_dir, workflow, started_unix_ms)?;
     let threads = thread_budget(options.threads);
-    let mut emit = |event: &Event| {
-        log.report(event);
-        reporter.report(event);
+    let mut both = Both {
+        log: &mut log,
+        reporter,
     };
-    emit(&Event::RunStarted {
+    both.report(&Event::RunStarted {
         run: folder.id.clone(),
         workflow: workflow.name().to_owned(),
         nodes: plan.nodes.len(),
         threads,
     });
-    tell_plan(&plan, &mut emit);
+    tracing::debug_span!("tell plan").in_scope(|| tell_plan(&plan, &mut both));
     let shop = Shop {
         workflow,
         store,
@@ -113,7 +113,8 @@ pub fn run(
         keep_going: options.keep_going,
         stop: options.stop.clone(),
     };
-    let (nodes, failures) = Execution::new(&shop, plan, &mut folder, &mut emit).drive();
+    let execute = || Execution::new(&shop, plan, &mut folder, &mut both).drive();
+    let (nodes, failures) = tracing::info_span!("execute").in_scope(execute);
     let status = status(&nodes, &failures);
     let wall_s = begun.elapsed().as_secs_f64();
     let mut summary = Summary {
@@ -130,7 +131,7 @@ pub fn run(
         failures,
         reports: Vec::new(),
     };
-    folder.write_summary(&mut summary)?;
+    tracing::debug_span!("write summary").in_scope(|| folder.write_summary(&mut summary))?;
     let RunFolder { id, dir, reports, .. } = folder;
     let outcome = RunOutcome {
         id,
@@ -141,7 +142,7 @@ pub fn run(
         reports,
         wall_s,
     };
-    emit(&Event::RunFinished {
+    both.report(&Event::RunFinished {
         status,
         ran: outcome.count(NodeStatus::Ran),
         cached: outcome.count(NodeStatus::Cached),
@@ -149,10 +150,41 @@ pub fn run(
         skipped: outcome.count(NodeStatus::Skipped) + outcome.count(NodeStatus::Stopped),
         wall_s,
     });
+    both.flush();
     Ok(outcome)
 }
 
-fn tell_plan(plan: &Plan, emit: &mut dyn FnMut(&Event)) {
+/// The log of the run and the caller's reporter are told the same.
+struct Both<'a> {
+    log: &'a mut dyn Reporter,
+    reporter: &'a mut dyn Reporter,
+}
+
+impl Reporter for Both<'_> {
+    fn report(&mut self, event: &Event) {
+        self.log.report(event);
+        self.reporter.report(event);
+    }
+
+    fn flush(&mut self) {
+        self.log.flush();
+        self.reporter.flush();
+    }
+}
+
+/// Begins to read, beside other work, what the last run of the workflow file at `path` found in the store. Best called before
+/// the workflow is loaded; without it, plans and runs are slower.
+pub fn recall(store: &Store, path: &Path) {
+    store.recall(&recall_name(path));
+}
+
+/// One memory for each workflow file, whatever its overrides.
+pub(crate) fn recall_name(path: &Path) -> String {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute.to_string_lossy().into_owned()
+}
+
+fn tell_plan(plan: &Plan, reporter: &mut dyn Reporter) {
     for node in &plan.nodes {
         let (state, reasons) = match &node.state {
             PlanState::Cached { .. } => ("cached", Vec::new()),
@@ -160,7 +192,7 @@ fn tell_plan(plan: &Plan, emit: &mut dyn FnMut(&Event)) {
             PlanState::Shared { with, .. } => ("shared", vec![format!("the same as {with}")]),
             PlanState::Unknown { reasons } => ("unknown", reasons.iter().map(ToString::to_string).collect()),
         };
-        emit(&Event::NodePlanned {
+        reporter.report(&Event::NodePlanned {
             node: node.name.clone(),
             kind: node.kind.to_owned(),
             state: state.to_owned(),

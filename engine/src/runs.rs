@@ -296,7 +296,7 @@ impl RunFolder {
         summary.reports = self.report_files.clone();
         let path = self.dir.join(SUMMARY);
         let temporary = self.dir.join("summary.json.tmp");
-        let written = serde_json::to_vec_pretty(summary)
+        let written = serde_json::to_vec(summary)
             .map_err(io::Error::from)
             .and_then(|json| std::fs::write(&temporary, json))
             .and_then(|()| std::fs::rename(&temporary, &path));

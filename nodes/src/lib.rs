@@ -6,6 +6,7 @@ pub mod sources;
 
 mod augment;
 mod command;
+mod concat;
 mod dataset;
 mod evaluate;
 mod failure;
@@ -17,6 +18,7 @@ mod torch;
 
 pub use augment::AugmentNode;
 pub use command::CommandNode;
+pub use concat::ConcatNode;
 pub use dataset::DatasetNode;
 pub use evaluate::EvaluateNode;
 pub use finetune::FinetuneNode;
@@ -38,7 +40,8 @@ pub fn registry() -> flow_engine::Registry {
         .register::<PseudoLabelNode>()
         .register::<FinetuneNode>()
         .register::<EvaluateNode>()
-        .register::<CommandNode>();
+        .register::<CommandNode>()
+        .register::<ConcatNode>();
     registry
 }
 

@@ -43,6 +43,18 @@ fn load(args: &WorkflowArgs) -> Result<Workflow, Failure> {
     )?)
 }
 
+/// The part of the workflow that is wanted, and the cache, which is looked into while the workflow is read. A workflow that
+/// cannot be read makes no cache.
+fn load_beside_store(cli: &Cli, args: &WorkflowArgs, part: &PartArgs) -> Result<(Workflow, Store), Failure> {
+    let early = cli.cache.is_dir().then(|| open_store(cli)).transpose()?;
+    if let Some(store) = &early {
+        flow_engine::recall(store, &args.file);
+    }
+    let workflow = load_part(args, part)?;
+    let store = early.map_or_else(|| open_store(cli), Ok)?;
+    Ok((workflow, store))
+}
+
 /// [`load`], and of it only the part that is wanted.
 fn load_part(args: &WorkflowArgs, part: &PartArgs) -> Result<Workflow, Failure> {
     let workflow = load(args)?;

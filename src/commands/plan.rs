@@ -2,15 +2,14 @@
 
 use flow_engine::PlanState;
 
-use super::load_part;
+use super::load_beside_store;
 use crate::cli::{Cli, PlanArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{duration, print_json, print_table, say};
 
 /// Prints the plan.
 pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
-    let workflow = load_part(&args.workflow, &args.part)?;
-    let store = super::open_store(cli)?;
+    let (workflow, store) = load_beside_store(cli, &args.workflow, &args.part)?;
     let plan = workflow.plan(&store)?;
     if args.json {
         print_json(&plan)?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use flow_engine::{Options, Reporter, RunOutcome, RunStatus, StopFlag};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{load_part, open_store};
+use super::load_beside_store;
 use crate::cli::{Cli, HowArgs, RunArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{print, say};
@@ -15,8 +15,7 @@ use crate::trace::Tracer;
 
 /// Runs a workflow once.
 pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
-    let workflow = load_part(&args.workflow, &args.part)?;
-    let store = open_store(cli)?;
+    let (workflow, store) = load_beside_store(cli, &args.workflow, &args.part)?;
     let signals = Signals::listen()?;
     let options = options(cli, &args.how, &signals);
     let mut reporter: Box<dyn Reporter> = reporter(cli.quiet, cli.verbose, args.json);

@@ -93,10 +93,7 @@ fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
 fn compare(cli: &Cli, a: &Run, b: &Run, all: bool, json: bool) -> Result<(), Failure> {
     // Parameters are in the cache's records; without them, metrics can still be compared.
     let store = Store::open(&cli.cache, Access::ReadOnly).ok();
-    let record = |node: Option<&NodeOutcome>| -> Option<Record> {
-        let artifact = store.as_ref()?.peek(&node?.key?).ok()??;
-        Some(artifact.record().clone())
-    };
+    let record = |node: Option<&NodeOutcome>| -> Option<Record> { store.as_ref()?.record(&node?.key?).ok()? };
     let nodes = |run: &'_ Run| run.summary.as_ref().map_or_else(Vec::new, |s| s.nodes.clone());
     let (of_a, of_b) = (nodes(a), nodes(b));
     let names: BTreeSet<&str> = of_a.iter().chain(&of_b).map(|n| n.name.as_str()).collect();

@@ -54,6 +54,7 @@ pub(crate) fn watch(cli: &Cli, args: &WatchArgs) -> Result<Exit, Failure> {
 
 /// Loads, tells the watch what is read, runs.
 fn step(cli: &Cli, args: &WatchArgs, store: &Store, options: &Options, watch: &mut Watch) -> Result<(), Failure> {
+    flow_engine::recall(store, &args.workflow.file);
     let workflow = load(&args.workflow)?;
     watch.inputs(workflow.files())?;
     let mut reporter = reporter(cli.quiet, cli.verbose, false);

@@ -142,9 +142,14 @@ impl Diagnostics {
     /// Adds a problem; one that is there already (from another instance of the same node) is only counted.
     pub(crate) fn push(&mut self, problem: Problem) {
         match self.problems.iter_mut().find(|known| known.is_same(&problem)) {
-            Some(known) => known.0.repeats += 1,
+            Some(known) => known.0.repeats += 1 + problem.0.repeats,
             None => self.problems.push(problem),
         }
+    }
+
+    /// Adds all problems of another list.
+    pub(crate) fn append(&mut self, other: Diagnostics) {
+        other.problems.into_iter().for_each(|problem| self.push(problem));
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -1,6 +1,9 @@
 //! From templates to instances: each node once for every binding that it needs, joined to instances of its inputs.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::diagnose::{Diagnostics, Problem};
@@ -32,8 +35,9 @@ pub(crate) fn expand(templates: &[Template], units: &Units, matrix: &Matrix) -> 
         templates,
         units,
         matrix,
-        instances: Vec::new(),
-        of_unit: HashMap::new(),
+        instances: Vec::with_capacity(units.all.len()),
+        of_unit: vec![0..0; units.all.len()],
+        exact: RefCell::default(),
     };
     for unit in order {
         if let Err(problem) = expansion.expand_unit(unit) {
@@ -45,34 +49,38 @@ pub(crate) fn expand(templates: &[Template], units: &Units, matrix: &Matrix) -> 
 }
 
 /// The ports of a variant in that unit, with what is fed from the round before.
-fn ports(unit: &Unit, variant: &Variant) -> Vec<Port> {
+fn ports<'v>(unit: &Unit, variant: &'v Variant) -> Cow<'v, [Port]> {
+    let Some((fed, name)) = &unit.fed else {
+        return Cow::Borrowed(&variant.ports);
+    };
     let mut ports = variant.ports.clone();
-    if let Some((fed, name)) = &unit.fed {
-        ports
-            .iter_mut()
-            .filter(|p| p.name == fed)
-            .for_each(|p| p.refs = vec![name.clone()]);
-    }
     ports
+        .iter_mut()
+        .filter(|p| p.name == fed)
+        .for_each(|p| p.refs = vec![name.clone()]);
+    Cow::Owned(ports)
 }
 
-fn unit_inputs(templates: &[Template], units: &Units) -> Vec<BTreeSet<usize>> {
+/// The units that each unit takes, each once.
+fn unit_inputs(templates: &[Template], units: &Units) -> Vec<Vec<usize>> {
     let inputs_of = |unit: &Unit| {
-        templates[unit.template]
-            .variants
-            .iter()
-            .flat_map(|variant| ports(unit, variant))
-            .flat_map(|port| port.refs)
-            .filter_map(|name| units.meant(unit, templates, &name))
-            .collect()
+        let mut inputs = Vec::new();
+        for variant in &templates[unit.template].variants {
+            let ports = ports(unit, variant);
+            let names = ports.iter().flat_map(|port| &port.refs);
+            inputs.extend(names.filter_map(|name| units.meant(unit, templates, name)));
+        }
+        inputs.sort_unstable();
+        inputs.dedup();
+        inputs
     };
     units.all.iter().map(inputs_of).collect()
 }
 
 /// Inputs before what uses them, otherwise as written; `None` on a cycle.
-fn order(inputs: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
+fn order(inputs: &[Vec<usize>]) -> Option<Vec<usize>> {
     let mut users = vec![Vec::new(); inputs.len()];
-    let mut missing: Vec<usize> = inputs.iter().map(BTreeSet::len).collect();
+    let mut missing: Vec<usize> = inputs.iter().map(Vec::len).collect();
     for (unit, inputs) in inputs.iter().enumerate() {
         inputs.iter().for_each(|input| users[*input].push(unit));
     }
@@ -95,7 +103,10 @@ struct Expansion<'a> {
     units: &'a Units,
     matrix: &'a Matrix,
     instances: Vec<(Instance, Binding)>,
-    of_unit: HashMap<usize, std::ops::Range<usize>>,
+    /// The instances of each unit.
+    of_unit: Vec<std::ops::Range<usize>>,
+    /// The relations to units by all variables, which are the same for everyone who takes them.
+    exact: RefCell<HashMap<usize, Rc<Relation>>>,
 }
 
 impl Expansion<'_> {
@@ -107,7 +118,6 @@ impl Expansion<'_> {
         let mut made: Vec<(Instance, Binding)> = Vec::new();
         let mut relations = Relations {
             expansion: self,
-            exact: HashMap::new(),
             gathered: HashMap::new(),
             over: &over,
         };
@@ -132,7 +142,7 @@ impl Expansion<'_> {
             return Err(nothing_fits(template));
         }
         made.sort_by(|(_, a), (_, b)| a.cmp(b));
-        self.of_unit.insert(index, first..first + made.len());
+        self.of_unit[index] = first..first + made.len();
         self.instances.extend(made);
         Ok(())
     }
@@ -161,8 +171,7 @@ impl Expansion<'_> {
 /// The relations of one unit's inputs, each made once.
 struct Relations<'a> {
     expansion: &'a Expansion<'a>,
-    exact: HashMap<usize, Relation>,
-    gathered: HashMap<usize, Relation>,
+    gathered: HashMap<usize, Rc<Relation>>,
     over: &'a [bool],
 }
 
@@ -177,15 +186,24 @@ impl Relations<'_> {
             .collect()
     }
 
-    fn of(&mut self, port: &Port, target: usize) -> &Relation {
-        let gathers = port.gathers;
-        let keep: Vec<bool> = self.over.iter().map(|over| !gathers || !over).collect();
-        let Expansion { instances, of_unit, .. } = self.expansion;
-        let known = if gathers { &mut self.gathered } else { &mut self.exact };
-        known.entry(target).or_insert_with(|| {
-            let range = of_unit.get(&target).cloned().unwrap_or(0..0);
-            Relation::new(range.map(|id| (id, &instances[id].1)), &keep)
-        })
+    fn of(&mut self, port: &Port, target: usize) -> Rc<Relation> {
+        let Expansion {
+            instances,
+            of_unit,
+            exact,
+            ..
+        } = self.expansion;
+        let make = |keep: &[bool]| {
+            let range = of_unit[target].clone();
+            Rc::new(Relation::new(range.map(|id| (id, &instances[id].1)), keep))
+        };
+        if port.gathers {
+            let keep: Vec<bool> = self.over.iter().map(|over| !over).collect();
+            Rc::clone(self.gathered.entry(target).or_insert_with(|| make(&keep)))
+        } else {
+            let keep = vec![true; self.over.len()];
+            Rc::clone(exact.borrow_mut().entry(target).or_insert_with(|| make(&keep)))
+        }
     }
 
     fn instance(&mut self, unit: &Unit, variant: &Variant, ports: &[Port], binding: &Binding) -> Instance {
@@ -237,6 +255,9 @@ impl Relations<'_> {
         unit: &Unit,
         gathered: &mut [bool],
     ) -> Result<(), Problem> {
+        if template.table.over.is_empty() {
+            return Ok(());
+        }
         let name = &template.table.name;
         let targets = self.targets(unit, ports);
         for (variable, span) in &template.table.over {
@@ -246,7 +267,7 @@ impl Relations<'_> {
             for (port, target) in &targets {
                 if port.gathers {
                     let Expansion { instances, of_unit, .. } = self.expansion;
-                    let range = of_unit.get(target).cloned().unwrap_or(0..0);
+                    let range = of_unit[*target].clone();
                     gathered[index] |= range.into_iter().any(|id| instances[id].1.0[index].is_some());
                 } else if self.of(port, *target).binds(index) {
                     let message = format!(

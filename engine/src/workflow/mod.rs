@@ -75,16 +75,18 @@ impl Workflow {
         };
         let source = Arc::new(Source::new(path.to_string_lossy().as_ref(), text));
         let mut diagnostics = Diagnostics::default();
-        let document = parse::document(&source, overrides, &mut diagnostics)?;
+        let document =
+            tracing::debug_span!("read").in_scope(|| parse::document(&source, overrides, &mut diagnostics))?;
         let (name, question, matrix) = (
             document.name.clone(),
             document.question.clone(),
             document.matrix.clone(),
         );
-        let templates = template::resolve(document, registry, &dir, diagnostics)?;
-        let units = rounds::unroll(&templates)?;
-        let instances = expand::expand(&templates, &units, &matrix)?;
-        check::check(&instances, &templates)?;
+        let resolve = || template::resolve(document, registry, &dir, diagnostics);
+        let templates = tracing::debug_span!("resolve").in_scope(resolve)?;
+        let expand = || expand::expand(&templates, &rounds::unroll(&templates)?, &matrix);
+        let instances = tracing::debug_span!("expand").in_scope(expand)?;
+        tracing::debug_span!("check").in_scope(|| check::check(&instances, &templates))?;
         let users = users(&instances);
         tracing::debug!(
             nodes = templates.len(),

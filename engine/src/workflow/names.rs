@@ -1,6 +1,6 @@
 //! The names in parameters: whether they lead somewhere, and whether nodes rest on themselves.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use petgraph::Direction;
 use petgraph::algo::tarjan_scc;
@@ -52,14 +52,14 @@ fn check_refs(template: &Template, rounds_of: &BTreeMap<&str, u32>, diagnostics:
     for port in template.variants.iter().flat_map(|v| &v.ports) {
         for (index, name) in port.refs.iter().enumerate() {
             let (base, round) = split_round(name);
-            let span = template.span_of_ref(port.name, index);
+            let span = || template.span_of_ref(port.name, index);
             match rounds_of.get(base) {
                 None => {
                     let message = format!("unknown node `{name}`");
                     let label = format!("`{}` of `{}` names it", port.name, template.table.name);
                     let known = rounds_of.keys().copied().filter(|k| *k != template.table.name);
                     diagnostics.push(
-                        Problem::at("workflow::unknown_node", &span, message, label)
+                        Problem::at("workflow::unknown_node", &span(), message, label)
                             .help(suggest(base, "nodes", known)),
                     );
                 }
@@ -69,7 +69,7 @@ fn check_refs(template: &Template, rounds_of: &BTreeMap<&str, u32>, diagnostics:
                         0 => format!("`{base}` runs once: write `{base}`"),
                         n => format!("its rounds are 1 to {n}"),
                     };
-                    diagnostics.push(Problem::at("workflow::rounds", &span, message, "no such round").help(help));
+                    diagnostics.push(Problem::at("workflow::rounds", &span(), message, "no such round").help(help));
                 }
                 Some(_) => {}
             }
@@ -80,13 +80,13 @@ fn check_refs(template: &Template, rounds_of: &BTreeMap<&str, u32>, diagnostics:
 /// Which node names which, without bindings or rounds.
 pub(crate) struct NameGraph<'a> {
     graph: DiGraph<&'a str, ()>,
-    index: BTreeMap<&'a str, NodeIndex>,
+    index: HashMap<&'a str, NodeIndex>,
 }
 
 impl<'a> NameGraph<'a> {
     pub(crate) fn of(templates: &'a [Template]) -> Self {
         let mut graph = DiGraph::new();
-        let index: BTreeMap<&str, NodeIndex> = templates
+        let index: HashMap<&str, NodeIndex> = templates
             .iter()
             .map(|t| (t.table.name.as_str(), graph.add_node(t.table.name.as_str())))
             .collect();
@@ -94,7 +94,8 @@ impl<'a> NameGraph<'a> {
             let to = index[template.table.name.as_str()];
             for name in template.variants.iter().flat_map(|v| &v.ports).flat_map(|p| &p.refs) {
                 if let Some(from) = index.get(split_round(name).0) {
-                    graph.update_edge(*from, to, ());
+                    // A name that is written twice is two edges: looking for the first would cost more than it saves.
+                    graph.add_edge(*from, to, ());
                 }
             }
         }

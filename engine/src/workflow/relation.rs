@@ -14,6 +14,8 @@ type Groups<'a> = HashMap<Binding, Vec<&'a Binding>>;
 /// instances share one.
 #[derive(Debug, Default)]
 pub(crate) struct Relation {
+    /// The one instance of a node without variables: it goes with every binding, and nothing else is kept of it.
+    alone: Option<usize>,
     by_binding: HashMap<Binding, Vec<usize>>,
     /// Which variables are bound: one entry for each way in which it happens, as a rule only one.
     shapes: BTreeSet<Vec<bool>>,
@@ -23,12 +25,23 @@ impl Relation {
     /// `instances` are the ids with their bindings, in the matrix's order; only variables in `keep` are looked at.
     pub(crate) fn new<'a>(instances: impl Iterator<Item = (usize, &'a Binding)>, keep: &[bool]) -> Self {
         let mut relation = Self::default();
+        let mut instances = instances.map(|(id, binding)| (id, binding.only(keep))).peekable();
+        if let Some((id, _)) = instances.next_if(|(_, binding)| binding.is_free()) {
+            if instances.peek().is_none() {
+                relation.alone = Some(id);
+                return relation;
+            }
+            relation.add(id, Binding::free(keep.len()));
+        }
         for (id, binding) in instances {
-            let binding = binding.only(keep);
-            relation.shapes.insert(binding.bound());
-            relation.by_binding.entry(binding).or_default().push(id);
+            relation.add(id, binding);
         }
         relation
+    }
+
+    fn add(&mut self, id: usize, binding: Binding) {
+        self.shapes.insert(binding.bound());
+        self.by_binding.entry(binding).or_default().push(id);
     }
 
     /// Whether any instance is bound to that variable.
@@ -38,6 +51,9 @@ impl Relation {
 
     /// The instances of which the bindings agree with `binding` and bind nothing else, in the matrix's order.
     pub(crate) fn matching(&self, binding: &Binding) -> Vec<usize> {
+        if let Some(id) = self.alone {
+            return vec![id];
+        }
         let mut found: Vec<usize> = self
             .shapes
             .iter()
@@ -52,6 +68,9 @@ impl Relation {
     /// Joins bindings with those of this relation: every pair that agrees on what both bind. Gives up soon after `most`:
     /// two inputs with many values each multiply.
     pub(crate) fn join(&self, bindings: Vec<Binding>, most: usize) -> Vec<Binding> {
+        if self.alone.is_some() {
+            return bindings;
+        }
         let mut grouped: HashMap<(&[bool], Vec<bool>), Groups<'_>> = HashMap::new();
         let widest = self.widest();
         let mut joined = Vec::with_capacity(bindings.len());

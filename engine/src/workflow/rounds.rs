@@ -3,7 +3,7 @@
 //! `student` with `rounds = 2, becomes = "pseudo.teacher"` gives `pseudo@1 -> student@1 -> pseudo@2 -> student@2`, where
 //! `pseudo@2` has `student@1` as its teacher. Elsewhere `student` means the last round.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::diagnose::{Diagnostics, Problem, suggest};
 use super::names::{NameGraph, split_round};
@@ -24,7 +24,7 @@ pub(crate) struct Unit {
 /// All templates in all their rounds.
 pub(crate) struct Units {
     pub(crate) all: Vec<Unit>,
-    by_name: BTreeMap<String, usize>,
+    by_name: HashMap<String, usize>,
     /// The loop that a template is part of, and how many rounds that has.
     loops: BTreeMap<String, (usize, u32)>,
 }
@@ -50,9 +50,12 @@ impl Units {
 /// If `becomes` names no node or no port, if no path leads from there to the node, or if two loops share a node.
 pub(crate) fn unroll(templates: &[Template]) -> Result<Units, Diagnostics> {
     let mut diagnostics = Diagnostics::default();
-    let graph = NameGraph::of(templates);
     let mut loops: BTreeMap<String, (usize, u32)> = BTreeMap::new();
     let mut fed_by: BTreeMap<&str, (&Rounds, &str)> = BTreeMap::new();
+    if templates.iter().all(|template| template.table.rounds.is_none()) {
+        return Ok(units(templates, loops, &fed_by));
+    }
+    let graph = NameGraph::of(templates);
     for (index, template) in templates.iter().enumerate() {
         let Some(rounds) = &template.table.rounds else { continue };
         let last = template.table.name.as_str();

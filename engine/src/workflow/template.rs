@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::diagnose::{Diagnostics, Problem, suggest};
 use super::expand::MAX_INSTANCES;
 use super::names;
@@ -68,11 +70,16 @@ pub(crate) fn resolve(
     let mut rounds: Vec<(String, u32)> = document.nodes.iter().map(rounds_of).collect();
     rounds.extend(document.broken.into_iter().map(|name| (name, 0)));
     let matrix = &document.matrix;
-    let templates: Vec<Template> = document
-        .nodes
-        .into_iter()
-        .map(|table| template(table, matrix, registry, &mut diagnostics))
-        .collect();
+    let read = |table: NodeTable| {
+        let mut found = Diagnostics::default();
+        (template(table, matrix, registry, &mut found), found)
+    };
+    let read: Vec<(Template, Diagnostics)> = document.nodes.into_par_iter().with_min_len(64).map(read).collect();
+    let mut templates = Vec::with_capacity(read.len());
+    for (template, found) in read {
+        templates.push(template);
+        diagnostics.append(found);
+    }
     names::check(&templates, &rounds, &mut diagnostics);
     for template in &templates {
         check_files(template, dir, &mut diagnostics);
@@ -94,7 +101,7 @@ fn template(table: NodeTable, matrix: &Matrix, registry: &Registry, diagnostics:
     let mut variants = Vec::new();
     match used(&table.params, matrix) {
         Err(problems) => problems.into_iter().for_each(|p| diagnostics.push(p)),
-        Ok(_) if !registry.kinds().contains(&table.kind.as_str()) => {
+        Ok(_) if !registry.knows(&table.kind) => {
             diagnostics.push(unknown_kind(&table.kind, &table.kind_span, &registry.kinds()));
         }
         Ok(variables) if matrix.count(&variables) > MAX_INSTANCES => {
@@ -124,9 +131,13 @@ fn variant(
     registry: &Registry,
     diagnostics: &mut Diagnostics,
 ) -> Option<Variant> {
-    let mut params = fill(&table.params, matrix, &binding);
+    let mut unknown: Vec<String> = Vec::new();
     loop {
-        match registry.parse(&table.kind, params.clone())? {
+        let mut params = fill(&table.params, matrix, &binding);
+        for path in &unknown {
+            remove(&mut params, path)?;
+        }
+        match registry.parse(&table.kind, params)? {
             Ok(node) => {
                 let (ports, files) = (node.ports(), node.files());
                 return Some(Variant {
@@ -138,8 +149,7 @@ fn variant(
             }
             Err(error) => {
                 diagnostics.push(param_problem(table, &error));
-                let path = unknown_path(&error)?;
-                remove(&mut params, &path)?;
+                unknown.push(unknown_path(&error)?);
             }
         }
     }

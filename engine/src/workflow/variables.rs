@@ -36,7 +36,7 @@ impl Matrix {
 
     /// The binding that leaves every variable free.
     pub(crate) fn free(&self) -> Binding {
-        Binding(vec![None; self.variables.len()].into())
+        Binding::free(self.variables.len())
     }
 
     /// How many combinations `variables` (indices) have.
@@ -93,6 +93,16 @@ impl Matrix {
 }
 
 impl Binding {
+    /// The binding that leaves all of so many variables free.
+    pub(crate) fn free(variables: usize) -> Self {
+        Self(vec![None; variables].into())
+    }
+
+    /// Whether every variable is free.
+    pub(crate) fn is_free(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+
     fn with(&self, variable: usize, value: u32) -> Self {
         let mut values = self.0.clone();
         values[variable] = Some(value);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use flow_cache::Artifact;
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputCost, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
+    ArtifactType, Context, Facts, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output, ParamError, Port,
     Progress, Report, Resources,
 };
 use serde::{Deserialize, Serialize};
@@ -342,8 +342,9 @@ impl Node for Gather {
         Ok(text_output(table))
     }
 
-    fn report(&self, artifact: &Artifact, lineage: &[InputCost]) -> Result<Option<Report>, NodeError> {
+    fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError> {
         let table = String::from_utf8_lossy(&artifact.read("text")?).into_owned();
+        let lineage = lineage.costs();
         let records: Vec<usize> = lineage.iter().map(|cost| cost.records.len()).collect();
         let json = json!({"rows": lineage.len(), "records": records});
         Ok(Some(Report {

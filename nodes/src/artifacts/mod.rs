@@ -35,6 +35,8 @@ pub const SCORES: ArtifactType = ArtifactType("scores");
 pub const VERDICT: ArtifactType = ArtifactType("verdict");
 /// Files that a command left.
 pub const FILES: ArtifactType = ArtifactType("files");
+/// For nodes that take files and do not ask what they mean.
+pub(crate) const ANY: &[ArtifactType] = &[FILES, DATASET, RECIPE, TASK, ENCODER, MODEL, SCORES, VERDICT];
 
 /// JSON with sorted keys, so that equal values give equal bytes.
 pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {

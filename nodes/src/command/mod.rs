@@ -29,7 +29,7 @@ use flow_engine::node::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::artifacts::{DATASET, ENCODER, FILES, MODEL, RECIPE, SCORES, TASK, VERDICT};
+use crate::artifacts::{ANY, FILES};
 use crate::failure::{at, at_with};
 use placeholder::Placeholders;
 use stage::Stage;
@@ -73,8 +73,6 @@ pub struct CommandNode {
 fn one() -> usize {
     1
 }
-
-const ANY: &[ArtifactType] = &[FILES, DATASET, RECIPE, TASK, ENCODER, MODEL, SCORES, VERDICT];
 
 impl CommandNode {
     /// Every file that must be there at the end, each once.

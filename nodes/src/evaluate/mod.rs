@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use flow_cache::Artifact;
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputCost, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
+    ArtifactType, Context, Facts, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output, ParamError, Port,
     Report, Resources,
 };
 use flow_learn::backbones::BackboneSettings;
@@ -204,9 +204,9 @@ impl Node for EvaluateNode {
         }
     }
 
-    fn report(&self, artifact: &Artifact, lineage: &[InputCost]) -> Result<Option<Report>, NodeError> {
+    fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError> {
         match self.form() {
-            Ok(Form::Compare) => report::render(self, &compare::Verdict::read(artifact)?, lineage).map(Some),
+            Ok(Form::Compare) => report::render(self, &compare::Verdict::read(artifact)?, &lineage.costs()).map(Some),
             _ => Ok(None),
         }
     }
