@@ -10,8 +10,9 @@ use crate::digest::Digest;
 use crate::error::CacheError;
 use crate::files::Files;
 use crate::key::ActionKey;
-use crate::recall::{Remembered, Stamp};
+use crate::recall::Remembered;
 use crate::record::{Cost, OutputFile};
+use crate::stamp::Stamp;
 
 /// A published artifact. It exists only for what is in the store, and every byte that it gives was verified.
 #[derive(Clone)]

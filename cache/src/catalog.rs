@@ -12,7 +12,8 @@ use crate::files::Files;
 use crate::index::{Index, IndexError};
 use crate::key::ActionKey;
 use crate::lock::{IndexLock, Refused};
-use crate::record::Record;
+use crate::query::Query;
+use crate::record::{PastRun, Record, sort_newest_first};
 
 /// The records of a store, as a list.
 pub(crate) struct Catalog {
@@ -42,9 +43,27 @@ impl Catalog {
 
     /// All records, or those of one kind, in no order.
     pub(crate) fn records(&self, kind: Option<&str>) -> Result<Vec<Record>, CacheError> {
-        match self.ask_index(kind)? {
+        match self.ask_index(|index| index.records(&self.files, kind))? {
             Some(records) => Ok(records),
             None => self.scan(kind),
+        }
+    }
+
+    /// The records that a query selects, in its order.
+    pub(crate) fn select(&self, query: &Query) -> Result<Vec<Record>, CacheError> {
+        if let Some(records) = self.ask_index(|index| index.select(&self.files, query))? {
+            return Ok(records);
+        }
+        let mut records = self.scan(None)?;
+        sort_newest_first(&mut records);
+        Ok(query.select(records))
+    }
+
+    /// What earlier runs were and took, in no order.
+    pub(crate) fn past(&self) -> Result<Vec<PastRun>, CacheError> {
+        match self.ask_index(Index::past)? {
+            Some(runs) => Ok(runs),
+            None => Ok(self.scan(None)?.iter().map(PastRun::from).collect()),
         }
     }
 
@@ -91,8 +110,8 @@ impl Catalog {
         }
     }
 
-    /// The records according to the index; `None` if this process cannot have it.
-    fn ask_index(&self, kind: Option<&str>) -> Result<Option<Vec<Record>>, CacheError> {
+    /// What the index, brought up to date, has to say; `None` if this process cannot have it.
+    fn ask_index<T>(&self, ask: impl Fn(&Index) -> Result<T, IndexError>) -> Result<Option<T>, CacheError> {
         let mut state = self.state();
         // Once as it is, once rebuilt: an index that fails after that is no index.
         for _ in 0..2 {
@@ -114,12 +133,12 @@ impl Catalog {
             };
             let answer = index.and_then(|mut index| {
                 index.catch_up(&self.files)?;
-                Ok((index.records(&self.files, kind)?, index))
+                Ok((ask(&index)?, index))
             });
             match answer {
-                Ok((records, index)) => {
+                Ok((answer, index)) => {
                     *state = State::Open { index, lock };
-                    return Ok(Some(records));
+                    return Ok(Some(answer));
                 }
                 Err(IndexError::Cache(error)) => {
                     *state = State::Closed;

@@ -247,6 +247,15 @@ impl Files {
             .collect())
     }
 
+    /// The keys of the record files in one of the 256 folders; as [`Files::keys`].
+    pub(crate) fn keys_from(&self, first: u8) -> Result<Vec<ActionKey>, CacheError> {
+        let names = self.list(&self.layout.records_from(first))?;
+        Ok(names
+            .iter()
+            .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
+            .collect())
+    }
+
     /// The digests of all blob files, sorted.
     pub(crate) fn blobs(&self) -> Result<Vec<Digest>, CacheError> {
         let names = self.fanned_out(&self.layout.blobs())?;

@@ -26,6 +26,11 @@ impl ActionKey {
         self.0.short()
     }
 
+    /// Its first byte, by which records are spread over folders.
+    pub(crate) fn first_byte(&self) -> u8 {
+        self.0.as_bytes()[0]
+    }
+
     /// The digest that the key is.
     pub fn digest(&self) -> Digest {
         self.0
@@ -123,22 +128,27 @@ impl Components {
 
     /// The action key of this list.
     pub fn key(&self) -> ActionKey {
-        ActionKey(Digest::of(&self.encode()))
+        ActionKey(Digest::of(&encode(self.0.iter())))
     }
 
-    /// The canonical encoding: sorted by name, each name and each value (as canonical JSON) after its length.
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = DOMAIN.to_vec();
-        for (name, value) in &self.0 {
-            let mut json = String::new();
-            write_canonical(value, &mut json);
-            for part in [name.as_str(), &json] {
-                bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
-                bytes.extend_from_slice(part.as_bytes());
-            }
-        }
-        bytes
+    /// The digest of everything but the inputs: equal for two records of which people changed nothing themselves.
+    pub fn own_digest(&self) -> Digest {
+        Digest::of(&encode(self.0.iter().filter(|(name, _)| !name.starts_with("input."))))
     }
+}
+
+/// The canonical encoding: sorted by name, each name and each value (as canonical JSON) after its length.
+fn encode<'a>(components: impl Iterator<Item = (&'a String, &'a Value)>) -> Vec<u8> {
+    let mut bytes = DOMAIN.to_vec();
+    for (name, value) in components {
+        let mut json = String::new();
+        write_canonical(value, &mut json);
+        for part in [name.as_str(), &json] {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+    }
+    bytes
 }
 
 /// JSON with one spelling for each value: no spaces, sorted keys, integers in decimal digits, floats in the shortest

@@ -22,6 +22,7 @@ mod recall;
 pub mod record;
 mod record_file;
 mod scratch;
+mod stamp;
 pub mod store;
 #[cfg(test)]
 mod testing;
@@ -34,7 +35,7 @@ pub use error::{CacheError, NonDeterminism};
 pub use key::{ActionKey, Change, Components, KeyBuilder};
 pub use publish::{Draft, Slot};
 pub use query::QueryError;
-pub use record::{Cost, OutputFile, Record};
+pub use record::{Cost, OutputFile, PastRun, Record};
 pub use scratch::Scratch;
 pub use store::{Access, Lookup, Store};
 pub use verify::{Fault, VerifyReport};

@@ -26,6 +26,7 @@ mod field;
 mod lex;
 mod literal;
 mod parse;
+mod row;
 
 pub use ast::{Direction, Expr, Op, Query};
 pub use error::{QueryError, SyntaxError};

@@ -7,8 +7,7 @@
 //! the files in it are not looked at one by one. Whatever does not fit is looked up in the ordinary way, so that the file can
 //! be lost at any time.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::Metadata;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,13 +19,12 @@ use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::files::Files;
 use crate::key::ActionKey;
+use crate::stamp::{FolderStamps, Stamp};
 
 /// The version of the file; another one is ignored.
 const VERSION: u8 = 1;
 /// The file begins with the version and the digest of what follows.
 const HEADER: usize = 1 + 32;
-/// Changes this close, in seconds, before the writing are not told apart by every file system.
-const RACY_S: i64 = 2;
 
 /// Accounts that may be served without reading their records; each once, so that one that is discarded is not served again.
 #[derive(Default)]
@@ -47,37 +45,8 @@ pub(crate) struct Remembered {
 /// What the file holds.
 #[derive(Serialize, Deserialize)]
 struct Memory {
-    unix_s: i64,
-    folders: BTreeMap<u8, Stamp>,
+    folders: FolderStamps,
     accounts: Vec<Remembered>,
-}
-
-/// What the file system says of a file's content without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Stamp {
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-    inode: u64,
-}
-
-impl Stamp {
-    #[cfg(unix)]
-    fn of(metadata: &Metadata) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt;
-        Some(Self {
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            inode: metadata.ino(),
-        })
-    }
-
-    /// Elsewhere there is no time that a program cannot set: nothing is recalled.
-    #[cfg(not(unix))]
-    fn of(_metadata: &Metadata) -> Option<Self> {
-        None
-    }
 }
 
 impl Recall {
@@ -120,13 +89,11 @@ pub(crate) fn remember(files: &Files, recall: &Recall, name: &str, artifacts: &[
         let account = artifact.shared_account();
         let stamp = artifact
             .stamp()
-            .or_else(|| stamp_of(&files.layout.record(&account.key)))?;
+            .or_else(|| Stamp::of(&files.layout.record(&account.key)))?;
         Some(Remembered { account, stamp })
     };
     let all = Memory {
-        // First: what comes or goes after this is a change.
-        unix_s: unix_s(),
-        folders: folders(files),
+        folders: FolderStamps::now(&files.layout),
         accounts: artifacts.iter().filter_map(remembered).collect(),
     };
     if let Err(error) = write(&path(files, name), &all) {
@@ -151,34 +118,17 @@ fn read(path: &Path, files: &Files) -> HashMap<ActionKey, Remembered> {
     let Some(memory) = std::fs::read(path).ok().and_then(|bytes| decode(&bytes)) else {
         return HashMap::new();
     };
-    let now = folders(files);
-    // A change within the clock's tick of the writing would otherwise go unseen.
-    let is_settled = |stamp: &Stamp| stamp.changed.0 + RACY_S < memory.unix_s;
-    let unchanged = |one: &Remembered| {
-        let first = one.account.key.digest().as_bytes()[0];
-        let then = memory.folders.get(&first);
-        then.is_some_and(is_settled) && then == now.get(&first)
-    };
     let layout = &files.layout;
+    let now = FolderStamps::now(layout);
+    let unchanged = |one: &Remembered| memory.folders.is_unchanged(one.account.key.first_byte(), &now);
     let is_there = |one: &Remembered| {
         let mut outputs = one.account.outputs.values();
-        (unchanged(one) || stamp_of(&layout.record(&one.account.key)) == Some(one.stamp))
+        (unchanged(one) || Stamp::of(&layout.record(&one.account.key)) == Some(one.stamp))
             && outputs.all(|output| files.disk.len(&layout.blob(&output.digest)).ok() == Some(output.bytes))
     };
     let kept = memory.accounts.iter().map(is_there).collect::<Vec<bool>>();
     let kept = memory.accounts.into_iter().zip(kept).filter(|(_, kept)| *kept);
     kept.map(|(one, _)| (one.account.key, one)).collect()
-}
-
-/// The stamps of the folders that records lie in, by their first byte.
-fn folders(files: &Files) -> BTreeMap<u8, Stamp> {
-    let stamp = |first: u8| Some((first, stamp_of(&files.layout.records_from(first))?));
-    (0..=u8::MAX).filter_map(stamp).collect()
-}
-
-fn unix_s() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn decode(bytes: &[u8]) -> Option<Memory> {
@@ -188,10 +138,6 @@ fn decode(bytes: &[u8]) -> Option<Memory> {
         return None;
     }
     postcard::from_bytes(body).ok()
-}
-
-fn stamp_of(path: &Path) -> Option<Stamp> {
-    Stamp::of(&std::fs::metadata(path).ok()?)
 }
 
 /// One file for each workflow.

@@ -14,7 +14,7 @@ use crate::lock::StagingLock;
 use crate::publish::Slot;
 use crate::query::{Query, QueryError};
 use crate::recall::{self, Recall};
-use crate::record::Record;
+use crate::record::{PastRun, Record, sort_newest_first};
 use crate::scratch::Scratch;
 use crate::verify::{self, VerifyReport};
 
@@ -181,7 +181,15 @@ impl Store {
     /// [`QueryError::Syntax`] with the place, [`QueryError::Cache`] if the records cannot be read.
     pub fn query(&self, text: &str) -> Result<Vec<Record>, QueryError> {
         let query: Query = text.parse()?;
-        Ok(query.select(self.records()?))
+        Ok(self.shared.catalog.select(&query)?)
+    }
+
+    /// What earlier runs were and took, in no order.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn past(&self) -> Result<Vec<PastRun>, CacheError> {
+        self.shared.catalog.past()
     }
 
     /// Moves an entry that turned out to be corrupt into the quarantine folder, so that its key is a miss.
@@ -264,8 +272,4 @@ fn join_writers(files: &Files) -> Result<Option<StagingLock>, CacheError> {
             }
         },
     }
-}
-
-fn sort_newest_first(records: &mut [Record]) {
-    records.sort_by(|a, b| b.finished_unix_ms.cmp(&a.finished_unix_ms).then(a.key.cmp(&b.key)));
 }

@@ -30,7 +30,7 @@ use std::path::Path;
 pub use events::{Event, Reporter, RunStatus};
 pub use outcome::{NodeFailure, NodeOutcome, NodeStatus};
 pub use plan::{Plan, PlanError, PlanState, PlannedNode};
-pub use reason::Reason;
+pub use reason::{Reason, in_words};
 pub use registry::Registry;
 pub use run::{Options, RunError, RunOutcome, recall, run};
 pub use runs::{Run, Runs, RunsError};

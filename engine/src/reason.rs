@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use flow_cache::{CacheError, Change, Components, Record, Store};
+use flow_cache::{CacheError, Change, Components, PastRun, Store};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -71,11 +71,28 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What ran before under the same names. Read from the store when the first miss asks, so that a plan in which everything
-/// is cached does not read it at all, and a plan of many misses reads it once.
+/// The reasons in words, for people; of many inputs that will run first only some are named.
+pub fn in_words(reasons: &[Reason]) -> Vec<String> {
+    const NAMED: usize = 3;
+    let (upstream, own): (Vec<&Reason>, Vec<&Reason>) = reasons
+        .iter()
+        .partition(|reason| matches!(reason, Reason::Upstream { .. }));
+    let mut words: Vec<String> = own.iter().map(ToString::to_string).collect();
+    words.extend(upstream.iter().take(NAMED).map(ToString::to_string));
+    if upstream.len() > NAMED {
+        words.push(format!("and {} more", upstream.len() - NAMED));
+    }
+    words
+}
+
+/// Of the earlier runs of a node so many, the newest, are compared.
+const COMPARED: usize = 64;
+
+/// What ran before under the same names. Asked of the store when the first miss asks, so that a plan in which everything is
+/// cached does not ask at all; records are read only of nodes in which something changed.
 pub(crate) struct History<'a> {
     store: &'a Store,
-    by_node: Option<HashMap<(String, String), Vec<Record>>>,
+    by_node: Option<HashMap<String, Vec<PastRun>>>,
 }
 
 impl<'a> History<'a> {
@@ -90,15 +107,14 @@ impl<'a> History<'a> {
         id: InstanceId,
         components: &Components,
     ) -> Result<(Vec<Reason>, Option<f64>), CacheError> {
-        let Some(record) = self.nearest(workflow, id, |_| true, components)? else {
+        let Some((changes, wall_s)) = self.nearest(workflow, id, |_| true, components)? else {
             return Ok((vec![Reason::New], None));
         };
-        let changes = record.components.diff(components);
         let mut reasons = reasons(workflow, id, changes);
         if reasons.is_empty() {
             reasons.push(Reason::Missing);
         }
-        Ok((reasons, Some(record.cost.wall_s)))
+        Ok((reasons, Some(wall_s)))
     }
 
     /// As [`History::explain`], before the inputs are known.
@@ -108,55 +124,67 @@ impl<'a> History<'a> {
         id: InstanceId,
         own: &Components,
     ) -> Result<(Vec<Reason>, Option<f64>), CacheError> {
+        let digest = own.own_digest();
+        if let Some(unchanged) = self.of(workflow, id)?.iter().find(|run| run.own == digest) {
+            return Ok((Vec::new(), Some(unchanged.wall_s)));
+        }
         let is_own = |name: &str| !name.starts_with("input.");
-        let Some(record) = self.nearest(workflow, id, is_own, own)? else {
-            return Ok((vec![Reason::New], None));
-        };
-        let changes = record
-            .components
-            .diff(own)
-            .into_iter()
-            .filter(|change| is_own(&change.name))
-            .collect();
-        Ok((reasons(workflow, id, changes), Some(record.cost.wall_s)))
+        match self.nearest(workflow, id, is_own, own)? {
+            Some((changes, wall_s)) => Ok((reasons(workflow, id, changes), Some(wall_s))),
+            None => Ok((vec![Reason::New], None)),
+        }
     }
 
-    /// The record of the same kind and name that differs least, then the newest.
+    /// What changed since the run of the same kind and name that differs least, the newest of several, and what it took.
     fn nearest(
         &mut self,
         workflow: &Workflow,
         id: InstanceId,
         counts: impl Fn(&str) -> bool,
         components: &Components,
-    ) -> Result<Option<&Record>, CacheError> {
-        if self.by_node.is_none() {
-            let mut by_node: HashMap<_, Vec<Record>> = HashMap::new();
-            for record in self.store.records()? {
-                by_node
-                    .entry((record.kind.clone(), record.node.clone()))
-                    .or_default()
-                    .push(record);
+    ) -> Result<Option<(Vec<Change>, f64)>, CacheError> {
+        let own = components.own_digest();
+        let store = self.store;
+        let runs = self.of(workflow, id)?;
+        let same: Vec<&PastRun> = runs.iter().filter(|run| run.own == own).collect();
+        let candidates: Vec<&PastRun> = if same.is_empty() { runs.iter().collect() } else { same };
+        let mut best: Option<(Vec<Change>, f64)> = None;
+        for run in candidates.into_iter().take(COMPARED) {
+            let Some(record) = store.record(&run.key)? else {
+                continue;
+            };
+            let mut changes = record.components.diff(components);
+            changes.retain(|change| counts(&change.name));
+            if best.as_ref().is_none_or(|(fewest, _)| changes.len() < fewest.len()) {
+                best = Some((changes, run.wall_s));
             }
-            self.by_node = Some(by_node);
         }
-        let instance = &workflow.instances()[id];
-        let name = (instance.kind().to_owned(), instance.name.clone());
-        let records = self
-            .by_node
-            .as_ref()
-            .and_then(|all| all.get(&name))
-            .into_iter()
-            .flatten();
-        Ok(records.min_by_key(|record| {
-            let changes = record
-                .components
-                .diff(components)
-                .iter()
-                .filter(|change| counts(&change.name))
-                .count();
-            (changes, std::cmp::Reverse(record.finished_unix_ms))
-        }))
+        Ok(best)
     }
+
+    /// The earlier runs of an instance's kind and name, newest first.
+    fn of(&mut self, workflow: &Workflow, id: InstanceId) -> Result<&[PastRun], CacheError> {
+        let by_node = match &mut self.by_node {
+            Some(known) => known,
+            unknown => {
+                let mut by_node: HashMap<String, Vec<PastRun>> = HashMap::new();
+                for run in self.store.past()? {
+                    by_node.entry(name(&run.kind, &run.node)).or_default().push(run);
+                }
+                for runs in by_node.values_mut() {
+                    runs.sort_by(|a, b| b.finished_unix_ms.cmp(&a.finished_unix_ms).then(a.key.cmp(&b.key)));
+                }
+                unknown.insert(by_node)
+            }
+        };
+        let instance = &workflow.instances()[id];
+        let runs = by_node.get(&name(instance.kind(), &instance.name));
+        Ok(runs.map_or(&[], Vec::as_slice))
+    }
+}
+
+fn name(kind: &str, node: &str) -> String {
+    format!("{kind} {node}")
 }
 
 fn reasons(workflow: &Workflow, id: InstanceId, changes: Vec<Change>) -> Vec<Reason> {

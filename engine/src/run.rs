@@ -9,6 +9,7 @@ use crate::execute::{Execution, Shop};
 use crate::node::Report;
 use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
 use crate::plan::{self, Plan, PlanError, PlanState};
+use crate::reason::in_words;
 use crate::runs::{RunFolder, RunsError, Summary};
 use crate::stat::unix_ms;
 use crate::stop::StopFlag;
@@ -188,9 +189,9 @@ fn tell_plan(plan: &Plan, reporter: &mut dyn Reporter) {
     for node in &plan.nodes {
         let (state, reasons) = match &node.state {
             PlanState::Cached { .. } => ("cached", Vec::new()),
-            PlanState::WillRun { reasons, .. } => ("will_run", reasons.iter().map(ToString::to_string).collect()),
+            PlanState::WillRun { reasons, .. } => ("will_run", in_words(reasons)),
             PlanState::Shared { with, .. } => ("shared", vec![format!("the same as {with}")]),
-            PlanState::Unknown { reasons } => ("unknown", reasons.iter().map(ToString::to_string).collect()),
+            PlanState::Unknown { reasons } => ("unknown", in_words(reasons)),
         };
         reporter.report(&Event::NodePlanned {
             node: node.name.clone(),

@@ -16,8 +16,7 @@ pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let rows = plan.nodes.iter().map(|node| {
-        let words =
-            |reasons: &[flow_engine::Reason]| reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let words = |reasons: &[flow_engine::Reason]| flow_engine::in_words(reasons).join("; ");
         let (state, why) = match &node.state {
             PlanState::Cached { .. } => ("cached", String::new()),
             PlanState::WillRun { reasons, .. } => ("run", words(reasons)),

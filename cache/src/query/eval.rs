@@ -2,6 +2,7 @@
 //! only what is true is selected, and the opposite of unknown is unknown.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -9,13 +10,13 @@ use serde_json::Value;
 use super::ast::{Direction, Expr, Op, Query};
 use super::field::Field;
 use super::literal::Literal;
+use super::row::{Cells, Columns, Found, Row, column};
 use crate::record::Record;
 
 impl Query {
     /// The records that fit, in the query's order. `records` come newest first.
     pub fn select(&self, records: Vec<Record>) -> Vec<Record> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.select_at(records, now.as_millis() as f64)
+        self.select_at(records, now_ms())
     }
 
     /// As [`Query::select`], with the time, in milliseconds since 1970, that ages are counted to.
@@ -23,57 +24,105 @@ impl Query {
         if let Some(filter) = &self.filter {
             records.retain(|record| holds(filter, record, now_ms) == Some(true));
         }
-        records.sort_by(|a, b| {
-            let by_field = self
-                .order
-                .iter()
-                .map(|(field, direction)| compare(field, *direction, a, b, now_ms));
-            by_field.fold(Ordering::Equal, Ordering::then)
-        });
+        records.sort_by(|a, b| self.compare(a, b, now_ms));
         records.truncate(self.limit.unwrap_or(usize::MAX));
         records
     }
+
+    fn compare(&self, a: &impl Row, b: &impl Row, now_ms: f64) -> Ordering {
+        let fields = self.order.iter();
+        fields
+            .map(|(field, direction)| compare(field, *direction, a, b, now_ms))
+            .fold(Ordering::Equal, Ordering::then)
+    }
+
+    /// The columns that tell everything about what the query names; `None` if it names something that has no column.
+    pub(crate) fn columns(&self) -> Option<BTreeSet<String>> {
+        let mut fields: Vec<&Field> = self.order.iter().map(|(field, _)| field).collect();
+        let mut open: Vec<&Expr> = self.filter.iter().collect();
+        while let Some(expr) = open.pop() {
+            match expr {
+                Expr::Compare(field, _, _) => fields.push(field),
+                Expr::Not(inner) => open.push(inner),
+                Expr::And(parts) | Expr::Or(parts) => open.extend(parts),
+            }
+        }
+        fields.into_iter().map(column).collect()
+    }
+
+    /// As [`Query::select`], from columns, of which one says when the records finished. `slots` come with their keys; `load`
+    /// gives the record of a slot, or `None` if it has none any more.
+    pub(crate) fn select_slots<'k, E>(
+        &self,
+        columns: &Columns,
+        slots: impl Iterator<Item = (usize, &'k [u8; 32])>,
+        mut load: impl FnMut(usize) -> Result<Option<Record>, E>,
+    ) -> Result<Vec<Record>, E> {
+        let now_ms = now_ms();
+        let fits = |row: &Candidate<'_>| self.filter.as_ref().is_none_or(|f| holds(f, row, now_ms) == Some(true));
+        let mut rows = Vec::new();
+        for (slot, key) in slots {
+            let cells = Cells { columns, slot };
+            let row = if cells.is_vague() {
+                let Some(record) = load(slot)? else { continue };
+                Candidate::Read(Box::new(record))
+            } else {
+                Candidate::Cells(cells)
+            };
+            if fits(&row) {
+                rows.push((row, key));
+            }
+        }
+        let newest_first =
+            |a: &Candidate<'_>, b: &Candidate<'_>| compare(&Field::Finished, Direction::Descending, a, b, now_ms);
+        rows.sort_by(|(a, a_key), (b, b_key)| {
+            let by_fields = self.compare(a, b, now_ms);
+            by_fields
+                .then_with(|| newest_first(a, b))
+                .then_with(|| a_key.cmp(b_key))
+        });
+        let mut records = Vec::new();
+        for (row, _) in rows {
+            if self.limit.is_some_and(|limit| records.len() >= limit) {
+                break;
+            }
+            match row {
+                Candidate::Read(record) => records.push(*record),
+                Candidate::Cells(cells) => records.extend(load(cells.slot)?),
+            }
+        }
+        Ok(records)
+    }
 }
 
-/// A field's value in one record.
-#[derive(Debug, PartialEq)]
-enum Found<'a> {
-    Text(&'a str),
-    Number(f64),
-    Keys(Vec<String>),
-    Json(&'a Value),
+/// A record that may be selected: read, or known by its cells.
+enum Candidate<'a> {
+    Read(Box<Record>),
+    Cells(Cells<'a>),
 }
 
-fn find<'a>(field: &Field, record: &'a Record, now_ms: f64) -> Option<Found<'a>> {
-    Some(match field {
-        Field::Kind => Found::Text(&record.kind),
-        Field::Node => Found::Text(&record.node),
-        Field::Workflow => Found::Text(&record.workflow),
-        Field::Key => Found::Keys(vec![record.key.to_string()]),
-        Field::Inputs => Found::Keys(record.inputs.iter().map(ToString::to_string).collect()),
-        Field::Param(path) => match record.components.get(&Field::component(path))? {
-            Value::Null => return None,
-            Value::String(text) => Found::Text(text),
-            Value::Number(number) => Found::Number(number.as_f64()?),
-            other => Found::Json(other),
-        },
-        Field::Metric(path) => Found::Number(*record.metrics.get(&path.join("."))?),
-        Field::WallS => Found::Number(record.cost.wall_s),
-        Field::Threads => Found::Number(record.cost.threads.into()),
-        Field::Size => Found::Number(record.size() as f64),
-        Field::Started => Found::Number(record.started_unix_ms as f64),
-        Field::Finished => Found::Number(record.finished_unix_ms as f64),
-        Field::Age => Found::Number((now_ms - record.finished_unix_ms as f64) / 1e3),
-    })
+impl Row for Candidate<'_> {
+    fn find(&self, field: &Field, now_ms: f64) -> Option<Found<'_>> {
+        match self {
+            Self::Read(record) => record.find(field, now_ms),
+            Self::Cells(cells) => cells.find(field, now_ms),
+        }
+    }
 }
 
-fn holds(expr: &Expr, record: &Record, now_ms: f64) -> Option<bool> {
+/// Milliseconds since 1970, to which ages are counted.
+fn now_ms() -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_millis() as f64
+}
+
+fn holds(expr: &Expr, row: &impl Row, now_ms: f64) -> Option<bool> {
     match expr {
-        Expr::Compare(field, op, literal) => matches(&find(field, record, now_ms)?, *op, literal),
-        Expr::Not(inner) => holds(inner, record, now_ms).map(|truth| !truth),
-        Expr::And(parts) => all(parts.iter().map(|part| holds(part, record, now_ms))),
+        Expr::Compare(field, op, literal) => matches(&row.find(field, now_ms)?, *op, literal),
+        Expr::Not(inner) => holds(inner, row, now_ms).map(|truth| !truth),
+        Expr::And(parts) => all(parts.iter().map(|part| holds(part, row, now_ms))),
         Expr::Or(parts) => {
-            all(parts.iter().map(|part| holds(part, record, now_ms).map(|truth| !truth))).map(|truth| !truth)
+            all(parts.iter().map(|part| holds(part, row, now_ms).map(|truth| !truth))).map(|truth| !truth)
         }
     }
 }
@@ -153,8 +202,8 @@ fn plain(literal: &Literal) -> String {
 }
 
 /// Records without the field come last in either direction.
-fn compare(field: &Field, direction: Direction, a: &Record, b: &Record, now_ms: f64) -> Ordering {
-    match (find(field, a, now_ms), find(field, b, now_ms)) {
+fn compare(field: &Field, direction: Direction, a: &impl Row, b: &impl Row, now_ms: f64) -> Ordering {
+    match (a.find(field, now_ms), b.find(field, now_ms)) {
         (Some(a), Some(b)) if direction == Direction::Descending => by_value(&b, &a),
         (Some(a), Some(b)) => by_value(&a, &b),
         (a, b) => b.is_some().cmp(&a.is_some()),

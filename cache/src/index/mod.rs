@@ -1,0 +1,411 @@
+//! The index over the records, in sled: never the truth, always rebuildable.
+//!
+//! sled panics on some damaged files and reports others; both come out of here as [`IndexError::Broken`], upon which the
+//! caller throws the index away. One tree maps a key to an entry of at most [`MAX_ENTRY`] bytes, which has a version and a
+//! checksum of its own: `[version u8][checksum 8][kind length u16 LE][kind][record as JSON, or nothing if it is too long]`.
+//! Beside it, [`columns`] hold the fields that queries name.
+
+mod columns;
+
+use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::digest::Digest;
+use crate::error::CacheError;
+use crate::files::Files;
+use crate::key::ActionKey;
+use crate::query::Query;
+use crate::record::{PastRun, Record, sort_newest_first};
+use crate::stamp::FolderStamps;
+
+use columns::Columns;
+pub(crate) use columns::{CellRef, Column};
+
+/// The version of the entries; another one has the index rebuilt.
+const VERSION: u8 = 3;
+const MAX_ENTRY: usize = 4096;
+const HEADER: usize = 1 + 8 + 2;
+/// sled's page cache: its default of 1 GiB is more than the rest of flow needs.
+const CACHE_BYTES: u64 = 64 << 20;
+/// Beyond this the journal is emptied when the index is opened.
+const JOURNAL_BYTES: u64 = 1 << 20;
+/// How far into the journal the index has come, u64 LE; in sled's default tree.
+const APPLIED: &[u8] = b"journal applied";
+/// How the records' folders were when they were last compared with the index; in sled's default tree.
+const FOLDERS: &[u8] = b"folders";
+/// The [`VERSION`] that made the index; in sled's default tree.
+const LAYOUT: &[u8] = b"layout";
+/// So many records are read and put in together.
+const BATCH: usize = 4096;
+
+/// Why the index has no answer.
+#[derive(Debug)]
+pub(crate) enum IndexError {
+    /// It is damaged, or of another version: throw it away.
+    Broken(String),
+    /// The records cannot be read.
+    Cache(CacheError),
+}
+
+impl From<CacheError> for IndexError {
+    fn from(error: CacheError) -> Self {
+        Self::Cache(error)
+    }
+}
+
+/// An open index. The caller holds the index lock.
+pub(crate) struct Index {
+    /// Taken only when dropped.
+    db: Option<sled::Db>,
+    entries: sled::Tree,
+    columns: Columns,
+    applied: u64,
+}
+
+impl Index {
+    /// Opens the index, or makes an empty one, and brings it up to date with the record files: first by the journal, then
+    /// by the names of the files, so that a commit whose process died before it reached the journal is found as well.
+    pub(crate) fn open(files: &Files) -> Result<Self, IndexError> {
+        let (db, entries, columns, applied) = tracing::debug_span!("open index").in_scope(|| {
+            guarded(|| {
+                let db = open_sled(&files.layout.index())?;
+                let entries = db.open_tree("records")?;
+                let columns = Columns::open(&db)?;
+                let applied = db
+                    .get(APPLIED)?
+                    .and_then(|bytes| bytes.as_ref().try_into().ok())
+                    .map_or(0, u64::from_le_bytes);
+                Ok((db, entries, columns, applied))
+            })
+        })?;
+        let layout = guarded(|| db.get(LAYOUT))?;
+        if layout.as_deref() != Some(&[VERSION]) {
+            if !guarded(|| Ok(entries.is_empty()))? {
+                return Err(IndexError::Broken("another version of flow made it".into()));
+            }
+            guarded(|| db.insert(LAYOUT, &[VERSION]).map(drop))?;
+        }
+        let mut index = Self {
+            db: Some(db),
+            entries,
+            columns,
+            applied,
+        };
+        tracing::debug_span!("catch up").in_scope(|| index.catch_up(files))?;
+        if index.applied > JOURNAL_BYTES {
+            index.empty_journal(files)?;
+        }
+        tracing::debug_span!("reconcile").in_scope(|| index.reconcile(files))?;
+        Ok(index)
+    }
+
+    /// Applies what the journal says since the last time: each line is a key whose record came or went.
+    pub(crate) fn catch_up(&mut self, files: &Files) -> Result<(), IndexError> {
+        let path = files.layout.journal();
+        let length = files.disk.len(&path).unwrap_or(0);
+        if length == self.applied {
+            return Ok(());
+        }
+        let journal = files.disk.read(&path).unwrap_or_default();
+        // A shorter journal than last time was emptied or replaced: what it holds is all news.
+        let start = usize::try_from(self.applied)
+            .ok()
+            .filter(|start| *start <= journal.len())
+            .unwrap_or(0);
+        // What follows the last line end is a line that another process has not finished.
+        let end = journal
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(start, |at| (at + 1).max(start));
+        let mut torn = false;
+        let mut keys = BTreeSet::new();
+        for line in journal[start..end]
+            .split(|b| *b == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            match str::from_utf8(line)
+                .ok()
+                .and_then(|text| text.parse::<ActionKey>().ok())
+            {
+                Some(key) => drop(keys.insert(key)),
+                None => torn = true,
+            }
+        }
+        self.refresh(files, keys.into_iter())?;
+        if torn {
+            self.forget_folders()?;
+            self.reconcile(files)?;
+        }
+        self.set_applied(end as u64)
+    }
+
+    fn set_applied(&mut self, applied: u64) -> Result<(), IndexError> {
+        self.applied = applied;
+        guarded(|| match &self.db {
+            Some(db) => db.insert(APPLIED, &applied.to_le_bytes()).map(drop),
+            None => Ok(()),
+        })
+    }
+
+    /// Lines that are lost here belong to records that [`Index::reconcile`] finds by name.
+    fn empty_journal(&mut self, files: &Files) -> Result<(), IndexError> {
+        match files.disk.remove_file(&files.layout.journal()) {
+            Ok(()) => self.set_applied(0),
+            Err(error) => {
+                tracing::debug!(%error, "journal not emptied");
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the keys in the index the names of the record files. Folders that are as they were are not read again.
+    fn reconcile(&mut self, files: &Files) -> Result<(), IndexError> {
+        let now = FolderStamps::now(&files.layout);
+        let known = guarded(|| self.db().get(FOLDERS))?;
+        let then: FolderStamps = known
+            .and_then(|bytes| postcard::from_bytes(&bytes).ok())
+            .unwrap_or_default();
+        let changed: Vec<u8> = (0..=u8::MAX).filter(|first| !then.is_unchanged(*first, &now)).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        for first in changed {
+            let on_disk: BTreeSet<ActionKey> = files.keys_from(first)?.into_iter().collect();
+            let indexed = self.keys_from(first)?;
+            let differing: Vec<ActionKey> = on_disk.symmetric_difference(&indexed).copied().collect();
+            self.refresh(files, differing.into_iter())?;
+        }
+        let now = postcard::to_stdvec(&now).map_err(|error| IndexError::Broken(error.to_string()))?;
+        guarded(|| self.db().insert(FOLDERS, now).map(drop))
+    }
+
+    /// The next [`Index::reconcile`] reads every folder.
+    fn forget_folders(&self) -> Result<(), IndexError> {
+        guarded(|| self.db().remove(FOLDERS).map(drop))
+    }
+
+    /// Makes the entries of these keys what their record files say.
+    fn refresh(&mut self, files: &Files, keys: impl Iterator<Item = ActionKey>) -> Result<(), IndexError> {
+        let keys: Vec<ActionKey> = keys.collect();
+        for batch in keys.chunks(BATCH) {
+            let mut entries = sled::Batch::default();
+            let (mut records, mut gone) = (Vec::new(), Vec::new());
+            for key in batch {
+                match files.sound_record(key)? {
+                    Some(record) => {
+                        let entry = encode(&record).map_err(IndexError::Broken)?;
+                        entries.insert(&key.digest().as_bytes()[..], entry);
+                        records.push(record);
+                    }
+                    None => {
+                        entries.remove(&key.digest().as_bytes()[..]);
+                        gone.push(*key);
+                    }
+                }
+            }
+            self.columns.remove(&gone)?;
+            self.columns.put(&records)?;
+            // Last: what has an entry is in the columns as well.
+            guarded(|| self.entries.apply_batch(entries))?;
+        }
+        Ok(())
+    }
+
+    fn keys_from(&self, first: u8) -> Result<BTreeSet<ActionKey>, IndexError> {
+        let found: Vec<sled::IVec> = guarded(|| self.entries.scan_prefix([first]).keys().collect())?;
+        found.iter().map(|bytes| parse_key(bytes)).collect()
+    }
+
+    /// The open database.
+    fn db(&self) -> &sled::Db {
+        self.db.as_ref().expect("BUG: it is taken only when dropped")
+    }
+
+    /// The records that a query selects.
+    pub(crate) fn select(&self, files: &Files, query: &Query) -> Result<Vec<Record>, IndexError> {
+        let Some(mut names) = query.columns() else {
+            let mut records = self.records(files, None)?;
+            sort_newest_first(&mut records);
+            return Ok(query.select(records));
+        };
+        names.insert(FINISHED.to_owned());
+        let mut columns = HashMap::new();
+        for name in names {
+            let column = self.columns.read(&name)?;
+            columns.insert(name, column);
+        }
+        let keys = self.columns.read(columns::KEY)?;
+        query.select_slots(&columns, self.live(&keys), |slot| self.record_at(files, slot, &keys))
+    }
+
+    /// The slots that have a record, with its key.
+    fn live<'k>(&self, keys: &'k Column) -> impl Iterator<Item = (usize, &'k [u8; 32])> {
+        (0..self.columns.slots()).filter_map(|slot| match keys.get(slot) {
+            CellRef::Key(key) => Some((slot, key)),
+            _ => None,
+        })
+    }
+
+    /// The record whose slot that is.
+    fn record_at(&self, files: &Files, slot: usize, keys: &Column) -> Result<Option<Record>, IndexError> {
+        let CellRef::Key(bytes) = keys.get(slot) else {
+            return Ok(None);
+        };
+        let key = ActionKey::from(Digest::from(*bytes));
+        if self.columns.slot(&key)? != Some(slot) {
+            return Ok(None);
+        }
+        match guarded(|| self.entries.get(bytes))? {
+            Some(entry) => self.record(files, bytes, &entry),
+            None => Ok(None),
+        }
+    }
+
+    /// What earlier runs took and were told, see [`PastRun`].
+    pub(crate) fn past(&self) -> Result<Vec<PastRun>, IndexError> {
+        let read = |name: &str| self.columns.read(name);
+        let (keys, own) = (read(columns::KEY)?, read(columns::OWN)?);
+        let (kinds, nodes) = (read("kind")?, read("node")?);
+        let (wall, finished) = (read("cost.wall_s")?, read(FINISHED)?);
+        let mut runs = Vec::new();
+        for (slot, key) in self.live(&keys) {
+            // A kind or a name that is too long for its column has no past.
+            let (CellRef::Text(kind), CellRef::Text(node)) = (kinds.get(slot), nodes.get(slot)) else {
+                continue;
+            };
+            let CellRef::Key(own) = own.get(slot) else { continue };
+            runs.push(PastRun {
+                key: ActionKey::from(Digest::from(*key)),
+                kind: kind.to_owned(),
+                node: node.to_owned(),
+                own: Digest::from(*own),
+                wall_s: number(wall.get(slot)),
+                finished_unix_ms: number(finished.get(slot)) as u64,
+            });
+        }
+        Ok(runs)
+    }
+
+    /// All records, or those of one kind, in no order.
+    pub(crate) fn records(&self, files: &Files, kind: Option<&str>) -> Result<Vec<Record>, IndexError> {
+        let found: Vec<(sled::IVec, sled::IVec)> = guarded(|| self.entries.iter().collect())?;
+        let mut records = Vec::with_capacity(found.len());
+        for (key, entry) in &found {
+            let head = decode(entry).ok_or_else(damaged)?;
+            if kind.is_none_or(|kind| kind.as_bytes() == head.kind) {
+                records.extend(self.record(files, key, entry)?);
+            }
+        }
+        Ok(records)
+    }
+
+    fn record(&self, files: &Files, key: &[u8], entry: &[u8]) -> Result<Option<Record>, IndexError> {
+        let entry = decode(entry).ok_or_else(damaged)?;
+        if entry.json.is_empty() {
+            return Ok(files.sound_record(&parse_key(key)?)?);
+        }
+        let record = serde_json::from_slice(entry.json);
+        record.map(Some).map_err(|error| IndexError::Broken(error.to_string()))
+    }
+}
+
+/// The column of the times at which records were finished.
+const FINISHED: &str = "finished";
+
+fn damaged() -> IndexError {
+    IndexError::Broken("an entry's checksum does not fit".into())
+}
+
+fn number(cell: CellRef<'_>) -> f64 {
+    match cell {
+        CellRef::Number(number) => number,
+        _ => 0.0,
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        // sled writes when it is dropped, and may panic like anywhere else.
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::debug!("the index panicked while it was closed");
+        }
+    }
+}
+
+/// Runs sled, turning its errors and panics into [`IndexError::Broken`].
+fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, IndexError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| IndexError::Broken(error.to_string())),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or(panic.downcast_ref::<&str>().copied());
+            Err(IndexError::Broken(format!(
+                "sled panicked: {}",
+                text.unwrap_or("no message")
+            )))
+        }
+    }
+}
+
+/// sled gives its own file lock back a moment after it was closed: a refusal while we hold ours is waited out.
+fn open_sled(path: &Path) -> sled::Result<sled::Db> {
+    const PATIENCE: usize = 40;
+    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES);
+    for _ in 0..PATIENCE {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            result => return result,
+        }
+    }
+    config.open()
+}
+
+struct Entry<'a> {
+    kind: &'a [u8],
+    json: &'a [u8],
+}
+
+fn encode(record: &Record) -> Result<Vec<u8>, String> {
+    let json = serde_json::to_vec(record).map_err(|e| e.to_string())?;
+    let kind = record.kind.as_bytes();
+    let kind_length = u16::try_from(kind.len()).map_err(|_| format!("a kind of {} bytes", kind.len()))?;
+    let fits = HEADER + kind.len() + json.len() <= MAX_ENTRY;
+    let stored: &[u8] = if fits { &json } else { &[] };
+    let body = [&kind_length.to_le_bytes()[..], kind, stored].concat();
+    Ok([&[VERSION], &checksum(&body)[..], &body].concat())
+}
+
+/// The parts of an entry; `None` if it is damaged or of another version.
+fn decode(bytes: &[u8]) -> Option<Entry<'_>> {
+    let (version, rest) = bytes.split_first()?;
+    let (sum, body) = rest.split_at_checked(8)?;
+    if *version != VERSION || checksum(body) != sum {
+        return None;
+    }
+    let (length, rest) = body.split_first_chunk::<2>()?;
+    let (kind, json) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+    Some(Entry { kind, json })
+}
+
+fn checksum(body: &[u8]) -> [u8; 8] {
+    let digest = Digest::of(body);
+    let (first, _) = digest
+        .as_bytes()
+        .split_first_chunk::<8>()
+        .expect("BUG: a digest has 32 bytes");
+    *first
+}
+
+fn parse_key(bytes: &[u8]) -> Result<ActionKey, IndexError> {
+    let bytes: [u8; 32] = bytes
+        .try_into()
+        .map_err(|_| IndexError::Broken("a key has not 32 bytes".into()))?;
+    Ok(ActionKey::from(Digest::from(bytes)))
+}
