@@ -24,8 +24,8 @@ pub(super) const BASE: &[&str] = &[
 
 /// Lines of its output that an error shows.
 const LAST_LINES: usize = 12;
-/// How often it is looked at.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often a request to stop and the time limit are looked at.
+const LOOK: Duration = Duration::from_millis(20);
 /// Time to end after being asked to, before it is made to.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -131,14 +131,38 @@ fn wait(child: &mut Child, timeout: Option<Duration>, host: &dyn Host) -> Result
             signal(child, Signal::TERM);
             let asked = Instant::now();
             while child.try_wait().map_err(lost)?.is_none() && asked.elapsed() < GRACE {
-                std::thread::sleep(LOOK);
+                pause(child);
             }
             signal(child, Signal::KILL);
             child.wait().map_err(lost)?;
             return Ok(ended);
         }
-        std::thread::sleep(LOOK);
+        pause(child);
     }
+}
+
+/// Waits until the program has ended, at most [`LOOK`].
+#[cfg(target_os = "linux")]
+fn pause(child: &Child) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::process::{PidfdFlags, pidfd_open};
+
+    let limit = Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(LOOK.subsec_nanos()),
+    };
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let waited = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let waited = waited.map(|ended| poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&limit)));
+    if !matches!(waited, Some(Ok(_))) {
+        std::thread::sleep(LOOK / 4);
+    }
+}
+
+/// Waits a little for the program to end.
+#[cfg(not(target_os = "linux"))]
+fn pause(_child: &Child) {
+    std::thread::sleep(LOOK / 4);
 }
 
 /// To the whole group; that it is gone already is no error.
