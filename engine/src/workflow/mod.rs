@@ -6,6 +6,7 @@ mod check;
 mod diagnose;
 mod expand;
 mod instance;
+mod matrix;
 mod names;
 mod only;
 mod overrides;

@@ -2,14 +2,14 @@
 //!
 //! A node's own parameters are left as they were written; [`super::template`] gives them to the node's kind.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::diagnose::{Diagnostics, Problem, suggest};
+use super::matrix;
 use super::overrides::{self, Override};
 use super::span::{Source, Span};
 use super::tree::{self, Data, Entry, Located, find};
-use super::variables::{Matrix, Variable, text};
+use super::variables::Matrix;
 
 /// The keys of a node's table that the engine reads itself.
 pub(crate) const RESERVED: [&str; 4] = ["kind", "over", "rounds", "becomes"];
@@ -82,7 +82,7 @@ pub(crate) fn document(
         diagnostics,
     );
     let (name, question) = header(sections, &root.span, diagnostics);
-    let matrix = matrix(sections, diagnostics);
+    let matrix = matrix::matrix(section(sections, "matrix", diagnostics), diagnostics);
     let defaults = defaults(sections, diagnostics);
     let (nodes, broken) = nodes(sections, &defaults, &matrix, &root.span, diagnostics);
     Ok(Document {
@@ -101,7 +101,7 @@ fn section<'a>(entries: &'a [Entry], name: &str, diagnostics: &mut Diagnostics) 
     table_of(&entry.value, name, diagnostics).unwrap_or(&[])
 }
 
-fn table_of<'a>(value: &'a Located, name: &str, diagnostics: &mut Diagnostics) -> Option<&'a [Entry]> {
+pub(crate) fn table_of<'a>(value: &'a Located, name: &str, diagnostics: &mut Diagnostics) -> Option<&'a [Entry]> {
     let table = value.table();
     if table.is_none() {
         diagnostics.push(wrong_type(&value.span, name, "a table", value));
@@ -109,7 +109,7 @@ fn table_of<'a>(value: &'a Located, name: &str, diagnostics: &mut Diagnostics) -
     table
 }
 
-fn wrong_type(span: &Span, name: &str, expected: &str, found: &Located) -> Problem {
+pub(crate) fn wrong_type(span: &Span, name: &str, expected: &str, found: &Located) -> Problem {
     let message = format!("`{name}` must be {expected}");
     Problem::at(
         "workflow::wrong_type",
@@ -119,7 +119,7 @@ fn wrong_type(span: &Span, name: &str, expected: &str, found: &Located) -> Probl
     )
 }
 
-fn check_keys(entries: &[Entry], known: &[&str], what: &str, diagnostics: &mut Diagnostics) {
+pub(crate) fn check_keys(entries: &[Entry], known: &[&str], what: &str, diagnostics: &mut Diagnostics) {
     for entry in entries.iter().filter(|e| !known.contains(&e.key.as_str())) {
         let message = format!("unknown key `{}`", entry.key);
         let problem = Problem::at("workflow::unknown_key", &entry.key_span, message, "not known here");
@@ -127,7 +127,7 @@ fn check_keys(entries: &[Entry], known: &[&str], what: &str, diagnostics: &mut D
     }
 }
 
-fn string(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<String> {
+pub(crate) fn string(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<String> {
     let text = entry.value.str().map(str::to_owned);
     if text.is_none() {
         diagnostics.push(wrong_type(&entry.value.span, &entry.key, "a string", &entry.value));
@@ -157,59 +157,6 @@ fn header(sections: &[Entry], whole: &Span, diagnostics: &mut Diagnostics) -> (S
         diagnostics.push(problem.help("use 1 to 64 letters, digits, `_` and `-`"));
     }
     (name, question)
-}
-
-fn matrix(sections: &[Entry], diagnostics: &mut Diagnostics) -> Matrix {
-    let entries = section(sections, "matrix", diagnostics);
-    let variables = entries
-        .iter()
-        .map(|entry| Variable {
-            name: entry.key.clone(),
-            values: values(entry, diagnostics).unwrap_or_default(),
-        })
-        .collect();
-    Matrix { variables }
-}
-
-/// The values of a matrix variable. One with a problem has none: the name stays known, and what uses it is not blamed.
-fn values(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Vec<toml::Value>> {
-    if !is_name(&entry.key) {
-        diagnostics.push(bad_name(&entry.key_span, &entry.key, "a matrix variable"));
-        return None;
-    }
-    let Data::Array(items) = &entry.value.data else {
-        let problem = wrong_type(&entry.value.span, &entry.key, "a list of values", &entry.value);
-        diagnostics.push(problem.help(format!("write {} = [..]", entry.key)));
-        return None;
-    };
-    if items.is_empty() {
-        let message = format!("`{}` has no values, so nothing that uses it would ever run", entry.key);
-        diagnostics.push(Problem::at(
-            "workflow::empty_matrix",
-            &entry.value.span,
-            message,
-            "empty",
-        ));
-        return None;
-    }
-    let mut values: Vec<toml::Value> = Vec::new();
-    let mut known = HashSet::new();
-    for item in items {
-        match &item.data {
-            Data::Scalar(value) if !known.insert(text(value)) => {
-                let message = format!("`{}` lists {} twice", entry.key, item.describe());
-                diagnostics.push(Problem::at("workflow::repeated_value", &item.span, message, "again"));
-            }
-            Data::Scalar(value) => values.push(value.clone()),
-            _ => diagnostics.push(wrong_type(
-                &item.span,
-                &entry.key,
-                "a list of strings, numbers or booleans",
-                item,
-            )),
-        }
-    }
-    Some(values)
 }
 
 fn defaults(sections: &[Entry], diagnostics: &mut Diagnostics) -> Vec<Entry> {
@@ -363,7 +310,7 @@ fn rounds(table: &[Entry], diagnostics: &mut Diagnostics) -> Option<Rounds> {
     })
 }
 
-fn bad_name(span: &Span, name: &str, what: &str) -> Problem {
+pub(crate) fn bad_name(span: &Span, name: &str, what: &str) -> Problem {
     Problem::at(
         "workflow::bad_name",
         span,
@@ -374,7 +321,7 @@ fn bad_name(span: &Span, name: &str, what: &str) -> Problem {
 }
 
 /// `[a-z][a-z0-9_-]{0,63}`.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= 64
         && name.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
         && name
