@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Ended, Place};
+use common::{Ended, Place, SMALL};
 
 /// Two nodes that say words, one for every combination of the matrix; a third that joins all of them.
 const WORDS: &str = r#"
@@ -114,4 +114,60 @@ fn an_exclusion_that_fits_nothing_is_pointed_at() {
         &plan(&text),
         &["`word` is never tow", "w.toml:8:21", "did you mean `two`?"],
     );
+}
+
+#[test]
+fn defaults_hold_for_every_kind_that_takes_them_and_a_node_has_the_last_word() {
+    let text = format!("{SMALL}\n[defaults]\nbatch = 4\nseed = 7\n");
+    let text = text.replacen("batch = 16\n", "", 1);
+    let place = Place::new(&text);
+    place.run(&["--only", "simclr", "--only", "scratch"]);
+    let found = |query: &str| place.flow(&["cache", "query", query, "--json"]).json_lines().len();
+    assert_eq!(found("kind = pretrain and params.batch = 4"), 2, "for all kinds");
+    assert_eq!(
+        found("kind = finetune and params.batch = 8"),
+        4,
+        "the kind's own comes first"
+    );
+    assert_eq!(found("node = images and params.seed = 7"), 1, "for all kinds");
+    assert_eq!(
+        found("kind = pretrain and params.seed = 7"),
+        0,
+        "the node's own comes first"
+    );
+}
+
+#[test]
+fn an_unknown_default_is_told_with_what_was_meant_even_if_no_node_uses_it() {
+    let with = |defaults: &str| plan(&format!("{WORDS}\n{defaults}\n"));
+    refused(
+        &with("[defaults.finetune]\nstesp = 3"),
+        &["unknown key `stesp`", "w.toml:21:1", "did you mean `steps`?"],
+    );
+    refused(
+        &with("[defaults]\nbatsh = 3"),
+        &["`batsh`", "w.toml:21:1", "did you mean `batch`?"],
+    );
+    refused(
+        &with("[defaults.finetun]\nsteps = 3"),
+        &["`finetun`", "did you mean `finetune`?"],
+    );
+    refused(&with("[defaults]\nkind = \"command\""), &["`kind` has no default"]);
+}
+
+/// What a default for all kinds rests on: a kind tells which parameters it takes.
+#[test]
+fn every_kind_with_parameters_of_its_own_knows_them() {
+    for (kind, key) in [
+        ("dataset", "source"),
+        ("augment", "ops"),
+        ("pretrain", "epochs"),
+        ("pseudo-label", "threshold"),
+        ("finetune", "steps"),
+        ("evaluate", "model"),
+        ("command", "stdout"),
+    ] {
+        let ended = plan(&format!("{WORDS}\n[defaults.{kind}]\nzzzzzzzz = 3\n"));
+        refused(&ended, &["unknown key `zzzzzzzz`", &format!("`{key}`")]);
+    }
 }

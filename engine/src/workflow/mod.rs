@@ -3,6 +3,7 @@
 //! parse -> resolve (names, kinds, parameters) -> unroll (rounds) -> expand (matrix) -> check (types, facts).
 
 mod check;
+mod defaults;
 mod diagnose;
 mod expand;
 mod instance;

@@ -23,7 +23,7 @@ pub(crate) struct Document {
     pub(crate) name: String,
     pub(crate) question: Option<String>,
     pub(crate) matrix: Matrix,
-    /// Parameters by kind that hold where a node does not say otherwise.
+    /// Parameters that hold where a node does not say otherwise; those of one kind in a table of the kind's name.
     pub(crate) defaults: Vec<Entry>,
     /// In the order written.
     pub(crate) nodes: Vec<NodeTable>,
@@ -38,7 +38,7 @@ pub(crate) struct NodeTable {
     pub(crate) name_span: Span,
     pub(crate) kind: String,
     pub(crate) kind_span: Span,
-    /// The parameters, reserved keys taken out, defaults of the kind put in.
+    /// The parameters, reserved keys taken out, defaults put in ([`super::defaults`]).
     pub(crate) params: Vec<Entry>,
     pub(crate) over: Vec<(String, Span)>,
     pub(crate) rounds: Option<Rounds>,
@@ -83,8 +83,8 @@ pub(crate) fn document(
     );
     let (name, question) = header(sections, &root.span, diagnostics);
     let matrix = matrix::matrix(section(sections, "matrix", diagnostics), diagnostics);
-    let defaults = defaults(sections, diagnostics);
-    let (nodes, broken) = nodes(sections, &defaults, &matrix, &root.span, diagnostics);
+    let defaults = section(sections, "defaults", diagnostics).to_vec();
+    let (nodes, broken) = nodes(sections, &matrix, &root.span, diagnostics);
     Ok(Document {
         name,
         question,
@@ -159,24 +159,8 @@ fn header(sections: &[Entry], whole: &Span, diagnostics: &mut Diagnostics) -> (S
     (name, question)
 }
 
-fn defaults(sections: &[Entry], diagnostics: &mut Diagnostics) -> Vec<Entry> {
-    let kinds = section(sections, "defaults", diagnostics);
-    for kind in kinds {
-        let Some(params) = table_of(&kind.value, &format!("defaults.{}", kind.key), diagnostics) else {
-            continue;
-        };
-        for param in params.iter().filter(|p| RESERVED.contains(&p.key.as_str())) {
-            let message = format!("`{}` has no default", param.key);
-            let problem = Problem::at("workflow::unknown_key", &param.key_span, message, "not here");
-            diagnostics.push(problem.help("write it in the node's own table"));
-        }
-    }
-    kinds.to_vec()
-}
-
 fn nodes(
     sections: &[Entry],
-    defaults: &[Entry],
     matrix: &Matrix,
     whole: &Span,
     diagnostics: &mut Diagnostics,
@@ -189,7 +173,7 @@ fn nodes(
     }
     let (mut nodes, mut broken) = (Vec::new(), Vec::new());
     for entry in entries {
-        match node(entry, defaults, matrix, diagnostics) {
+        match node(entry, matrix, diagnostics) {
             Some(node) => nodes.push(node),
             None => broken.push(entry.key.clone()),
         }
@@ -197,7 +181,7 @@ fn nodes(
     (nodes, broken)
 }
 
-fn node(entry: &Entry, defaults: &[Entry], matrix: &Matrix, diagnostics: &mut Diagnostics) -> Option<NodeTable> {
+fn node(entry: &Entry, matrix: &Matrix, diagnostics: &mut Diagnostics) -> Option<NodeTable> {
     if !is_name(&entry.key) {
         diagnostics.push(bad_name(&entry.key_span, &entry.key, "a node"));
     }
@@ -210,19 +194,12 @@ fn node(entry: &Entry, defaults: &[Entry], matrix: &Matrix, diagnostics: &mut Di
     };
     let over = over(table, matrix, diagnostics);
     let rounds = rounds(table, diagnostics);
-    let mut params: Vec<Entry> = table
+    let params: Vec<Entry> = table
         .iter()
         .filter(|e| !RESERVED.contains(&e.key.as_str()))
         .cloned()
         .collect();
     let kind_name = string(kind, diagnostics)?;
-    let default = find(defaults, &kind_name).and_then(|e| e.value.table()).unwrap_or(&[]);
-    let missing: Vec<Entry> = default
-        .iter()
-        .filter(|d| find(&params, &d.key).is_none())
-        .cloned()
-        .collect();
-    params.extend(missing);
     Some(NodeTable {
         name: entry.key.clone(),
         name_span: entry.key_span.clone(),
