@@ -133,6 +133,18 @@ impl Registry {
         self.kinds.contains_key(kind)
     }
 
+    /// The parameters that a kind takes, in the order of its struct. serde knows them, and tells them to whoever gives it
+    /// a key that cannot be one. `None` if they depend on another parameter, or if there is no such kind.
+    pub(crate) fn keys(&self, kind: &str) -> Option<Vec<String>> {
+        let question = toml::Table::from_iter([("\0".to_owned(), toml::Value::Boolean(true))]);
+        let answer = self.parse(kind, question)?.err()?;
+        let (_, list) = answer
+            .message
+            .strip_prefix("unknown field ")?
+            .split_once(", expected ")?;
+        Some(list.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+    }
+
     /// Makes a node of `kind` from its table; `None` if there is no such kind.
     pub(crate) fn parse(&self, kind: &str, table: toml::Table) -> Option<Result<Arc<dyn ErasedNode>, ParseError>> {
         self.kinds.get(kind).map(|parse| parse(table))

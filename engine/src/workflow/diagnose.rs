@@ -130,7 +130,7 @@ impl Diagnostic for Problem {
 /// Everything that is wrong with a workflow; never empty when returned as an error.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Diagnostics {
@@ -147,9 +147,8 @@ impl Diagnostics {
         }
     }
 
-    /// Adds all problems of another list.
-    pub(crate) fn append(&mut self, other: Diagnostics) {
-        other.problems.into_iter().for_each(|problem| self.push(problem));
+    pub(crate) fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        problems.into_iter().for_each(|problem| self.push(problem));
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -128,6 +128,7 @@ impl Expansion<'_> {
             let mut bindings = vec![variant.binding.clone()];
             for (port, target) in relations.targets(unit, &ports) {
                 bindings = relations.of(port, target).join(bindings, MAX_INSTANCES);
+                bindings = self.matrix.keep_allowed(bindings);
                 if first + made.len() + bindings.len() > MAX_INSTANCES {
                     return Err(too_many(template));
                 }

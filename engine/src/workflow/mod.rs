@@ -3,9 +3,11 @@
 //! parse -> resolve (names, kinds, parameters) -> unroll (rounds) -> expand (matrix) -> check (types, facts).
 
 mod check;
+mod defaults;
 mod diagnose;
 mod expand;
 mod instance;
+mod matrix;
 mod names;
 mod only;
 mod overrides;

@@ -2,14 +2,14 @@
 //!
 //! A node's own parameters are left as they were written; [`super::template`] gives them to the node's kind.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::diagnose::{Diagnostics, Problem, suggest};
+use super::matrix;
 use super::overrides::{self, Override};
 use super::span::{Source, Span};
 use super::tree::{self, Data, Entry, Located, find};
-use super::variables::{Matrix, Variable, text};
+use super::variables::Matrix;
 
 /// The keys of a node's table that the engine reads itself.
 pub(crate) const RESERVED: [&str; 4] = ["kind", "over", "rounds", "becomes"];
@@ -23,7 +23,7 @@ pub(crate) struct Document {
     pub(crate) name: String,
     pub(crate) question: Option<String>,
     pub(crate) matrix: Matrix,
-    /// Parameters by kind that hold where a node does not say otherwise.
+    /// Parameters that hold where a node does not say otherwise; those of one kind in a table of the kind's name.
     pub(crate) defaults: Vec<Entry>,
     /// In the order written.
     pub(crate) nodes: Vec<NodeTable>,
@@ -38,7 +38,7 @@ pub(crate) struct NodeTable {
     pub(crate) name_span: Span,
     pub(crate) kind: String,
     pub(crate) kind_span: Span,
-    /// The parameters, reserved keys taken out, defaults of the kind put in.
+    /// The parameters, reserved keys taken out, defaults put in ([`super::defaults`]).
     pub(crate) params: Vec<Entry>,
     pub(crate) over: Vec<(String, Span)>,
     pub(crate) rounds: Option<Rounds>,
@@ -82,9 +82,9 @@ pub(crate) fn document(
         diagnostics,
     );
     let (name, question) = header(sections, &root.span, diagnostics);
-    let matrix = matrix(sections, diagnostics);
-    let defaults = defaults(sections, diagnostics);
-    let (nodes, broken) = nodes(sections, &defaults, &matrix, &root.span, diagnostics);
+    let matrix = matrix::matrix(section(sections, "matrix", diagnostics), diagnostics);
+    let defaults = section(sections, "defaults", diagnostics).to_vec();
+    let (nodes, broken) = nodes(sections, &matrix, &root.span, diagnostics);
     Ok(Document {
         name,
         question,
@@ -101,7 +101,7 @@ fn section<'a>(entries: &'a [Entry], name: &str, diagnostics: &mut Diagnostics) 
     table_of(&entry.value, name, diagnostics).unwrap_or(&[])
 }
 
-fn table_of<'a>(value: &'a Located, name: &str, diagnostics: &mut Diagnostics) -> Option<&'a [Entry]> {
+pub(crate) fn table_of<'a>(value: &'a Located, name: &str, diagnostics: &mut Diagnostics) -> Option<&'a [Entry]> {
     let table = value.table();
     if table.is_none() {
         diagnostics.push(wrong_type(&value.span, name, "a table", value));
@@ -109,7 +109,7 @@ fn table_of<'a>(value: &'a Located, name: &str, diagnostics: &mut Diagnostics) -
     table
 }
 
-fn wrong_type(span: &Span, name: &str, expected: &str, found: &Located) -> Problem {
+pub(crate) fn wrong_type(span: &Span, name: &str, expected: &str, found: &Located) -> Problem {
     let message = format!("`{name}` must be {expected}");
     Problem::at(
         "workflow::wrong_type",
@@ -119,7 +119,7 @@ fn wrong_type(span: &Span, name: &str, expected: &str, found: &Located) -> Probl
     )
 }
 
-fn check_keys(entries: &[Entry], known: &[&str], what: &str, diagnostics: &mut Diagnostics) {
+pub(crate) fn check_keys(entries: &[Entry], known: &[&str], what: &str, diagnostics: &mut Diagnostics) {
     for entry in entries.iter().filter(|e| !known.contains(&e.key.as_str())) {
         let message = format!("unknown key `{}`", entry.key);
         let problem = Problem::at("workflow::unknown_key", &entry.key_span, message, "not known here");
@@ -127,7 +127,7 @@ fn check_keys(entries: &[Entry], known: &[&str], what: &str, diagnostics: &mut D
     }
 }
 
-fn string(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<String> {
+pub(crate) fn string(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<String> {
     let text = entry.value.str().map(str::to_owned);
     if text.is_none() {
         diagnostics.push(wrong_type(&entry.value.span, &entry.key, "a string", &entry.value));
@@ -159,77 +159,8 @@ fn header(sections: &[Entry], whole: &Span, diagnostics: &mut Diagnostics) -> (S
     (name, question)
 }
 
-fn matrix(sections: &[Entry], diagnostics: &mut Diagnostics) -> Matrix {
-    let entries = section(sections, "matrix", diagnostics);
-    let variables = entries
-        .iter()
-        .map(|entry| Variable {
-            name: entry.key.clone(),
-            values: values(entry, diagnostics).unwrap_or_default(),
-        })
-        .collect();
-    Matrix { variables }
-}
-
-/// The values of a matrix variable. One with a problem has none: the name stays known, and what uses it is not blamed.
-fn values(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Vec<toml::Value>> {
-    if !is_name(&entry.key) {
-        diagnostics.push(bad_name(&entry.key_span, &entry.key, "a matrix variable"));
-        return None;
-    }
-    let Data::Array(items) = &entry.value.data else {
-        let problem = wrong_type(&entry.value.span, &entry.key, "a list of values", &entry.value);
-        diagnostics.push(problem.help(format!("write {} = [..]", entry.key)));
-        return None;
-    };
-    if items.is_empty() {
-        let message = format!("`{}` has no values, so nothing that uses it would ever run", entry.key);
-        diagnostics.push(Problem::at(
-            "workflow::empty_matrix",
-            &entry.value.span,
-            message,
-            "empty",
-        ));
-        return None;
-    }
-    let mut values: Vec<toml::Value> = Vec::new();
-    let mut known = HashSet::new();
-    for item in items {
-        match &item.data {
-            Data::Scalar(value) if !known.insert(text(value)) => {
-                let message = format!("`{}` lists {} twice", entry.key, item.describe());
-                diagnostics.push(Problem::at("workflow::repeated_value", &item.span, message, "again"));
-            }
-            Data::Scalar(value) => values.push(value.clone()),
-            _ => diagnostics.push(wrong_type(
-                &item.span,
-                &entry.key,
-                "a list of strings, numbers or booleans",
-                item,
-            )),
-        }
-    }
-    Some(values)
-}
-
-fn defaults(sections: &[Entry], diagnostics: &mut Diagnostics) -> Vec<Entry> {
-    let kinds = section(sections, "defaults", diagnostics);
-    for kind in kinds {
-        let Some(params) = table_of(&kind.value, &format!("defaults.{}", kind.key), diagnostics) else {
-            continue;
-        };
-        for param in params.iter().filter(|p| RESERVED.contains(&p.key.as_str())) {
-            let message = format!("`{}` has no default", param.key);
-            let problem = Problem::at("workflow::unknown_key", &param.key_span, message, "not here");
-            diagnostics.push(problem.help("write it in the node's own table"));
-        }
-    }
-    kinds.to_vec()
-}
-
 fn nodes(
     sections: &[Entry],
-    defaults: &[Entry],
     matrix: &Matrix,
     whole: &Span,
     diagnostics: &mut Diagnostics,
@@ -242,7 +173,7 @@ fn nodes(
     }
     let (mut nodes, mut broken) = (Vec::new(), Vec::new());
     for entry in entries {
-        match node(entry, defaults, matrix, diagnostics) {
+        match node(entry, matrix, diagnostics) {
             Some(node) => nodes.push(node),
             None => broken.push(entry.key.clone()),
         }
@@ -250,7 +181,7 @@ fn nodes(
     (nodes, broken)
 }
 
-fn node(entry: &Entry, defaults: &[Entry], matrix: &Matrix, diagnostics: &mut Diagnostics) -> Option<NodeTable> {
+fn node(entry: &Entry, matrix: &Matrix, diagnostics: &mut Diagnostics) -> Option<NodeTable> {
     if !is_name(&entry.key) {
         diagnostics.push(bad_name(&entry.key_span, &entry.key, "a node"));
     }
@@ -263,19 +194,12 @@ fn node(entry: &Entry, defaults: &[Entry], matrix: &Matrix, diagnostics: &mut Di
     };
     let over = over(table, matrix, diagnostics);
     let rounds = rounds(table, diagnostics);
-    let mut params: Vec<Entry> = table
+    let params: Vec<Entry> = table
         .iter()
         .filter(|e| !RESERVED.contains(&e.key.as_str()))
         .cloned()
         .collect();
     let kind_name = string(kind, diagnostics)?;
-    let default = find(defaults, &kind_name).and_then(|e| e.value.table()).unwrap_or(&[]);
-    let missing: Vec<Entry> = default
-        .iter()
-        .filter(|d| find(&params, &d.key).is_none())
-        .cloned()
-        .collect();
-    params.extend(missing);
     Some(NodeTable {
         name: entry.key.clone(),
         name_span: entry.key_span.clone(),
@@ -363,7 +287,7 @@ fn rounds(table: &[Entry], diagnostics: &mut Diagnostics) -> Option<Rounds> {
     })
 }
 
-fn bad_name(span: &Span, name: &str, what: &str) -> Problem {
+pub(crate) fn bad_name(span: &Span, name: &str, what: &str) -> Problem {
     Problem::at(
         "workflow::bad_name",
         span,
@@ -374,7 +298,7 @@ fn bad_name(span: &Span, name: &str, what: &str) -> Problem {
 }
 
 /// `[a-z][a-z0-9_-]{0,63}`.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= 64
         && name.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
         && name

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::defaults;
 use super::diagnose::{Diagnostics, Problem, suggest};
 use super::expand::MAX_INSTANCES;
 use super::names;
@@ -57,15 +58,12 @@ pub(crate) fn span_of(table: &NodeTable, key: &str) -> Span {
 /// # Errors
 /// All problems of all nodes, together with those that were found before.
 pub(crate) fn resolve(
-    document: Document,
+    mut document: Document,
     registry: &Registry,
     dir: &Path,
     mut diagnostics: Diagnostics,
 ) -> Result<Vec<Template>, Diagnostics> {
-    let kinds = registry.kinds();
-    for default in document.defaults.iter().filter(|d| !kinds.contains(&d.key.as_str())) {
-        diagnostics.push(unknown_kind(&default.key, &default.key_span, &kinds));
-    }
+    defaults::apply(&document.defaults, &mut document.nodes, registry, &mut diagnostics);
     let rounds_of = |node: &NodeTable| (node.name.clone(), node.rounds.as_ref().map_or(0, |r| r.count));
     let mut rounds: Vec<(String, u32)> = document.nodes.iter().map(rounds_of).collect();
     rounds.extend(document.broken.into_iter().map(|name| (name, 0)));
@@ -78,7 +76,7 @@ pub(crate) fn resolve(
     let mut templates = Vec::with_capacity(read.len());
     for (template, found) in read {
         templates.push(template);
-        diagnostics.append(found);
+        diagnostics.extend(found.problems);
     }
     names::check(&templates, &rounds, &mut diagnostics);
     for template in &templates {
@@ -87,7 +85,7 @@ pub(crate) fn resolve(
     diagnostics.ok(templates)
 }
 
-fn unknown_kind(kind: &str, span: &Span, kinds: &[&'static str]) -> Problem {
+pub(crate) fn unknown_kind(kind: &str, span: &Span, kinds: &[&str]) -> Problem {
     Problem::at(
         "workflow::unknown_kind",
         span,

@@ -1,6 +1,6 @@
 //! Matrix variables, and their values inside strings: `"${seed}"` takes the value as it is, `"run-${seed}"` its text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -11,6 +11,8 @@ use super::tree::{Data, Entry, Located};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Matrix {
     pub(crate) variables: Vec<Variable>,
+    /// Which combinations of all variables there are; all of them if absent.
+    pub(crate) allowed: Option<BTreeSet<Binding>>,
 }
 
 /// `seed = [0, 1, 2]`.
@@ -41,14 +43,22 @@ impl Matrix {
 
     /// How many combinations `variables` (indices) have.
     pub(crate) fn count(&self, variables: &[usize]) -> usize {
+        if self.allowed.is_some() {
+            return self.combinations(variables).len();
+        }
         variables
             .iter()
             .map(|v| self.variables[*v].values.len())
             .fold(1, usize::saturating_mul)
     }
 
-    /// Every combination of values of `variables` (indices), the last one turning fastest.
+    /// Every combination of values of `variables` (indices) that is part of one that there is, the last one turning
+    /// fastest.
     pub(crate) fn combinations(&self, variables: &[usize]) -> Vec<Binding> {
+        if let Some(allowed) = &self.allowed {
+            let shape: Vec<bool> = (0..self.variables.len()).map(|i| variables.contains(&i)).collect();
+            return parts(allowed, &shape).into_iter().collect();
+        }
         let mut all = vec![self.free()];
         for &variable in variables {
             let count = self.variables[variable].values.len() as u32;
@@ -62,6 +72,18 @@ impl Matrix {
                 .collect();
         }
         all
+    }
+
+    /// Those bindings that are part of a combination that there is.
+    pub(crate) fn keep_allowed(&self, mut bindings: Vec<Binding>) -> Vec<Binding> {
+        let Some(allowed) = &self.allowed else { return bindings };
+        let mut known: HashMap<Vec<bool>, BTreeSet<Binding>> = HashMap::new();
+        bindings.retain(|binding| {
+            let shape = binding.bound();
+            let parts = known.entry(shape).or_insert_with_key(|shape| parts(allowed, shape));
+            parts.contains(binding)
+        });
+        bindings
     }
 
     /// The values of a binding by name.
@@ -92,6 +114,12 @@ impl Matrix {
     }
 }
 
+/// What the combinations are in the variables of `shape`; one that leaves any of them free has no part.
+fn parts(combinations: &BTreeSet<Binding>, shape: &[bool]) -> BTreeSet<Binding> {
+    let parts = combinations.iter().map(|combination| combination.only(shape));
+    parts.filter(|part| part.bound() == shape).collect()
+}
+
 impl Binding {
     /// The binding that leaves all of so many variables free.
     pub(crate) fn free(variables: usize) -> Self {
@@ -101,6 +129,12 @@ impl Binding {
     /// Whether every variable is free.
     pub(crate) fn is_free(&self) -> bool {
         self.0.iter().all(Option::is_none)
+    }
+
+    /// With the variables after its own, up to `width` in all, free.
+    pub(crate) fn widened(&self, width: usize) -> Self {
+        let more = width.saturating_sub(self.0.len());
+        Self(self.0.iter().copied().chain(std::iter::repeat_n(None, more)).collect())
     }
 
     fn with(&self, variable: usize, value: u32) -> Self {
@@ -267,6 +301,7 @@ mod tests {
         let seeds = vec![toml::Value::Integer(0), toml::Value::Integer(7)];
         let arms = vec![toml::Value::String("both".into())];
         Matrix {
+            allowed: None,
             variables: vec![
                 Variable {
                     name: "seed".into(),
