@@ -77,12 +77,21 @@ pub(crate) enum Command {
     /// Time training and augmentation on this machine.
     #[command(subcommand)]
     Bench(crate::commands::bench::BenchCommand),
+    /// The inside of a node's own process.
+    #[command(name = WORKER, hide = true)]
+    Worker {
+        /// What is to be done.
+        manifest: PathBuf,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
 }
+
+/// The command that `flow run` starts for nodes in processes of their own.
+pub(crate) const WORKER: &str = "__worker";
 
 /// Which workflow.
 #[derive(Debug, Args)]
@@ -109,6 +118,12 @@ pub(crate) struct HowArgs {
     /// CPU threads for all nodes together [default: RAYON_NUM_THREADS, or all cores].
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
+    /// GPUs for all nodes together, or `none` [default: CUDA_VISIBLE_DEVICES, or all].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) gpus: Option<Vec<String>>,
+    /// Memory for all nodes together, e.g. 16GB [default: what the machine has].
+    #[arg(long, value_name = "SIZE", value_parser = flow_cache::query::parse_size)]
+    pub(crate) memory: Option<u64>,
     /// After a failure, still run what does not rest on the failed node.
     #[arg(long)]
     pub(crate) keep_going: bool,

@@ -74,6 +74,18 @@ impl Reporter for Console {
                 ));
             }
             Event::NodeRepaired { node, why, .. } => say(&format!("repair {node}: its artifact {why}; made again")),
+            Event::NodeWaits { node, holder, .. } => say(&format!("wait   {node}: {holder} is at work on it")),
+            Event::NodeRetried {
+                node,
+                failed,
+                wait_s,
+                message,
+            } => {
+                say(&format!(
+                    "retry  {node}: {message} ({failed} failed, again in {})",
+                    duration(*wait_s)
+                ));
+            }
             Event::NodeStopped { node } => say(&format!("stop   {node}: goes on from its checkpoint in the next run")),
             Event::NodeNote { node, line } if self.notes => say(&format!("note   {node}: {line}")),
             Event::RunFinished {
@@ -108,7 +120,9 @@ impl Console {
                 counts.running = counts.running.saturating_sub(1);
                 counts.done += 1;
             }
-            Event::NodeFailed { .. } | Event::NodeStopped { .. } => counts.running = counts.running.saturating_sub(1),
+            Event::NodeFailed { .. } | Event::NodeRetried { .. } | Event::NodeStopped { .. } => {
+                counts.running = counts.running.saturating_sub(1)
+            }
             _ => {}
         }
     }
@@ -163,7 +177,10 @@ impl Bars {
                     bar.set_message(figures.iter().map(figure).collect::<Vec<_>>().join("  "));
                 }
             }
-            Event::NodeFinished { node, .. } | Event::NodeFailed { node, .. } | Event::NodeStopped { node } => {
+            Event::NodeFinished { node, .. }
+            | Event::NodeFailed { node, .. }
+            | Event::NodeRetried { node, .. }
+            | Event::NodeStopped { node } => {
                 if let Some(bar) = self.nodes.remove(node) {
                     bar.finish_and_clear();
                 }

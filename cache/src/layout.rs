@@ -71,6 +71,11 @@ impl Layout {
         self.records().join(&hex[..2]).join(format!("{hex}.json"))
     }
 
+    /// Locked by whoever works on a key, see [`crate::claim`].
+    pub(crate) fn claim(&self, key: &ActionKey) -> PathBuf {
+        self.root.join("claims").join(key.to_string())
+    }
+
     /// What each workflow's last run found, see [`crate::recall`].
     pub(crate) fn recall(&self) -> PathBuf {
         self.root.join("recall")

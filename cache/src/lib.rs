@@ -7,6 +7,7 @@
 mod account;
 mod artifact;
 mod catalog;
+mod claim;
 pub mod digest;
 mod disk;
 mod error;
@@ -30,6 +31,7 @@ mod verify;
 
 pub use account::Account;
 pub use artifact::Artifact;
+pub use claim::{Claim, Claiming};
 pub use digest::Digest;
 pub use error::{CacheError, NonDeterminism};
 pub use key::{ActionKey, Change, Components, KeyBuilder};

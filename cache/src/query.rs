@@ -31,7 +31,7 @@ mod row;
 pub use ast::{Direction, Expr, Op, Query};
 pub use error::{QueryError, SyntaxError};
 pub use field::Field;
-pub use literal::Literal;
+pub use literal::{Literal, parse_size, parse_span};
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::artifact::Artifact;
 use crate::catalog::Catalog;
+use crate::claim::{Claim, Claiming};
 use crate::disk::{Disk, RealDisk};
 use crate::error::CacheError;
 use crate::files::{Files, Found};
@@ -135,6 +136,15 @@ impl Store {
         if self.shared.files.writable() {
             recall::remember(&self.shared.files, &self.shared.recall(), name, artifacts);
         }
+    }
+
+    /// Asks for the sole right to work on a key, among all processes that have this store open.
+    ///
+    /// # Errors
+    /// [`CacheError::ReadOnly`], [`CacheError::Io`].
+    pub fn claim(&self, key: &ActionKey) -> Result<Claiming, CacheError> {
+        self.shared.files.must_write()?;
+        Claim::take(&self.shared.files, key)
     }
 
     /// The earlier record that explains a miss best: of the same kind, with the fewest components changed; among equals

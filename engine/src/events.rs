@@ -56,6 +56,29 @@ pub enum Event {
         key: ActionKey,
         /// The CPU threads that it was given.
         threads: usize,
+        /// The GPUs that it was given.
+        #[serde(default)]
+        gpus: Vec<String>,
+    },
+    /// Another process works on the same key: its result is waited for.
+    NodeWaits {
+        /// The instance.
+        node: String,
+        /// Its key.
+        key: ActionKey,
+        /// Who works on it, as `process 123 on host`.
+        holder: String,
+    },
+    /// A node failed and is tried again.
+    NodeRetried {
+        /// The instance.
+        node: String,
+        /// How often it has failed.
+        failed: u32,
+        /// Seconds until the next attempt.
+        wait_s: f64,
+        /// What was wrong.
+        message: String,
     },
     /// How far a node is.
     NodeProgress {

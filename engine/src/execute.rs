@@ -1,25 +1,30 @@
-//! The run itself: look up, start what is missed within the machine's threads, publish, tell.
+//! The run itself: look up, start what is missed within the machine's room, publish, tell.
 //!
 //! One thread owns all state and is told by workers; see [`crate::worker`] for what happens on theirs.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 use std::thread::Scope;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use flow_cache::{ActionKey, Artifact, CacheError, Lookup, Slot, Store};
+use flow_cache::{ActionKey, Artifact, CacheError, Claim, Claiming, Lookup, Slot, Store};
 
 use crate::action::{Action, OwnPart};
-use crate::events::{Event, Figure, Reporter};
+use crate::events::{Event, Reporter};
 use crate::lineage::Lineage;
-use crate::node::{Input, Inputs, NodeError, Progress};
+use crate::machine::Machine;
+use crate::node::{Input, Inputs, NodeError};
 use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
 use crate::plan::{Known, Plan};
 use crate::run::recall_name;
 use crate::runs::RunFolder;
 use crate::schedule::Schedule;
+use crate::slots::{Grant, Need, Slots};
 use crate::stat::FileDigests;
 use crate::stop::StopFlag;
-use crate::worker::{Failure, Job, Message, thread_name};
+use crate::worker::{Failure, Job, Message, Shown, WorkerProgram, thread_name};
 use crate::workflow::{InstanceId, Workflow};
 
 /// What a run works with; all of it outlives the workers.
@@ -27,10 +32,18 @@ pub(crate) struct Shop<'a> {
     pub(crate) workflow: &'a Workflow,
     pub(crate) store: &'a Store,
     pub(crate) files: &'a FileDigests,
-    pub(crate) threads: usize,
+    pub(crate) machine: &'a Machine,
+    /// Where processes for nodes come from, if there are any.
+    pub(crate) program: Option<&'a WorkerProgram>,
     pub(crate) keep_going: bool,
     pub(crate) stop: StopFlag,
 }
+
+/// The order of what could run: by priority, then by the way that is still to go.
+type Urgency = (Reverse<i64>, usize, InstanceId);
+
+/// How often it is looked whether another process is done with a key.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A run under way.
 pub(crate) struct Execution<'a, 'e> {
@@ -42,12 +55,17 @@ pub(crate) struct Execution<'a, 'e> {
     artifacts: Vec<Option<Artifact>>,
     outcomes: Vec<NodeOutcome>,
     pub(crate) failures: Vec<NodeFailure>,
-    /// Missed, waiting for threads; by urgency.
-    queue: BTreeMap<(usize, InstanceId), (Action, Slot)>,
+    /// Missed, waiting for their part of the machine.
+    queue: BTreeMap<Urgency, (Action, Slot)>,
     /// Keys that are queued or running, each with the instances that wait for the same key.
     claimed: HashMap<ActionKey, Vec<InstanceId>>,
-    running: HashMap<InstanceId, (ActionKey, usize)>,
-    free: usize,
+    running: HashMap<InstanceId, (ActionKey, Grant)>,
+    slots: Slots,
+    /// To be looked up again at a time: what failed and is tried again, and what another process works on.
+    later: BTreeSet<(Instant, InstanceId)>,
+    failed_attempts: HashMap<InstanceId, u32>,
+    /// Who was told to wait for another process.
+    waits: HashSet<InstanceId>,
     /// Raised at the first failure: running nodes stop at their next checkpoint, no further ones begin.
     drain: StopFlag,
     /// Damaged entries that were made again in this run, and who was sent back for it: each once.
@@ -78,7 +96,10 @@ impl<'a, 'e> Execution<'a, 'e> {
             queue: BTreeMap::new(),
             claimed: HashMap::new(),
             running: HashMap::new(),
-            free: shop.threads,
+            slots: Slots::new(shop.machine),
+            later: BTreeSet::new(),
+            failed_attempts: HashMap::new(),
+            waits: HashSet::new(),
             drain: StopFlag::new(),
             repaired: HashSet::new(),
             sent_back: HashSet::new(),
@@ -92,25 +113,27 @@ impl<'a, 'e> Execution<'a, 'e> {
         let shop = self.shop;
         std::thread::scope(|scope| {
             loop {
+                self.wake();
                 self.look_up_ready();
                 self.start_queued(scope);
-                if self.running.is_empty() {
+                if self.running.is_empty() && (self.later.is_empty() || !self.may_begin()) {
                     break;
                 }
-                match self.hear() {
-                    Some(message) => self.hear_message(message),
-                    None => break,
+                if let Some(message) = self.hear() {
+                    self.hear_message(message);
                 }
             }
         });
-        for id in self
+        let queued = self.queue.keys().map(|(_, _, id)| *id);
+        let later = self.later.iter().map(|(_, id)| *id);
+        let left: Vec<InstanceId> = self
             .schedule
             .left_over()
             .into_iter()
-            .chain(self.queue.keys().map(|(_, id)| *id).collect::<Vec<_>>())
-        {
-            self.skip(id);
-        }
+            .chain(queued)
+            .chain(later)
+            .collect();
+        left.into_iter().for_each(|id| self.skip(id));
         for id in std::mem::take(&mut self.claimed).into_values().flatten() {
             self.skip(id);
         }
@@ -123,12 +146,29 @@ impl<'a, 'e> Execution<'a, 'e> {
         (self.outcomes, self.failures)
     }
 
-    /// What a worker says next; before it is waited for, everyone is told all that happened so far.
+    /// What a worker says next, if it does before something else is due; before it is waited for, everyone is told all that
+    /// happened so far.
     fn hear(&mut self) -> Option<Message> {
-        self.hear.try_recv().ok().or_else(|| {
-            self.reporter.flush();
-            self.hear.recv().ok()
-        })
+        if let Ok(message) = self.hear.try_recv() {
+            return Some(message);
+        }
+        self.reporter.flush();
+        match self.later.first() {
+            None => self.hear.recv().ok(),
+            // A request to stop wakes nobody.
+            Some((due, _)) => self.hear.recv_deadline((*due).min(Instant::now() + LOOK_AGAIN)).ok(),
+        }
+    }
+
+    /// Hands out again what is due.
+    fn wake(&mut self) {
+        let now = Instant::now();
+        while let Some((due, id)) = self.later.first().copied()
+            && due <= now
+        {
+            self.later.pop_first();
+            self.schedule.put_back(id);
+        }
     }
 
     fn may_begin(&self) -> bool {
@@ -164,7 +204,9 @@ impl<'a, 'e> Execution<'a, 'e> {
             Lookup::Hit(artifact) => self.cached(id, artifact),
             Lookup::Miss(slot) => {
                 self.claimed.insert(action.key, Vec::new());
-                self.queue.insert((self.schedule.rank(id), id), (action, slot));
+                let priority = self.shop.workflow.instances()[id].terms().priority;
+                let urgency = (Reverse(priority), self.schedule.rank(id), id);
+                self.queue.insert(urgency, (action, slot));
                 Ok(())
             }
         }
@@ -177,18 +219,82 @@ impl<'a, 'e> Execution<'a, 'e> {
         Ok(())
     }
 
-    /// Starts queued nodes while threads are free: many get one thread each, a lone one gets all.
+    /// Starts queued nodes while there is room: many get one thread each, a lone one gets all.
     fn start_queued<'scope>(&mut self, scope: &'scope Scope<'scope, '_>)
     where
         'a: 'scope,
     {
-        while self.free > 0
+        let mut left = self.slots.clone();
+        let mut next = self.queue.keys().next().copied();
+        while let Some(urgency) = next
+            && !left.is_full()
             && self.may_begin()
-            && let Some(((_, id), (action, slot))) = self.queue.pop_first()
         {
-            let most = self.shop.workflow.instances()[id].node.resources().max_threads.max(1);
-            let threads = (self.free / (self.queue.len() + 1)).clamp(1, most).min(self.free);
-            self.start(scope, id, action, slot, threads);
+            let id = urgency.2;
+            let need = Need::of(&self.shop.workflow.instances()[id]);
+            let others = self.queue.len() - 1;
+            if let Some(error) = self.shop.machine.refuse(&need) {
+                self.queue.remove(&urgency);
+                self.fail(id, Failure::Node(error));
+            } else if left.take(&need, others).is_none() {
+                left.keep_for(&need);
+            } else if let Some(grant) = self.slots.take(&need, others)
+                && let Some((action, slot)) = self.queue.remove(&urgency)
+            {
+                self.claim_and_start(scope, id, action, slot, grant);
+            }
+            next = self
+                .queue
+                .range((Bound::Excluded(urgency), Bound::Unbounded))
+                .next()
+                .map(|(urgency, _)| *urgency);
+        }
+    }
+
+    /// Starts a node, unless another process works on its key, or has published it meanwhile.
+    fn claim_and_start<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        id: InstanceId,
+        action: Action,
+        slot: Slot,
+        grant: Grant,
+    ) where
+        'a: 'scope,
+    {
+        let key = action.key;
+        let claimed = self.shop.store.claim(&key).and_then(|claiming| match claiming {
+            Claiming::Given(claim) => Ok(Ok((claim, self.shop.store.peek(&key)?))),
+            Claiming::Held(holder) => Ok(Err(holder)),
+        });
+        match claimed {
+            Ok(Ok((claim, None))) => return self.start(scope, id, action, slot, claim, grant),
+            Ok(Ok((_, Some(artifact)))) => {
+                self.release(&key);
+                if let Err(error) = self.cached(id, artifact) {
+                    self.fail(id, Failure::Node(error));
+                }
+            }
+            Ok(Err(holder)) => {
+                self.release(&key);
+                if self.waits.insert(id) {
+                    let node = self.name(id);
+                    self.tell_all(&Event::NodeWaits { node, key, holder });
+                }
+                self.later.insert((Instant::now() + LOOK_AGAIN, id));
+            }
+            Err(error) => {
+                self.release(&key);
+                self.fail(id, Failure::Node(error.into()));
+            }
+        }
+        self.slots.give_back(grant);
+    }
+
+    /// Nobody in this run works on a key any more: who waited for that is handed out again.
+    fn release(&mut self, key: &ActionKey) {
+        for waiting in self.claimed.remove(key).unwrap_or_default() {
+            self.schedule.put_back(waiting);
         }
     }
 
@@ -198,7 +304,8 @@ impl<'a, 'e> Execution<'a, 'e> {
         id: InstanceId,
         action: Action,
         slot: Slot,
-        threads: usize,
+        claim: Claim,
+        grant: Grant,
     ) where
         'a: 'scope,
     {
@@ -212,22 +319,25 @@ impl<'a, 'e> Execution<'a, 'e> {
             workflow: shop.workflow.name(),
             action,
             slot,
+            claim,
             scratch: shop.store.scratch(&key),
+            cache: shop.store.root(),
             inputs,
             lineage,
-            threads,
+            grant: grant.clone(),
             files: shop.files,
+            program: shop.program,
             stops: [shop.stop.clone(), self.drain.clone()],
             tell: self.tell.clone(),
         };
-        self.running.insert(id, (key, threads));
-        self.free -= threads;
         self.tell_all(&Event::NodeStarted {
             node: instance.name.clone(),
             key,
-            threads,
+            threads: grant.threads,
+            gpus: grant.gpus.clone(),
         });
-        let builder = std::thread::Builder::new().name(thread_name(instance));
+        self.running.insert(id, (key, grant));
+        let builder = std::thread::Builder::new().name(thread_name(&instance.name));
         if let Err(error) = builder.spawn_scoped(scope, move || job.work()) {
             let error = NodeError::failed(format!("cannot start a thread: {error}"));
             self.worker_ended(id, Err(Failure::Node(error)));
@@ -260,9 +370,21 @@ impl<'a, 'e> Execution<'a, 'e> {
 
     fn hear_message(&mut self, message: Message) {
         match message {
-            Message::Progress(id, progress) => {
-                let event = progress_event(self.name(id), progress);
-                self.tell_all(&event);
+            Message::Progress(id, shown) => {
+                let node = self.name(id);
+                let Shown {
+                    step,
+                    total,
+                    unit,
+                    figures,
+                } = shown;
+                self.tell_all(&Event::NodeProgress {
+                    node,
+                    step,
+                    total,
+                    unit,
+                    figures,
+                });
             }
             Message::Note(id, line) => {
                 let node = self.name(id);
@@ -274,13 +396,11 @@ impl<'a, 'e> Execution<'a, 'e> {
     }
 
     fn worker_ended(&mut self, id: InstanceId, result: Result<Artifact, Failure>) {
-        let Some((key, threads)) = self.running.remove(&id) else {
+        let Some((key, grant)) = self.running.remove(&id) else {
             return;
         };
-        self.free += threads;
-        for waiting in self.claimed.remove(&key).unwrap_or_default() {
-            self.schedule.put_back(waiting);
-        }
+        self.slots.give_back(grant);
+        self.release(&key);
         match result {
             Ok(artifact) => {
                 let record = artifact.account();
@@ -306,8 +426,30 @@ impl<'a, 'e> Execution<'a, 'e> {
                     self.fail(id, Failure::Node(error));
                 }
             }
-            Err(failure) => self.fail(id, failure),
+            Err(failure) => self.retry_or_fail(id, failure),
         }
+    }
+
+    /// A node that may be tried again is, after a while.
+    fn retry_or_fail(&mut self, id: InstanceId, failure: Failure) {
+        let failed = self.failed_attempts.entry(id).or_default();
+        *failed += 1;
+        let failed = *failed;
+        let wait = self.shop.workflow.instances()[id].terms().retry.wait(failed);
+        let Some(wait) = wait.filter(|_| self.may_begin()) else {
+            return self.fail(id, failure);
+        };
+        let NodeFailure { node, message, .. } = NodeFailure::new(self.name(id), failure);
+        self.folder
+            .note(&node, &format!("failed, to be tried again: {message}"));
+        let wait_s = wait.as_secs_f64();
+        self.tell_all(&Event::NodeRetried {
+            node,
+            failed,
+            wait_s,
+            message,
+        });
+        self.later.insert((Instant::now() + wait, id));
     }
 
     /// An input could not be read as it was published: it is made again, once, and this instance after it.
@@ -428,18 +570,4 @@ fn finite(metrics: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
         .filter(|(_, value)| value.is_finite())
         .map(|(name, value)| (name.clone(), *value))
         .collect()
-}
-
-fn progress_event(node: String, progress: Progress) -> Event {
-    let figure = |(name, value): (&str, f64)| Figure {
-        name: name.to_owned(),
-        value: value.is_finite().then_some(value),
-    };
-    Event::NodeProgress {
-        node,
-        step: progress.step,
-        total: progress.total,
-        unit: progress.unit.to_owned(),
-        figures: progress.figures.into_iter().map(figure).collect(),
-    }
 }

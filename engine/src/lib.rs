@@ -11,6 +11,7 @@ pub mod events;
 mod execute;
 pub mod graph;
 mod lineage;
+mod machine;
 pub mod node;
 mod outcome;
 pub mod plan;
@@ -19,6 +20,7 @@ pub mod registry;
 mod run;
 pub mod runs;
 mod schedule;
+mod slots;
 pub mod stat;
 mod stop;
 pub mod watch;
@@ -28,6 +30,7 @@ pub mod workflow;
 use std::path::Path;
 
 pub use events::{Event, Reporter, RunStatus};
+pub use machine::Machine;
 pub use outcome::{NodeFailure, NodeOutcome, NodeStatus};
 pub use plan::{Plan, PlanError, PlanState, PlannedNode};
 pub use reason::{Reason, in_words};
@@ -35,6 +38,7 @@ pub use registry::Registry;
 pub use run::{Options, RunError, RunOutcome, recall, run};
 pub use runs::{Run, Runs, RunsError};
 pub use stop::StopFlag;
+pub use worker::{WorkerProgram, serve};
 pub use workflow::{Diagnostics, Override, Workflow};
 
 /// Reads and checks the workflow file at `path`.

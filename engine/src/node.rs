@@ -100,11 +100,26 @@ pub struct ParamError {
     pub help: Option<String>,
 }
 
-/// What a node takes of the machine.
+/// What a node takes of the machine, unless its workflow says otherwise (`resources = { .. }`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resources {
     /// The most CPU threads it can make use of; the engine gives between one and this many, and results must not depend on it.
     pub max_threads: usize,
+    /// GPUs that it has for itself.
+    pub gpus: usize,
+    /// Bytes of memory that it needs, 0 if that is nothing to plan with.
+    pub memory_bytes: u64,
+}
+
+impl Default for Resources {
+    /// One thread.
+    fn default() -> Self {
+        Self {
+            max_threads: 1,
+            gpus: 0,
+            memory_bytes: 0,
+        }
+    }
 }
 
 /// A node kind with its parameters.
@@ -134,7 +149,13 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// What it takes of the machine.
     fn resources(&self) -> Resources {
-        Resources { max_threads: 1 }
+        Resources::default()
+    }
+
+    /// Whether it runs in a process of its own, so that a crash or an end for want of memory is one failed node. For work
+    /// that takes longer than starting a process (some 10 ms).
+    fn isolated(&self) -> bool {
+        false
     }
 
     /// Does the work. Same parameters and inputs, same bytes: no clock, no host, no thread count may show in the output.
@@ -206,6 +227,8 @@ pub struct Progress {
 pub struct Context<'a> {
     /// The CPU threads given; `run` is called inside a rayon pool of that size.
     pub threads: usize,
+    /// The GPUs given, by the names that CUDA_VISIBLE_DEVICES takes.
+    pub gpus: &'a [String],
     /// The workflow file's folder joined with each of [`Node::files`], already digested by the engine.
     pub files: &'a [PathBuf],
     /// The engine's side.
@@ -222,6 +245,11 @@ pub trait Host: Sync {
     fn load_checkpoint(&self) -> Result<Option<Vec<u8>>, NodeError>;
     /// Saves a checkpoint, atomically, in place of the earlier one.
     fn save_checkpoint(&self, bytes: &[u8]) -> Result<(), NodeError>;
+    /// Whether so much work was done since the last checkpoint that another is worth its time. Between the places where a
+    /// node saves one in any case.
+    fn checkpoint_due(&self) -> bool {
+        false
+    }
     /// Whether to stop soon: save a checkpoint and return [`NodeError::Stopped`].
     fn stop_requested(&self) -> bool;
 }

@@ -35,6 +35,7 @@ pub(crate) trait ErasedNode: Send + Sync {
     fn files(&self) -> Vec<PathBuf>;
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError>;
     fn resources(&self) -> Resources;
+    fn isolated(&self) -> bool;
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError>;
     fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError>;
     /// The parameters as JSON, defaults filled in.
@@ -68,6 +69,10 @@ impl<N: Node> ErasedNode for N {
 
     fn resources(&self) -> Resources {
         Node::resources(self)
+    }
+
+    fn isolated(&self) -> bool {
+        Node::isolated(self)
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {

@@ -6,6 +6,7 @@ use flow_cache::Store;
 
 use crate::events::{Event, Reporter, RunStatus};
 use crate::execute::{Execution, Shop};
+use crate::machine::Machine;
 use crate::node::Report;
 use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
 use crate::plan::{self, Plan, PlanError, PlanState};
@@ -13,6 +14,7 @@ use crate::reason::in_words;
 use crate::runs::{RunFolder, RunsError, Summary};
 use crate::stat::unix_ms;
 use crate::stop::StopFlag;
+use crate::worker::WorkerProgram;
 use crate::workflow::Workflow;
 
 /// How to run.
@@ -20,8 +22,10 @@ use crate::workflow::Workflow;
 pub struct Options {
     /// The folder that run folders are made in.
     pub runs_dir: PathBuf,
-    /// CPU threads for all nodes together: `None` takes `RAYON_NUM_THREADS`, or else what the machine has.
-    pub threads: Option<usize>,
+    /// What all nodes together may take.
+    pub machine: Machine,
+    /// Where a process for a node comes from; without it, all nodes run in threads of this one.
+    pub worker: Option<WorkerProgram>,
     /// After a failure, still run what does not rest on the failed node.
     pub keep_going: bool,
     /// Raised by the caller to stop.
@@ -33,7 +37,8 @@ impl Options {
     pub fn new(runs_dir: impl Into<PathBuf>) -> Self {
         Self {
             runs_dir: runs_dir.into(),
-            threads: None,
+            machine: Machine::here(),
+            worker: None,
             keep_going: false,
             stop: StopFlag::new(),
         }
@@ -94,7 +99,7 @@ pub fn run(
     let files = plan::file_digests(store);
     let plan = plan::plan(workflow, store, &files)?;
     let (mut folder, mut log) = RunFolder::create(&options.runs_dir, workflow, started_unix_ms)?;
-    let threads = thread_budget(options.threads);
+    let threads = options.machine.threads;
     let mut both = Both {
         log: &mut log,
         reporter,
@@ -110,7 +115,8 @@ pub fn run(
         workflow,
         store,
         files: &files,
-        threads,
+        machine: &options.machine,
+        program: options.worker.as_ref(),
         keep_going: options.keep_going,
         stop: options.stop.clone(),
     };
@@ -211,21 +217,4 @@ fn status(nodes: &[NodeOutcome], failures: &[NodeFailure]) -> RunStatus {
     } else {
         RunStatus::Stopped
     }
-}
-
-/// The CPU threads for all nodes together, at least one.
-fn thread_budget(asked: Option<usize>) -> usize {
-    let from_environment = || {
-        std::env::var("RAYON_NUM_THREADS")
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-            .filter(|n| *n > 0)
-    };
-    asked
-        .or_else(from_environment)
-        .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
-        .unwrap_or(1)
-        .max(1)
 }

@@ -27,6 +27,10 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Graph(args) => graph::graph(args),
         Command::Doctor(args) => doctor::doctor(cli, args),
         Command::Bench(command) => bench::bench(command),
+        Command::Worker { manifest } => {
+            flow_engine::serve(manifest, &flow_nodes::registry());
+            Ok(Exit::Ok)
+        }
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "flow", &mut std::io::stdout());
             Ok(Exit::Ok)

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use flow_engine::{Options, Reporter, RunOutcome, RunStatus, StopFlag};
+use flow_engine::{Options, Reporter, RunOutcome, RunStatus, StopFlag, WorkerProgram};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::load_beside_store;
-use crate::cli::{Cli, HowArgs, RunArgs};
+use crate::cli::{Cli, HowArgs, RunArgs, WORKER};
 use crate::exit::{Exit, Failure};
 use crate::output::{print, say};
 use crate::progress::reporter;
@@ -42,7 +42,15 @@ pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
 /// The engine's options for these arguments.
 pub(super) fn options(cli: &Cli, how: &HowArgs, signals: &Signals) -> Options {
     let mut options = Options::new(&cli.runs);
-    options.threads = how.jobs.map(usize::from);
+    options.machine.threads = how.jobs.map_or(options.machine.threads, usize::from);
+    options.machine.memory = how.memory.or(options.machine.memory);
+    if let Some(gpus) = &how.gpus {
+        options.machine.gpus = gpus.iter().filter(|gpu| *gpu != "none").cloned().collect();
+    }
+    options.worker = std::env::current_exe().ok().map(|program| WorkerProgram {
+        program,
+        arguments: vec![WORKER.to_owned()],
+    });
     options.keep_going = how.keep_going;
     options.stop = signals.stop.clone();
     options

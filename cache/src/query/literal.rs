@@ -88,6 +88,27 @@ impl Literal {
     }
 }
 
+/// Bytes from a text such as `4096`, `500kB` or `1GiB`.
+///
+/// # Errors
+/// What was expected.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let read = Literal::bare(text, Class::Bytes).ok().and_then(|size| size.as_f64());
+    read.map(|bytes| bytes as u64)
+        .ok_or_else(|| format!("`{text}` found, expected {SIZE}"))
+}
+
+/// Seconds from a text such as `90s`, `12h` or `2d`.
+///
+/// # Errors
+/// What was expected.
+pub fn parse_span(text: &str) -> Result<f64, String> {
+    let read = Literal::bare(text, Class::Span).map(|span| span.as_f64());
+    read.ok()
+        .flatten()
+        .ok_or_else(|| format!("`{text}` found, expected a span of time such as 90s, 30m, 12h, 2d or 1w"))
+}
+
 const SIZE: &str = "a size such as 4096, 500kB, 10MB or 1GiB";
 const TIME: &str = "a time (UTC) such as 2026-11-23 or 2026-11-23T08:30";
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::diagnose::{Diagnostics, Problem, suggest};
 use super::parse::{NodeTable, RESERVED, table_of};
 use super::template::unknown_kind;
+use super::terms::TERMS;
 use super::tree::{Entry, find};
 use crate::registry::Registry;
 
@@ -31,7 +32,10 @@ pub(crate) fn apply(defaults: &[Entry], nodes: &mut [NodeTable], registry: &Regi
     let of_all: Vec<&Entry> = of_all.into_iter().filter(|e| is_known(e, &keys, diagnostics)).collect();
     for node in nodes {
         let own = of_kinds.get(node.kind.as_str()).into_iter().flatten();
-        let takes = |key: &String| matches!(keys.get(node.kind.as_str()), Some(Some(keys)) if keys.contains(key));
+        let takes = |key: &String| {
+            TERMS.contains(&key.as_str())
+                || matches!(keys.get(node.kind.as_str()), Some(Some(keys)) if keys.contains(key))
+        };
         let common = of_all.iter().filter(|entry| takes(&entry.key));
         for entry in own.chain(common) {
             if find(&node.params, &entry.key).is_none() {
@@ -50,6 +54,8 @@ fn of_kind<'a>(kind: &'a Entry, keys: Option<&[String]>, diagnostics: &mut Diagn
     for param in params {
         if RESERVED.contains(&param.key.as_str()) {
             diagnostics.push(reserved(param));
+        } else if TERMS.contains(&param.key.as_str()) {
+            known.push(param);
         } else if let Some(keys) = keys.filter(|keys| !keys.contains(&param.key)) {
             let message = format!("unknown key `{}`", param.key);
             let label = format!("not a key of {}", kind.key);
@@ -76,7 +82,7 @@ fn is_known(entry: &Entry, keys: &BTreeMap<&str, Option<Vec<String>>>, diagnosti
     let mut all: Vec<&str> = keys.values().flatten().flatten().map(String::as_str).collect();
     all.sort_unstable();
     all.dedup();
-    if all.contains(&entry.key.as_str()) {
+    if all.contains(&entry.key.as_str()) || TERMS.contains(&entry.key.as_str()) {
         return true;
     }
     let names = keys.keys().copied();

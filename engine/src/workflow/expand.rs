@@ -243,6 +243,7 @@ impl Relations<'_> {
             node: Arc::clone(&variant.node),
             ports: bound,
             files: variant.files.clone(),
+            terms: Arc::clone(&templates[unit.template].terms),
         }
     }
 

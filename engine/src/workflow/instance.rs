@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::terms::Terms;
 use crate::node::ArtifactType;
 use crate::registry::ErasedNode;
 
@@ -22,6 +23,7 @@ pub struct Instance {
     pub(crate) node: Arc<dyn ErasedNode>,
     pub(crate) ports: Vec<InstancePort>,
     pub(crate) files: Vec<PathBuf>,
+    pub(crate) terms: Arc<Terms>,
 }
 
 impl Instance {
@@ -61,6 +63,11 @@ impl Instance {
             .iter()
             .flat_map(|port| &port.inputs)
             .map(|edge| edge.instance)
+    }
+
+    /// On what terms it runs.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// Whether names and bindings of inputs are part of what it makes.

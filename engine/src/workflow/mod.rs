@@ -17,6 +17,7 @@ mod relation;
 mod rounds;
 mod span;
 mod template;
+mod terms;
 mod tree;
 mod variables;
 
@@ -28,6 +29,7 @@ pub use diagnose::{Diagnostics, Problem};
 pub use instance::{Edge, Instance, InstanceId, InstancePort};
 pub use overrides::Override;
 pub use span::Location;
+pub use terms::{Needs, Retry, Terms};
 
 use self::span::Source;
 use crate::registry::Registry;

@@ -3,6 +3,7 @@
 use super::diagnose::{Problem, suggest};
 use super::parse::{NodeTable, RESERVED};
 use super::template::span_of;
+use super::terms::TERMS;
 use super::tree::locate;
 use crate::registry::ParseError;
 
@@ -62,6 +63,7 @@ fn unknown_key(table: &NodeTable, error: &ParseError, path: &str) -> Problem {
         Some((_, field)) => field,
         None => {
             known.extend(RESERVED);
+            known.extend(TERMS);
             path
         }
     };

@@ -12,6 +12,7 @@ use super::names;
 use super::params::{param_problem, unknown_path};
 use super::parse::{Document, NodeTable};
 use super::span::Span;
+use super::terms::{self, Terms};
 use super::tree::locate;
 use super::variables::{Binding, Matrix, fill, used};
 use crate::node::Port;
@@ -20,6 +21,7 @@ use crate::registry::{ErasedNode, Registry};
 /// A node of the file.
 pub(crate) struct Template {
     pub(crate) table: NodeTable,
+    pub(crate) terms: Arc<Terms>,
     /// One for each combination of the variables that its text uses; exactly one if it uses none.
     pub(crate) variants: Vec<Variant>,
 }
@@ -95,7 +97,8 @@ pub(crate) fn unknown_kind(kind: &str, span: &Span, kinds: &[&str]) -> Problem {
     .help(suggest(kind, "kinds", kinds.iter().copied()))
 }
 
-fn template(table: NodeTable, matrix: &Matrix, registry: &Registry, diagnostics: &mut Diagnostics) -> Template {
+fn template(mut table: NodeTable, matrix: &Matrix, registry: &Registry, diagnostics: &mut Diagnostics) -> Template {
+    let terms = Arc::new(terms::take(&mut table, diagnostics));
     let mut variants = Vec::new();
     match used(&table.params, matrix) {
         Err(problems) => problems.into_iter().for_each(|p| diagnostics.push(p)),
@@ -118,7 +121,7 @@ fn template(table: NodeTable, matrix: &Matrix, registry: &Registry, diagnostics:
             );
         }
     }
-    Template { table, variants }
+    Template { table, terms, variants }
 }
 
 /// Gives the parameters to the kind. serde stops at the first unknown key: it is told, taken out, and the rest tried again.

@@ -161,6 +161,7 @@ impl Node for Concat {
     fn resources(&self) -> Resources {
         Resources {
             max_threads: usize::MAX,
+            ..Resources::default()
         }
     }
 

@@ -82,7 +82,7 @@ impl Bench {
 
     pub(crate) fn options(&self) -> Options {
         let mut options = Options::new(self.path("runs"));
-        options.threads = Some(self.threads);
+        options.machine.threads = self.threads;
         options.keep_going = self.keep_going;
         options
     }

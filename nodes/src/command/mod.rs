@@ -21,7 +21,6 @@ mod stage;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
@@ -66,8 +65,6 @@ pub struct CommandNode {
     /// CPU threads that it can make use of, told by `{threads}`, OMP_NUM_THREADS and RAYON_NUM_THREADS; results must not depend on it.
     #[serde(default = "one")]
     threads: usize,
-    /// Seconds after which it is stopped and has failed.
-    timeout_s: Option<f64>,
 }
 
 fn one() -> usize {
@@ -133,9 +130,6 @@ impl Node for CommandNode {
         {
             return Err(at("inputs", format!("`{name}` cannot be a folder's name")));
         }
-        if self.timeout_s.is_some_and(|s| !(s > 0.0 && s.is_finite())) {
-            return Err(at("timeout_s", "expected a number of seconds above 0"));
-        }
         if self.threads == 0 {
             return Err(at("threads", "0 found, expected at least 1"));
         }
@@ -151,6 +145,7 @@ impl Node for CommandNode {
     fn resources(&self) -> Resources {
         Resources {
             max_threads: self.threads,
+            ..Resources::default()
         }
     }
 
@@ -171,6 +166,7 @@ impl Node for CommandNode {
         let mut env: BTreeMap<String, String> = BTreeMap::from([
             ("OMP_NUM_THREADS".to_owned(), threads.clone()),
             ("RAYON_NUM_THREADS".to_owned(), threads),
+            ("CUDA_VISIBLE_DEVICES".to_owned(), cx.gpus.join(",")),
             ("TMPDIR".to_owned(), stage.scratch().display().to_string()),
         ]);
         env.extend(self.env.clone());
@@ -180,7 +176,6 @@ impl Node for CommandNode {
                 folder: stage.folder(),
                 env: &env,
                 pass_env: &self.pass_env,
-                timeout: self.timeout_s.map(Duration::from_secs_f64),
             },
             cx.host,
         )?;

@@ -35,7 +35,6 @@ pub(super) struct Spec<'a> {
     pub(super) folder: &'a Path,
     pub(super) env: &'a BTreeMap<String, String>,
     pub(super) pass_env: &'a [String],
-    pub(super) timeout: Option<Duration>,
 }
 
 /// Runs it to the end and gives what it printed on stdout.
@@ -70,7 +69,7 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<Vec<u8>, NodeError
         };
         let stdout = listen(out.map(|o| Box::new(o) as Box<dyn Read + Send>));
         let stderr = listen(err.map(|e| Box::new(e) as Box<dyn Read + Send>));
-        let ended = wait(&mut child, spec.timeout, host);
+        let ended = wait(&mut child, host);
         // What the program started and left running would hold the pipes open, and outlive the node.
         signal(&child, Signal::KILL);
         let said = stdout.join().unwrap_or_default();
@@ -80,17 +79,6 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<Vec<u8>, NodeError
     let status = match ended? {
         Ended::Itself(status) => status,
         Ended::Stopped => return Err(NodeError::Stopped),
-        Ended::TimedOut(after) => {
-            let message = format!(
-                "`{program}` was still running after {} s and was stopped",
-                after.as_secs_f64()
-            );
-            return Err(with_last(
-                NodeError::failed(message),
-                &last,
-                "raise `timeout_s` if it needs more",
-            ));
-        }
     };
     if status.success() {
         return Ok(said);
@@ -112,22 +100,15 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<Vec<u8>, NodeError
 enum Ended {
     Itself(ExitStatus),
     Stopped,
-    TimedOut(Duration),
 }
 
-fn wait(child: &mut Child, timeout: Option<Duration>, host: &dyn Host) -> Result<Ended, NodeError> {
-    let started = Instant::now();
+fn wait(child: &mut Child, host: &dyn Host) -> Result<Ended, NodeError> {
     let lost = |e| NodeError::failed(format!("cannot wait for the program: {e}"));
     loop {
         if let Some(status) = child.try_wait().map_err(lost)? {
             return Ok(Ended::Itself(status));
         }
-        let ended = if host.stop_requested() {
-            Some(Ended::Stopped)
-        } else {
-            timeout.filter(|limit| started.elapsed() > *limit).map(Ended::TimedOut)
-        };
-        if let Some(ended) = ended {
+        if host.stop_requested() {
             signal(child, Signal::TERM);
             let asked = Instant::now();
             while child.try_wait().map_err(lost)?.is_none() && asked.elapsed() < GRACE {
@@ -135,7 +116,7 @@ fn wait(child: &mut Child, timeout: Option<Duration>, host: &dyn Host) -> Result
             }
             signal(child, Signal::KILL);
             child.wait().map_err(lost)?;
-            return Ok(ended);
+            return Ok(Ended::Stopped);
         }
         pause(child);
     }

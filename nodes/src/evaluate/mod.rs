@@ -193,7 +193,12 @@ impl Node for EvaluateNode {
     fn resources(&self) -> Resources {
         Resources {
             max_threads: usize::MAX,
+            ..Resources::default()
         }
+    }
+
+    fn isolated(&self) -> bool {
+        true
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {

@@ -1,0 +1,192 @@
+//! The inside of a worker process.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Mutex;
+
+use flow_cache::{Access, ActionKey, CacheError, Store};
+use serde_json::Value;
+
+use super::host::{JobHost, Shown, Tell};
+use super::manifest::{Manifest, ManifestInput, Said, VERSION};
+use super::{Call, panic_text, peak_rss_bytes, run_node};
+use crate::node::{Input, Inputs, NodeError, Output};
+use crate::registry::{ErasedNode, Registry};
+use crate::stop::StopFlag;
+
+/// Runs the node that the manifest describes and says how it went; whatever goes wrong is said as well.
+pub fn serve(manifest: &Path, registry: &Registry) {
+    let said = catch_unwind(AssertUnwindSafe(|| work(manifest, registry)));
+    say(&match said {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) => failed(error),
+        Err(payload) => Said::Panicked(panic_text(payload.as_ref())),
+    });
+}
+
+fn failed(error: NodeError) -> Said {
+    match error {
+        NodeError::Stopped => Said::Stopped,
+        NodeError::Cache(CacheError::Corrupt { key, name, path, why }) => Said::Corrupt { key, name, path, why },
+        NodeError::Cache(error) => Said::Failed {
+            message: error.to_string(),
+            help: None,
+        },
+        NodeError::Failed { message, help } => Said::Failed { message, help },
+    }
+}
+
+fn work(path: &Path, registry: &Registry) -> Result<Said, NodeError> {
+    let unusable = |why: String| NodeError::failed(format!("BUG: the worker's manifest {} {why}", path.display()));
+    let bytes = std::fs::read(path).map_err(|e| unusable(format!("cannot be read: {e}")))?;
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| unusable(format!("is none: {e}")))?;
+    if manifest.version != VERSION {
+        let message = "the program was replaced by another version while it ran";
+        return Err(NodeError::failed(message).with_help("run again"));
+    }
+    let node = node(&manifest, registry).map_err(unusable)?;
+    let store = Store::open(&manifest.cache, Access::ReadWrite)?;
+    let inputs = inputs(&manifest, node.as_ref(), &store)?;
+    let (scratch, stop) = (store.scratch(&manifest.key), StopFlag::new());
+    listen(stop.clone())?;
+    let stops = [stop];
+    let host = JobHost::new(&scratch, &stops, None, &Stdout);
+    let output = run_node(&Call {
+        node: node.as_ref(),
+        name: &manifest.name,
+        inputs: &inputs,
+        files: &manifest.files,
+        threads: manifest.threads,
+        gpus: &manifest.gpus,
+        host: &host,
+    })?;
+    let wall_s = host.elapsed_s();
+    leave(&manifest.staging, output, wall_s)
+}
+
+/// The node, made from its own parameters.
+fn node(manifest: &Manifest, registry: &Registry) -> Result<std::sync::Arc<dyn ErasedNode>, String> {
+    let table = match table(&manifest.params) {
+        Some(toml::Value::Table(table)) => table,
+        _ => return Err("has parameters that are no table".to_owned()),
+    };
+    let read = registry.parse(&manifest.kind, table);
+    let node = read.ok_or_else(|| format!("names the unknown kind `{}`", manifest.kind))?;
+    let node =
+        node.map_err(|error| format!("has parameters that {} does not take: {}", manifest.kind, error.message))?;
+    if node.params()? != manifest.params {
+        return Err("has parameters that do not read back as they were".to_owned());
+    }
+    Ok(node)
+}
+
+/// JSON as TOML, which has no null: what is null is left out, as it was in the workflow.
+fn table(value: &Value) -> Option<toml::Value> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Bool(bool) => toml::Value::Boolean(*bool),
+        Value::String(text) => toml::Value::String(text.clone()),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => toml::Value::Integer(integer),
+            (None, float) => toml::Value::Float(float?),
+        },
+        Value::Array(items) => toml::Value::Array(items.iter().filter_map(table).collect()),
+        Value::Object(map) => {
+            let entries = map.iter().filter_map(|(key, value)| Some((key.clone(), table(value)?)));
+            toml::Value::Table(entries.collect())
+        }
+    })
+}
+
+fn inputs(manifest: &Manifest, node: &dyn ErasedNode, store: &Store) -> Result<Inputs, NodeError> {
+    let mut inputs = Inputs::default();
+    for port in node.ports() {
+        let given: &[ManifestInput] = manifest.inputs.get(port.name).map_or(&[], Vec::as_slice);
+        let open = |input: &ManifestInput| {
+            Ok(Input {
+                node: input.node.clone(),
+                bindings: input.bindings.clone(),
+                artifact: store
+                    .peek(&input.key)?
+                    .ok_or_else(|| missing(input.key, &manifest.cache))?,
+            })
+        };
+        let opened: Result<Vec<Input>, NodeError> = given.iter().map(open).collect();
+        inputs.0.insert(port.name, opened?);
+    }
+    Ok(inputs)
+}
+
+fn missing(key: ActionKey, cache: &Path) -> NodeError {
+    CacheError::Corrupt {
+        key,
+        name: "record".to_owned(),
+        path: cache.to_owned(),
+        why: "is missing".to_owned(),
+    }
+    .into()
+}
+
+/// Hears the engine's requests; without an engine there is nothing to work for.
+fn listen(stop: StopFlag) -> Result<(), NodeError> {
+    let hear = move || {
+        for line in std::io::stdin().lock().lines() {
+            match line {
+                Ok(line) if line == "stop" => stop.request(),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        std::process::exit(1);
+    };
+    let thread = std::thread::Builder::new().name("requests".to_owned()).spawn(hear);
+    thread
+        .map(drop)
+        .map_err(|error| NodeError::failed(format!("cannot start a thread: {error}")))
+}
+
+fn leave(staging: &Path, output: Output, wall_s: f64) -> Result<Said, NodeError> {
+    let mut names = Vec::with_capacity(output.files.len());
+    for (index, (name, bytes)) in output.files.into_iter().enumerate() {
+        let path = staging.join(index.to_string());
+        std::fs::write(&path, bytes).map_err(|e| NodeError::failed(format!("cannot write {}: {e}", path.display())))?;
+        names.push(name);
+    }
+    let metrics: BTreeMap<String, u64> = output
+        .metrics
+        .into_iter()
+        .map(|(name, value)| (name, value.to_bits()))
+        .collect();
+    Ok(Said::Done {
+        files: names,
+        metrics,
+        wall_s,
+        peak_rss_bytes: peak_rss_bytes(),
+    })
+}
+
+/// Tells the engine.
+struct Stdout;
+
+impl Tell for Stdout {
+    fn progress(&self, shown: Shown) {
+        say(&Said::Progress(shown));
+    }
+
+    fn note(&self, line: &str) {
+        say(&Said::Note(line.to_owned()));
+    }
+}
+
+/// Says one line. An engine that no longer hears has gone, which the end of stdin tells as well.
+fn say(said: &Said) {
+    static LINES: Mutex<()> = Mutex::new(());
+    let _whole_lines = LINES.lock();
+    if let Ok(mut line) = serde_json::to_vec(said) {
+        line.push(b'\n');
+        let mut out = std::io::stdout();
+        let _ = out.write_all(&line).and_then(|()| out.flush());
+    }
+}

@@ -1,0 +1,149 @@
+//! The engine's side of a running node: progress, notes, checkpoints, whether to stop. The same in a thread of the engine
+//! and in a process of its own; only whom it tells differs.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use flow_cache::Scratch;
+
+use crate::events::Figure;
+use crate::node::{Host, NodeError, Progress};
+use crate::stop::StopFlag;
+
+/// Progress is for eyes: more often than this is not sent on, except for the last step.
+const PROGRESS_EVERY: Duration = Duration::from_millis(50);
+
+/// A checkpoint is due when so much work would be lost without it.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+
+/// The name of a node's checkpoint in its scratch space.
+const CHECKPOINT: &str = "checkpoint";
+
+/// Who hears of a node's progress.
+pub(crate) trait Tell: Sync {
+    fn progress(&self, shown: Shown);
+    fn note(&self, line: &str);
+}
+
+/// [`Progress`] on its way to whoever shows it.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Shown {
+    pub(crate) step: u64,
+    pub(crate) total: u64,
+    pub(crate) unit: String,
+    pub(crate) figures: Vec<Figure>,
+}
+
+impl From<Progress> for Shown {
+    fn from(progress: Progress) -> Self {
+        let figure = |(name, value): (&str, f64)| Figure {
+            name: name.to_owned(),
+            value: value.is_finite().then_some(value),
+        };
+        Self {
+            step: progress.step,
+            total: progress.total,
+            unit: progress.unit.to_owned(),
+            figures: progress.figures.into_iter().map(figure).collect(),
+        }
+    }
+}
+
+/// What a node sees of the engine.
+pub(crate) struct JobHost<'a> {
+    scratch: &'a Scratch,
+    stops: &'a [StopFlag],
+    tell: &'a dyn Tell,
+    started: Instant,
+    timeout: Option<Duration>,
+    times: Mutex<Times>,
+}
+
+struct Times {
+    last_progress: Option<Instant>,
+    last_checkpoint: Instant,
+    /// Seconds that earlier attempts had spent when they saved the checkpoint that was loaded.
+    spent_before_s: f64,
+}
+
+impl<'a> JobHost<'a> {
+    pub(crate) fn new(
+        scratch: &'a Scratch,
+        stops: &'a [StopFlag],
+        timeout: Option<Duration>,
+        tell: &'a dyn Tell,
+    ) -> Self {
+        let started = Instant::now();
+        Self {
+            scratch,
+            stops,
+            tell,
+            started,
+            timeout,
+            times: Mutex::new(Times {
+                last_progress: None,
+                last_checkpoint: started,
+                spent_before_s: 0.0,
+            }),
+        }
+    }
+
+    /// Seconds of work in the output, those of interrupted attempts included.
+    pub(crate) fn elapsed_s(&self) -> f64 {
+        self.times().spent_before_s + self.started.elapsed().as_secs_f64()
+    }
+
+    /// The time limit, if it has passed.
+    pub(crate) fn timed_out(&self) -> Option<Duration> {
+        self.timeout.filter(|limit| self.started.elapsed() > *limit)
+    }
+
+    fn times(&self) -> std::sync::MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Host for JobHost<'_> {
+    fn progress(&self, progress: Progress) {
+        let mut times = self.times();
+        let due = times.last_progress.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY);
+        if due || progress.step >= progress.total {
+            times.last_progress = Some(Instant::now());
+            self.tell.progress(progress.into());
+        }
+    }
+
+    fn note(&self, line: &str) {
+        self.tell.note(line);
+    }
+
+    /// A checkpoint is preceded by the seconds spent until then, so that a resumed node's cost is its whole cost.
+    fn load_checkpoint(&self) -> Result<Option<Vec<u8>>, NodeError> {
+        let Some(mut bytes) = self.scratch.load(CHECKPOINT)? else {
+            return Ok(None);
+        };
+        let Some(seconds) = bytes.first_chunk::<8>().map(|head| f64::from_le_bytes(*head)) else {
+            return Ok(None);
+        };
+        self.times().spent_before_s = seconds;
+        bytes.drain(..8);
+        Ok(Some(bytes))
+    }
+
+    fn save_checkpoint(&self, bytes: &[u8]) -> Result<(), NodeError> {
+        let mut whole = Vec::with_capacity(8 + bytes.len());
+        whole.extend_from_slice(&self.elapsed_s().to_le_bytes());
+        whole.extend_from_slice(bytes);
+        self.scratch.save(CHECKPOINT, &whole)?;
+        self.times().last_checkpoint = Instant::now();
+        Ok(())
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        self.times().last_checkpoint.elapsed() >= CHECKPOINT_EVERY
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.stops.iter().any(StopFlag::is_requested) || self.timed_out().is_some()
+    }
+}

@@ -1,0 +1,73 @@
+//! What a worker process is given, and what it says: the whole of its link to the engine.
+//!
+//! It is started with the path of a manifest (JSON). It says [`Said`] as JSON lines on stdout and leaves its outputs as
+//! files `0`, `1`, .. in the staging folder. On stdin a line `stop` asks it to stop; the end of stdin means that the engine is gone.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use flow_cache::ActionKey;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Shown;
+
+/// The version of this link: engine and worker are the same program, unless it was replaced meanwhile.
+pub(super) const VERSION: u32 = 1;
+
+/// Everything that a worker process needs to know.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Manifest {
+    pub(super) version: u32,
+    pub(super) name: String,
+    pub(super) kind: String,
+    /// The node's parameters, defaults filled in.
+    pub(super) params: Value,
+    pub(super) key: ActionKey,
+    /// By port.
+    pub(super) inputs: BTreeMap<String, Vec<ManifestInput>>,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) threads: usize,
+    pub(super) gpus: Vec<String>,
+    /// The store, where inputs are read and checkpoints kept.
+    pub(super) cache: PathBuf,
+    /// Where outputs are left.
+    pub(super) staging: PathBuf,
+}
+
+/// One input of a port.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ManifestInput {
+    pub(super) node: String,
+    pub(super) bindings: BTreeMap<String, Value>,
+    pub(super) key: ActionKey,
+}
+
+/// One line of what a worker process says.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Said {
+    Progress(Shown),
+    Note(String),
+    Done {
+        /// The names of the outputs, in the order of their files.
+        files: Vec<String>,
+        /// As bits: a metric need not be finite.
+        metrics: BTreeMap<String, u64>,
+        wall_s: f64,
+        peak_rss_bytes: Option<u64>,
+    },
+    Stopped,
+    Failed {
+        message: String,
+        help: Option<String>,
+    },
+    /// An input could not be read as it was published.
+    Corrupt {
+        key: ActionKey,
+        name: String,
+        path: PathBuf,
+        why: String,
+    },
+    Panicked(String),
+}

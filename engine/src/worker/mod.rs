@@ -1,0 +1,250 @@
+//! One node's work: run in a thread of the engine or in a process of its own, check that files stayed as they were, publish.
+
+mod child;
+mod host;
+mod manifest;
+mod process;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use flow_cache::{ActionKey, Artifact, Claim, Cost, Draft, Scratch, Slot};
+
+use crate::action::Action;
+use crate::node::{Context, Host, Inputs, NodeError, Output};
+use crate::registry::ErasedNode;
+use crate::slots::Grant;
+use crate::stat::{FileDigests, unix_ms};
+use crate::stop::StopFlag;
+use crate::workflow::{Instance, InstanceId};
+
+pub use child::serve;
+pub use process::WorkerProgram;
+
+pub(crate) use host::Shown;
+use host::{JobHost, Tell};
+
+/// Room for deep recursion in a node's own code, e.g. a backward pass over a long tape.
+const STACK_BYTES: usize = 16 << 20;
+
+/// What a worker tells the run.
+pub(crate) enum Message {
+    Progress(InstanceId, Shown),
+    Note(InstanceId, String),
+    Finished(InstanceId, Result<Artifact, Failure>),
+}
+
+/// Why a worker has no artifact.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The node said so.
+    Node(NodeError),
+    /// The node panicked, with this text.
+    Panic(String),
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        Self::Node(error)
+    }
+}
+
+/// What a node made, and what that took.
+pub(crate) struct Made {
+    output: Output,
+    wall_s: f64,
+    peak_rss_bytes: Option<u64>,
+}
+
+/// Everything that one node needs to run and publish.
+pub(crate) struct Job<'a> {
+    pub(crate) id: InstanceId,
+    pub(crate) instance: &'a Instance,
+    pub(crate) workflow: &'a str,
+    pub(crate) action: Action,
+    pub(crate) slot: Slot,
+    /// Held until the outcome is known: whoever else wants the same key waits.
+    pub(crate) claim: Claim,
+    pub(crate) scratch: Scratch,
+    /// The store's folder.
+    pub(crate) cache: &'a Path,
+    pub(crate) inputs: Inputs,
+    /// The records whose outputs are consumed.
+    pub(crate) lineage: Vec<ActionKey>,
+    pub(crate) grant: Grant,
+    pub(crate) files: &'a FileDigests,
+    pub(crate) stops: [StopFlag; 2],
+    /// Where a process of its own comes from, if this run has them.
+    pub(crate) program: Option<&'a WorkerProgram>,
+    pub(crate) tell: Sender<Message>,
+}
+
+impl Job<'_> {
+    /// Runs to the end and tells how it went; never panics.
+    pub(crate) fn work(self) {
+        let (id, tell) = (self.id, self.tell.clone());
+        let _span = tracing::info_span!("node", name = self.instance.name(), threads = self.grant.threads).entered();
+        let result = catch_unwind(AssertUnwindSafe(|| self.run_and_publish()))
+            .unwrap_or_else(|payload| Err(Failure::Panic(panic_text(payload.as_ref()))));
+        // The run is gone only if it was torn down already; then nobody is left to tell.
+        let _ = tell.send(Message::Finished(id, result));
+    }
+
+    fn run_and_publish(self) -> Result<Artifact, Failure> {
+        let started_unix_ms = unix_ms();
+        let isolated = self.instance.terms().isolate.unwrap_or(self.instance.node.isolated());
+        let made = match self.program.filter(|_| isolated) {
+            Some(program) => process::run(program, &self)?,
+            None => self.run_here()?,
+        };
+        self.check_files()?;
+        let draft = Draft {
+            kind: self.instance.kind().to_owned(),
+            node: self.instance.name().to_owned(),
+            workflow: self.workflow.to_owned(),
+            components: self.action.components,
+            files: made.output.files,
+            metrics: made.output.metrics,
+            inputs: self.lineage,
+            cost: Cost {
+                wall_s: made.wall_s,
+                threads: u32::try_from(self.grant.threads).unwrap_or(u32::MAX),
+                peak_rss_bytes: made.peak_rss_bytes,
+            },
+            started_unix_ms,
+            finished_unix_ms: unix_ms(),
+        };
+        let published = self.slot.commit(draft).map_err(NodeError::Cache);
+        drop(self.claim);
+        Ok(published?)
+    }
+
+    fn run_here(&self) -> Result<Made, Failure> {
+        let tell = Thread {
+            id: self.id,
+            tell: &self.tell,
+        };
+        let host = JobHost::new(&self.scratch, &self.stops, self.timeout(), &tell);
+        let result = run_node(&Call {
+            node: self.instance.node.as_ref(),
+            name: self.instance.name(),
+            inputs: &self.inputs,
+            files: &self.file_paths(),
+            threads: self.grant.threads,
+            gpus: &self.grant.gpus,
+            host: &host,
+        });
+        match (result, host.timed_out()) {
+            (Ok(output), _) => Ok(Made {
+                output,
+                wall_s: host.elapsed_s(),
+                peak_rss_bytes: peak_rss_bytes(),
+            }),
+            (Err(NodeError::Stopped), Some(limit)) if !self.is_stopping() => Err(timed_out(limit).into()),
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.instance.terms().timeout_s.map(Duration::from_secs_f64)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stops.iter().any(StopFlag::is_requested)
+    }
+
+    fn file_paths(&self) -> Vec<PathBuf> {
+        self.action.files.iter().map(|(path, _)| path.clone()).collect()
+    }
+
+    /// A file that changed meanwhile may have been read half before and half after.
+    fn check_files(&self) -> Result<(), NodeError> {
+        for (path, before) in &self.action.files {
+            let after = self.files.digest(path);
+            if after.as_ref().ok() != Some(before) {
+                let message = format!(
+                    "{} changed while it was being read; nothing was kept of this",
+                    path.display()
+                );
+                return Err(NodeError::failed(message).with_help("run again once the file is as it should be"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One call of a node's `run`.
+struct Call<'a> {
+    node: &'a dyn ErasedNode,
+    name: &'a str,
+    inputs: &'a Inputs,
+    files: &'a [PathBuf],
+    threads: usize,
+    gpus: &'a [String],
+    host: &'a dyn Host,
+}
+
+/// Calls it inside a pool of its own threads.
+fn run_node(call: &Call<'_>) -> Result<Output, NodeError> {
+    let name = thread_name(call.name);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(call.threads)
+        .stack_size(STACK_BYTES)
+        .thread_name(move |index| format!("{name}:{index}"))
+        .build()
+        .map_err(|error| NodeError::failed(format!("cannot start {} threads: {error}", call.threads)))?;
+    let mut context = Context {
+        threads: call.threads,
+        gpus: call.gpus,
+        files: call.files,
+        host: call.host,
+    };
+    pool.install(|| call.node.run(call.inputs, &mut context))
+}
+
+/// Tells the run from a thread.
+struct Thread<'a> {
+    id: InstanceId,
+    tell: &'a Sender<Message>,
+}
+
+impl Tell for Thread<'_> {
+    fn progress(&self, shown: Shown) {
+        let _ = self.tell.send(Message::Progress(self.id, shown));
+    }
+
+    fn note(&self, line: &str) {
+        let _ = self.tell.send(Message::Note(self.id, line.to_owned()));
+    }
+}
+
+fn timed_out(limit: Duration) -> NodeError {
+    let message = format!("it was still running after {} s and was stopped", limit.as_secs_f64());
+    NodeError::failed(message).with_help("raise `timeout_s` if it needs more; it goes on from its last checkpoint")
+}
+
+/// A thread's name cannot hold a NUL, a value of a matrix variable can.
+pub(crate) fn thread_name(instance: &str) -> String {
+    instance.replace('\0', "?")
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "without a text".to_owned()
+    }
+}
+
+/// The most memory that this process has held so far, where the system tells.
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
