@@ -215,7 +215,7 @@ pub(crate) enum CacheCommand {
     },
     /// Find entries, e.g. `kind = finetune and params.labels <= 100 and metrics.accuracy > 0.7 order by metrics.accuracy desc`.
     Query {
-        /// The question. Fields: kind, node, workflow, key, params.*, metrics.*, cost.*, size, started, finished, age.
+        /// The question. Fields: kind, node, workflow, key, params.*, metrics.*, cost.*, size, started, finished, age, tag, pinned, collected.
         query: String,
         /// As JSON lines.
         #[arg(long)]
@@ -253,16 +253,79 @@ pub(crate) enum CacheCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Write an entry's weights for other programs, and print how they are loaded.
+    /// Write entries to a file: an archive for another cache, or weights for another program.
     Export {
-        /// The beginning of a key, or a node's name.
-        entry: String,
-        /// The program.
-        #[arg(long)]
+        /// The beginnings of keys, nodes' names or tags; for an archive there may be several.
+        #[arg(required = true)]
+        entries: Vec<String>,
+        /// What the file is for.
+        #[arg(long, default_value = "archive")]
         to: ExportTo,
+        /// Everything that the entries were made from as well.
+        #[arg(long)]
+        with_inputs: bool,
         /// The file to write.
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
+    },
+    /// Take the entries of an archive in; everything in it is verified first.
+    Import {
+        /// The archive.
+        archive: PathBuf,
+    },
+    /// Free room: outputs that are least worth it go, their records stay. Says what would go, unless told to do it.
+    Gc {
+        /// Bytes that may stay, e.g. 20GB: what is cheapest to make again for each byte goes first.
+        #[arg(long, value_name = "SIZE", value_parser = flow_cache::query::parse_size)]
+        max_size: Option<u64>,
+        /// What was last used longer ago goes, e.g. 30d.
+        #[arg(long, value_name = "SPAN", value_parser = flow_cache::query::parse_span)]
+        older_than: Option<f64>,
+        /// Keep what this run used: the beginning or end of its id. May be given several times.
+        #[arg(long, value_name = "RUN")]
+        keep_run: Vec<String>,
+        /// Keep what the newest runs used.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        keep_runs: usize,
+        /// Do it.
+        #[arg(long)]
+        delete: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep entries from being collected.
+    Pin {
+        /// The beginnings of keys, nodes' names or tags; or one query.
+        #[arg(required = true)]
+        entries: Vec<String>,
+        /// Why.
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Let entries be collected again.
+    Unpin {
+        /// The beginnings of keys, nodes' names or tags; or one query.
+        #[arg(required = true)]
+        entries: Vec<String>,
+    },
+    /// Give an entry a name, which stands for it wherever an entry is asked for; it is kept as if it were pinned.
+    Tag {
+        /// The name.
+        name: String,
+        /// The beginning of a key, or a node's name.
+        entry: String,
+    },
+    /// Take a tag away.
+    Untag {
+        /// The name.
+        name: String,
+    },
+    /// List pins and tags.
+    Marks {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Hash everything again and say what is damaged.
     Verify {
@@ -280,6 +343,8 @@ pub(crate) enum CacheCommand {
 /// What an entry is exported for.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum ExportTo {
+    /// Another cache of flow.
+    Archive,
     /// PyTorch: safetensors with torchvision's names.
     Torch,
 }

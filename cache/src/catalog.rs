@@ -6,13 +6,15 @@
 use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::CacheError;
 use crate::files::Files;
 use crate::index::{Index, IndexError};
 use crate::key::ActionKey;
 use crate::lock::{IndexLock, Refused};
-use crate::query::Query;
+use crate::marks::Marks;
+use crate::query::{Query, World};
 use crate::record::{PastRun, Record, sort_newest_first};
 
 /// The records of a store, as a list.
@@ -51,12 +53,22 @@ impl Catalog {
 
     /// The records that a query selects, in its order.
     pub(crate) fn select(&self, query: &Query) -> Result<Vec<Record>, CacheError> {
-        if let Some(records) = self.ask_index(|index| index.select(&self.files, query))? {
+        let marks = if query.columns().is_none() {
+            Marks::read(&self.files)?
+        } else {
+            Marks::default()
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let world = World {
+            now_ms: now.as_millis() as f64,
+            marks: &marks,
+        };
+        if let Some(records) = self.ask_index(|index| index.select(&self.files, query, &world))? {
             return Ok(records);
         }
         let mut records = self.scan(None)?;
         sort_newest_first(&mut records);
-        Ok(query.select(records))
+        Ok(query.select(records, &world))
     }
 
     /// What earlier runs were and took, in no order.

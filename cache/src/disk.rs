@@ -36,6 +36,13 @@ pub(crate) trait Disk: Send + Sync {
     /// Removes a folder with all that is in it.
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
 
+    /// Waits for a lock on a file that is made if need be, together with others or alone; held until the file is dropped.
+    /// `None` on a disk that has no locks.
+    fn lock(&self, path: &Path, alone: bool) -> Option<File> {
+        let _ = (path, alone);
+        None
+    }
+
     /// The digest of a file's content.
     fn digest(&self, path: &Path) -> io::Result<Digest> {
         self.read(path).map(|bytes| Digest::of(&bytes))
@@ -121,6 +128,18 @@ impl Disk for RealDisk {
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
         fs::remove_dir_all(dir)
+    }
+
+    fn lock(&self, path: &Path, alone: bool) -> Option<File> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .ok()?;
+        let locked = if alone { file.lock() } else { file.lock_shared() };
+        locked.is_ok().then_some(file)
     }
 
     fn digest(&self, path: &Path) -> io::Result<Digest> {

@@ -96,6 +96,14 @@ pub enum CacheError {
         /// What is wrong.
         why: String,
     },
+    /// A tag's name that cannot be one.
+    #[error(
+        "`{name}` cannot be a tag: expected 1 to 64 letters, digits, `_`, `-` and `.`, and not only hexadecimal digits"
+    )]
+    InvalidTag {
+        /// The name given.
+        name: String,
+    },
     /// A checkpoint's name that cannot be a file name.
     #[error(
         "`{name}` cannot name a checkpoint: expected 1 to 64 of a-z, 0-9, `_`, `-` and `.`, not beginning with `.`"

@@ -13,6 +13,7 @@ use crate::disk::Disk;
 use crate::error::CacheError;
 use crate::key::ActionKey;
 use crate::layout::{CACHEDIR_TAG, Layout};
+use crate::marks;
 use crate::record::{OutputFile, Record, SCHEMA};
 use crate::record_file::{self, BadRecord};
 use crate::store::Access;
@@ -30,6 +31,8 @@ pub(crate) struct Files {
 pub(crate) enum Found {
     /// A sound record, all of whose blobs exist with the right length.
     Complete(Box<Record>),
+    /// A sound record of which outputs were collected.
+    Collected(Box<Record>),
     /// Nothing.
     Nothing,
     /// Something that cannot be used, with the reason.
@@ -180,6 +183,20 @@ impl Files {
         }
     }
 
+    /// Puts a record in its place whatever is there; its outputs are there again.
+    pub(crate) fn restore_record(&self, record: &Record) -> Result<(), CacheError> {
+        let path = self.layout.record(&record.key);
+        let bytes = record_file::encode(record).map_err(|e| CacheError::io("encode", &path, e.into()))?;
+        self.ensure_durable(parent(&path))?;
+        self.write(&path, &bytes)?;
+        self.uncollect(&record.key)
+    }
+
+    /// Takes the mark of a collection away.
+    pub(crate) fn uncollect(&self, key: &ActionKey) -> Result<(), CacheError> {
+        marks::unset(self, &self.layout.collected(), &key.to_string()).map(drop)
+    }
+
     /// What lies at a key's place. Contents of blobs are not read here: [`Files::read_output`] verifies them.
     pub(crate) fn find(&self, key: &ActionKey) -> Result<Found, CacheError> {
         let record = match self.record(key)? {
@@ -193,6 +210,9 @@ impl Files {
                 Ok(bytes) => {
                     let why = format!("output `{name}` has {bytes} bytes instead of {}", output.bytes);
                     return Ok(Found::Broken(why));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound && marks::is_collected(self, key) => {
+                    return Ok(Found::Collected(Box::new(record)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Ok(Found::Broken(format!("output `{name}` is missing")));

@@ -71,6 +71,29 @@ impl Layout {
         self.records().join(&hex[..2]).join(format!("{hex}.json"))
     }
 
+    /// Marks by people, and by the collector: see [`crate::marks`].
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.root.join("pins")
+    }
+
+    pub(crate) fn tags(&self) -> PathBuf {
+        self.root.join("tags")
+    }
+
+    pub(crate) fn collected(&self) -> PathBuf {
+        self.root.join("collected")
+    }
+
+    /// What runs under way count on, see [`crate::lease`].
+    pub(crate) fn leases(&self) -> PathBuf {
+        self.root.join("leases")
+    }
+
+    /// Locked by all who publish together, and by a collector alone.
+    pub(crate) fn publish_lock(&self) -> PathBuf {
+        self.root.join("publish.lock")
+    }
+
     /// Locked by whoever works on a key, see [`crate::claim`].
     pub(crate) fn claim(&self, key: &ActionKey) -> PathBuf {
         self.root.join("claims").join(key.to_string())

@@ -5,6 +5,7 @@
 //! time. The store knows nothing of experiments: a node's kind, parameters and metrics are names and values to it.
 
 mod account;
+mod archive;
 mod artifact;
 mod catalog;
 mod claim;
@@ -12,11 +13,14 @@ pub mod digest;
 mod disk;
 mod error;
 mod files;
+mod gc;
 mod host;
 mod index;
 pub mod key;
 mod layout;
+mod lease;
 mod lock;
+mod marks;
 mod publish;
 pub mod query;
 mod recall;
@@ -30,11 +34,15 @@ mod testing;
 mod verify;
 
 pub use account::Account;
+pub use archive::{ArchiveError, Imported};
 pub use artifact::Artifact;
 pub use claim::{Claim, Claiming};
 pub use digest::Digest;
 pub use error::{CacheError, NonDeterminism};
+pub use gc::{Collected, GcOptions, GcReport};
 pub use key::{ActionKey, Change, Components, KeyBuilder};
+pub use lease::Lease;
+pub use marks::Marks;
 pub use publish::{Draft, Slot};
 pub use query::QueryError;
 pub use record::{Cost, OutputFile, PastRun, Record};

@@ -70,9 +70,19 @@ impl Slot {
         files.must_write()?;
         self.check(&draft)?;
         let (record, blobs) = self.describe(&draft);
+        let _no_collection = files.disk.lock(&files.layout.publish_lock(), false);
         for _ in 0..RACES {
             match files.find(&self.key)? {
                 Found::Complete(published) => return self.agree(&published, &record),
+                // Its bytes are made again. If they are others now, nobody can say any more which are right.
+                Found::Collected(known) if known.outputs == record.outputs => {
+                    files.put_blobs(&blobs)?;
+                    files.uncollect(&self.key)?;
+                    return Ok(self.finish(&known));
+                }
+                Found::Collected(_) => self
+                    .store
+                    .set_aside(&self.key, "its outputs were collected, and are others now")?,
                 Found::Broken(why) => self.store.set_aside(&self.key, &why)?,
                 Found::Nothing => {}
             }

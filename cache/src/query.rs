@@ -13,6 +13,8 @@
 //! | `metrics.<name>`, `cost.wall_s`, `cost.threads` | as in the record | number |
 //! | `size` | bytes of all outputs | number, `500kB`, `10MB`, `1GiB` |
 //! | `started`, `finished` | a time (UTC) | `2026-11-23`, `2026-11-23T08:30` |
+//! | `tag` | the names that people gave it | text |
+//! | `pinned`, `collected` | whether it is kept, whether its outputs were collected | `true`, `false` |
 //! | `age` | time since it finished | `90s`, `30m`, `12h`, `2d`, `1w` |
 //!
 //! Operators: `=` `!=` `<` `<=` `>` `>=`, `~` (contains), `not`, `and`, `or`, parentheses. Text with spaces or operators in it
@@ -32,6 +34,7 @@ pub use ast::{Direction, Expr, Op, Query};
 pub use error::{QueryError, SyntaxError};
 pub use field::Field;
 pub use literal::{Literal, parse_size, parse_span};
+pub(crate) use row::World;
 
 #[cfg(test)]
 mod tests;

@@ -83,7 +83,12 @@ impl Recall {
 pub(crate) fn remember(files: &Files, recall: &Recall, name: &str, artifacts: &[&Artifact]) {
     let is_known = artifacts.iter().all(|artifact| artifact.stamp().is_some());
     if is_known && matches!(recall, Recall::Ready(left) if left.is_empty()) {
-        return;
+        // Its time says when these were used last.
+        let touched =
+            std::fs::File::open(path(files, name)).and_then(|file| file.set_modified(std::time::SystemTime::now()));
+        if touched.is_ok() {
+            return;
+        }
     }
     let remembered = |artifact: &&Artifact| {
         let account = artifact.shared_account();
@@ -138,6 +143,21 @@ fn decode(bytes: &[u8]) -> Option<Memory> {
         return None;
     }
     postcard::from_bytes(body).ok()
+}
+
+/// When the keys of all workflows' latest runs were used last, in milliseconds since 1970 (UTC): the time of their file.
+pub(crate) fn last_used(files: &Files) -> HashMap<ActionKey, f64> {
+    let mut used: HashMap<ActionKey, f64> = HashMap::new();
+    for entry in std::fs::read_dir(files.layout.recall()).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|data| data.modified()).ok();
+        let modified = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        let memory = std::fs::read(entry.path()).ok().and_then(|bytes| decode(&bytes));
+        for one in memory.into_iter().flat_map(|memory| memory.accounts) {
+            let at = used.entry(one.account.key).or_default();
+            *at = at.max(modified.unwrap_or_default().as_millis() as f64);
+        }
+    }
+    used
 }
 
 /// One file for each workflow.

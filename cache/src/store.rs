@@ -3,15 +3,19 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::archive::{self, ArchiveError, Imported, Opened};
 use crate::artifact::Artifact;
 use crate::catalog::Catalog;
 use crate::claim::{Claim, Claiming};
 use crate::disk::{Disk, RealDisk};
 use crate::error::CacheError;
 use crate::files::{Files, Found};
+use crate::gc::{self, GcOptions, GcReport};
 use crate::key::{ActionKey, Components};
 use crate::layout::Layout;
+use crate::lease::Lease;
 use crate::lock::StagingLock;
+use crate::marks::{self, Marks};
 use crate::publish::Slot;
 use crate::query::{Query, QueryError};
 use crate::recall::{self, Recall};
@@ -89,7 +93,7 @@ impl Store {
             Found::Complete(record) => return Ok(Lookup::Hit(self.artifact(&record))),
             Found::Broken(why) if self.shared.files.writable() => self.shared.set_aside(key, &why)?,
             Found::Broken(why) => tracing::warn!(%key, "cache entry cannot be used: {why}"),
-            Found::Nothing => {}
+            Found::Collected(_) | Found::Nothing => {}
         }
         Ok(Lookup::Miss(Slot::new(*key, Arc::clone(&self.shared))))
     }
@@ -104,7 +108,7 @@ impl Store {
         }
         Ok(match self.shared.files.find(key)? {
             Found::Complete(record) => Some(self.artifact(&record)),
-            Found::Broken(_) | Found::Nothing => None,
+            Found::Broken(_) | Found::Collected(_) | Found::Nothing => None,
         })
     }
 
@@ -147,6 +151,101 @@ impl Store {
         Claim::take(&self.shared.files, key)
     }
 
+    /// Begins a lease: the entries that are added to it are not collected as long as it lives.
+    pub fn lease(&self) -> Lease {
+        Lease::begin(&self.shared.files)
+    }
+
+    /// Collects what is least worth its room, or says what would go. Whoever publishes meanwhile waits.
+    ///
+    /// # Errors
+    /// [`CacheError::ReadOnly`], [`CacheError::Io`]. What was not removed by then is still there.
+    pub fn gc(&self, options: &GcOptions) -> Result<GcReport, CacheError> {
+        let files = &self.shared.files;
+        files.must_write()?;
+        let _alone = options
+            .delete
+            .then(|| files.disk.lock(&files.layout.publish_lock(), true));
+        gc::collect(files, self.shared.catalog.records(None)?, options)
+    }
+
+    /// Pins, tags and what was collected.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn marks(&self) -> Result<Marks, CacheError> {
+        Marks::read(&self.shared.files)
+    }
+
+    /// Whether the outputs of a key were collected.
+    pub fn is_collected(&self, key: &ActionKey) -> bool {
+        marks::is_collected(&self.shared.files, key)
+    }
+
+    /// Keeps an entry from being collected.
+    ///
+    /// # Errors
+    /// [`CacheError::ReadOnly`], [`CacheError::DiskFull`], [`CacheError::Io`].
+    pub fn pin(&self, key: &ActionKey, note: &str) -> Result<(), CacheError> {
+        let files = &self.shared.files;
+        marks::set(files, &files.layout.pins(), &key.to_string(), note)
+    }
+
+    /// Takes a pin away; whether there was one.
+    ///
+    /// # Errors
+    /// [`CacheError::ReadOnly`], [`CacheError::Io`].
+    pub fn unpin(&self, key: &ActionKey) -> Result<bool, CacheError> {
+        let files = &self.shared.files;
+        marks::unset(files, &files.layout.pins(), &key.to_string())
+    }
+
+    /// Gives an entry a name, or the name to another entry. It is kept as if it were pinned.
+    ///
+    /// # Errors
+    /// [`CacheError::InvalidTag`], [`CacheError::ReadOnly`], [`CacheError::DiskFull`], [`CacheError::Io`].
+    pub fn tag(&self, name: &str, key: &ActionKey) -> Result<(), CacheError> {
+        if !marks::is_tag(name) {
+            return Err(CacheError::InvalidTag { name: name.to_owned() });
+        }
+        let files = &self.shared.files;
+        marks::set(files, &files.layout.tags(), name, &format!("{key}\n"))
+    }
+
+    /// Takes a tag away; whether there was one.
+    ///
+    /// # Errors
+    /// [`CacheError::InvalidTag`], [`CacheError::ReadOnly`], [`CacheError::Io`].
+    pub fn untag(&self, name: &str) -> Result<bool, CacheError> {
+        if !marks::is_tag(name) {
+            return Err(CacheError::InvalidTag { name: name.to_owned() });
+        }
+        let files = &self.shared.files;
+        marks::unset(files, &files.layout.tags(), name)
+    }
+
+    /// Writes entries with their outputs to an archive; its size in bytes.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Cache`] if an output is not as it was published, [`ArchiveError::Io`].
+    pub fn export(&self, records: &[Record], path: &Path) -> Result<u64, ArchiveError> {
+        archive::export(&self.shared.files, records, path)
+    }
+
+    /// Takes the entries of an archive in, all or none.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Unusable`] with what is wrong with it, [`ArchiveError::Cache`], [`ArchiveError::Io`].
+    pub fn import(&self, path: &Path) -> Result<Imported, ArchiveError> {
+        let files = &self.shared.files;
+        files.must_write()?;
+        let opened = Opened::read(files, path)?;
+        let _no_collection = files.disk.lock(&files.layout.publish_lock(), false);
+        let imported = opened.publish(files, path)?;
+        imported.new.iter().for_each(|key| self.shared.catalog.announce(key));
+        Ok(imported)
+    }
+
     /// The earlier record that explains a miss best: of the same kind, with the fewest components changed; among equals
     /// one of the same node, then the newest.
     ///
@@ -165,11 +264,15 @@ impl Store {
         Ok(self.shared.catalog.records(Some(kind))?.into_iter().min_by_key(rank))
     }
 
-    /// The records whose key begins with `text` (at least four hexadecimal digits) or whose node has that name, newest first.
+    /// The records whose key begins with `text` (at least four hexadecimal digits) or whose node has that name, newest first; or the
+    /// one that has that tag.
     ///
     /// # Errors
     /// [`CacheError::Io`].
     pub fn find(&self, text: &str) -> Result<Vec<Record>, CacheError> {
+        if let Some(key) = self.marks()?.tags.get(text) {
+            return Ok(self.record(key)?.into_iter().collect());
+        }
         let is_prefix = text.len() >= 4 && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
         let fits = |record: &Record| record.node == text || (is_prefix && record.key.to_string().starts_with(text));
         Ok(self.records()?.into_iter().filter(fits).collect())

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 use crate::error::CacheError;
-use crate::files::Files;
+use crate::files::{Files, Found};
 use crate::key::ActionKey;
 
 /// What a full verification found. Nothing was changed.
@@ -18,6 +18,8 @@ pub struct VerifyReport {
     pub corrupt: Vec<Fault>,
     /// The entries one of whose outputs is not there.
     pub missing: Vec<Fault>,
+    /// The entries whose outputs were collected.
+    pub collected: Vec<ActionKey>,
     /// Sound blobs that no record refers to, as a kill in the middle of publishing leaves them: they only take space.
     pub orphans: Vec<Digest>,
     /// Blobs that no record refers to and whose content does not fit their name.
@@ -62,6 +64,11 @@ pub(crate) fn verify(files: &Files) -> Result<VerifyReport, CacheError> {
             Err(why) => report.corrupt.push(Fault { key, output: None, why }),
             Ok(None) => {} // Discarded meanwhile.
             Ok(Some(record)) => {
+                if let Found::Collected(_) = files.find(&key)? {
+                    used.extend(record.outputs.values().map(|output| output.digest));
+                    report.collected.push(key);
+                    continue;
+                }
                 let before = report.corrupt.len() + report.missing.len();
                 for (name, output) in &record.outputs {
                     used.insert(output.digest);

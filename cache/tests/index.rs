@@ -146,3 +146,76 @@ fn a_rebuild_by_hand_counts_the_records() {
     drop(store);
     lists_the_truth(dir.path(), "rebuilt");
 }
+
+/// A record with parameters of every sort, chosen by `i`.
+fn varied(store: &flow_cache::Store, i: usize) {
+    use serde_json::json;
+    let (_, mut new) = draft(&format!("n{}", i % 7), &format!("content {i}"));
+    let sort = match i % 5 {
+        0 => json!(true),
+        1 => json!("x".repeat(i)),
+        2 => json!([1, "two"]),
+        3 => json!(null),
+        _ => json!(0.5 * i as f64),
+    };
+    let builder = flow_cache::KeyBuilder::new("finetune", 1)
+        .param("i", &json!(i))
+        .param("sort", &sort);
+    let builder = if i.is_multiple_of(3) {
+        builder.param("extra", &json!({"deep": i % 4}))
+    } else {
+        builder
+    };
+    let (key, components) = builder.finish();
+    new.components = components;
+    new.finished_unix_ms = 1_000 + (i % 11) as u64;
+    new.metrics
+        .insert("loss".into(), if i.is_multiple_of(6) { f64::NAN } else { 1.0 / i as f64 });
+    publish(store, &key, new).unwrap();
+}
+
+/// What a query selects, in its order. By keys: a metric that is no number equals nothing.
+fn keys(store: &flow_cache::Store, query: &str) -> Vec<String> {
+    store
+        .query(query)
+        .unwrap()
+        .iter()
+        .map(|record| record.key.short())
+        .collect()
+}
+
+#[test]
+fn a_query_by_columns_selects_what_the_records_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // More than one chunk of columns, in several steps, with some taken out and made again.
+    for part in 0..3 {
+        (part * 220..part * 220 + 220).for_each(|i| varied(&store, i));
+        let some = store.records().unwrap();
+        store.discard(&some[part].key, "a test").unwrap();
+        store.discard(&some[100 + part].key, "a test").unwrap();
+    }
+    varied(&store, 3);
+    let truth = open_read_only(dir.path());
+    for query in [
+        "kind = finetune and params.i <= 100 and metrics.loss > 0.02 order by metrics.loss desc",
+        "params.sort = true",
+        "params.sort = \"xxxxxx\" or params.i = 640",
+        "params.sort ~ two order by params.i limit 7",
+        "params.sort ~ xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        "params.sort > 3 and not params.extra.deep = 2 order by params.extra.deep, node desc",
+        "not metrics.loss = 0.5",
+        "node = n3 order by cost.wall_s, size desc limit 20",
+        "key = 0 or key = a",
+        "order by params.sort",
+        "finished >= 1970-01-01 limit 5",
+        "params.nothing = 1",
+        "limit 0",
+    ] {
+        assert_eq!(keys(&store, query), keys(&truth, query), "{query}");
+    }
+    drop(store);
+    let again = open(dir.path());
+    let all = "params.i >= 0";
+    assert_eq!(keys(&again, all), keys(&truth, all), "after reopening");
+}

@@ -9,7 +9,7 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use flow_cache::{ActionKey, Artifact, CacheError, Claim, Claiming, Lookup, Slot, Store};
+use flow_cache::{ActionKey, Artifact, CacheError, Claim, Claiming, Lease, Lookup, Slot, Store};
 
 use crate::action::{Action, OwnPart};
 use crate::events::{Event, Reporter};
@@ -64,6 +64,8 @@ pub(crate) struct Execution<'a, 'e> {
     /// To be looked up again at a time: what failed and is tried again, and what another process works on.
     later: BTreeSet<(Instant, InstanceId)>,
     failed_attempts: HashMap<InstanceId, u32>,
+    /// What this run counts on, once it has something to run.
+    lease: Option<Lease>,
     /// Who was told to wait for another process.
     waits: HashSet<InstanceId>,
     /// Raised at the first failure: running nodes stop at their next checkpoint, no further ones begin.
@@ -99,6 +101,7 @@ impl<'a, 'e> Execution<'a, 'e> {
             slots: Slots::new(shop.machine),
             later: BTreeSet::new(),
             failed_attempts: HashMap::new(),
+            lease: None,
             waits: HashSet::new(),
             drain: StopFlag::new(),
             repaired: HashSet::new(),
@@ -111,6 +114,22 @@ impl<'a, 'e> Execution<'a, 'e> {
     /// Runs until everything is done, or nothing more may begin and nothing is running.
     pub(crate) fn drive(mut self) -> (Vec<NodeOutcome>, Vec<NodeFailure>) {
         let shop = self.shop;
+        // A run of nothing but hits reads nothing that could be collected under it.
+        if self
+            .known
+            .iter()
+            .any(|known| !matches!(known, Some(Known::Published(_))))
+        {
+            let mut lease = shop.store.lease();
+            lease.add(
+                self.known
+                    .iter()
+                    .flatten()
+                    .filter_map(Known::artifact)
+                    .map(Artifact::key),
+            );
+            self.lease = Some(lease);
+        }
         std::thread::scope(|scope| {
             loop {
                 self.wake();
@@ -478,6 +497,9 @@ impl<'a, 'e> Execution<'a, 'e> {
     /// An instance has its artifact; its page for people is written before anything else learns of it.
     fn finish(&mut self, id: InstanceId, artifact: Artifact, status: NodeStatus) {
         let key = *artifact.key();
+        if let Some(lease) = &mut self.lease {
+            lease.add([&key]);
+        }
         self.outcomes[id].done(artifact.account(), status);
         self.artifacts[id] = Some(artifact);
         match self.write_report(id) {

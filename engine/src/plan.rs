@@ -94,7 +94,7 @@ pub(crate) enum Known {
 }
 
 impl Known {
-    fn artifact(&self) -> Option<&Artifact> {
+    pub(crate) fn artifact(&self) -> Option<&Artifact> {
         match self {
             Self::Published(artifact) => Some(artifact),
             Self::Missed(_) => None,

@@ -46,6 +46,8 @@ pub enum Reason {
     },
     /// It ran before, but its artifact is gone or damaged.
     Missing,
+    /// It ran before, and its outputs were collected.
+    Collected,
     /// An input will run first.
     Upstream {
         /// That instance.
@@ -65,6 +67,7 @@ impl fmt::Display for Reason {
             Self::VersionChanged { old, new } => {
                 write!(f, "the node kind has changed: version {} -> {}", shown(old), shown(new))
             }
+            Self::Collected => write!(f, "its outputs were collected by flow cache gc"),
             Self::Missing => write!(f, "its artifact is gone or damaged"),
             Self::Upstream { node } => write!(f, "until {node} has run"),
         }
@@ -112,7 +115,8 @@ impl<'a> History<'a> {
         };
         let mut reasons = reasons(workflow, id, changes);
         if reasons.is_empty() {
-            reasons.push(Reason::Missing);
+            let collected = self.store.is_collected(&components.key());
+            reasons.push(if collected { Reason::Collected } else { Reason::Missing });
         }
         Ok((reasons, Some(wall_s)))
     }

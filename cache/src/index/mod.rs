@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::error::CacheError;
 use crate::files::Files;
 use crate::key::ActionKey;
-use crate::query::Query;
+use crate::query::{Query, World};
 use crate::record::{PastRun, Record, sort_newest_first};
 use crate::stamp::FolderStamps;
 
@@ -224,11 +224,11 @@ impl Index {
     }
 
     /// The records that a query selects.
-    pub(crate) fn select(&self, files: &Files, query: &Query) -> Result<Vec<Record>, IndexError> {
+    pub(crate) fn select(&self, files: &Files, query: &Query, world: &World<'_>) -> Result<Vec<Record>, IndexError> {
         let Some(mut names) = query.columns() else {
             let mut records = self.records(files, None)?;
             sort_newest_first(&mut records);
-            return Ok(query.select(records));
+            return Ok(query.select(records, world));
         };
         names.insert(FINISHED.to_owned());
         let mut columns = HashMap::new();
@@ -237,7 +237,9 @@ impl Index {
             columns.insert(name, column);
         }
         let keys = self.columns.read(columns::KEY)?;
-        query.select_slots(&columns, self.live(&keys), |slot| self.record_at(files, slot, &keys))
+        query.select_slots(&columns, self.live(&keys), world, |slot| {
+            self.record_at(files, slot, &keys)
+        })
     }
 
     /// The slots that have a record, with its key.

@@ -3,36 +3,30 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::ast::{Direction, Expr, Op, Query};
 use super::field::Field;
 use super::literal::Literal;
-use super::row::{Cells, Columns, Found, Row, column};
+use super::row::{Cells, Columns, Found, Row, World, column};
 use crate::record::Record;
 
 impl Query {
     /// The records that fit, in the query's order. `records` come newest first.
-    pub fn select(&self, records: Vec<Record>) -> Vec<Record> {
-        self.select_at(records, now_ms())
-    }
-
-    /// As [`Query::select`], with the time, in milliseconds since 1970, that ages are counted to.
-    pub(super) fn select_at(&self, mut records: Vec<Record>, now_ms: f64) -> Vec<Record> {
+    pub(crate) fn select(&self, mut records: Vec<Record>, world: &World<'_>) -> Vec<Record> {
         if let Some(filter) = &self.filter {
-            records.retain(|record| holds(filter, record, now_ms) == Some(true));
+            records.retain(|record| holds(filter, record, world) == Some(true));
         }
-        records.sort_by(|a, b| self.compare(a, b, now_ms));
+        records.sort_by(|a, b| self.compare(a, b, world));
         records.truncate(self.limit.unwrap_or(usize::MAX));
         records
     }
 
-    fn compare(&self, a: &impl Row, b: &impl Row, now_ms: f64) -> Ordering {
+    fn compare(&self, a: &impl Row, b: &impl Row, world: &World<'_>) -> Ordering {
         let fields = self.order.iter();
         fields
-            .map(|(field, direction)| compare(field, *direction, a, b, now_ms))
+            .map(|(field, direction)| compare(field, *direction, a, b, world))
             .fold(Ordering::Equal, Ordering::then)
     }
 
@@ -56,10 +50,10 @@ impl Query {
         &self,
         columns: &Columns,
         slots: impl Iterator<Item = (usize, &'k [u8; 32])>,
+        world: &World<'_>,
         mut load: impl FnMut(usize) -> Result<Option<Record>, E>,
     ) -> Result<Vec<Record>, E> {
-        let now_ms = now_ms();
-        let fits = |row: &Candidate<'_>| self.filter.as_ref().is_none_or(|f| holds(f, row, now_ms) == Some(true));
+        let fits = |row: &Candidate<'_>| self.filter.as_ref().is_none_or(|f| holds(f, row, world) == Some(true));
         let mut rows = Vec::new();
         for (slot, key) in slots {
             let cells = Cells { columns, slot };
@@ -74,9 +68,9 @@ impl Query {
             }
         }
         let newest_first =
-            |a: &Candidate<'_>, b: &Candidate<'_>| compare(&Field::Finished, Direction::Descending, a, b, now_ms);
+            |a: &Candidate<'_>, b: &Candidate<'_>| compare(&Field::Finished, Direction::Descending, a, b, world);
         rows.sort_by(|(a, a_key), (b, b_key)| {
-            let by_fields = self.compare(a, b, now_ms);
+            let by_fields = self.compare(a, b, world);
             by_fields
                 .then_with(|| newest_first(a, b))
                 .then_with(|| a_key.cmp(b_key))
@@ -102,27 +96,21 @@ enum Candidate<'a> {
 }
 
 impl Row for Candidate<'_> {
-    fn find(&self, field: &Field, now_ms: f64) -> Option<Found<'_>> {
+    fn find(&self, field: &Field, world: &World<'_>) -> Option<Found<'_>> {
         match self {
-            Self::Read(record) => record.find(field, now_ms),
-            Self::Cells(cells) => cells.find(field, now_ms),
+            Self::Read(record) => record.find(field, world),
+            Self::Cells(cells) => cells.find(field, world),
         }
     }
 }
 
-/// Milliseconds since 1970, to which ages are counted.
-fn now_ms() -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.as_millis() as f64
-}
-
-fn holds(expr: &Expr, row: &impl Row, now_ms: f64) -> Option<bool> {
+fn holds(expr: &Expr, row: &impl Row, world: &World<'_>) -> Option<bool> {
     match expr {
-        Expr::Compare(field, op, literal) => matches(&row.find(field, now_ms)?, *op, literal),
-        Expr::Not(inner) => holds(inner, row, now_ms).map(|truth| !truth),
-        Expr::And(parts) => all(parts.iter().map(|part| holds(part, row, now_ms))),
+        Expr::Compare(field, op, literal) => matches(&row.find(field, world)?, *op, literal),
+        Expr::Not(inner) => holds(inner, row, world).map(|truth| !truth),
+        Expr::And(parts) => all(parts.iter().map(|part| holds(part, row, world))),
         Expr::Or(parts) => {
-            all(parts.iter().map(|part| holds(part, row, now_ms).map(|truth| !truth))).map(|truth| !truth)
+            all(parts.iter().map(|part| holds(part, row, world).map(|truth| !truth))).map(|truth| !truth)
         }
     }
 }
@@ -148,6 +136,9 @@ fn matches(found: &Found<'_>, op: Op, literal: &Literal) -> Option<bool> {
             Op::Contains => Some(keys.iter().any(|key| key.contains(digits))),
             _ => None,
         },
+        (Found::Texts(texts), Literal::Text(text)) if matches!(op, Op::Equal | Op::NotEqual) => {
+            Some(texts.contains(text) == (op == Op::Equal))
+        }
         (_, _) if op == Op::Contains => Some(contains(found, &plain(literal))),
         (Found::Text(a), Literal::Text(b)) => Some(accepts(op, a.partial_cmp(&b.as_str()))),
         (Found::Json(Value::Bool(a)), Literal::Bool(b)) if matches!(op, Op::Equal | Op::NotEqual) => {
@@ -184,7 +175,7 @@ fn contains(found: &Found<'_>, text: &str) -> bool {
     match found {
         Found::Text(found) => found.contains(text),
         Found::Number(number) => number.to_string().contains(text),
-        Found::Keys(keys) => keys.iter().any(|key| key.contains(text)),
+        Found::Keys(texts) | Found::Texts(texts) => texts.iter().any(|one| one.contains(text)),
         Found::Json(Value::Array(items)) => items.iter().any(|item| match item {
             Value::String(item) => item.contains(text),
             other => other.to_string().contains(text),
@@ -202,8 +193,8 @@ fn plain(literal: &Literal) -> String {
 }
 
 /// Records without the field come last in either direction.
-fn compare(field: &Field, direction: Direction, a: &impl Row, b: &impl Row, now_ms: f64) -> Ordering {
-    match (a.find(field, now_ms), b.find(field, now_ms)) {
+fn compare(field: &Field, direction: Direction, a: &impl Row, b: &impl Row, world: &World<'_>) -> Ordering {
+    match (a.find(field, world), b.find(field, world)) {
         (Some(a), Some(b)) if direction == Direction::Descending => by_value(&b, &a),
         (Some(a), Some(b)) => by_value(&a, &b),
         (a, b) => b.is_some().cmp(&a.is_some()),
@@ -214,7 +205,7 @@ fn compare(field: &Field, direction: Direction, a: &impl Row, b: &impl Row, now_
 fn by_value(a: &Found<'_>, b: &Found<'_>) -> Ordering {
     let text = |found: &Found<'_>| match found {
         Found::Text(text) => (*text).to_owned(),
-        Found::Keys(keys) => keys.join(" "),
+        Found::Keys(texts) | Found::Texts(texts) => texts.join(" "),
         Found::Json(json) => json.to_string(),
         Found::Number(_) => String::new(),
     };

@@ -34,6 +34,12 @@ pub enum Field {
     Finished,
     /// Time since it ended.
     Age,
+    /// The names that people gave it.
+    Tag,
+    /// Whether it is pinned.
+    Pinned,
+    /// Whether its outputs were collected.
+    Collected,
 }
 
 /// What a field is compared with.
@@ -51,7 +57,7 @@ pub(super) enum Class {
 }
 
 /// The fields with a fixed name.
-const NAMED: [(&str, Field); 11] = [
+const NAMED: [(&str, Field); 14] = [
     ("kind", Field::Kind),
     ("node", Field::Node),
     ("workflow", Field::Workflow),
@@ -63,6 +69,9 @@ const NAMED: [(&str, Field); 11] = [
     ("started", Field::Started),
     ("finished", Field::Finished),
     ("age", Field::Age),
+    ("tag", Field::Tag),
+    ("pinned", Field::Pinned),
+    ("collected", Field::Collected),
 ];
 
 impl Field {
@@ -97,9 +106,9 @@ impl Field {
 
     pub(super) fn class(&self) -> Class {
         match self {
-            Self::Kind | Self::Node | Self::Workflow => Class::Text,
+            Self::Kind | Self::Node | Self::Workflow | Self::Tag => Class::Text,
             Self::Key | Self::Inputs => Class::Keys,
-            Self::Param(_) => Class::Any,
+            Self::Param(_) | Self::Pinned | Self::Collected => Class::Any,
             Self::Metric(_) | Self::WallS | Self::Threads => Class::Number,
             Self::Size => Class::Bytes,
             Self::Started | Self::Finished => Class::Time,

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::field::Field;
 use crate::index::{CellRef, Column};
+use crate::marks::Marks;
 use crate::record::Record;
 
 /// A field's value in one record.
@@ -14,17 +15,26 @@ pub(super) enum Found<'a> {
     Text(&'a str),
     Number(f64),
     Keys(Vec<String>),
+    Texts(Vec<String>),
     Json(&'a Value),
+}
+
+/// What a condition depends on besides the record.
+pub(crate) struct World<'a> {
+    /// Milliseconds since 1970, to which ages are counted.
+    pub(crate) now_ms: f64,
+    /// Pins, tags and what was collected.
+    pub(crate) marks: &'a Marks,
 }
 
 /// Something that has a record's fields.
 pub(super) trait Row {
     /// The field's value; `None` if the record does not have it.
-    fn find(&self, field: &Field, now_ms: f64) -> Option<Found<'_>>;
+    fn find(&self, field: &Field, world: &World<'_>) -> Option<Found<'_>>;
 }
 
 impl Row for Record {
-    fn find(&self, field: &Field, now_ms: f64) -> Option<Found<'_>> {
+    fn find(&self, field: &Field, world: &World<'_>) -> Option<Found<'_>> {
         Some(match field {
             Field::Kind => Found::Text(&self.kind),
             Field::Node => Found::Text(&self.node),
@@ -43,9 +53,16 @@ impl Row for Record {
             Field::Size => Found::Number(self.size() as f64),
             Field::Started => Found::Number(self.started_unix_ms as f64),
             Field::Finished => Found::Number(self.finished_unix_ms as f64),
-            Field::Age => Found::Number((now_ms - self.finished_unix_ms as f64) / 1e3),
+            Field::Age => Found::Number((world.now_ms - self.finished_unix_ms as f64) / 1e3),
+            Field::Tag => Found::Texts(world.marks.tags_of(&self.key).map(str::to_owned).collect()),
+            Field::Pinned => truth(world.marks.pins.contains_key(&self.key)),
+            Field::Collected => truth(world.marks.collected.contains(&self.key)),
         })
     }
+}
+
+fn truth(truth: bool) -> Found<'static> {
+    Found::Json(if truth { &Value::Bool(true) } else { &Value::Bool(false) })
 }
 
 /// The columns that a query needs, by name.
@@ -67,14 +84,13 @@ impl Cells<'_> {
 }
 
 impl Row for Cells<'_> {
-    fn find(&self, field: &Field, now_ms: f64) -> Option<Found<'_>> {
+    fn find(&self, field: &Field, world: &World<'_>) -> Option<Found<'_>> {
         Some(match self.columns.get(&column(field)?)?.get(self.slot) {
             CellRef::Absent | CellRef::InRecord => return None,
             CellRef::Text(text) => Found::Text(text),
-            CellRef::Number(ended) if *field == Field::Age => Found::Number((now_ms - ended) / 1e3),
+            CellRef::Number(ended) if *field == Field::Age => Found::Number((world.now_ms - ended) / 1e3),
             CellRef::Number(number) => Found::Number(number),
-            CellRef::Bool(true) => Found::Json(&Value::Bool(true)),
-            CellRef::Bool(false) => Found::Json(&Value::Bool(false)),
+            CellRef::Bool(bool) => truth(bool),
             CellRef::Key(bytes) => Found::Keys(vec![crate::Digest::from(*bytes).to_string()]),
         })
     }
@@ -83,7 +99,7 @@ impl Row for Cells<'_> {
 /// The column in which a field stands; `None` if only the record has it.
 pub(super) fn column(field: &Field) -> Option<String> {
     Some(match field {
-        Field::Inputs => return None,
+        Field::Inputs | Field::Tag | Field::Pinned | Field::Collected => return None,
         Field::Param(path) => Field::component(path),
         Field::Metric(path) => format!("metric.{}", path.join(".")),
         Field::Age => Field::Finished.to_string(),

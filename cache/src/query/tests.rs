@@ -57,10 +57,38 @@ fn records() -> Vec<Record> {
     ]
 }
 
+/// The entry of `simclr` is pinned and tagged, that of `broken` was collected.
+fn marks() -> crate::Marks {
+    let (simclr, broken) = (records()[2].key, records()[3].key);
+    crate::Marks {
+        pins: [(simclr, "for the paper".to_owned())].into(),
+        tags: [("best".to_owned(), simclr), ("v1".to_owned(), simclr)].into(),
+        collected: [broken].into(),
+    }
+}
+
+#[test]
+fn marks_are_asked_for_by_name() {
+    assert_eq!(select("tag = best"), ["simclr"]);
+    assert_eq!(select("tag ~ v"), ["simclr"]);
+    assert_eq!(select("pinned = true"), ["simclr"]);
+    assert_eq!(select("collected = true or pinned = true"), ["simclr", "broken"]);
+    assert_eq!(
+        select("collected = false and metrics.accuracy > 0.7 and pinned = false"),
+        ["student"]
+    );
+}
+
 fn select(query: &str) -> Vec<String> {
     let query: Query = query.parse().unwrap_or_else(|error| panic!("{error}"));
     query
-        .select_at(records(), NOW_MS as f64)
+        .select(
+            records(),
+            &World {
+                now_ms: NOW_MS as f64,
+                marks: &marks(),
+            },
+        )
         .into_iter()
         .map(|record| record.node)
         .collect()
@@ -219,6 +247,9 @@ fn field() -> impl Strategy<Value = Field> {
         Just(Field::Started),
         Just(Field::Finished),
         Just(Field::Age),
+        Just(Field::Tag),
+        Just(Field::Pinned),
+        Just(Field::Collected),
     ]
 }
 
@@ -236,9 +267,9 @@ fn comparison() -> impl Strategy<Value = Expr> {
     let positive = || 0.0..1e9f64;
     let with = move |field: Field| {
         let literal = match field {
-            Field::Kind | Field::Node | Field::Workflow => text(),
+            Field::Kind | Field::Node | Field::Workflow | Field::Tag => text(),
             Field::Key | Field::Inputs => "[0-9a-f]{1,64}".prop_map(Literal::Text).boxed(),
-            Field::Param(_) => prop_oneof![
+            Field::Param(_) | Field::Pinned | Field::Collected => prop_oneof![
                 text(),
                 finite().prop_map(Literal::Number),
                 any::<bool>().prop_map(Literal::Bool)
@@ -255,7 +286,7 @@ fn comparison() -> impl Strategy<Value = Expr> {
         };
         let op = match field {
             Field::Key | Field::Inputs => prop::sample::select(vec![Op::Equal, Op::NotEqual, Op::Contains]).boxed(),
-            Field::Kind | Field::Node | Field::Workflow | Field::Param(_) => {
+            Field::Kind | Field::Node | Field::Workflow | Field::Tag | Field::Param(_) => {
                 prop::sample::select([&ORDERED[..], &[Op::Contains]].concat()).boxed()
             }
             _ => prop::sample::select(ORDERED.to_vec()).boxed(),

@@ -1,9 +1,11 @@
 //! `flow cache`: entries of the artifact cache.
 
+mod archive;
 mod explain;
+mod room;
 mod torch;
 
-use flow_cache::{Record, Store};
+use flow_cache::{GcOptions, Record, Store};
 
 use super::look_into_store;
 use crate::cli::{CacheCommand, Cli, ExportTo};
@@ -14,7 +16,11 @@ use crate::output::{bytes, duration, print, print_json, print_json_lines, print_
 const SHOWN_METRICS: usize = 3;
 
 pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> {
-    let store = look_into_store(cli)?;
+    let store = match command {
+        // An empty cache can be filled from an archive.
+        CacheCommand::Import { .. } => super::open_store(cli)?,
+        _ => look_into_store(cli)?,
+    };
     match command {
         CacheCommand::Ls { json } => list(&store.records()?, *json),
         CacheCommand::Query {
@@ -28,10 +34,46 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
         CacheCommand::Why { entry, json } => explain::why(&store, entry, *json),
         CacheCommand::Tree { entry, down, json } => explain::tree(&store, entry, *down, *json),
         CacheCommand::Export {
-            entry,
+            entries,
             to: ExportTo::Torch,
             output,
-        } => torch::export(&store, entry, output),
+            ..
+        } => match entries.as_slice() {
+            [entry] => torch::export(&store, entry, output),
+            _ => Err(Failure::usage(
+                "weights of one entry make a file",
+                "name one entry with `--to torch`",
+            )),
+        },
+        CacheCommand::Export {
+            entries,
+            with_inputs,
+            output,
+            ..
+        } => archive::export(&store, entries, *with_inputs, output),
+        CacheCommand::Import { archive } => archive::import(&store, archive),
+        CacheCommand::Gc {
+            max_size,
+            older_than,
+            keep_run,
+            keep_runs,
+            delete,
+            json,
+        } => {
+            let keep = room::used_by(&cli.runs, keep_run, *keep_runs)?;
+            let options = GcOptions {
+                max_bytes: *max_size,
+                older_than_s: *older_than,
+                keep,
+                delete: *delete,
+            };
+            room::collect(&store, &options, *json)
+        }
+        CacheCommand::Pin { entries, note } => room::pin(&store, entries, Some(note)),
+        CacheCommand::Unpin { entries } => room::pin(&store, entries, None),
+        CacheCommand::Tag { name, entry } => room::tag(&store, name, entry),
+        CacheCommand::Untag { name } => room::untag(&store, name),
+        CacheCommand::Marks { json } => room::marks(&store, *json),
         CacheCommand::Verify { repair, json } => verify(&store, *repair, *json),
         CacheCommand::Rebuild => {
             let records = store.rebuild_index()?;
@@ -91,7 +133,7 @@ fn paths(store: &Store, records: &[Record]) -> Result<Exit, Failure> {
 }
 
 fn no_entry(entry: &str) -> Failure {
-    let help = "`flow cache ls` lists all; give the beginning of a key (four digits or more) or a node's name";
+    let help = "`flow cache ls` lists all; give the beginning of a key (four digits or more), a node's name or a tag";
     Failure::usage(format!("no entry `{entry}`"), help)
 }
 

@@ -1,0 +1,61 @@
+//! `flow cache export` and `import`: entries from one cache to another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use flow_cache::{ActionKey, ArchiveError, Record, Store};
+
+use super::one;
+use crate::exit::{Exit, Failure};
+use crate::output::{bytes, say};
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Cache(error) => error.into(),
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
+
+/// Writes entries, and perhaps all that they were made from, to an archive.
+pub(super) fn export(store: &Store, entries: &[String], with_inputs: bool, output: &Path) -> Result<Exit, Failure> {
+    let mut records: BTreeMap<ActionKey, Record> = BTreeMap::new();
+    let mut open: Vec<Record> = entries
+        .iter()
+        .map(|entry| one(store, entry))
+        .collect::<Result<_, _>>()?;
+    let asked: BTreeSet<ActionKey> = open.iter().map(|record| record.key).collect();
+    while let Some(record) = open.pop() {
+        if with_inputs {
+            for input in record.inputs.iter().filter(|key| !records.contains_key(*key)) {
+                open.extend(store.record(input)?);
+            }
+        }
+        // What an entry was made from may be gone; what was asked for may not.
+        if asked.contains(&record.key) || store.peek(&record.key)?.is_some() {
+            records.insert(record.key, record);
+        }
+    }
+    let records: Vec<Record> = records.into_values().collect();
+    let size = store.export(&records, output)?;
+    let entries = if records.len() == 1 { "entry" } else { "entries" };
+    say(&format!(
+        "{} {entries}, {} in {}",
+        records.len(),
+        bytes(size),
+        output.display()
+    ));
+    Ok(Exit::Ok)
+}
+
+/// Takes an archive in.
+pub(super) fn import(store: &Store, archive: &Path) -> Result<Exit, Failure> {
+    let imported = store.import(archive)?;
+    say(&format!(
+        "{} entries taken in, {} were here already",
+        imported.new.len(),
+        imported.known.len()
+    ));
+    Ok(Exit::Ok)
+}
