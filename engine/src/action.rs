@@ -33,7 +33,7 @@ impl Action {
         digest_of: impl Fn(InstanceId) -> Option<Digest>,
     ) -> Result<Self, NodeError> {
         let instance = &workflow.instances()[id];
-        let files = digest_files(workflow.dir(), instance, files)?;
+        let files = digest_files(instance, files)?;
         let mut builder = own_components(instance, &files)?;
         for port in &instance.ports {
             for (index, edge) in port.inputs.iter().enumerate() {
@@ -59,7 +59,7 @@ pub(crate) fn components_without_inputs(
     files: &FileDigests,
 ) -> Result<Components, NodeError> {
     let instance = &workflow.instances()[id];
-    let files = digest_files(workflow.dir(), instance, files)?;
+    let files = digest_files(instance, files)?;
     Ok(own_components(instance, &files)?.finish().1)
 }
 
@@ -76,9 +76,9 @@ pub(crate) fn input_names(workflow: &Workflow, id: InstanceId) -> impl Iterator<
     })
 }
 
-fn digest_files(dir: &Path, instance: &Instance, files: &FileDigests) -> Result<Vec<(PathBuf, Digest)>, NodeError> {
+fn digest_files(instance: &Instance, files: &FileDigests) -> Result<Vec<(PathBuf, Digest)>, NodeError> {
     let digest = |file: &PathBuf| {
-        let path = dir.join(file);
+        let path = instance.dir.join(file);
         match files.digest(&path) {
             Ok(digest) => Ok((path, digest)),
             Err(error) => Err(NodeError::failed(format!("cannot read {}: {error}", path.display()))

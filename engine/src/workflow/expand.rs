@@ -225,6 +225,7 @@ impl Relations<'_> {
             node: Arc::clone(&variant.node),
             ports: bound,
             files: variant.files.clone(),
+            dir: templates[unit.template].table.dir.clone(),
         }
     }
 

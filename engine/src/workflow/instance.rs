@@ -22,6 +22,7 @@ pub struct Instance {
     pub(crate) node: Arc<dyn ErasedNode>,
     pub(crate) ports: Vec<InstancePort>,
     pub(crate) files: Vec<PathBuf>,
+    pub(crate) dir: PathBuf,
 }
 
 impl Instance {
@@ -50,7 +51,7 @@ impl Instance {
         &self.ports
     }
 
-    /// The files that it reads, relative to the workflow file.
+    /// The files that it reads, relative to the folder of the file that it is written in.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
