@@ -169,8 +169,10 @@ fn varied(store: &flow_cache::Store, i: usize) {
     let (key, components) = builder.finish();
     new.components = components;
     new.finished_unix_ms = 1_000 + (i % 11) as u64;
-    new.metrics
-        .insert("loss".into(), if i.is_multiple_of(6) { f64::NAN } else { 1.0 / i as f64 });
+    new.metrics.insert(
+        "loss".into(),
+        if i.is_multiple_of(6) { f64::NAN } else { 1.0 / i as f64 },
+    );
     publish(store, &key, new).unwrap();
 }
 

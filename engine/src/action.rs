@@ -34,7 +34,7 @@ impl OwnPart {
     /// If a file cannot be read, or the parameters cannot be written as JSON.
     pub(crate) fn new(workflow: &Workflow, id: InstanceId, files: &FileDigests) -> Result<Self, NodeError> {
         let instance = &workflow.instances()[id];
-        let files = digest_files(workflow.dir(), instance, files)?;
+        let files = digest_files(instance, files)?;
         let builder = own_components(instance, &files)?;
         Ok(Self { builder, files })
     }
@@ -87,9 +87,9 @@ pub(crate) fn input_names(workflow: &Workflow, id: InstanceId) -> impl Iterator<
     })
 }
 
-fn digest_files(dir: &Path, instance: &Instance, files: &FileDigests) -> Result<Vec<(PathBuf, Digest)>, NodeError> {
+fn digest_files(instance: &Instance, files: &FileDigests) -> Result<Vec<(PathBuf, Digest)>, NodeError> {
     let digest = |file: &PathBuf| {
-        let path = dir.join(file);
+        let path = instance.dir.join(file);
         match files.digest(&path) {
             Ok(digest) => Ok((path, digest)),
             Err(error) => Err(NodeError::failed(format!("cannot read {}: {error}", path.display()))

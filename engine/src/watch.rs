@@ -164,6 +164,14 @@ impl Watch {
         Ok(())
     }
 
+    /// Watches these files as well.
+    ///
+    /// # Errors
+    /// If a folder cannot be watched.
+    pub fn also(&mut self, files: &[PathBuf]) -> Result<(), WatchError> {
+        self.inputs(self.seen.keys().chain(files).cloned().collect())
+    }
+
     /// A file is watched through its folder, which outlives it; a folder through itself, with all below it.
     fn watch_folders(&mut self, wanted: &BTreeSet<PathBuf>) -> Result<(), WatchError> {
         let mut folders: BTreeMap<PathBuf, bool> = BTreeMap::new();

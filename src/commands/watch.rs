@@ -55,8 +55,15 @@ pub(crate) fn watch(cli: &Cli, args: &WatchArgs) -> Result<Exit, Failure> {
 /// Loads, tells the watch what is read, runs.
 fn step(cli: &Cli, args: &WatchArgs, store: &Store, options: &Options, watch: &mut Watch) -> Result<(), Failure> {
     flow_engine::recall(store, &args.workflow.file);
-    let workflow = load(&args.workflow)?;
-    watch.inputs(workflow.files())?;
+    let workflow = match load(&args.workflow) {
+        Err(Failure::Workflow(problems)) => {
+            watch.also(problems.included())?;
+            return Err(Failure::Workflow(problems));
+        }
+        other => other?,
+    };
+    let included = workflow.included().map(|(path, _)| path.to_owned());
+    watch.inputs(workflow.files().into_iter().chain(included).collect())?;
     let mut reporter = reporter(cli.quiet, cli.verbose, false);
     match flow_engine::run(&workflow, store, options, reporter.as_mut()) {
         Ok(outcome) => print_reports(cli, &outcome),

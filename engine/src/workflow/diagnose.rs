@@ -1,6 +1,7 @@
 //! What is wrong with a workflow, for the person who wrote it: one [`Problem`] each, all of them collected in [`Diagnostics`].
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
@@ -22,6 +23,8 @@ struct Details {
     /// Places with what is printed below them; all of one text.
     labels: Vec<(Span, String)>,
     text: Option<NamedSource<Arc<str>>>,
+    /// Places in other texts, each shown by itself.
+    elsewhere: Vec<Problem>,
     /// How many more instances have the same problem.
     repeats: usize,
 }
@@ -47,6 +50,7 @@ impl Problem {
             help: None,
             labels: Vec::new(),
             text: None,
+            elsewhere: Vec::new(),
             repeats: 0,
         }))
     }
@@ -61,7 +65,7 @@ impl Problem {
         self
     }
 
-    /// Points at a second place of the same text; a place in another text is left out, miette shows one text at a time.
+    /// Points at a second place; one in another text is shown below, by itself.
     pub(crate) fn also(mut self, span: &Span, label: impl Into<String>) -> Self {
         if self
             .0
@@ -70,6 +74,9 @@ impl Problem {
             .is_none_or(|(first, _)| Arc::ptr_eq(&first.source, &span.source))
         {
             self.0.labels.push((span.clone(), label.into()));
+        } else {
+            let label = label.into();
+            self.0.elsewhere.push(Self::at(self.0.code, span, label.clone(), label));
         }
         self
     }
@@ -118,6 +125,11 @@ impl Diagnostic for Problem {
         self.0.text.as_ref().map(|s| s as &dyn SourceCode)
     }
 
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        let some = !self.0.elsewhere.is_empty();
+        some.then(|| Box::new(self.0.elsewhere.iter().map(|p| p as &dyn Diagnostic)) as Box<dyn Iterator<Item = _>>)
+    }
+
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let labels = self.0.labels.iter().map(|(span, label)| {
             let text = (!label.is_empty()).then(|| label.clone());
@@ -131,12 +143,23 @@ impl Diagnostic for Problem {
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
     pub(super) problems: Vec<Problem>,
+    included: Vec<PathBuf>,
 }
 
 impl Diagnostics {
     /// The problems, in the order found.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The files that the workflow includes, as far as that is known: those that cannot be read too.
+    pub fn included(&self) -> &[PathBuf] {
+        &self.included
+    }
+
+    pub(crate) fn with_included(mut self, included: Vec<PathBuf>) -> Self {
+        self.included = included;
+        self
     }
 
     /// Adds a problem; one that is there already (from another instance of the same node) is only counted.
@@ -165,6 +188,7 @@ impl From<Problem> for Diagnostics {
     fn from(problem: Problem) -> Self {
         Self {
             problems: vec![problem],
+            included: Vec::new(),
         }
     }
 }

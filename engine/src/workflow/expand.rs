@@ -244,6 +244,7 @@ impl Relations<'_> {
             ports: bound,
             files: variant.files.clone(),
             terms: Arc::clone(&templates[unit.template].terms),
+            dir: templates[unit.template].table.dir.clone(),
         }
     }
 

@@ -24,6 +24,7 @@ pub struct Instance {
     pub(crate) ports: Vec<InstancePort>,
     pub(crate) files: Vec<PathBuf>,
     pub(crate) terms: Arc<Terms>,
+    pub(crate) dir: PathBuf,
 }
 
 impl Instance {
@@ -52,7 +53,7 @@ impl Instance {
         &self.ports
     }
 
-    /// The files that it reads, relative to the workflow file.
+    /// The files that it reads, relative to the folder of the file that it is written in.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }

@@ -6,6 +6,7 @@ mod check;
 mod defaults;
 mod diagnose;
 mod expand;
+mod include;
 mod instance;
 mod matrix;
 mod names;
@@ -31,6 +32,7 @@ pub use overrides::Override;
 pub use span::Location;
 pub use terms::{Needs, Retry, Terms};
 
+use self::include::Included;
 use self::span::Source;
 use crate::registry::Registry;
 
@@ -39,8 +41,8 @@ pub struct Workflow {
     name: String,
     question: Option<String>,
     path: PathBuf,
-    dir: PathBuf,
     source: Arc<Source>,
+    included: Vec<Included>,
     overrides: Vec<Override>,
     instances: Vec<Instance>,
     users: Vec<Vec<InstanceId>>,
@@ -73,20 +75,28 @@ impl Workflow {
         overrides: &[Override],
     ) -> Result<Self, Diagnostics> {
         let _span = tracing::info_span!("parse", path = %path.display()).entered();
-        let dir = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let mut included = Vec::new();
+        let made = Self::made(path, text, registry, overrides, &mut included);
+        made.map_err(|problems| problems.with_included(included.into_iter().map(|file| file.path).collect()))
+    }
+
+    fn made(
+        path: &Path,
+        text: &str,
+        registry: &Registry,
+        overrides: &[Override],
+        included: &mut Vec<Included>,
+    ) -> Result<Self, Diagnostics> {
         let source = Arc::new(Source::new(path.to_string_lossy().as_ref(), text));
         let mut diagnostics = Diagnostics::default();
-        let document =
-            tracing::debug_span!("read").in_scope(|| parse::document(&source, overrides, &mut diagnostics))?;
+        let document = tracing::debug_span!("read")
+            .in_scope(|| parse::document(&source, included, overrides, &mut diagnostics))?;
         let (name, question, matrix) = (
             document.name.clone(),
             document.question.clone(),
             document.matrix.clone(),
         );
-        let resolve = || template::resolve(document, registry, &dir, diagnostics);
+        let resolve = || template::resolve(document, registry, diagnostics);
         let templates = tracing::debug_span!("resolve").in_scope(resolve)?;
         let expand = || expand::expand(&templates, &rounds::unroll(&templates)?, &matrix);
         let instances = tracing::debug_span!("expand").in_scope(expand)?;
@@ -101,8 +111,8 @@ impl Workflow {
             name,
             question,
             path: path.to_owned(),
-            dir,
             source,
+            included: included.clone(),
             overrides: overrides.to_vec(),
             instances,
             users,
@@ -124,14 +134,18 @@ impl Workflow {
         &self.path
     }
 
-    /// The folder that the paths in the workflow are relative to.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// The text as it was read.
     pub fn text(&self) -> &str {
         &self.source.text
+    }
+
+    /// The other files that it is made of, with their texts, in the order of their sections.
+    pub fn included(&self) -> impl Iterator<Item = (&Path, &str)> {
+        let texts = self
+            .included
+            .iter()
+            .map(|file| (file.path.as_path(), file.text.as_deref()));
+        texts.map(|(path, text)| (path, text.unwrap_or_default()))
     }
 
     /// The overrides that were put in.
@@ -149,13 +163,12 @@ impl Workflow {
         &self.users[id]
     }
 
-    /// All files that nodes read, joined with the workflow's folder, sorted, each once.
+    /// All files that nodes read, joined with the folder of the file that names them, sorted, each once.
     pub fn files(&self) -> Vec<PathBuf> {
         let files: BTreeSet<PathBuf> = self
             .instances
             .iter()
-            .flat_map(|i| &i.files)
-            .map(|file| self.dir.join(file))
+            .flat_map(|i| i.files.iter().map(|file| i.dir.join(file)))
             .collect();
         files.into_iter().collect()
     }

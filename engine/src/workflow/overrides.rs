@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::diagnose::{Diagnostics, Problem, suggest};
+use super::include::SECTIONS;
 use super::span::{Source, Span};
 use super::tree::{Data, Entry, Located};
 
@@ -117,8 +118,8 @@ fn apply_one(root: &mut Located, set: &Override, source: &Arc<Source>) -> Result
 fn check_may_add(entries: &[Entry], steps: &[&str], depth: usize, last: bool, span: &Span) -> Result<(), Problem> {
     let step = steps[depth];
     let known: Vec<&str> = match (depth, steps[0]) {
-        (0, "workflow" | "matrix" | "defaults" | "nodes") if !last => return Ok(()),
-        (0, _) => vec!["workflow", "matrix", "defaults", "nodes"],
+        (0, section) if !last && SECTIONS.contains(&section) => return Ok(()),
+        (0, _) => SECTIONS.to_vec(),
         (1, "nodes") => entries.iter().map(|e| e.key.as_str()).collect(),
         _ => return Ok(()),
     };

@@ -2,13 +2,15 @@
 //!
 //! A node's own parameters are left as they were written; [`super::template`] gives them to the node's kind.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::diagnose::{Diagnostics, Problem, suggest};
+use super::include::{self, Included, SECTIONS};
 use super::matrix;
 use super::overrides::{self, Override};
 use super::span::{Source, Span};
-use super::tree::{self, Data, Entry, Located, find};
+use super::tree::{Data, Entry, Located, find};
 use super::variables::Matrix;
 
 /// The keys of a node's table that the engine reads itself.
@@ -36,6 +38,8 @@ pub(crate) struct Document {
 pub(crate) struct NodeTable {
     pub(crate) name: String,
     pub(crate) name_span: Span,
+    /// What the paths in it are relative to: the folder of its file.
+    pub(crate) dir: PathBuf,
     pub(crate) kind: String,
     pub(crate) kind_span: Span,
     /// The parameters, reserved keys taken out, defaults put in ([`super::defaults`]).
@@ -55,32 +59,21 @@ pub(crate) struct Rounds {
     pub(crate) becomes_span: Span,
 }
 
-/// Reads the file's text and puts the overrides in. Problems with sections and reserved keys go to `diagnostics`, so that
+/// Reads the file's text and what it includes, and puts the overrides in. Problems with sections and reserved keys go to `diagnostics`, so that
 /// those with parameters can be told in one go.
 ///
 /// # Errors
-/// All syntax errors: then there is nothing to go on with.
+/// All syntax errors, and what is wrong with included files: then there is nothing to go on with.
 pub(crate) fn document(
     source: &Arc<Source>,
+    included: &mut Vec<Included>,
     overrides: &[Override],
     diagnostics: &mut Diagnostics,
 ) -> Result<Document, Diagnostics> {
-    let mut root = match tree::read(source) {
-        Ok(root) => root,
-        Err(problems) => {
-            let mut syntax = Diagnostics::default();
-            problems.into_iter().for_each(|p| syntax.push(p));
-            return Err(syntax);
-        }
-    };
+    let mut root = include::read(source, included)?;
     overrides::apply(&mut root, overrides, diagnostics);
     let sections = root.table().unwrap_or(&[]);
-    check_keys(
-        sections,
-        &["workflow", "matrix", "defaults", "nodes"],
-        "sections",
-        diagnostics,
-    );
+    check_keys(sections, &SECTIONS, "sections", diagnostics);
     let (name, question) = header(sections, &root.span, diagnostics);
     let matrix = matrix::matrix(section(sections, "matrix", diagnostics), diagnostics);
     let defaults = section(sections, "defaults", diagnostics).to_vec();
@@ -203,6 +196,7 @@ fn node(entry: &Entry, matrix: &Matrix, diagnostics: &mut Diagnostics) -> Option
     Some(NodeTable {
         name: entry.key.clone(),
         name_span: entry.key_span.clone(),
+        dir: kind.key_span.source.dir.clone(),
         kind: kind_name,
         kind_span: kind.value.span.clone(),
         params,

@@ -1,6 +1,7 @@
 //! Where a value was written: in the workflow file or in an override on the command line.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A text that people wrote, with the name by which they know it.
@@ -10,13 +11,21 @@ pub(crate) struct Source {
     pub(crate) name: Arc<str>,
     /// All of it.
     pub(crate) text: Arc<str>,
+    /// The folder that the paths written in it are relative to.
+    pub(crate) dir: PathBuf,
 }
 
 impl Source {
     pub(crate) fn new(name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Self {
+        let name = name.into();
+        let dir = match Path::new(name.as_ref()).parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
         Self {
-            name: name.into(),
+            name,
             text: text.into(),
+            dir,
         }
     }
 }

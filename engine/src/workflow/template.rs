@@ -1,6 +1,6 @@
 //! Nodes as written, each given to its kind once for every combination of the matrix variables that its own text uses.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -62,7 +62,6 @@ pub(crate) fn span_of(table: &NodeTable, key: &str) -> Span {
 pub(crate) fn resolve(
     mut document: Document,
     registry: &Registry,
-    dir: &Path,
     mut diagnostics: Diagnostics,
 ) -> Result<Vec<Template>, Diagnostics> {
     defaults::apply(&document.defaults, &mut document.nodes, registry, &mut diagnostics);
@@ -82,7 +81,7 @@ pub(crate) fn resolve(
     }
     names::check(&templates, &rounds, &mut diagnostics);
     for template in &templates {
-        check_files(template, dir, &mut diagnostics);
+        check_files(template, &mut diagnostics);
     }
     diagnostics.ok(templates)
 }
@@ -163,10 +162,10 @@ fn remove(table: &mut toml::Table, path: &str) -> Option<toml::Value> {
     }
 }
 
-fn check_files(template: &Template, dir: &Path, diagnostics: &mut Diagnostics) {
+fn check_files(template: &Template, diagnostics: &mut Diagnostics) {
     for variant in &template.variants {
         for file in &variant.files {
-            let path = dir.join(file);
+            let path = template.table.dir.join(file);
             let Err(error) = std::fs::metadata(&path) else { continue };
             let written = file.to_string_lossy();
             let span = template
@@ -188,7 +187,7 @@ fn check_files(template: &Template, dir: &Path, diagnostics: &mut Diagnostics) {
                     format!("read by `{}`", template.table.name),
                 )
                 .help(format!(
-                    "it was looked for at {}: paths are relative to the workflow file",
+                    "it was looked for at {}: paths are relative to the file that they are written in",
                     path.display()
                 )),
             );
