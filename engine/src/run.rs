@@ -130,6 +130,7 @@ pub fn run(
         workflow: workflow.name().to_owned(),
         question: workflow.question().map(str::to_owned),
         overrides: workflow.overrides().iter().map(ToString::to_string).collect(),
+        environment: workflow.environment().clone(),
         status,
         started_unix_ms,
         finished_unix_ms: unix_ms(),

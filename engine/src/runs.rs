@@ -1,8 +1,9 @@
 //! Run folders: what each run wrote down, and how to find it again.
 //!
-//! `<runs>/<utc time>-<workflow>-<short id>/` holds `workflow.toml`, `events.jsonl`, `summary.json`, `logs/<node>.log` and
+//! `<runs>/<utc time>-<workflow>-<short id>/` holds `workflow.toml` (and what it includes), `events.jsonl`, `summary.json`, `logs/<node>.log` and
 //! the pages of reporting nodes, `<node>.md` and `<node>.json`.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,9 @@ pub struct Summary {
     pub question: Option<String>,
     /// The overrides, as given.
     pub overrides: Vec<String>,
+    /// What the workflow took from the environment.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
     /// How it ended.
     pub status: RunStatus,
     /// When it began, in milliseconds since 1970 (UTC).
@@ -229,6 +233,11 @@ impl RunFolder {
         std::fs::create_dir(&logs).map_err(|error| RunsError::io("make", &logs, error))?;
         let copy = dir.join("workflow.toml");
         std::fs::write(&copy, workflow.text()).map_err(|error| RunsError::io("write", &copy, error))?;
+        for (number, (path, text)) in workflow.included().enumerate() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let copy = dir.join(format!("included-{number}-{name}"));
+            std::fs::write(&copy, text).map_err(|error| RunsError::io("write", &copy, error))?;
+        }
         let events = dir.join(EVENTS);
         let file = File::create(&events).map_err(|error| RunsError::io("write", &events, error))?;
         Ok((

@@ -45,6 +45,10 @@ pub(crate) fn expand(templates: &[Template], units: &Units, matrix: &Matrix) -> 
             return Err(diagnostics);
         }
     }
+    if expansion.instances.is_empty() {
+        let message = "no condition holds for any values of the matrix: there is nothing to run";
+        diagnostics.push(Problem::nowhere("workflow::when", message));
+    }
     diagnostics.ok(expansion.instances.into_iter().map(|(instance, _)| instance).collect())
 }
 
@@ -122,11 +126,20 @@ impl Expansion<'_> {
             over: &over,
         };
         let mut gathered = vec![false; over.len()];
+        let mut tried = false;
         for variant in &template.variants {
             let ports = ports(unit, variant);
+            if relations.is_absent(unit, &ports) {
+                continue;
+            }
             relations.check_over(template, variant, &ports, unit, &mut gathered)?;
+            tried = true;
             let mut bindings = vec![variant.binding.clone()];
             for (port, target) in relations.targets(unit, &ports) {
+                // One of several inputs that exists nowhere is left out.
+                if relations.expansion.of_unit[target].is_empty() {
+                    continue;
+                }
                 bindings = relations.of(port, target).join(bindings, MAX_INSTANCES);
                 bindings = self.matrix.keep_allowed(bindings);
                 if first + made.len() + bindings.len() > MAX_INSTANCES {
@@ -138,9 +151,11 @@ impl Expansion<'_> {
                 made.push((instance, binding));
             }
         }
-        self.check_gathered(template, &gathered)?;
-        if made.is_empty() && !template.variants.is_empty() {
+        if made.is_empty() && tried {
             return Err(nothing_fits(template));
+        }
+        if !made.is_empty() {
+            self.check_gathered(template, &gathered)?;
         }
         made.sort_by(|(_, a), (_, b)| a.cmp(b));
         self.of_unit[index] = first..first + made.len();
@@ -185,6 +200,24 @@ impl Relations<'_> {
         named
             .filter_map(|(port, name)| Some((port, units.meant(unit, templates, name)?)))
             .collect()
+    }
+
+    /// Whether a port has nothing to take because no condition of its inputs holds anywhere.
+    fn is_absent(&self, unit: &Unit, ports: &[Port]) -> bool {
+        let Expansion {
+            units,
+            templates,
+            of_unit,
+            ..
+        } = self.expansion;
+        let exists = |name: &String| {
+            units
+                .meant(unit, templates, name)
+                .is_some_and(|target| !of_unit[target].is_empty())
+        };
+        ports
+            .iter()
+            .any(|port| !port.refs.is_empty() && !port.refs.iter().any(exists))
     }
 
     fn of(&mut self, port: &Port, target: usize) -> Rc<Relation> {

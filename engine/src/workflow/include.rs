@@ -12,7 +12,7 @@ use super::span::{Source, Span};
 use super::tree::{self, Data, Entry, Located};
 
 /// The sections of a workflow file.
-pub(crate) const SECTIONS: [&str; 4] = ["workflow", "matrix", "defaults", "nodes"];
+pub(crate) const SECTIONS: [&str; 6] = ["workflow", "variables", "env", "matrix", "defaults", "nodes"];
 
 /// The lists of `[matrix]` that grow where two files have one.
 const LISTS: [&str; 2] = ["include", "exclude"];

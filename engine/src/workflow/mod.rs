@@ -3,6 +3,7 @@
 //! parse -> resolve (names, kinds, parameters) -> unroll (rounds) -> expand (matrix) -> check (types, facts).
 
 mod check;
+mod constants;
 mod defaults;
 mod diagnose;
 mod expand;
@@ -21,8 +22,9 @@ mod template;
 mod terms;
 mod tree;
 mod variables;
+mod when;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,6 +45,7 @@ pub struct Workflow {
     path: PathBuf,
     source: Arc<Source>,
     included: Vec<Included>,
+    environment: BTreeMap<String, String>,
     overrides: Vec<Override>,
     instances: Vec<Instance>,
     users: Vec<Vec<InstanceId>>,
@@ -96,6 +99,7 @@ impl Workflow {
             document.question.clone(),
             document.matrix.clone(),
         );
+        let environment = document.constants.environment();
         let resolve = || template::resolve(document, registry, diagnostics);
         let templates = tracing::debug_span!("resolve").in_scope(resolve)?;
         let expand = || expand::expand(&templates, &rounds::unroll(&templates)?, &matrix);
@@ -113,6 +117,7 @@ impl Workflow {
             path: path.to_owned(),
             source,
             included: included.clone(),
+            environment,
             overrides: overrides.to_vec(),
             instances,
             users,
@@ -146,6 +151,11 @@ impl Workflow {
             .iter()
             .map(|file| (file.path.as_path(), file.text.as_deref()));
         texts.map(|(path, text)| (path, text.unwrap_or_default()))
+    }
+
+    /// What it took from the environment: the variables that it declares, with their values.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
     }
 
     /// The overrides that were put in.

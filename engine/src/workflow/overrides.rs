@@ -120,10 +120,10 @@ fn check_may_add(entries: &[Entry], steps: &[&str], depth: usize, last: bool, sp
     let known: Vec<&str> = match (depth, steps[0]) {
         (0, section) if !last && SECTIONS.contains(&section) => return Ok(()),
         (0, _) => SECTIONS.to_vec(),
-        (1, "nodes") => entries.iter().map(|e| e.key.as_str()).collect(),
+        (1, "nodes" | "variables") => entries.iter().map(|e| e.key.as_str()).collect(),
         _ => return Ok(()),
     };
-    let what = if depth == 0 { "sections" } else { "nodes" };
+    let what = if depth == 0 { "sections" } else { steps[0] };
     let message = format!("--set names `{step}`, which the workflow does not have");
     Err(Problem::at("override::path", span, message, "no such name").help(suggest(step, what, known)))
 }

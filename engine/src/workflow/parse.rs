@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::constants::Constants;
 use super::diagnose::{Diagnostics, Problem, suggest};
 use super::include::{self, Included, SECTIONS};
 use super::matrix;
@@ -12,9 +13,10 @@ use super::overrides::{self, Override};
 use super::span::{Source, Span};
 use super::tree::{Data, Entry, Located, find};
 use super::variables::Matrix;
+use super::when::Condition;
 
 /// The keys of a node's table that the engine reads itself.
-pub(crate) const RESERVED: [&str; 4] = ["kind", "over", "rounds", "becomes"];
+pub(crate) const RESERVED: [&str; 5] = ["kind", "over", "rounds", "becomes", "when"];
 
 /// More rounds than this are taken for a mistake.
 const MAX_ROUNDS: u32 = 1000;
@@ -25,6 +27,7 @@ pub(crate) struct Document {
     pub(crate) name: String,
     pub(crate) question: Option<String>,
     pub(crate) matrix: Matrix,
+    pub(crate) constants: Constants,
     /// Parameters that hold where a node does not say otherwise; those of one kind in a table of the kind's name.
     pub(crate) defaults: Vec<Entry>,
     /// In the order written.
@@ -46,6 +49,8 @@ pub(crate) struct NodeTable {
     pub(crate) params: Vec<Entry>,
     pub(crate) over: Vec<(String, Span)>,
     pub(crate) rounds: Option<Rounds>,
+    /// For which values of the matrix it exists.
+    pub(crate) when: Option<Condition>,
 }
 
 /// `rounds = 2`, `becomes = "pseudo.teacher"`.
@@ -72,16 +77,18 @@ pub(crate) fn document(
 ) -> Result<Document, Diagnostics> {
     let mut root = include::read(source, included)?;
     overrides::apply(&mut root, overrides, diagnostics);
+    let constants = Constants::apply(&mut root, &|name| std::env::var(name).ok(), diagnostics);
     let sections = root.table().unwrap_or(&[]);
     check_keys(sections, &SECTIONS, "sections", diagnostics);
     let (name, question) = header(sections, &root.span, diagnostics);
     let matrix = matrix::matrix(section(sections, "matrix", diagnostics), diagnostics);
     let defaults = section(sections, "defaults", diagnostics).to_vec();
-    let (nodes, broken) = nodes(sections, &matrix, &root.span, diagnostics);
+    let (nodes, broken) = nodes(sections, &matrix, &constants, &root.span, diagnostics);
     Ok(Document {
         name,
         question,
         matrix,
+        constants,
         defaults,
         nodes,
         broken,
@@ -155,6 +162,7 @@ fn header(sections: &[Entry], whole: &Span, diagnostics: &mut Diagnostics) -> (S
 fn nodes(
     sections: &[Entry],
     matrix: &Matrix,
+    constants: &Constants,
     whole: &Span,
     diagnostics: &mut Diagnostics,
 ) -> (Vec<NodeTable>, Vec<String>) {
@@ -166,7 +174,7 @@ fn nodes(
     }
     let (mut nodes, mut broken) = (Vec::new(), Vec::new());
     for entry in entries {
-        match node(entry, matrix, diagnostics) {
+        match node(entry, matrix, constants, diagnostics) {
             Some(node) => nodes.push(node),
             None => broken.push(entry.key.clone()),
         }
@@ -174,7 +182,7 @@ fn nodes(
     (nodes, broken)
 }
 
-fn node(entry: &Entry, matrix: &Matrix, diagnostics: &mut Diagnostics) -> Option<NodeTable> {
+fn node(entry: &Entry, matrix: &Matrix, constants: &Constants, diagnostics: &mut Diagnostics) -> Option<NodeTable> {
     if !is_name(&entry.key) {
         diagnostics.push(bad_name(&entry.key_span, &entry.key, "a node"));
     }
@@ -187,6 +195,11 @@ fn node(entry: &Entry, matrix: &Matrix, diagnostics: &mut Diagnostics) -> Option
     };
     let over = over(table, matrix, diagnostics);
     let rounds = rounds(table, diagnostics);
+    let when = find(table, "when").map(|when| Condition::read(&when.value, matrix, constants));
+    let when = when.transpose().unwrap_or_else(|problem| {
+        diagnostics.push(problem);
+        None
+    });
     let params: Vec<Entry> = table
         .iter()
         .filter(|e| !RESERVED.contains(&e.key.as_str()))
@@ -202,6 +215,7 @@ fn node(entry: &Entry, matrix: &Matrix, diagnostics: &mut Diagnostics) -> Option
         params,
         over,
         rounds,
+        when,
     })
 }
 
@@ -279,6 +293,14 @@ fn rounds(table: &[Entry], diagnostics: &mut Diagnostics) -> Option<Rounds> {
         port: port.to_owned(),
         becomes_span: becomes.value.span.clone(),
     })
+}
+
+/// Whether a variable can be called that; a name that cannot be one is told.
+pub(crate) fn is_variable_name(span: &Span, name: &str, diagnostics: &mut Diagnostics) -> bool {
+    if !is_name(name) {
+        diagnostics.push(bad_name(span, name, "a variable"));
+    }
+    is_name(name)
 }
 
 pub(crate) fn bad_name(span: &Span, name: &str, what: &str) -> Problem {

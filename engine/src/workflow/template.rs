@@ -104,7 +104,7 @@ fn template(mut table: NodeTable, matrix: &Matrix, registry: &Registry, diagnost
         Ok(_) if !registry.knows(&table.kind) => {
             diagnostics.push(unknown_kind(&table.kind, &table.kind_span, &registry.kinds()));
         }
-        Ok(variables) if matrix.count(&variables) > MAX_INSTANCES => {
+        Ok(variables) if matrix.count(&with_condition(&table, variables.clone())) > MAX_INSTANCES => {
             let message = format!(
                 "the matrix makes more than {MAX_INSTANCES} instances of `{}`",
                 table.name
@@ -113,14 +113,28 @@ fn template(mut table: NodeTable, matrix: &Matrix, registry: &Registry, diagnost
             diagnostics.push(problem.help("use fewer values or variables"));
         }
         Ok(variables) => {
-            let all = matrix.combinations(&variables);
-            variants.extend(
-                all.into_iter()
-                    .filter_map(|b| variant(&table, b, matrix, registry, diagnostics)),
-            );
+            for binding in matrix.combinations(&with_condition(&table, variables)) {
+                let holds = table
+                    .when
+                    .as_ref()
+                    .map_or(Ok(true), |when| when.holds(matrix, &binding));
+                match holds {
+                    Ok(true) => variants.extend(variant(&table, binding, matrix, registry, diagnostics)),
+                    Ok(false) => {}
+                    Err(problem) => diagnostics.push(problem),
+                }
+            }
         }
     }
     Template { table, terms, variants }
+}
+
+/// The variables that a node's text uses, with those that its condition names.
+fn with_condition(table: &NodeTable, mut variables: Vec<usize>) -> Vec<usize> {
+    variables.extend(table.when.iter().flat_map(|when| &when.variables));
+    variables.sort_unstable();
+    variables.dedup();
+    variables
 }
 
 /// Gives the parameters to the kind. serde stops at the first unknown key: it is told, taken out, and the rest tried again.

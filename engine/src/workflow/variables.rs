@@ -183,13 +183,13 @@ pub(crate) fn text(value: &toml::Value) -> String {
 }
 
 /// A piece of a string with variables.
-enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     Text(&'a str),
     Variable(&'a str),
 }
 
 /// Splits `"run-${seed}"`; `$${` stands for `${` itself. `None` if a `${` is not closed.
-fn pieces(text: &str) -> Option<Vec<Piece<'_>>> {
+pub(crate) fn pieces(text: &str) -> Option<Vec<Piece<'_>>> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -240,8 +240,8 @@ fn collect(value: &Located, matrix: &Matrix, found: &mut [bool], problems: &mut 
                 match matrix.index(name) {
                     Some(index) => found[index] = true,
                     None => {
-                        let message = format!("unknown matrix variable `{name}`");
-                        let label = "not declared under [matrix]";
+                        let message = format!("unknown variable `{name}`");
+                        let label = "not declared under [matrix] or [variables]";
                         let problem = Problem::at("workflow::unknown_variable", &value.span, message, label);
                         problems.push(problem.help(suggest(name, "matrix variables", matrix.names())));
                     }

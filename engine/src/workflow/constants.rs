@@ -1,0 +1,233 @@
+//! Values that are the same everywhere in a workflow: `[variables]`, and of the environment what `[env]` declares.
+//!
+//! ```toml
+//! [variables]
+//! epochs = 20
+//!
+//! [env]
+//! DATA = "data"                  # the environment's value, or else this
+//! TOKEN = { required = true }    # an error where it is not set
+//!
+//! [nodes.images]
+//! kind = "dataset"
+//! path = "${env.DATA}/images"
+//! ```
+//!
+//! They are put in before anything else is read, so that it is the value that enters keys, wherever it came from. A string
+//! that is nothing but `"${name}"` becomes the value itself, a number or a list too.
+
+use std::collections::BTreeMap;
+
+use super::diagnose::{Diagnostics, Problem, suggest};
+use super::parse::{check_keys, is_variable_name, table_of, wrong_type};
+use super::tree::{Data, Entry, Located, find};
+use super::variables::{Piece, pieces, text};
+
+/// The section of variables, and that of the environment.
+const SECTIONS: [&str; 2] = ["variables", "env"];
+/// What comes before the name of an environment variable.
+const ENV: &str = "env.";
+
+/// All constants of a workflow by the name that stands for them: `epochs`, `env.DATA`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Constants {
+    values: BTreeMap<String, Located>,
+    /// Names that are declared but have no value, which was told.
+    broken: Vec<String>,
+}
+
+/// Where the environment is looked up.
+pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Constants {
+    /// Takes both sections out of the root and puts their values wherever they are named.
+    pub(crate) fn apply(root: &mut Located, environment: Environment<'_>, diagnostics: &mut Diagnostics) -> Self {
+        let Some(sections) = root.table_mut() else {
+            return Self::default();
+        };
+        let (mine, mut rest): (Vec<Entry>, Vec<Entry>) = std::mem::take(sections)
+            .into_iter()
+            .partition(|section| SECTIONS.contains(&section.key.as_str()));
+        let mut constants = Self::default();
+        constants.read_environment(&mine, environment, diagnostics);
+        constants.read_variables(&mine, &rest, diagnostics);
+        for section in rest.iter_mut().filter(|section| section.key != "workflow") {
+            constants.fill(&mut section.value, diagnostics);
+        }
+        *sections = rest;
+        constants
+    }
+
+    /// The value of a constant.
+    pub(crate) fn get(&self, name: &str) -> Option<&Located> {
+        self.values.get(name)
+    }
+
+    /// The names of all constants.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    /// Whether a name is declared.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.values.contains_key(name) || self.broken.iter().any(|broken| broken == name)
+    }
+
+    /// The declared environment variables with their values.
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        let named = self
+            .values
+            .iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix(ENV)?, value.str()?)));
+        named.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn read_environment(&mut self, sections: &[Entry], environment: Environment<'_>, diagnostics: &mut Diagnostics) {
+        let declared = find(sections, "env").and_then(|entry| table_of(&entry.value, "env", diagnostics));
+        for entry in declared.unwrap_or(&[]) {
+            let name = format!("{ENV}{}", entry.key);
+            match declaration(entry, diagnostics) {
+                Some(default) => match environment(&entry.key).or(default) {
+                    Some(value) => {
+                        let data = Data::Scalar(toml::Value::String(value));
+                        let span = entry.value.span.clone();
+                        self.values.insert(name, Located { data, span });
+                    }
+                    None => {
+                        let message = format!("the environment variable {} is not set", entry.key);
+                        let problem = Problem::at("workflow::env", &entry.key_span, message, "needed here");
+                        let help = format!("set it, or give it a default: {} = \"..\"", entry.key);
+                        diagnostics.push(problem.help(help));
+                        self.broken.push(name);
+                    }
+                },
+                None => self.broken.push(name),
+            }
+        }
+    }
+
+    /// A variable may use the environment, but no other variable: there is no order among them.
+    fn read_variables(&mut self, sections: &[Entry], rest: &[Entry], diagnostics: &mut Diagnostics) {
+        let matrix = find(rest, "matrix")
+            .and_then(|entry| entry.value.table())
+            .unwrap_or(&[]);
+        let declared = find(sections, "variables").and_then(|entry| table_of(&entry.value, "variables", diagnostics));
+        let mut variables = BTreeMap::new();
+        for entry in declared.unwrap_or(&[]) {
+            if !is_variable_name(&entry.key_span, &entry.key, diagnostics) {
+                continue;
+            }
+            if let Some(other) = find(matrix, &entry.key) {
+                let message = format!("`{}` is a matrix variable as well", entry.key);
+                let problem = Problem::at("workflow::defined_twice", &entry.key_span, message, "again");
+                diagnostics.push(
+                    problem
+                        .also(&other.key_span, "first here")
+                        .help("give one of them another name"),
+                );
+            }
+            let mut value = entry.value.clone();
+            self.fill(&mut value, diagnostics);
+            variables.insert(entry.key.clone(), value);
+        }
+        self.values.extend(variables);
+    }
+
+    /// Puts values in the place of names. What is no constant is left to the matrix.
+    fn fill(&self, value: &mut Located, diagnostics: &mut Diagnostics) {
+        match &mut value.data {
+            Data::Array(items) => items.iter_mut().for_each(|item| self.fill(item, diagnostics)),
+            // A condition names what it means without `${}`.
+            Data::Table(entries) => {
+                let entries = entries
+                    .iter_mut()
+                    .filter(|entry| entry.key != "when" || entry.value.str().is_none());
+                entries.for_each(|entry| self.fill(&mut entry.value, diagnostics));
+            }
+            Data::Scalar(toml::Value::String(written)) if written.contains("${") => {
+                if let Some(filled) = self.filled(written, &value.span, diagnostics) {
+                    value.data = filled;
+                }
+            }
+            Data::Scalar(_) => {}
+        }
+    }
+
+    fn filled(&self, written: &str, span: &super::span::Span, diagnostics: &mut Diagnostics) -> Option<Data> {
+        let pieces = pieces(written)?;
+        if let [Piece::Text(""), Piece::Variable(name), Piece::Text("")] = pieces.as_slice()
+            && let Some(value) = self.get(name)
+        {
+            return Some(match &value.data {
+                Data::Scalar(toml::Value::String(text)) => Data::Scalar(toml::Value::String(escaped(text))),
+                other => other.clone(),
+            });
+        }
+        let mut whole = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Text("${") => whole.push_str("$${"),
+                Piece::Text(plain) => whole.push_str(plain),
+                Piece::Variable(name) => match self.get(name).map(|value| &value.data) {
+                    Some(Data::Scalar(value)) => whole.push_str(&escaped(&text(value))),
+                    Some(_) => {
+                        let message = format!("`{name}` is no text, so it cannot be a part of one");
+                        let problem = Problem::at("workflow::variable", span, message, "used here");
+                        diagnostics.push(problem.help(format!("use it alone: \"${{{name}}}\"")));
+                    }
+                    None => {
+                        if let Some(env) = name.strip_prefix(ENV).filter(|_| !self.knows(name)) {
+                            let message = format!("the environment variable `{env}` is not declared");
+                            let problem = Problem::at("workflow::env", span, message, "used here");
+                            let declared = self.names().filter_map(|name| name.strip_prefix(ENV));
+                            let help = suggest(env, "declared ones", declared);
+                            diagnostics
+                                .push(problem.help(format!("{help}; write [env] and below it {env} = \"default\"")));
+                        } else if !self.knows(name) {
+                            whole.push_str(&format!("${{{name}}}"));
+                        }
+                    }
+                },
+            }
+        }
+        Some(Data::Scalar(toml::Value::String(whole)))
+    }
+}
+
+/// What a value says is not read again as a variable.
+fn escaped(text: &str) -> String {
+    text.replace("${", "$${")
+}
+
+/// The default of a declared environment variable, if it has one; `None` if the declaration makes no sense.
+fn declaration(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Option<String>> {
+    match &entry.value.data {
+        Data::Scalar(toml::Value::String(default)) => Some(Some(default.clone())),
+        Data::Table(fields) => {
+            check_keys(fields, &["required"], "keys of a declaration", diagnostics);
+            match find(fields, "required").map(|required| &required.value.data) {
+                Some(Data::Scalar(toml::Value::Boolean(true))) => Some(None),
+                _ => {
+                    let problem = wrong_type(
+                        &entry.value.span,
+                        &entry.key,
+                        "a default or { required = true }",
+                        &entry.value,
+                    );
+                    diagnostics.push(problem);
+                    None
+                }
+            }
+        }
+        _ => {
+            let problem = wrong_type(
+                &entry.value.span,
+                &entry.key,
+                "a default (a string) or { required = true }",
+                &entry.value,
+            );
+            diagnostics.push(problem);
+            None
+        }
+    }
+}
