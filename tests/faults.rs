@@ -1,0 +1,390 @@
+//! Faults: whatever happens, no wrong hit, no finished node lost, and the next command works. The digests at the end are those
+//! of a run to which nothing happened. What a fault does to single writes is tested beside the store, on a simulated disk.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, SystemTime};
+
+use common::{Ended, Place, SMALL};
+
+/// A chain and a fan of small nodes, in threads and in processes; every node leaves a line in `log`.
+fn graph(place: &Place) -> String {
+    let log = place.path("log");
+    let mut text =
+        String::from("[workflow]\nname = \"faults\"\n[nodes.n0]\nkind = \"concat\"\nfiles = [\"leaf.txt\"]\n");
+    for i in 1..24 {
+        let before = i - 1;
+        text += &format!(
+            "[nodes.n{i}]\nkind = \"concat\"\ninputs = [\"n{before}\", \"n{}\"]\ntext = \"{i}\\n\"\nkeep_last = 40\n",
+            i / 2
+        );
+    }
+    for i in 0..6 {
+        let script = format!("cat inputs/n/text; echo {i}; echo c{i} >> {}", log.display());
+        let from = i * 3;
+        text += &format!(
+            "[nodes.c{i}]\nkind = \"command\"\nrun = [\"sh\", \"-c\", \"{script}\"]\ninputs = {{ n = \"n{from}\" }}\nstdout = \"said\"\n"
+        );
+    }
+    text
+}
+
+fn placed() -> Place {
+    let place = Place::new("");
+    place.write("leaf.txt", "leaf\n");
+    place.write("w.toml", graph(&place));
+    place
+}
+
+/// The digests of a run to which nothing happened.
+fn clean() -> std::collections::BTreeMap<String, String> {
+    let place = placed();
+    place.run(&[]);
+    place.digests()
+}
+
+/// What is done to a file, by name.
+type Damage = (&'static str, fn(&mut Vec<u8>));
+
+/// A small generator of numbers: the same ones each time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+fn files_under(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files_under(&path))
+        } else {
+            found.push(path)
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Changes a file and puts its times back.
+fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let before = std::fs::metadata(path).expect("a file");
+    let mut bytes = std::fs::read(path).expect("it can be read");
+    change(&mut bytes);
+    std::fs::write(path, bytes).expect("it can be written");
+    let file = std::fs::File::options()
+        .write(true)
+        .open(path)
+        .expect("it can be opened");
+    file.set_modified(before.modified().expect("a time"))
+        .expect("its time can be set");
+}
+
+#[test]
+fn killed_at_two_hundred_random_times_a_run_ends_as_if_nothing_had_happened() {
+    let expected = clean();
+    let (mut dice, mut kills) = (Dice(7), 0);
+    while kills < 200 {
+        let place = placed();
+        // Killed again and again until it gets through: each attempt goes on from what the last one left.
+        for attempt in 0.. {
+            let mut command = place.command(&["run", "w.toml", "-q"]);
+            let mut run = command
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("flow starts");
+            std::thread::sleep(Duration::from_micros(dice.roll(60_000) * (1 + attempt / 8)));
+            let killed = run.try_wait().expect("it can be asked").is_none();
+            run.kill().expect("SIGKILL");
+            run.wait().expect("it ends");
+            kills += u32::from(killed);
+            if !killed {
+                break;
+            }
+        }
+        let last = place.run(&[]);
+        assert!(
+            last.stderr.contains("0 ran, 30 cached"),
+            "a finished node was lost: {}",
+            last.stderr
+        );
+        assert_eq!(place.digests(), expected, "after {kills} kills");
+        let verified = place.flow(&["cache", "verify"]);
+        assert_eq!(verified.code, 0, "{}", verified.stderr);
+    }
+}
+
+#[test]
+fn damaged_blobs_are_never_served_and_what_rests_on_them_comes_out_as_before() {
+    let expected = clean();
+    let damages: [Damage; 3] = [
+        ("flipped", |bytes| bytes[0] ^= 1),
+        ("cut", |bytes| bytes.truncate(bytes.len() / 2)),
+        ("emptied", |bytes| bytes.fill(0)),
+    ];
+    for (name, change) in damages {
+        let place = placed();
+        place.run(&[]);
+        for blob in files_under(&place.path(".flow/cache/blobs")) {
+            damage(&blob, change);
+        }
+        let found = place.flow(&["cache", "verify"]);
+        assert_ne!(found.code, 0, "{name}: {}", found.stderr);
+        // What rests on damaged inputs is made anew with other parameters, so that every input is read.
+        place.write("w.toml", graph(&place).replace("keep_last = 40", "keep_last = 39"));
+        place.run(&["--keep-going"]);
+        assert_eq!(place.flow(&["cache", "verify", "--repair"]).code, 0);
+        place.write("w.toml", graph(&place));
+        place.run(&[]);
+        // Two entries of each node are listed by now.
+        let listed = place.flow(&["cache", "ls", "--json"]).stdout;
+        for (file, digest) in &expected {
+            assert!(listed.contains(digest.as_str()), "{name}: {file} is gone");
+        }
+        assert_eq!(place.flow(&["cache", "verify"]).code, 0, "{name}");
+    }
+}
+
+#[test]
+fn an_index_that_is_gone_cut_or_garbage_costs_nothing_but_time() {
+    let place = placed();
+    place.run(&[]);
+    let query = ["cache", "query", "kind = concat order by node", "--json"];
+    let answer = place.flow(&query).stdout;
+    assert_eq!(answer.lines().count(), 24);
+    let index = place.path(".flow/cache/index");
+    let mut dice = Dice(3);
+    for fault in ["gone", "cut", "garbage"] {
+        for file in files_under(&index) {
+            match fault {
+                "gone" => std::fs::remove_file(&file).expect("it can be removed"),
+                "cut" => damage(&file, |bytes| bytes.truncate(bytes.len() / 3)),
+                _ => damage(&file, |bytes| {
+                    bytes.iter_mut().for_each(|byte| *byte = dice.roll(256) as u8)
+                }),
+            }
+        }
+        assert_eq!(place.flow(&query).stdout, answer, "{fault}");
+        assert!(place.run(&[]).stderr.contains("0 ran, 30 cached"), "{fault}");
+    }
+}
+
+#[test]
+fn locks_leases_and_claims_of_the_dead_hold_nobody_up() {
+    let place = placed();
+    place.run(&["--only", "n3"]);
+    let cache = place.path(".flow/cache");
+    // Process 1 is alive on every machine, and never one of ours: a number that was given out again.
+    for file in ["lock", "staging.lock", "publish.lock", "leases/1-0"] {
+        let path = cache.join(file);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
+        std::fs::write(&path, "process 1 on here\n").expect("it can be written");
+    }
+    let plan = place.flow(&["plan", "w.toml", "--json"]).json();
+    std::fs::create_dir_all(cache.join("claims")).expect("a folder");
+    for node in plan["nodes"].as_array().expect("nodes") {
+        if let Some(key) = node["state"]["key"].as_str() {
+            std::fs::write(cache.join("claims").join(key), "process 1 on here\n").expect("it can be written");
+        }
+    }
+    let run = place.run(&[]);
+    assert!(!run.stderr.contains("is at work"), "{}", run.stderr);
+    assert_eq!(place.digests(), clean());
+    assert_eq!(
+        place
+            .flow(&["cache", "gc", "--max-size", "0", "--keep-runs", "0", "--delete"])
+            .code,
+        0
+    );
+}
+
+#[test]
+fn too_many_open_files_are_told_and_the_next_run_finishes() {
+    let place = placed();
+    let flow = env!("CARGO_BIN_EXE_flow");
+    for limit in [4, 6, 8, 10, 12, 14, 18] {
+        let command = format!("ulimit -n {limit}; exec {flow} run w.toml -q");
+        let run = std::process::Command::new("sh")
+            .args(["-c", &command])
+            .current_dir(place.dir.path())
+            .output();
+        let ended = Ended::from(run.expect("sh starts"));
+        assert!(!ended.stderr.contains("panicked"), "{limit}: {}", ended.stderr);
+        if ended.code != 0 {
+            assert!(
+                !ended.stderr.trim().is_empty(),
+                "{limit} files: it failed without a word"
+            );
+        }
+    }
+    place.run(&[]);
+    assert_eq!(place.digests(), clean());
+}
+
+#[test]
+fn a_file_size_limit_in_the_middle_of_publishing_loses_nothing() {
+    // The nearest thing to a full disk that needs no disk: no file may grow beyond so many blocks of 512 bytes.
+    let place = Place::new("");
+    let log = place.path("big.txt");
+    std::fs::write(&log, "x".repeat(200_000)).expect("it can be written");
+    let text = "[workflow]\nname = \"full\"\n[nodes.small]\nkind = \"concat\"\ntext = \"s\"\n[nodes.big]\nkind = \"concat\"\nfiles = [\"big.txt\"]\ninputs = [\"small\"]\n";
+    place.write("w.toml", text);
+    let flow = env!("CARGO_BIN_EXE_flow");
+    let command = format!("trap '' XFSZ; ulimit -f 100; exec {flow} run w.toml");
+    let run = std::process::Command::new("sh")
+        .args(["-c", &command])
+        .current_dir(place.dir.path())
+        .output();
+    let ended = Ended::from(run.expect("sh starts"));
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("big") && ended.stderr.contains("File too large"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        place.run(&[]).stderr.contains("1 ran, 1 cached"),
+        "what was published before is kept"
+    );
+    assert_eq!(place.flow(&["cache", "verify"]).code, 0);
+}
+
+#[test]
+fn an_input_that_is_edited_while_its_node_runs_is_not_published_under_either_content() {
+    let place = Place::new("");
+    place.write("code.sh", "sleep 0.6; cat data.txt\n");
+    place.write("data.txt", "before\n");
+    place.write(
+        "w.toml",
+        "[workflow]\nname = \"edited\"\n[nodes.n]\nkind = \"command\"\nrun = [\"sh\", \"code.sh\"]\ncode = [\"code.sh\", \"data.txt\"]\nstdout = \"said\"\n",
+    );
+    let mut command = place.command(&["run", "w.toml"]);
+    let run = command.stderr(Stdio::piped()).spawn().expect("flow starts");
+    std::thread::sleep(Duration::from_millis(300));
+    place.write("data.txt", "after!\n");
+    // The workflow too: a run is of the text that it has read.
+    place.write("w.toml", "[workflow");
+    let ended = Ended::from(run.wait_with_output().expect("it ends"));
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("changed while it was being read"),
+        "{}",
+        ended.stderr
+    );
+    assert!(place.digests().is_empty());
+    place.write(
+        "w.toml",
+        "[workflow]\nname = \"edited\"\n[nodes.n]\nkind = \"command\"\nrun = [\"sh\", \"code.sh\"]\ncode = [\"code.sh\", \"data.txt\"]\nstdout = \"said\"\n",
+    );
+    place.run(&[]);
+    let path = place.flow(&["cache", "query", "node = n", "--path"]).stdout;
+    assert_eq!(
+        std::fs::read_to_string(place.path(path.trim())).expect("what it said"),
+        "after!\n"
+    );
+}
+
+#[test]
+fn a_collection_beside_a_run_takes_nothing_that_the_run_needs() {
+    let expected = clean();
+    let place = placed();
+    for _ in 0..6 {
+        let mut command = place.command(&["run", "w.toml", "-j", "2"]);
+        let run = command.stderr(Stdio::piped()).spawn().expect("flow starts");
+        for _ in 0..4 {
+            let gc = place.flow(&["cache", "gc", "--max-size", "0", "--keep-runs", "0", "--delete"]);
+            assert!(gc.code == 0 || gc.stderr.contains("there is no cache"), "{}", gc.stderr);
+        }
+        let ended = Ended::from(run.wait_with_output().expect("it ends"));
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        // In between everything goes: the next run makes it again.
+        place.flow(&["cache", "gc", "--max-size", "0", "--keep-runs", "0", "--delete"]);
+    }
+    place.run(&[]);
+    assert_eq!(place.digests(), expected);
+    assert_eq!(place.flow(&["cache", "verify"]).code, 0);
+}
+
+#[test]
+fn a_file_with_its_times_set_back_or_ahead_is_still_seen_to_have_changed() {
+    let place = placed();
+    place.run(&[]);
+    let leaf = place.path("leaf.txt");
+    let old = SystemTime::now() - Duration::from_secs(400 * 86400);
+    let set = |time| {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(&leaf)
+            .expect("it can be opened");
+        file.set_modified(time).expect("its time can be set");
+    };
+    set(old);
+    assert!(
+        place.run(&[]).stderr.contains("0 ran, 30 cached"),
+        "the same content is the same"
+    );
+    damage(&leaf, |bytes| bytes[0] = b'L');
+    let changed = place.run(&[]);
+    assert!(
+        changed.stderr.contains("30 ran"),
+        "equal size and time, other content: {}",
+        changed.stderr
+    );
+    damage(&leaf, |bytes| bytes[0] = b'l');
+    set(SystemTime::now() + Duration::from_secs(400 * 86400));
+    assert!(
+        place.run(&[]).stderr.contains("0 ran, 30 cached"),
+        "the first content again"
+    );
+}
+
+#[test]
+fn a_checkpoint_that_is_cut_flipped_or_of_another_node_is_not_gone_on_from() {
+    let start = SMALL.find("[nodes.scratch]").expect("the fixture has it");
+    let text = SMALL[..start]
+        .replace("epochs = 3", "epochs = 40")
+        .replace("seed = [0, 1]", "seed = [0]");
+    let text = text.replace("arm = ", "# arm = ");
+    let whole = Place::new(&text);
+    whole.run(&[]);
+    let faults: [Damage; 3] = [
+        ("cut", |bytes| bytes.truncate(bytes.len() / 2)),
+        ("flipped", |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 4;
+        }),
+        ("emptied", |bytes| bytes.clear()),
+    ];
+    for (name, change) in faults {
+        let place = Place::new(&text);
+        let mut run = place.command(&["run", "w.toml", "-q"]).spawn().expect("flow starts");
+        let scratch = place.path(".flow/cache/scratch");
+        for _ in 0..6000 {
+            if !files_under(&scratch).is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        run.kill().expect("SIGKILL");
+        run.wait().expect("it ends");
+        // The worker goes with its engine: it is given the time to.
+        std::thread::sleep(Duration::from_millis(200));
+        for checkpoint in files_under(&scratch) {
+            damage(&checkpoint, change);
+        }
+        place.run(&[]);
+        assert_eq!(place.digests(), whole.digests(), "{name}");
+    }
+}
