@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Progress,
@@ -30,8 +30,6 @@ use crate::pretrain::check_lr;
 
 /// Steps between two looks at the clock for a checkpoint.
 const STRETCH: usize = 25;
-/// Time between two checkpoints: a fit that is killed loses no more than this.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 
 /// Data, start, network and optimiser of a fit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -299,7 +297,6 @@ impl Node for FinetuneNode {
             cx.host
                 .note(&format!("goes on after step {} of {}", fit.step(), self.steps));
         }
-        let mut last_checkpoint = Instant::now();
         let (began, first) = (Instant::now(), fit.step());
         let mut recent = f64::NAN;
         while fit.step() < self.steps {
@@ -322,9 +319,8 @@ impl Node for FinetuneNode {
                     ControlFlow::Continue(())
                 }
             });
-            if stopped.is_err() || last_checkpoint.elapsed() > CHECKPOINT_EVERY {
+            if stopped.is_err() || cx.host.checkpoint_due() {
                 cx.host.save_checkpoint(&fit.checkpoint())?;
-                last_checkpoint = Instant::now();
             }
             stopped.map_err(training_failure)?;
         }

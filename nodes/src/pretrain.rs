@@ -15,7 +15,7 @@ use flow_learn::methods::{MethodSettings, Premises};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
-use flow_learn::train::{PretrainSettings, Pretraining};
+use flow_learn::train::{PretrainSettings, Pretraining, TrainError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -199,36 +199,48 @@ impl Node for PretrainNode {
             Pretraining::new(self.settings(method), images, &augmenter, pretrained.as_ref()).map_err(failure)?;
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             training.resume(&checkpoint).map_err(failure)?;
-            cx.host.note(&format!(
-                "goes on after epoch {} of {}",
-                training.history().len(),
-                self.epochs
-            ));
+            let (epochs, steps) = (training.history().len(), training.steps_begun());
+            let more = if steps > 0 {
+                format!(" and {steps} steps")
+            } else {
+                String::new()
+            };
+            cx.host
+                .note(&format!("goes on after epoch {epochs} of {}{more}", self.epochs));
         }
         while !training.is_done() {
             let epoch = training.history().len();
             let (steps, per_step) = (training.steps_per_epoch(), self.batch);
             let began = Instant::now();
-            let outcome = training
-                .run_epoch(|step, loss| {
-                    let rate = ((step + 1) * per_step) as f64 / began.elapsed().as_secs_f64();
-                    cx.host.progress(Progress {
-                        step: (epoch * steps + step + 1) as u64,
-                        total: (self.epochs * steps) as u64,
-                        unit: "step",
-                        figures: vec![
-                            ("epoch", (epoch + 1) as f64),
-                            ("loss", f64::from(loss)),
-                            ("images/s", rate),
-                        ],
-                    });
+            let begun = training.steps_begun();
+            let ended = training.run_epoch(|step, loss| {
+                let rate = ((step + 1 - begun) * per_step) as f64 / began.elapsed().as_secs_f64();
+                cx.host.progress(Progress {
+                    step: (epoch * steps + step + 1) as u64,
+                    total: (self.epochs * steps) as u64,
+                    unit: "step",
+                    figures: vec![
+                        ("epoch", (epoch + 1) as f64),
+                        ("loss", f64::from(loss)),
+                        ("images/s", rate),
+                    ],
+                });
+                if cx.host.stop_requested() || cx.host.checkpoint_due() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            });
+            let outcome = match ended {
+                Err(TrainError::Stopped) => {
+                    cx.host.save_checkpoint(&training.checkpoint())?;
                     if cx.host.stop_requested() {
-                        ControlFlow::Break(())
-                    } else {
-                        ControlFlow::Continue(())
+                        return Err(NodeError::Stopped);
                     }
-                })
-                .map_err(training_failure)?;
+                    continue;
+                }
+                ended => ended.map_err(training_failure)?,
+            };
             let figures = outcome
                 .figures
                 .iter()

@@ -47,7 +47,7 @@ pub struct EpochOutcome {
     pub figures: BTreeMap<String, f32>,
 }
 
-/// A pre-training between two epochs.
+/// A pre-training between two steps.
 pub struct Pretraining<'a> {
     settings: PretrainSettings,
     images: &'a Images,
@@ -60,7 +60,18 @@ pub struct Pretraining<'a> {
     monitor: Monitor,
     buffers: Arc<BufferPool>,
     history: Vec<EpochOutcome>,
+    /// The epoch that was begun and not ended.
+    begun: Option<Begun>,
     waiting: Waiting,
+}
+
+/// An epoch under way.
+struct Begun {
+    /// The images in the order of this epoch.
+    order: Vec<u32>,
+    /// Steps done.
+    step: usize,
+    means: Means,
 }
 
 impl<'a> Pretraining<'a> {
@@ -118,6 +129,7 @@ impl<'a> Pretraining<'a> {
             monitor,
             buffers,
             history,
+            begun: None,
             waiting: Waiting::default(),
         })
     }
@@ -148,26 +160,39 @@ impl<'a> Pretraining<'a> {
         self.waiting
     }
 
-    /// Runs the next epoch; `watch(step, loss)` is called after each step and may break off.
+    /// Steps done of an epoch that was begun and not ended.
+    pub fn steps_begun(&self) -> usize {
+        self.begun.as_ref().map_or(0, |begun| begun.step)
+    }
+
+    /// Runs the next epoch, or the rest of one that was broken off; `watch(step, loss)` is called after each step and may
+    /// break off.
     ///
     /// # Errors
-    /// If the loss is no number any more, or `watch` broke off: what this epoch did is then lost, so the caller goes on from
-    /// the last checkpoint.
+    /// [`TrainError::Stopped`] if `watch` broke off: a checkpoint may be taken then, and the epoch gone on with. If the loss
+    /// is no number any more, or training collapsed.
     pub fn run_epoch(
         &mut self,
         mut watch: impl FnMut(usize, f32) -> ControlFlow<()>,
     ) -> Result<EpochOutcome, TrainError> {
         let (epoch, steps, batch) = (self.history.len(), self.steps_per_epoch(), self.settings.batch);
-        let order = self.method.begin_epoch(
-            &mut self.encoder,
-            &Epoch {
-                images: self.images,
-                augmenter: self.augmenter,
-                number: epoch,
-                of: self.settings.epochs,
-                stream: self.stream.child("order").index(epoch as u64),
-            },
-        )?;
+        if self.begun.is_none() {
+            let order = self.method.begin_epoch(
+                &mut self.encoder,
+                &Epoch {
+                    images: self.images,
+                    augmenter: self.augmenter,
+                    number: epoch,
+                    of: self.settings.epochs,
+                    stream: self.stream.child("order").index(epoch as u64),
+                },
+            )?;
+            self.begun = Some(Begun {
+                order,
+                step: 0,
+                means: Means::default(),
+            });
+        }
         let Self {
             settings,
             images,
@@ -176,8 +201,12 @@ impl<'a> Pretraining<'a> {
             method,
             buffers,
             waiting,
+            begun,
             ..
         } = self;
+        let Some(Begun { order, step, means }) = begun else {
+            return Err(TrainError::Stopped);
+        };
         let advice = settings.method.settings().advice();
         let batch_of = |step: usize, indices| {
             let at = epoch * steps + step;
@@ -191,18 +220,17 @@ impl<'a> Pretraining<'a> {
                 views: Views::default(),
             }
         };
-        let mut means = Means::default();
         let mut batches = order
             .chunks_exact(batch)
             .take(steps)
             .enumerate()
+            .skip(*step)
             .map(|(step, indices)| batch_of(step, indices));
         let mut now = batches.next();
         // The names of the views that a step asks for are not known before the first one has.
         let mut names: Vec<String> = Vec::new();
-        let mut step = 0;
         while let Some(present) = now {
-            let at = epoch * steps + step;
+            let at = epoch * steps + *step;
             let mut next = batches.next();
             let mut pass = Pass::recording(Mode::Train, buffers);
             let input = encoder.input;
@@ -231,12 +259,13 @@ impl<'a> Pretraining<'a> {
             names = asked.names;
             now = next;
             means.add(outcome.loss, outcome.figures);
-            if watch(step, outcome.loss).is_break() {
+            *step += 1;
+            if watch(*step - 1, outcome.loss).is_break() && *step < steps {
                 return Err(TrainError::Stopped);
             }
-            step += 1;
         }
         let mut outcome = means.finish(epoch, advice)?;
+        self.begun = None;
         outcome
             .figures
             .extend(self.monitor.look(&mut self.encoder, self.images, self.augmenter));
@@ -258,6 +287,9 @@ impl<'a> Pretraining<'a> {
         for name in names.unwrap_or_default() {
             let value = |h: &EpochOutcome| h.figures.get(&name).copied().unwrap_or(f32::NAN);
             history(&format!("figures.{name}"), self.history.iter().map(value).collect());
+        }
+        if let Some(begun) = &self.begun {
+            begun.save(&mut state);
         }
         state.to_bytes()
     }
@@ -286,6 +318,7 @@ impl<'a> Pretraining<'a> {
                 .collect(),
         };
         self.history = losses.data.iter().enumerate().map(outcome).collect();
+        self.begun = Begun::load(&state);
         Ok(())
     }
 
@@ -298,12 +331,73 @@ impl<'a> Pretraining<'a> {
 /// What the names of the history's tensors begin with.
 const HISTORY: &str = "history.";
 
+/// What the names of the tensors of an epoch under way begin with.
+const BEGUN: &str = "epoch.";
+
+impl Begun {
+    fn save(&self, state: &mut StateDict) {
+        let mut save = |name: &str, data: Vec<f32>| {
+            let shape = vec![data.len()];
+            state.tensors.insert(format!("{BEGUN}{name}"), Tensor { shape, data });
+        };
+        // Whole numbers up to 2^24 are themselves as f32.
+        save("order", self.order.iter().map(|index| *index as f32).collect());
+        save("step", vec![self.step as f32]);
+        let sums = self.means.figures.iter().map(|(_, sum)| *sum);
+        let sums = if self.means.figures.is_empty() {
+            self.means.resumed.clone()
+        } else {
+            sums.collect()
+        };
+        save("loss", in_pieces(self.means.loss).to_vec());
+        save("figures", sums.into_iter().flat_map(in_pieces).collect());
+    }
+
+    fn load(state: &StateDict) -> Option<Self> {
+        let read = |name: &str| {
+            state
+                .tensors
+                .get(&format!("{BEGUN}{name}"))
+                .map(|tensor| tensor.data.as_slice())
+        };
+        let step = *read("step")?.first()? as usize;
+        Some(Self {
+            order: read("order")?.iter().map(|index| *index as u32).collect(),
+            step,
+            means: Means {
+                steps: step,
+                loss: from_pieces(read("loss")?),
+                figures: Vec::new(),
+                resumed: read("figures")?.chunks(PIECES).map(from_pieces).collect(),
+            },
+        })
+    }
+}
+
+/// An f64 is so many f32, each of 16 of its bits.
+const PIECES: usize = 4;
+
+/// Sums are kept to the last bit, so that a resumed epoch gives the same means.
+fn in_pieces(sum: f64) -> [f32; PIECES] {
+    std::array::from_fn(|piece| ((sum.to_bits() >> (16 * piece)) & 0xffff) as f32)
+}
+
+fn from_pieces(pieces: &[f32]) -> f64 {
+    let bits = pieces
+        .iter()
+        .enumerate()
+        .map(|(at, piece)| (*piece as u64) << (16 * at));
+    f64::from_bits(bits.fold(0, |all, piece| all | piece))
+}
+
 /// Sums over an epoch's steps.
 #[derive(Default)]
 struct Means {
     steps: usize,
     loss: f64,
     figures: Vec<(Figure, f64)>,
+    /// Sums of the figures up to a checkpoint, until the next step says again which figures they are.
+    resumed: Vec<f64>,
 }
 
 impl Means {
@@ -311,7 +405,11 @@ impl Means {
         self.steps += 1;
         self.loss += f64::from(loss);
         if self.figures.is_empty() {
-            self.figures = figures.iter().map(|figure| (*figure, 0.0)).collect();
+            let mut sums = std::mem::take(&mut self.resumed).into_iter();
+            self.figures = figures
+                .iter()
+                .map(|figure| (*figure, sums.next().unwrap_or(0.0)))
+                .collect();
         }
         for ((_, sum), figure) in self.figures.iter_mut().zip(figures) {
             *sum += f64::from(figure.value);
@@ -319,7 +417,7 @@ impl Means {
     }
 
     /// The means, unless one of them shows that training collapsed.
-    fn finish(self, epoch: usize, advice: &'static str) -> Result<EpochOutcome, MethodError> {
+    fn finish(&self, epoch: usize, advice: &'static str) -> Result<EpochOutcome, MethodError> {
         let mean = |sum: f64| (sum / self.steps.max(1) as f64) as f32;
         for (figure, sum) in &self.figures {
             let (value, least) = (mean(*sum), figure.least.unwrap_or(f32::NEG_INFINITY));
@@ -372,7 +470,7 @@ mod tests {
         }
     }
 
-    /// All weights after the last epoch, in a pool of `threads`, through a checkpoint after each epoch if `resumed`.
+    /// All weights after the last epoch, in a pool of `threads`; if `resumed`, through a checkpoint every other step.
     fn trained(settings: &PretrainSettings, threads: usize, resumed: bool) -> (Vec<u8>, Vec<EpochOutcome>) {
         let images = Scenes {
             n: 80,
@@ -396,7 +494,12 @@ mod tests {
             .install(|| {
                 let mut training = Pretraining::new(settings.clone(), &images, &augmenter, None).expect("valid");
                 while !training.is_done() {
-                    training.run_epoch(|_, _| ControlFlow::Continue(())).expect("trains");
+                    let stop = |step| resumed && step % 2 == 1;
+                    let ended = training.run_epoch(|step, _| match stop(step) {
+                        true => ControlFlow::Break(()),
+                        false => ControlFlow::Continue(()),
+                    });
+                    assert!(matches!(ended, Ok(_) | Err(TrainError::Stopped)), "trains");
                     if resumed {
                         let checkpoint = training.checkpoint();
                         training = Pretraining::new(settings.clone(), &images, &augmenter, None).expect("valid");
