@@ -44,16 +44,30 @@ fn save(place: &Place, text: &str) {
     std::fs::rename(place.path("w.toml.new"), place.path("w.toml")).expect("renamed");
 }
 
+/// A watched place, its lines, and its process.
+fn watching(workflow: &str) -> (Place, Receiver<String>, std::process::Child) {
+    let place = Place::new(workflow);
+    let mut command = place.command(&["watch", "w.toml", "-j", "4"]);
+    command
+        .env("HERE", place.path(""))
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null());
+    let mut child = command.spawn().expect("flow starts");
+    let log = lines(child.stderr.take().expect("a pipe"));
+    (place, log, child)
+}
+
+fn end(mut child: std::process::Child) {
+    let interrupt = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill runs").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+}
+
 #[test]
 fn a_saved_workflow_runs_what_it_changes_and_broken_toml_is_survived() {
-    let place = Place::new(SMALL);
-    let mut command = place.command(&["watch", "w.toml"]);
-    let mut child = command
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("flow starts");
-    let log = lines(child.stderr.take().expect("a pipe"));
+    let (place, log, child) = watching(SMALL);
     until(&log, "watching w.toml");
 
     save(&place, &SMALL.replace("kind = \"pretext\"", "kind = pretext"));
@@ -75,10 +89,50 @@ fn a_saved_workflow_runs_what_it_changes_and_broken_toml_is_survived() {
         "{again:?}"
     );
 
-    let pid = child.id().to_string();
-    std::process::Command::new("kill")
-        .args(["-INT", &pid])
-        .status()
-        .expect("kill runs");
-    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    end(child);
+}
+
+/// Two commands that wait until they are let go by a file, each after it has written a line about its beginning.
+const WAITING: &str = r#"
+[workflow]
+name = "waiting"
+
+[nodes.kept]
+kind = "command"
+run = ["sh", "-c", "echo begun >> $HERE/kept.log; while [ ! -e $HERE/go ]; do sleep 0.01; done; echo > {outputs}/out"]
+outputs = ["out"]
+pass_env = ["HERE"]
+
+[nodes.edited]
+kind = "command"
+run = ["sh", "-c", "echo begun A >> $HERE/edited.log; while [ ! -e $HERE/go ]; do sleep 0.01; done; echo A > {outputs}/out"]
+outputs = ["out"]
+pass_env = ["HERE"]
+"#;
+
+#[test]
+fn an_edit_during_a_run_keeps_what_is_still_wanted_and_cancels_what_is_not() {
+    let (place, log, child) = watching(WAITING);
+    until(&log, "start  edited");
+    let begun = |file: &str| std::fs::read_to_string(place.path(file)).unwrap_or_default();
+    let wait_for = |file: &str, text: &str| {
+        while !begun(file).contains(text) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait_for("edited.log", "begun A");
+    wait_for("kept.log", "begun");
+
+    save(&place, "[workflow");
+    until(&log, "the run goes on with the workflow as it was");
+    save(&place, &WAITING.replace(" A >", " B >"));
+    until(&log, "stop   edited");
+    wait_for("edited.log", "begun B");
+    place.write("go", "");
+    let ended = until(&log, "watching w.toml");
+    assert!(ended.iter().any(|line| line.contains("done   kept")), "{ended:?}");
+    assert!(!ended.iter().any(|line| line.contains("error")), "{ended:?}");
+    assert_eq!(begun("kept.log"), "begun\n", "it ran once");
+    assert_eq!(begun("edited.log"), "begun A\nbegun B\n");
+    end(child);
 }

@@ -38,9 +38,7 @@ impl Claim {
                 Ok(()) if !is_at(&file, &path) => {}
                 Ok(()) => {
                     // The name only serves messages.
-                    let _ = file
-                        .set_len(0)
-                        .and_then(|()| writeln!(file, "process {} on {}", std::process::id(), host_name()));
+                    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", this_process()));
                     return Ok(Claiming::Given(Self {
                         held: Some((file, path)),
                     }));
@@ -48,8 +46,11 @@ impl Claim {
                 Err(TryLockError::WouldBlock) => {
                     let mut holder = String::new();
                     let read = file.rewind().and_then(|()| file.read_to_string(&mut holder));
-                    let known = read.is_ok() && !holder.trim().is_empty();
-                    let holder = if known { holder.trim() } else { "another process" };
+                    let holder = match holder.trim() {
+                        ours if read.is_ok() && ours == this_process() => "an earlier run of this process",
+                        named if read.is_ok() && !named.is_empty() => named,
+                        _ => "another process",
+                    };
                     return Ok(Claiming::Held(holder.to_owned()));
                 }
                 Err(TryLockError::Error(error)) => {
@@ -67,6 +68,10 @@ impl Drop for Claim {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+fn this_process() -> String {
+    format!("process {} on {}", std::process::id(), host_name())
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
@@ -121,10 +126,7 @@ mod tests {
         let Claiming::Held(holder) = Claim::take(&files, &key).unwrap() else {
             panic!("it is taken")
         };
-        assert!(
-            holder.starts_with(&format!("process {} on ", std::process::id())),
-            "{holder}"
-        );
+        assert_eq!(holder, "an earlier run of this process");
         drop(first);
         assert!(matches!(Claim::take(&files, &key).unwrap(), Claiming::Given(_)));
         assert!(!files.layout.claim(&key).exists(), "nothing is left behind");

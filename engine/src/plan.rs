@@ -94,6 +94,13 @@ pub(crate) enum Known {
 }
 
 impl Known {
+    pub(crate) fn key(&self) -> ActionKey {
+        match self {
+            Self::Published(artifact) => *artifact.key(),
+            Self::Missed(action) => action.key,
+        }
+    }
+
     pub(crate) fn artifact(&self) -> Option<&Artifact> {
         match self {
             Self::Published(artifact) => Some(artifact),

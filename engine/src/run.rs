@@ -1,18 +1,20 @@
 //! `flow run` in a handful of calls: plan, make a folder, execute, write down.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use flow_cache::Store;
 
 use crate::events::{Event, Reporter, RunStatus};
-use crate::execute::{Execution, Shop};
+use crate::execute::{Execution, Mailbox, Shop};
 use crate::machine::Machine;
 use crate::node::Report;
 use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
 use crate::plan::{self, Plan, PlanError, PlanState};
 use crate::reason::in_words;
 use crate::runs::{RunFolder, RunsError, Summary};
-use crate::stat::unix_ms;
+use crate::slots::Room;
+use crate::stat::{FileDigests, unix_ms};
 use crate::stop::StopFlag;
 use crate::worker::WorkerProgram;
 use crate::workflow::Workflow;
@@ -94,11 +96,54 @@ pub fn run(
     options: &Options,
     reporter: &mut dyn Reporter,
 ) -> Result<RunOutcome, RunError> {
-    let begun = std::time::Instant::now();
-    let started_unix_ms = unix_ms();
+    let begun = Begun::now();
     let files = plan::file_digests(store);
     let plan = plan::plan(workflow, store, &files)?;
-    let (mut folder, mut log) = RunFolder::create(&options.runs_dir, workflow, started_unix_ms)?;
+    let room = Room::new(options.machine.clone());
+    let site = Site {
+        store,
+        options,
+        files: &files,
+        room: &room,
+    };
+    Ok(run_planned(workflow, plan, &site, begun, Mailbox::new(), reporter)?)
+}
+
+/// What runs of one process share.
+#[derive(Clone, Copy)]
+pub(crate) struct Site<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) options: &'a Options,
+    pub(crate) files: &'a FileDigests,
+    pub(crate) room: &'a Room,
+}
+
+/// When a run began.
+pub(crate) struct Begun {
+    unix_ms: u64,
+    at: Instant,
+}
+
+impl Begun {
+    pub(crate) fn now() -> Self {
+        Self {
+            unix_ms: unix_ms(),
+            at: Instant::now(),
+        }
+    }
+}
+
+/// Carries out a plan that was made just now.
+pub(crate) fn run_planned(
+    workflow: &Workflow,
+    plan: Plan,
+    site: &Site<'_>,
+    begun: Begun,
+    mail: Mailbox,
+    reporter: &mut dyn Reporter,
+) -> Result<RunOutcome, RunsError> {
+    let options = site.options;
+    let (mut folder, mut log) = RunFolder::create(&options.runs_dir, workflow, begun.unix_ms)?;
     let threads = options.machine.threads;
     let mut both = Both {
         log: &mut log,
@@ -113,17 +158,17 @@ pub fn run(
     tracing::debug_span!("tell plan").in_scope(|| tell_plan(&plan, &mut both));
     let shop = Shop {
         workflow,
-        store,
-        files: &files,
-        machine: &options.machine,
+        store: site.store,
+        files: site.files,
+        room: site.room,
         program: options.worker.as_ref(),
         keep_going: options.keep_going,
         stop: options.stop.clone(),
     };
-    let execute = || Execution::new(&shop, plan, &mut folder, &mut both).drive();
+    let execute = || Execution::new(&shop, plan, &mut folder, &mut both, mail).drive();
     let (nodes, failures) = tracing::info_span!("execute").in_scope(execute);
     let status = status(&nodes, &failures);
-    let wall_s = begun.elapsed().as_secs_f64();
+    let wall_s = begun.at.elapsed().as_secs_f64();
     let mut summary = Summary {
         schema: 0,
         id: folder.id.clone(),
@@ -132,7 +177,7 @@ pub fn run(
         overrides: workflow.overrides().iter().map(ToString::to_string).collect(),
         environment: workflow.environment().clone(),
         status,
-        started_unix_ms,
+        started_unix_ms: begun.unix_ms,
         finished_unix_ms: unix_ms(),
         threads,
         nodes,

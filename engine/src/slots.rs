@@ -4,6 +4,7 @@
 //! may pass it, but not at its expense, so that it does not wait for ever.
 
 use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::machine::Machine;
 use crate::node::NodeError;
@@ -40,9 +41,29 @@ pub(crate) struct Grant {
     mutex: Vec<String>,
 }
 
+/// A machine, and what of it is free: shared by all runs of a process.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) machine: Machine,
+    slots: Mutex<Slots>,
+}
+
+impl Room {
+    pub(crate) fn new(machine: Machine) -> Self {
+        let slots = Mutex::new(Slots::new(&machine));
+        Self { machine, slots }
+    }
+
+    pub(crate) fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What is free.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
+    /// Nodes that have something.
+    granted: usize,
     threads: usize,
     gpus: Vec<String>,
     memory: u64,
@@ -52,6 +73,7 @@ pub(crate) struct Slots {
 impl Slots {
     pub(crate) fn new(machine: &Machine) -> Self {
         Self {
+            granted: 0,
             threads: machine.threads.max(1),
             gpus: machine.gpus.clone(),
             memory: machine.memory.unwrap_or(u64::MAX),
@@ -62,6 +84,11 @@ impl Slots {
     /// Whether nothing can start.
     pub(crate) fn is_full(&self) -> bool {
         self.threads == 0
+    }
+
+    /// How many nodes have something, of whichever run.
+    pub(crate) fn granted(&self) -> usize {
+        self.granted
     }
 
     fn fits(&self, need: &Need) -> bool {
@@ -77,6 +104,7 @@ impl Slots {
             return None;
         }
         let threads = (self.threads / (others + 1)).clamp(1, need.threads).min(self.threads);
+        self.granted += 1;
         self.threads -= threads;
         self.memory -= need.memory;
         self.held.extend(need.mutex.iter().cloned());
@@ -97,6 +125,7 @@ impl Slots {
 
     /// A node has ended.
     pub(crate) fn give_back(&mut self, grant: Grant) {
+        self.granted -= 1;
         self.threads += grant.threads;
         self.memory += grant.memory;
         self.gpus.extend(grant.gpus);

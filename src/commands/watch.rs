@@ -1,14 +1,13 @@
 //! `flow watch`: run, and run again when something that matters has changed.
 
-use std::path::Path;
 use std::time::Duration;
 
-use flow_cache::Store;
-use flow_engine::watch::{Changed, Watch, WatchError, WatchOptions};
-use flow_engine::{Options, StopFlag};
+use flow_engine::watch::{Audience, Changed, WatchError, WatchOptions};
+use flow_engine::workflow::Diagnostics;
+use flow_engine::{Reporter, RunError, RunOutcome, Workflow};
 
 use super::run::{Signals, options, print_reports};
-use super::{load, open_store};
+use super::{open_store, overrides};
 use crate::cli::{Cli, WatchArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{print_failure, say};
@@ -28,57 +27,63 @@ pub(crate) fn watch(cli: &Cli, args: &WatchArgs) -> Result<Exit, Failure> {
     let store = open_store(cli)?;
     let signals = Signals::listen()?;
     let options = options(cli, &args.how, &signals);
-    let poll = args.poll.then_some(POLL);
-    let watching = WatchOptions {
-        poll,
-        ignore: vec![cli.cache.clone(), cli.runs.clone()],
-        ..WatchOptions::default()
+    let watching = if args.poll {
+        WatchOptions {
+            hints: false,
+            rescan: POLL,
+            ..WatchOptions::default()
+        }
+    } else {
+        WatchOptions::default()
     };
-    let mut first = true;
-    let stop: StopFlag = signals.stop.clone();
-    flow_engine::watch::watch(&args.workflow.file, watching, &stop, |changed, watch| {
-        if !std::mem::take(&mut first) {
-            announce(&args.workflow.file, changed);
-        }
-        match step(cli, args, &store, &options, watch) {
-            Err(Failure::Workflow(problems)) => print_failure(&Failure::Workflow(problems)),
-            other => other?,
-        }
-        if !stop.is_requested() && !cli.quiet {
-            say(&format!("watching {} (Ctrl-C ends)", args.workflow.file.display()));
-        }
-        Ok::<(), Failure>(())
-    })?;
+    let terminal = Terminal {
+        cli,
+        args,
+        overrides: overrides(&args.workflow)?,
+    };
+    flow_engine::watch::watch(&args.workflow.file, watching, &store, &options, &terminal)?;
     Ok(signals.exit())
 }
 
-/// Loads, tells the watch what is read, runs.
-fn step(cli: &Cli, args: &WatchArgs, store: &Store, options: &Options, watch: &mut Watch) -> Result<(), Failure> {
-    flow_engine::recall(store, &args.workflow.file);
-    let workflow = match load(&args.workflow) {
-        Err(Failure::Workflow(problems)) => {
-            watch.also(problems.included())?;
-            return Err(Failure::Workflow(problems));
-        }
-        other => other?,
-    };
-    let included = workflow.included().map(|(path, _)| path.to_owned());
-    watch.inputs(workflow.files().into_iter().chain(included).collect())?;
-    let mut reporter = reporter(cli.quiet, cli.verbose, false);
-    match flow_engine::run(&workflow, store, options, reporter.as_mut()) {
-        Ok(outcome) => print_reports(cli, &outcome),
-        // A data file that is gone may come back: this is said, and no reason to end.
-        Err(error) => print_failure(&error.into()),
-    }
-    Ok(())
+struct Terminal<'a> {
+    cli: &'a Cli,
+    args: &'a WatchArgs,
+    overrides: Vec<flow_engine::Override>,
 }
 
-fn announce(workflow: &Path, changed: &Changed) {
-    let own = changed.workflow.then_some(workflow);
-    let names: Vec<String> = own
-        .into_iter()
-        .chain(changed.files.iter().map(|f| f.as_path()))
-        .map(|p| p.display().to_string())
-        .collect();
-    say(&format!("\nchanged: {}", names.join(", ")));
+impl Audience for Terminal<'_> {
+    fn load(&self) -> Result<Workflow, Diagnostics> {
+        flow_engine::load(&self.args.workflow.file, &flow_nodes::registry(), &self.overrides)
+    }
+
+    fn changed(&self, changed: &Changed) {
+        let names = changed.texts.iter().chain(&changed.files);
+        let names: Vec<String> = names.map(|path| path.display().to_string()).collect();
+        say(&format!("\nchanged: {}", names.join(", ")));
+    }
+
+    fn broken(&self, problems: Diagnostics, running: bool) {
+        print_failure(&problems.into());
+        if running {
+            say("the run goes on with the workflow as it was before this change");
+        }
+    }
+
+    fn reporter(&self) -> Box<dyn Reporter> {
+        reporter(self.cli.quiet, self.cli.verbose, false)
+    }
+
+    fn ended(&self, outcome: Result<RunOutcome, RunError>, superseded: bool) {
+        match outcome {
+            Ok(_) if superseded => {}
+            Ok(outcome) => print_reports(self.cli, &outcome),
+            Err(error) => print_failure(&error.into()),
+        }
+    }
+
+    fn idle(&self) {
+        if !self.cli.quiet {
+            say(&format!("watching {} (Ctrl-C ends)", self.args.workflow.file.display()));
+        }
+    }
 }

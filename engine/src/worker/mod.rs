@@ -6,6 +6,7 @@ mod manifest;
 mod process;
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,6 +36,10 @@ pub(crate) enum Message {
     Progress(InstanceId, Shown),
     Note(InstanceId, String),
     Finished(InstanceId, Result<Artifact, Failure>),
+    /// Another run takes over: only what is under these keys is wanted any more.
+    Superseded {
+        wanted: HashSet<ActionKey>,
+    },
 }
 
 /// Why a worker has no artifact.
@@ -44,6 +49,12 @@ pub(crate) enum Failure {
     Node(NodeError),
     /// The node panicked, with this text.
     Panic(String),
+}
+
+impl Failure {
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self, Self::Node(NodeError::Stopped))
+    }
 }
 
 impl From<NodeError> for Failure {
@@ -76,7 +87,7 @@ pub(crate) struct Job<'a> {
     pub(crate) lineage: Vec<ActionKey>,
     pub(crate) grant: Grant,
     pub(crate) files: &'a FileDigests,
-    pub(crate) stops: [StopFlag; 2],
+    pub(crate) stops: [StopFlag; 3],
     /// Where a process of its own comes from, if this run has them.
     pub(crate) program: Option<&'a WorkerProgram>,
     pub(crate) tell: Sender<Message>,
