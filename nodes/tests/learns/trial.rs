@@ -28,6 +28,15 @@ pub(crate) enum Data {
     },
 }
 
+impl std::fmt::Display for Data {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fashion => write!(f, "Fashion-MNIST sample"),
+            Self::Scenes { side } => write!(f, "scenes, {side} px"),
+        }
+    }
+}
+
 /// A method and how it is trained.
 #[derive(Clone, Debug)]
 pub(crate) struct Trial {
@@ -213,8 +222,8 @@ impl Trial {
             seed,
         };
         let name = self.method.settings().name();
-        let mut training = Pretraining::new(settings, images, &augmenter, start)
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut training =
+            Pretraining::new(settings, images, &augmenter, start).unwrap_or_else(|error| panic!("{name}: {error}"));
         while !training.is_done() {
             if let Err(error) = training.run_epoch(|_, _| ControlFlow::Continue(())) {
                 panic!("{name}, seed {seed}: {error}");

@@ -112,3 +112,19 @@ pub(crate) fn all() -> Vec<Trial> {
         fashion(MethodSettings::Dino(Default::default())),
     ]
 }
+
+/// The same, so small that all of them together take seconds.
+pub(crate) fn small() -> Vec<Trial> {
+    let shrink = |trial: Trial| Trial {
+        images: 640,
+        backbone: backbone([8, 16, 32]),
+        batch: 32,
+        epochs: 6,
+        ..trial
+    };
+    let shrunk = |trial: Trial| Trial {
+        after: trial.after.clone().map(|before| Box::new(shrink(*before))),
+        ..shrink(trial)
+    };
+    all().into_iter().map(shrunk).collect()
+}

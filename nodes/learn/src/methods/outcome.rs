@@ -32,7 +32,8 @@ impl Figure {
     /// Whether a value of this figure tells of a collapse.
     pub(crate) fn is_ill(&self, value: f32) -> bool {
         // Not a number is ill too.
-        self.least.is_some_and(|least| !matches!(value.partial_cmp(&least), Some(Ordering::Greater | Ordering::Equal)))
+        self.least
+            .is_some_and(|least| !matches!(value.partial_cmp(&least), Some(Ordering::Greater | Ordering::Equal)))
     }
 
     /// An error if `value`, this figure's of an epoch (from 0), tells of a collapse.
@@ -147,7 +148,9 @@ pub enum MethodError {
         advice: &'static str,
     },
     /// The loss is far above what it was.
-    #[error("the mean loss of epoch {epoch} is {loss:.4}, that of the first was {first:.4}: training diverged; {advice}")]
+    #[error(
+        "the mean loss of epoch {epoch} is {loss:.4}, that of the first was {first:.4}: training diverged; {advice}"
+    )]
     Grown {
         /// The epoch's mean loss.
         loss: f32,

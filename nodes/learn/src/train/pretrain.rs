@@ -215,7 +215,11 @@ impl<'a> Pretraining<'a> {
             return Err(TrainError::Stopped);
         };
         let advice = settings.method.settings().advice();
-        let constant: Vec<String> = method.unscheduled().iter().map(|part| format!("method.{part}.")).collect();
+        let constant: Vec<String> = method
+            .unscheduled()
+            .iter()
+            .map(|part| format!("method.{part}."))
+            .collect();
         let batch_of = |step: usize, indices| {
             let at = epoch * steps + step;
             Batch {
