@@ -23,7 +23,10 @@ fn every_method_is_above_both_controls_by_more_than_the_noise() {
         }
         let seeds = (0..seeds).map(|seed| trial.run(seed)).collect();
         rows.push(Row { trial, seeds });
-        println!("{}", markdown(&rows[rows.len() - 1..]).lines().last().unwrap_or_default());
+        println!(
+            "{}",
+            markdown(&rows[rows.len() - 1..]).lines().last().unwrap_or_default()
+        );
     }
     let table = markdown(&rows);
     if let Ok(file) = std::env::var("LEARNS_TABLE") {

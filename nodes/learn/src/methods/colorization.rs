@@ -1,14 +1,15 @@
 //! Colorization (Zhang et al. 2016, 1603.08511): tell the colours of a gray image.
 //!
-//! The input is the lightness in all three channels; the target is each place's colour as a distribution `z` over bins of the a*b* plane: its five
+//! The input is the lightness in all three channels, as that of a gray image; the target is each place's colour as a distribution `z` over bins of the a*b* plane: its five
 //! nearest bins, weighted by a Gaussian of deviation 5 (section 2.2). `L = -1/n sum v(z) sum_q z_q log p_q` (eq. 2) with rebalancing weights `v ~ ((1 -
 //! lambda) p + lambda / Q)^-1` of the nearest bin, of mean 1 over the training images (eq. 4), or rare colours grey out.
 //!
 //! Colours are told at a quarter of the image's height and width; `colour_error` is how far the annealed mean of what is told (eq. 5) is from the
 //! colour, in units of a*b*.
 //!
-//! Traps: a squared error, or bins that all weigh the same, greys out. Images of one channel have nothing to tell. Downstream images are in
-//! colour, while the encoder was trained on gray ones: its first layer has seen three equal channels only.
+//! Traps: a squared error, or bins that all weigh the same, greys out. Images of one channel have nothing to tell. The encoder
+//! has seen three equal channels only: downstream, gray images suit it better than those in colour. Where colour has nothing to do with what
+//! is asked for later, there is nothing to learn.
 
 use serde::{Deserialize, Serialize};
 
@@ -159,8 +160,10 @@ fn take_colours(view: &mut FeatureMap, batch: &Batch<'_>) -> Vec<[f32; 2]> {
             let colour = &mut colours[p / w / SHRUNK * columns + p % w / SHRUNK];
             colour[0] += a / (SHRUNK * SHRUNK) as f32;
             colour[1] += b / (SHRUNK * SHRUNK) as f32;
-            // Lightness 50 and deviation 25 are what images have on the whole.
-            pixel.fill((l - 50.0) / 25.0);
+            // A gray of this lightness, normalised as images are downstream.
+            for (channel, v) in pixel.iter_mut().enumerate() {
+                *v = batch.augmenter.normalized(l / 100.0, channel);
+            }
         }
     }
     colours
