@@ -127,6 +127,36 @@ fn killed_at_two_hundred_random_times_a_run_ends_as_if_nothing_had_happened() {
 }
 
 #[test]
+fn killed_at_every_write_of_the_store_a_run_ends_as_if_nothing_had_happened() {
+    let text = graph(&Place::new(""))
+        .split("[nodes.n3]")
+        .next()
+        .expect("three nodes")
+        .to_owned();
+    let placed = || {
+        let place = Place::new(&text);
+        place.write("leaf.txt", "leaf\n");
+        place
+    };
+    let clean = placed();
+    clean.run(&["-j", "1"]);
+    let mut kills = 0;
+    for writes in 0.. {
+        let place = placed();
+        let mut command = place.command(&["run", "w.toml", "-q", "-j", "1"]);
+        let run = command.env("FLOW_FAILPOINT_DIE_AFTER", writes.to_string()).output();
+        if run.expect("flow starts").status.success() {
+            break;
+        }
+        kills += 1;
+        place.run(&["-j", "1"]);
+        assert_eq!(place.digests(), clean.digests(), "killed at write {writes}");
+        assert_eq!(place.flow(&["cache", "verify"]).code, 0, "killed at write {writes}");
+    }
+    assert!(kills >= 30, "three nodes take many writes, not {kills}");
+}
+
+#[test]
 fn damaged_blobs_are_never_served_and_what_rests_on_them_comes_out_as_before() {
     let expected = clean();
     let damages: [Damage; 3] = [
@@ -193,12 +223,11 @@ fn locks_leases_and_claims_of_the_dead_hold_nobody_up() {
         std::fs::write(&path, "process 1 on here\n").expect("it can be written");
     }
     let plan = place.flow(&["plan", "w.toml", "--json"]).json();
+    let nodes = plan["nodes"].as_array().expect("nodes");
+    let keys = nodes.iter().filter_map(|node| node["state"]["key"].as_str());
+    let board = keys.fold("process 1 on here\n".to_owned(), |board, key| board + key + "\n");
     std::fs::create_dir_all(cache.join("claims")).expect("a folder");
-    for node in plan["nodes"].as_array().expect("nodes") {
-        if let Some(key) = node["state"]["key"].as_str() {
-            std::fs::write(cache.join("claims").join(key), "process 1 on here\n").expect("it can be written");
-        }
-    }
+    std::fs::write(cache.join("claims/1-0"), board).expect("it can be written");
     let run = place.run(&[]);
     assert!(!run.stderr.contains("is at work"), "{}", run.stderr);
     assert_eq!(place.digests(), clean());
@@ -350,6 +379,27 @@ fn a_file_with_its_times_set_back_or_ahead_is_still_seen_to_have_changed() {
     );
 }
 
+/// A training that was killed after a checkpoint, and where that lies.
+fn half_trained(text: &str) -> (Place, PathBuf) {
+    let place = Place::new(text);
+    let mut run = place.command(&["run", "w.toml", "-q"]).spawn().expect("flow starts");
+    let scratch = place.path(".flow/cache/scratch");
+    for _ in 0..6000 {
+        if !files_under(&scratch).is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    run.kill().expect("SIGKILL");
+    run.wait().expect("it ends");
+    // The worker goes with its engine: it is given the time to.
+    std::thread::sleep(Duration::from_millis(200));
+    let checkpoint = files_under(&scratch)
+        .into_iter()
+        .find(|file| file.ends_with("checkpoint"));
+    (place, checkpoint.expect("a checkpoint"))
+}
+
 #[test]
 fn a_checkpoint_that_is_cut_flipped_or_of_another_node_is_not_gone_on_from() {
     let start = SMALL.find("[nodes.scratch]").expect("the fixture has it");
@@ -368,23 +418,14 @@ fn a_checkpoint_that_is_cut_flipped_or_of_another_node_is_not_gone_on_from() {
         ("emptied", |bytes| bytes.clear()),
     ];
     for (name, change) in faults {
-        let place = Place::new(&text);
-        let mut run = place.command(&["run", "w.toml", "-q"]).spawn().expect("flow starts");
-        let scratch = place.path(".flow/cache/scratch");
-        for _ in 0..6000 {
-            if !files_under(&scratch).is_empty() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        run.kill().expect("SIGKILL");
-        run.wait().expect("it ends");
-        // The worker goes with its engine: it is given the time to.
-        std::thread::sleep(Duration::from_millis(200));
-        for checkpoint in files_under(&scratch) {
-            damage(&checkpoint, change);
-        }
+        let (place, checkpoint) = half_trained(&text);
+        damage(&checkpoint, change);
         place.run(&[]);
         assert_eq!(place.digests(), whole.digests(), "{name}");
     }
+    let (_other, of_another) = half_trained(&text.replace("seed = [0]", "seed = [1]"));
+    let (place, checkpoint) = half_trained(&text);
+    std::fs::copy(of_another, checkpoint).expect("it can be copied");
+    place.run(&[]);
+    assert_eq!(place.digests(), whole.digests(), "of another node");
 }

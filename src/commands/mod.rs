@@ -61,12 +61,11 @@ fn load_beside_store(cli: &Cli, args: &WorkflowArgs, part: &PartArgs) -> Result<
 
 /// [`load`], and of it only the part that is wanted.
 fn load_part(args: &WorkflowArgs, part: &PartArgs) -> Result<Workflow, Failure> {
-    let workflow = load(args)?;
-    Ok(if part.only.is_empty() {
-        workflow
-    } else {
-        workflow.only(&part.only)?
-    })
+    let mut workflow = load(args)?;
+    if !part.only.is_empty() {
+        workflow = workflow.only(&part.only)?;
+    }
+    Ok(workflow.force(&part.force)?)
 }
 
 fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {
