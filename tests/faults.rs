@@ -290,6 +290,77 @@ fn a_file_size_limit_in_the_middle_of_publishing_loses_nothing() {
     assert_eq!(place.flow(&["cache", "verify"]).code, 0);
 }
 
+/// `flow` as someone who may read the place, but write nowhere in it but in `runs`. For root, whom no permission stops, another user is
+/// taken.
+fn as_a_reader(place: &Place, arguments: &[&str]) -> Ended {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let flow = place.path("flow");
+    if !flow.exists() {
+        std::fs::copy(env!("CARGO_BIN_EXE_flow"), &flow).expect("it can be copied");
+        std::fs::create_dir(place.path("runs")).expect("a folder");
+    }
+    let chmod = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+    };
+    let folders = |path: &Path| {
+        files_under(path)
+            .into_iter()
+            .flat_map(|file| file.parent().map(Path::to_owned))
+    };
+    let read_only: Vec<PathBuf> = [
+        place.path(".flow"),
+        place.path(".flow/cache"),
+        place.dir.path().to_owned(),
+    ]
+    .into_iter()
+    .chain(folders(&place.path(".flow/cache")))
+    .collect();
+    read_only.iter().for_each(|path| chmod(path, 0o555));
+    chmod(&place.path("runs"), 0o777);
+    let is_root = std::fs::metadata(place.dir.path()).expect("it is there").uid() == 0;
+    let mut command = if is_root {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--clear-groups"]).arg(&flow);
+        command
+    } else {
+        std::process::Command::new(&flow)
+    };
+    let ended = command
+        .args(arguments)
+        .args(["--runs", "runs"])
+        .current_dir(place.dir.path())
+        .output();
+    read_only.iter().rev().for_each(|path| chmod(path, 0o755));
+    Ended::from(ended.expect("flow starts"))
+}
+
+#[test]
+fn a_read_only_cache_serves_what_it_has_and_says_what_it_cannot_make() {
+    let place = placed();
+    place.run(&[]);
+    let before = files_under(&place.path(".flow/cache"));
+    let query = ["cache", "query", "kind = concat order by node", "--json"];
+    let answer = place.flow(&query).stdout;
+    let found = as_a_reader(&place, &query);
+    assert_eq!((found.code, found.stdout), (0, answer), "{}", found.stderr);
+    let hits = as_a_reader(&place, &["run", "w.toml"]);
+    assert_eq!(hits.code, 0, "{}", hits.stderr);
+    assert!(hits.stderr.contains("0 ran, 30 cached"), "{}", hits.stderr);
+    place.write("leaf.txt", "another leaf\n");
+    let misses = as_a_reader(&place, &["run", "w.toml"]);
+    assert_eq!(misses.code, 1, "{}", misses.stderr);
+    assert!(misses.stderr.contains("is read-only"), "{}", misses.stderr);
+    let after = files_under(&place.path(".flow/cache"));
+    let shared = |files: &[PathBuf]| {
+        files
+            .iter()
+            .filter(|file| !file.to_string_lossy().contains("/index/"))
+            .count()
+    };
+    assert_eq!(shared(&before), shared(&after), "nothing was written");
+    assert!(place.run(&[]).stderr.contains("30 ran"));
+}
+
 #[test]
 fn an_input_that_is_edited_while_its_node_runs_is_not_published_under_either_content() {
     let place = Place::new("");

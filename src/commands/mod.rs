@@ -80,9 +80,18 @@ fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {
     args.set.iter().map(parse).collect()
 }
 
-/// The cache, to be written to.
+/// The cache, to be written to; one that cannot be serves what it has.
 fn open_store(cli: &Cli) -> Result<Store, Failure> {
-    Ok(Store::open(&cli.cache, Access::ReadWrite)?)
+    match Store::open(&cli.cache, Access::ReadWrite) {
+        Err(flow_cache::CacheError::ReadOnly { root }) if cli.cache.is_dir() => {
+            tracing::warn!(
+                "the cache at {} is read-only: what is not in it cannot be made",
+                root.display()
+            );
+            Ok(Store::open(&cli.cache, Access::ReadOnly)?)
+        }
+        other => Ok(other?),
+    }
 }
 
 /// The cache, to look into: nothing is made where there is none.
@@ -94,8 +103,5 @@ fn look_into_store(cli: &Cli) -> Result<Store, Failure> {
             "run a workflow first, or name another folder with `--cache`",
         ));
     }
-    match Store::open(&cli.cache, Access::ReadWrite) {
-        Err(flow_cache::CacheError::ReadOnly { .. }) => Ok(Store::open(&cli.cache, Access::ReadOnly)?),
-        other => Ok(other?),
-    }
+    open_store(cli)
 }
