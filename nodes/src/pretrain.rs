@@ -234,6 +234,7 @@ impl Node for PretrainNode {
         }
         while !training.is_done() {
             let epoch = training.history().len();
+            let _span = tracing::info_span!("epoch", number = epoch + 1, of = self.epochs).entered();
             let (steps, per_step) = (training.steps_per_epoch(), self.batch);
             let began = Instant::now();
             let begun = training.steps_begun();
