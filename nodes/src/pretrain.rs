@@ -10,18 +10,17 @@ use flow_engine::node::{
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::BackboneSettings;
-use flow_learn::layers::MapShape;
+use flow_learn::data::NetworkInput;
 use flow_learn::methods::{MethodSettings, Premises};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::train::{PretrainSettings, Pretraining, TrainError};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, RECIPE, RecipeArtifact, SplitName, TASK,
-    TaskArtifact,
+    TaskArtifact, input_facts,
 };
 use crate::augment::check_recipe;
 use crate::failure::{at, at_with, backbone_error, failure, method_error, training_failure};
@@ -84,15 +83,52 @@ impl PretrainNode {
         }
     }
 
+    /// Whether the task at the facts `task` can be learnt from these examples, so many at a time.
+    fn check_method(&self, task: Option<&Facts>, data: &DatasetFacts) -> Result<(), ParamError> {
+        let examples = data.count(SplitName::Train);
+        if let Some(examples) = examples
+            && self.batch > examples
+        {
+            let noun = data.modality.noun();
+            return Err(at_with(
+                "batch",
+                format!("{} found, but there are only {examples} training {noun}", self.batch),
+                "lower `batch`",
+            ));
+        }
+        let task = task.and_then(|f| f.get("task")).cloned();
+        let Some(method) = task.and_then(|t| serde_json::from_value::<MethodSettings>(t).ok()) else {
+            return Ok(());
+        };
+        // The culprit may be a key of the pretext node; it is named in the text, and the task is where it is chosen.
+        let here = |mut e: ParamError| {
+            if e.key != "batch" {
+                e.message = format!("`{}` of the pretext task: {}", e.key, e.message);
+                e.key = "task".into();
+            }
+            e
+        };
+        let NetworkInput { shape, modality } = data.input();
+        let premises = Premises {
+            batch: self.batch,
+            image: shape,
+            modality,
+            // Where the number is not known, more than any setting asks for.
+            images: examples.unwrap_or(usize::MAX),
+            pretrained: self.init.is_some(),
+        };
+        method.check(&premises).map_err(|e| here(method_error(&e)))
+    }
+
     /// The weights of an encoder of the same network.
     fn weights(
         &self,
         start: &EncoderStart,
-        image: MapShape,
+        input: NetworkInput,
         inputs: &Inputs,
         cx: &Context<'_>,
     ) -> Result<StateDict, NodeError> {
-        let EncoderArtifact { backbone, mut encoder } = start.open("init", Some(&self.backbone), image, inputs, cx)?;
+        let EncoderArtifact { backbone, mut encoder } = start.open("init", Some(&self.backbone), input, inputs, cx)?;
         if backbone != self.backbone {
             return Err(NodeError::failed(format!(
                 "`init` is a {backbone:?}, but `backbone` is {:?}",
@@ -129,41 +165,12 @@ impl Node for PretrainNode {
         }
         let first = |port| inputs.get(port).and_then(|i| i.first());
         if let Some(data) = first("data").and_then(DatasetFacts::of) {
-            let [h, w, c] = data.image;
-            let image = MapShape { h, w, c };
             check_recipe(inputs, "views", &data)?;
+            self.check_method(first("task"), &data)?;
             self.backbone
-                .build(image, &Stream::new(0, "check"))
+                .build(data.input(), &Stream::new(0, "check"))
                 .map_err(|e| backbone_error(&e))?;
-            let images = data.splits.get(&SplitName::Train).copied().unwrap_or(0);
-            if self.batch > images {
-                return Err(at_with(
-                    "batch",
-                    format!("{} found, but there are only {images} training images", self.batch),
-                    "lower `batch`",
-                ));
-            }
-            let task = first("task").and_then(|f| f.get("task")).cloned();
-            if let Some(method) = task.and_then(|t| serde_json::from_value::<MethodSettings>(t).ok()) {
-                // The culprit may be a key of the pretext node; it is named in the text, and the task is where it is chosen.
-                let here = |mut e: ParamError| {
-                    if e.key != "batch" {
-                        e.message = format!("`{}` of the pretext task: {}", e.key, e.message);
-                        e.key = "task".into();
-                    }
-                    e
-                };
-                method
-                    .settings()
-                    .check(&Premises {
-                        batch: self.batch,
-                        image,
-                        images,
-                        pretrained: self.init.is_some(),
-                    })
-                    .map_err(|e| here(method_error(&e)))?;
-            }
-            return Ok(Facts::from([("image".into(), json!(data.image))]));
+            return Ok(input_facts(data.input()));
         }
         Ok(Facts::new())
     }
@@ -188,12 +195,7 @@ impl Node for PretrainNode {
         let TaskArtifact(method) = TaskArtifact::read(inputs.one("task"))?;
         let augmenter = data.augmenter(&recipe)?;
         let images = data.train()?;
-        let image = MapShape {
-            h: images.height,
-            w: images.width,
-            c: images.channels,
-        };
-        let weights = |start: &EncoderStart| self.weights(start, image, inputs, cx);
+        let weights = |start: &EncoderStart| self.weights(start, augmenter.input(), inputs, cx);
         let pretrained = self.init.as_ref().map(weights).transpose()?;
         let mut training =
             Pretraining::new(self.settings(method), images, &augmenter, pretrained.as_ref()).map_err(failure)?;

@@ -203,9 +203,11 @@ fn why_little(node: &EvaluateNode, arm: &str, budget: &str, evidence: &Evidence<
 /// What the frozen encoder is worth beside its controls, in a sentence; empty without evidence.
 fn frozen_words(frozen: &BTreeMap<String, (f64, f64, f64)>) -> String {
     let probe = |of: &str| frozen.get(&format!("probe.{of}")).map(|(mean, _, _)| percent(*mean));
-    match (probe("encoder"), probe("raw_pixels"), probe("random_init")) {
-        (Some(encoder), Some(raw), Some(random)) => format!(
-            " A linear probe reaches {encoder} % on the frozen encoder, {raw} % on raw pixels and {random} % on random weights."
+    let raw = [("raw_pixels", "raw pixels"), ("bag_of_words", "a bag of words")];
+    let raw = raw.into_iter().find_map(|(of, name)| Some((probe(of)?, name)));
+    match (probe("encoder"), raw, probe("random_init")) {
+        (Some(encoder), Some((raw, name)), Some(random)) => format!(
+            " A linear probe reaches {encoder} % on the frozen encoder, {raw} % on {name} and {random} % on random weights."
         ),
         _ => String::new(),
     }

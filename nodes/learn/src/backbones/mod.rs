@@ -1,10 +1,14 @@
-//! Backbones: what turns an image into features, each a file of its own, found by name in [`BACKBONES`].
+//! Backbones: what turns an image or a text into features, each a file of its own, found by name in [`BACKBONES`].
 
 mod conv_net;
 mod resnet;
+mod transformer;
 
 use serde::{Deserialize, Serialize};
 
+pub use transformer::TextEncoder;
+
+use crate::data::{Modality, NetworkInput};
 use crate::layers::{Entry, FeatureMap, GridPool, Layer, MapShape, Pass, Sequential, Tensors};
 use crate::rng::Stream;
 
@@ -48,7 +52,15 @@ pub struct Backbone {
     pub widths: &'static [usize],
     /// Whether the stem can be chosen.
     pub stems: bool,
-    build: fn(channels: usize, widths: &[usize], stem: Stem, stream: &mut Stream) -> Sequential,
+    build: Build,
+}
+
+/// How a backbone is built, by what it is for.
+enum Build {
+    /// For images of so many channels.
+    Images(fn(channels: usize, widths: &[usize], stem: Stem, stream: &mut Stream) -> Sequential),
+    /// For texts.
+    Texts,
 }
 
 /// All backbones. A new one is a file and a line.
@@ -58,7 +70,15 @@ pub const BACKBONES: &[Backbone] = &[
     resnet::RESNET18,
     resnet::RESNET34,
     resnet::RESNET50,
+    transformer::TRANSFORMER,
 ];
+
+impl Backbone {
+    /// Whether it takes such examples.
+    pub fn takes(&self, modality: Modality) -> bool {
+        matches!(self.build, Build::Texts) == modality.is_text()
+    }
+}
 
 /// Why a backbone cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +113,18 @@ pub enum BackboneError {
         /// Width of the last feature map.
         w: usize,
     },
+    /// The backbone is for other examples.
+    #[error(
+        "`{name}` does not take {}; expected one of {}",
+        modality.noun(),
+        BACKBONES.iter().filter(|b| b.takes(*modality)).map(|b| b.name).collect::<Vec<_>>().join(", ")
+    )]
+    Modality {
+        /// The backbone.
+        name: String,
+        /// What the examples are.
+        modality: Modality,
+    },
     /// The backbone has one stem only.
     #[error("`{name}` has a small-image stem only; `stem` can be chosen for {}", BACKBONES.iter().filter(|b| b.stems).map(|b| b.name).collect::<Vec<_>>().join(", "))]
     Stem {
@@ -109,9 +141,12 @@ impl BackboneSettings {
         })
     }
 
-    /// An encoder with fresh weights for images of shape `input`.
-    pub fn build(&self, input: MapShape, stream: &Stream) -> Result<Encoder, BackboneError> {
-        let backbone = self.backbone()?;
+    /// An encoder with fresh weights for such examples.
+    ///
+    /// # Errors
+    /// If there is no such backbone, it is for other examples, or a size does not fit.
+    pub fn build(&self, input: impl Into<NetworkInput>, stream: &Stream) -> Result<Encoder, BackboneError> {
+        let (NetworkInput { shape, modality }, backbone) = (input.into(), self.backbone()?);
         let widths = if self.widths.is_empty() {
             backbone.widths
         } else {
@@ -130,7 +165,35 @@ impl BackboneSettings {
                 name: self.name.clone(),
             });
         }
-        let stages = (backbone.build)(input.c, widths, self.stem, &mut stream.child("backbone"));
+        let stream = &mut stream.child("backbone");
+        let (body, dim) = match (&backbone.build, modality) {
+            (Build::Images(build), Modality::Images) => {
+                let stages = self.pooled(build(shape.c, widths, self.stem, stream), shape)?;
+                let dim = stages.output_shape(shape).len();
+                (Body::Stages(stages), dim)
+            }
+            (Build::Texts, Modality::Texts { vocabulary, .. }) => {
+                let network = TextEncoder::new(vocabulary, shape.h, &transformer::SMALL, stream);
+                let dim = network.dim();
+                (Body::Text(network), dim)
+            }
+            (_, modality) => {
+                return Err(BackboneError::Modality {
+                    name: self.name.clone(),
+                    modality,
+                });
+            }
+        };
+        Ok(Encoder {
+            body,
+            input: shape,
+            modality,
+            dim,
+        })
+    }
+
+    /// Stages for images of shape `input`, with the pooling behind them.
+    fn pooled(&self, stages: Sequential, input: MapShape) -> Result<Sequential, BackboneError> {
         let last = stages.output_shape(input);
         if self.grid == 0 || self.grid > last.h.min(last.w) {
             return Err(BackboneError::Grid {
@@ -139,37 +202,75 @@ impl BackboneSettings {
                 w: last.w,
             });
         }
-        let layers = stages.with("", GridPool { grid: self.grid });
-        let dim = layers.output_shape(input).len();
-        Ok(Encoder { layers, input, dim })
+        Ok(stages.with("", GridPool { grid: self.grid }))
     }
 }
 
-/// Image in, feature vector out.
+/// Image or text in, feature vector out.
 pub struct Encoder {
-    layers: Sequential,
-    /// Shape of the images it takes.
+    body: Body,
+    /// Shape of the examples it takes.
     pub input: MapShape,
+    /// What they are.
+    pub modality: Modality,
     /// Length of its feature vectors.
     pub dim: usize,
 }
 
+/// The network itself.
+enum Body {
+    /// Convolutional stages and a pooling, for images.
+    Stages(Sequential),
+    /// A transformer, for texts.
+    Text(TextEncoder),
+}
+
+impl Body {
+    fn layer(&mut self) -> &mut dyn Layer {
+        match self {
+            Self::Stages(stages) => stages,
+            Self::Text(network) => network,
+        }
+    }
+}
+
+impl Encoder {
+    /// The examples that it takes.
+    pub fn takes(&self) -> NetworkInput {
+        NetworkInput {
+            shape: self.input,
+            modality: self.modality,
+        }
+    }
+
+    /// The network for texts, if it is one.
+    pub fn text(&mut self) -> Option<&mut TextEncoder> {
+        match &mut self.body {
+            Body::Text(network) => Some(network),
+            Body::Stages(_) => None,
+        }
+    }
+}
+
 impl Layer for Encoder {
     fn output_shape(&self, input: MapShape) -> MapShape {
-        self.layers.output_shape(input)
+        match &self.body {
+            Body::Stages(stages) => stages.output_shape(input),
+            Body::Text(network) => network.output_shape(input),
+        }
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        self.layers.forward(x, pass)
+        self.body.layer().forward(x, pass)
     }
 
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
-        self.layers.backward(dy, pass, need_dx)
+        self.body.layer().backward(dy, pass, need_dx)
     }
 }
 
 impl Tensors for Encoder {
     fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.layers.entries(prefix, out);
+        self.body.layer().entries(prefix, out);
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
-use crate::data::Images;
+use crate::data::{Images, Modality};
 use crate::layers::{BufferPool, FeatureMap, MapShape, Pass, Tensors};
 use crate::rng::Stream;
 use crate::train::embed;
@@ -18,6 +18,8 @@ pub struct Premises {
     pub batch: usize,
     /// Shape of the images.
     pub image: MapShape,
+    /// What they are.
+    pub modality: Modality,
     /// Number of training images.
     pub images: usize,
     /// Whether the encoder brings weights from an earlier training.
@@ -41,7 +43,7 @@ impl Setup<'_> {
     pub fn twin(&mut self) -> Encoder {
         let mut twin = self
             .backbone
-            .build(self.encoder.input, &self.stream)
+            .build(self.encoder.takes(), &self.stream)
             .expect("BUG: the encoder was built from these settings");
         copy_tensors(self.encoder, &mut twin);
         twin

@@ -18,6 +18,7 @@ mod gan;
 mod heads;
 mod inpainting;
 mod jigsaw;
+mod masked_token;
 mod moco;
 mod moco_v2;
 mod momentum;
@@ -49,6 +50,7 @@ pub use dino::DinoSettings;
 pub use gan::GanSettings;
 pub use inpainting::InpaintingSettings;
 pub use jigsaw::JigsawSettings;
+pub use masked_token::MaskedTokenSettings;
 pub use moco::MocoSettings;
 pub use moco_v2::MocoV2Settings;
 pub use outcome::{Figure, MethodError, StepOutcome};
@@ -64,6 +66,7 @@ pub use swav::SwavSettings;
 pub use vicreg::VicregSettings;
 
 use crate::backbones::Encoder;
+use crate::data::Modality;
 use crate::layers::{Pass, Tensors};
 
 /// A method with its hyper-parameters. A new method is a file and a line in the table below.
@@ -82,6 +85,26 @@ macro_rules! methods {
                 match self {
                     $(Self::$name(settings) => settings,)+
                 }
+            }
+
+            /// Whether the method can learn from these examples: it takes what they are, and its hyper-parameters make sense.
+            ///
+            /// # Errors
+            /// [`MethodError::Setting`] with the key of the culprit.
+            pub fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+                let settings = self.settings();
+                if settings.takes(premises.modality) {
+                    return settings.check(premises);
+                }
+                let others = [$(Self::$name(Default::default()),)+];
+                let fit = others.iter().map(Self::settings).filter(|other| other.takes(premises.modality));
+                let message = format!(
+                    "`{}` does not learn from {}; expected one of {}",
+                    settings.name(),
+                    premises.modality.noun(),
+                    fit.map(|other| other.name()).collect::<Vec<_>>().join(", ")
+                );
+                Err(MethodError::setting("method", message))
             }
         }
     };
@@ -132,12 +155,19 @@ methods! {
     Supervised(SupervisedSettings),
     /// Tell by how many quarter turns each image was rotated.
     Rotation(RotationSettings),
+    /// Tell the words that were covered in a text.
+    MaskedToken(MaskedTokenSettings),
 }
 
 /// A method's hyper-parameters: what can be said of them before training, and how the method is built.
 pub trait Settings {
     /// The name written in workflows.
     fn name(&self) -> &'static str;
+
+    /// Whether it learns from such examples: as a rule from images.
+    fn takes(&self, modality: Modality) -> bool {
+        !modality.is_text()
+    }
 
     /// What a training image costs, in images that go through the encoder forward and backward. A forward pass alone, as a
     /// momentum encoder's, counts a third; an image cut into tiles counts as what its tiles cover.

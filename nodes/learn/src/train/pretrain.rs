@@ -9,7 +9,7 @@ use super::{TrainError, Waiting, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Images;
-use crate::layers::{BufferPool, MapShape, Mode, Pass, Tensors};
+use crate::layers::{BufferPool, Mode, Pass, Tensors};
 use crate::methods::{Batch, Epoch, Figure, Method, MethodError, MethodSettings, Premises, Setup, Views};
 use crate::optim::{Optimizer, OptimizerConfig, Schedule};
 use crate::rng::Stream;
@@ -85,15 +85,11 @@ impl<'a> Pretraining<'a> {
         augmenter: &'a Augmenter,
         pretrained: Option<&StateDict>,
     ) -> Result<Self, TrainError> {
-        let input = MapShape {
-            h: images.height,
-            w: images.width,
-            c: images.channels,
-        };
-        let method_settings = settings.method.settings();
-        method_settings.check(&Premises {
+        let input = augmenter.input();
+        settings.method.check(&Premises {
             batch: settings.batch,
-            image: input,
+            image: input.shape,
+            modality: input.modality,
             images: images.n,
             pretrained: pretrained.is_some(),
         })?;
@@ -106,7 +102,7 @@ impl<'a> Pretraining<'a> {
         if let Some(state) = pretrained {
             state.load(&mut encoder, "")?;
         }
-        let method = method_settings.build(&mut Setup {
+        let method = settings.method.settings().build(&mut Setup {
             encoder: &mut encoder,
             backbone: &settings.backbone,
             images,
