@@ -14,6 +14,7 @@ pub use encoder::EncoderArtifact;
 pub use model::ModelArtifact;
 pub use recipe::RecipeArtifact;
 pub use scores::{FeatureScore, SCORES_FILE, Scores};
+pub(crate) use scores::{images, is_images};
 pub(crate) use start::check_same;
 pub use start::{EncoderStart, WeightsFile};
 pub use task::TaskArtifact;

@@ -112,6 +112,7 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs, cx: &Context<'_>) -> R
     }
     let scores = Scores {
         split: node.split.to_string(),
+        noun: data.modality().noun().to_owned(),
         class_names: data.class_names.clone(),
         scores,
     };

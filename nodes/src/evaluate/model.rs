@@ -39,6 +39,7 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, Node
     ]);
     let scores = Scores {
         split: node.split.to_string(),
+        noun: data.modality().noun().to_owned(),
         class_names: data.class_names.clone(),
         scores: vec![score],
     };

@@ -11,6 +11,7 @@ mod losses;
 mod method_parts;
 mod metrics;
 mod optim;
+mod texts;
 
 use std::path::{Path, PathBuf};
 
@@ -90,6 +91,7 @@ const FAMILIES: &[(&str, Family)] = &[
     ("optim", optim::run),
     ("ssl_losses", losses::run),
     ("supervised_losses", losses::run),
+    ("texts", texts::run),
 ];
 
 /// Runs every case of every JSON file in `folder`, in the order of their names.

@@ -58,7 +58,9 @@ impl Layer for TokenEmbedding {
         let rows = y.data.chunks_exact_mut(self.dim).zip(x.data.chunks_exact(BYTES));
         for ((out, bytes), place) in rows.zip(places) {
             let word = &self.words.value[token(bytes) * self.dim..][..self.dim];
-            out.iter_mut().zip(word.iter().zip(place)).for_each(|(o, (w, p))| *o = w + p);
+            out.iter_mut()
+                .zip(word.iter().zip(place))
+                .for_each(|(o, (w, p))| *o = w + p);
         }
         pass.push(x);
         y
@@ -70,7 +72,12 @@ impl Layer for TokenEmbedding {
         let add = |to: &mut [f32], row: &[f32]| to.iter_mut().zip(row).for_each(|(t, r)| *t += r);
         let tokens = x.shape.h;
         // One after the other, since a word may come up anywhere: the order of a sum is part of its value.
-        for (i, (row, bytes)) in dy.data.chunks_exact(self.dim).zip(x.data.chunks_exact(BYTES)).enumerate() {
+        for (i, (row, bytes)) in dy
+            .data
+            .chunks_exact(self.dim)
+            .zip(x.data.chunks_exact(BYTES))
+            .enumerate()
+        {
             add(&mut self.words.grad[token(bytes) * self.dim..][..self.dim], row);
             add(&mut self.places.grad[i % tokens * self.dim..][..self.dim], row);
         }
@@ -82,7 +89,13 @@ impl Tensors for TokenEmbedding {
     fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
         for (name, parameter) in [("words.weight", &mut self.words), ("places.weight", &mut self.places)] {
             let shape = vec![parameter.value.len() / self.dim, self.dim];
-            out.push(Entry::parameter(join(prefix, name), shape, Layout::Same, Role::Weight, parameter));
+            out.push(Entry::parameter(
+                join(prefix, name),
+                shape,
+                Layout::Same,
+                Role::Weight,
+                parameter,
+            ));
         }
     }
 }
