@@ -9,9 +9,9 @@ use flow_engine::node::{
     Resources,
 };
 use flow_learn::augment::Recipe;
-use flow_learn::backbones::BackboneSettings;
+use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::data::NetworkInput;
-use flow_learn::methods::{MethodSettings, Premises};
+use flow_learn::methods::{MethodError, MethodSettings, Premises};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
@@ -83,8 +83,13 @@ impl PretrainNode {
         }
     }
 
-    /// Whether the task at the facts `task` can be learnt from these examples, so many at a time.
-    fn check_method(&self, task: Option<&Facts>, data: &DatasetFacts) -> Result<(), ParamError> {
+    /// Whether the method, if it is known, can learn from these examples, so many at a time, with this network.
+    fn check_method(
+        &self,
+        method: Option<&MethodSettings>,
+        data: &DatasetFacts,
+        encoder: &Encoder,
+    ) -> Result<(), ParamError> {
         let examples = data.count(SplitName::Train);
         if let Some(examples) = examples
             && self.batch > examples
@@ -96,28 +101,16 @@ impl PretrainNode {
                 "lower `batch`",
             ));
         }
-        let task = task.and_then(|f| f.get("task")).cloned();
-        let Some(method) = task.and_then(|t| serde_json::from_value::<MethodSettings>(t).ok()) else {
-            return Ok(());
-        };
-        // The culprit may be a key of the pretext node; it is named in the text, and the task is where it is chosen.
-        let here = |mut e: ParamError| {
-            if e.key != "batch" {
-                e.message = format!("`{}` of the pretext task: {}", e.key, e.message);
-                e.key = "task".into();
-            }
-            e
-        };
-        let NetworkInput { shape, modality } = data.input();
         let premises = Premises {
             batch: self.batch,
-            image: shape,
-            modality,
+            image: encoder.input,
             // Where the number is not known, more than any setting asks for.
             images: examples.unwrap_or(usize::MAX),
             pretrained: self.init.is_some(),
+            patches: encoder.patches(),
         };
-        method.check(&premises).map_err(|e| here(method_error(&e)))
+        let checked = method.map_or(Ok(()), |method| method.settings().check(&premises));
+        checked.map_err(|e| at_task(&e))
     }
 
     /// The weights of an encoder of the same network.
@@ -166,10 +159,14 @@ impl Node for PretrainNode {
         let first = |port| inputs.get(port).and_then(|i| i.first());
         if let Some(data) = first("data").and_then(DatasetFacts::of) {
             check_recipe(inputs, "views", &data)?;
-            self.check_method(first("task"), &data)?;
-            self.backbone
-                .build(data.input(), &Stream::new(0, "check"))
-                .map_err(|e| backbone_error(&e))?;
+            let task = first("task").and_then(|f| f.get("task")).cloned();
+            let method = task.and_then(|t| serde_json::from_value::<MethodSettings>(t).ok());
+            if let Some(method) = &method {
+                method.check_takes(data.modality).map_err(|e| at_task(&e))?;
+            }
+            let encoder = self.backbone.build(data.input(), &Stream::new(0, "check"));
+            let encoder = encoder.map_err(|e| backbone_error(&e))?;
+            self.check_method(method.as_ref(), &data, &encoder)?;
             return Ok(input_facts(data.input()));
         }
         Ok(Facts::new())
@@ -271,6 +268,16 @@ impl Node for PretrainNode {
             metrics,
         })
     }
+}
+
+/// The culprit may be a key of the pretext node; it is named in the text, and the task is where it is chosen.
+fn at_task(error: &MethodError) -> ParamError {
+    let mut error = method_error(error);
+    if !["batch", "backbone"].contains(&&*error.key) {
+        error.message = format!("`{}` of the pretext task: {}", error.key, error.message);
+        error.key = "task".into();
+    }
+    error
 }
 
 /// A learning rate is a positive number.

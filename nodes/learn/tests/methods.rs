@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use flow_learn::augment::{Augmenter, Recipe};
-use flow_learn::backbones::{BackboneSettings, Stem};
+use flow_learn::backbones::BackboneSettings;
 use flow_learn::data::{Images, Scenes};
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
@@ -17,10 +17,9 @@ const EPOCHS: usize = 6;
 fn settings(method: MethodSettings) -> PretrainSettings {
     PretrainSettings {
         backbone: BackboneSettings {
-            name: "conv3".into(),
             widths: vec![8, 16, 16],
             grid: 2,
-            stem: Stem::Small,
+            ..BackboneSettings::named("conv3")
         },
         method,
         optimizer: OptimizerConfig::Adam(Default::default()),

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use flow_learn::augment::{Augmenter, Recipe};
-use flow_learn::backbones::{BackboneSettings, Encoder, Stem};
+use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::data::{Images, Scenes};
 use flow_learn::layers::MapShape;
 use flow_learn::methods::MethodSettings;
@@ -71,10 +71,9 @@ fn images(data: Data, n: usize) -> (Images, Images) {
 
 fn backbone() -> BackboneSettings {
     BackboneSettings {
-        name: "conv3".into(),
         widths: vec![16, 32, 64],
         grid: 2,
-        stem: Stem::Small,
+        ..BackboneSettings::named("conv3")
     }
 }
 

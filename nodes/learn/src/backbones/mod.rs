@@ -3,6 +3,7 @@
 mod conv_net;
 mod resnet;
 mod transformer;
+mod vit;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,8 @@ pub use transformer::TextEncoder;
 use crate::data::{Modality, NetworkInput};
 use crate::layers::{Entry, FeatureMap, GridPool, Layer, MapShape, Pass, Sequential, Tensors};
 use crate::rng::Stream;
+
+pub use vit::{Visible, VisionTransformer, VitShape};
 
 /// How a backbone begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +26,18 @@ pub enum Stem {
     Imagenet,
 }
 
-/// A backbone as declared.
+/// What a transformer's features are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pool {
+    /// The class token.
+    #[default]
+    Token,
+    /// The mean of the patches' tokens, or of a text's.
+    Mean,
+}
+
+/// A backbone as declared. What is left out takes the backbone's own value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackboneSettings {
@@ -38,6 +52,24 @@ pub struct BackboneSettings {
     /// How it begins.
     #[serde(default)]
     pub stem: Stem,
+    /// `vit`: height and width of a patch; it divides the images' (4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<usize>,
+    /// `vit`, `transformer`: values of a token (128, 64).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+    /// `vit`, `transformer`: blocks (6, 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// `vit`, `transformer`: heads of each attention; they divide `dim` (4, 4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// `vit`, `transformer`: hidden values of each block's MLP as a multiple of `dim` (4, 4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mlp_ratio: Option<f32>,
+    /// `vit`, `transformer`: features are the class `"token"` or a `"mean"` ("token", "mean").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
 }
 
 fn one() -> usize {
@@ -52,16 +84,26 @@ pub struct Backbone {
     pub widths: &'static [usize],
     /// Whether the stem can be chosen.
     pub stems: bool,
-    build: Build,
+    family: Family,
 }
 
-/// How a backbone is built, by what it is for.
-enum Build {
-    /// For images of so many channels.
-    Images(fn(channels: usize, widths: &[usize], stem: Stem, stream: &mut Stream) -> Sequential),
-    /// For texts.
-    Texts,
+/// What a backbone is made of.
+enum Family {
+    /// Convolutions in stages.
+    Stages(fn(channels: usize, widths: &[usize], stem: Stem, stream: &mut Stream) -> Sequential),
+    /// Attention between patches.
+    Transformer,
+    /// Attention between the tokens of a text.
+    Text,
 }
+
+/// A vision transformer.
+const VIT: Backbone = Backbone {
+    name: vit::NAME,
+    widths: &[],
+    stems: false,
+    family: Family::Transformer,
+};
 
 /// All backbones. A new one is a file and a line.
 pub const BACKBONES: &[Backbone] = &[
@@ -71,12 +113,13 @@ pub const BACKBONES: &[Backbone] = &[
     resnet::RESNET34,
     resnet::RESNET50,
     transformer::TRANSFORMER,
+    VIT,
 ];
 
 impl Backbone {
     /// Whether it takes such examples.
     pub fn takes(&self, modality: Modality) -> bool {
-        matches!(self.build, Build::Texts) == modality.is_text()
+        matches!(self.family, Family::Text) == modality.is_text()
     }
 }
 
@@ -131,9 +174,33 @@ pub enum BackboneError {
         /// The backbone.
         name: String,
     },
+    /// A setting makes no sense for this backbone or these images.
+    #[error("`{key}`: {message}")]
+    Setting {
+        /// The setting.
+        key: &'static str,
+        /// What was found and what is expected.
+        message: String,
+    },
 }
 
 impl BackboneSettings {
+    /// A backbone with everything else its own.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            widths: Vec::new(),
+            grid: 1,
+            stem: Stem::Small,
+            patch: None,
+            dim: None,
+            depth: None,
+            heads: None,
+            mlp_ratio: None,
+            pool: None,
+        }
+    }
+
     fn backbone(&self) -> Result<&'static Backbone, BackboneError> {
         let found = BACKBONES.iter().find(|b| b.name == self.name);
         found.ok_or_else(|| BackboneError::Unknown {
@@ -147,6 +214,41 @@ impl BackboneSettings {
     /// If there is no such backbone, it is for other examples, or a size does not fit.
     pub fn build(&self, input: impl Into<NetworkInput>, stream: &Stream) -> Result<Encoder, BackboneError> {
         let (NetworkInput { shape, modality }, backbone) = (input.into(), self.backbone()?);
+        let network = match (&backbone.family, modality) {
+            (Family::Stages(build), Modality::Images) => {
+                Network::Stages(self.stages(backbone, *build, shape, stream)?)
+            }
+            (Family::Transformer, Modality::Images) => {
+                let sizes = VitShape::new(self, shape)?;
+                Network::Transformer(VisionTransformer::new(sizes, shape, &mut stream.child("backbone")))
+            }
+            (Family::Text, Modality::Texts { vocabulary, .. }) => {
+                Network::Text(TextEncoder::new(self, vocabulary, shape.h, &mut stream.child("backbone"))?)
+            }
+            (_, modality) => {
+                return Err(BackboneError::Modality {
+                    name: self.name.clone(),
+                    modality,
+                });
+            }
+        };
+        let dim = network.layer().output_shape(shape).len();
+        Ok(Encoder {
+            network,
+            input: shape,
+            modality,
+            dim,
+        })
+    }
+
+    /// Stages of convolutions with the final pooling.
+    fn stages(
+        &self,
+        backbone: &Backbone,
+        build: fn(usize, &[usize], Stem, &mut Stream) -> Sequential,
+        input: MapShape,
+        stream: &Stream,
+    ) -> Result<Sequential, BackboneError> {
         let widths = if self.widths.is_empty() {
             backbone.widths
         } else {
@@ -165,35 +267,11 @@ impl BackboneSettings {
                 name: self.name.clone(),
             });
         }
-        let stream = &mut stream.child("backbone");
-        let (body, dim) = match (&backbone.build, modality) {
-            (Build::Images(build), Modality::Images) => {
-                let stages = self.pooled(build(shape.c, widths, self.stem, stream), shape)?;
-                let dim = stages.output_shape(shape).len();
-                (Body::Stages(stages), dim)
-            }
-            (Build::Texts, Modality::Texts { vocabulary, .. }) => {
-                let network = TextEncoder::new(vocabulary, shape.h, &transformer::SMALL, stream);
-                let dim = network.dim();
-                (Body::Text(network), dim)
-            }
-            (_, modality) => {
-                return Err(BackboneError::Modality {
-                    name: self.name.clone(),
-                    modality,
-                });
-            }
-        };
-        Ok(Encoder {
-            body,
-            input: shape,
-            modality,
-            dim,
-        })
-    }
-
-    /// Stages for images of shape `input`, with the pooling behind them.
-    fn pooled(&self, stages: Sequential, input: MapShape) -> Result<Sequential, BackboneError> {
+        if let Some(key) = self.transformers_key() {
+            let message = format!("`{}` is no transformer: `{key}` is of `{}`", self.name, vit::NAME);
+            return Err(BackboneError::Setting { key, message });
+        }
+        let stages = build(input.c, widths, self.stem, &mut stream.child("backbone"));
         let last = stages.output_shape(input);
         if self.grid == 0 || self.grid > last.h.min(last.w) {
             return Err(BackboneError::Grid {
@@ -204,11 +282,24 @@ impl BackboneSettings {
         }
         Ok(stages.with("", GridPool { grid: self.grid }))
     }
+
+    /// A setting that only a transformer has, if one is given.
+    fn transformers_key(&self) -> Option<&'static str> {
+        let given = [
+            ("patch", self.patch.is_some()),
+            ("dim", self.dim.is_some()),
+            ("depth", self.depth.is_some()),
+            ("heads", self.heads.is_some()),
+            ("mlp_ratio", self.mlp_ratio.is_some()),
+            ("pool", self.pool.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(key, _)| key)
+    }
 }
 
 /// Image or text in, feature vector out.
 pub struct Encoder {
-    body: Body,
+    network: Network,
     /// Shape of the examples it takes.
     pub input: MapShape,
     /// What they are.
@@ -217,18 +308,25 @@ pub struct Encoder {
     pub dim: usize,
 }
 
-/// The network itself.
-enum Body {
-    /// Convolutional stages and a pooling, for images.
+enum Network {
     Stages(Sequential),
-    /// A transformer, for texts.
+    Transformer(VisionTransformer),
     Text(TextEncoder),
 }
 
-impl Body {
-    fn layer(&mut self) -> &mut dyn Layer {
+impl Network {
+    fn layer(&self) -> &dyn Layer {
         match self {
             Self::Stages(stages) => stages,
+            Self::Transformer(vit) => vit,
+            Self::Text(network) => network,
+        }
+    }
+
+    fn layer_mut(&mut self) -> &mut dyn Layer {
+        match self {
+            Self::Stages(stages) => stages,
+            Self::Transformer(vit) => vit,
             Self::Text(network) => network,
         }
     }
@@ -243,34 +341,47 @@ impl Encoder {
         }
     }
 
-    /// The network for texts, if it is one.
+    /// The network for texts, if it is one: for methods that look at its tokens.
     pub fn text(&mut self) -> Option<&mut TextEncoder> {
-        match &mut self.body {
-            Body::Text(network) => Some(network),
-            Body::Stages(_) => None,
+        match &mut self.network {
+            Network::Text(network) => Some(network),
+            _ => None,
+        }
+    }
+
+    /// The vision transformer, if it is one: for methods that look at its patches and tokens.
+    pub fn transformer(&mut self) -> Option<&mut VisionTransformer> {
+        match &mut self.network {
+            Network::Transformer(vit) => Some(vit),
+            _ => None,
+        }
+    }
+
+    /// Patches that it cuts an image into; none if it cuts none.
+    pub fn patches(&self) -> Option<usize> {
+        match &self.network {
+            Network::Transformer(vit) => Some(vit.patches()),
+            _ => None,
         }
     }
 }
 
 impl Layer for Encoder {
     fn output_shape(&self, input: MapShape) -> MapShape {
-        match &self.body {
-            Body::Stages(stages) => stages.output_shape(input),
-            Body::Text(network) => network.output_shape(input),
-        }
+        self.network.layer().output_shape(input)
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        self.body.layer().forward(x, pass)
+        self.network.layer_mut().forward(x, pass)
     }
 
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
-        self.body.layer().backward(dy, pass, need_dx)
+        self.network.layer_mut().backward(dy, pass, need_dx)
     }
 }
 
 impl Tensors for Encoder {
     fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.body.layer().entries(prefix, out);
+        self.network.layer_mut().entries(prefix, out);
     }
 }

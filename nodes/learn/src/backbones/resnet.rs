@@ -1,7 +1,7 @@
 //! ResNets (He et al. 2015, 1512.03385) with torchvision's parameter names and its later bottleneck, whose 3x3 convolution has the
 //! stride.
 
-use super::{Backbone, Build, Stem};
+use super::{Backbone, Family, Stem};
 use crate::layers::{ConvNorm, ConvSettings, Layer, MaxPool, Residual, Sequential};
 use crate::rng::Stream;
 
@@ -10,7 +10,7 @@ pub(super) const RESNET18: Backbone = Backbone {
     name: "resnet18",
     widths: &[64, 128, 256, 512],
     stems: true,
-    build: Build::Images(|channels, widths, stem, stream| {
+    family: Family::Stages(|channels, widths, stem, stream| {
         build(channels, widths, stem, [2, 2, 2, 2], basic_block, stream)
     }),
 };
@@ -20,7 +20,7 @@ pub(super) const RESNET34: Backbone = Backbone {
     name: "resnet34",
     widths: &[64, 128, 256, 512],
     stems: true,
-    build: Build::Images(|channels, widths, stem, stream| {
+    family: Family::Stages(|channels, widths, stem, stream| {
         build(channels, widths, stem, [3, 4, 6, 3], basic_block, stream)
     }),
 };
@@ -30,7 +30,7 @@ pub(super) const RESNET50: Backbone = Backbone {
     name: "resnet50",
     widths: &[64, 128, 256, 512],
     stems: true,
-    build: Build::Images(|channels, widths, stem, stream| {
+    family: Family::Stages(|channels, widths, stem, stream| {
         build(channels, widths, stem, [3, 4, 6, 3], bottleneck, stream)
     }),
 };

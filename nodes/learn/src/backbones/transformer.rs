@@ -1,11 +1,12 @@
 //! A small transformer encoder for texts (BERT, Devlin et al. 2018, 1810.04805), with the norms before its blocks' parts and a last norm.
 //!
-//! Tokens and places are embedded, blocks mix them, and the features of a text are the mean over its tokens, padding left out. At its own
+//! Tokens and places are embedded, blocks mix them, and the features of a text are the mean over its tokens, padding left out, or its class
+//! token. At its own
 //! sizes it has 100 thousand parameters and `dim` more for each token of the vocabulary.
 
 use std::sync::Arc;
 
-use super::{Backbone, Build};
+use super::{Backbone, BackboneError, BackboneSettings, Family, Pool, Stem};
 use crate::layers::{
     Entry, FeatureMap, Layer, Lengths, MapShape, Parameter, Pass, Tensors, TokenEmbedding, Transformer,
     TransformerShape,
@@ -13,35 +14,82 @@ use crate::layers::{
 use crate::rng::Stream;
 use crate::text::{BYTES, PAD, token};
 
+/// The name written in workflows.
+pub(super) const NAME: &str = "transformer";
+
 /// Two blocks of 64 values.
 pub(super) const TRANSFORMER: Backbone = Backbone {
-    name: "transformer",
+    name: NAME,
     widths: &[],
     stems: false,
-    build: Build::Texts,
+    family: Family::Text,
 };
 
-/// Its sizes where nothing is said.
-pub(super) const SMALL: TransformerShape = TransformerShape {
-    dim: 64,
-    depth: 2,
-    heads: 4,
-    hidden: 256,
-};
+/// Its own sizes.
+const DIM: usize = 64;
+const DEPTH: usize = 2;
+const HEADS: usize = 4;
+const MLP_RATIO: f32 = 4.0;
+
+/// The declared sizes.
+fn sizes(settings: &BackboneSettings) -> Result<TransformerShape, BackboneError> {
+    let refuse = |key, message: String| Err(BackboneError::Setting { key, message });
+    let foreign = [
+        ("widths", !settings.widths.is_empty()),
+        ("grid", settings.grid != 1),
+        ("stem", settings.stem != Stem::Small),
+        ("patch", settings.patch.is_some()),
+    ];
+    if let Some((key, _)) = foreign.into_iter().find(|(_, given)| *given) {
+        return refuse(key, format!("`{NAME}` takes texts and has none: its sizes are `dim`, `depth` and `heads`"));
+    }
+    let (dim, depth) = (settings.dim.unwrap_or(DIM), settings.depth.unwrap_or(DEPTH));
+    let (heads, mlp_ratio) = (settings.heads.unwrap_or(HEADS), settings.mlp_ratio.unwrap_or(MLP_RATIO));
+    for (key, value) in [("dim", dim), ("depth", depth), ("heads", heads)] {
+        if value == 0 {
+            return refuse(key, "0 found, expected at least 1".into());
+        }
+    }
+    if !dim.is_multiple_of(heads) {
+        return refuse("heads", format!("{heads} found, expected a divisor of `dim`, which is {dim}"));
+    }
+    let hidden = (dim as f32 * mlp_ratio) as usize;
+    if !(mlp_ratio.is_finite() && hidden >= 1) {
+        let message = format!("{mlp_ratio} found, expected a number that makes at least one of `dim` = {dim}");
+        return refuse("mlp_ratio", message);
+    }
+    Ok(TransformerShape {
+        dim,
+        depth,
+        heads,
+        hidden,
+    })
+}
 
 /// Text in, features out.
 pub struct TextEncoder {
     embedding: TokenEmbedding,
     transformer: Transformer,
+    pool: Pool,
 }
 
 impl TextEncoder {
     /// Fresh weights for texts of `tokens` tokens of a vocabulary.
-    pub(super) fn new(vocabulary: usize, tokens: usize, shape: &TransformerShape, stream: &mut Stream) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// If the declared sizes do not fit each other.
+    pub(super) fn new(
+        settings: &BackboneSettings,
+        vocabulary: usize,
+        tokens: usize,
+        stream: &mut Stream,
+    ) -> Result<Self, BackboneError> {
+        let shape = sizes(settings)?;
+        Ok(Self {
             embedding: TokenEmbedding::new(vocabulary, tokens, shape.dim, stream),
-            transformer: Transformer::new(shape, stream),
-        }
+            transformer: Transformer::new(&shape, stream),
+            pool: settings.pool.unwrap_or(Pool::Mean),
+        })
     }
 
     /// Values of a token's vector.
@@ -74,6 +122,16 @@ impl TextEncoder {
     }
 }
 
+impl TextEncoder {
+    /// How many of each text's tokens its features are the mean of: all but padding, or the class token alone.
+    fn pooled(&self, texts: &FeatureMap) -> Arc<[usize]> {
+        match self.pool {
+            Pool::Mean => lengths(texts),
+            Pool::Token => vec![1; texts.n].into(),
+        }
+    }
+}
+
 /// Tokens of each text without the padding behind them, at least 1.
 fn lengths(texts: &FeatureMap) -> Arc<[usize]> {
     let length = |text: &[f32]| {
@@ -89,7 +147,7 @@ impl Layer for TextEncoder {
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        let lengths = lengths(&x);
+        let lengths = self.pooled(&x);
         let tokens = self.tokens(x, pass);
         let dim = tokens.shape.c;
         let mut y = pass.map(tokens.n, MapShape::vector(dim));

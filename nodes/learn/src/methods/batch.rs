@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
-use crate::data::{Images, Modality};
+use crate::data::Images;
 use crate::layers::{BufferPool, FeatureMap, MapShape, Pass, Tensors};
 use crate::rng::Stream;
 use crate::train::embed;
@@ -18,12 +18,12 @@ pub struct Premises {
     pub batch: usize,
     /// Shape of the images.
     pub image: MapShape,
-    /// What they are.
-    pub modality: Modality,
     /// Number of training images.
     pub images: usize,
     /// Whether the encoder brings weights from an earlier training.
     pub pretrained: bool,
+    /// Patches that the encoder cuts an image into, if it is a vision transformer.
+    pub patches: Option<usize>,
 }
 
 /// What a method is built from.

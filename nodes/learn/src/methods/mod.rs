@@ -18,11 +18,13 @@ mod gan;
 mod heads;
 mod inpainting;
 mod jigsaw;
+mod mae;
 mod masked_token;
 mod moco;
 mod moco_v2;
 mod momentum;
 mod outcome;
+mod patch_decoder;
 mod pirl;
 mod prototypes;
 mod redundancy;
@@ -50,6 +52,7 @@ pub use dino::DinoSettings;
 pub use gan::GanSettings;
 pub use inpainting::InpaintingSettings;
 pub use jigsaw::JigsawSettings;
+pub use mae::MaeSettings;
 pub use masked_token::MaskedTokenSettings;
 pub use moco::MocoSettings;
 pub use moco_v2::MocoV2Settings;
@@ -87,21 +90,21 @@ macro_rules! methods {
                 }
             }
 
-            /// Whether the method can learn from these examples: it takes what they are, and its hyper-parameters make sense.
+            /// Whether the method learns from such examples.
             ///
             /// # Errors
-            /// [`MethodError::Setting`] with the key of the culprit.
-            pub fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+            /// [`MethodError::Setting`] with the methods that do.
+            pub fn check_takes(&self, modality: Modality) -> Result<(), MethodError> {
                 let settings = self.settings();
-                if settings.takes(premises.modality) {
-                    return settings.check(premises);
+                if settings.takes(modality) {
+                    return Ok(());
                 }
                 let others = [$(Self::$name(Default::default()),)+];
-                let fit = others.iter().map(Self::settings).filter(|other| other.takes(premises.modality));
+                let fit = others.iter().map(Self::settings).filter(|other| other.takes(modality));
                 let message = format!(
                     "`{}` does not learn from {}; expected one of {}",
                     settings.name(),
-                    premises.modality.noun(),
+                    modality.noun(),
                     fit.map(|other| other.name()).collect::<Vec<_>>().join(", ")
                 );
                 Err(MethodError::setting("method", message))
@@ -147,6 +150,8 @@ methods! {
     Colorization(ColorizationSettings),
     /// Make what was cut out of an image.
     Inpainting(InpaintingSettings),
+    /// Make the patches of an image that a vision transformer was not shown.
+    Mae(MaeSettings),
     /// Make an image again from a narrow code, out of noise.
     Autoencoder(AutoencoderSettings),
     /// Tell images from a generator's.

@@ -86,19 +86,21 @@ impl<'a> Pretraining<'a> {
         pretrained: Option<&StateDict>,
     ) -> Result<Self, TrainError> {
         let input = augmenter.input();
-        settings.method.check(&Premises {
+        settings.method.check_takes(input.modality)?;
+        let stream = Stream::new(settings.seed, "pretrain");
+        let mut encoder = settings.backbone.build(input, &stream)?;
+        let method_settings = settings.method.settings();
+        method_settings.check(&Premises {
             batch: settings.batch,
             image: input.shape,
-            modality: input.modality,
             images: images.n,
             pretrained: pretrained.is_some(),
+            patches: encoder.patches(),
         })?;
         if settings.batch > images.n {
             let message = format!("{} found, but there are only {} images", settings.batch, images.n);
             return Err(TrainError::Setting { key: "batch", message });
         }
-        let stream = Stream::new(settings.seed, "pretrain");
-        let mut encoder = settings.backbone.build(input, &stream)?;
         if let Some(state) = pretrained {
             state.load(&mut encoder, "")?;
         }
@@ -443,17 +445,15 @@ impl Means {
 mod tests {
     use super::*;
     use crate::augment::Recipe;
-    use crate::backbones::Stem;
     use crate::data::Scenes;
     use crate::methods::{RotationSettings, SimclrSettings};
 
     fn settings(method: MethodSettings, optimizer: OptimizerConfig) -> PretrainSettings {
         PretrainSettings {
             backbone: BackboneSettings {
-                name: "conv3".into(),
                 widths: vec![8, 16, 16],
                 grid: 2,
-                stem: Stem::Small,
+                ..BackboneSettings::named("conv3")
             },
             method,
             optimizer,
