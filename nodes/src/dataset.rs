@@ -102,7 +102,7 @@ impl DatasetNode {
 
     fn load(&self, source: &Source, files: &[PathBuf]) -> Result<Dataset, NodeError> {
         match (source.load)(&self.settings(), files)? {
-            Loaded::Images(images) => self.images(source.name, images),
+            Loaded::Images(images) => self.images(source.name, *images),
             Loaded::Texts(texts) => self.texts(source.name, texts),
         }
     }

@@ -152,9 +152,7 @@ fn timm_usage(shape: VitShape, image: MapShape, classes: Option<usize>) -> Strin
         mlp_ratio,
         pool,
     } = shape;
-    let TransformerShape {
-        dim, depth, heads, ..
-    } = transformer;
+    let TransformerShape { dim, depth, heads, .. } = transformer;
     let MapShape { h, w, c } = image;
     let pool = match pool {
         Pool::Token => "",
@@ -266,6 +264,12 @@ mod tests {
         let exported = weights(&backbone, &mut encoder, Some(StateDict::of(&mut head, "")));
         let expected: Vec<&str> = include_str!("../../tests/golden/timm_vit.txt").lines().collect();
         assert_eq!(listing(&exported.bytes), expected);
-        insta::assert_snapshot!(exported.usage, @"");
+        assert_eq!(
+            exported.usage,
+            "import timm, safetensors.torch\n\
+             net = timm.models.vision_transformer.VisionTransformer(img_size=(16, 32), patch_size=8, in_chans=3, num_classes=5, \
+             embed_dim=24, depth=2, num_heads=3, mlp_ratio=4)\n\
+             net.load_state_dict(safetensors.torch.load_file(\"FILE\"))\n"
+        );
     }
 }

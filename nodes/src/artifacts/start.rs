@@ -253,7 +253,10 @@ fn help(expected: &StateDict, found: &StateDict) -> String {
         _ => {}
     }
     const POSITIONS: &str = "pos_embed";
-    match (shape(expected, POSITIONS).as_deref(), shape(found, POSITIONS).as_deref()) {
+    match (
+        shape(expected, POSITIONS).as_deref(),
+        shape(found, POSITIONS).as_deref(),
+    ) {
         (Some([_, ours, _]), Some([_, theirs, _])) if ours != theirs => {
             return format!(
                 "the file's network takes images of another size: it has {theirs} positions, this data set's images {ours}"
@@ -266,7 +269,8 @@ fn help(expected: &StateDict, found: &StateDict) -> String {
         (Some([_, _, 3, _]), Some([_, _, 7, _])) => "write `stem = \"imagenet\"` in `backbone`".into(),
         (Some([_, _, 7, _]), Some([_, _, 3, _])) => "write `stem = \"small\"` in `backbone`".into(),
         (Some([_, ours, ..]), Some([_, theirs, ..])) if ours != theirs => other_channels(*ours, *theirs),
-        _ => "give the `backbone` that the file was saved from; names are torchvision's or timm's, without a prefix".into(),
+        _ => "give the `backbone` that the file was saved from; names are torchvision's or timm's, without a prefix"
+            .into(),
     }
 }
 
@@ -372,7 +376,8 @@ mod tests {
         assert!(refusal(vit(4, 16, 16, 1), ours()).contains("images of 1 channel(s), this data set has 3"));
         let larger = refusal(vit(4, 16, 32, 3), ours());
         assert!(
-            larger.contains("vit of patch 4, dim 16 and depth 1 for images of 16x16") && larger.contains("it has 65 positions"),
+            larger.contains("vit of patch 4, dim 16 and depth 1 for images of 16x16")
+                && larger.contains("it has 65 positions"),
             "{larger}"
         );
     }

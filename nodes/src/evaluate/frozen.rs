@@ -46,12 +46,14 @@ fn embedded(
 /// What an example says without any network: its pixels, or which words it has.
 fn raw(train: &Images, labelled: &[u32], judged: &Images, modality: Modality) -> Features {
     let all: Vec<u32> = (0..judged.n as u32).collect();
-    let (of, features): (_, Box<dyn Fn(&Images, &[u32]) -> Vec<f32>>) = match modality {
-        Modality::Images => ("raw pixels", Box::new(pixels)),
-        Modality::Texts { vocabulary, .. } => {
-            let bags = move |texts: &Images, of: &[u32]| bag_of_words(texts, of, vocabulary);
-            ("bag of words", Box::new(bags))
-        }
+    let of = if modality.is_text() {
+        "bag of words"
+    } else {
+        "raw pixels"
+    };
+    let features = |examples: &Images, indices: &[u32]| match modality {
+        Modality::Images => pixels(examples, indices),
+        Modality::Texts { vocabulary, .. } => bag_of_words(examples, indices, vocabulary),
     };
     let labelled = features(train, labelled);
     let judged = features(judged, &all);

@@ -16,7 +16,10 @@ const FEATURES: f64 = 1e-4;
 pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
     match case.case.as_str() {
         "resnet_features" => features(case, &["backbone", "stem"]),
-        "vit_features" => features(case, &["backbone", "patch", "dim", "depth", "heads", "mlp_ratio", "pool"]),
+        "vit_features" => features(
+            case,
+            &["backbone", "patch", "dim", "depth", "heads", "mlp_ratio", "pool"],
+        ),
         _ => Ok(Outcome::NotBuilt),
     }
 }
@@ -26,7 +29,9 @@ fn features(case: &Case, declared: &[&str]) -> Result<Outcome, CaseError> {
     let [n, c, h, w] = case.dims::<4>("x")?;
     let shape = MapShape { h, w, c };
     let key = |name: &str| if name == "backbone" { "name" } else { name }.to_owned();
-    let given = declared.iter().filter_map(|name| Some((key(name), case.params.get(*name)?.clone())));
+    let given = declared
+        .iter()
+        .filter_map(|name| Some((key(name), case.params.get(*name)?.clone())));
     let declared = serde_json::Value::Object(given.collect());
     let settings: BackboneSettings = serde_json::from_value(declared).map_err(|e| CaseError::Refused(e.to_string()))?;
     let Ok(mut encoder) = settings.build(shape, &Stream::new(0, "reference")) else {

@@ -3,9 +3,9 @@
 use flow_learn::clustering::sinkhorn;
 use flow_learn::losses::{
     DinoTemperatures, LossError, Traced, TracedScalar, VicregWeights, barlow_twins, binary_cross_entropy,
-    cosine_scores, cross_entropy, dino, distillation, fixmatch_unlabelled, info_nce, masked_patches, mean_teacher_mse, negative_cosine,
-    normalised_patches, nt_xent, pirl, reconstruction, scan, soft_cross_entropy, swapped, swav, value_and_grads, vicreg,
-    weighted_cross_entropy,
+    cosine_scores, cross_entropy, dino, distillation, fixmatch_unlabelled, info_nce, masked_patches, mean_teacher_mse,
+    negative_cosine, normalised_patches, nt_xent, pirl, reconstruction, scan, soft_cross_entropy, swapped, swav,
+    value_and_grads, vicreg, weighted_cross_entropy,
 };
 
 use super::Outcome;

@@ -60,12 +60,12 @@ pub(super) const FULL: Source = Source {
 };
 
 fn loaded(train: Images, test: Images) -> Loaded {
-    Loaded::Images(Labelled {
+    Loaded::Images(Box::new(Labelled {
         train,
         test,
         class_names: CLASS_NAMES.map(str::to_owned).to_vec(),
         annotations: None,
-    })
+    }))
 }
 
 /// Training and test images of the embedded sample.

@@ -36,12 +36,12 @@ fn load(_settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeErr
         .chain(&test.labels)
         .max()
         .map_or(0, |l| usize::from(*l) + 1);
-    Ok(Loaded::Images(Labelled {
+    Ok(Loaded::Images(Box::new(Labelled {
         train,
         test,
         class_names: (0..classes).map(|c| c.to_string()).collect(),
         annotations: None,
-    }))
+    })))
 }
 
 /// Images and labels of two files.

@@ -38,7 +38,7 @@ pub struct SourceSettings {
 /// What a source gives.
 pub enum Loaded {
     /// Images, in two parts.
-    Images(Labelled),
+    Images(Box<Labelled>),
     /// Texts, whole: a vocabulary is learnt from a part of them.
     Texts(Texts),
 }
@@ -56,6 +56,7 @@ pub struct Labelled {
 }
 
 /// Texts with the names of their classes.
+#[derive(Debug)]
 pub struct Texts {
     /// As they were written.
     pub texts: Vec<String>,

@@ -30,12 +30,12 @@ pub(super) const SCENES: Source = Source {
         let [train, test] = [&parts[0], &parts[1]].map(|part| all.select(part));
         let annotations = Some([&parts[0], &parts[1]].map(|part| annotations.select(part)));
         let class_names = SCENE_CLASSES.map(str::to_owned).to_vec();
-        Ok(Loaded::Images(Labelled {
+        Ok(Loaded::Images(Box::new(Labelled {
             train,
             test,
             class_names,
             annotations,
-        }))
+        })))
     },
 };
 

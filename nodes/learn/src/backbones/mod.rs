@@ -215,16 +215,17 @@ impl BackboneSettings {
     pub fn build(&self, input: impl Into<NetworkInput>, stream: &Stream) -> Result<Encoder, BackboneError> {
         let (NetworkInput { shape, modality }, backbone) = (input.into(), self.backbone()?);
         let network = match (&backbone.family, modality) {
-            (Family::Stages(build), Modality::Images) => {
-                Network::Stages(self.stages(backbone, *build, shape, stream)?)
-            }
+            (Family::Stages(build), Modality::Images) => Network::Stages(self.stages(backbone, *build, shape, stream)?),
             (Family::Transformer, Modality::Images) => {
                 let sizes = VitShape::new(self, shape)?;
                 Network::Transformer(VisionTransformer::new(sizes, shape, &mut stream.child("backbone")))
             }
-            (Family::Text, Modality::Texts { vocabulary, .. }) => {
-                Network::Text(TextEncoder::new(self, vocabulary, shape.h, &mut stream.child("backbone"))?)
-            }
+            (Family::Text, Modality::Texts { vocabulary, .. }) => Network::Text(TextEncoder::new(
+                self,
+                vocabulary,
+                shape.h,
+                &mut stream.child("backbone"),
+            )?),
             (_, modality) => {
                 return Err(BackboneError::Modality {
                     name: self.name.clone(),

@@ -41,7 +41,10 @@ fn sizes(settings: &BackboneSettings) -> Result<TransformerShape, BackboneError>
         ("patch", settings.patch.is_some()),
     ];
     if let Some((key, _)) = foreign.into_iter().find(|(_, given)| *given) {
-        return refuse(key, format!("`{NAME}` takes texts and has none: its sizes are `dim`, `depth` and `heads`"));
+        return refuse(
+            key,
+            format!("`{NAME}` takes texts and has none: its sizes are `dim`, `depth` and `heads`"),
+        );
     }
     let (dim, depth) = (settings.dim.unwrap_or(DIM), settings.depth.unwrap_or(DEPTH));
     let (heads, mlp_ratio) = (settings.heads.unwrap_or(HEADS), settings.mlp_ratio.unwrap_or(MLP_RATIO));
@@ -51,7 +54,10 @@ fn sizes(settings: &BackboneSettings) -> Result<TransformerShape, BackboneError>
         }
     }
     if !dim.is_multiple_of(heads) {
-        return refuse("heads", format!("{heads} found, expected a divisor of `dim`, which is {dim}"));
+        return refuse(
+            "heads",
+            format!("{heads} found, expected a divisor of `dim`, which is {dim}"),
+        );
     }
     let hidden = (dim as f32 * mlp_ratio) as usize;
     if !(mlp_ratio.is_finite() && hidden >= 1) {

@@ -45,13 +45,22 @@ impl VitShape {
     pub fn new(settings: &BackboneSettings, image: MapShape) -> Result<Self, BackboneError> {
         let refuse = |key, message: String| Err(BackboneError::Setting { key, message });
         if !settings.widths.is_empty() {
-            return refuse("widths", format!("`{NAME}` has no stages: its width is `dim`, its blocks are `depth`"));
+            return refuse(
+                "widths",
+                format!("`{NAME}` has no stages: its width is `dim`, its blocks are `depth`"),
+            );
         }
         if settings.grid != 1 {
-            return refuse("grid", format!("`{NAME}` has no pooling grid: `pool` is \"token\" or \"mean\""));
+            return refuse(
+                "grid",
+                format!("`{NAME}` has no pooling grid: `pool` is \"token\" or \"mean\""),
+            );
         }
         if settings.stem != Stem::Small {
-            return refuse("stem", format!("`{NAME}` has no stem: it cuts images into patches of `patch` pixels"));
+            return refuse(
+                "stem",
+                format!("`{NAME}` has no stem: it cuts images into patches of `patch` pixels"),
+            );
         }
         let patch = settings.patch.unwrap_or(PATCH);
         let (dim, depth) = (settings.dim.unwrap_or(DIM), settings.depth.unwrap_or(DEPTH));
@@ -61,7 +70,10 @@ impl VitShape {
         if patch == 0 || !divides(&patch) {
             let possible = (1..=h.min(w)).filter(divides).map(|p| p.to_string());
             let possible = possible.collect::<Vec<_>>().join(", ");
-            return refuse("patch", format!("{patch} found, expected a divisor of {h}x{w} images: one of {possible}"));
+            return refuse(
+                "patch",
+                format!("{patch} found, expected a divisor of {h}x{w} images: one of {possible}"),
+            );
         }
         for (key, value) in [("dim", dim), ("depth", depth), ("heads", heads)] {
             if value == 0 {
@@ -69,7 +81,10 @@ impl VitShape {
             }
         }
         if !dim.is_multiple_of(heads) {
-            return refuse("heads", format!("{heads} found, expected a divisor of `dim`, which is {dim}"));
+            return refuse(
+                "heads",
+                format!("{heads} found, expected a divisor of `dim`, which is {dim}"),
+            );
         }
         let hidden = (dim as f32 * mlp_ratio) as usize;
         if !(mlp_ratio.is_finite() && hidden >= 1) {
@@ -163,7 +178,10 @@ impl VisionTransformer {
             c: self.patch_len(),
         };
         let mut cut = pass.map(x.n, shape);
-        let images = cut.data.par_chunks_mut(shape.len()).zip(x.data.par_chunks(x.shape.len()));
+        let images = cut
+            .data
+            .par_chunks_mut(shape.len())
+            .zip(x.data.par_chunks(x.shape.len()));
         images.for_each(|(cut, image)| {
             self.lines(|in_image, in_patches, run| {
                 cut[in_patches..][..run].copy_from_slice(&image[in_image..][..run]);
@@ -175,7 +193,10 @@ impl VisionTransformer {
     /// The reverse of [`Self::cut`].
     fn paste(&self, cut: &FeatureMap, pass: &Pass) -> FeatureMap {
         let mut x = pass.map(cut.n, self.image);
-        let images = x.data.par_chunks_mut(self.image.len()).zip(cut.data.par_chunks(cut.shape.len()));
+        let images = x
+            .data
+            .par_chunks_mut(self.image.len())
+            .zip(cut.data.par_chunks(cut.shape.len()));
         images.for_each(|(image, cut)| {
             self.lines(|in_image, in_patches, run| {
                 image[in_image..][..run].copy_from_slice(&cut[in_patches..][..run]);
@@ -191,7 +212,11 @@ impl VisionTransformer {
         for at in 0..self.patches() {
             for y in 0..patch {
                 let row = at / across * patch + y;
-                visit((row * w + at % across * patch) * c, at * self.patch_len() + y * run, run);
+                visit(
+                    (row * w + at % across * patch) * c,
+                    at * self.patch_len() + y * run,
+                    run,
+                );
             }
         }
     }
@@ -208,7 +233,11 @@ impl VisionTransformer {
     /// # Panics
     /// With `BUG:` if the places do not fit the batch.
     pub fn forward_visible(&mut self, patches: &FeatureMap, visible: Visible, pass: &mut Pass) -> FeatureMap {
-        assert_eq!(visible.places.len(), patches.n * visible.each, "BUG: visible patches do not fit the batch");
+        assert_eq!(
+            visible.places.len(),
+            patches.n * visible.each,
+            "BUG: visible patches do not fit the batch"
+        );
         let len = self.patch_len();
         let mut seen = pass.map(
             patches.n,
@@ -220,7 +249,9 @@ impl VisionTransformer {
         );
         let images = patches.data.chunks_exact(patches.shape.len());
         let chosen = visible.places.chunks_exact(visible.each);
-        let rows = images.zip(chosen).flat_map(|(image, places)| places.iter().map(move |p| (image, *p as usize)));
+        let rows = images
+            .zip(chosen)
+            .flat_map(|(image, places)| places.iter().map(move |p| (image, *p as usize)));
         for (seen, (image, place)) in seen.data.chunks_exact_mut(len).zip(rows) {
             seen.copy_from_slice(&image[place * len..][..len]);
         }
@@ -237,13 +268,20 @@ impl VisionTransformer {
         };
         let mut tokens = pass.map(n, map);
         let (class, positions) = (&self.cls_token.value, &self.pos_embed.value);
-        let images = tokens.data.par_chunks_mut(map.len()).zip(embedded.data.par_chunks(each * dim));
+        let images = tokens
+            .data
+            .par_chunks_mut(map.len())
+            .zip(embedded.data.par_chunks(each * dim));
         images.enumerate().for_each(|(i, (tokens, embedded))| {
             let (first, others) = tokens.split_at_mut(dim);
             sum(class, &positions[..dim], first);
             let rows = others.chunks_exact_mut(dim).zip(embedded.chunks_exact(dim));
             for (at, (token, embedded)) in rows.enumerate() {
-                sum(embedded, &positions[position(visible.as_ref(), i, at) * dim..][..dim], token);
+                sum(
+                    embedded,
+                    &positions[position(visible.as_ref(), i, at) * dim..][..dim],
+                    token,
+                );
             }
         });
         pass.push(Tokens { n, visible });
@@ -297,7 +335,10 @@ impl Layer for VisionTransformer {
         let mut y = pass.map(x.n, self.output_shape(x.shape));
         let tokens = self.forward_tokens(x, pass);
         let dim = y.shape.c;
-        let images = y.data.chunks_exact_mut(dim).zip(tokens.data.chunks_exact(tokens.shape.len()));
+        let images = y
+            .data
+            .chunks_exact_mut(dim)
+            .zip(tokens.data.chunks_exact(tokens.shape.len()));
         for (y, tokens) in images {
             let (class, others) = tokens.split_at(dim);
             match self.shape.pool {
@@ -324,7 +365,10 @@ impl Layer for VisionTransformer {
             },
         );
         dtokens.data.fill(0.0);
-        let images = dy.data.chunks_exact(dim).zip(dtokens.data.chunks_exact_mut((1 + patches) * dim));
+        let images = dy
+            .data
+            .chunks_exact(dim)
+            .zip(dtokens.data.chunks_exact_mut((1 + patches) * dim));
         for (dy, dtokens) in images {
             let (class, others) = dtokens.split_at_mut(dim);
             match self.shape.pool {
@@ -362,5 +406,110 @@ impl Tensors for VisionTransformer {
             (entry.shape, entry.layout) = (vec![dim, c, patch, patch], Layout::HwInOut);
         }
         self.transformer.entries(prefix, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::layers::Mode;
+
+    const IMAGE: MapShape = MapShape { h: 8, w: 12, c: 2 };
+
+    fn small() -> BackboneSettings {
+        BackboneSettings {
+            dim: Some(12),
+            depth: Some(1),
+            heads: Some(3),
+            ..BackboneSettings::named(NAME)
+        }
+    }
+
+    fn vit() -> VisionTransformer {
+        let shape = VitShape::new(&small(), IMAGE).expect("valid");
+        VisionTransformer::new(shape, IMAGE, &mut Stream::new(1, "vit"))
+    }
+
+    fn images(n: usize) -> FeatureMap {
+        let mut stream = Stream::new(2, "images");
+        FeatureMap::new(
+            n,
+            IMAGE,
+            (0..n * IMAGE.len()).map(|_| stream.normal()).collect::<Vec<_>>(),
+        )
+    }
+
+    #[test]
+    fn cutting_and_pasting_are_inverse_and_patches_lie_row_by_row() {
+        let (vit, x) = (vit(), images(3));
+        let pass = Pass::inference(&Arc::default());
+        let cut = vit.cut(&x, &pass);
+        assert_eq!((vit.patches(), vit.across(), cut.shape.c), (6, 3, 32));
+        // The second line of the last patch begins at row 5, column 8.
+        assert_eq!(cut.data[5 * 32 + 8], x.data[(5 * 12 + 8) * 2]);
+        assert_eq!(vit.paste(&cut, &pass).data[..], x.data[..]);
+    }
+
+    #[test]
+    fn seeing_all_patches_is_the_same_as_not_choosing() {
+        let (mut vit, x) = (vit(), images(2));
+        let mut pass = Pass::recording(Mode::Train, &Arc::default());
+        let cut = vit.cut(&x, &pass);
+        let visible = Visible {
+            places: [0, 1, 2, 3, 4, 5].repeat(2),
+            each: 6,
+        };
+        let chosen = vit.forward_visible(&cut, visible, &mut pass);
+        let dchosen = vit.backward_tokens(chosen.clone(), &mut pass, true).expect("asked for");
+        let all = vit.forward_tokens(x, &mut pass);
+        let dall = vit.backward_tokens(all.clone(), &mut pass, true).expect("asked for");
+        assert_eq!(all.data[..], chosen.data[..]);
+        assert_eq!(dall.data[..], dchosen.data[..]);
+    }
+
+    #[test]
+    fn hidden_patches_do_not_matter_and_positions_do() {
+        let (mut vit, x) = (vit(), images(1));
+        let pass = &mut Pass::inference(&Arc::default());
+        let mut seen = |cut: &FeatureMap, places: &[u32]| {
+            let (places, each) = (places.to_vec(), places.len());
+            vit.forward_visible(cut, Visible { places, each }, pass).data.to_vec()
+        };
+        let other = &Pass::inference(&Arc::default());
+        let cut = super::tests::vit().cut(&x, other);
+        let mut changed = cut.clone();
+        changed.data[..32].fill(9.0);
+        assert_eq!(seen(&cut, &[1, 4]), seen(&changed, &[1, 4]));
+        assert_ne!(seen(&cut, &[0, 4]), seen(&changed, &[0, 4]));
+        // The same patch at another place is another token.
+        changed.data.copy_within(4 * 32..5 * 32, 2 * 32);
+        assert_ne!(seen(&changed, &[2]), seen(&changed, &[4]));
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused_at_their_key() {
+        let refusal = |change: &dyn Fn(&mut BackboneSettings)| {
+            let mut settings = small();
+            change(&mut settings);
+            let error = settings.build(IMAGE, &Stream::new(0, "test")).err();
+            error.map(|e| e.to_string()).unwrap_or_default()
+        };
+        assert_eq!(
+            refusal(&|s| s.heads = Some(5)),
+            "`heads`: 5 found, expected a divisor of `dim`, which is 12"
+        );
+        assert_eq!(
+            refusal(&|s| s.patch = Some(3)),
+            "`patch`: 3 found, expected a divisor of 8x12 images: one of 1, 2, 4"
+        );
+        assert!(refusal(&|s| s.depth = Some(0)).contains("`depth`"));
+        assert!(refusal(&|s| s.mlp_ratio = Some(0.0)).contains("`mlp_ratio`"));
+        assert!(refusal(&|s| s.stem = Stem::Imagenet).contains("has no stem"));
+        assert!(refusal(&|s| s.widths = vec![4]).contains("its width is `dim`"));
+        assert!(refusal(&|s| s.grid = 2).contains("`pool`"));
+        let convolutional = refusal(&|s| s.name = "conv3".into());
+        assert_eq!(convolutional, "`dim`: `conv3` is no transformer: `dim` is of `vit`");
     }
 }

@@ -1,7 +1,7 @@
 //! The decoder of a masked autoencoder (He et al. 2021, 2111.06377, section 3): a light transformer over the visible tokens and a
 //! learnt token in place of every hidden one, and a linear layer to the patches' values.
 
-use crate::backbones::{VisionTransformer, Visible};
+use crate::backbones::{Visible, VisionTransformer};
 use crate::layers::{
     Entry, FeatureMap, Layer, Layout, MapShape, Parameter, Pass, Role, Tensors, TokenLinear, Transformer,
     TransformerShape, join,
@@ -41,7 +41,9 @@ impl PatchDecoder {
         };
         let mut tokens = pass.map(embedded.n, shape);
         for (i, tokens) in tokens.data.chunks_exact_mut(shape.len()).enumerate() {
-            tokens.chunks_exact_mut(dim).for_each(|token| token.copy_from_slice(&self.mask_token.value));
+            tokens
+                .chunks_exact_mut(dim)
+                .for_each(|token| token.copy_from_slice(&self.mask_token.value));
             for (at, row) in self.places(visible, i).enumerate() {
                 let from = &embedded.data[(i * (1 + visible.each) + at) * dim..][..dim];
                 tokens[row * dim..][..dim].copy_from_slice(from);
@@ -56,7 +58,10 @@ impl PatchDecoder {
             ..found.shape
         };
         let mut kept = pass.map(found.n, patches);
-        let images = kept.data.chunks_exact_mut(patches.len()).zip(found.data.chunks_exact(found.shape.len()));
+        let images = kept
+            .data
+            .chunks_exact_mut(patches.len())
+            .zip(found.data.chunks_exact(found.shape.len()));
         images.for_each(|(kept, found)| kept.copy_from_slice(&found[patches.c..]));
         kept
     }
@@ -71,7 +76,10 @@ impl PatchDecoder {
             c: dfound.len() / n / (tokens - 1),
         };
         let mut dy = pass.map(n, shape);
-        let images = dy.data.chunks_exact_mut(shape.len()).zip(dfound.chunks_exact(shape.len() - shape.c));
+        let images = dy
+            .data
+            .chunks_exact_mut(shape.len())
+            .zip(dfound.chunks_exact(shape.len() - shape.c));
         for (dy, dfound) in images {
             let (class, patches) = dy.split_at_mut(shape.c);
             class.fill(0.0);
@@ -113,7 +121,11 @@ impl PatchDecoder {
 fn positions(patches: usize, across: usize, dim: usize) -> Vec<f32> {
     let quarter = dim.div_ceil(4);
     let value = |place: usize, i: usize| {
-        let of = if i / quarter < 2 { place / across } else { place % across };
+        let of = if i / quarter < 2 {
+            place / across
+        } else {
+            place % across
+        };
         let frequency = 10_000f64.powf(-((i % quarter) as f64) / quarter as f64);
         let angle = of as f64 * frequency;
         (if i / quarter % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
