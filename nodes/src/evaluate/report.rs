@@ -355,7 +355,7 @@ pub(super) fn render(node: &EvaluateNode, verdict: &Verdict, lineage: &[InputCos
         ..
     } = verdict;
     text += &format!(
-        "\nMean over {seeds} seed(s) on {images} {split} {noun}, with 95 % bootstrap intervals ({replicates} draws over seeds and images). \
+        "\nMean over {seeds} seed(s) on {images} {split} {noun}, with 95 % bootstrap intervals ({replicates} draws over seeds and {noun}). \
          `+` and `-`: detectably better or worse than {} (paired, Holm-corrected p < 0.05, and the same sign for every seed). \
          Training time is the sum over all networks that the arm needs, teachers and pre-training included; \
          training {noun} are those that went forward and backward.\n",
