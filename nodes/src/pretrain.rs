@@ -10,17 +10,17 @@ use flow_engine::node::{
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::{BackboneSettings, Encoder};
-use flow_learn::data::NetworkInput;
+use flow_learn::data::{Images, NetworkInput};
 use flow_learn::methods::{MethodError, MethodSettings, Premises};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
-use flow_learn::train::{PretrainSettings, Pretraining, TrainError};
+use flow_learn::train::{PretrainSettings, Pretraining, TrainError, held_out, hold_out};
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, RECIPE, RecipeArtifact, SplitName, TASK,
-    TaskArtifact, input_facts,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, History, RECIPE, RecipeArtifact, SplitName,
+    TASK, TaskArtifact, input_facts,
 };
 use crate::augment::check_recipe;
 use crate::failure::{at, at_with, backbone_error, failure, method_error, training_failure};
@@ -52,7 +52,9 @@ pub struct PretrainNode {
     /// Epochs of linear warm-up before the cosine.
     #[serde(default)]
     warmup_epochs: usize,
-    /// Training images that the features are watched on after each epoch (deviation, effective rank, nearest neighbours); 0 for none.
+    /// Images that the features are watched on after each epoch; 0 for none. So many training images show deviation and effective rank, and vote
+    /// on so many that are not trained on: the first of the validation images, or, where there are none, training images that are put aside for
+    /// this, a twentieth of them at most, the same for every seed and method. Labels are only watched: no weight depends on them.
     #[serde(default = "monitor")]
     monitor: usize,
     /// Decides initial weights, order and views.
@@ -90,27 +92,44 @@ impl PretrainNode {
         data: &DatasetFacts,
         encoder: &Encoder,
     ) -> Result<(), ParamError> {
-        let examples = data.count(SplitName::Train);
-        if let Some(examples) = examples
-            && self.batch > examples
+        let counts = data.count(SplitName::Train).map(|all| {
+            let aside = match data.count(SplitName::Validation) {
+                Some(0) => held_out(all, self.monitor),
+                _ => 0,
+            };
+            (all, aside)
+        });
+        if let Some((all, aside)) = counts
+            && self.batch > all - aside
         {
-            let noun = data.modality.noun();
-            return Err(at_with(
-                "batch",
-                format!("{} found, but there are only {examples} training {noun}", self.batch),
-                "lower `batch`",
-            ));
+            let (noun, rest) = (data.modality.noun(), all - aside);
+            let message = format!(
+                "{} found, but there are only {rest} {noun} to train on ({aside} of {all} are put aside by `monitor`)",
+                self.batch
+            );
+            return Err(at_with("batch", message, "lower `batch`"));
         }
         let premises = Premises {
             batch: self.batch,
             image: encoder.input,
             // Where the number is not known, more than any setting asks for.
-            images: examples.unwrap_or(usize::MAX),
+            images: counts.map_or(usize::MAX, |(all, aside)| all - aside),
+            features: encoder.dim,
             pretrained: self.init.is_some(),
             patches: encoder.patches(),
         };
-        let checked = method.map_or(Ok(()), |method| method.settings().check(&premises));
+        let checked = method.map_or(Ok(()), |method| method.check(&premises));
         checked.map_err(|e| at_task(&e))
+    }
+
+    /// The examples to train on, and those that are only watched.
+    fn watched(&self, data: &Dataset) -> Result<(Images, Images), NodeError> {
+        let train = data.train()?;
+        let Ok(validation) = data.split(SplitName::Validation) else {
+            return Ok(hold_out(train, self.monitor));
+        };
+        let first: Vec<u32> = (0..validation.n.min(self.monitor) as u32).collect();
+        Ok((train.clone(), validation.select(&first)))
     }
 
     /// The weights of an encoder of the same network.
@@ -135,7 +154,7 @@ impl PretrainNode {
 
 impl Node for PretrainNode {
     const KIND: &'static str = "pretrain";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUT: ArtifactType = ENCODER;
 
     fn ports(&self) -> Vec<Port> {
@@ -184,18 +203,25 @@ impl Node for PretrainNode {
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
-        let data = Dataset::read(inputs.one("data"), &[SplitName::Train])?;
+        let data = Dataset::read(inputs.one("data"), &[SplitName::Train, SplitName::Validation])?;
         let recipe = match inputs.maybe("views") {
             Some(views) => RecipeArtifact::read(views)?.0,
             None => Recipe::default(),
         };
         let TaskArtifact(method) = TaskArtifact::read(inputs.one("task"))?;
         let augmenter = data.augmenter(&recipe)?;
-        let images = data.train()?;
+        let (images, held) = self.watched(&data)?;
         let weights = |start: &EncoderStart| self.weights(start, augmenter.input(), inputs, cx);
         let pretrained = self.init.as_ref().map(weights).transpose()?;
         let mut training =
-            Pretraining::new(self.settings(method), images, &augmenter, pretrained.as_ref()).map_err(failure)?;
+            Pretraining::new(self.settings(method), &images, &augmenter, pretrained.as_ref()).map_err(failure)?;
+        training = training.watching(&held);
+        cx.host.note(&format!(
+            "trains on {} {}, watches {} that are not trained on",
+            images.n,
+            data.modality().noun(),
+            held.n
+        ));
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             training.resume(&checkpoint).map_err(failure)?;
             let (epochs, steps) = (training.history().len(), training.steps_begun());
@@ -209,6 +235,7 @@ impl Node for PretrainNode {
         }
         while !training.is_done() {
             let epoch = training.history().len();
+            let _span = tracing::info_span!("epoch", number = epoch + 1, of = self.epochs).entered();
             let (steps, per_step) = (training.steps_per_epoch(), self.batch);
             let began = Instant::now();
             let begun = training.steps_begun();
@@ -259,12 +286,13 @@ impl Node for PretrainNode {
                     .map(|(name, value)| (name.clone(), f64::from(*value))),
             );
         }
+        let history = History::of(training.history()).to_file();
         let mut artifact = EncoderArtifact {
             backbone: self.backbone.clone(),
             encoder: training.into_encoder(),
         };
         Ok(Output {
-            files: vec![artifact.to_file()],
+            files: vec![artifact.to_file(), history],
             metrics,
         })
     }

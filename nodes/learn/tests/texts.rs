@@ -95,7 +95,6 @@ fn masked_tokens_are_told_from_the_words_around_and_training_resumes_to_the_bit(
         "no better than the words' frequencies: {last:?}"
     );
     assert!((0.12..0.25).contains(&last.figures["masked_share"]), "{last:?}");
-    assert!(last.figures["knn"] > 0.85, "the topics are not told apart: {last:?}");
     assert!(
         whole == trained(2, true).0,
         "an interrupted training with two threads has other bits"

@@ -2,6 +2,7 @@
 
 mod dataset;
 mod encoder;
+mod history;
 mod model;
 mod recipe;
 mod scores;
@@ -11,6 +12,7 @@ mod task;
 pub use dataset::{Dataset, DatasetFacts, ExampleSet, SplitName};
 pub(crate) use dataset::{TEXTS_HAVE_NO_VIEWS, input_facts, input_of};
 pub use encoder::EncoderArtifact;
+pub use history::History;
 pub use model::ModelArtifact;
 pub use recipe::RecipeArtifact;
 pub use scores::{FeatureScore, SCORES_FILE, Scores};
