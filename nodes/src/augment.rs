@@ -7,7 +7,7 @@ use flow_learn::augment::{Op, Recipe};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::artifacts::{DATASET, DatasetFacts, RECIPE, RecipeArtifact};
+use crate::artifacts::{DATASET, DatasetFacts, RECIPE, RecipeArtifact, TEXTS_HAVE_NO_VIEWS};
 use crate::failure::{at, at_with};
 
 /// Names a recipe, or lists its operations.
@@ -56,13 +56,8 @@ impl Node for AugmentNode {
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         let recipe = self.resolve()?;
         let key = if self.recipe.is_some() { "recipe" } else { "ops" };
-        let channels = inputs
-            .get("data")
-            .and_then(|d| d.first())
-            .and_then(DatasetFacts::of)
-            .map(|d| d.image[2]);
-        if let Some(channels) = channels {
-            recipe.validate(channels).map_err(|e| at(key, e.to_string()))?;
+        if let Some(data) = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of) {
+            check_for(&recipe, key, &data)?;
         }
         Ok(Facts::from([("recipe".into(), json!(recipe))]))
     }
@@ -80,8 +75,14 @@ pub(crate) fn check_recipe(inputs: &InputFacts, port: &'static str, data: &Datas
         .and_then(|r| r.first())
         .and_then(|facts| facts.get("recipe"));
     let recipe: Option<Recipe> = recipe.and_then(|r| serde_json::from_value(r.clone()).ok());
-    match recipe {
-        Some(recipe) => recipe.validate(data.image[2]).map_err(|e| at(port, e.to_string())),
-        None => Ok(()),
+    recipe.map_or(Ok(()), |recipe| check_for(&recipe, port, data))
+}
+
+/// Checks a recipe, given under `key`, against what it is to change.
+fn check_for(recipe: &Recipe, key: &str, data: &DatasetFacts) -> Result<(), ParamError> {
+    if data.modality.is_text() && !recipe.ops.is_empty() {
+        return Err(at_with(key, TEXTS_HAVE_NO_VIEWS, "leave out `views`"));
     }
+    let channels = data.image[2];
+    recipe.validate(channels).map_err(|e| at(key, e.to_string()))
 }

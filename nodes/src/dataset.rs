@@ -1,4 +1,4 @@
-//! `kind = "dataset"`: images from a source, or a labelled part of another data set.
+//! `kind = "dataset"`: images or texts from a source, or a labelled part of another data set.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,29 +6,35 @@ use std::path::PathBuf;
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
 };
-use flow_learn::data::{Annotations, stratified};
+use flow_learn::data::{Annotations, Images, Modality, NetworkInput, stratified};
 use flow_learn::rng::Stream;
+use flow_learn::text::{self, Vocabulary};
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, SplitName};
 use crate::failure::{at, at_with, failure};
-use crate::sources::{self, Source, SourceSettings};
+use crate::sources::{self, Labelled, Loaded, Source, SourceSettings, SourceShape, Texts};
 
 /// Either `source` with what it takes, or `from` with a label budget.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetNode {
-    /// Where images come from: `fashion-mnist-sample`, `fashion-mnist`, `idx`, `scenes`.
+    /// Where examples come from: `fashion-mnist-sample`, `fashion-mnist`, `idx`, `scenes`, `text`.
     source: Option<String>,
-    /// Folder of the source's files, relative to the workflow file. Their content is part of the key, the path is not.
+    /// Folder of the source's files, or for `text` the file, relative to the workflow file. Their content is part of the key, the path is not.
     #[serde(skip_serializing)]
     path: Option<PathBuf>,
     /// Training images of a source that makes them.
     train: Option<usize>,
-    /// Test images of a source that makes them.
+    /// Test images of a source that makes them; texts to put aside for testing, in equal shares of the classes (a fifth if left out).
     test: Option<usize>,
     /// Height and width of images of a source that makes them.
     side: Option<usize>,
+    /// The most tokens that the vocabulary of texts may have, four special ones included: 2000 if left out. It is learnt from
+    /// the training texts.
+    vocabulary: Option<usize>,
+    /// Tokens that a text is cut or padded to, one of which begins it: 32 if left out.
+    length: Option<usize>,
     /// Training images to put aside, in equal shares of the classes, to choose settings on.
     validation: Option<usize>,
     /// Another data set, of which some images are labelled.
@@ -47,6 +53,8 @@ impl DatasetNode {
             train: self.train,
             test: self.test,
             side: self.side,
+            vocabulary: self.vocabulary,
+            length: self.length,
             seed: self.seed,
         }
     }
@@ -66,6 +74,8 @@ impl DatasetNode {
                     ("train", self.train.is_some()),
                     ("test", self.test.is_some()),
                     ("side", self.side.is_some()),
+                    ("vocabulary", self.vocabulary.is_some()),
+                    ("length", self.length.is_some()),
                     ("validation", self.validation.is_some()),
                 ];
                 match wrong.iter().find(|(_, given)| *given) {
@@ -91,19 +101,29 @@ impl DatasetNode {
     }
 
     fn load(&self, source: &Source, files: &[PathBuf]) -> Result<Dataset, NodeError> {
-        let loaded = (source.load)(&self.settings(), files)?;
-        let classes = loaded.class_names.len();
-        let mut splits = BTreeMap::from([(SplitName::Test, loaded.test)]);
-        let mut train = loaded.train;
-        let (mut train_annotations, test_annotations) = loaded.annotations.map(|[a, b]| (a, b)).unzip();
+        match (source.load)(&self.settings(), files)? {
+            Loaded::Images(images) => self.images(source.name, *images),
+            Loaded::Texts(texts) => self.texts(source.name, texts),
+        }
+    }
+
+    /// Places of `count` examples to put aside for `purpose`, in equal shares of the classes, and of the rest.
+    fn put_aside(&self, labels: &[u16], classes: usize, count: usize, purpose: &str) -> Result<Parts, NodeError> {
+        let aside = stratified(labels, classes, count, &Stream::new(self.seed, purpose)).map_err(failure)?;
+        let left = |i: &u32| aside.binary_search(i).is_err();
+        let rest = (0..labels.len() as u32).filter(left).collect();
+        Ok(Parts { aside, rest })
+    }
+
+    fn images(&self, name: &str, images: Labelled) -> Result<Dataset, NodeError> {
+        let classes = images.class_names.len();
+        let mut splits = BTreeMap::from([(SplitName::Test, images.test)]);
+        let mut train = images.train;
+        let (mut train_annotations, test_annotations) = images.annotations.map(|[a, b]| (a, b)).unzip();
         let mut annotations: BTreeMap<SplitName, Annotations> =
             test_annotations.map(|a| (SplitName::Test, a)).into_iter().collect();
         if let Some(count) = self.validation {
-            let aside =
-                stratified(&train.labels, classes, count, &Stream::new(self.seed, "validation")).map_err(failure)?;
-            let rest: Vec<u32> = (0..train.n as u32)
-                .filter(|i| aside.binary_search(i).is_err())
-                .collect();
+            let Parts { aside, rest } = self.put_aside(&train.labels, classes, count, "validation")?;
             splits.insert(SplitName::Validation, train.select(&aside));
             train = train.select(&rest);
             if let Some(all) = train_annotations {
@@ -113,13 +133,90 @@ impl DatasetNode {
         }
         splits.insert(SplitName::Train, train);
         annotations.extend(train_annotations.map(|a| (SplitName::Train, a)));
-        Ok(Dataset::new(
-            source.name.to_owned(),
-            loaded.class_names,
-            splits,
-            annotations,
-        ))
+        Ok(Dataset::new(name.to_owned(), images.class_names, splits, annotations))
     }
+
+    /// Splits texts first, so that the vocabulary knows the training texts only.
+    fn texts(&self, name: &str, all: Texts) -> Result<Dataset, NodeError> {
+        let classes = all.class_names.len();
+        let count = self.test.unwrap_or(all.texts.len() / 5);
+        let Parts { aside, mut rest } = self.put_aside(&all.labels, classes, count, "test")?;
+        let mut parts = BTreeMap::from([(SplitName::Test, aside)]);
+        if let Some(count) = self.validation {
+            let labels: Vec<u16> = rest.iter().map(|i| all.labels[*i as usize]).collect();
+            let inner = self.put_aside(&labels, classes, count, "validation")?;
+            let outer = |places: Vec<u32>| places.iter().map(|i| rest[*i as usize]).collect::<Vec<u32>>();
+            let (aside, left) = (outer(inner.aside), outer(inner.rest));
+            parts.insert(SplitName::Validation, aside);
+            rest = left;
+        }
+        let words = rest.iter().map(|i| all.texts[*i as usize].as_str());
+        let vocabulary = Vocabulary::learn(words, sources::text::vocabulary(&self.settings()));
+        parts.insert(SplitName::Train, rest);
+        let length = sources::text::length(&self.settings());
+        let encoded = |places: Vec<u32>| {
+            let texts: Vec<&str> = places.iter().map(|i| all.texts[*i as usize].as_str()).collect();
+            let labels = places.iter().map(|i| all.labels[*i as usize]).collect();
+            vocabulary.encode(&texts, length, labels).map_err(failure)
+        };
+        let splits: Result<BTreeMap<SplitName, Images>, NodeError> = parts
+            .into_iter()
+            .map(|(split, places)| Ok((split, encoded(places)?)))
+            .collect();
+        Ok(Dataset::texts(name.to_owned(), all.class_names, splits?, vocabulary))
+    }
+}
+
+impl DatasetNode {
+    /// What is known of a source's examples, if its settings make sense.
+    fn source_facts(&self, shape: &SourceShape) -> Result<Facts, ParamError> {
+        let NetworkInput {
+            shape: example,
+            modality,
+        } = shape.input;
+        match modality {
+            Modality::Images if example.h < 16 => {
+                return Err(at("side", format!("{} found, expected at least 16 pixels", example.h)));
+            }
+            Modality::Texts { .. } if !(4..=512).contains(&example.h) => {
+                return Err(at("length", format!("{} found, expected 4 to 512 tokens", example.h)));
+            }
+            Modality::Texts { vocabulary, .. } if !(16..=text::LARGEST).contains(&vocabulary) => {
+                let message = format!("{vocabulary} found, expected 16 to {} tokens", text::LARGEST);
+                return Err(at("vocabulary", message));
+            }
+            _ => {}
+        }
+        let aside = self.validation.unwrap_or(0);
+        let splits = match shape.counts {
+            Some([train, _]) if aside >= train => {
+                let message = format!("{aside} images to put aside, but there are only {train} training images");
+                return Err(at("validation", message));
+            }
+            Some([train, test]) => {
+                let mut splits = BTreeMap::from([(SplitName::Train, train - aside), (SplitName::Test, test)]);
+                if aside > 0 {
+                    splits.insert(SplitName::Validation, aside);
+                }
+                Some(splits)
+            }
+            None => None,
+        };
+        let facts = DatasetFacts {
+            image: [example.h, example.w, example.c],
+            modality,
+            classes: shape.classes,
+            splits,
+            labels: None,
+        };
+        Ok(facts.to_facts())
+    }
+}
+
+/// Examples in two parts.
+struct Parts {
+    aside: Vec<u32>,
+    rest: Vec<u32>,
 }
 
 impl Node for DatasetNode {
@@ -133,6 +230,7 @@ impl Node for DatasetNode {
 
     fn files(&self) -> Vec<PathBuf> {
         match (self.source(), &self.path) {
+            (Ok(Some(source)), Some(path)) if source.files.is_empty() => vec![path.clone()],
             (Ok(Some(source)), Some(path)) => source.files.iter().map(|name| path.join(name)).collect(),
             _ => Vec::new(),
         }
@@ -140,51 +238,26 @@ impl Node for DatasetNode {
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         if let Some(source) = self.source()? {
-            let Some(shape) = (source.shape)(&self.settings()) else {
-                return Ok(Facts::new());
+            return match (source.shape)(&self.settings()) {
+                Some(shape) => self.source_facts(&shape),
+                None => Ok(Facts::new()),
             };
-            if shape.image[0] < 16 {
-                return Err(at(
-                    "side",
-                    format!("{} found, expected at least 16 pixels", shape.image[0]),
-                ));
-            }
-            let aside = self.validation.unwrap_or(0);
-            if aside >= shape.counts[0] {
-                let message = format!(
-                    "{aside} images to put aside, but there are only {} training images",
-                    shape.counts[0]
-                );
-                return Err(at("validation", message));
-            }
-            let mut splits = BTreeMap::from([
-                (SplitName::Train, shape.counts[0] - aside),
-                (SplitName::Test, shape.counts[1]),
-            ]);
-            if aside > 0 {
-                splits.insert(SplitName::Validation, aside);
-            }
-            return Ok(DatasetFacts {
-                image: shape.image,
-                classes: shape.classes,
-                splits,
-                labels: None,
-            }
-            .to_facts());
         }
         let Some(mut facts) = inputs.get("from").and_then(|f| f.first()).and_then(DatasetFacts::of) else {
             return Ok(Facts::new());
         };
-        let (labels, images) = (
-            self.labels.unwrap_or(0),
-            facts.splits.get(&SplitName::Train).copied().unwrap_or(0),
-        );
-        if labels > images {
-            let message = format!("{labels} labels asked for, but there are only {images} training images");
-            return Err(at_with("labels", message, format!("ask for at most {images}")));
+        let labels = self.labels.unwrap_or(0);
+        if let Some(examples) = facts.count(SplitName::Train)
+            && labels > examples
+        {
+            let noun = facts.modality.noun();
+            let message = format!("{labels} labels asked for, but there are only {examples} training {noun}");
+            return Err(at_with("labels", message, format!("ask for at most {examples}")));
         }
-        if labels < facts.classes {
-            let message = format!("{labels} labels asked for, but there are {} classes", facts.classes);
+        if let Some(classes) = facts.classes
+            && labels < classes
+        {
+            let message = format!("{labels} labels asked for, but there are {classes} classes");
             return Err(at_with("labels", message, "ask for at least one label of each class"));
         }
         facts.labels = Some(labels);

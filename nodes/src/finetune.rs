@@ -13,7 +13,7 @@ use flow_engine::node::{
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::BackboneSettings;
-use flow_learn::layers::MapShape;
+use flow_learn::data::NetworkInput;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::train::{Classifier, Fit, FitSettings};
@@ -22,7 +22,7 @@ use serde_json::json;
 
 use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, MODEL, ModelArtifact, RECIPE,
-    RecipeArtifact, SplitName,
+    RecipeArtifact, SplitName, input_facts,
 };
 use crate::augment::check_recipe;
 use crate::failure::{at, at_with, backbone_error, failure, training_failure};
@@ -124,17 +124,17 @@ impl FinetuneNode {
         &self,
         inputs: &Inputs,
         cx: &Context<'_>,
-        image: MapShape,
+        input: NetworkInput,
         stream: &Stream,
     ) -> Result<EncoderArtifact, NodeError> {
         if let Some(start) = &self.init {
-            return start.open("init", self.backbone.as_ref(), image, inputs, cx);
+            return start.open("init", self.backbone.as_ref(), input, inputs, cx);
         }
         let backbone = self
             .backbone
             .clone()
             .ok_or_else(|| NodeError::failed("neither `init` nor `backbone` is given"))?;
-        let encoder = backbone.build(image, stream).map_err(failure)?;
+        let encoder = backbone.build(input, stream).map_err(failure)?;
         Ok(EncoderArtifact { backbone, encoder })
     }
 }
@@ -215,28 +215,19 @@ impl Node for FinetuneNode {
             return Ok(Facts::new());
         };
         check_recipe(inputs, "views", &data)?;
-        let [h, w, c] = data.image;
         if let Some(backbone) = &self.backbone {
             backbone
-                .build(MapShape { h, w, c }, &Stream::new(0, "check"))
+                .build(data.input(), &Stream::new(0, "check"))
                 .map_err(|e| backbone_error(&e))?;
         }
-        let other = inputs
-            .get("init")
-            .and_then(|i| i.first())
-            .and_then(|facts| facts.get("image"));
-        if other.is_some_and(|image| *image != json!(data.image)) {
-            let help = "pre-train on images of the same size and channels";
-            return Err(at_with(
-                "init",
-                format!("the encoder is for images of another shape than {h}x{w}x{c}"),
-                help,
-            ));
+        if let Some(encoder) = inputs.get("init").and_then(|i| i.first()) {
+            EncoderStart::check_input("init", encoder, &data)?;
         }
-        Ok(Facts::from([
-            ("image".into(), json!(data.image)),
-            ("classes".into(), json!(data.classes)),
-        ]))
+        let mut facts = input_facts(data.input());
+        if let Some(classes) = data.classes {
+            facts.insert("classes".into(), json!(classes));
+        }
+        Ok(facts)
     }
 
     fn resources(&self) -> Resources {
@@ -257,19 +248,13 @@ impl Node for FinetuneNode {
             .get(1)
             .map(|set| Dataset::read(set, &[SplitName::Train]))
             .transpose()?;
-        let train = labelled.train()?;
-        let image = MapShape {
-            h: train.height,
-            w: train.width,
-            c: train.channels,
-        };
         let recipe = match inputs.maybe("views") {
             Some(views) => RecipeArtifact::read(views)?.0,
             None => Recipe::default(),
         };
         let augmenter = labelled.augmenter(&recipe)?;
         let stream = Stream::new(self.seed, "classifier");
-        let EncoderArtifact { backbone, encoder } = self.start(inputs, cx, image, &stream)?;
+        let EncoderArtifact { backbone, encoder } = self.start(inputs, cx, augmenter.input(), &stream)?;
         let truths = labelled.example_set()?;
         let guesses = pseudo.as_ref().map(Dataset::example_set).transpose()?;
         let labelled_examples = labelled.as_examples(&truths)?;

@@ -9,20 +9,18 @@ use flow_engine::node::{
     Resources,
 };
 use flow_learn::augment::Recipe;
-use flow_learn::backbones::BackboneSettings;
-use flow_learn::data::Images;
-use flow_learn::layers::MapShape;
-use flow_learn::methods::{MethodSettings, Premises};
+use flow_learn::backbones::{BackboneSettings, Encoder};
+use flow_learn::data::{Images, NetworkInput};
+use flow_learn::methods::{MethodError, MethodSettings, Premises};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::train::{PretrainSettings, Pretraining, TrainError, held_out, hold_out};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, History, RECIPE, RecipeArtifact, SplitName,
-    TASK, TaskArtifact,
+    TASK, TaskArtifact, input_facts,
 };
 use crate::augment::check_recipe;
 use crate::failure::{at, at_with, backbone_error, failure, method_error, training_failure};
@@ -87,7 +85,44 @@ impl PretrainNode {
         }
     }
 
-    /// The images to train on, and those that are only watched.
+    /// Whether the method, if it is known, can learn from these examples, so many at a time, with this network.
+    fn check_method(
+        &self,
+        method: Option<&MethodSettings>,
+        data: &DatasetFacts,
+        encoder: &Encoder,
+    ) -> Result<(), ParamError> {
+        let counts = data.count(SplitName::Train).map(|all| {
+            let aside = match data.count(SplitName::Validation) {
+                Some(0) => held_out(all, self.monitor),
+                _ => 0,
+            };
+            (all, aside)
+        });
+        if let Some((all, aside)) = counts
+            && self.batch > all - aside
+        {
+            let (noun, rest) = (data.modality.noun(), all - aside);
+            let message = format!(
+                "{} found, but there are only {rest} {noun} to train on ({aside} of {all} are put aside by `monitor`)",
+                self.batch
+            );
+            return Err(at_with("batch", message, "lower `batch`"));
+        }
+        let premises = Premises {
+            batch: self.batch,
+            image: encoder.input,
+            // Where the number is not known, more than any setting asks for.
+            images: counts.map_or(usize::MAX, |(all, aside)| all - aside),
+            features: encoder.dim,
+            pretrained: self.init.is_some(),
+            patches: encoder.patches(),
+        };
+        let checked = method.map_or(Ok(()), |method| method.check(&premises));
+        checked.map_err(|e| at_task(&e))
+    }
+
+    /// The examples to train on, and those that are only watched.
     fn watched(&self, data: &Dataset) -> Result<(Images, Images), NodeError> {
         let train = data.train()?;
         let Ok(validation) = data.split(SplitName::Validation) else {
@@ -101,11 +136,11 @@ impl PretrainNode {
     fn weights(
         &self,
         start: &EncoderStart,
-        image: MapShape,
+        input: NetworkInput,
         inputs: &Inputs,
         cx: &Context<'_>,
     ) -> Result<StateDict, NodeError> {
-        let EncoderArtifact { backbone, mut encoder } = start.open("init", Some(&self.backbone), image, inputs, cx)?;
+        let EncoderArtifact { backbone, mut encoder } = start.open("init", Some(&self.backbone), input, inputs, cx)?;
         if backbone != self.backbone {
             return Err(NodeError::failed(format!(
                 "`init` is a {backbone:?}, but `backbone` is {:?}",
@@ -142,46 +177,16 @@ impl Node for PretrainNode {
         }
         let first = |port| inputs.get(port).and_then(|i| i.first());
         if let Some(data) = first("data").and_then(DatasetFacts::of) {
-            let [h, w, c] = data.image;
-            let image = MapShape { h, w, c };
             check_recipe(inputs, "views", &data)?;
-            let encoder = self.backbone.build(image, &Stream::new(0, "check"));
-            let encoder = encoder.map_err(|e| backbone_error(&e))?;
-            let all = data.splits.get(&SplitName::Train).copied().unwrap_or(0);
-            let aside = match data.splits.contains_key(&SplitName::Validation) {
-                true => 0,
-                false => held_out(all, self.monitor),
-            };
-            let images = all - aside;
-            if self.batch > images {
-                let message = format!(
-                    "{} found, but there are only {images} images to train on ({aside} of {all} are put aside by `monitor`)",
-                    self.batch
-                );
-                return Err(at_with("batch", message, "lower `batch`"));
-            }
             let task = first("task").and_then(|f| f.get("task")).cloned();
-            if let Some(method) = task.and_then(|t| serde_json::from_value::<MethodSettings>(t).ok()) {
-                // The culprit may be a key of the pretext node; it is named in the text, and the task is where it is chosen.
-                let here = |mut e: ParamError| {
-                    if !["batch", "backbone"].contains(&&*e.key) {
-                        e.message = format!("`{}` of the pretext task: {}", e.key, e.message);
-                        e.key = "task".into();
-                    }
-                    e
-                };
-                method
-                    .check(&Premises {
-                        batch: self.batch,
-                        image,
-                        images,
-                        features: encoder.dim,
-                        pretrained: self.init.is_some(),
-                        patches: encoder.patches(),
-                    })
-                    .map_err(|e| here(method_error(&e)))?;
+            let method = task.and_then(|t| serde_json::from_value::<MethodSettings>(t).ok());
+            if let Some(method) = &method {
+                method.check_takes(data.modality).map_err(|e| at_task(&e))?;
             }
-            return Ok(Facts::from([("image".into(), json!(data.image))]));
+            let encoder = self.backbone.build(data.input(), &Stream::new(0, "check"));
+            let encoder = encoder.map_err(|e| backbone_error(&e))?;
+            self.check_method(method.as_ref(), &data, &encoder)?;
+            return Ok(input_facts(data.input()));
         }
         Ok(Facts::new())
     }
@@ -206,19 +211,16 @@ impl Node for PretrainNode {
         let TaskArtifact(method) = TaskArtifact::read(inputs.one("task"))?;
         let augmenter = data.augmenter(&recipe)?;
         let (images, held) = self.watched(&data)?;
-        let image = MapShape {
-            h: images.height,
-            w: images.width,
-            c: images.channels,
-        };
-        let weights = |start: &EncoderStart| self.weights(start, image, inputs, cx);
+        let weights = |start: &EncoderStart| self.weights(start, augmenter.input(), inputs, cx);
         let pretrained = self.init.as_ref().map(weights).transpose()?;
         let mut training =
             Pretraining::new(self.settings(method), &images, &augmenter, pretrained.as_ref()).map_err(failure)?;
         training = training.watching(&held);
         cx.host.note(&format!(
-            "trains on {} images, watches {} that are not trained on",
-            images.n, held.n
+            "trains on {} {}, watches {} that are not trained on",
+            images.n,
+            data.modality().noun(),
+            held.n
         ));
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             training.resume(&checkpoint).map_err(failure)?;
@@ -294,6 +296,16 @@ impl Node for PretrainNode {
             metrics,
         })
     }
+}
+
+/// The culprit may be a key of the pretext node; it is named in the text, and the task is where it is chosen.
+fn at_task(error: &MethodError) -> ParamError {
+    let mut error = method_error(error);
+    if !["batch", "backbone"].contains(&&*error.key) {
+        error.message = format!("`{}` of the pretext task: {}", error.key, error.message);
+        error.key = "task".into();
+    }
+    error
 }
 
 /// A learning rate is a positive number.

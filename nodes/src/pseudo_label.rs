@@ -13,7 +13,9 @@ use flow_learn::pseudo::{Balance, Selection, select};
 use flow_learn::train::predict;
 use serde::{Deserialize, Serialize};
 
-use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, MODEL, ModelArtifact, SplitName};
+use crate::artifacts::{
+    DATASET, Dataset, DatasetFacts, EncoderStart, ExampleSet, MODEL, ModelArtifact, SplitName, check_same,
+};
 use crate::failure::at;
 
 /// Teacher, images and what is kept.
@@ -63,12 +65,13 @@ impl Node for PseudoLabelNode {
             );
             return Err(at("threshold", message));
         }
-        Ok(inputs
-            .get("data")
-            .and_then(|d| d.first())
-            .and_then(DatasetFacts::of)
-            .map(|d| d.to_facts())
-            .unwrap_or_default())
+        let Some(data) = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of) else {
+            return Ok(Facts::new());
+        };
+        if let Some(teacher) = inputs.get("teacher").and_then(|t| t.first()) {
+            EncoderStart::check_input("teacher", teacher, &data)?;
+        }
+        Ok(data.to_facts())
     }
 
     fn resources(&self) -> Resources {
@@ -90,6 +93,7 @@ impl Node for PseudoLabelNode {
             None => Vec::new(),
         };
         let augmenter = data.augmenter(&Recipe::default())?;
+        check_same("teacher", teacher.encoder.takes(), augmenter.input())?;
         let train = data.train()?;
         let pool: Vec<u32> = (0..train.n as u32)
             .filter(|i| left_out.binary_search(i).is_err())

@@ -40,6 +40,7 @@ fn what_this_version_promises_is_built() {
         "optim",
         "ssl_losses",
         "supervised_losses",
+        "texts",
     ] {
         assert!(
             !missing.iter().any(|(f, _)| *f == file),

@@ -20,4 +20,5 @@ pub mod pseudo;
 pub mod rng;
 pub mod state;
 pub mod stats;
+pub mod text;
 pub mod train;

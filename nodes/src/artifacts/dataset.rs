@@ -1,4 +1,4 @@
-//! A data set as an artifact: images in splits and, where a node selected some, which ones with which targets.
+//! A data set as an artifact: images or texts in splits and, where a node selected some, which ones with which targets.
 //!
 //! Every data set is complete in itself, so whatever takes a data set takes a labelled part or pseudo-labelled images as well.
 //! That costs nothing: equal files are one blob in the cache.
@@ -9,8 +9,10 @@ use std::fmt;
 use flow_engine::node::{Facts, Input, NodeError, Output};
 use flow_learn::augment::Augmenter;
 use flow_learn::augment::Recipe;
-use flow_learn::data::{Annotations, Images};
+use flow_learn::data::{Annotations, Images, Modality, NetworkInput};
+use flow_learn::layers::MapShape;
 use flow_learn::state::{StateDict, Tensor};
+use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -20,6 +22,8 @@ use crate::failure::failure;
 
 const INFO: &str = "dataset.json";
 const EXAMPLES: &str = "examples.safetensors";
+/// The words of texts, one a line, in the order of their numbers.
+const VOCABULARY: &str = "vocabulary.txt";
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,11 +66,18 @@ impl fmt::Display for SplitName {
 struct Info {
     name: String,
     class_names: Vec<String>,
-    /// Images of each split.
+    /// What the examples are; images where nothing is said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    modality: Modality,
+    /// Examples of each split.
     splits: BTreeMap<SplitName, usize>,
     /// Per channel, over all training images.
     mean: Vec<f32>,
     std: Vec<f32>,
+}
+
+fn is_default(modality: &Modality) -> bool {
+    *modality == Modality::default()
 }
 
 /// Training images picked by a node, with a target distribution each.
@@ -98,6 +109,10 @@ impl ExampleSet {
     }
 }
 
+/// Said where image operations meet texts.
+pub(crate) const TEXTS_HAVE_NO_VIEWS: &str =
+    "these are texts, which no image operation can change: they are learnt as they are";
+
 /// A data set in memory.
 #[derive(Clone, Debug)]
 pub struct Dataset {
@@ -109,6 +124,8 @@ pub struct Dataset {
     pub mean: Vec<f32>,
     /// Standard deviation of each channel.
     pub std: Vec<f32>,
+    /// The words of texts.
+    pub vocabulary: Option<Vocabulary>,
     splits: BTreeMap<SplitName, Images>,
     /// Where things are in the images of a split, if that is known.
     pub annotations: BTreeMap<SplitName, Annotations>,
@@ -133,10 +150,35 @@ impl Dataset {
             class_names,
             mean,
             std,
+            vocabulary: None,
             splits,
             annotations,
             examples: None,
         }
+    }
+
+    /// A data set of encoded texts.
+    pub fn texts(
+        name: String,
+        class_names: Vec<String>,
+        splits: BTreeMap<SplitName, Images>,
+        vocabulary: Vocabulary,
+    ) -> Self {
+        Self {
+            name,
+            class_names,
+            mean: Vec::new(),
+            std: Vec::new(),
+            vocabulary: Some(vocabulary),
+            splits,
+            annotations: BTreeMap::new(),
+            examples: None,
+        }
+    }
+
+    /// What the examples are.
+    pub fn modality(&self) -> Modality {
+        self.vocabulary.as_ref().map_or(Modality::Images, Vocabulary::modality)
     }
 
     /// Number of classes.
@@ -152,8 +194,12 @@ impl Dataset {
     /// The images of a split.
     pub fn split(&self, name: SplitName) -> Result<&Images, NodeError> {
         self.splits.get(&name).ok_or_else(|| {
-            NodeError::failed(format!("data set `{}` has no {name} images", self.name))
-                .with_help("`validation = N` in the dataset node puts some of the training images aside")
+            NodeError::failed(format!(
+                "data set `{}` has no {name} {}",
+                self.name,
+                self.modality().noun()
+            ))
+            .with_help("`validation = N` in the dataset node puts some of the training images aside")
         })
     }
 
@@ -184,6 +230,11 @@ impl Dataset {
     /// An augmenter for these images.
     pub fn augmenter(&self, recipe: &Recipe) -> Result<Augmenter, NodeError> {
         let train = self.train()?;
+        match self.modality() {
+            Modality::Images => {}
+            modality if recipe.ops.is_empty() => return Ok(Augmenter::texts(train.height, modality)),
+            Modality::Texts { .. } => return Err(failure(TEXTS_HAVE_NO_VIEWS)),
+        }
         Augmenter::new(recipe, &self.mean, &self.std, train.height, train.width).map_err(failure)
     }
 
@@ -192,6 +243,7 @@ impl Dataset {
         let splits = self.splits.iter().map(|(name, images)| (*name, images.n)).collect();
         let classes = self.classes();
         let info = Info {
+            modality: self.modality(),
             name: self.name,
             class_names: self.class_names,
             splits,
@@ -200,6 +252,10 @@ impl Dataset {
         };
         let mut files = vec![(INFO.to_owned(), to_json(&info))];
         files.extend(self.splits.iter().map(|(name, images)| (name.file(), images.encode())));
+        if let Some(vocabulary) = &self.vocabulary {
+            let lines: String = vocabulary.words().iter().map(|word| format!("{word}\n")).collect();
+            files.push((VOCABULARY.to_owned(), lines.into_bytes()));
+        }
         for (name, annotations) in &self.annotations {
             files.push((name.masks_file(), annotations.masks.encode()));
             let mut state = StateDict::default();
@@ -213,7 +269,7 @@ impl Dataset {
         let mut metrics: BTreeMap<String, f64> = self
             .splits
             .iter()
-            .map(|(name, images)| (format!("{name}_images"), images.n as f64))
+            .map(|(name, images)| (format!("{name}_{}", info.modality.noun()), images.n as f64))
             .collect();
         if let Some(examples) = self.examples {
             let n = examples.indices.len();
@@ -269,6 +325,13 @@ impl Dataset {
         } else {
             None
         };
+        let vocabulary = match info.modality {
+            Modality::Images => None,
+            Modality::Texts { .. } => {
+                let lines = String::from_utf8(input.read(VOCABULARY)?).map_err(failure)?;
+                Some(Vocabulary::from_words(lines.lines().map(str::to_owned).collect()))
+            }
+        };
         let Info {
             name,
             class_names,
@@ -281,6 +344,7 @@ impl Dataset {
             class_names,
             mean,
             std,
+            vocabulary,
             splits,
             annotations,
             examples,
@@ -293,10 +357,12 @@ impl Dataset {
 pub struct DatasetFacts {
     /// Image height, width and channels.
     pub image: [usize; 3],
-    /// Number of classes.
-    pub classes: usize,
-    /// Images of each split that there is.
-    pub splits: BTreeMap<SplitName, usize>,
+    /// What the examples are.
+    pub modality: Modality,
+    /// Number of classes, where that is known without reading a file.
+    pub classes: Option<usize>,
+    /// Examples of each split that there is, likewise.
+    pub splits: Option<BTreeMap<SplitName, usize>>,
     /// Labelled examples, where a node has selected some.
     pub labels: Option<usize>,
 }
@@ -304,11 +370,13 @@ pub struct DatasetFacts {
 impl DatasetFacts {
     /// As the engine passes them on.
     pub fn to_facts(&self) -> Facts {
-        let mut facts = Facts::from([
-            ("image".to_owned(), json!(self.image)),
-            ("classes".to_owned(), json!(self.classes)),
-        ]);
-        facts.insert("splits".into(), json!(self.splits));
+        let mut facts = input_facts(self.input());
+        if let Some(classes) = self.classes {
+            facts.insert("classes".into(), json!(classes));
+        }
+        if let Some(splits) = &self.splits {
+            facts.insert("splits".into(), json!(splits));
+        }
         if let Some(labels) = self.labels {
             facts.insert("labels".into(), json!(labels));
         }
@@ -318,11 +386,47 @@ impl DatasetFacts {
     /// What the engine passed on, where it was known.
     pub fn of(facts: &Facts) -> Option<Self> {
         let get = |key: &str| facts.get(key).cloned();
+        let NetworkInput { shape, modality } = input_of(facts)?;
         Some(Self {
-            image: serde_json::from_value(get("image")?).ok()?,
-            classes: serde_json::from_value(get("classes")?).ok()?,
-            splits: serde_json::from_value(get("splits")?).ok()?,
+            image: [shape.h, shape.w, shape.c],
+            modality,
+            classes: get("classes").and_then(|v| serde_json::from_value(v).ok()),
+            splits: get("splits").and_then(|v| serde_json::from_value(v).ok()),
             labels: get("labels").and_then(|v| serde_json::from_value(v).ok()),
         })
     }
+
+    /// What a network takes of it.
+    pub fn input(&self) -> NetworkInput {
+        let [h, w, c] = self.image;
+        NetworkInput {
+            shape: MapShape { h, w, c },
+            modality: self.modality,
+        }
+    }
+
+    /// Examples of a split, if that is known.
+    pub fn count(&self, split: SplitName) -> Option<usize> {
+        let splits = self.splits.as_ref()?;
+        Some(splits.get(&split).copied().unwrap_or(0))
+    }
+}
+
+/// What examples, or the inputs of a network, are, as the engine passes it on.
+pub(crate) fn input_facts(NetworkInput { shape, modality }: NetworkInput) -> Facts {
+    let mut facts = Facts::from([("image".to_owned(), json!([shape.h, shape.w, shape.c]))]);
+    if modality.is_text() {
+        facts.insert("modality".into(), json!(modality));
+    }
+    facts
+}
+
+/// The reverse of [`input_facts`], where it was known.
+pub(crate) fn input_of(facts: &Facts) -> Option<NetworkInput> {
+    let [h, w, c] = serde_json::from_value(facts.get("image")?.clone()).ok()?;
+    let modality = facts.get("modality").map(|v| serde_json::from_value(v.clone()));
+    Some(NetworkInput {
+        shape: MapShape { h, w, c },
+        modality: modality.transpose().ok()?.unwrap_or_default(),
+    })
 }

@@ -1,7 +1,8 @@
-//! A backbone with weights as an artifact: safetensors, with the backbone's declaration and image shape in the metadata.
+//! A backbone with weights as an artifact: safetensors, with the backbone's declaration and what it takes in the metadata.
 
 use flow_engine::node::{Input, NodeError};
 use flow_learn::backbones::{BackboneSettings, Encoder};
+use flow_learn::data::{Modality, NetworkInput};
 use flow_learn::layers::MapShape;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
@@ -19,6 +20,13 @@ struct EncoderInfo {
     pub backbone: BackboneSettings,
     /// Height, width and channels of the images.
     pub image: [usize; 3],
+    /// What it takes; images where nothing is said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub modality: Modality,
+}
+
+fn is_default(modality: &Modality) -> bool {
+    *modality == Modality::default()
 }
 
 /// An encoder with what it takes to build it again.
@@ -33,10 +41,11 @@ impl EncoderArtifact {
     /// The file's name and bytes.
     pub fn to_file(&mut self) -> (String, Vec<u8>) {
         let mut state = StateDict::of(&mut self.encoder, "");
-        let MapShape { h, w, c } = self.encoder.input;
+        let NetworkInput { shape, modality } = self.encoder.takes();
         let info = EncoderInfo {
             backbone: self.backbone.clone(),
-            image: [h, w, c],
+            image: [shape.h, shape.w, shape.c],
+            modality,
         };
         state.meta = String::from_utf8_lossy(&to_json(&info)).into_owned();
         (FILE.into(), state.to_bytes())
@@ -47,10 +56,14 @@ impl EncoderArtifact {
         let state = StateDict::from_bytes(&input.read(FILE)?).map_err(failure)?;
         let info: EncoderInfo = from_json(state.meta.as_bytes(), "an encoder")?;
         let [h, w, c] = info.image;
+        let input = NetworkInput {
+            shape: MapShape { h, w, c },
+            modality: info.modality,
+        };
         // The fresh weights are overwritten: their seed does not matter.
         let mut encoder = info
             .backbone
-            .build(MapShape { h, w, c }, &Stream::new(0, "overwritten"))
+            .build(input, &Stream::new(0, "overwritten"))
             .map_err(failure)?;
         state.load(&mut encoder, "").map_err(failure)?;
         Ok(Self {

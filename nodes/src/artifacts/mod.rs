@@ -10,18 +10,21 @@ mod start;
 mod task;
 
 pub use dataset::{Dataset, DatasetFacts, ExampleSet, SplitName};
+pub(crate) use dataset::{TEXTS_HAVE_NO_VIEWS, input_facts, input_of};
 pub use encoder::EncoderArtifact;
 pub use history::History;
 pub use model::ModelArtifact;
 pub use recipe::RecipeArtifact;
 pub use scores::{FeatureScore, SCORES_FILE, Scores};
+pub(crate) use scores::{images, is_images};
+pub(crate) use start::check_same;
 pub use start::{EncoderStart, WeightsFile};
 pub use task::TaskArtifact;
 
 use flow_engine::node::{ArtifactType, NodeError};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Images in splits, perhaps with a selection of labelled or pseudo-labelled ones.
+/// Images or texts in splits, perhaps with a selection of labelled or pseudo-labelled ones.
 pub const DATASET: ArtifactType = ArtifactType("dataset");
 /// An augmentation recipe.
 pub const RECIPE: ArtifactType = ArtifactType("recipe");

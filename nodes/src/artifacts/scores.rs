@@ -49,11 +49,23 @@ impl FeatureScore {
     }
 }
 
+/// Where nothing is said.
+pub(crate) fn images() -> String {
+    "images".to_owned()
+}
+
+pub(crate) fn is_images(noun: &str) -> bool {
+    noun == "images"
+}
+
 /// All that one evaluate node found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// The split that was judged on.
     pub split: String,
+    /// What it is made of: `images` or `texts`.
+    #[serde(default = "images", skip_serializing_if = "is_images")]
+    pub noun: String,
     /// Names of the classes.
     pub class_names: Vec<String>,
     /// The figures.

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use flow_engine::node::{ArtifactType, Context, Inputs, NodeError, NodeRef, ParamError, Port};
+use flow_engine::node::{ArtifactType, Context, Facts, Inputs, NodeError, NodeRef, ParamError, Port};
 use flow_learn::backbones::{BackboneSettings, Encoder, VitShape};
+use flow_learn::data::{Modality, NetworkInput};
 use flow_learn::layers::{MapShape, Tensors, TransformerShape};
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use serde::{Deserialize, Serialize};
 
-use super::EncoderArtifact;
+use super::{DatasetFacts, EncoderArtifact, input_of};
 use crate::failure::{at_with, failure};
 
 /// `"NODE"`, or `{ file = "resnet18.safetensors" }` with the node's own `backbone` saying which network the file holds.
@@ -71,21 +72,43 @@ impl EncoderStart {
         }
     }
 
-    /// The encoder for images of shape `image`: the node's at port `name`, or the backbone with the file's weights.
+    /// Whether the encoder, if its facts are known, takes what the data set has.
     ///
     /// # Errors
-    /// If it is for other images, or the file does not hold weights of this backbone.
+    /// At `key`.
+    pub fn check_input(key: &str, encoder: &Facts, data: &DatasetFacts) -> Result<(), ParamError> {
+        match input_of(encoder) {
+            Some(input) if input != data.input() => {
+                let message = format!(
+                    "the encoder is for {}, the data set has {}",
+                    described(input),
+                    described(data.input())
+                );
+                Err(at_with(
+                    key,
+                    message,
+                    "pre-train on examples of the same kind and shape",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The encoder for such examples: the node's at port `name`, or the backbone with the file's weights.
+    ///
+    /// # Errors
+    /// If it is for others, or the file does not hold weights of this backbone.
     pub fn open(
         &self,
         name: &'static str,
         backbone: Option<&BackboneSettings>,
-        image: MapShape,
+        input: NetworkInput,
         inputs: &Inputs,
         cx: &Context<'_>,
     ) -> Result<EncoderArtifact, NodeError> {
         match (self, backbone, cx.files) {
             (Self::File(_), Some(backbone), [path, ..]) => {
-                let encoder = backbone.build(image, &Stream::new(0, "overwritten")).map_err(failure)?;
+                let encoder = backbone.build(input, &Stream::new(0, "overwritten")).map_err(failure)?;
                 let mut artifact = EncoderArtifact {
                     backbone: backbone.clone(),
                     encoder,
@@ -98,16 +121,39 @@ impl EncoderStart {
             (Self::File(_), ..) => Err(failure(format!("BUG: `{name}` has a file, but no backbone or path"))),
             (Self::Node(_), ..) => {
                 let artifact = EncoderArtifact::read(inputs.one(name))?;
-                let MapShape { h, w, c } = artifact.encoder.input;
-                if artifact.encoder.input != image {
-                    return Err(failure(format!(
-                        "the encoder in `{name}` takes {h}x{w} images of {c} channels, the data has {}x{} of {}",
-                        image.h, image.w, image.c
-                    )));
-                }
+                check_same(name, artifact.encoder.takes(), input)?;
                 Ok(artifact)
             }
         }
+    }
+}
+
+/// A network at port `name` and the data it is used on must be for the same examples, and texts of the same vocabulary.
+///
+/// # Errors
+/// If they are not.
+pub(crate) fn check_same(name: &str, network: NetworkInput, data: NetworkInput) -> Result<(), NodeError> {
+    if network == data {
+        return Ok(());
+    }
+    let (its, other) = (described(network), described(data));
+    if its != other {
+        return Err(failure(format!(
+            "the network in `{name}` takes {its}, the data has {other}"
+        )));
+    }
+    Err(failure(format!(
+        "the network in `{name}` knows another vocabulary than the data's"
+    ))
+    .with_help("a vocabulary is learnt by the dataset node that reads the texts: take both from the same one"))
+}
+
+/// Examples in words.
+fn described(input: NetworkInput) -> String {
+    let MapShape { h, w, c } = input.shape;
+    match input.modality {
+        Modality::Images => format!("{h}x{w} images of {c} channel(s)"),
+        Modality::Texts { vocabulary, .. } => format!("texts of {h} tokens from a vocabulary of {vocabulary}"),
     }
 }
 

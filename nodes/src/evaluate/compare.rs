@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::EvaluateNode;
-use crate::artifacts::Scores;
+use crate::artifacts::{Scores, images, is_images};
 
 const FILE: &str = "verdict.json";
 
@@ -21,7 +21,10 @@ pub(super) struct Verdict {
     pub(super) baseline: String,
     /// The split that was judged on.
     pub(super) split: String,
-    /// Images of it.
+    /// What it is made of: `images` or `texts`.
+    #[serde(default = "images", skip_serializing_if = "is_images")]
+    pub(super) noun: String,
+    /// How many of them.
     pub(super) images: usize,
     /// Seeds of each arm.
     pub(super) seeds: usize,
@@ -114,7 +117,7 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, Node
     let table = group(node, inputs.all("compare"))?;
     let mut budgets = Vec::new();
     let mut metrics = BTreeMap::new();
-    let (mut images, mut seeds, mut split) = (0, 0, String::new());
+    let (mut count, mut seeds, mut split, mut noun) = (0, 0, String::new(), images());
     for (budget, arms) in &table {
         let place = arms.iter().position(|(arm, _)| *arm == baseline).ok_or_else(|| {
             let names = arms.iter().map(|(arm, _)| arm.as_str()).collect::<Vec<_>>().join(", ");
@@ -127,15 +130,17 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, Node
                 seeds: runs.iter().filter_map(|r| Some(r.scores.first()?.outcomes())).collect(),
             })
             .collect();
-        (seeds, images) = (
+        (seeds, count) = (
             outcomes[place].seeds.len(),
             outcomes[place].seeds.first().map_or(0, Vec::len),
         );
-        split = arms[place].1.first().map(|r| r.split.clone()).unwrap_or_default();
-        if images == 0
+        if let Some(first) = arms[place].1.first() {
+            (split, noun) = (first.split.clone(), first.noun.clone());
+        }
+        if count == 0
             || outcomes
                 .iter()
-                .any(|o| o.seeds.len() != seeds || o.seeds.iter().any(|s| s.len() != images))
+                .any(|o| o.seeds.len() != seeds || o.seeds.iter().any(|s| s.len() != count))
         {
             return Err(
                 NodeError::failed("the arms were not judged on the same images with the same seeds")
@@ -159,7 +164,8 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, Node
     let verdict = Verdict {
         baseline,
         split,
-        images,
+        noun,
+        images: count,
         seeds,
         replicates: node.replicates,
         budgets,

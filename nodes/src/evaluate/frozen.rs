@@ -1,16 +1,16 @@
 //! A frozen encoder against its controls: weighted kNN and linear probe on its features, on those of the same network with
-//! random weights, and on raw pixels, all with the same labels.
+//! random weights, and on raw pixels or a bag of words, all with the same labels.
 
 use std::collections::BTreeMap;
 
 use flow_engine::node::{Context, Inputs, NodeError, Output};
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::Encoder;
-use flow_learn::data::Images;
-use flow_learn::layers::MapShape;
+use flow_learn::data::{Images, Modality};
 use flow_learn::metrics::weighted_knn;
 use flow_learn::probe::Probe;
 use flow_learn::rng::Stream;
+use flow_learn::text::bag_of_words;
 use flow_learn::train::embed;
 
 use super::EvaluateNode;
@@ -43,39 +43,46 @@ fn embedded(
     }
 }
 
-fn raw(train: &Images, labelled: &[u32], judged: &Images) -> Features {
-    let scaled = |images: &Images, i: u32| -> Vec<f32> {
-        images
-            .pixels_of(i as usize)
-            .iter()
-            .map(|v| f32::from(*v) / 255.0)
-            .collect()
+/// What an example says without any network: its pixels, or which words it has.
+fn raw(train: &Images, labelled: &[u32], judged: &Images, modality: Modality) -> Features {
+    let all: Vec<u32> = (0..judged.n as u32).collect();
+    let of = if modality.is_text() {
+        "bag of words"
+    } else {
+        "raw pixels"
     };
+    let features = |examples: &Images, indices: &[u32]| match modality {
+        Modality::Images => pixels(examples, indices),
+        Modality::Texts { vocabulary, .. } => bag_of_words(examples, indices, vocabulary),
+    };
+    let labelled = features(train, labelled);
+    let judged = features(judged, &all);
     Features {
-        of: "raw pixels",
-        dim: train.height * train.width * train.channels,
-        labelled: labelled.iter().flat_map(|i| scaled(train, *i)).collect(),
-        judged: (0..judged.n as u32).flat_map(|i| scaled(judged, i)).collect(),
+        of,
+        dim: judged.len() / all.len().max(1),
+        labelled,
+        judged,
     }
+}
+
+fn pixels(images: &Images, indices: &[u32]) -> Vec<f32> {
+    let values = indices.iter().flat_map(|i| images.pixels_of(*i as usize));
+    values.map(|v| f32::from(*v) / 255.0).collect()
 }
 
 /// Six figures: two protocols on three kinds of features.
 pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, NodeError> {
     let data = Dataset::read(inputs.one("data"), &[SplitName::Train, node.split])?;
     let (train, judged, classes) = (data.train()?, data.split(node.split)?, data.classes());
-    let image = MapShape {
-        h: train.height,
-        w: train.width,
-        c: train.channels,
-    };
+    let plain = data.augmenter(&Recipe::default())?;
     let start = node.encoder.as_ref().ok_or_else(|| failure("`encoder` is missing"))?;
-    let EncoderArtifact { backbone, mut encoder } = start.open("encoder", node.backbone.as_ref(), image, inputs, cx)?;
+    let EncoderArtifact { backbone, mut encoder } =
+        start.open("encoder", node.backbone.as_ref(), plain.input(), inputs, cx)?;
     let examples = data.example_set()?;
     let labels = examples.classes();
     let truth: Vec<usize> = judged.labels.iter().map(|l| usize::from(*l)).collect();
-    let plain = data.augmenter(&Recipe::default())?;
     let mut random = backbone
-        .build(encoder.input, &Stream::new(node.seed, "random control"))
+        .build(encoder.takes(), &Stream::new(node.seed, "random control"))
         .map_err(failure)?;
 
     let mut scores = Vec::new();
@@ -83,7 +90,7 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs, cx: &Context<'_>) -> R
     for features in [
         embedded("encoder", &mut encoder, train, &examples.indices, judged, &plain),
         embedded("random init", &mut random, train, &examples.indices, judged, &plain),
-        raw(train, &examples.indices, judged),
+        raw(train, &examples.indices, judged, data.modality()),
     ] {
         let Features {
             of,
@@ -107,6 +114,7 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs, cx: &Context<'_>) -> R
     }
     let scores = Scores {
         split: node.split.to_string(),
+        noun: data.modality().noun().to_owned(),
         class_names: data.class_names.clone(),
         scores,
     };

@@ -26,7 +26,7 @@ pub struct EvaluateNode {
     /// A classifier to judge on `data`.
     model: Option<NodeRef>,
     /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, beside the same on raw
-    /// pixels and on the encoder with random weights.
+    /// pixels (or a bag of words) and on the encoder with random weights.
     encoder: Option<EncoderStart>,
     /// The network of an encoder from a file, `encoder = { file = "resnet18.safetensors" }`.
     backbone: Option<BackboneSettings>,
@@ -177,15 +177,18 @@ impl Node for EvaluateNode {
                 format!("{} found, expected a number above 0", self.temperature),
             ));
         }
-        if let Some(data) = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of)
-            && !data.splits.contains_key(&self.split)
-        {
+        let Some(data) = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of) else {
+            return Ok(Facts::new());
+        };
+        if data.count(self.split) == Some(0) {
             let help = "`validation = N` in the dataset node puts some of the training images aside";
-            return Err(at_with(
-                "split",
-                format!("the data set has no {} images", self.split),
-                help,
-            ));
+            let message = format!("the data set has no {} {}", self.split, data.modality.noun());
+            return Err(at_with("split", message, help));
+        }
+        for port in ["model", "encoder"] {
+            if let Some(network) = inputs.get(port).and_then(|i| i.first()) {
+                EncoderStart::check_input(port, network, &data)?;
+            }
         }
         Ok(Facts::new())
     }

@@ -8,7 +8,7 @@ use flow_learn::metrics::argmax;
 use flow_learn::train::predict;
 
 use super::EvaluateNode;
-use crate::artifacts::{Dataset, FeatureScore, ModelArtifact, Scores, SplitName};
+use crate::artifacts::{Dataset, FeatureScore, ModelArtifact, Scores, SplitName, check_same};
 
 /// Predicts every image of the split once, as it is.
 pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, NodeError> {
@@ -17,6 +17,7 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, Node
     let mut model = ModelArtifact::read(inputs.one("model"))?.classifier;
     let images = data.split(node.split)?;
     let augmenter = data.augmenter(&Recipe::default())?;
+    check_same("model", model.encoder.takes(), augmenter.input())?;
     let all: Vec<u32> = (0..images.n as u32).collect();
     let probabilities = predict(&mut model, images, &all, &augmenter);
     let predicted: Vec<usize> = probabilities.chunks_exact(model.classes).map(argmax).collect();
@@ -38,6 +39,7 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, Node
     ]);
     let scores = Scores {
         split: node.split.to_string(),
+        noun: data.modality().noun().to_owned(),
         class_names: data.class_names.clone(),
         scores: vec![score],
     };

@@ -176,17 +176,17 @@ fn words(node: &EvaluateNode, verdict: &Verdict, budget: &BudgetVerdict, evidenc
         said += &format!(" Worse: {}.", listed(&worse));
     }
     for arm in others().filter(|a| !(a.detected && a.difference[0] > 0.0)) {
-        said += &why_little(node, &arm.arm, &budget.budget, evidence);
+        said += &why_little(node, &arm.arm, &budget.budget, &verdict.noun, evidence);
     }
     said += &frozen_words(&evidence.frozen(&budget.budget));
     said
 }
 
 /// Why an arm with pseudo-labels gains little: how many were kept, and how many of those were right.
-fn why_little(node: &EvaluateNode, arm: &str, budget: &str, evidence: &Evidence<'_>) -> String {
+fn why_little(node: &EvaluateNode, arm: &str, budget: &str, noun: &str, evidence: &Evidence<'_>) -> String {
     let round = |g: &Guesses| {
         format!(
-            "`{}` kept {} % of the images, {} % of them right",
+            "`{}` kept {} % of the {noun}, {} % of them right",
             g.node,
             percent(g.kept_share),
             percent(g.precision)
@@ -203,9 +203,11 @@ fn why_little(node: &EvaluateNode, arm: &str, budget: &str, evidence: &Evidence<
 /// What the frozen encoder is worth beside its controls, in a sentence; empty without evidence.
 fn frozen_words(frozen: &BTreeMap<String, (f64, f64, f64)>) -> String {
     let probe = |of: &str| frozen.get(&format!("probe.{of}")).map(|(mean, _, _)| percent(*mean));
-    match (probe("encoder"), probe("raw_pixels"), probe("random_init")) {
-        (Some(encoder), Some(raw), Some(random)) => format!(
-            " A linear probe reaches {encoder} % on the frozen encoder, {raw} % on raw pixels and {random} % on random weights."
+    let raw = [("raw_pixels", "raw pixels"), ("bag_of_words", "a bag of words")];
+    let raw = raw.into_iter().find_map(|(of, name)| Some((probe(of)?, name)));
+    match (probe("encoder"), raw, probe("random_init")) {
+        (Some(encoder), Some((raw, name)), Some(random)) => format!(
+            " A linear probe reaches {encoder} % on the frozen encoder, {raw} % on {name} and {random} % on random weights."
         ),
         _ => String::new(),
     }
@@ -248,7 +250,7 @@ fn main_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>) -
         .map_or(vec![], |b| b.arms.iter().map(|a| a.arm.as_str()).collect());
     let mut head = vec!["accuracy, %".to_owned()];
     head.extend(verdict.budgets.iter().map(|b| budget_name(node, &b.budget)));
-    head.extend(["training time, s".to_owned(), "training images".to_owned()]);
+    head.extend(["training time, s".to_owned(), format!("training {}", verdict.noun)]);
     let rows: Vec<Vec<String>> = arms
         .iter()
         .map(|arm| {
@@ -346,16 +348,17 @@ pub(super) fn render(node: &EvaluateNode, verdict: &Verdict, lineage: &[InputCos
     let Verdict {
         baseline,
         split,
+        noun,
         images,
         seeds,
         replicates,
         ..
     } = verdict;
     text += &format!(
-        "\nMean over {seeds} seed(s) on {images} {split} images, with 95 % bootstrap intervals ({replicates} draws over seeds and images). \
+        "\nMean over {seeds} seed(s) on {images} {split} {noun}, with 95 % bootstrap intervals ({replicates} draws over seeds and {noun}). \
          `+` and `-`: detectably better or worse than {} (paired, Holm-corrected p < 0.05, and the same sign for every seed). \
          Training time is the sum over all networks that the arm needs, teachers and pre-training included; \
-         training images are those that went forward and backward.\n",
+         training {noun} are those that went forward and backward.\n",
         node.title(baseline)
     );
     for extra in [

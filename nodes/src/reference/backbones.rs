@@ -72,7 +72,7 @@ fn features(case: &Case, declared: &[&str]) -> Result<Outcome, CaseError> {
 }
 
 /// Value i is `sin(0.37 i + bytes of the name)`, scaled by what the tensor is.
-fn filled(name: &str, shape: Vec<usize>) -> Tensor {
+pub(super) fn filled(name: &str, shape: Vec<usize>) -> Tensor {
     let scale = match shape[..] {
         [out, _, h, w] => (2.0 / (out * h * w) as f64).sqrt(),
         _ => 0.1,

@@ -12,6 +12,7 @@ mod method_parts;
 mod method_steps;
 mod metrics;
 mod optim;
+mod texts;
 
 use std::path::{Path, PathBuf};
 
@@ -92,6 +93,7 @@ const FAMILIES: &[(&str, Family)] = &[
     ("optim", optim::run),
     ("ssl_losses", losses::run),
     ("supervised_losses", losses::run),
+    ("texts", texts::run),
 ];
 
 /// Runs every case of every JSON file in `folder`, in the order of their names.

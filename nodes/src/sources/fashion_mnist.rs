@@ -7,7 +7,7 @@ use flow_learn::data::Images;
 use sha2::{Digest, Sha256};
 
 use super::idx::{FILES, read_pair};
-use super::{Loaded, Source, SourceSettings, SourceShape, read_file};
+use super::{Labelled, Loaded, Source, SourceSettings, SourceShape, read_file};
 use crate::failure::failure;
 
 /// Names of the classes.
@@ -40,13 +40,7 @@ pub(super) const SAMPLE: Source = Source {
     name: "fashion-mnist-sample",
     takes: &[],
     files: &[],
-    shape: |_| {
-        Some(SourceShape {
-            image: [28, 28, 1],
-            classes: 10,
-            counts: [10_000, 2_000],
-        })
-    },
+    shape: |_| Some(SourceShape::images([28, 28, 1], 10, [10_000, 2_000])),
     load: |_, _| {
         let (train, test) = sample()?;
         Ok(loaded(train, test))
@@ -58,13 +52,7 @@ pub(super) const FULL: Source = Source {
     name: "fashion-mnist",
     takes: &["path"],
     files: &FILES,
-    shape: |_| {
-        Some(SourceShape {
-            image: [28, 28, 1],
-            classes: 10,
-            counts: [60_000, 10_000],
-        })
-    },
+    shape: |_| Some(SourceShape::images([28, 28, 1], 10, [60_000, 10_000])),
     load: |_: &SourceSettings, files| {
         let (train, test) = load_files(files)?;
         Ok(loaded(train, test))
@@ -72,12 +60,12 @@ pub(super) const FULL: Source = Source {
 };
 
 fn loaded(train: Images, test: Images) -> Loaded {
-    Loaded {
+    Loaded::Images(Box::new(Labelled {
         train,
         test,
         class_names: CLASS_NAMES.map(str::to_owned).to_vec(),
         annotations: None,
-    }
+    }))
 }
 
 /// Training and test images of the embedded sample.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use flow_engine::node::NodeError;
 use flow_learn::data::{Images, parse_images, parse_labels};
 
-use super::{Loaded, Source, SourceSettings, read_file};
+use super::{Labelled, Loaded, Source, SourceSettings, read_file};
 
 /// MNIST's own file names; the data set's may be gzipped under the same names.
 pub(super) const FILES: [&str; 4] = [
@@ -36,12 +36,12 @@ fn load(_settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeErr
         .chain(&test.labels)
         .max()
         .map_or(0, |l| usize::from(*l) + 1);
-    Ok(Loaded {
+    Ok(Loaded::Images(Box::new(Labelled {
         train,
         test,
         class_names: (0..classes).map(|c| c.to_string()).collect(),
         annotations: None,
-    })
+    })))
 }
 
 /// Images and labels of two files.

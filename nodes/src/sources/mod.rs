@@ -1,15 +1,17 @@
-//! Where images come from, one file for each source, found by name in [`SOURCES`].
+//! Where images and texts come from, one file for each source, found by name in [`SOURCES`].
 
 pub mod fashion_mnist;
 mod idx;
 mod scenes;
+pub(crate) mod text;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use flow_engine::node::{NodeError, ParamError};
-use flow_learn::data::{Annotations, Images};
+use flow_learn::data::{Annotations, Images, NetworkInput};
+use flow_learn::layers::MapShape;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::at_with;
@@ -17,20 +19,32 @@ use crate::failure::at_with;
 /// What a source can be told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceSettings {
-    /// Folder of the files.
+    /// Folder of the files, or the file.
     pub path: Option<PathBuf>,
     /// Training images to make.
     pub train: Option<usize>,
-    /// Test images to make.
+    /// Test images to make, or test examples to put aside.
     pub test: Option<usize>,
     /// Height and width of the images to make.
     pub side: Option<usize>,
+    /// The most tokens that the vocabulary of texts may have.
+    pub vocabulary: Option<usize>,
+    /// Tokens of each text.
+    pub length: Option<usize>,
     /// Decides what is made.
     pub seed: u64,
 }
 
+/// What a source gives.
+pub enum Loaded {
+    /// Images, in two parts.
+    Images(Box<Labelled>),
+    /// Texts, whole: a vocabulary is learnt from a part of them.
+    Texts(Texts),
+}
+
 /// Images with the names of their classes.
-pub struct Loaded {
+pub struct Labelled {
     /// To learn from.
     pub train: Images,
     /// To judge on.
@@ -41,33 +55,61 @@ pub struct Loaded {
     pub annotations: Option<[Annotations; 2]>,
 }
 
+/// Texts with the names of their classes.
+#[derive(Debug)]
+pub struct Texts {
+    /// As they were written.
+    pub texts: Vec<String>,
+    /// A class for each.
+    pub labels: Vec<u16>,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
+}
+
 /// What is known of a source before it is read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceShape {
-    /// Height, width and channels.
-    pub image: [usize; 3],
+    /// Shape and kind of an example.
+    pub input: NetworkInput,
     /// Number of classes.
-    pub classes: usize,
-    /// Training and test images.
-    pub counts: [usize; 2],
+    pub classes: Option<usize>,
+    /// Training and test examples.
+    pub counts: Option<[usize; 2]>,
 }
 
-/// A source of images.
+impl SourceShape {
+    /// Images of a height, width and channels; so many classes, training images and test images.
+    fn images([h, w, c]: [usize; 3], classes: usize, counts: [usize; 2]) -> Self {
+        Self {
+            input: MapShape { h, w, c }.into(),
+            classes: Some(classes),
+            counts: Some(counts),
+        }
+    }
+}
+
+/// A source of examples.
 pub struct Source {
     /// The name written in workflows.
     pub name: &'static str,
     /// The settings that it takes.
     pub takes: &'static [&'static str],
-    /// Names of the files that it reads under `path`.
+    /// Names of the files that it reads under `path`; none where `path` is itself the file.
     pub files: &'static [&'static str],
     /// What is known beforehand; `None` where the files must be read for that.
     pub shape: fn(&SourceSettings) -> Option<SourceShape>,
-    /// Reads or makes the images. `files` are those named above, in order.
+    /// Reads or makes the examples. `files` are those named above, in order.
     pub load: fn(&SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeError>,
 }
 
 /// All sources. A new one is a file and a line.
-pub const SOURCES: &[Source] = &[fashion_mnist::SAMPLE, fashion_mnist::FULL, idx::IDX, scenes::SCENES];
+pub const SOURCES: &[Source] = &[
+    fashion_mnist::SAMPLE,
+    fashion_mnist::FULL,
+    idx::IDX,
+    scenes::SCENES,
+    text::TEXT,
+];
 
 /// The source of a name, with only settings that it takes.
 pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, ParamError> {
@@ -84,6 +126,8 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
         ("train", settings.train.is_some()),
         ("test", settings.test.is_some()),
         ("side", settings.side.is_some()),
+        ("vocabulary", settings.vocabulary.is_some()),
+        ("length", settings.length.is_some()),
     ];
     if let Some((key, _)) = given.iter().find(|(key, given)| *given && !source.takes.contains(key)) {
         return Err(at_with(
@@ -93,12 +137,11 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
         ));
     }
     if source.takes.contains(&"path") && settings.path.is_none() {
-        let files = source.files.join(", ");
-        return Err(at_with(
-            "source",
-            format!("source `{name}` needs `path`"),
-            format!("give the folder that holds {files}"),
-        ));
+        let help = match source.files {
+            [] => "give the file".to_owned(),
+            files => format!("give the folder that holds {}", files.join(", ")),
+        };
+        return Err(at_with("source", format!("source `{name}` needs `path`"), help));
     }
     Ok(source)
 }

@@ -2,7 +2,7 @@
 
 use flow_learn::data::{SCENE_CLASSES, Scenes};
 
-use super::{Loaded, Source, SourceSettings, SourceShape};
+use super::{Labelled, Loaded, Source, SourceSettings, SourceShape};
 
 /// Textured shapes on cluttered backgrounds, made from a seed.
 pub(super) const SCENES: Source = Source {
@@ -11,11 +11,11 @@ pub(super) const SCENES: Source = Source {
     files: &[],
     shape: |settings| {
         let side = side(settings);
-        Some(SourceShape {
-            image: [side, side, 3],
-            classes: SCENE_CLASSES.len(),
-            counts: counts(settings),
-        })
+        Some(SourceShape::images(
+            [side, side, 3],
+            SCENE_CLASSES.len(),
+            counts(settings),
+        ))
     },
     load: |settings, _| {
         let [train, test] = counts(settings);
@@ -30,12 +30,12 @@ pub(super) const SCENES: Source = Source {
         let [train, test] = [&parts[0], &parts[1]].map(|part| all.select(part));
         let annotations = Some([&parts[0], &parts[1]].map(|part| annotations.select(part)));
         let class_names = SCENE_CLASSES.map(str::to_owned).to_vec();
-        Ok(Loaded {
+        Ok(Loaded::Images(Box::new(Labelled {
             train,
             test,
             class_names,
             annotations,
-        })
+        })))
     },
 };
 

@@ -1,13 +1,15 @@
-//! Applies a recipe to batches: bytes in, normalised views out.
+//! Applies a recipe to batches: bytes in, normalised views out. Texts have no recipe: their tokens go through as they are.
 
 use std::cell::RefCell;
 
 use rayon::prelude::*;
 
 use super::{Op, Recipe, RecipeError};
-use crate::data::Images;
+use crate::data::{Images, Modality, NetworkInput};
 use crate::image::{self, Crop, Resizer, Size};
+use crate::layers::MapShape;
 use crate::rng::Stream;
+use crate::text;
 
 /// A recipe with the statistics to normalise by.
 #[derive(Clone, Debug)]
@@ -16,6 +18,7 @@ pub struct Augmenter {
     mean: Vec<f32>,
     inverse_std: Vec<f32>,
     size: Size,
+    modality: Modality,
 }
 
 /// Buffers of one thread, reused from image to image.
@@ -44,11 +47,39 @@ impl Augmenter {
             mean: mean.to_vec(),
             inverse_std,
             size: Size { h, w, c: mean.len() },
+            modality: Modality::Images,
         })
+    }
+
+    /// For texts of `length` tokens, whose bytes a network is given as they are.
+    pub fn texts(length: usize, modality: Modality) -> Self {
+        Self {
+            recipe: Recipe::default(),
+            mean: vec![0.0; text::BYTES],
+            inverse_std: vec![1.0; text::BYTES],
+            size: Size {
+                h: length,
+                w: 1,
+                c: text::BYTES,
+            },
+            modality,
+        }
+    }
+
+    /// What a network takes of what this makes.
+    pub fn input(&self) -> NetworkInput {
+        let Size { h, w, c } = self.size;
+        NetworkInput {
+            shape: MapShape { h, w, c },
+            modality: self.modality,
+        }
     }
 
     /// Views of the images at `indices`, normalised, `[indices][h][w][c]`; the view at place `i` draws from `stream.index(i)`.
     pub fn augment_batch(&self, images: &Images, indices: &[u32], stream: &Stream, out: &mut [f32]) {
+        if self.modality.is_text() {
+            return self.plain_batch(images, indices, out);
+        }
         out.par_chunks_mut(self.size.len())
             .zip(indices)
             .enumerate()
@@ -69,10 +100,12 @@ impl Augmenter {
         out.par_chunks_mut(self.size.len())
             .zip(indices)
             .for_each(|(out, index)| {
-                self.normalize(
-                    images.pixels_of(*index as usize).iter().map(|v| f32::from(*v) / 255.0),
-                    out,
-                );
+                let bytes = images.pixels_of(*index as usize);
+                if self.modality.is_text() {
+                    out.iter_mut().zip(bytes).for_each(|(o, v)| *o = f32::from(*v));
+                } else {
+                    self.normalize(bytes.iter().map(|v| f32::from(*v) / 255.0), out);
+                }
             });
     }
 
@@ -298,6 +331,20 @@ mod tests {
         augmenter.augment_batch(&images, &[1], &Stream::new(1, "erase"), &mut erased);
         augmenter.plain_batch(&images, &[1], &mut plain);
         assert!(erased.iter().zip(&plain).all(|(e, p)| (e - p).abs() < 1e-5));
+    }
+
+    #[test]
+    fn tokens_of_texts_go_through_to_the_bit() {
+        let texts = Images::new(128, 1, text::BYTES, (0..=255).collect(), vec![0]).expect("sizes fit");
+        let modality = Modality::Texts {
+            vocabulary: text::LARGEST,
+            fingerprint: 0,
+        };
+        let augmenter = Augmenter::texts(128, modality);
+        let mut view = vec![0.0; 256];
+        augmenter.augment_batch(&texts, &[0], &Stream::new(1, "texts"), &mut view);
+        let tokens: Vec<usize> = view.chunks_exact(text::BYTES).map(text::token).collect();
+        assert_eq!(tokens, text::tokens_of(&texts, 0).collect::<Vec<_>>());
     }
 
     #[test]

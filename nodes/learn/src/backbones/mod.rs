@@ -1,11 +1,15 @@
-//! Backbones: what turns an image into features, each a file of its own, found by name in [`BACKBONES`].
+//! Backbones: what turns an image or a text into features, each a file of its own, found by name in [`BACKBONES`].
 
 mod conv_net;
 mod resnet;
+mod transformer;
 mod vit;
 
 use serde::{Deserialize, Serialize};
 
+pub use transformer::TextEncoder;
+
+use crate::data::{Modality, NetworkInput};
 use crate::layers::{Entry, FeatureMap, GridPool, Layer, MapShape, Pass, Sequential, Tensors};
 use crate::rng::Stream;
 
@@ -22,14 +26,14 @@ pub enum Stem {
     Imagenet,
 }
 
-/// What a vision transformer's features are.
+/// What a transformer's features are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pool {
     /// The class token.
     #[default]
     Token,
-    /// The mean of the patches' tokens.
+    /// The mean of the patches' tokens, or of a text's.
     Mean,
 }
 
@@ -51,19 +55,19 @@ pub struct BackboneSettings {
     /// `vit`: height and width of a patch; it divides the images' (4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patch: Option<usize>,
-    /// `vit`: values of a token (128).
+    /// `vit`, `transformer`: values of a token (128, 64).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dim: Option<usize>,
-    /// `vit`: blocks (6).
+    /// `vit`, `transformer`: blocks (6, 2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
-    /// `vit`: heads of each attention; they divide `dim` (4).
+    /// `vit`, `transformer`: heads of each attention; they divide `dim` (4, 4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<usize>,
-    /// `vit`: hidden values of each block's MLP as a multiple of `dim` (4).
+    /// `vit`, `transformer`: hidden values of each block's MLP as a multiple of `dim` (4, 4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mlp_ratio: Option<f32>,
-    /// `vit`: `"token"` or `"mean"` ("token").
+    /// `vit`, `transformer`: features are the class `"token"` or a `"mean"` ("token", "mean").
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
 }
@@ -89,6 +93,8 @@ enum Family {
     Stages(fn(channels: usize, widths: &[usize], stem: Stem, stream: &mut Stream) -> Sequential),
     /// Attention between patches.
     Transformer,
+    /// Attention between the tokens of a text.
+    Text,
 }
 
 /// A vision transformer.
@@ -106,8 +112,16 @@ pub const BACKBONES: &[Backbone] = &[
     resnet::RESNET18,
     resnet::RESNET34,
     resnet::RESNET50,
+    transformer::TRANSFORMER,
     VIT,
 ];
+
+impl Backbone {
+    /// Whether it takes such examples.
+    pub fn takes(&self, modality: Modality) -> bool {
+        matches!(self.family, Family::Text) == modality.is_text()
+    }
+}
 
 /// Why a backbone cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,6 +155,18 @@ pub enum BackboneError {
         h: usize,
         /// Width of the last feature map.
         w: usize,
+    },
+    /// The backbone is for other examples.
+    #[error(
+        "`{name}` does not take {}; expected one of {}",
+        modality.noun(),
+        BACKBONES.iter().filter(|b| b.takes(*modality)).map(|b| b.name).collect::<Vec<_>>().join(", ")
+    )]
+    Modality {
+        /// The backbone.
+        name: String,
+        /// What the examples are.
+        modality: Modality,
     },
     /// The backbone has one stem only.
     #[error("`{name}` has a small-image stem only; `stem` can be chosen for {}", BACKBONES.iter().filter(|b| b.stems).map(|b| b.name).collect::<Vec<_>>().join(", "))]
@@ -182,18 +208,38 @@ impl BackboneSettings {
         })
     }
 
-    /// An encoder with fresh weights for images of shape `input`.
-    pub fn build(&self, input: MapShape, stream: &Stream) -> Result<Encoder, BackboneError> {
-        let backbone = self.backbone()?;
-        let network = match backbone.family {
-            Family::Stages(build) => Network::Stages(self.stages(backbone, build, input, stream)?),
-            Family::Transformer => {
-                let shape = VitShape::new(self, input)?;
-                Network::Transformer(VisionTransformer::new(shape, input, &mut stream.child("backbone")))
+    /// An encoder with fresh weights for such examples.
+    ///
+    /// # Errors
+    /// If there is no such backbone, it is for other examples, or a size does not fit.
+    pub fn build(&self, input: impl Into<NetworkInput>, stream: &Stream) -> Result<Encoder, BackboneError> {
+        let (NetworkInput { shape, modality }, backbone) = (input.into(), self.backbone()?);
+        let network = match (&backbone.family, modality) {
+            (Family::Stages(build), Modality::Images) => Network::Stages(self.stages(backbone, *build, shape, stream)?),
+            (Family::Transformer, Modality::Images) => {
+                let sizes = VitShape::new(self, shape)?;
+                Network::Transformer(VisionTransformer::new(sizes, shape, &mut stream.child("backbone")))
+            }
+            (Family::Text, Modality::Texts { vocabulary, .. }) => Network::Text(TextEncoder::new(
+                self,
+                vocabulary,
+                shape.h,
+                &mut stream.child("backbone"),
+            )?),
+            (_, modality) => {
+                return Err(BackboneError::Modality {
+                    name: self.name.clone(),
+                    modality,
+                });
             }
         };
-        let dim = network.layer().output_shape(input).len();
-        Ok(Encoder { network, input, dim })
+        let dim = network.layer().output_shape(shape).len();
+        Ok(Encoder {
+            network,
+            input: shape,
+            modality,
+            dim,
+        })
     }
 
     /// Stages of convolutions with the final pooling.
@@ -252,11 +298,13 @@ impl BackboneSettings {
     }
 }
 
-/// Image in, feature vector out.
+/// Image or text in, feature vector out.
 pub struct Encoder {
     network: Network,
-    /// Shape of the images it takes.
+    /// Shape of the examples it takes.
     pub input: MapShape,
+    /// What they are.
+    pub modality: Modality,
     /// Length of its feature vectors.
     pub dim: usize,
 }
@@ -264,6 +312,7 @@ pub struct Encoder {
 enum Network {
     Stages(Sequential),
     Transformer(VisionTransformer),
+    Text(TextEncoder),
 }
 
 impl Network {
@@ -271,6 +320,7 @@ impl Network {
         match self {
             Self::Stages(stages) => stages,
             Self::Transformer(vit) => vit,
+            Self::Text(network) => network,
         }
     }
 
@@ -278,16 +328,33 @@ impl Network {
         match self {
             Self::Stages(stages) => stages,
             Self::Transformer(vit) => vit,
+            Self::Text(network) => network,
         }
     }
 }
 
 impl Encoder {
+    /// The examples that it takes.
+    pub fn takes(&self) -> NetworkInput {
+        NetworkInput {
+            shape: self.input,
+            modality: self.modality,
+        }
+    }
+
+    /// The network for texts, if it is one: for methods that look at its tokens.
+    pub fn text(&mut self) -> Option<&mut TextEncoder> {
+        match &mut self.network {
+            Network::Text(network) => Some(network),
+            _ => None,
+        }
+    }
+
     /// The vision transformer, if it is one: for methods that look at its patches and tokens.
     pub fn transformer(&mut self) -> Option<&mut VisionTransformer> {
         match &mut self.network {
             Network::Transformer(vit) => Some(vit),
-            Network::Stages(_) => None,
+            _ => None,
         }
     }
 
@@ -295,7 +362,7 @@ impl Encoder {
     pub fn patches(&self) -> Option<usize> {
         match &self.network {
             Network::Transformer(vit) => Some(vit.patches()),
-            Network::Stages(_) => None,
+            _ => None,
         }
     }
 }

@@ -1,11 +1,13 @@
-//! Images in memory and where they come from: IDX bytes, a procedural scene, splits and label budgets.
+//! Examples in memory, what they are and where they come from: IDX bytes, a procedural scene, splits and label budgets.
 
 mod idx;
 mod images;
+mod input;
 mod scenes;
 mod split;
 
 pub use idx::{IdxError, parse_images, parse_labels};
 pub use images::{Annotations, Images, ImagesError};
+pub use input::{Modality, NetworkInput};
 pub use scenes::{SCENE_CLASSES, Scene, Scenes};
 pub use split::{SplitError, stratified};

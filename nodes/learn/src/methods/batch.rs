@@ -45,7 +45,7 @@ impl Setup<'_> {
     pub fn twin(&mut self) -> Encoder {
         let mut twin = self
             .backbone
-            .build(self.encoder.input, &self.stream)
+            .build(self.encoder.takes(), &self.stream)
             .expect("BUG: the encoder was built from these settings");
         copy_tensors(self.encoder, &mut twin);
         twin

@@ -19,6 +19,7 @@ mod heads;
 mod inpainting;
 mod jigsaw;
 mod mae;
+mod masked_token;
 mod moco;
 mod moco_v2;
 mod momentum;
@@ -53,6 +54,7 @@ pub use gan::GanSettings;
 pub use inpainting::InpaintingSettings;
 pub use jigsaw::JigsawSettings;
 pub use mae::MaeSettings;
+pub use masked_token::MaskedTokenSettings;
 pub use moco::MocoSettings;
 pub use moco_v2::MocoV2Settings;
 pub use outcome::{Figure, MethodError, StepOutcome};
@@ -69,6 +71,7 @@ pub use swav::SwavSettings;
 pub use vicreg::VicregSettings;
 
 use crate::backbones::Encoder;
+use crate::data::Modality;
 use crate::layers::{Pass, Tensors};
 
 /// A method with its hyper-parameters. A new method is a file and a line in the table below.
@@ -87,6 +90,26 @@ macro_rules! methods {
                 match self {
                     $(Self::$name(settings) => settings,)+
                 }
+            }
+
+            /// Whether the method learns from such examples.
+            ///
+            /// # Errors
+            /// [`MethodError::Setting`] with the methods that do.
+            pub fn check_takes(&self, modality: Modality) -> Result<(), MethodError> {
+                let settings = self.settings();
+                if settings.takes(modality) {
+                    return Ok(());
+                }
+                let others = [$(Self::$name(Default::default()),)+];
+                let fit = others.iter().map(Self::settings).filter(|other| other.takes(modality));
+                let message = format!(
+                    "`{}` does not learn from {}; expected one of {}",
+                    settings.name(),
+                    modality.noun(),
+                    fit.map(|other| other.name()).collect::<Vec<_>>().join(", ")
+                );
+                Err(MethodError::setting("method", message))
             }
         }
     };
@@ -139,6 +162,8 @@ methods! {
     Supervised(SupervisedSettings),
     /// Tell by how many quarter turns each image was rotated.
     Rotation(RotationSettings),
+    /// Tell the words that were covered in a text.
+    MaskedToken(MaskedTokenSettings),
 }
 
 impl MethodSettings {
@@ -162,6 +187,11 @@ impl MethodSettings {
 pub trait Settings {
     /// The name written in workflows.
     fn name(&self) -> &'static str;
+
+    /// Whether it learns from such examples: as a rule from images.
+    fn takes(&self, modality: Modality) -> bool {
+        !modality.is_text()
+    }
 
     /// What a training image costs, in images that go through the encoder forward and backward. A forward pass alone, as a
     /// momentum encoder's, counts a third; an image cut into tiles counts as what its tiles cover.

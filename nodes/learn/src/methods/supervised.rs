@@ -11,6 +11,7 @@ use super::heads::{backward, forward, gradient, matrix};
 use super::outcome::{Figure, MethodError, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
+use crate::data::Modality;
 use crate::layers::{Entry, Linear, Pass, Tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::argmax;
@@ -26,6 +27,10 @@ pub struct SupervisedSettings {
 impl Settings for SupervisedSettings {
     fn name(&self) -> &'static str {
         "supervised"
+    }
+
+    fn takes(&self, _modality: Modality) -> bool {
+        true
     }
 
     fn views(&self) -> f64 {

@@ -9,7 +9,7 @@ use super::{TrainError, Waiting, load_optimizer, save_optimizer, update_each};
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Images;
-use crate::layers::{BufferPool, MapShape, Mode, Pass, Tensors};
+use crate::layers::{BufferPool, Mode, Pass, Tensors};
 use crate::methods::{Batch, Epoch, Figure, Method, MethodError, MethodSettings, Premises, Setup, Views};
 use crate::optim::{Optimizer, OptimizerConfig, Schedule};
 use crate::rng::Stream;
@@ -85,11 +85,8 @@ impl<'a> Pretraining<'a> {
         augmenter: &'a Augmenter,
         pretrained: Option<&StateDict>,
     ) -> Result<Self, TrainError> {
-        let input = MapShape {
-            h: images.height,
-            w: images.width,
-            c: images.channels,
-        };
+        let input = augmenter.input();
+        settings.method.check_takes(input.modality)?;
         if settings.batch > images.n {
             let message = format!("{} found, but there are only {} images", settings.batch, images.n);
             return Err(TrainError::Setting { key: "batch", message });
@@ -98,7 +95,7 @@ impl<'a> Pretraining<'a> {
         let mut encoder = settings.backbone.build(input, &stream)?;
         settings.method.check(&Premises {
             batch: settings.batch,
-            image: input,
+            image: input.shape,
             images: images.n,
             features: encoder.dim,
             pretrained: pretrained.is_some(),

@@ -1,0 +1,147 @@
+//! What masked-token prediction on texts promises: it beats a predictor that knows the words' frequencies only, and an interrupted
+//! training ends with the same bits as one that was not, whatever the number of threads.
+
+use std::ops::ControlFlow;
+
+use flow_learn::augment::Augmenter;
+use flow_learn::backbones::BackboneSettings;
+use flow_learn::data::{Images, Modality};
+use flow_learn::methods::*;
+use flow_learn::optim::OptimizerConfig;
+use flow_learn::rng::Stream;
+use flow_learn::text::Vocabulary;
+use flow_learn::train::{EpochOutcome, PretrainSettings, Pretraining};
+
+const LENGTH: usize = 10;
+
+/// 256 texts of two topics: an animal or a tool, then words that go with it. Which word stands where follows from its neighbours.
+fn texts() -> (Images, Modality) {
+    let mut stream = Stream::new(3, "texts");
+    let mut lines = Vec::new();
+    for i in 0..256 {
+        let topic = if i % 2 == 0 { "cow" } else { "saw" };
+        let words = (0..4 + stream.below(5)).map(|_| format!("{topic}{}", stream.below(4)));
+        lines.push(format!("the {topic} {}", words.collect::<Vec<_>>().join(" ")));
+    }
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let vocabulary = Vocabulary::learn(lines.iter().copied(), 100);
+    let labels = (0..256).map(|i| i % 2).collect();
+    let texts = vocabulary.encode(&lines, LENGTH, labels).expect("a label each");
+    (texts, vocabulary.modality())
+}
+
+fn settings(method: MethodSettings, backbone: BackboneSettings) -> PretrainSettings {
+    PretrainSettings {
+        backbone,
+        method,
+        optimizer: OptimizerConfig::AdamW(Default::default()),
+        lr: 0.005,
+        warmup_epochs: 1,
+        epochs: 6,
+        batch: 16,
+        monitor: 64,
+        seed: 5,
+    }
+}
+
+fn transformer() -> BackboneSettings {
+    BackboneSettings {
+        dim: Some(16),
+        depth: Some(2),
+        heads: Some(2),
+        ..BackboneSettings::named("transformer")
+    }
+}
+
+/// Everything that is kept after the last epoch; if `resumed`, through a checkpoint in the middle of each epoch.
+fn trained(threads: usize, resumed: bool) -> (Vec<u8>, Vec<EpochOutcome>) {
+    let (images, modality) = texts();
+    let augmenter = Augmenter::texts(LENGTH, modality);
+    let settings = settings(
+        MethodSettings::MaskedToken(MaskedTokenSettings::default()),
+        transformer(),
+    );
+    let start = || Pretraining::new(settings.clone(), &images, &augmenter, None).expect("valid settings");
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .expect("a pool");
+    pool.install(|| {
+        let mut training = start();
+        while !training.is_done() {
+            let stop = |step| match resumed && step == 6 {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            };
+            let ended = training.run_epoch(|step, _| stop(step));
+            assert_eq!(ended.is_err(), resumed && training.steps_begun() > 0, "{ended:?}");
+            if resumed {
+                let checkpoint = training.checkpoint();
+                training = start();
+                training.resume(&checkpoint).expect("own checkpoint");
+            }
+        }
+        (training.checkpoint(), training.history().to_vec())
+    })
+}
+
+#[test]
+fn masked_tokens_are_told_from_the_words_around_and_training_resumes_to_the_bit() {
+    let (whole, history) = trained(1, false);
+    let last = &history[5];
+    assert!(last.loss < history[1].loss, "the loss does not fall: {history:?}");
+    assert!(
+        last.loss < last.figures["unigram_loss"] - 0.3,
+        "no better than the words' frequencies: {last:?}"
+    );
+    assert!((0.12..0.25).contains(&last.figures["masked_share"]), "{last:?}");
+    assert!(
+        whole == trained(2, true).0,
+        "an interrupted training with two threads has other bits"
+    );
+}
+
+/// The words of a refusal before training.
+fn refusal(method: MethodSettings, backbone: BackboneSettings, of_texts: bool) -> String {
+    let (images, modality) = texts();
+    let modality = if of_texts { modality } else { Modality::Images };
+    let augmenter = Augmenter::texts(LENGTH, modality);
+    let error = Pretraining::new(settings(method, backbone), &images, &augmenter, None).err();
+    error.map(|e| e.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn methods_and_backbones_refuse_what_they_are_not_for() {
+    let masked = |settings| MethodSettings::MaskedToken(settings);
+    let simclr = refusal(MethodSettings::Simclr(Default::default()), transformer(), true);
+    assert!(
+        simclr.contains("`simclr` does not learn from texts") && simclr.contains("masked-token"),
+        "{simclr}"
+    );
+    let images = refusal(masked(Default::default()), transformer(), false);
+    assert!(images.contains("`masked-token` does not learn from images"), "{images}");
+    let conv = refusal(masked(Default::default()), BackboneSettings::named("conv3"), true);
+    assert!(
+        conv.contains("`conv3` does not take texts; expected one of transformer"),
+        "{conv}"
+    );
+    let nothing = refusal(
+        masked(MaskedTokenSettings {
+            masked: 0.0,
+            ..Default::default()
+        }),
+        transformer(),
+        true,
+    );
+    assert!(nothing.contains("`masked`"), "{nothing}");
+    let too_much = refusal(
+        masked(MaskedTokenSettings {
+            replaced_by_mask: 0.9,
+            replaced_at_random: 0.2,
+            ..Default::default()
+        }),
+        transformer(),
+        true,
+    );
+    assert!(too_much.contains("`replaced_at_random`: 0.2 found"), "{too_much}");
+}
