@@ -278,6 +278,7 @@ impl Relations<'_> {
             files: variant.files.clone(),
             terms: Arc::clone(&templates[unit.template].terms),
             dir: templates[unit.template].table.dir.clone(),
+            forced: false,
         }
     }
 

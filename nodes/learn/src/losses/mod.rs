@@ -22,7 +22,7 @@ mod swav;
 mod vicreg;
 
 pub use barlow_twins::barlow_twins;
-pub use binary::binary_cross_entropy;
+pub use binary::{binary_cross_entropy, gan_discriminator};
 pub use cosine::{cosine_scores, cosines};
 pub use cross_entropy::{cross_entropy, soft_cross_entropy, weighted_cross_entropy};
 pub use dino::{DinoTemperatures, dino, dino_targets};
@@ -31,7 +31,7 @@ pub use fixmatch::fixmatch_unlabelled;
 pub use info_nce::{info_nce, pirl};
 pub use masked_patches::{masked_patches, normalised_patches};
 pub use mean_teacher::mean_teacher_mse;
-pub use negative_cosine::negative_cosine;
+pub use negative_cosine::{byol, negative_cosine, simsiam};
 pub use nt_xent::nt_xent;
 pub use reconstruction::reconstruction;
 pub use scan::scan;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::monitor::Monitor;
-use super::{TrainError, Waiting, load_optimizer, save_optimizer, update};
+use super::{TrainError, Waiting, load_optimizer, save_optimizer, update_each};
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Images;
@@ -32,7 +32,7 @@ pub struct PretrainSettings {
     pub epochs: usize,
     /// Images per step; those that do not fill a last batch wait for the next epoch.
     pub batch: usize,
-    /// Images that features are watched on after each epoch; 0 for none.
+    /// Training images that features are watched on after each epoch; 0 for none.
     pub monitor: usize,
     /// Decides initial weights, order and views.
     pub seed: u64,
@@ -57,7 +57,7 @@ pub struct Pretraining<'a> {
     optimizer: Box<dyn Optimizer>,
     schedule: Schedule,
     stream: Stream,
-    monitor: Monitor,
+    monitor: Monitor<'a>,
     buffers: Arc<BufferPool>,
     history: Vec<EpochOutcome>,
     /// The epoch that was begun and not ended.
@@ -90,24 +90,24 @@ impl<'a> Pretraining<'a> {
             w: images.width,
             c: images.channels,
         };
-        let stream = Stream::new(settings.seed, "pretrain");
-        let mut encoder = settings.backbone.build(input, &stream)?;
-        let method_settings = settings.method.settings();
-        method_settings.check(&Premises {
-            batch: settings.batch,
-            image: input,
-            images: images.n,
-            pretrained: pretrained.is_some(),
-            patches: encoder.patches(),
-        })?;
         if settings.batch > images.n {
             let message = format!("{} found, but there are only {} images", settings.batch, images.n);
             return Err(TrainError::Setting { key: "batch", message });
         }
+        let stream = Stream::new(settings.seed, "pretrain");
+        let mut encoder = settings.backbone.build(input, &stream)?;
+        settings.method.check(&Premises {
+            batch: settings.batch,
+            image: input,
+            images: images.n,
+            features: encoder.dim,
+            pretrained: pretrained.is_some(),
+            patches: encoder.patches(),
+        })?;
         if let Some(state) = pretrained {
             state.load(&mut encoder, "")?;
         }
-        let method = method_settings.build(&mut Setup {
+        let method = settings.method.settings().build(&mut Setup {
             encoder: &mut encoder,
             backbone: &settings.backbone,
             images,
@@ -133,6 +133,13 @@ impl<'a> Pretraining<'a> {
             begun: None,
             waiting: Waiting::default(),
         })
+    }
+
+    /// Shows after each epoch what the nearest training images say of these, which are not trained on.
+    #[must_use]
+    pub fn watching(mut self, held: &'a Images) -> Self {
+        self.monitor.watch(held);
+        self
     }
 
     /// Steps of an epoch.
@@ -209,6 +216,11 @@ impl<'a> Pretraining<'a> {
             return Err(TrainError::Stopped);
         };
         let advice = settings.method.settings().advice();
+        let constant: Vec<String> = method
+            .unscheduled()
+            .iter()
+            .map(|part| format!("method.{part}."))
+            .collect();
         let batch_of = |step: usize, indices| {
             let at = epoch * steps + step;
             Batch {
@@ -245,7 +257,11 @@ impl<'a> Pretraining<'a> {
                     let mut entries = Vec::new();
                     encoder.entries("encoder", &mut entries);
                     method.entries("method", &mut entries);
-                    update(self.optimizer.as_mut(), self.schedule.at(at), entries);
+                    let lr = |name: &str| match constant.iter().any(|part| name.starts_with(part.as_str())) {
+                        true => settings.lr,
+                        false => self.schedule.at(at),
+                    };
+                    update_each(self.optimizer.as_mut(), lr, entries);
                     Ok(outcome)
                 },
                 || {
@@ -266,10 +282,14 @@ impl<'a> Pretraining<'a> {
             }
         }
         let mut outcome = means.finish(epoch, advice)?;
+        if let Some(first) = self.history.first() {
+            check_growth(first.loss, outcome.loss, epoch, advice)?;
+        }
         self.begun = None;
-        outcome
-            .figures
-            .extend(self.monitor.look(&mut self.encoder, self.images, self.augmenter));
+        for figure in self.monitor.look(&mut self.encoder, self.images, self.augmenter) {
+            figure.check(figure.value, epoch, advice)?;
+            outcome.figures.insert(figure.name.to_owned(), figure.value);
+        }
         self.history.push(outcome.clone());
         Ok(outcome)
     }
@@ -327,6 +347,22 @@ impl<'a> Pretraining<'a> {
     pub fn into_encoder(self) -> Encoder {
         self.method.into_encoder(self.encoder)
     }
+}
+
+/// A mean loss so many times that of the first epoch does not come back.
+const GROWN: f32 = 10.0;
+
+/// An error if the mean loss of an epoch (from 0) is far above that of the first. Losses below zero have no such measure.
+fn check_growth(first: f32, loss: f32, epoch: usize, advice: &'static str) -> Result<(), MethodError> {
+    if first <= 0.0 || loss <= GROWN * first {
+        return Ok(());
+    }
+    Err(MethodError::Grown {
+        loss,
+        first,
+        epoch: epoch + 1,
+        advice,
+    })
 }
 
 /// What the names of the history's tensors begin with.
@@ -421,17 +457,7 @@ impl Means {
     fn finish(&self, epoch: usize, advice: &'static str) -> Result<EpochOutcome, MethodError> {
         let mean = |sum: f64| (sum / self.steps.max(1) as f64) as f32;
         for (figure, sum) in &self.figures {
-            let (value, least) = (mean(*sum), figure.least.unwrap_or(f32::NEG_INFINITY));
-            if value < least {
-                let (epoch, figure) = (epoch + 1, figure.name.to_owned());
-                return Err(MethodError::Collapsed {
-                    epoch,
-                    figure,
-                    value,
-                    least,
-                    advice,
-                });
-            }
+            figure.check(mean(*sum), epoch, advice)?;
         }
         Ok(EpochOutcome {
             loss: mean(self.loss),
@@ -519,6 +545,18 @@ mod tests {
             let settings = settings(MethodSettings::Rotation(RotationSettings {}), optimizer);
             assert_eq!(trained(&settings, 2, false).0, trained(&settings, 1, true).0);
         }
+    }
+
+    #[test]
+    fn a_loss_that_grew_tenfold_is_an_error_while_it_is_still_a_number() {
+        let grown = |first, loss| check_growth(first, loss, 4, "lower `lr`").err().map(|e| e.to_string());
+        let message = grown(2.0, 21.0).expect("far above");
+        assert!(
+            message.contains("epoch 5") && message.contains("lower `lr`"),
+            "{message}"
+        );
+        assert_eq!(grown(2.0, 19.0), None);
+        assert_eq!(grown(-9.0, 0.5), None, "SCAN's second stage has another loss");
     }
 
     #[test]

@@ -1,0 +1,209 @@
+//! Every method with the images, views and steps that suit it.
+//!
+//! All learn on the Fashion-MNIST sample: its garments have a layout, so that where a part lies says what it is. Colours are dyed on for
+//! colorization, as scenes by design have colours that say nothing of the class. Networks are conv3 of widths 16, 32, 64.
+
+use flow_learn::backbones::BackboneSettings;
+use flow_learn::methods::*;
+use flow_learn::optim::OptimizerConfig;
+
+use super::trial::{Data, Trial};
+
+fn backbone(widths: [usize; 3], grid: usize) -> BackboneSettings {
+    BackboneSettings {
+        widths: widths.to_vec(),
+        grid,
+        ..BackboneSettings::named("conv3")
+    }
+}
+
+fn fashion(method: MethodSettings) -> Trial {
+    Trial {
+        method,
+        data: Data::Fashion,
+        views: "simclr-gray",
+        images: 3000,
+        backbone: backbone([16, 32, 64], 2),
+        optimizer: OptimizerConfig::Adam(Default::default()),
+        lr: 0.003,
+        batch: 64,
+        epochs: 12,
+        after: None,
+        transfers: false,
+    }
+}
+
+/// Tasks about where things are keep a finer grid, and gentle views.
+fn laid_out(method: MethodSettings) -> Trial {
+    Trial {
+        views: "weak",
+        backbone: backbone([16, 32, 64], 3),
+        ..fashion(method)
+    }
+}
+
+fn simclr() -> Trial {
+    fashion(MethodSettings::Simclr(Default::default()))
+}
+
+/// All of them, in the order of the table.
+pub(crate) fn all() -> Vec<Trial> {
+    [pretexts(), contrasts(), clusters(), generators(), predictions()].concat()
+}
+
+/// Hand-crafted tasks.
+fn pretexts() -> Vec<Trial> {
+    vec![
+        Trial {
+            epochs: 20,
+            ..laid_out(MethodSettings::ContextPrediction(Default::default()))
+        },
+        Trial {
+            epochs: 16,
+            ..laid_out(MethodSettings::Jigsaw(JigsawSettings {
+                grid: 2,
+                permutations: 24,
+                ..Default::default()
+            }))
+        },
+        Trial {
+            views: "weak",
+            images: 2000,
+            ..fashion(MethodSettings::Rotation(Default::default()))
+        },
+        Trial {
+            data: Data::Dyed,
+            images: 2000,
+            epochs: 8,
+            ..laid_out(MethodSettings::Colorization(ColorizationSettings {
+                bin: 30.0,
+                width: 32,
+                ..Default::default()
+            }))
+        },
+        Trial {
+            images: 2000,
+            lr: 0.002,
+            ..laid_out(MethodSettings::Inpainting(InpaintingSettings {
+                width: 8,
+                ..Default::default()
+            }))
+        },
+    ]
+}
+
+fn contrasts() -> Vec<Trial> {
+    vec![
+        simclr(),
+        fashion(MethodSettings::SimclrV2(Default::default())),
+        fashion(MethodSettings::Moco(MocoSettings {
+            queue: 1024,
+            momentum: 0.97,
+            ..Default::default()
+        })),
+        fashion(MethodSettings::MocoV2(MocoV2Settings {
+            queue: 1024,
+            momentum: 0.97,
+            ..Default::default()
+        })),
+        fashion(MethodSettings::Pirl(PirlSettings {
+            temperature: 0.2,
+            negatives: 512,
+            ..Default::default()
+        })),
+    ]
+}
+
+fn clusters() -> Vec<Trial> {
+    vec![
+        fashion(MethodSettings::DeepCluster(DeepClusterSettings {
+            clusters: 30,
+            ..Default::default()
+        })),
+        fashion(MethodSettings::Sela(SelaSettings {
+            clusters: 32,
+            ..Default::default()
+        })),
+        Trial {
+            after: Some(Box::new(simclr())),
+            lr: 0.0005,
+            epochs: 4,
+            ..fashion(MethodSettings::Scan(ScanSettings {
+                self_label_epochs: 1,
+                threshold: 0.6,
+                ..Default::default()
+            }))
+        },
+        fashion(MethodSettings::Swav(Default::default())),
+    ]
+}
+
+fn generators() -> Vec<Trial> {
+    vec![
+        Trial {
+            images: 2000,
+            views: "none",
+            lr: 0.001,
+            ..laid_out(MethodSettings::Autoencoder(AutoencoderSettings {
+                masked: 0.5,
+                noise: 0.3,
+                width: 8,
+                ..Default::default()
+            }))
+        },
+        Trial {
+            images: 2000,
+            views: "none",
+            optimizer: dcgan(),
+            lr: 0.0005,
+            epochs: 6,
+            ..laid_out(MethodSettings::Gan(GanSettings {
+                width: 16,
+                ..Default::default()
+            }))
+        },
+    ]
+}
+
+/// Adam with the paper's first moment.
+fn dcgan() -> OptimizerConfig {
+    serde_json::from_value(serde_json::json!({ "name": "adam", "betas": [0.5, 0.999] })).expect("valid")
+}
+
+/// Of labels of other classes, and of the other view.
+fn predictions() -> Vec<Trial> {
+    vec![
+        Trial {
+            transfers: true,
+            images: 4000,
+            ..fashion(MethodSettings::Supervised(Default::default()))
+        },
+        fashion(MethodSettings::Simsiam(Default::default())),
+        fashion(MethodSettings::Byol(ByolSettings {
+            momentum: 0.97,
+            ..Default::default()
+        })),
+        fashion(MethodSettings::BarlowTwins(Default::default())),
+        fashion(MethodSettings::Vicreg(Default::default())),
+        fashion(MethodSettings::Dino(DinoSettings {
+            momentum: 0.97,
+            ..Default::default()
+        })),
+    ]
+}
+
+/// The same, so small that all of them together take seconds.
+pub(crate) fn small() -> Vec<Trial> {
+    let shrink = |trial: Trial| Trial {
+        images: 640,
+        backbone: backbone([8, 16, 32], trial.backbone.grid),
+        batch: 32,
+        epochs: 6,
+        ..trial
+    };
+    let shrunk = |trial: Trial| Trial {
+        after: trial.after.clone().map(|before| Box::new(shrink(*before))),
+        ..shrink(trial)
+    };
+    all().into_iter().map(shrunk).collect()
+}
