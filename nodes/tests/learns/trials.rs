@@ -100,11 +100,14 @@ fn contrasts() -> Vec<Trial> {
     vec![
         simclr(),
         fashion(MethodSettings::SimclrV2(Default::default())),
-        fashion(MethodSettings::Moco(MocoSettings {
-            queue: 1024,
-            momentum: 0.97,
-            ..Default::default()
-        })),
+        Trial {
+            batch: 128,
+            epochs: 16,
+            ..fashion(MethodSettings::Moco(MocoSettings {
+                queue: 1024,
+                ..Default::default()
+            }))
+        },
         fashion(MethodSettings::MocoV2(MocoV2Settings {
             queue: 1024,
             momentum: 0.97,
