@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Encoder};
-use flow_learn::data::{Images, Scenes};
+use flow_learn::data::Images;
 use flow_learn::layers::MapShape;
 use flow_learn::methods::MethodSettings;
 use flow_learn::metrics::{accuracy, weighted_knn};
@@ -23,11 +23,6 @@ pub(crate) enum Data {
     Fashion,
     /// Garments dyed in a colour that mostly goes with the class, and seen in black and white when judged.
     Dyed,
-    /// Shapes on clutter, in colour, in ten classes.
-    Scenes {
-        /// Height and width.
-        side: usize,
-    },
 }
 
 impl std::fmt::Display for Data {
@@ -35,7 +30,6 @@ impl std::fmt::Display for Data {
         match self {
             Self::Fashion => write!(f, "Fashion-MNIST sample"),
             Self::Dyed => write!(f, "dyed Fashion-MNIST"),
-            Self::Scenes { side } => write!(f, "scenes, {side} px"),
         }
     }
 }
@@ -147,10 +141,6 @@ impl Data {
             Self::Dyed => {
                 let (train, test) = Self::Fashion.draw(images, seed);
                 (dyed(&train, seed), test)
-            }
-            Self::Scenes { side } => {
-                let scenes = |n, seed| Scenes { n, side, seed }.images().0;
-                (scenes(images, 100 + seed), scenes(2 * JUDGED, 1))
             }
         }
     }
