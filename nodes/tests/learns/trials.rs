@@ -57,8 +57,8 @@ fn pretexts() -> Vec<Trial> {
     vec![
         Trial {
             images: 8000,
-            epochs: 14,
-            ..fashion(MethodSettings::ContextPrediction(Default::default()))
+            epochs: 10,
+            ..laid_out(MethodSettings::ContextPrediction(Default::default()))
         },
         Trial {
             images: 8000,
@@ -86,6 +86,7 @@ fn pretexts() -> Vec<Trial> {
         },
         Trial {
             images: 6000,
+            epochs: 8,
             ..fashion(MethodSettings::Inpainting(InpaintingSettings {
                 holes: 2,
                 size: [0.3, 0.6],
@@ -116,8 +117,7 @@ fn contrasts() -> Vec<Trial> {
         Trial {
             images: 2000,
             epochs: 24,
-            lr: 0.002,
-            backbone: backbone([16, 32, 64], 3),
+            lr: 0.001,
             ..fashion(MethodSettings::Pirl(PirlSettings {
                 temperature: 0.1,
                 negatives: 512,
