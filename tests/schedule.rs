@@ -251,7 +251,7 @@ fn a_worker_that_is_killed_is_one_failed_node_that_goes_on_from_its_checkpoint()
     for part in [
         "failed: its process was killed",
         "goes on after epoch",
-        "of 200  epoch",
+        "of 160  epoch",
         "epoch 40: loss",
         "published as ",
     ] {
