@@ -9,7 +9,7 @@ use flow_learn::data::{Images, Scenes};
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::state::StateDict;
-use flow_learn::train::{EpochOutcome, PretrainSettings, Pretraining};
+use flow_learn::train::{EpochOutcome, Length, PretrainSettings, Pretraining};
 
 const BATCH: usize = 16;
 const EPOCHS: usize = 6;
@@ -26,7 +26,7 @@ fn settings(method: MethodSettings) -> PretrainSettings {
         optimizer: OptimizerConfig::Adam(Default::default()),
         lr: 0.01,
         warmup_epochs: 1,
-        epochs: EPOCHS,
+        length: Length::Epochs(EPOCHS),
         batch: BATCH,
         monitor: 40,
         seed: 5,

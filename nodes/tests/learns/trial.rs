@@ -11,7 +11,7 @@ use flow_learn::metrics::{accuracy, weighted_knn};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::probe::Probe;
 use flow_learn::rng::Stream;
-use flow_learn::train::{EpochOutcome, PretrainSettings, Pretraining, embed};
+use flow_learn::train::{EpochOutcome, Length, PretrainSettings, Pretraining, embed};
 use flow_nodes::sources::fashion_mnist;
 
 /// Images that suit a method.
@@ -121,7 +121,7 @@ impl Trial {
             optimizer: OptimizerConfig::Adam(Default::default()),
             lr: self.lr,
             warmup_epochs: 1,
-            epochs: self.epochs,
+            length: Length::Epochs(self.epochs),
             batch: self.batch,
             monitor: 200,
             seed,
