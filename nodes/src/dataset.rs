@@ -1,4 +1,4 @@
-//! `kind = "dataset"`: images from a source, or a labelled part of another data set.
+//! `kind = "dataset"`: images from a source, or a part of another data set: some classes of it, some of it labelled, or both.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,10 +11,11 @@ use flow_learn::rng::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, SplitName};
+use crate::classes::{self, ClassRef};
 use crate::failure::{at, at_with, failure};
 use crate::sources::{self, Source, SourceSettings};
 
-/// Either `source` with what it takes, or `from` with a label budget.
+/// Either `source` with what it takes, or `from` with `classes`, a label budget, or both.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetNode {
@@ -31,9 +32,13 @@ pub struct DatasetNode {
     side: Option<usize>,
     /// Training images to put aside, in equal shares of the classes, to choose settings on.
     validation: Option<usize>,
-    /// Another data set, of which some images are labelled.
+    /// Another data set, of which this is a part.
     from: Option<NodeRef>,
-    /// How many of its training images are labelled, in equal shares of the classes.
+    /// Its classes that are kept, by name or by number from 0; in the order written they are the classes of this part. All are
+    /// kept if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    classes: Option<Vec<ClassRef>>,
+    /// How many of the training images are labelled, in equal shares of the classes.
     labels: Option<usize>,
     /// Decides what is made, put aside or labelled.
     #[serde(default)]
@@ -58,6 +63,14 @@ impl DatasetNode {
                     let help = "give the source a node of its own, and take the labelled part in a second with `from`";
                     return Err(at_with("labels", "`labels` goes with `from`, not with `source`", help));
                 }
+                if self.classes.is_some() {
+                    let help = "give the source a node of its own, and take the classes in a second with `from`";
+                    return Err(at_with(
+                        "classes",
+                        "`classes` goes with `from`, not with `source`",
+                        help,
+                    ));
+                }
                 sources::find(name, &self.settings()).map(Some)
             }
             (None, Some(_)) => {
@@ -74,10 +87,10 @@ impl DatasetNode {
                         format!("`{key}` goes with `source`, not with `from`"),
                         "leave it out",
                     )),
-                    None if self.labels.is_none() => Err(at_with(
+                    None if self.labels.is_none() && self.classes.is_none() => Err(at_with(
                         "from",
-                        "a part of a data set needs `labels`",
-                        "`labels = 100` labels 100 images",
+                        "a part of a data set needs `labels` or `classes`",
+                        "`labels = 100` labels 100 images, `classes = [0, 1]` keeps those of two classes",
                     )),
                     None => Ok(None),
                 }
@@ -166,7 +179,8 @@ impl Node for DatasetNode {
             }
             return Ok(DatasetFacts {
                 image: shape.image,
-                classes: shape.classes,
+                classes: shape.class_names.len(),
+                class_names: shape.class_names,
                 splits,
                 labels: None,
             }
@@ -175,10 +189,24 @@ impl Node for DatasetNode {
         let Some(mut facts) = inputs.get("from").and_then(|f| f.first()).and_then(DatasetFacts::of) else {
             return Ok(Facts::new());
         };
-        let (labels, images) = (
-            self.labels.unwrap_or(0),
-            facts.splits.get(&SplitName::Train).copied().unwrap_or(0),
-        );
+        if let Some(wanted) = &self.classes {
+            if facts.labels.is_some() {
+                return Err(at_with(
+                    "from",
+                    "`classes` cannot be taken from a labelled part",
+                    "take the classes of the whole data set, with `labels` in the same node",
+                ));
+            }
+            if !facts.class_names.is_empty() {
+                let places = classes::places(wanted, &facts.class_names)?;
+                facts.class_names = places.iter().map(|place| facts.class_names[*place].clone()).collect();
+            }
+            facts.classes = wanted.len();
+        }
+        let Some(labels) = self.labels else {
+            return Ok(facts.to_facts());
+        };
+        let images = facts.splits.get(&SplitName::Train).copied().unwrap_or(0);
         if labels > images {
             let message = format!("{labels} labels asked for, but there are only {images} training images");
             return Err(at_with("labels", message, format!("ask for at most {images}")));
@@ -197,9 +225,20 @@ impl Node for DatasetNode {
         }
         let all = [SplitName::Train, SplitName::Validation, SplitName::Test];
         let mut data = Dataset::read(inputs.one("from"), &all)?;
+        if let Some(wanted) = &self.classes {
+            let refused = |e: ParamError| match e.help {
+                Some(help) => NodeError::failed(format!("`{}`: {}", e.key, e.message)).with_help(help),
+                None => NodeError::failed(format!("`{}`: {}", e.key, e.message)),
+            };
+            let places = classes::places(wanted, &data.class_names).map_err(refused)?;
+            data = data.of_classes(&places);
+        }
+        let Some(labels) = self.labels else {
+            return Ok(data.into_output());
+        };
         let train = data.train()?;
         let stream = Stream::new(self.seed, "labels");
-        let chosen = stratified(&train.labels, data.classes(), self.labels.unwrap_or(0), &stream).map_err(failure)?;
+        let chosen = stratified(&train.labels, data.classes(), labels, &stream).map_err(failure)?;
         let examples = ExampleSet::labelled(chosen, &train.labels, data.classes());
         data.examples = Some(examples);
         Ok(data.into_output())

@@ -139,6 +139,28 @@ impl Dataset {
         }
     }
 
+    /// Only the images of the classes at `places`, which become classes 0, 1, ... in that order. Statistics are those of the training
+    /// images that are left; examples that were selected are dropped.
+    #[must_use]
+    pub fn of_classes(self, places: &[usize]) -> Self {
+        let new_label = |old: &u16| places.iter().position(|place| *place == usize::from(*old));
+        let (mut splits, mut annotations) = (BTreeMap::new(), BTreeMap::new());
+        for (name, images) in &self.splits {
+            let kept: Vec<u32> = (0..images.n as u32)
+                .filter(|i| new_label(&images.labels[*i as usize]).is_some())
+                .collect();
+            let mut part = images.select(&kept);
+            // Places are those of labels, which are u16.
+            part.labels = part.labels.iter().filter_map(new_label).map(|l| l as u16).collect();
+            splits.insert(*name, part);
+            if let Some(all) = self.annotations.get(name) {
+                annotations.insert(*name, all.select(&kept));
+            }
+        }
+        let class_names = places.iter().map(|place| self.class_names[*place].clone()).collect();
+        Self::new(self.name, class_names, splits, annotations)
+    }
+
     /// Number of classes.
     pub fn classes(&self) -> usize {
         self.class_names.len()
@@ -295,7 +317,9 @@ pub struct DatasetFacts {
     pub image: [usize; 3],
     /// Number of classes.
     pub classes: usize,
-    /// Images of each split that there is.
+    /// Their names, where they are known before the files are read; otherwise empty.
+    pub class_names: Vec<String>,
+    /// Images of each split that there is; of a part by classes, those of all classes.
     pub splits: BTreeMap<SplitName, usize>,
     /// Labelled examples, where a node has selected some.
     pub labels: Option<usize>,
@@ -309,6 +333,7 @@ impl DatasetFacts {
             ("classes".to_owned(), json!(self.classes)),
         ]);
         facts.insert("splits".into(), json!(self.splits));
+        facts.insert("class_names".into(), json!(self.class_names));
         if let Some(labels) = self.labels {
             facts.insert("labels".into(), json!(labels));
         }
@@ -321,6 +346,9 @@ impl DatasetFacts {
         Some(Self {
             image: serde_json::from_value(get("image")?).ok()?,
             classes: serde_json::from_value(get("classes")?).ok()?,
+            class_names: get("class_names")
+                .and_then(|v| serde_json::from_value(v).ok())
+                .unwrap_or_default(),
             splits: serde_json::from_value(get("splits")?).ok()?,
             labels: get("labels").and_then(|v| serde_json::from_value(v).ok()),
         })

@@ -12,7 +12,9 @@ pub use dataset::{Dataset, DatasetFacts, ExampleSet, SplitName};
 pub use encoder::EncoderArtifact;
 pub use model::ModelArtifact;
 pub use recipe::RecipeArtifact;
-pub use scores::{FeatureScore, SCORES_FILE, Scores};
+pub use scores::{
+    Agreement, CLUSTERS, FINE_TUNED, FeatureScore, KNN, PROBE, RANDOM_INIT, RAW_PIXELS, SCORES_FILE, Scores,
+};
 pub use start::{EncoderStart, WeightsFile};
 pub use task::TaskArtifact;
 

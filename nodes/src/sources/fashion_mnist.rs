@@ -43,7 +43,7 @@ pub(super) const SAMPLE: Source = Source {
     shape: |_| {
         Some(SourceShape {
             image: [28, 28, 1],
-            classes: 10,
+            class_names: CLASS_NAMES.map(str::to_owned).to_vec(),
             counts: [10_000, 2_000],
         })
     },
@@ -61,7 +61,7 @@ pub(super) const FULL: Source = Source {
     shape: |_| {
         Some(SourceShape {
             image: [28, 28, 1],
-            classes: 10,
+            class_names: CLASS_NAMES.map(str::to_owned).to_vec(),
             counts: [60_000, 10_000],
         })
     },

@@ -46,8 +46,8 @@ pub struct Loaded {
 pub struct SourceShape {
     /// Height, width and channels.
     pub image: [usize; 3],
-    /// Number of classes.
-    pub classes: usize,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
     /// Training and test images.
     pub counts: [usize; 2],
 }

@@ -13,7 +13,7 @@ pub(super) const SCENES: Source = Source {
         let side = side(settings);
         Some(SourceShape {
             image: [side, side, 3],
-            classes: SCENE_CLASSES.len(),
+            class_names: SCENE_CLASSES.map(str::to_owned).to_vec(),
             counts: counts(settings),
         })
     },

@@ -116,7 +116,9 @@ impl<'a> Pretraining<'a> {
         })?;
         let monitor = Monitor::new(images, settings.monitor, &stream);
         let per_epoch = images.n / settings.batch;
-        let steps = settings.length.steps(per_epoch, settings.batch, method_settings.views());
+        let steps = settings
+            .length
+            .steps(per_epoch, settings.batch, method_settings.views());
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_epochs * per_epoch, steps);
         let optimizer = settings.optimizer.build();
         let (buffers, history) = (Arc::default(), Vec::new());
