@@ -247,6 +247,16 @@ fn a_worker_that_is_killed_is_one_failed_node_that_goes_on_from_its_checkpoint()
     );
     let resumed = killed.run(&["-v"]);
     assert!(resumed.stderr.contains("goes on after epoch"), "{}", resumed.stderr);
+    let logs = killed.logs();
+    for part in [
+        "failed: its process was killed",
+        "goes on after epoch",
+        "of 200  epoch",
+        "epoch 40: loss",
+        "published as ",
+    ] {
+        assert!(logs.contains(part), "no `{part}` in\n{logs}");
+    }
     assert_eq!(whole.digests(), killed.digests());
 }
 

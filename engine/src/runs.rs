@@ -270,17 +270,14 @@ impl RunFolder {
         unreachable!("BUG: the loop above returns after 100 attempts")
     }
 
-    /// Adds a line to a node's log. A log that cannot be written does not fail the node.
+    /// Adds a line, with the time (UTC), to a node's log. A log that cannot be written does not fail the node.
     pub(crate) fn note(&self, node: &str, line: &str) {
         let path = self.dir.join("logs").join(format!("{}.log", file_stem(node)));
         let written = OpenOptions::new()
             .create(true)
             .append(true)
             .open(&path)
-            .and_then(|mut file| {
-                file.write_all(line.as_bytes())?;
-                file.write_all(b"\n")
-            });
+            .and_then(|mut file| writeln!(file, "{}  {line}", jiff::Timestamp::now().strftime("%FT%T.%3fZ")));
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "a node's log cannot be written");
         }

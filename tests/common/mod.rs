@@ -58,6 +58,14 @@ impl Place {
         ended
     }
 
+    /// The logs of all nodes of all runs.
+    pub fn logs(&self) -> String {
+        let folders = |path: std::path::PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
+        let logs = folders(self.path(".flow/runs")).flat_map(|run| folders(run.path().join("logs")));
+        logs.filter_map(|log| std::fs::read_to_string(log.path()).ok())
+            .collect()
+    }
+
     /// Every file of every entry in the cache, by node and name: the digests.
     pub fn digests(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();

@@ -186,7 +186,15 @@ impl<'a, 'e> Execution<'a, 'e> {
             threads: grant.threads,
             gpus: grant.gpus.clone(),
         });
-        self.running.insert(id, Running { key, grant, cancel });
+        self.running.insert(
+            id,
+            Running {
+                key,
+                grant,
+                cancel,
+                logged: None,
+            },
+        );
         let builder = std::thread::Builder::new().name(thread_name(&instance.name));
         if let Err(error) = builder.spawn_scoped(scope, move || job.work()) {
             let error = NodeError::failed(format!("cannot start a thread: {error}"));

@@ -15,7 +15,13 @@ use crate::workflow::InstanceId;
 
 impl<'a, 'e> Execution<'a, 'e> {
     pub(super) fn worker_ended(&mut self, id: InstanceId, result: Result<Artifact, Failure>) {
-        let Some(Running { key, grant, cancel }) = self.running.remove(&id) else {
+        let Some(Running {
+            key,
+            grant,
+            cancel,
+            logged,
+        }) = self.running.remove(&id)
+        else {
             return;
         };
         self.shop.room.slots().give_back(grant);
@@ -24,6 +30,18 @@ impl<'a, 'e> Execution<'a, 'e> {
             Ok(artifact) => {
                 let record = artifact.account();
                 let metrics = finite(&record.metrics);
+                if logged.is_some() {
+                    let figures: String = metrics
+                        .iter()
+                        .map(|(name, value)| format!("  {name} {value}"))
+                        .collect();
+                    let line = format!(
+                        "published as {} after {:.1} s{figures}",
+                        key.short(),
+                        record.cost.wall_s
+                    );
+                    self.folder.note(&self.name(id), &line);
+                }
                 let event = Event::NodeFinished {
                     node: self.name(id),
                     key,

@@ -67,7 +67,12 @@ struct Running {
     grant: Grant,
     /// Raised when nobody wants it any more.
     cancel: StopFlag,
+    /// When its log was told of its progress last; `None` for a node that is quick and has no log.
+    logged: Option<Instant>,
 }
+
+/// How often a node's log is told of its progress.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// A run under way.
 pub(crate) struct Execution<'a, 'e> {
@@ -231,6 +236,7 @@ impl<'a, 'e> Execution<'a, 'e> {
         match message {
             Message::Progress(id, shown) => {
                 let node = self.name(id);
+                self.log_progress(id, &shown);
                 let Shown {
                     step,
                     total,
@@ -257,6 +263,20 @@ impl<'a, 'e> Execution<'a, 'e> {
                 unwanted.for_each(|running| running.cancel.request());
             }
         }
+    }
+
+    /// A line in the node's log, from time to time and at the end.
+    fn log_progress(&mut self, id: InstanceId, shown: &Shown) {
+        let Some(running) = self.running.get_mut(&id) else {
+            return;
+        };
+        let recent = running.logged.is_some_and(|at| at.elapsed() < LOG_EVERY);
+        if recent && shown.step < shown.total {
+            return;
+        }
+        running.logged = Some(Instant::now());
+        let line = shown.to_string();
+        self.folder.note(&self.name(id), &line);
     }
 
     fn name(&self, id: InstanceId) -> String {

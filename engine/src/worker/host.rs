@@ -49,6 +49,17 @@ impl From<Progress> for Shown {
     }
 }
 
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} of {}", self.unit, self.step, self.total)?;
+        for figure in &self.figures {
+            let value = figure.value.unwrap_or(f64::NAN);
+            write!(f, "  {} {value:.4}", figure.name)?;
+        }
+        Ok(())
+    }
+}
+
 /// What a node sees of the engine.
 pub(crate) struct JobHost<'a> {
     scratch: &'a Scratch,

@@ -57,7 +57,7 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
     let ended = AtomicBool::new(false);
     let (said, last, status, limit) = std::thread::scope(|scope| {
         let watch = scope.spawn(|| watch(job, stdin, &mut child, &ended));
-        let last = scope.spawn(|| stderr.map(last_lines).unwrap_or_default());
+        let last = scope.spawn(|| stderr.map(|stderr| noted(stderr, job)).unwrap_or_default());
         let said = stdout.and_then(|out| listen(out, job));
         let last = last.join().unwrap_or_default();
         ended.store(true, Ordering::SeqCst);
@@ -174,9 +174,15 @@ fn watch(
     }
 }
 
-fn last_lines(from: impl Read) -> Vec<String> {
+/// Makes each line a note, and gives the last ones.
+fn noted(from: impl Read, job: &Job<'_>) -> Vec<String> {
+    let tell = Thread {
+        id: job.id,
+        tell: &job.tell,
+    };
     let mut last = VecDeque::new();
     for line in BufReader::new(from).lines().map_while(Result::ok) {
+        tell.note(&line);
         if last.len() == LAST_LINES {
             last.pop_front();
         }
