@@ -10,18 +10,19 @@ use flow_engine::node::{
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::BackboneSettings;
+use flow_learn::data::Images;
 use flow_learn::layers::MapShape;
 use flow_learn::methods::{MethodSettings, Premises, Settings};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
-use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError};
+use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError, held_out, hold_out};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, RECIPE, RecipeArtifact, SplitName, TASK,
-    TaskArtifact,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, History, RECIPE, RecipeArtifact, SplitName,
+    TASK, TaskArtifact,
 };
 use crate::augment::check_recipe;
 use crate::failure::{at, at_with, backbone_error, failure, method_error, training_failure};
@@ -58,7 +59,9 @@ pub struct PretrainNode {
     /// Epochs of linear warm-up before the cosine.
     #[serde(default)]
     warmup_epochs: usize,
-    /// Training images that the features are watched on after each epoch (deviation, effective rank, nearest neighbours); 0 for none.
+    /// Images that the features are watched on after each epoch; 0 for none. So many training images show deviation and effective rank, and vote
+    /// on so many that are not trained on: the first of the validation images, or, where there are none, training images that are put aside for
+    /// this, a twentieth of them at most, the same for every seed and method. Labels are only watched: no weight depends on them.
     #[serde(default = "monitor")]
     monitor: usize,
     /// Decides initial weights, order and views.
@@ -125,6 +128,16 @@ impl PretrainNode {
         }
     }
 
+    /// The images to train on, and those that are only watched.
+    fn watched(&self, data: &Dataset) -> Result<(Images, Images), NodeError> {
+        let train = data.train()?;
+        let Ok(validation) = data.split(SplitName::Validation) else {
+            return Ok(hold_out(train, self.monitor));
+        };
+        let first: Vec<u32> = (0..validation.n.min(self.monitor) as u32).collect();
+        Ok((train.clone(), validation.select(&first)))
+    }
+
     /// The weights of an encoder of the same network.
     fn weights(
         &self,
@@ -147,7 +160,7 @@ impl PretrainNode {
 
 impl Node for PretrainNode {
     const KIND: &'static str = "pretrain";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUT: ArtifactType = ENCODER;
 
     fn ports(&self) -> Vec<Port> {
@@ -171,16 +184,22 @@ impl Node for PretrainNode {
             let [h, w, c] = data.image;
             let image = MapShape { h, w, c };
             check_recipe(inputs, "views", &data)?;
-            self.backbone
+            let encoder = self
+                .backbone
                 .build(image, &Stream::new(0, "check"))
                 .map_err(|e| backbone_error(&e))?;
-            let images = data.splits.get(&SplitName::Train).copied().unwrap_or(0);
+            let all = data.splits.get(&SplitName::Train).copied().unwrap_or(0);
+            let aside = match data.splits.contains_key(&SplitName::Validation) {
+                true => 0,
+                false => held_out(all, self.monitor),
+            };
+            let images = all - aside;
             if self.batch > images {
-                return Err(at_with(
-                    "batch",
-                    format!("{} found, but there are only {images} training images", self.batch),
-                    "lower `batch`",
-                ));
+                let message = format!(
+                    "{} found, but there are only {images} images to train on ({aside} of {all} are put aside by `monitor`)",
+                    self.batch
+                );
+                return Err(at_with("batch", message, "lower `batch`"));
             }
             let task = first("task").and_then(|f| f.get("task")).cloned();
             if let Some(method) = task.and_then(|t| serde_json::from_value::<MethodSettings>(t).ok()) {
@@ -193,11 +212,11 @@ impl Node for PretrainNode {
                     e
                 };
                 method
-                    .settings()
                     .check(&Premises {
                         batch: self.batch,
                         image,
                         images,
+                        features: encoder.dim,
                         pretrained: self.init.is_some(),
                     })
                     .map_err(|e| here(method_error(&e)))?;
@@ -220,14 +239,14 @@ impl Node for PretrainNode {
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
-        let data = Dataset::read(inputs.one("data"), &[SplitName::Train])?;
+        let data = Dataset::read(inputs.one("data"), &[SplitName::Train, SplitName::Validation])?;
         let recipe = match inputs.maybe("views") {
             Some(views) => RecipeArtifact::read(views)?.0,
             None => Recipe::default(),
         };
         let TaskArtifact(method) = TaskArtifact::read(inputs.one("task"))?;
         let augmenter = data.augmenter(&recipe)?;
-        let images = data.train()?;
+        let (images, held) = self.watched(&data)?;
         let image = MapShape {
             h: images.height,
             w: images.width,
@@ -236,7 +255,12 @@ impl Node for PretrainNode {
         let weights = |start: &EncoderStart| self.weights(start, image, inputs, cx);
         let pretrained = self.init.as_ref().map(weights).transpose()?;
         let settings = self.settings(method).map_err(|e| failure(e.message))?;
-        let mut training = Pretraining::new(settings, images, &augmenter, pretrained.as_ref()).map_err(failure)?;
+        let mut training = Pretraining::new(settings, &images, &augmenter, pretrained.as_ref()).map_err(failure)?;
+        training = training.watching(&held);
+        cx.host.note(&format!(
+            "trains on {} images, watches {} that are not trained on",
+            images.n, held.n
+        ));
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             training.resume(&checkpoint).map_err(failure)?;
             let (epochs, steps) = (training.history().len(), training.steps_begun());
@@ -300,12 +324,13 @@ impl Node for PretrainNode {
                     .map(|(name, value)| (name.clone(), f64::from(*value))),
             );
         }
+        let history = History::of(training.history()).to_file();
         let mut artifact = EncoderArtifact {
             backbone: self.backbone.clone(),
             encoder: training.into_encoder(),
         };
         Ok(Output {
-            files: vec![artifact.to_file()],
+            files: vec![artifact.to_file(), history],
             metrics,
         })
     }

@@ -2,6 +2,7 @@
 
 mod dataset;
 mod encoder;
+mod history;
 mod model;
 mod recipe;
 mod scores;
@@ -10,6 +11,7 @@ mod task;
 
 pub use dataset::{Dataset, DatasetFacts, ExampleSet, SplitName};
 pub use encoder::EncoderArtifact;
+pub use history::History;
 pub use model::ModelArtifact;
 pub use recipe::RecipeArtifact;
 pub use scores::{

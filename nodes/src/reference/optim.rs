@@ -30,15 +30,13 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
     let mut path = Vec::new();
     for _ in 0..case.output("w")?.len() / w.len().max(1) {
         let grad = gradient(&w, &c);
-        optimizer.step(
-            case.number("lr")? as f32,
-            &mut [ParamMut {
-                name: "w",
-                value: &mut w,
-                grad: &grad,
-                decay: true,
-            }],
-        );
+        optimizer.step(&mut [ParamMut {
+            name: "w",
+            value: &mut w,
+            grad: &grad,
+            lr: case.number("lr")? as f32,
+            decay: true,
+        }]);
         path.extend_from_slice(&w);
     }
     let mut check = Check::default();

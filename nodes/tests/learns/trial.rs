@@ -1,9 +1,10 @@
-//! One small pre-training, judged by probe and nearest neighbours against its controls.
+//! One small pre-training, judged by linear probe and nearest neighbours against its controls.
 
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use flow_learn::augment::{Augmenter, Recipe};
-use flow_learn::backbones::{BackboneSettings, Encoder, Stem};
+use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::data::{Images, Scenes};
 use flow_learn::layers::MapShape;
 use flow_learn::methods::MethodSettings;
@@ -11,29 +12,40 @@ use flow_learn::metrics::{accuracy, weighted_knn};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::probe::Probe;
 use flow_learn::rng::Stream;
+use flow_learn::state::StateDict;
 use flow_learn::train::{EpochOutcome, Length, PretrainSettings, Pretraining, embed};
 use flow_nodes::sources::fashion_mnist;
 
 /// Images that suit a method.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Data {
-    /// Garments, gray.
+    /// Garments, gray, 28x28, in ten classes.
     Fashion,
-    /// Shapes on clutter, in colour.
-    Scenes,
+    /// Shapes on clutter, in colour, in ten classes.
+    Scenes {
+        /// Height and width.
+        side: usize,
+    },
 }
 
 /// A method and how it is trained.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Trial {
     pub method: MethodSettings,
     pub data: Data,
     /// A recipe's name.
     pub views: &'static str,
+    /// Training images.
     pub images: usize,
-    pub epochs: usize,
-    pub batch: usize,
+    pub backbone: BackboneSettings,
+    pub optimizer: OptimizerConfig,
     pub lr: f32,
+    pub batch: usize,
+    pub epochs: usize,
+    /// The pre-training whose encoder this one starts from.
+    pub after: Option<Box<Trial>>,
+    /// Pre-trains on the first half of the classes, and is judged on the other.
+    pub transfers: bool,
 }
 
 /// Accuracies of linear probe and weighted nearest neighbours.
@@ -43,82 +55,156 @@ pub(crate) struct Judged {
     pub knn: f64,
 }
 
-/// What became of a trial.
+/// What became of a trial with one seed.
 pub(crate) struct Learnt {
     pub trained: Judged,
     /// The same network with its first weights.
     pub random: Judged,
+    /// The images themselves.
+    pub raw: Judged,
+    pub seconds: f64,
     pub history: Vec<EpochOutcome>,
 }
 
+/// Images whose labels the probe and the neighbours know.
 const LABELLED: usize = 500;
+
+/// Test images.
 const JUDGED: usize = 1000;
 
-/// Training images, and test images of the same kind.
-fn images(data: Data, n: usize) -> (Images, Images) {
-    let first = |images: &Images, n: usize| images.select(&Stream::new(7, "trial").permutation(images.n)[..n]);
-    match data {
-        Data::Fashion => {
-            let (train, test) = fashion_mnist::sample().expect("embedded");
-            (first(&train, n), first(&test, JUDGED))
+/// Classes of both data sets.
+const CLASSES: usize = 10;
+
+/// Neighbours that vote, and their temperature.
+const NEIGHBOURS: usize = 10;
+const TEMPERATURE: f32 = 0.07;
+
+/// What one seed draws: images to train on, labelled images and test images.
+struct Drawn {
+    unlabelled: Images,
+    labelled: Images,
+    judged: Images,
+}
+
+fn of_classes(images: &Images, wanted: impl Fn(u16) -> bool) -> Images {
+    let kept: Vec<u32> = (0..images.n as u32)
+        .filter(|i| wanted(images.labels[*i as usize]))
+        .collect();
+    images.select(&kept)
+}
+
+fn first(images: &Images, n: usize) -> Images {
+    let all: Vec<u32> = (0..images.n.min(n) as u32).collect();
+    images.select(&all)
+}
+
+impl Data {
+    /// Training and test images: a part of their own for each seed, the test images always the same.
+    fn draw(self, images: usize, seed: u64) -> (Images, Images) {
+        match self {
+            Self::Fashion => {
+                let (train, test) = fashion_mnist::sample().expect("embedded");
+                let order = Stream::new(seed, "trial").permutation(train.n);
+                (train.select(&order[..images]), test)
+            }
+            Self::Scenes { side } => {
+                let scenes = |n, seed| Scenes { n, side, seed }.images().0;
+                (scenes(images, 100 + seed), scenes(2 * JUDGED, 1))
+            }
         }
-        Data::Scenes => {
-            let scenes = |n, seed| Scenes { n, side: 32, seed }.images().0;
-            (scenes(n, 1), scenes(JUDGED, 2))
+    }
+}
+
+impl Judged {
+    /// Accuracies on features `[n][dim]` of labelled and of test images.
+    fn of(features: [&[f32]; 2], drawn: &Drawn, dim: usize) -> Self {
+        let labels = |images: &Images| -> Vec<usize> { images.labels.iter().map(|l| usize::from(*l)).collect() };
+        let ([known, asked], labels, truth) = (features, labels(&drawn.labelled), labels(&drawn.judged));
+        let probe = Probe::fit(known, &labels, dim, CLASSES).predict(asked);
+        let votes = weighted_knn(known, &labels, asked, dim, CLASSES, NEIGHBOURS, TEMPERATURE);
+        Self {
+            probe: accuracy(&truth, &probe),
+            knn: accuracy(&truth, &votes.predicted),
         }
     }
-}
 
-fn backbone() -> BackboneSettings {
-    BackboneSettings {
-        name: "conv3".into(),
-        widths: vec![16, 32, 64],
-        grid: 2,
-        stem: Stem::Small,
+    fn of_pixels(drawn: &Drawn) -> Self {
+        let pixels = |images: &Images| -> Vec<f32> { images.pixels.iter().map(|v| f32::from(*v) / 255.0).collect() };
+        let dim = drawn.judged.pixels.len() / drawn.judged.n;
+        Self::of([&pixels(&drawn.labelled), &pixels(&drawn.judged)], drawn, dim)
     }
-}
 
-/// Accuracies on features `[n][dim]` of labelled and of test images.
-fn judge(labelled: &[f32], labels: &[usize], judged: &[f32], truth: &[usize], dim: usize) -> Judged {
-    let probe = Probe::fit(labelled, labels, dim, 10).predict(judged);
-    let votes = weighted_knn(labelled, labels, judged, dim, 10, 10, 0.07);
-    Judged {
-        probe: accuracy(truth, &probe),
-        knn: accuracy(truth, &votes.predicted),
+    fn of_encoder(encoder: &mut Encoder, drawn: &Drawn, augmenter: &Augmenter) -> Self {
+        let mut features = |images: &Images| {
+            let all: Vec<u32> = (0..images.n as u32).collect();
+            embed(encoder, images, &all, augmenter)
+        };
+        let (known, asked) = (features(&drawn.labelled), features(&drawn.judged));
+        Self::of([&known, &asked], drawn, encoder.dim)
     }
-}
-
-fn labels(images: &Images, n: usize) -> Vec<usize> {
-    images.labels[..n].iter().map(|l| usize::from(*l)).collect()
-}
-
-/// Raw pixels, the control that needs no network.
-pub(crate) fn raw_pixels(data: Data, n: usize) -> Judged {
-    let (train, test) = images(data, n);
-    let dim = train.height * train.width * train.channels;
-    let pixels = |images: &Images, n: usize| -> Vec<f32> {
-        images.pixels[..n * dim].iter().map(|v| f32::from(*v) / 255.0).collect()
-    };
-    judge(
-        &pixels(&train, LABELLED),
-        &labels(&train, LABELLED),
-        &pixels(&test, JUDGED),
-        &labels(&test, JUDGED),
-        dim,
-    )
 }
 
 impl Trial {
-    /// Trains with a seed and judges.
+    fn draw(&self, seed: u64) -> Drawn {
+        let (train, test) = self.data.draw(self.images, seed);
+        if !self.transfers {
+            return Drawn {
+                labelled: first(&train, LABELLED),
+                judged: first(&test, JUDGED),
+                unlabelled: train,
+            };
+        }
+        let seen = |label: u16| usize::from(label) < CLASSES / 2;
+        Drawn {
+            labelled: first(&of_classes(&train, |l| !seen(l)), LABELLED),
+            judged: first(&of_classes(&test, |l| !seen(l)), JUDGED),
+            unlabelled: of_classes(&train, seen),
+        }
+    }
+
+    /// Trains with a seed, which also draws the images, and judges.
     pub(crate) fn run(&self, seed: u64) -> Learnt {
-        let (train, test) = images(self.data, self.images);
-        let (mean, std) = train.channel_statistics();
+        let began = Instant::now();
+        let drawn = self.draw(seed);
+        let images = &drawn.unlabelled;
+        let augmenter = self.augmenter(images);
+        let input = MapShape {
+            h: images.height,
+            w: images.width,
+            c: images.channels,
+        };
+        let mut random = self
+            .backbone
+            .build(input, &Stream::new(seed, "pretrain"))
+            .expect("a valid backbone");
+        let random = Judged::of_encoder(&mut random, &drawn, &augmenter);
+        let start = self.after.as_ref().map(|before| {
+            let mut encoder = before.train(seed, images, None).0;
+            StateDict::of(&mut encoder, "")
+        });
+        let (mut encoder, history) = self.train(seed, images, start.as_ref());
+        Learnt {
+            trained: Judged::of_encoder(&mut encoder, &drawn, &augmenter),
+            random,
+            raw: Judged::of_pixels(&drawn),
+            seconds: began.elapsed().as_secs_f64(),
+            history,
+        }
+    }
+
+    /// Views of this trial, normalised by the statistics of its training images.
+    fn augmenter(&self, images: &Images) -> Augmenter {
+        let (mean, std) = images.channel_statistics();
         let recipe = Recipe::named(self.views).expect("shipped");
-        let augmenter = Augmenter::new(&recipe, &mean, &std, train.height, train.width).expect("valid");
+        Augmenter::new(&recipe, &mean, &std, images.height, images.width).expect("valid")
+    }
+
+    fn train(&self, seed: u64, images: &Images, start: Option<&StateDict>) -> (Encoder, Vec<EpochOutcome>) {
+        let augmenter = self.augmenter(images);
         let settings = PretrainSettings {
-            backbone: backbone(),
+            backbone: self.backbone.clone(),
             method: self.method.clone(),
-            optimizer: OptimizerConfig::Adam(Default::default()),
+            optimizer: self.optimizer.clone(),
             lr: self.lr,
             warmup_epochs: 1,
             length: Length::Epochs(self.epochs),
@@ -126,33 +212,15 @@ impl Trial {
             monitor: 200,
             seed,
         };
-        let judge_encoder = |encoder: &mut Encoder| {
-            let indices = |n: usize| (0..n as u32).collect::<Vec<u32>>();
-            let labelled = embed(encoder, &train, &indices(LABELLED), &augmenter);
-            let judged = embed(encoder, &test, &indices(JUDGED), &augmenter);
-            let (labels, truth) = (labels(&train, LABELLED), labels(&test, JUDGED));
-            judge(&labelled, &labels, &judged, &truth, encoder.dim)
-        };
-        let input = MapShape {
-            h: train.height,
-            w: train.width,
-            c: train.channels,
-        };
-        let mut random = backbone()
-            .build(input, &Stream::new(seed, "pretrain"))
-            .expect("a valid backbone");
-        let random = judge_encoder(&mut random);
-        let mut training = Pretraining::new(settings, &train, &augmenter, None).expect("valid settings");
+        let name = self.method.settings().name();
+        let mut training =
+            Pretraining::new(settings, images, &augmenter, start).unwrap_or_else(|error| panic!("{name}: {error}"));
         while !training.is_done() {
             if let Err(error) = training.run_epoch(|_, _| ControlFlow::Continue(())) {
-                panic!("{error}");
+                panic!("{name}, seed {seed}: {error}");
             }
         }
         let history = training.history().to_vec();
-        Learnt {
-            trained: judge_encoder(&mut training.into_encoder()),
-            random,
-            history,
-        }
+        (training.into_encoder(), history)
     }
 }

@@ -29,7 +29,7 @@ pub use distillation::distillation;
 pub use fixmatch::fixmatch_unlabelled;
 pub use info_nce::{info_nce, pirl};
 pub use mean_teacher::mean_teacher_mse;
-pub use negative_cosine::negative_cosine;
+pub use negative_cosine::{byol, negative_cosine, simsiam};
 pub use nt_xent::nt_xent;
 pub use reconstruction::reconstruction;
 pub use scan::scan;

@@ -20,6 +20,8 @@ pub struct Premises {
     pub image: MapShape,
     /// Number of training images.
     pub images: usize,
+    /// Length of the encoder's feature vectors.
+    pub features: usize,
     /// Whether the encoder brings weights from an earlier training.
     pub pretrained: bool,
 }

@@ -3,7 +3,8 @@
 //! With predictions `p` of the trained network and projections `z'` of its momentum copy (eq. 2), averaged over both directions:
 //! `L = 2 - 2 cos(p, sg z')`. The momentum rises along a cosine from `momentum` to 1 at the end.
 //!
-//! The copy's batch norms have running statistics of their own (see `momentum`); each view has batch statistics of its own.
+//! Traps: each view has batch statistics of its own, in both networks. The copy's weights follow, its batch norms' running statistics do not: they
+//! are the copy's own (see `momentum`). The momentum rises to 1, or the target never comes to rest.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,7 @@ use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_share,
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::layers::{Entry, Layer, Pass, Sequential, Tensors, join};
-use crate::losses::{mean_of, negative_cosine, value_and_grads};
+use crate::losses::{byol, value_and_grads};
 
 /// Hyper-parameters; the paper has widths of 4096 and 256 for ResNet-50.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,18 +96,14 @@ impl Method for Byol {
             let trained: &mut [&mut dyn Layer] = &mut [encoder, &mut self.projector, &mut self.predictor];
             (z.data.to_vec(), forward(trained, view, pass))
         });
-        let spread = Figure::spread(&z1, p1.shape.len());
-        let (loss, [d1, d2]) = value_and_grads([matrix(&p1), matrix(&p2)], |[p1, p2]| {
-            Ok(mean_of(negative_cosine(p1, &z2)?, negative_cosine(p2, &z1)?)? * 2.0 + 2.0)
-        })?;
+        let dim = p1.shape.len();
+        let figures = vec![Figure::spread(&z1, dim), Figure::alignment(&z1, &z2, dim)];
+        let (loss, [d1, d2]) = value_and_grads([matrix(&p1), matrix(&p2)], |p| byol(p, [&z1, &z2]))?;
         for dp in [d2, d1] {
             let networks: &mut [&mut dyn Layer] = &mut [encoder, &mut self.projector, &mut self.predictor];
             backward(networks, gradient(n, dp), pass);
         }
-        Ok(StepOutcome {
-            loss,
-            figures: vec![spread],
-        })
+        Ok(StepOutcome { loss, figures })
     }
 }
 

@@ -147,7 +147,7 @@ impl Method for Dino {
         let figures = vec![
             Figure::spread(&z.data, z.shape.len()),
             Figure::certainty(&targets, prototypes).at_least(0.005),
-            Figure::use_of_clusters(&targets, prototypes).at_least(0.01),
+            Figure::cluster_entropy(&targets, prototypes).at_least(0.1),
         ];
         let temperatures = DinoTemperatures {
             teacher: teacher_temperature,

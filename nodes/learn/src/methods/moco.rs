@@ -4,6 +4,8 @@
 //! `L = -log exp(q k / t) / (exp(q k / t) + sum_j exp(q m_j / t))`; then the momentum encoder follows (eq. 2) and the batch's keys
 //! replace the oldest of the queue.
 //!
+//! The queue begins with random keys, which are easy to tell from the right one: the loss rises until it is filled.
+//!
 //! Trap: batch norm tells query and key of the same batch from the queue's (section 3.3). As the authors shuffle over GPUs, queries go
 //! through the network in groups, and keys in other, shuffled groups, each with statistics of its own.
 
@@ -120,6 +122,7 @@ impl MocoSettings {
             key: Momentum::new(setup, copy),
             queue: normalised(&keys, self.projection),
             oldest: vec![0.0],
+            filled: vec![0.0],
         }
     }
 }
@@ -132,6 +135,8 @@ pub(super) struct Moco {
     queue: Vec<f32>,
     /// The row that is replaced next.
     oldest: Vec<f32>,
+    /// Rows that hold keys of images, not random ones.
+    filled: Vec<f32>,
 }
 
 impl Method for Moco {
@@ -149,7 +154,12 @@ impl Method for Moco {
             part.data.copy_from_slice(images);
             queries.extend_from_slice(&forward(&mut [encoder, &mut self.head], part, pass).data);
         }
-        let figures = vec![Figure::spread(&queries, dim), Figure::alignment(&queries, &keys, dim)];
+        let figures = vec![
+            Figure::spread(&queries, dim),
+            Figure::alignment(&queries, &keys, dim),
+            Figure::new("queue_age", self.age(n)),
+            Figure::new("queue_filled", self.filled[0] / self.settings.queue as f32),
+        ];
         let (loss, [dq]) = value_and_grads([(queries, (n, dim))], |[q]| {
             info_nce(q, &keys, &self.queue, self.settings.temperature)
         })?;
@@ -186,12 +196,20 @@ impl Moco {
         normalised(&keys, dim)
     }
 
+    /// Mean age, in steps, of the queue's keys of images.
+    fn age(&self, batch: usize) -> f32 {
+        let steps = self.filled[0] / batch as f32;
+        if steps > 0.0 { (steps + 1.0) / 2.0 } else { 0.0 }
+    }
+
     /// The batch's keys replace the oldest.
     fn enqueue(&mut self, keys: &[f32]) {
         let at = self.oldest[0] as usize * self.settings.projection;
         self.queue[at..at + keys.len()].copy_from_slice(keys);
         let next = (at + keys.len()) / self.settings.projection % self.settings.queue;
         self.oldest[0] = next as f32;
+        let added = keys.len() / self.settings.projection;
+        self.filled[0] = (self.filled[0] as usize + added).min(self.settings.queue) as f32;
     }
 }
 
@@ -206,5 +224,6 @@ impl Tensors for Moco {
         let shape = vec![self.settings.queue, self.settings.projection];
         out.push(buffer(prefix, "queue", shape, &mut self.queue));
         out.push(buffer(prefix, "oldest", vec![1], &mut self.oldest));
+        out.push(buffer(prefix, "filled", vec![1], &mut self.filled));
     }
 }

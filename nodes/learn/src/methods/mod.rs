@@ -134,6 +134,23 @@ methods! {
     Rotation(RotationSettings),
 }
 
+impl MethodSettings {
+    /// Whether the method makes sense for these images and batches.
+    ///
+    /// # Errors
+    /// [`MethodError::Setting`] with the key of the culprit.
+    pub fn check(&self, premises: &Premises) -> Result<(), MethodError> {
+        let settings = self.settings();
+        settings.check(premises)?;
+        outcome::check_least(
+            "batch",
+            premises.batch,
+            2,
+            "batch norm needs several images to take statistics of",
+        )
+    }
+}
+
 /// A method's hyper-parameters: what can be said of them before training, and how the method is built.
 pub trait Settings {
     /// The name written in workflows.
@@ -176,6 +193,11 @@ pub trait Method: Tensors + Send {
     /// # Errors
     /// If the loss refuses its inputs.
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError>;
+
+    /// Names of its parts whose learning rate stays at its peak instead of following the schedule.
+    fn unscheduled(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The network to use afterwards: the trained encoder, unless the method has a better one, such as its average.
     fn into_encoder(self: Box<Self>, trained: Encoder) -> Encoder {

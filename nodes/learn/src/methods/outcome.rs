@@ -1,5 +1,7 @@
 //! What a step of a method shows, and why a method cannot run or go on.
 
+use std::cmp::Ordering;
+
 use crate::losses::LossError;
 
 /// Something to watch while a method trains.
@@ -27,12 +29,33 @@ impl Figure {
         Self { least, ..self }
     }
 
+    /// Whether a value of this figure tells of a collapse.
+    pub(crate) fn is_ill(&self, value: f32) -> bool {
+        // Not a number is ill too.
+        self.least
+            .is_some_and(|least| !matches!(value.partial_cmp(&least), Some(Ordering::Greater | Ordering::Equal)))
+    }
+
+    /// An error if `value`, this figure's of an epoch (from 0), tells of a collapse.
+    pub(crate) fn check(&self, value: f32, epoch: usize, advice: &'static str) -> Result<(), MethodError> {
+        if !self.is_ill(value) {
+            return Ok(());
+        }
+        Err(MethodError::Collapsed {
+            epoch: epoch + 1,
+            figure: self.name.to_owned(),
+            value,
+            least: self.least.unwrap_or(f32::NEG_INFINITY),
+            advice,
+        })
+    }
+
     /// The share of right answers.
     pub fn accuracy(right: usize, of: usize) -> Self {
         Self::new("accuracy", right as f32 / of.max(1) as f32)
     }
 
-    /// Mean cosine of the rows of two matrices, `[n][dim]`: of 1 for views that are mapped to the same place.
+    /// Mean cosine of the rows of two matrices, `[n][dim]`: 1 for views that are mapped to the same place.
     pub fn alignment(a: &[f32], b: &[f32], dim: usize) -> Self {
         let (a, b) = (crate::metrics::normalised(a, dim), crate::metrics::normalised(b, dim));
         let dots = a
@@ -43,9 +66,9 @@ impl Figure {
         Self::new("alignment", (dots / (a.len() / dim).max(1) as f64) as f32)
     }
 
-    /// How evenly `[n][clusters]` assignments, whose rows sum to one, use the clusters: the exponential of the mean assignment's
-    /// entropy, over `min(n, clusters)`; 1 if all alike, near 0 if a few get everything.
-    pub fn use_of_clusters(assigned: &[f32], clusters: usize) -> Self {
+    /// How evenly `[n][clusters]` assignments, whose rows sum to one, use the clusters: the entropy of the mean assignment over that of
+    /// equal shares, `ln min(n, clusters)`; 1 if all are used alike, 0 if one gets everything.
+    pub fn cluster_entropy(assigned: &[f32], clusters: usize) -> Self {
         let n = (assigned.len() / clusters).max(1);
         let mut mean = vec![0.0f64; clusters];
         for row in assigned.chunks_exact(clusters) {
@@ -53,22 +76,22 @@ impl Figure {
                 .zip(row)
                 .for_each(|(m, v)| *m += f64::from(*v) / n as f64);
         }
-        let entropy: f64 = mean.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
-        Self::new("cluster_use", (entropy.exp() / clusters.min(n) as f64) as f32)
+        Self::entropy_of(&mean, n)
     }
 
-    /// [`Figure::use_of_clusters`] of hard assignments of all images.
+    /// [`Figure::cluster_entropy`] of hard assignments.
     pub fn evenness(assigned: impl Iterator<Item = usize>, clusters: usize) -> Self {
-        let mut sizes = vec![0.0f32; clusters];
+        let mut sizes = vec![0.0f64; clusters];
         assigned.for_each(|c| sizes[c] += 1.0);
-        let n: f32 = sizes.iter().sum();
-        let entropy: f32 = sizes
-            .iter()
-            .map(|s| s / n)
-            .filter(|p| *p > 0.0)
-            .map(|p| -p * p.ln())
-            .sum();
-        Self::new("cluster_use", entropy.exp() / (clusters as f32).min(n))
+        let n: f64 = sizes.iter().sum();
+        sizes.iter_mut().for_each(|size| *size /= n.max(1.0));
+        Self::entropy_of(&sizes, n as usize)
+    }
+
+    fn entropy_of(shares: &[f64], n: usize) -> Self {
+        let entropy: f64 = shares.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
+        let most = (shares.len().min(n).max(2) as f64).ln();
+        Self::new("cluster_entropy", (entropy / most) as f32)
     }
 
     /// How certain `[n][clusters]` assignments are: 1 less their mean entropy over `ln clusters`; 0 if all rows are uniform.
@@ -121,6 +144,20 @@ pub enum MethodError {
         loss: f32,
         /// The step, from 0.
         step: usize,
+        /// What to change first.
+        advice: &'static str,
+    },
+    /// The loss is far above what it was.
+    #[error(
+        "the mean loss of epoch {epoch} is {loss:.4}, that of the first was {first:.4}: training diverged; {advice}"
+    )]
+    Grown {
+        /// The epoch's mean loss.
+        loss: f32,
+        /// That of the first epoch.
+        first: f32,
+        /// The epoch, from 1.
+        epoch: usize,
         /// What to change first.
         advice: &'static str,
     },

@@ -3,6 +3,9 @@
 //! With the image's representation `v_I`, that of its nine patches in random order `v_P`, and a memory `m` of all images (eq. 5):
 //! `L = (1 - w) NCE(v_I, m_I) + w NCE(v_P, m_I)`, each in InfoNCE form against entries of other images. The memory follows the image's
 //! representation: `m_I = .5 m_I + .5 v_I`.
+//!
+//! Traps: the order of the patches is no label, it is only made invariant to; patches lie at random places of their cells; negatives are never
+//! images of the same batch, whose entries are about to change.
 
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +126,10 @@ impl Method for Pirl {
         let figures = vec![
             Figure::spread(&image.data, dim),
             Figure::alignment(&image.data, &patches.data, dim),
+            Figure {
+                name: "memory_alignment",
+                ..Figure::alignment(&image.data, &positives, dim)
+            },
         ];
         let (loss, [dimage, dpatches]) = value_and_grads([matrix(&image), matrix(&patches)], |[image, patches]| {
             let PirlSettings {

@@ -19,13 +19,11 @@ pub(super) fn step(
         let view = batch.view(name, encoder, pass);
         forward(&mut [encoder, projector], view, pass)
     });
-    let spread = Figure::spread(&a.data, a.shape.len());
+    let dim = a.shape.len();
+    let figures = vec![Figure::spread(&a.data, dim), Figure::alignment(&a.data, &b.data, dim)];
     let (loss, [da, db]) = value_and_grads([matrix(&a), matrix(&b)], loss)?;
     for gradient_of in [db, da] {
         backward(&mut [encoder, projector], gradient(a.n, gradient_of), pass);
     }
-    Ok(StepOutcome {
-        loss,
-        figures: vec![spread],
-    })
+    Ok(StepOutcome { loss, figures })
 }

@@ -3,6 +3,9 @@
 //! It starts from an encoder that a pretext task has trained. Once, the nearest neighbours of each image are found by its features; then (eq. 2)
 //! `L = -log <p_i, p_neighbour> - w H(mean p)`. In the last epochs (section 2.3) confident images, judged as they are, label themselves:
 //! `L = CE(p(view), argmax p(image))` where `max p >= threshold`, each class weighing alike.
+//!
+//! Traps: without the entropy one cluster takes all; self-labels of unequal frequency would let large clusters grow; a step without a confident
+//! image has a loss of 0 and teaches nothing (`confident` is their share).
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +70,10 @@ impl Settings for ScanSettings {
         check_least("neighbours", self.neighbours, 1, "an image is paired with a neighbour")?;
         check_positive("entropy_weight", self.entropy_weight, "5 in the paper")?;
         check_share("threshold", self.threshold, ".99 in the paper")?;
+        if self.clusters > premises.images {
+            let message = format!("{} found, but there are only {} images", self.clusters, premises.images);
+            return Err(MethodError::setting("clusters", message));
+        }
         if self.neighbours >= premises.images {
             let message = format!(
                 "{} found, but there are only {} images",
@@ -81,7 +88,7 @@ impl Settings for ScanSettings {
         Ok(Box::new(Scan {
             head: Linear::new(setup.encoder.dim, self.clusters, true, &mut setup.stream.child("head")),
             neighbours: vec![0.0; setup.images.n * self.neighbours],
-            labelling: false,
+            labelling: vec![0.0],
             settings: self.clone(),
         }))
     }
@@ -92,8 +99,8 @@ struct Scan {
     head: Linear,
     /// `[images][neighbours]`, found before the first epoch.
     neighbours: Vec<f32>,
-    /// Whether this epoch is one of the last.
-    labelling: bool,
+    /// 1 in the last epochs, 0 before: a tensor, so that an epoch that is resumed goes on as it began.
+    labelling: Vec<f32>,
 }
 
 impl Method for Scan {
@@ -103,12 +110,12 @@ impl Method for Scan {
             let found = nearest_neighbours(&features, encoder.dim, self.settings.neighbours);
             self.neighbours = found.into_iter().map(|i| i as f32).collect();
         }
-        self.labelling = epoch.number + self.settings.self_label_epochs >= epoch.of;
+        self.labelling[0] = f32::from(epoch.number + self.settings.self_label_epochs >= epoch.of);
         Ok(epoch.shuffled())
     }
 
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
-        if self.labelling {
+        if self.labelling[0] > 0.0 {
             self.label(encoder, batch, pass)
         } else {
             self.pair(encoder, batch, pass)
@@ -185,7 +192,7 @@ impl Scan {
         let assigned = probabilities(logits, self.settings.clusters, 1.0);
         vec![
             Figure::certainty(&assigned, self.settings.clusters),
-            Figure::use_of_clusters(&assigned, self.settings.clusters).at_least(0.15),
+            Figure::cluster_entropy(&assigned, self.settings.clusters).at_least(0.15),
             Figure::new("confident", confident),
         ]
     }
@@ -199,5 +206,6 @@ impl Tensors for Scan {
             self.settings.neighbours,
         ];
         out.push(buffer(prefix, "neighbours", shape, &mut self.neighbours));
+        out.push(buffer(prefix, "labelling", vec![1], &mut self.labelling));
     }
 }

@@ -3,6 +3,8 @@
 //! With `P` the network's probabilities of all images, labels are the argmax of `Q = diag(u) P^lambda diag(v)` with equal column sums (eq. 6,
 //! Sinkhorn-Knopp run to a tolerance); in between `L = CE(head(f(view)), label)`, averaged over several heads with labels of their own (section
 //! 3.3). Labels begin random and balanced.
+//!
+//! Traps: `P^lambda` underflows, so Sinkhorn-Knopp works in the log domain; a head that is begun with unbalanced labels keeps them.
 
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +146,7 @@ impl Method for Sela {
             figures: vec![
                 Figure::accuracy(right, labels.len()),
                 Figure::new("nmi", self.agreement[0]),
+                Figure::evenness(self.labels.iter().step_by(heads).map(|l| *l as usize), clusters).at_least(0.5),
             ],
         })
     }

@@ -80,13 +80,12 @@ impl Method for Simclr {
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
         let views = two_views(batch, encoder, pass);
         let z = forward(&mut [encoder, &mut self.projector], views, pass);
-        let spread = Figure::spread(&z.data, z.shape.len());
+        let (first, second) = z.data.split_at(z.data.len() / 2);
+        let dim = z.shape.len();
+        let figures = vec![Figure::spread(&z.data, dim), Figure::alignment(first, second, dim)];
         let (loss, [dz]) = value_and_grads([matrix(&z)], |[z]| nt_xent(z, self.temperature))?;
         backward(&mut [encoder, &mut self.projector], gradient(z.n, dz), pass);
-        Ok(StepOutcome {
-            loss,
-            figures: vec![spread],
-        })
+        Ok(StepOutcome { loss, figures })
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! With projections `z` and predictions `p = h(z)` of two views (eq. 2): `L = -1/2 [cos(p_1, sg z_2) + cos(p_2, sg z_1)]`.
 //!
-//! Traps: the projector ends in a batch norm without scale and shift, and each view has batch statistics of its own. The paper
-//! also keeps the predictor's learning rate constant, which helps a little (its table 1, c); here it follows the schedule.
+//! Traps: the projector ends in a batch norm without scale and shift (section 3), each view has batch statistics of its own, and the
+//! predictor's learning rate stays constant: it must keep up with representations that change (table 1, c).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_widths
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::layers::{Entry, Layer, Pass, Sequential, Tensors, join};
-use crate::losses::{mean_of, negative_cosine, value_and_grads};
+use crate::losses::{simsiam, value_and_grads};
 
 /// Hyper-parameters; the paper has widths of 2048, 2048 and 512 for ResNet-50.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,18 +91,18 @@ impl Method for Simsiam {
             let target = z.data.to_vec();
             (target, self.predictor.forward(z, pass))
         });
-        let spread = Figure::spread(&z1, p1.shape.len());
-        let (loss, [d1, d2]) = value_and_grads([matrix(&p1), matrix(&p2)], |[p1, p2]| {
-            mean_of(negative_cosine(p1, &z2)?, negative_cosine(p2, &z1)?)
-        })?;
+        let dim = p1.shape.len();
+        let figures = vec![Figure::spread(&z1, dim), Figure::alignment(&z1, &z2, dim)];
+        let (loss, [d1, d2]) = value_and_grads([matrix(&p1), matrix(&p2)], |p| simsiam(p, [&z1, &z2]))?;
         for dp in [d2, d1] {
             let networks: &mut [&mut dyn Layer] = &mut [encoder, &mut self.projector, &mut self.predictor];
             backward(networks, gradient(n, dp), pass);
         }
-        Ok(StepOutcome {
-            loss,
-            figures: vec![spread],
-        })
+        Ok(StepOutcome { loss, figures })
+    }
+
+    fn unscheduled(&self) -> &'static [&'static str] {
+        &["predictor"]
     }
 }
 

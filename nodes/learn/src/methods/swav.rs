@@ -143,7 +143,7 @@ impl Method for Swav {
         let figures = vec![
             Figure::spread(&z.data, z.shape.len()),
             Figure::certainty(&assigned, self.prototypes.count).at_least(0.01),
-            Figure::use_of_clusters(&assigned, self.prototypes.count),
+            Figure::cluster_entropy(&assigned, self.prototypes.count).at_least(0.1),
         ];
         // Rows of one view meet the assignments of the other; the mean over all rows is the mean of both directions.
         let targets = swapped_halves(&assigned);

@@ -53,7 +53,7 @@ impl Adam {
 }
 
 impl Optimizer for Adam {
-    fn step(&mut self, lr: f32, parameters: &mut [ParamMut<'_>]) {
+    fn step(&mut self, parameters: &mut [ParamMut<'_>]) {
         self.steps += 1;
         let AdamConfig {
             betas: [b1, b2],
@@ -63,9 +63,10 @@ impl Optimizer for Adam {
         // In f64 as PyTorch: 1 - b2^t loses all digits in f32 at first.
         let correction_1 = 1.0 - f64::from(b1).powi(self.steps);
         let correction_2 = (1.0 - f64::from(b2).powi(self.steps)).sqrt();
-        let rate = (f64::from(lr) / correction_1) as f32;
         let correction_2 = correction_2 as f32;
         for parameter in parameters {
+            let lr = parameter.lr;
+            let rate = (f64::from(lr) / correction_1) as f32;
             let decay = if parameter.decay { weight_decay } else { 0.0 };
             let (penalty, shrink) = if self.decoupled {
                 (0.0, 1.0 - lr * decay)

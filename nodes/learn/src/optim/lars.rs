@@ -50,7 +50,7 @@ fn norm(values: impl Iterator<Item = f32>) -> f64 {
 }
 
 impl Optimizer for Lars {
-    fn step(&mut self, lr: f32, parameters: &mut [ParamMut<'_>]) {
+    fn step(&mut self, parameters: &mut [ParamMut<'_>]) {
         let LarsConfig {
             momentum,
             weight_decay,
@@ -66,6 +66,7 @@ impl Optimizer for Lars {
             } else {
                 1.0
             };
+            let lr = parameter.lr;
             let velocity = self.velocity.of(parameter);
             let values = parameter.value.par_iter_mut().zip(parameter.grad).zip(velocity);
             values.with_min_len(PIECE).for_each(|((w, g), v)| {

@@ -26,14 +26,16 @@ pub struct ParamMut<'a> {
     pub value: &'a mut [f32],
     /// Gradient, same length.
     pub grad: &'a [f32],
+    /// Learning rate of this step.
+    pub lr: f32,
     /// Whether weight decay (and LARS's adaptation) applies; not to biases and normalisation parameters.
     pub decay: bool,
 }
 
 /// An optimiser with its state.
 pub trait Optimizer: Send {
-    /// One update with learning rate `lr`.
-    fn step(&mut self, lr: f32, parameters: &mut [ParamMut<'_>]);
+    /// One update.
+    fn step(&mut self, parameters: &mut [ParamMut<'_>]);
     /// Its buffers by name, for a checkpoint.
     fn state(&self) -> BTreeMap<String, Vec<f32>>;
     /// The reverse of [`Optimizer::state`].

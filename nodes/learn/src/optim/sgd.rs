@@ -45,7 +45,7 @@ impl Sgd {
 }
 
 impl Optimizer for Sgd {
-    fn step(&mut self, lr: f32, parameters: &mut [ParamMut<'_>]) {
+    fn step(&mut self, parameters: &mut [ParamMut<'_>]) {
         let SgdConfig {
             momentum,
             nesterov,
@@ -53,6 +53,7 @@ impl Optimizer for Sgd {
         } = self.config;
         for parameter in parameters {
             let decay = if parameter.decay { weight_decay } else { 0.0 };
+            let lr = parameter.lr;
             let velocity = self.velocity.of(parameter);
             let values = parameter.value.par_iter_mut().zip(parameter.grad).zip(velocity);
             values.with_min_len(PIECE).for_each(|((w, g), v)| {

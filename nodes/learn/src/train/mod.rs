@@ -15,7 +15,7 @@ pub use beside::Waiting;
 pub use classify::{Classifier, Examples, Fit, FitSettings};
 pub use infer::{embed, predict};
 pub use length::Length;
-pub use monitor::Monitor;
+pub use monitor::{held_out, hold_out};
 pub use pretrain::{EpochOutcome, PretrainSettings, Pretraining};
 
 use rayon::prelude::*;
@@ -56,7 +56,12 @@ pub enum TrainError {
 }
 
 /// One optimiser step over all parameters, whose gradients are cleared.
-pub(crate) fn update(optimizer: &mut dyn Optimizer, lr: f32, mut entries: Vec<Entry<'_>>) {
+pub(crate) fn update(optimizer: &mut dyn Optimizer, lr: f32, entries: Vec<Entry<'_>>) {
+    update_each(optimizer, |_| lr, entries);
+}
+
+/// [`update`] with a learning rate for each parameter's name.
+fn update_each(optimizer: &mut dyn Optimizer, lr: impl Fn(&str) -> f32, mut entries: Vec<Entry<'_>>) {
     let mut parameters: Vec<ParamMut<'_>> = entries
         .iter_mut()
         .filter(|e| e.role != Role::Buffer)
@@ -64,10 +69,11 @@ pub(crate) fn update(optimizer: &mut dyn Optimizer, lr: f32, mut entries: Vec<En
             name: &e.name,
             value: e.value,
             grad: e.grad,
+            lr: lr(&e.name),
             decay: e.role == Role::Weight,
         })
         .collect();
-    optimizer.step(lr, &mut parameters);
+    optimizer.step(&mut parameters);
     for entry in entries.iter_mut().filter(|e| e.role != Role::Buffer) {
         entry.grad.par_chunks_mut(64 * 1024).for_each(|grad| grad.fill(0.0));
     }

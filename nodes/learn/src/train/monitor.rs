@@ -1,56 +1,145 @@
-//! What the features look like after an epoch: deviation, effective rank, and what neighbours say.
+//! What the features look like after an epoch: deviation, effective rank, and what neighbours say of images that were put aside.
 //!
 //! The neighbours' vote looks at labels to show progress; nothing that is trained or kept depends on it.
 
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Images;
-use crate::metrics::{embedding_deviation, knn_leaving_one_out, rank_me};
+use crate::methods::Figure;
+use crate::metrics::{accuracy, embedding_deviation, rank_me, weighted_knn};
 use crate::rng::Stream;
 
 use super::embed;
 
-/// Neighbours that vote.
+/// Neighbours that vote, and the temperature of their weights (Wu et al. 2018, 1805.01978).
 const NEIGHBOURS: usize = 10;
+const TEMPERATURE: f32 = 0.07;
 
 /// Rows that the effective rank is of: enough to see a collapse, few enough to cost nothing beside an epoch.
 const RANKED: usize = 256;
 
-/// Watches features on a part of the training images that stays the same.
-pub struct Monitor {
-    indices: Vec<u32>,
+/// Of so many training images, one at most is put aside.
+const ONE_OF: usize = 20;
+
+/// Fewer images do not show whether features have collapsed.
+const TELLING: usize = 16;
+
+/// In units of `1 / sqrt(dim)`; features of random weights have some tenths.
+const LEAST_DEVIATION: f32 = 0.01;
+
+/// Of features that are all the same the rank is 1.
+const LEAST_RANK: f32 = 1.02;
+
+/// How many of `images` training images are put aside to be watched, where `wanted` are asked for: a twentieth at most.
+pub fn held_out(images: usize, wanted: usize) -> usize {
+    wanted.min(images / ONE_OF)
 }
 
-impl Monitor {
-    /// A monitor on `count` images, or on all if there are fewer.
-    pub fn new(images: &Images, count: usize, stream: &Stream) -> Self {
+/// The training images without those that are put aside, and these: [`held_out`] of them, the same whatever the seed and the method, so that
+/// all of them train on the same images.
+pub fn hold_out(images: &Images, wanted: usize) -> (Images, Images) {
+    let mut order = Stream::new(0, "held out").permutation(images.n);
+    let mut rest = order.split_off(held_out(images.n, wanted));
+    rest.sort_unstable();
+    (images.select(&rest), images.select(&order))
+}
+
+/// Watches features on a part of the training images that stays the same, and on held-out images if there are any.
+pub(super) struct Monitor<'a> {
+    indices: Vec<u32>,
+    held: Option<&'a Images>,
+}
+
+impl<'a> Monitor<'a> {
+    /// A monitor on `count` training images, or on all if there are fewer.
+    pub(super) fn new(images: &Images, count: usize, stream: &Stream) -> Self {
         let mut indices = stream.child("monitor").permutation(images.n);
         indices.truncate(count);
-        Self { indices }
+        Self { indices, held: None }
     }
 
-    /// `deviation` (mean over the dimensions, of L2-normalised features), `rank_me`, and `knn`, the share of images whose neighbours
-    /// have their label, if there is more than one.
-    pub fn look(&self, encoder: &mut Encoder, images: &Images, augmenter: &Augmenter) -> Vec<(String, f32)> {
+    /// Watches these images too, which are not trained on.
+    pub(super) fn watch(&mut self, held: &'a Images) {
+        self.held = Some(held);
+    }
+
+    /// `deviation` (mean over the dimensions, of L2-normalised features), `rank_me`, and `knn`: the share of held-out images that their nearest
+    /// among the watched training images give the right label, if those have more than one.
+    pub(super) fn look(&self, encoder: &mut Encoder, images: &Images, augmenter: &Augmenter) -> Vec<Figure> {
         if self.indices.is_empty() {
             return Vec::new();
         }
         let features = embed(encoder, images, &self.indices, augmenter);
-        let dim = encoder.dim;
-        let ranked = &features[..features.len().min(RANKED * dim)];
-        let mut seen = vec![
-            ("deviation".to_owned(), embedding_deviation(&features, dim)),
-            ("rank_me".to_owned(), rank_me(ranked, dim) as f32),
-        ];
-        let labels: Vec<usize> = self
-            .indices
-            .iter()
-            .map(|i| usize::from(images.labels[*i as usize]))
-            .collect();
-        if labels.iter().any(|label| *label != labels[0]) {
-            let knn = knn_leaving_one_out(&features, &labels, dim, NEIGHBOURS);
-            seen.push(("knn".to_owned(), knn as f32));
+        let mut seen = health(&features, encoder.dim);
+        if let Some(held) = self.held.filter(|held| held.n > 0) {
+            let all: Vec<u32> = (0..held.n as u32).collect();
+            let asked = embed(encoder, held, &all, augmenter);
+            let label = |i: &u32| usize::from(images.labels[*i as usize]);
+            let labels: Vec<usize> = self.indices.iter().map(label).collect();
+            seen.extend(vote(&features, &labels, &asked, held, encoder.dim));
         }
         seen
+    }
+}
+
+/// Deviation and rank of `[n][dim]`.
+fn health(features: &[f32], dim: usize) -> Vec<Figure> {
+    let deviation = Figure::new("deviation", embedding_deviation(features, dim));
+    let ranked = &features[..features.len().min(RANKED * dim)];
+    let rank = Figure::new("rank_me", rank_me(ranked, dim) as f32);
+    if features.len() < TELLING * dim {
+        return vec![deviation, rank];
+    }
+    vec![
+        deviation.at_least(LEAST_DEVIATION / (dim as f32).sqrt()),
+        rank.at_least(LEAST_RANK.min(dim as f32)),
+    ]
+}
+
+/// What the neighbours say of held-out images.
+fn vote(features: &[f32], labels: &[usize], asked: &[f32], held: &Images, dim: usize) -> Option<Figure> {
+    let truth: Vec<usize> = held.labels.iter().map(|l| usize::from(*l)).collect();
+    if labels.iter().all(|label| *label == labels[0]) {
+        return None;
+    }
+    let classes = labels.iter().chain(&truth).max()? + 1;
+    let votes = weighted_knn(features, labels, asked, dim, classes, NEIGHBOURS, TEMPERATURE);
+    Some(Figure::new("knn", accuracy(&truth, &votes.predicted) as f32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Scenes;
+
+    #[test]
+    fn a_twentieth_is_put_aside_and_never_trained_on() {
+        let scenes = Scenes {
+            n: 100,
+            side: 16,
+            seed: 1,
+        };
+        let images = scenes.images().0;
+        let (trained, held) = hold_out(&images, 500);
+        assert_eq!((trained.n, held.n), (95, 5));
+        for i in 0..held.n {
+            assert!((0..trained.n).all(|j| trained.pixels_of(j) != held.pixels_of(i)));
+        }
+        assert_eq!(hold_out(&images, 0).1.n, 0);
+    }
+
+    #[test]
+    fn equal_features_are_a_collapse_and_random_ones_are_not() {
+        let ill = |features: &[f32]| {
+            let figures = health(features, 8);
+            figures.iter().filter(|f| f.is_ill(f.value)).count()
+        };
+        let mut stream = Stream::new(1, "health");
+        let random: Vec<f32> = (0..40 * 8).map(|_| stream.normal().max(0.0)).collect();
+        assert_eq!(ill(&random), 0);
+        let equal: Vec<f32> = (0..40 * 8).map(|i| (i % 8) as f32).collect();
+        assert_eq!(ill(&equal), 2);
+        assert_eq!(ill(&[0.0; 40 * 8]), 2, "dead units");
+        assert_eq!(ill(&[f32::NAN; 40 * 8]), 2);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::monitor::Monitor;
-use super::{Length, TrainError, Waiting, load_optimizer, save_optimizer, update};
+use super::{Length, TrainError, Waiting, load_optimizer, save_optimizer, update_each};
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Images;
@@ -32,7 +32,7 @@ pub struct PretrainSettings {
     pub length: Length,
     /// Images per step; those that do not fill a last batch wait for the next epoch.
     pub batch: usize,
-    /// Images that features are watched on after each epoch; 0 for none.
+    /// Training images that features are watched on after each epoch; 0 for none.
     pub monitor: usize,
     /// Decides initial weights, order and views.
     pub seed: u64,
@@ -59,7 +59,7 @@ pub struct Pretraining<'a> {
     /// Steps in all.
     steps: usize,
     stream: Stream,
-    monitor: Monitor,
+    monitor: Monitor<'a>,
     buffers: Arc<BufferPool>,
     history: Vec<EpochOutcome>,
     /// The epoch that was begun and not ended.
@@ -92,23 +92,23 @@ impl<'a> Pretraining<'a> {
             w: images.width,
             c: images.channels,
         };
-        let method_settings = settings.method.settings();
-        method_settings.check(&Premises {
-            batch: settings.batch,
-            image: input,
-            images: images.n,
-            pretrained: pretrained.is_some(),
-        })?;
         if settings.batch > images.n {
             let message = format!("{} found, but there are only {} images", settings.batch, images.n);
             return Err(TrainError::Setting { key: "batch", message });
         }
         let stream = Stream::new(settings.seed, "pretrain");
         let mut encoder = settings.backbone.build(input, &stream)?;
+        settings.method.check(&Premises {
+            batch: settings.batch,
+            image: input,
+            images: images.n,
+            features: encoder.dim,
+            pretrained: pretrained.is_some(),
+        })?;
         if let Some(state) = pretrained {
             state.load(&mut encoder, "")?;
         }
-        let method = method_settings.build(&mut Setup {
+        let method = settings.method.settings().build(&mut Setup {
             encoder: &mut encoder,
             backbone: &settings.backbone,
             images,
@@ -118,7 +118,7 @@ impl<'a> Pretraining<'a> {
         let per_epoch = images.n / settings.batch;
         let steps = settings
             .length
-            .steps(per_epoch, settings.batch, method_settings.views());
+            .steps(per_epoch, settings.batch, settings.method.settings().views());
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_epochs * per_epoch, steps);
         let optimizer = settings.optimizer.build();
         let (buffers, history) = (Arc::default(), Vec::new());
@@ -138,6 +138,13 @@ impl<'a> Pretraining<'a> {
             begun: None,
             waiting: Waiting::default(),
         })
+    }
+
+    /// Shows after each epoch what the nearest training images say of these, which are not trained on.
+    #[must_use]
+    pub fn watching(mut self, held: &'a Images) -> Self {
+        self.monitor.watch(held);
+        self
     }
 
     /// Steps of a whole epoch.
@@ -231,6 +238,11 @@ impl<'a> Pretraining<'a> {
             return Err(TrainError::Stopped);
         };
         let advice = settings.method.settings().advice();
+        let constant: Vec<String> = method
+            .unscheduled()
+            .iter()
+            .map(|part| format!("method.{part}."))
+            .collect();
         let batch_of = |step: usize, indices| {
             let at = before + step;
             Batch {
@@ -267,7 +279,11 @@ impl<'a> Pretraining<'a> {
                     let mut entries = Vec::new();
                     encoder.entries("encoder", &mut entries);
                     method.entries("method", &mut entries);
-                    update(self.optimizer.as_mut(), self.schedule.at(at), entries);
+                    let lr = |name: &str| match constant.iter().any(|part| name.starts_with(part.as_str())) {
+                        true => settings.lr,
+                        false => self.schedule.at(at),
+                    };
+                    update_each(self.optimizer.as_mut(), lr, entries);
                     Ok(outcome)
                 },
                 || {
@@ -288,10 +304,24 @@ impl<'a> Pretraining<'a> {
             }
         }
         let mut outcome = means.finish(epoch, advice)?;
+        if let Some(first) = self.history.first().map(|h| h.loss)
+            && first > 0.0
+            && outcome.loss > GROWN * first
+        {
+            let (loss, epoch) = (outcome.loss, epoch + 1);
+            return Err(MethodError::Grown {
+                loss,
+                first,
+                epoch,
+                advice,
+            }
+            .into());
+        }
         self.begun = None;
-        outcome
-            .figures
-            .extend(self.monitor.look(&mut self.encoder, self.images, self.augmenter));
+        for figure in self.monitor.look(&mut self.encoder, self.images, self.augmenter) {
+            figure.check(figure.value, epoch, advice)?;
+            outcome.figures.insert(figure.name.to_owned(), figure.value);
+        }
         self.history.push(outcome.clone());
         Ok(outcome)
     }
@@ -350,6 +380,9 @@ impl<'a> Pretraining<'a> {
         self.method.into_encoder(self.encoder)
     }
 }
+
+/// A mean loss so many times that of the first epoch does not come back.
+const GROWN: f32 = 10.0;
 
 /// What the names of the history's tensors begin with.
 const HISTORY: &str = "history.";
@@ -443,17 +476,7 @@ impl Means {
     fn finish(&self, epoch: usize, advice: &'static str) -> Result<EpochOutcome, MethodError> {
         let mean = |sum: f64| (sum / self.steps.max(1) as f64) as f32;
         for (figure, sum) in &self.figures {
-            let (value, least) = (mean(*sum), figure.least.unwrap_or(f32::NEG_INFINITY));
-            if value < least {
-                let (epoch, figure) = (epoch + 1, figure.name.to_owned());
-                return Err(MethodError::Collapsed {
-                    epoch,
-                    figure,
-                    value,
-                    least,
-                    advice,
-                });
-            }
+            figure.check(mean(*sum), epoch, advice)?;
         }
         Ok(EpochOutcome {
             loss: mean(self.loss),
