@@ -24,6 +24,11 @@ ci:
 golden:
     cargo run --release -- doctor --reference tests/golden
 
+# Whether every pre-training method learns: three seeds each, about twenty minutes; BENCHMARKS.md is put together anew.
+learns:
+    LEARNS_TABLE="{{ justfile_directory() }}/benches/results/learns.md" cargo test --release -p flow-nodes --test learns -- --ignored --nocapture
+    benches/assemble.sh
+
 # Make the embedded sample of Fashion-MNIST from the four original files in FOLDER.
 sample FOLDER:
     cargo run --release -p flow-nodes --example make_fashion_sample -- {{ FOLDER }} nodes/data/fashion_mnist_sample.bin.zst

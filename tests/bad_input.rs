@@ -67,6 +67,102 @@ fn colour_operations_on_gray_images_are_refused_before_anything_runs() {
     says(&text, &["color_jitter", "simclr-gray"]);
 }
 
+/// Replaces the small workflow's method; `flow plan` must say what is wrong, with its place, before anything runs.
+fn method_refused(method: &str, more: &[(&str, &str)]) -> String {
+    let simclr = "method = \"simclr\"\nhidden = 16\nprojection = 8";
+    assert!(SMALL.contains(simclr), "the fixture has another method");
+    let mut workflow = SMALL.replacen(simclr, method, 1);
+    for (from, to) in more {
+        assert!(workflow.contains(from), "the fixture has no `{from}`");
+        workflow = workflow.replacen(from, to, 1);
+    }
+    let place = Place::new(&workflow);
+    let ended = place.flow(&["plan", "w.toml"]);
+    assert_eq!(ended.code, 3, "{}", ended.stderr);
+    assert!(!place.path(".flow").exists(), "something was written");
+    // The line of the first `task`, or of the first `batch`: the pre-training's.
+    let line = |key: &str| workflow.lines().position(|l| l.starts_with(key)).map_or(0, |l| l + 1);
+    let places = ["task = ", "batch = "].map(|key| format!("w.toml:{}:", line(key)));
+    assert!(
+        places.iter().any(|p| ended.stderr.contains(p.as_str())),
+        "no place in\n{}",
+        ended.stderr
+    );
+    ended.stderr
+}
+
+const GRAY: &[(&str, &str)] = &[
+    (
+        "source = \"scenes\"\ntrain = 80\ntest = 40\nside = 16",
+        "source = \"fashion-mnist-sample\"",
+    ),
+    ("recipe = \"simclr\"", "recipe = \"simclr-gray\""),
+];
+
+#[test]
+fn methods_that_make_no_sense_for_the_images_are_refused_before_anything_runs() {
+    says(
+        &method_refused("method = \"colorization\"", GRAY),
+        &["images in colour", "1 channel"],
+    );
+    for (method, words) in [
+        ("method = \"moco\"\nqueue = 40", &["queue", "32 or 48"] as &[&str]),
+        (
+            "method = \"moco-v2\"\nqueue = 48\ngroups = 3",
+            &["groups", "equal groups"],
+        ),
+        ("method = \"swav\"\nqueue = 20", &["queue", "multiple of the batch"]),
+        ("method = \"scan\"", &["`init`"]),
+        (
+            "method = \"deep-cluster\"\nclusters = 100\ncomponents = 8",
+            &["clusters", "only 76 images"],
+        ),
+        (
+            "method = \"deep-cluster\"\nclusters = 8",
+            &["components", "only 32 dimensions"],
+        ),
+        ("method = \"sela\"\nclusters = 100", &["clusters", "only 76 images"]),
+        (
+            "method = \"pirl\"\nnegatives = 70",
+            &["negatives", "only 60 of 76 images"],
+        ),
+        (
+            "method = \"jigsaw\"\npermutations = 3000",
+            &["permutations", "2 to 2000"],
+        ),
+        (
+            "method = \"dino\"\nteacher_temperature = 0.2",
+            &["teacher_temperature", "student_temperature"],
+        ),
+    ] {
+        says(&method_refused(method, &[]), words);
+    }
+}
+
+#[test]
+fn a_batch_of_one_is_refused() {
+    for method in ["rotation", "supervised", "simclr", "autoencoder"] {
+        let text = method_refused(&format!("method = \"{method}\""), &[("batch = 16", "batch = 1")]);
+        says(&text, &["batch", "1 found, expected at least 2"]);
+    }
+}
+
+#[test]
+fn operations_on_colours_of_one_channel_are_refused_at_their_line() {
+    for op in [
+        "{ op = \"color_jitter\", hue = 0.1 }",
+        "{ op = \"color_jitter\", saturation = 0.1 }",
+        "{ op = \"grayscale\" }",
+    ] {
+        let workflow = SMALL.replacen(GRAY[0].0, GRAY[0].1, 1);
+        let workflow = workflow.replacen("recipe = \"simclr\"", &format!("ops = [{op}]"), 1);
+        let place = Place::new(&workflow);
+        let ended = place.flow(&["plan", "w.toml"]);
+        assert_eq!(ended.code, 3, "{}", ended.stderr);
+        says(&ended.stderr, &["w.toml:", "1 channel", "simclr-gray"]);
+    }
+}
+
 #[test]
 fn a_port_of_another_type_says_what_it_takes() {
     says(
@@ -118,6 +214,30 @@ fn idx_place() -> Place {
         place.write(&format!("data/{part}-labels-idx1-ubyte.gz"), idx_labels(6));
     }
     place
+}
+
+#[test]
+fn images_too_small_for_tiles_are_refused_before_anything_runs() {
+    let place = idx_place();
+    for method in ["jigsaw", "context-prediction", "pirl"] {
+        let more = if method == "pirl" { "negatives = 2\n" } else { "" };
+        let workflow = format!(
+            "{IDX}[nodes.task]\nkind = \"pretext\"\nmethod = \"{method}\"\n{more}\
+             [nodes.learn]\nkind = \"pretrain\"\ndata = \"images\"\ntask = \"task\"\n\
+             backbone = {{ name = \"conv3\" }}\nbatch = 2\nepochs = 1\nlr = 0.1\n"
+        );
+        let line = workflow
+            .lines()
+            .position(|l| l.starts_with("task = "))
+            .map_or(0, |l| l + 1);
+        place.write("w.toml", &workflow);
+        let ended = place.flow(&["plan", "w.toml"]);
+        assert_eq!(ended.code, 3, "{}", ended.stderr);
+        says(
+            &ended.stderr,
+            &["patches of 0 pixels", "larger images", &format!("w.toml:{line}:")],
+        );
+    }
 }
 
 #[test]

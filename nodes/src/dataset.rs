@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, SplitName};
 use crate::classes::{self, ClassRef};
 use crate::failure::{at, at_with, failure};
-use crate::sources::{self, Source, SourceSettings};
+use crate::sources::{self, Colour, Source, SourceSettings};
 
 /// Either `source` with what it takes, or `from` with `classes`, a label budget, or both.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,12 +24,15 @@ pub struct DatasetNode {
     /// Folder of the source's files, relative to the workflow file. Their content is part of the key, the path is not.
     #[serde(skip_serializing)]
     path: Option<PathBuf>,
-    /// Training images of a source that makes them.
+    /// Training images of a source that makes them, or that has more.
     train: Option<usize>,
     /// Test images of a source that makes them.
     test: Option<usize>,
     /// Height and width of images of a source that makes them.
     side: Option<usize>,
+    /// Gray images in three channels: `gray`, or `dyed` for tasks about colour; in one channel if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    colour: Option<Colour>,
     /// Training images to put aside, in equal shares of the classes, to choose settings on.
     validation: Option<usize>,
     /// Another data set, of which this is a part.
@@ -52,6 +55,7 @@ impl DatasetNode {
             train: self.train,
             test: self.test,
             side: self.side,
+            colour: self.colour,
             seed: self.seed,
         }
     }
@@ -79,6 +83,7 @@ impl DatasetNode {
                     ("train", self.train.is_some()),
                     ("test", self.test.is_some()),
                     ("side", self.side.is_some()),
+                    ("colour", self.colour.is_some()),
                     ("validation", self.validation.is_some()),
                 ];
                 match wrong.iter().find(|(_, given)| *given) {
@@ -161,6 +166,12 @@ impl Node for DatasetNode {
                     "side",
                     format!("{} found, expected at least 16 pixels", shape.image[0]),
                 ));
+            }
+            if let (Some(wanted), Some(most)) = (self.train, shape.most)
+                && wanted > most
+            {
+                let message = format!("{wanted} found, but the source has only {most} training images");
+                return Err(at_with("train", message, format!("ask for at most {most}")));
             }
             let aside = self.validation.unwrap_or(0);
             if aside >= shape.counts[0] {

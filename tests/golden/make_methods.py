@@ -3,7 +3,7 @@
     python3 -m venv torch && torch/bin/pip install torch
     torch/bin/python tests/golden/make_methods.py tests/golden
 
-writes method_losses.json and method_parts.json. Seeds are fixed: the same PyTorch gives the same files.
+writes method_losses.json, method_parts.json and method_steps.json. Seeds are fixed: the same PyTorch gives the same files.
 """
 
 import json
@@ -67,6 +67,53 @@ def losses():
     ]
 
 
+def palette(size, side):
+    """A square of bins around gray, with frequencies that fall with the distance."""
+    axis = (torch.arange(side) - side // 2) * size
+    bins = torch.cartesian_prod(axis, axis).float()
+    frequencies = (-bins.norm(dim=1) / size).exp()
+    return bins, frequencies / frequencies.sum()
+
+
+def colorization(logits, colours, bins, p, size, share):
+    """Zhang et al.: five nearest bins under a Gaussian of half a bin, each place weighted by its nearest bin."""
+    distance, nearest = torch.cdist(colours, bins).topk(5, largest=False)
+    soft = (-(distance**2) / (2 * (size / 2) ** 2)).exp()
+    target = torch.zeros(len(colours), len(bins)).scatter_(1, nearest, soft / soft.sum(1, keepdim=True))
+    v = 1 / ((1 - share) * p + share / len(bins))
+    v = v / (p * v).sum()
+    return -(v[nearest[:, 0]] * (target * logits.log_softmax(1)).sum(1)).mean()
+
+
+def more_losses():
+    """Losses of both directions, and with state: in a list of their own, so that the others' values stay."""
+    p1, p2, z1, z2 = normal(7, 12), normal(7, 12), torch.randn(7, 12), torch.randn(7, 12)
+    cos = lambda p, z: F.cosine_similarity(p, z, dim=1).mean()
+    views = {"p1": p1, "p2": p2, "z1": z1, "z2": z2}
+    both = lambda: cos(p1, z2) + cos(p2, z1)
+    bins, frequencies = palette(20, 7)
+    logits, colours = normal(15, 49), 40 * torch.randn(15, 2)
+    colour = colorization(logits, colours, bins, frequencies, 20, 0.5)
+    annealed = (logits / 0.38).softmax(1) @ bins
+    student, teacher, centre = normal(10, 14), torch.randn(10, 14), torch.randn(14) / 4
+    swapped = torch.cat([teacher[5:], teacher[:5]])
+    dino = -(((swapped - centre) / 0.04).softmax(1) * (student / 0.1).log_softmax(1)).sum(1).mean()
+    rows, labels = normal(18, 5), torch.randint(0, 5, (6, 3))
+    sela = F.cross_entropy(rows, labels.reshape(18))
+    real, fake = (2 * torch.randn(9, 1)).requires_grad_(), (2 * torch.randn(9, 1)).requires_grad_()
+    bce = F.binary_cross_entropy_with_logits
+    gan = (bce(real, torch.full((9, 1), 0.9)) + bce(fake, torch.zeros(9, 1))) / 2
+    return [
+        case("simsiam", "cosine_similarity, both directions", {}, views, {"loss": -both() / 2}, ["p1", "p2"]),
+        case("byol", "cosine_similarity, both directions", {}, views, {"loss": 2 - both()}, ["p1", "p2"]),
+        case("colorization", "Zhang et al.'s soft encoding and rebalancing", {"size": 20.0, "rebalance": 0.5}, {"logits": logits, "colours": colours, "bins": bins, "frequencies": frequencies}, {"loss": colour}, ["logits"]),
+        case("annealed_mean", "Zhang et al.'s reading of a distribution", {"temperature": 0.38, "size": 20.0}, {"logits": logits, "bins": bins}, {"colours": annealed}),
+        case("dino_two_views", "each view of the student meets the centred teacher's of the other", {"teacher_temperature": 0.04, "student_temperature": 0.1}, {"student": student, "teacher": teacher, "center": centre}, {"loss": dino}, ["student"]),
+        case("sela_heads", "cross_entropy, mean over images and heads", {}, {"logits": rows, "labels": labels.float()}, {"loss": sela}, ["logits"]),
+        case("gan_discriminator", "binary_cross_entropy_with_logits, smoothed real targets", {"label_smoothing": 0.1}, {"real": real, "fake": fake}, {"loss": gan}, ["real", "fake"]),
+    ]
+
+
 def rank_me(x):
     s = torch.linalg.svdvals(x.double())
     p = s / s.sum() + 1e-7
@@ -92,19 +139,12 @@ def parts():
     weight = torch.randn_like(up)
     rows = torch.randn(50, 16) + torch.arange(16) / 4
     unit = F.normalize(rows, dim=1)
-    labels = torch.arange(50) % 4
-    similarity = unit @ unit.T
-    similarity.fill_diagonal_(-math.inf)
-    s, neighbours = similarity.topk(7, dim=1)
-    votes = torch.zeros(50, 4).scatter_add_(1, labels[neighbours], (s / 0.07).exp())
-    knn = (votes.argmax(1) == labels).double().mean()
     upsample = case("upsample_nearest", "interpolate, gradient of the weighted sum", {"factor": 2}, {"x": x, "weight": weight}, {"y": up})
     upsample["grads"] = {"x": tensor(torch.autograd.grad((up * weight).sum(), x)[0])}
     return [
         case("rank_me", "RankMe's definition by svdvals, wide", {}, {"x": wide}, {"rank": rank_me(wide)}),
         case("rank_me", "RankMe's definition by svdvals, tall", {}, {"x": tall}, {"rank": rank_me(tall)}),
         case("embedding_deviation", "mean of the deviations of normalised rows, biased", {}, {"x": rows}, {"deviation": unit.std(0, unbiased=False).mean()}),
-        case("knn_leaving_one_out", "weighted votes of the 7 nearest others", {"k": 7}, {"x": rows, "labels": labels.float()}, {"accuracy": knn}),
         case("balanced_assignment", "SeLa's definition", {"lambda": 10.0}, {"logits": logits}, {"q": balanced(logits, 10.0, 3000)}),
         upsample,
     ]
@@ -113,7 +153,7 @@ def parts():
 def main():
     folder = Path(sys.argv[1])
     torch.manual_seed(5)
-    for name, cases in [("method_losses", losses()), ("method_parts", parts())]:
+    for name, cases in [("method_losses", losses()), ("method_parts", parts()), ("method_steps", more_losses())]:
         (folder / f"{name}.json").write_text(json.dumps(cases, indent=None, separators=(",", ":")) + "\n")
 
 

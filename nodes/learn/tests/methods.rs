@@ -1,5 +1,5 @@
 //! What every pre-training method promises: its loss falls, and an interrupted training ends with the same bits as one that was
-//! not, whatever the number of threads.
+//! not, after an epoch or in the middle of one, whatever the number of threads. Trainings that collapse or diverge say so, and what to change.
 
 use std::ops::ControlFlow;
 
@@ -9,10 +9,13 @@ use flow_learn::data::{Images, Scenes};
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::state::StateDict;
-use flow_learn::train::{EpochOutcome, Length, PretrainSettings, Pretraining};
+use flow_learn::train::{EpochOutcome, Length, PretrainSettings, Pretraining, TrainError, hold_out};
 
 const BATCH: usize = 16;
 const EPOCHS: usize = 6;
+
+/// A step amid the epoch's fifteen.
+const MIDDLE: usize = 6;
 
 fn settings(method: MethodSettings) -> PretrainSettings {
     PretrainSettings {
@@ -47,12 +50,20 @@ fn augmenter() -> Augmenter {
     Augmenter::new(&recipe, &[0.5; 3], &[0.25; 3], 16, 16).expect("valid")
 }
 
-/// Everything that is kept after the last epoch, in a pool of `threads`, through a checkpoint after each epoch if `resumed`.
+/// When a training is broken off, and gone on with from its checkpoint by a new one.
+#[derive(Clone, Copy, PartialEq)]
+enum Broken {
+    Never,
+    /// After each epoch, and in the middle of some.
+    Often,
+}
+
+/// Everything that is kept after the last epoch, in a pool of `threads`.
 fn trained(
     method: &MethodSettings,
     from: Option<&StateDict>,
     threads: usize,
-    resumed: bool,
+    broken: Broken,
 ) -> (Vec<u8>, Vec<EpochOutcome>) {
     let (images, augmenter) = (scenes(), augmenter());
     let start = || Pretraining::new(settings(method.clone()), &images, &augmenter, from).expect("valid settings");
@@ -63,8 +74,13 @@ fn trained(
     pool.install(|| {
         let mut training = start();
         while !training.is_done() {
-            training.run_epoch(|_, _| ControlFlow::Continue(())).expect("trains");
-            if resumed {
+            let odd = training.history().len() % 2 == 1;
+            let ended = training.run_epoch(|step, _| match broken == Broken::Often && odd && step == MIDDLE {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            });
+            assert!(matches!(ended, Ok(_) | Err(TrainError::Stopped)), "{ended:?}");
+            if broken == Broken::Often {
                 let checkpoint = training.checkpoint();
                 training = start();
                 training.resume(&checkpoint).expect("own checkpoint");
@@ -75,7 +91,7 @@ fn trained(
 }
 
 fn learns_and_resumes(method: MethodSettings, from: Option<&StateDict>) {
-    let (whole, history) = trained(&method, from, 1, false);
+    let (whole, history) = trained(&method, from, 1, Broken::Never);
     // Of the second epoch: in the first a queue still holds random keys, which are easy to tell from the right one.
     assert!(
         history[EPOCHS - 1].loss < history[1].loss,
@@ -86,7 +102,7 @@ fn learns_and_resumes(method: MethodSettings, from: Option<&StateDict>) {
 }
 
 fn resumes_to_the_bit(method: &MethodSettings, from: Option<&StateDict>, whole: &[u8]) {
-    let interrupted = trained(method, from, 2, true).0;
+    let interrupted = trained(method, from, 2, Broken::Often).0;
     assert!(
         whole == interrupted,
         "an interrupted training with two threads has other bits"
@@ -132,11 +148,24 @@ fn deep_cluster_settles_on_its_clusters() {
         components: 16,
         ..Default::default()
     });
-    let (whole, history) = trained(&method, None, 1, false);
+    let (whole, history) = trained(&method, None, 1, Broken::Never);
     assert!(
         history[EPOCHS - 1].figures["nmi"] > history[1].figures["nmi"],
         "{history:?}"
     );
+    resumes_to_the_bit(&method, None, &whole);
+}
+
+#[test]
+fn a_gans_players_both_resume() {
+    // Neither player's loss has to fall: one learns at the other's cost.
+    let method = MethodSettings::Gan(GanSettings {
+        noise: 8,
+        width: 8,
+        ..Default::default()
+    });
+    let (whole, history) = trained(&method, None, 1, Broken::Never);
+    assert!(history[EPOCHS - 1].figures["accuracy"] > 0.5, "{history:?}");
     resumes_to_the_bit(&method, None, &whole);
 }
 
@@ -150,7 +179,7 @@ fn scan_starts_from_a_trained_encoder() {
         })
     };
     assert!(refusal(scan()).contains("`init`"), "{}", refusal(scan()));
-    let checkpoint = trained(&MethodSettings::Simclr(Default::default()), None, 2, false).0;
+    let checkpoint = trained(&MethodSettings::Simclr(Default::default()), None, 2, Broken::Never).0;
     let state = StateDict::from_bytes(&checkpoint).expect("own bytes");
     let encoder = state.tensors.into_iter().filter_map(|(name, tensor)| {
         let name = name.strip_prefix("encoder.")?.to_owned();
@@ -167,7 +196,7 @@ fn scan_starts_from_a_trained_encoder() {
         threshold: 0.3,
         ..Default::default()
     });
-    let (whole, history) = trained(&labelling, Some(&encoder), 1, false);
+    let (whole, history) = trained(&labelling, Some(&encoder), 1, Broken::Never);
     assert!(history[5].figures["confident"] > 0.0, "{history:?}");
     resumes_to_the_bit(&labelling, Some(&encoder), &whole);
 }
@@ -199,22 +228,120 @@ fn settings_that_make_no_sense_are_refused_with_what_to_do() {
         ..Default::default()
     }));
     assert!(swav.contains("multiple of the batch"), "{swav}");
+    let deep = refusal(MethodSettings::DeepCluster(DeepClusterSettings {
+        components: 65,
+        ..Default::default()
+    }));
+    assert!(
+        deep.contains("`components`") && deep.contains("64 dimensions"),
+        "{deep}"
+    );
+    for method in [
+        MethodSettings::Rotation(Default::default()),
+        MethodSettings::Jigsaw(JigsawSettings {
+            grid: 2,
+            permutations: 4,
+            ..Default::default()
+        }),
+        MethodSettings::Supervised(Default::default()),
+    ] {
+        let alone = PretrainSettings {
+            batch: 1,
+            ..settings(method)
+        };
+        let error = Pretraining::new(alone, &scenes(), &augmenter(), None).err();
+        let message = error.map(|e| e.to_string()).unwrap_or_default();
+        assert!(
+            message.contains("`batch`") && message.contains("at least 2"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn held_out_images_are_voted_on_after_each_epoch() {
+    let (trained, held) = hold_out(&scenes(), 40);
+    let augmenter = augmenter();
+    let settings = settings(MethodSettings::Rotation(Default::default()));
+    let training = Pretraining::new(settings, &trained, &augmenter, None).expect("valid settings");
+    let mut training = training.watching(&held);
+    let outcome = training.run_epoch(|_, _| ControlFlow::Continue(())).expect("trains");
+    // A share of twelve images.
+    let knn = outcome.figures["knn"] * 12.0;
+    assert!((knn - knn.round()).abs() < 1e-4, "{outcome:?}");
+}
+
+/// How a training with these settings fails.
+fn failure(settings: PretrainSettings) -> String {
+    let (images, augmenter) = (scenes(), augmenter());
+    let mut training = Pretraining::new(settings, &images, &augmenter, None).expect("valid settings");
+    while !training.is_done() {
+        if let Err(error) = training.run_epoch(|_, _| ControlFlow::Continue(())) {
+            return error.to_string();
+        }
+    }
+    format!("it did not fail: {:?}", training.history())
+}
+
+#[track_caller]
+fn says(text: &str, expected: &[&str]) {
+    for part in expected {
+        assert!(text.contains(part), "no `{part}` in {text}");
+    }
 }
 
 #[test]
 fn a_collapse_is_an_early_error_that_names_the_knob() {
     // Assignments so smooth that every image belongs to every prototype alike: there is nothing to predict.
-    let method = MethodSettings::Swav(SwavSettings {
+    let swav = MethodSettings::Swav(SwavSettings {
         epsilon: 50.0,
         prototypes: 12,
         ..Default::default()
     });
-    let (images, augmenter) = (scenes(), augmenter());
-    let mut training = Pretraining::new(settings(method), &images, &augmenter, None).expect("valid settings");
-    let error = training.run_epoch(|_, _| ControlFlow::Continue(())).err();
-    let message = error.map(|e| e.to_string()).unwrap_or_default();
-    assert!(
-        message.contains("collapsed in epoch 1") && message.contains("lower `epsilon`"),
-        "{message}"
+    says(
+        &failure(settings(swav)),
+        &["collapsed in epoch 1", "`certainty`", "lower `epsilon`"],
     );
+    // Nothing keeps the projections apart.
+    let vicreg = MethodSettings::Vicreg(VicregSettings {
+        variance: 1e-6,
+        covariance: 1e-6,
+        hidden: 32,
+        projection: 32,
+        ..Default::default()
+    });
+    let longer = PretrainSettings {
+        lr: 0.03,
+        epochs: 12,
+        ..settings(vicreg)
+    };
+    says(
+        &failure(longer),
+        &["collapsed in epoch", "`spread`", "raise `variance`"],
+    );
+    // A teacher that is so soft that all of its outputs are equal.
+    let dino = MethodSettings::Dino(DinoSettings {
+        teacher_temperature: 9.0,
+        student_temperature: 10.0,
+        prototypes: 16,
+        hidden: 32,
+        bottleneck: 16,
+        ..Default::default()
+    });
+    says(
+        &failure(settings(dino)),
+        &["collapsed in epoch 1", "`certainty`", "lower `teacher_temperature`"],
+    );
+    // Steps far too large.
+    let sela = MethodSettings::Sela(SelaSettings {
+        clusters: 12,
+        heads: 2,
+        ..Default::default()
+    });
+    let diverging = PretrainSettings {
+        lr: 1e30,
+        optimizer: OptimizerConfig::Sgd(Default::default()),
+        ..settings(sela)
+    };
+    says(&failure(diverging), &["diverged", "lower `lr`"]);
 }

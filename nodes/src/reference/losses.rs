@@ -112,7 +112,7 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
 }
 
 /// A loss of one matrix.
-fn one(
+pub(super) fn one(
     case: &Case,
     name: &str,
     loss: impl FnOnce(Traced) -> Result<TracedScalar, LossError>,
@@ -132,7 +132,7 @@ fn one(
 }
 
 /// A loss of two matrices.
-fn two(
+pub(super) fn two(
     case: &Case,
     names: [&str; 2],
     loss: impl FnOnce([Traced; 2]) -> Result<TracedScalar, LossError>,

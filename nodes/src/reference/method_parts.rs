@@ -24,11 +24,6 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
             let found = metrics::embedding_deviation(&case.input("x")?.f32(), dim);
             check.relative("deviation", &[found], case.output("deviation")?, VALUE);
         }
-        "knn_leaving_one_out" => {
-            let ([_, dim], labels) = (case.dims::<2>("x")?, case.input("labels")?.classes());
-            let found = metrics::knn_leaving_one_out(&case.input("x")?.f32(), &labels, dim, case.size("k")?);
-            check.figures("accuracy", &[found], case.output("accuracy")?, 1e-7);
-        }
         "balanced_assignment" => {
             let [_, clusters] = case.dims::<2>("logits")?;
             let epsilon = (1.0 / case.number("lambda")?) as f32;

@@ -9,6 +9,7 @@ mod image_ops;
 mod layers;
 mod losses;
 mod method_parts;
+mod method_steps;
 mod metrics;
 mod optim;
 
@@ -86,6 +87,7 @@ const FAMILIES: &[(&str, Family)] = &[
     ("layers", layers::run),
     ("method_losses", losses::run),
     ("method_parts", method_parts::run),
+    ("method_steps", method_steps::run),
     ("metrics", metrics::run),
     ("optim", optim::run),
     ("ssl_losses", losses::run),

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use flow_engine::node::NodeError;
-use flow_learn::data::Images;
+use flow_learn::data::{Images, stratified};
+use flow_learn::rng::Stream;
 use sha2::{Digest, Sha256};
 
+use super::colour::{Colour, dyed, in_three_channels};
 use super::idx::{FILES, read_pair};
 use super::{Loaded, Source, SourceSettings, SourceShape, read_file};
 use crate::failure::failure;
@@ -38,18 +40,24 @@ static EMBEDDED: &[u8] = include_bytes!("../../data/fashion_mnist_sample.bin.zst
 /// 10,000 training and 2,000 test images, equal numbers of each class, in the binary.
 pub(super) const SAMPLE: Source = Source {
     name: "fashion-mnist-sample",
-    takes: &[],
+    takes: &["train", "colour"],
     files: &[],
-    shape: |_| {
+    shape: |settings| {
         Some(SourceShape {
-            image: [28, 28, 1],
+            image: [28, 28, if settings.colour.is_some() { 3 } else { 1 }],
             class_names: CLASS_NAMES.map(str::to_owned).to_vec(),
-            counts: [10_000, 2_000],
+            counts: [settings.train.unwrap_or(SAMPLE_TRAIN), 2_000],
+            most: Some(SAMPLE_TRAIN),
         })
     },
-    load: |_, _| {
+    load: |settings, _| {
         let (train, test) = sample()?;
-        Ok(loaded(train, test))
+        let train = part(train, settings)?;
+        Ok(match settings.colour {
+            None => loaded(train, test),
+            Some(Colour::Gray) => loaded(in_three_channels(&train), in_three_channels(&test)),
+            Some(Colour::Dyed) => loaded(dyed(&train, CLASS_NAMES.len(), settings.seed), in_three_channels(&test)),
+        })
     },
 };
 
@@ -63,6 +71,7 @@ pub(super) const FULL: Source = Source {
             image: [28, 28, 1],
             class_names: CLASS_NAMES.map(str::to_owned).to_vec(),
             counts: [60_000, 10_000],
+            most: None,
         })
     },
     load: |_: &SourceSettings, files| {
@@ -70,6 +79,21 @@ pub(super) const FULL: Source = Source {
         Ok(loaded(train, test))
     },
 };
+
+/// Training images of the sample.
+const SAMPLE_TRAIN: usize = 10_000;
+
+/// As many training images as asked for, in equal shares of the classes.
+fn part(train: Images, settings: &SourceSettings) -> Result<Images, NodeError> {
+    match settings.train {
+        Some(count) if count < train.n => {
+            let stream = Stream::new(settings.seed, "part");
+            let kept = stratified(&train.labels, CLASS_NAMES.len(), count, &stream).map_err(failure)?;
+            Ok(train.select(&kept))
+        }
+        _ => Ok(train),
+    }
+}
 
 fn loaded(train: Images, test: Images) -> Loaded {
     Loaded {

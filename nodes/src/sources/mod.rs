@@ -1,5 +1,6 @@
 //! Where images come from, one file for each source, found by name in [`SOURCES`].
 
+mod colour;
 pub mod fashion_mnist;
 mod idx;
 mod scenes;
@@ -12,6 +13,7 @@ use flow_engine::node::{NodeError, ParamError};
 use flow_learn::data::{Annotations, Images};
 use serde::{Deserialize, Serialize};
 
+pub use self::colour::Colour;
 use crate::failure::at_with;
 
 /// What a source can be told.
@@ -25,6 +27,8 @@ pub struct SourceSettings {
     pub test: Option<usize>,
     /// Height and width of the images to make.
     pub side: Option<usize>,
+    /// How gray images are given in three channels; in one if left out.
+    pub colour: Option<Colour>,
     /// Decides what is made.
     pub seed: u64,
 }
@@ -50,6 +54,8 @@ pub struct SourceShape {
     pub class_names: Vec<String>,
     /// Training and test images.
     pub counts: [usize; 2],
+    /// The most training images that there are, of a source that gives as many as are asked for of those that it has.
+    pub most: Option<usize>,
 }
 
 /// A source of images.
@@ -84,6 +90,7 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
         ("train", settings.train.is_some()),
         ("test", settings.test.is_some()),
         ("side", settings.side.is_some()),
+        ("colour", settings.colour.is_some()),
     ];
     if let Some((key, _)) = given.iter().find(|(key, given)| *given && !source.takes.contains(key)) {
         return Err(at_with(

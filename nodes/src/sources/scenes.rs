@@ -15,6 +15,7 @@ pub(super) const SCENES: Source = Source {
             image: [side, side, 3],
             class_names: SCENE_CLASSES.map(str::to_owned).to_vec(),
             counts: counts(settings),
+            most: None,
         })
     },
     load: |settings, _| {

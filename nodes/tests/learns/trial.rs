@@ -21,11 +21,23 @@ use flow_nodes::sources::fashion_mnist;
 pub(crate) enum Data {
     /// Garments, gray, 28x28, in ten classes.
     Fashion,
+    /// Garments dyed in a colour that mostly goes with the class, and seen in black and white when judged.
+    Dyed,
     /// Shapes on clutter, in colour, in ten classes.
     Scenes {
         /// Height and width.
         side: usize,
     },
+}
+
+impl std::fmt::Display for Data {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fashion => write!(f, "Fashion-MNIST sample"),
+            Self::Dyed => write!(f, "dyed Fashion-MNIST"),
+            Self::Scenes { side } => write!(f, "scenes, {side} px"),
+        }
+    }
 }
 
 /// A method and how it is trained.
@@ -67,7 +79,7 @@ pub(crate) struct Learnt {
 }
 
 /// Images whose labels the probe and the neighbours know.
-const LABELLED: usize = 500;
+const LABELLED: usize = 200;
 
 /// Test images.
 const JUDGED: usize = 1000;
@@ -98,6 +110,34 @@ fn first(images: &Images, n: usize) -> Images {
     images.select(&all)
 }
 
+/// Of so many garments one has a colour that says nothing.
+const ODD: usize = 4;
+
+/// Gray garments in colour: a hue for each class, with some spread, and any hue for a quarter of them.
+fn dyed(gray: &Images, seed: u64) -> Images {
+    let mut stream = Stream::new(seed, "dye");
+    let mut pixels = Vec::with_capacity(3 * gray.pixels.len());
+    for i in 0..gray.n {
+        let class = f32::from(gray.labels[i]) / CLASSES as f32;
+        let hue = match stream.below(ODD) {
+            0 => stream.uniform(),
+            _ => (class + 0.03 * stream.normal()).rem_euclid(1.0),
+        };
+        // Full colours around the wheel, mixed with as much white.
+        let wheel = |shift: f32| ((6.0 * (hue + shift).rem_euclid(1.0) - 3.0).abs() - 1.0).clamp(0.0, 1.0);
+        let dye = [0.0, 2.0 / 3.0, 1.0 / 3.0].map(|shift| 0.5 + 0.5 * wheel(shift));
+        let of_pixel = |v: &u8| dye.map(|d| (f32::from(*v) * d).round() as u8);
+        pixels.extend(gray.pixels_of(i).iter().flat_map(of_pixel));
+    }
+    Images::new(gray.height, gray.width, 3, pixels, gray.labels.clone()).expect("sizes fit")
+}
+
+/// Images of one channel in three.
+fn in_three_channels(images: &Images) -> Images {
+    let pixels = images.pixels.iter().flat_map(|v| [*v; 3]).collect();
+    Images::new(images.height, images.width, 3, pixels, images.labels.clone()).expect("sizes fit")
+}
+
 impl Data {
     /// Training and test images: a part of their own for each seed, the test images always the same.
     fn draw(self, images: usize, seed: u64) -> (Images, Images) {
@@ -106,6 +146,10 @@ impl Data {
                 let (train, test) = fashion_mnist::sample().expect("embedded");
                 let order = Stream::new(seed, "trial").permutation(train.n);
                 (train.select(&order[..images]), test)
+            }
+            Self::Dyed => {
+                let (train, test) = Self::Fashion.draw(images, seed);
+                (dyed(&train, seed), test)
             }
             Self::Scenes { side } => {
                 let scenes = |n, seed| Scenes { n, side, seed }.images().0;
@@ -147,6 +191,14 @@ impl Judged {
 impl Trial {
     fn draw(&self, seed: u64) -> Drawn {
         let (train, test) = self.data.draw(self.images, seed);
+        if self.data == Data::Dyed {
+            let gray = Data::Fashion.draw(self.images, seed).0;
+            return Drawn {
+                labelled: in_three_channels(&first(&gray, LABELLED)),
+                judged: in_three_channels(&first(&test, JUDGED)),
+                unlabelled: train,
+            };
+        }
         if !self.transfers {
             return Drawn {
                 labelled: first(&train, LABELLED),

@@ -1,7 +1,7 @@
 //! Every method with the images, views and steps that suit it.
 //!
-//! Methods of hand-crafted tasks about layout and colour learn on scenes, the others on the Fashion-MNIST sample. Networks are small:
-//! conv3 of widths 16, 32, 64 with a 2x2 grid in its features.
+//! All learn on the Fashion-MNIST sample: its garments have a layout, so that where a part lies says what it is. Colours are dyed on for
+//! colorization, as scenes by design have colours that say nothing of the class. Networks are conv3 of widths 16, 32, 64.
 
 use flow_learn::backbones::{BackboneSettings, Stem};
 use flow_learn::methods::*;
@@ -9,11 +9,11 @@ use flow_learn::optim::OptimizerConfig;
 
 use super::trial::{Data, Trial};
 
-fn backbone(widths: [usize; 3]) -> BackboneSettings {
+fn backbone(widths: [usize; 3], grid: usize) -> BackboneSettings {
     BackboneSettings {
         name: "conv3".into(),
         widths: widths.to_vec(),
-        grid: 2,
+        grid,
         stem: Stem::Small,
     }
 }
@@ -23,21 +23,22 @@ fn fashion(method: MethodSettings) -> Trial {
         method,
         data: Data::Fashion,
         views: "simclr-gray",
-        images: 2000,
-        backbone: backbone([16, 32, 64]),
+        images: 3000,
+        backbone: backbone([16, 32, 64], 2),
         optimizer: OptimizerConfig::Adam(Default::default()),
         lr: 0.003,
-        batch: 128,
-        epochs: 15,
+        batch: 64,
+        epochs: 12,
         after: None,
         transfers: false,
     }
 }
 
-fn scenes(method: MethodSettings) -> Trial {
+/// Tasks about where things are keep a finer grid, and gentle views.
+fn laid_out(method: MethodSettings) -> Trial {
     Trial {
-        data: Data::Scenes { side: 32 },
-        views: "simclr",
+        views: "weak",
+        backbone: backbone([16, 32, 64], 3),
         ..fashion(method)
     }
 }
@@ -48,67 +49,162 @@ fn simclr() -> Trial {
 
 /// All of them, in the order of the table.
 pub(crate) fn all() -> Vec<Trial> {
+    [pretexts(), contrasts(), clusters(), generators(), predictions()].concat()
+}
+
+/// Hand-crafted tasks.
+fn pretexts() -> Vec<Trial> {
     vec![
-        // Hand-crafted tasks.
         Trial {
-            views: "weak",
-            ..scenes(MethodSettings::ContextPrediction(Default::default()))
+            epochs: 20,
+            ..laid_out(MethodSettings::ContextPrediction(Default::default()))
+        },
+        Trial {
+            epochs: 16,
+            ..laid_out(MethodSettings::Jigsaw(JigsawSettings {
+                grid: 2,
+                permutations: 24,
+                ..Default::default()
+            }))
         },
         Trial {
             views: "weak",
-            ..scenes(MethodSettings::Jigsaw(Default::default()))
-        },
-        Trial {
-            views: "weak",
+            images: 2000,
             ..fashion(MethodSettings::Rotation(Default::default()))
         },
         Trial {
-            views: "weak",
-            ..scenes(MethodSettings::Colorization(Default::default()))
+            data: Data::Dyed,
+            images: 2000,
+            epochs: 8,
+            ..laid_out(MethodSettings::Colorization(ColorizationSettings {
+                bin: 30.0,
+                width: 32,
+                ..Default::default()
+            }))
         },
         Trial {
-            views: "weak",
-            ..scenes(MethodSettings::Inpainting(Default::default()))
+            images: 2000,
+            lr: 0.002,
+            ..laid_out(MethodSettings::Inpainting(InpaintingSettings {
+                width: 8,
+                ..Default::default()
+            }))
         },
-        // Contrast.
+    ]
+}
+
+fn contrasts() -> Vec<Trial> {
+    vec![
         simclr(),
         fashion(MethodSettings::SimclrV2(Default::default())),
         fashion(MethodSettings::Moco(MocoSettings {
             queue: 1024,
+            momentum: 0.97,
             ..Default::default()
         })),
         fashion(MethodSettings::MocoV2(MocoV2Settings {
             queue: 1024,
+            momentum: 0.97,
             ..Default::default()
         })),
-        fashion(MethodSettings::Pirl(Default::default())),
-        // Clusters.
-        fashion(MethodSettings::DeepCluster(Default::default())),
-        fashion(MethodSettings::Sela(Default::default())),
+        fashion(MethodSettings::Pirl(PirlSettings {
+            temperature: 0.2,
+            negatives: 512,
+            ..Default::default()
+        })),
+    ]
+}
+
+fn clusters() -> Vec<Trial> {
+    vec![
+        fashion(MethodSettings::DeepCluster(DeepClusterSettings {
+            clusters: 30,
+            ..Default::default()
+        })),
+        fashion(MethodSettings::Sela(SelaSettings {
+            clusters: 32,
+            ..Default::default()
+        })),
         Trial {
             after: Some(Box::new(simclr())),
-            ..fashion(MethodSettings::Scan(Default::default()))
+            lr: 0.0005,
+            epochs: 4,
+            ..fashion(MethodSettings::Scan(ScanSettings {
+                self_label_epochs: 1,
+                threshold: 0.6,
+                ..Default::default()
+            }))
         },
         fashion(MethodSettings::Swav(Default::default())),
-        // Generation.
+    ]
+}
+
+fn generators() -> Vec<Trial> {
+    vec![
         Trial {
-            views: "weak",
-            ..fashion(MethodSettings::Autoencoder(Default::default()))
-        },
-        Trial {
+            images: 2000,
             views: "none",
-            ..fashion(MethodSettings::Gan(Default::default()))
+            lr: 0.001,
+            ..laid_out(MethodSettings::Autoencoder(AutoencoderSettings {
+                masked: 0.5,
+                noise: 0.3,
+                width: 8,
+                ..Default::default()
+            }))
         },
-        // Labels.
+        Trial {
+            images: 2000,
+            views: "none",
+            optimizer: dcgan(),
+            lr: 0.0005,
+            epochs: 6,
+            ..laid_out(MethodSettings::Gan(GanSettings {
+                width: 16,
+                ..Default::default()
+            }))
+        },
+    ]
+}
+
+/// Adam with the paper's first moment.
+fn dcgan() -> OptimizerConfig {
+    serde_json::from_value(serde_json::json!({ "name": "adam", "betas": [0.5, 0.999] })).expect("valid")
+}
+
+/// Of labels of other classes, and of the other view.
+fn predictions() -> Vec<Trial> {
+    vec![
         Trial {
             transfers: true,
+            images: 4000,
             ..fashion(MethodSettings::Supervised(Default::default()))
         },
-        // Two views without negatives.
         fashion(MethodSettings::Simsiam(Default::default())),
-        fashion(MethodSettings::Byol(Default::default())),
+        fashion(MethodSettings::Byol(ByolSettings {
+            momentum: 0.97,
+            ..Default::default()
+        })),
         fashion(MethodSettings::BarlowTwins(Default::default())),
         fashion(MethodSettings::Vicreg(Default::default())),
-        fashion(MethodSettings::Dino(Default::default())),
+        fashion(MethodSettings::Dino(DinoSettings {
+            momentum: 0.97,
+            ..Default::default()
+        })),
     ]
+}
+
+/// The same, so small that all of them together take seconds.
+pub(crate) fn small() -> Vec<Trial> {
+    let shrink = |trial: Trial| Trial {
+        images: 640,
+        backbone: backbone([8, 16, 32], trial.backbone.grid),
+        batch: 32,
+        epochs: 6,
+        ..trial
+    };
+    let shrunk = |trial: Trial| Trial {
+        after: trial.after.clone().map(|before| Box::new(shrink(*before))),
+        ..shrink(trial)
+    };
+    all().into_iter().map(shrunk).collect()
 }

@@ -76,6 +76,11 @@ impl Augmenter {
             });
     }
 
+    /// One value in `[0, 1]`, normalised as that of `channel`.
+    pub fn normalized(&self, value: f32, channel: usize) -> f32 {
+        (value - self.mean[channel]) * self.inverse_std[channel]
+    }
+
     /// Normalised values back to `[0, 1]`.
     pub fn denormalize(&self, values: &mut [f32]) {
         let channels = self.mean.len();

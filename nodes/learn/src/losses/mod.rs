@@ -21,7 +21,7 @@ mod swav;
 mod vicreg;
 
 pub use barlow_twins::barlow_twins;
-pub use binary::binary_cross_entropy;
+pub use binary::{binary_cross_entropy, gan_discriminator};
 pub use cosine::{cosine_scores, cosines};
 pub use cross_entropy::{cross_entropy, soft_cross_entropy, weighted_cross_entropy};
 pub use dino::{DinoTemperatures, dino, dino_targets};

@@ -4,8 +4,9 @@
 //! images drawn so that every cluster comes up alike.
 //!
 //! Traps (section 3.3): empty clusters are refilled ([`crate::clustering::kmeans`]), and the sampling keeps large clusters from winning. The
-//! mutual information of the clusters of two epochs (`nmi`) should rise. The paper also forgets the head's momentum with the head; here
-//! the optimiser keeps it for some steps.
+//! mutual information of the clusters of two epochs (`nmi`) should rise. A head that begins anew in each epoch needs steps to learn in: epochs of
+//! some tens of steps at least, and a learning rate that does not fall (the paper's is constant): here the head's stays at its peak. The paper also
+//! forgets the head's momentum with the head; here the optimiser keeps it for some steps.
 
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +147,10 @@ impl Method for DeepCluster {
                 Figure::evenness(used, self.settings.clusters).at_least(0.2),
             ],
         })
+    }
+
+    fn unscheduled(&self) -> &'static [&'static str] {
+        &["head"]
     }
 }
 

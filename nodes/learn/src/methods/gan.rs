@@ -15,7 +15,7 @@ use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_widths
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::layers::{Entry, FeatureMap, Layer, Linear, MapShape, Pass, Sequential, Tensors, join};
-use crate::losses::{binary_cross_entropy, mean_of, value_and_grads};
+use crate::losses::{binary_cross_entropy, gan_discriminator, value_and_grads};
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,12 +107,9 @@ impl Method for Gan {
         let fake = FeatureMap::new(n, encoder.input, fake);
         let [real, fake] = [real, fake].map(|images| forward(&mut [encoder, &mut self.head], images, pass));
         let right = real.data.iter().filter(|v| **v > 0.0).count() + fake.data.iter().filter(|v| **v <= 0.0).count();
-        let (targets, zeros) = (vec![1.0 - self.settings.label_smoothing; n], vec![0.0; n]);
-        let (loss, [dreal, dfake]) = value_and_grads([matrix(&real), matrix(&fake)], |[real, fake]| {
-            mean_of(
-                binary_cross_entropy(real, &targets)?,
-                binary_cross_entropy(fake, &zeros)?,
-            )
+        let smoothing = self.settings.label_smoothing;
+        let (loss, [dreal, dfake]) = value_and_grads([matrix(&real), matrix(&fake)], |logits| {
+            gan_discriminator(logits, smoothing)
         })?;
         for dlogits in [dfake, dreal] {
             backward(&mut [encoder, &mut self.head], gradient(n, dlogits), pass);

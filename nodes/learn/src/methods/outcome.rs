@@ -110,7 +110,7 @@ impl Figure {
     /// health, 0 when all outputs are the same.
     pub fn spread(rows: &[f32], dim: usize) -> Self {
         let deviation = crate::metrics::embedding_deviation(rows, dim);
-        Self::new("spread", deviation * (dim as f32).sqrt()).at_least(0.05)
+        Self::new("spread", deviation * (dim as f32).sqrt()).at_least(0.1)
     }
 }
 

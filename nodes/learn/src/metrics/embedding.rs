@@ -1,8 +1,6 @@
-//! Whether features have collapsed: their deviation, their effective rank, and what their neighbours say.
+//! Whether features have collapsed: their deviation and their effective rank.
 
 use super::spectrum::symmetric_eigenvalues;
-use super::{argmax, normalised};
-use crate::kernels::conv::{self, ConvShape};
 
 /// Mean over the dimensions of the standard deviation of the L2-normalised rows of `[n][dim]`: about `1 / sqrt(dim)` in health, 0 when
 /// all rows are the same (Chen & He 2021, 2011.10566, section 4.1).
@@ -66,31 +64,6 @@ fn column_products(rows: &[f32], dim: usize) -> Vec<f64> {
     products
 }
 
-/// Share of rows of `[n][dim]` whose `k` nearest other rows (by cosine, weighted by `exp(s / .07)` as Wu et al. 2018, 1805.01978) have
-/// mostly its label: nearest neighbours, leaving one out.
-pub fn knn_leaving_one_out(rows: &[f32], labels: &[usize], dim: usize, k: usize) -> f64 {
-    let n = labels.len();
-    let classes = labels.iter().max().map_or(0, |most| most + 1);
-    let unit = normalised(rows, dim);
-    let mut transposed = vec![0.0f32; dim * n];
-    for (i, row) in unit.chunks_exact(dim).enumerate() {
-        row.iter().enumerate().for_each(|(d, v)| transposed[d * n + i] = *v);
-    }
-    let mut similarity = vec![0.0f32; n * n];
-    conv::forward(&ConvShape::matrix(n, dim, n), &unit, &transposed, None, &mut similarity);
-    let mut right = 0;
-    for (i, row) in similarity.chunks_exact(n).enumerate() {
-        let mut others: Vec<usize> = (0..n).filter(|j| *j != i).collect();
-        others.sort_by(|a, b| row[*b].total_cmp(&row[*a]).then(a.cmp(b)));
-        let mut votes = vec![0.0f32; classes];
-        for j in others.into_iter().take(k) {
-            votes[labels[j]] += (row[j] / 0.07).exp();
-        }
-        right += usize::from(argmax(&votes) == labels[i]);
-    }
-    right as f64 / n.max(1) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,16 +91,5 @@ mod tests {
             assert!((rank_me(&rows, 8) - 3.0).abs() < 1e-3, "{}", rank_me(&rows, 8));
         }
         assert!(rank_me(&normals(400, 16), 16) > 15.5);
-    }
-
-    #[test]
-    fn neighbours_of_the_same_class_are_found_without_the_query_itself() {
-        let rows: Vec<f32> = (0..20)
-            .flat_map(|i| [f32::from(u8::from(i % 2 == 0)), f32::from(u8::from(i % 2 == 1))])
-            .collect();
-        let labels: Vec<usize> = (0..20).map(|i| i % 2).collect();
-        assert_eq!(knn_leaving_one_out(&rows, &labels, 2, 5), 1.0);
-        let alone = [0, 1, 2, 3];
-        assert_eq!(knn_leaving_one_out(&normals(4, 3), &alone, 3, 3), 0.0);
     }
 }

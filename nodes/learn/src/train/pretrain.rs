@@ -304,18 +304,8 @@ impl<'a> Pretraining<'a> {
             }
         }
         let mut outcome = means.finish(epoch, advice)?;
-        if let Some(first) = self.history.first().map(|h| h.loss)
-            && first > 0.0
-            && outcome.loss > GROWN * first
-        {
-            let (loss, epoch) = (outcome.loss, epoch + 1);
-            return Err(MethodError::Grown {
-                loss,
-                first,
-                epoch,
-                advice,
-            }
-            .into());
+        if let Some(first) = self.history.first() {
+            check_growth(first.loss, outcome.loss, epoch, advice)?;
         }
         self.begun = None;
         for figure in self.monitor.look(&mut self.encoder, self.images, self.augmenter) {
@@ -383,6 +373,19 @@ impl<'a> Pretraining<'a> {
 
 /// A mean loss so many times that of the first epoch does not come back.
 const GROWN: f32 = 10.0;
+
+/// An error if the mean loss of an epoch (from 0) is far above that of the first. Losses below zero have no such measure.
+fn check_growth(first: f32, loss: f32, epoch: usize, advice: &'static str) -> Result<(), MethodError> {
+    if first <= 0.0 || loss <= GROWN * first {
+        return Ok(());
+    }
+    Err(MethodError::Grown {
+        loss,
+        first,
+        epoch: epoch + 1,
+        advice,
+    })
+}
 
 /// What the names of the history's tensors begin with.
 const HISTORY: &str = "history.";
@@ -586,6 +589,18 @@ mod tests {
             ..settings
         };
         assert_ne!(whole, trained(&epochs, 2, false).0, "the last epoch was not cut short");
+    }
+
+    #[test]
+    fn a_loss_that_grew_tenfold_is_an_error_while_it_is_still_a_number() {
+        let grown = |first, loss| check_growth(first, loss, 4, "lower `lr`").err().map(|e| e.to_string());
+        let message = grown(2.0, 21.0).expect("far above");
+        assert!(
+            message.contains("epoch 5") && message.contains("lower `lr`"),
+            "{message}"
+        );
+        assert_eq!(grown(2.0, 19.0), None);
+        assert_eq!(grown(-9.0, 0.5), None, "SCAN's second stage has another loss");
     }
 
     #[test]

@@ -90,6 +90,13 @@ fn head(column: &Column) -> String {
         .to_owned()
 }
 
+fn heads(node: &EvaluateNode, summary: &Summary) -> Vec<String> {
+    let mut heads = vec![node.arm.clone()];
+    heads.extend(summary.columns.iter().map(head));
+    heads.extend(["pre-training, s", "memory, MiB", "images trained"].map(str::to_owned));
+    heads
+}
+
 const MIB: f64 = 1024.0 * 1024.0;
 
 fn rows_of_table(node: &EvaluateNode, rows: &[Row], costs: &BTreeMap<String, Cost>) -> Vec<Vec<String>> {
@@ -193,10 +200,7 @@ pub(in crate::evaluate) fn render(
     let costs = costs(node, &lineage.costs());
     let missing = missing(node, lineage);
     let rows = in_order(summary, &missing);
-    let mut heads = vec![node.arm.clone()];
-    heads.extend(summary.columns.iter().map(head));
-    heads.extend(["pre-training, s", "memory, MiB", "images trained"].map(str::to_owned));
-    let text = table(&heads, &rows_of_table(node, &rows, &costs)) + &notes(node, summary, &missing);
+    let text = table(&heads(node, summary), &rows_of_table(node, &rows, &costs)) + &notes(node, summary, &missing);
     let svg = chart(node, summary, &rows, &costs).svg();
     Ok(Report {
         markdown: format!("# Summary\n\n{text}"),
@@ -204,4 +208,58 @@ pub(in crate::evaluate) fn render(
         terminal: text,
         files: vec![("svg".to_owned(), svg.into_bytes())],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_is_first_what_failed_is_said_and_controls_are_last() {
+        let node: EvaluateNode = serde_json::from_value(json!({
+            "summary": ["frozen"], "arm": "method", "titles": { "simclr": "SimCLR" },
+        }))
+        .expect("valid");
+        let column = |figure, budget: &str| Column {
+            figure,
+            budget: budget.into(),
+        };
+        let row = |name: &str, control, cells: [&[f64]; 3]| Row {
+            name: name.into(),
+            control,
+            cells: cells.map(<[f64]>::to_vec).to_vec(),
+        };
+        let summary = Summary {
+            split: "test".into(),
+            images: 2000,
+            columns: vec![
+                column(Figure::Probe, "100"),
+                column(Figure::FineTune, "100"),
+                column(Figure::Nmi, ""),
+            ],
+            rows: vec![
+                row("rotation", false, [&[0.61, 0.63], &[0.7, 0.72], &[0.31, 0.33]]),
+                row("raw pixels", true, [&[0.9, 0.9], &[], &[0.2, 0.2]]),
+                row("simclr", false, [&[0.71, 0.73], &[0.74], &[0.41, 0.45]]),
+                row("scratch", true, [&[], &[0.68, 0.7], &[]]),
+            ],
+        };
+        let simclr = Cost {
+            seconds: vec![20.0, 22.0],
+            peak_bytes: vec![MIB * 150.0],
+            images: vec![40_000.0, 40_000.0],
+        };
+        let costs = BTreeMap::from([("simclr".to_owned(), simclr)]);
+        let missing = Missing::from([
+            (
+                "byol".to_owned(),
+                vec!["frozen seed 0".to_owned(), "frozen seed 1".to_owned()],
+            ),
+            ("simclr".to_owned(), vec!["tuned labels 100, seed 1".to_owned()]),
+        ]);
+        let rows = in_order(&summary, &missing);
+        let text =
+            table(&heads(&node, &summary), &rows_of_table(&node, &rows, &costs)) + &notes(&node, &summary, &missing);
+        insta::assert_snapshot!(text);
+    }
 }
