@@ -125,7 +125,8 @@ fn a_zoo_ends_with_one_table_and_one_chart_and_says_which_method_failed() {
     let svg = std::fs::read_to_string(folder.join("summary.svg")).expect("a chart");
     assert!(svg.starts_with("<svg") && svg.contains("no result") && svg.contains("from scratch"));
     // Without the method that fails there is a table of another key, and every other node is found in the cache.
-    place.write("w.toml", ZOO.replace(", \"hasty\"]", "]"));
+    let kept: Vec<&str> = ZOO.lines().filter(|line| !line.starts_with("hasty = ")).collect();
+    place.write("w.toml", kept.join("\n").replace(", \"hasty\"]", "]"));
     let ended = place.run(&[]);
     assert!(!ended.stdout.contains("failed"), "{}", ended.stdout);
     assert_eq!(place.ran(), ["summary"]);
@@ -159,7 +160,7 @@ fn classes_are_taken_by_name_and_compose_with_labels() {
         let text = format!("from = \"images\"\nclasses = {classes}\nlabels");
         ZOO.replacen("from = \"images\"\nlabels", &text, 1)
     };
-    let place = Place::new(&part("[\"ring\", \"star\", 9]"));
+    let place = Place::new(&part("[\"ring\", \"star\", 9, 0, 1, 2]"));
     let ended = place.flow(&["run", "w.toml", "--only", "labelled"]);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let records = place.flow(&["cache", "query", "kind = dataset", "--json"]).json_lines();
@@ -167,8 +168,8 @@ fn classes_are_taken_by_name_and_compose_with_labels() {
     assert_eq!(parts.len(), 4);
     for record in parts {
         assert_eq!(
-            record["metrics"]["train_images"], 24.0,
-            "three of ten classes of 80 images"
+            record["metrics"]["train_images"], 48.0,
+            "six of ten classes of 80 images"
         );
     }
     let place = Place::new(&part("[\"ring\", \"strar\"]"));

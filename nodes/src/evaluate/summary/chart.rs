@@ -108,7 +108,7 @@ impl Panel {
             least
         };
         let most = if most > least { most } else { least + 1.0 };
-        let rough = (most - least) / 4.0;
+        let rough = (most - least) / 3.0;
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0]
             .map(|m| m * power)
@@ -121,14 +121,14 @@ impl Panel {
     fn draw(&self, left: f64, plot: f64, svg: &mut String) {
         let (from, to, step) = self.scale();
         let x = |value: f64| left + 6.0 + (value - from) / (to - from) * (PANEL - 12.0);
-        label(left + PANEL / 2.0, TOP - 26.0, "middle", "#222", &self.title, svg);
+        let title = format!("{} ({})", self.title, self.unit);
+        label(left + PANEL / 2.0, TOP - 26.0, "middle", "#222", &title, svg);
         let ticks = ((to - from) / step).round() as usize;
         for tick in 0..=ticks {
             let value = from + step * tick as f64;
             line([x(value), TOP], [x(value), TOP + plot], "#dddddd", false, svg);
-            let unit = if tick == ticks { self.unit } else { "" };
-            let text = format!("{value:.0$} {unit}", usize::from(step < 1.0));
-            label(x(value), TOP + plot + 16.0, "middle", "#555", text.trim_end(), svg);
+            let text = format!("{value:.0$}", usize::from(step < 1.0));
+            label(x(value), TOP + plot + 16.0, "middle", "#555", &text, svg);
         }
         for Line { control, value } in &self.lines {
             let colour = CONTROLS[control % CONTROLS.len()];
