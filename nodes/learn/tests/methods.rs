@@ -312,7 +312,7 @@ fn a_collapse_is_an_early_error_that_names_the_knob() {
     });
     let longer = PretrainSettings {
         lr: 0.03,
-        epochs: 12,
+        length: Length::Epochs(12),
         ..settings(vicreg)
     };
     says(
