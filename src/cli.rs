@@ -110,6 +110,9 @@ pub(crate) struct PartArgs {
     /// Nothing but this node (or instance) and what it rests on; may be given several times.
     #[arg(long, value_name = "NODE")]
     pub(crate) only: Vec<String>,
+    /// Run this node (or instance) even if it is cached: it fails if something else comes out; may be given several times.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) force: Vec<String>,
 }
 
 /// How to run.

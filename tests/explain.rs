@@ -49,6 +49,34 @@ fn why_names_the_parameter_and_the_input_that_changed() {
 }
 
 #[test]
+fn a_forced_node_runs_again_and_what_comes_out_the_same_ends_there() {
+    let place = Place::new(TWO);
+    place.run(&[]);
+    let plan = place.flow(&["plan", "w.toml", "--force", "first", "--json"]).json();
+    assert_eq!(plan["nodes"][0]["state"]["reasons"][0]["reason"], "forced", "{plan}");
+    place.run(&["--force", "first"]);
+    assert_eq!(place.ran(), ["first"]);
+    let unknown = place.flow(&["run", "w.toml", "--force", "frist"]);
+    assert_eq!(unknown.code, 3);
+    assert!(unknown.stderr.contains("first"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_forced_node_that_makes_something_else_is_told_not_to_be_deterministic() {
+    let place = Place::new(&TWO.replace("echo {params.n}", "date +%s%N"));
+    place.run(&[]);
+    let before = place.digests();
+    let again = place.flow(&["run", "w.toml", "--force", "first"]);
+    assert_eq!(again.code, 1, "{}", again.stderr);
+    assert!(
+        again.stderr.contains("deterministic") && again.stderr.contains("n.txt"),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(place.digests(), before, "the first outputs are kept");
+}
+
+#[test]
 fn why_of_the_first_of_its_kind_says_that_it_was_new() {
     let place = Place::new(TWO);
     place.run(&[]);

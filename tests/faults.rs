@@ -127,6 +127,36 @@ fn killed_at_two_hundred_random_times_a_run_ends_as_if_nothing_had_happened() {
 }
 
 #[test]
+fn killed_at_every_write_of_the_store_a_run_ends_as_if_nothing_had_happened() {
+    let text = graph(&Place::new(""))
+        .split("[nodes.n3]")
+        .next()
+        .expect("three nodes")
+        .to_owned();
+    let placed = || {
+        let place = Place::new(&text);
+        place.write("leaf.txt", "leaf\n");
+        place
+    };
+    let clean = placed();
+    clean.run(&["-j", "1"]);
+    let mut kills = 0;
+    for writes in 0.. {
+        let place = placed();
+        let mut command = place.command(&["run", "w.toml", "-q", "-j", "1"]);
+        let run = command.env("FLOW_FAILPOINT_DIE_AFTER", writes.to_string()).output();
+        if run.expect("flow starts").status.success() {
+            break;
+        }
+        kills += 1;
+        place.run(&["-j", "1"]);
+        assert_eq!(place.digests(), clean.digests(), "killed at write {writes}");
+        assert_eq!(place.flow(&["cache", "verify"]).code, 0, "killed at write {writes}");
+    }
+    assert!(kills >= 30, "three nodes take many writes, not {kills}");
+}
+
+#[test]
 fn damaged_blobs_are_never_served_and_what_rests_on_them_comes_out_as_before() {
     let expected = clean();
     let damages: [Damage; 3] = [
@@ -193,12 +223,11 @@ fn locks_leases_and_claims_of_the_dead_hold_nobody_up() {
         std::fs::write(&path, "process 1 on here\n").expect("it can be written");
     }
     let plan = place.flow(&["plan", "w.toml", "--json"]).json();
+    let nodes = plan["nodes"].as_array().expect("nodes");
+    let keys = nodes.iter().filter_map(|node| node["state"]["key"].as_str());
+    let board = keys.fold("process 1 on here\n".to_owned(), |board, key| board + key + "\n");
     std::fs::create_dir_all(cache.join("claims")).expect("a folder");
-    for node in plan["nodes"].as_array().expect("nodes") {
-        if let Some(key) = node["state"]["key"].as_str() {
-            std::fs::write(cache.join("claims").join(key), "process 1 on here\n").expect("it can be written");
-        }
-    }
+    std::fs::write(cache.join("claims/1-0"), board).expect("it can be written");
     let run = place.run(&[]);
     assert!(!run.stderr.contains("is at work"), "{}", run.stderr);
     assert_eq!(place.digests(), clean());
@@ -259,6 +288,77 @@ fn a_file_size_limit_in_the_middle_of_publishing_loses_nothing() {
         "what was published before is kept"
     );
     assert_eq!(place.flow(&["cache", "verify"]).code, 0);
+}
+
+/// `flow` as someone who may read the place, but write nowhere in it but in `runs`. For root, whom no permission stops, another user is
+/// taken.
+fn as_a_reader(place: &Place, arguments: &[&str]) -> Ended {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let flow = place.path("flow");
+    if !flow.exists() {
+        std::fs::copy(env!("CARGO_BIN_EXE_flow"), &flow).expect("it can be copied");
+        std::fs::create_dir(place.path("runs")).expect("a folder");
+    }
+    let chmod = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+    };
+    let folders = |path: &Path| {
+        files_under(path)
+            .into_iter()
+            .flat_map(|file| file.parent().map(Path::to_owned))
+    };
+    let read_only: Vec<PathBuf> = [
+        place.path(".flow"),
+        place.path(".flow/cache"),
+        place.dir.path().to_owned(),
+    ]
+    .into_iter()
+    .chain(folders(&place.path(".flow/cache")))
+    .collect();
+    read_only.iter().for_each(|path| chmod(path, 0o555));
+    chmod(&place.path("runs"), 0o777);
+    let is_root = std::fs::metadata(place.dir.path()).expect("it is there").uid() == 0;
+    let mut command = if is_root {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--clear-groups"]).arg(&flow);
+        command
+    } else {
+        std::process::Command::new(&flow)
+    };
+    let ended = command
+        .args(arguments)
+        .args(["--runs", "runs"])
+        .current_dir(place.dir.path())
+        .output();
+    read_only.iter().rev().for_each(|path| chmod(path, 0o755));
+    Ended::from(ended.expect("flow starts"))
+}
+
+#[test]
+fn a_read_only_cache_serves_what_it_has_and_says_what_it_cannot_make() {
+    let place = placed();
+    place.run(&[]);
+    let before = files_under(&place.path(".flow/cache"));
+    let query = ["cache", "query", "kind = concat order by node", "--json"];
+    let answer = place.flow(&query).stdout;
+    let found = as_a_reader(&place, &query);
+    assert_eq!((found.code, found.stdout), (0, answer), "{}", found.stderr);
+    let hits = as_a_reader(&place, &["run", "w.toml"]);
+    assert_eq!(hits.code, 0, "{}", hits.stderr);
+    assert!(hits.stderr.contains("0 ran, 30 cached"), "{}", hits.stderr);
+    place.write("leaf.txt", "another leaf\n");
+    let misses = as_a_reader(&place, &["run", "w.toml"]);
+    assert_eq!(misses.code, 1, "{}", misses.stderr);
+    assert!(misses.stderr.contains("is read-only"), "{}", misses.stderr);
+    let after = files_under(&place.path(".flow/cache"));
+    let shared = |files: &[PathBuf]| {
+        files
+            .iter()
+            .filter(|file| !file.to_string_lossy().contains("/index/"))
+            .count()
+    };
+    assert_eq!(shared(&before), shared(&after), "nothing was written");
+    assert!(place.run(&[]).stderr.contains("30 ran"));
 }
 
 #[test]
@@ -350,6 +450,27 @@ fn a_file_with_its_times_set_back_or_ahead_is_still_seen_to_have_changed() {
     );
 }
 
+/// A training that was killed after a checkpoint, and where that lies.
+fn half_trained(text: &str) -> (Place, PathBuf) {
+    let place = Place::new(text);
+    let mut run = place.command(&["run", "w.toml", "-q"]).spawn().expect("flow starts");
+    let scratch = place.path(".flow/cache/scratch");
+    for _ in 0..6000 {
+        if !files_under(&scratch).is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    run.kill().expect("SIGKILL");
+    run.wait().expect("it ends");
+    // The worker goes with its engine: it is given the time to.
+    std::thread::sleep(Duration::from_millis(200));
+    let checkpoint = files_under(&scratch)
+        .into_iter()
+        .find(|file| file.ends_with("checkpoint"));
+    (place, checkpoint.expect("a checkpoint"))
+}
+
 #[test]
 fn a_checkpoint_that_is_cut_flipped_or_of_another_node_is_not_gone_on_from() {
     let start = SMALL.find("[nodes.scratch]").expect("the fixture has it");
@@ -368,23 +489,14 @@ fn a_checkpoint_that_is_cut_flipped_or_of_another_node_is_not_gone_on_from() {
         ("emptied", |bytes| bytes.clear()),
     ];
     for (name, change) in faults {
-        let place = Place::new(&text);
-        let mut run = place.command(&["run", "w.toml", "-q"]).spawn().expect("flow starts");
-        let scratch = place.path(".flow/cache/scratch");
-        for _ in 0..6000 {
-            if !files_under(&scratch).is_empty() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        run.kill().expect("SIGKILL");
-        run.wait().expect("it ends");
-        // The worker goes with its engine: it is given the time to.
-        std::thread::sleep(Duration::from_millis(200));
-        for checkpoint in files_under(&scratch) {
-            damage(&checkpoint, change);
-        }
+        let (place, checkpoint) = half_trained(&text);
+        damage(&checkpoint, change);
         place.run(&[]);
         assert_eq!(place.digests(), whole.digests(), "{name}");
     }
+    let (_other, of_another) = half_trained(&text.replace("seed = [0]", "seed = [1]"));
+    let (place, checkpoint) = half_trained(&text);
+    std::fs::copy(of_another, checkpoint).expect("it can be copied");
+    place.run(&[]);
+    assert_eq!(place.digests(), whole.digests(), "of another node");
 }

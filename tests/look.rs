@@ -16,7 +16,8 @@ fn the_cache_answers_queries_by_kind_parameter_and_metric() {
     assert_eq!(found.len(), 5);
     assert!(found.iter().all(|r| r["kind"] == "finetune"));
     let paths = place.flow(&["cache", "query", "kind = pretrain", "--path"]).stdout;
-    assert_eq!(paths.lines().count(), 2);
+    // Two encoders, each with its history.
+    assert_eq!(paths.lines().count(), 4);
     assert!(paths.lines().all(|p| place.path(p).is_file()), "{paths}");
     let wrong = place.flow(&["cache", "query", "knd = finetune"]);
     assert_eq!(wrong.code, 2);

@@ -56,17 +56,56 @@ fn resumes_bit_identically_after_kill_nine() {
     assert_eq!(scratch.count(), 0, "a published node leaves no checkpoint");
 }
 
+fn signal(child: &std::process::Child, name: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([name, &child.id().to_string()])
+        .status();
+    assert!(sent.expect("kill runs").success());
+}
+
 #[test]
-fn an_interrupt_stops_at_a_checkpoint_with_code_130() {
-    let place = Place::new(&long());
-    let child = started(&place);
-    let pid = child.id().to_string();
-    std::process::Command::new("kill")
-        .args(["-INT", &pid])
-        .status()
-        .expect("kill runs");
+fn an_interrupt_or_a_request_to_end_stops_at_a_checkpoint_with_a_code_of_its_own() {
+    for (name, code) in [("-INT", 130), ("-TERM", 143)] {
+        let place = Place::new(&long());
+        let child = started(&place);
+        signal(&child, name);
+        let ended = common::Ended::from(child.wait_with_output().expect("it ends"));
+        assert_eq!(ended.code, code, "{name}: {}", ended.stderr);
+        let resumed = place.run(&["-v"]);
+        assert!(resumed.stderr.contains("goes on after epoch"), "{}", resumed.stderr);
+    }
+}
+
+#[test]
+fn a_second_interrupt_ends_at_once_a_program_that_does_not_stop() {
+    // It hears nothing of being asked, and would go on for a minute.
+    let pid = tempfile::NamedTempFile::new().expect("a file");
+    let place = Place::new(&format!(
+        "[workflow]\nname = \"deaf\"\n[nodes.deaf]\nkind = \"command\"\nstdout = \"said\"\nrun = [\"sh\", \"-c\", \"echo $$ > {}; trap '' TERM; for i in $(seq 600); do sleep 0.1; done\"]\n",
+        pid.path().display()
+    ));
+    let text = || std::fs::read_to_string(pid.path()).expect("it can be read");
+    let child = place.command(&["run", "w.toml"]).spawn().expect("flow starts");
+    let begun = Instant::now();
+    while text().trim().is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the program did not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(&child, "-INT");
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&child, "-INT");
     let ended = common::Ended::from(child.wait_with_output().expect("it ends"));
-    assert_eq!(ended.code, 130);
-    let resumed = place.run(&["-v"]);
-    assert!(resumed.stderr.contains("goes on after epoch"), "{}", resumed.stderr);
+    assert_eq!(ended.code, 130, "{}", ended.stderr);
+    let is_there = || {
+        let asked = std::process::Command::new("kill").args(["-0", text().trim()]).output();
+        asked.expect("kill runs").status.success()
+    };
+    let begun = Instant::now();
+    while is_there() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "the program outlived the engine"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

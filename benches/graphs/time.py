@@ -188,7 +188,7 @@ def main():
     for shape, nodes in SHAPES.items():
         measure(shape, max(nodes // SCALE, 20), ["flow", "ninja"], 7)
     measure("grid", 2_500 // SCALE, ["flow_command", "ninja"], 5)
-    measure("grid", 400 // SCALE, ["flow", "flow_command", "ninja", "snakemake", "dvc", "redun"], 1)
+    measure("grid", 225 // SCALE, ["flow", "flow_command", "ninja", "snakemake", "dvc", "redun"], 1)
     print("\nflow alone, as the graph (a grid) grows; the query is over all records, by columns of the index:")
     head("nodes", "no-op run", "peak memory", "`flow cache query`")
     large(100_000 // SCALE)

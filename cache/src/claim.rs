@@ -1,11 +1,17 @@
 //! The sole right to work on a key, among all processes: two runs on one cache share their work.
 //!
-//! A file of the key's name under `claims/`, locked as long as someone works on it, and removed by whoever has the lock. The
-//! system gives the lock back when a process ends, however it ends: a file that is left behind claims nothing.
+//! Every open store that works has a file under `claims/`, locked as long as it is open, with who it is and the keys that it works
+//! on, a line each. Who claims a key looks through the others' files, one process at a time. The system gives locks back when a
+//! process ends, however it ends: a file that nobody has locked claims nothing, and is removed. It is a file for each process and not
+//! for each key because some file systems are slow to make a file where many were just removed.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::CacheError;
 use crate::files::Files;
@@ -22,90 +28,181 @@ pub enum Claiming {
 }
 
 /// The right to work on a key; given back when dropped.
-#[derive(Debug)]
 pub struct Claim {
-    held: Option<(File, PathBuf)>,
-}
-
-impl Claim {
-    pub(crate) fn take(files: &Files, key: &ActionKey) -> Result<Claiming, CacheError> {
-        let path = files.layout.claim(key);
-        let failed = |error| CacheError::io("lock", &path, error);
-        // Whoever had the lock may have removed the file between our opening and locking it: then it is no claim.
-        loop {
-            let mut file = open(&path).map_err(failed)?;
-            match file.try_lock() {
-                Ok(()) if !is_at(&file, &path) => {}
-                Ok(()) => {
-                    // The name only serves messages.
-                    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", this_process()));
-                    return Ok(Claiming::Given(Self {
-                        held: Some((file, path)),
-                    }));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    let mut holder = String::new();
-                    let read = file.rewind().and_then(|()| file.read_to_string(&mut holder));
-                    let holder = match holder.trim() {
-                        ours if read.is_ok() && ours == this_process() => "an earlier run of this process",
-                        named if read.is_ok() && !named.is_empty() => named,
-                        _ => "another process",
-                    };
-                    return Ok(Claiming::Held(holder.to_owned()));
-                }
-                Err(TryLockError::Error(error)) => {
-                    tracing::debug!(%error, "the disk does no locks: work may be done twice");
-                    return Ok(Claiming::Given(Self { held: None }));
-                }
-            }
-        }
-    }
+    key: ActionKey,
+    claims: Arc<Claims>,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some((_lock, path)) = &self.held {
-            let _ = std::fs::remove_file(path);
+        self.claims.give_back(&self.key);
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// What one open store works on.
+pub(crate) struct Claims {
+    folder: PathBuf,
+    ours: Mutex<Ours>,
+}
+
+#[derive(Default)]
+struct Ours {
+    keys: BTreeSet<ActionKey>,
+    board: Option<Board>,
+}
+
+/// Where the others see it.
+struct Board {
+    path: PathBuf,
+    file: File,
+    /// Locked while boards are read or written.
+    turn: File,
+}
+
+impl Claims {
+    pub(crate) fn new(files: &Files) -> Arc<Self> {
+        Arc::new(Self {
+            folder: files.layout.claims(),
+            ours: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn take(self: &Arc<Self>, key: &ActionKey) -> Result<Claiming, CacheError> {
+        let mut ours = self.ours();
+        if ours.keys.contains(key) {
+            return Ok(Claiming::Held("an earlier run of this process".to_owned()));
+        }
+        let failed = |error| CacheError::io("claim a key in", &self.folder, error);
+        if ours.board.is_none() {
+            ours.board = Board::put_up(&self.folder).map_err(failed)?;
+        }
+        let Ours { keys, board } = &mut *ours;
+        if let Some(board) = board {
+            board.turn.lock().map_err(failed)?;
+            let holder = board.holder_among_others(&self.folder, key);
+            if matches!(holder, Ok(None)) {
+                keys.insert(*key);
+                board.write(keys);
+            }
+            let _ = board.turn.unlock();
+            if let Some(holder) = holder.map_err(failed)? {
+                return Ok(Claiming::Held(holder));
+            }
+        }
+        keys.insert(*key);
+        let claims = Arc::clone(self);
+        Ok(Claiming::Given(Claim { key: *key, claims }))
+    }
+
+    fn give_back(&self, key: &ActionKey) {
+        let mut ours = self.ours();
+        let Ours { keys, board } = &mut *ours;
+        keys.remove(key);
+        // Without its turn a reader could see half a list; a claim that is seen for too long only makes someone look again.
+        if let Some(board) = board
+            && board.turn.lock().is_ok()
+        {
+            board.write(keys);
+            let _ = board.turn.unlock();
+        }
+    }
+
+    fn ours(&self) -> MutexGuard<'_, Ours> {
+        self.ours.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Board {
+    /// A board of our own; `None` on a disk without locks, where work may be done twice.
+    fn put_up(folder: &Path) -> io::Result<Option<Self>> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        std::fs::create_dir_all(folder)?;
+        let turn = open(&folder.join(TURN))?;
+        loop {
+            // The number of a process is not enough: those of another container may have the same.
+            let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let path = folder.join(name);
+            // Whoever finds it before it is locked takes it for a dead one's, and removes it.
+            let made = turn.lock().and_then(|()| {
+                let file = open(&path)?;
+                let locked = file.try_lock();
+                turn.unlock()?;
+                Ok((file, locked))
+            });
+            match made {
+                Ok((file, Ok(()))) => return Ok(Some(Self { path, file, turn })),
+                Ok((_, Err(TryLockError::WouldBlock))) => {}
+                Ok((_, Err(TryLockError::Error(error)))) | Err(error) => {
+                    tracing::debug!(%error, "the disk does no locks: work may be done twice");
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Who else works on a key; boards of the dead are taken down.
+    fn holder_among_others(&self, folder: &Path, key: &ActionKey) -> io::Result<Option<String>> {
+        let key = key.to_string();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path == self.path || path.file_name().is_some_and(|name| name == TURN) {
+                continue;
+            }
+            let Ok(mut file) = File::open(&path) else {
+                continue; // Taken down just now.
+            };
+            if file.try_lock().is_ok() {
+                let _ = std::fs::remove_file(&path);
+                continue;
+            }
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            let mut lines = text.lines();
+            let who = lines.next().unwrap_or("another process");
+            if lines.any(|line| line == key) {
+                return Ok(Some(who.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Shows what we work on. On a full disk it is not shown, and may be done twice.
+    fn write(&mut self, keys: &BTreeSet<ActionKey>) {
+        let mut text = format!("process {} on {}\n", std::process::id(), host_name());
+        keys.iter().for_each(|key| text += &format!("{key}\n"));
+        let written = self
+            .file
+            .rewind()
+            .and_then(|()| self.file.write_all(text.as_bytes()))
+            .and_then(|()| self.file.set_len(text.len() as u64));
+        if let Err(error) = written {
+            tracing::debug!(%error, "claims are not shown to other processes");
         }
     }
 }
 
-fn this_process() -> String {
-    format!("process {} on {}", std::process::id(), host_name())
-}
-
-fn open(path: &Path) -> std::io::Result<File> {
-    let open = || {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-    };
-    open().or_else(|error| match path.parent() {
-        Some(folder) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(folder)?;
-            open()
-        }
-        _ => Err(error),
-    })
-}
-
-/// Whether the open file is the one that the path leads to.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), std::fs::metadata(path)) {
-        (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
-        _ => false,
+impl Drop for Board {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Elsewhere a file that is open cannot be removed.
-#[cfg(not(unix))]
-fn is_at(_file: &File, _path: &Path) -> bool {
-    true
+/// The name of the file whose lock is the turn to read or write boards.
+const TURN: &str = "turn";
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
 }
 
 #[cfg(test)]
@@ -115,31 +212,56 @@ mod tests {
     use crate::layout::Layout;
     use crate::store::Access;
 
-    #[test]
-    fn a_claim_names_its_holder_and_ends_with_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let files = Files::open(Box::new(RealDisk), Layout::new(dir.path()), Access::ReadWrite).unwrap();
-        let key = crate::KeyBuilder::new("k", 1).finish().0;
-        let Claiming::Given(first) = Claim::take(&files, &key).unwrap() else {
-            panic!("nobody has it")
-        };
-        let Claiming::Held(holder) = Claim::take(&files, &key).unwrap() else {
-            panic!("it is taken")
-        };
-        assert_eq!(holder, "an earlier run of this process");
-        drop(first);
-        assert!(matches!(Claim::take(&files, &key).unwrap(), Claiming::Given(_)));
-        assert!(!files.layout.claim(&key).exists(), "nothing is left behind");
+    fn claims(root: &Path) -> Arc<Claims> {
+        let files = Files::open(Box::new(RealDisk), Layout::new(root), Access::ReadWrite).unwrap();
+        Claims::new(&files)
+    }
+
+    fn key(version: u32) -> ActionKey {
+        crate::KeyBuilder::new("k", version).finish().0
+    }
+
+    fn holder(claiming: Claiming) -> String {
+        match claiming {
+            Claiming::Held(holder) => holder,
+            Claiming::Given(_) => panic!("it is taken"),
+        }
     }
 
     #[test]
-    fn a_file_left_by_a_dead_process_claims_nothing_whatever_it_says() {
+    fn a_claim_is_for_one_names_its_holder_and_ends_with_it() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::open(Box::new(RealDisk), Layout::new(dir.path()), Access::ReadWrite).unwrap();
-        let key = crate::KeyBuilder::new("k", 1).finish().0;
-        std::fs::create_dir_all(files.layout.claim(&key).parent().unwrap()).unwrap();
+        // Two open stores are to each other what two processes are.
+        let (first, second) = (claims(dir.path()), claims(dir.path()));
+        let Claiming::Given(claim) = first.take(&key(1)).unwrap() else {
+            panic!("nobody has it")
+        };
+        assert_eq!(holder(first.take(&key(1)).unwrap()), "an earlier run of this process");
+        assert!(holder(second.take(&key(1)).unwrap()).starts_with(&format!("process {} on ", std::process::id())));
+        let Claiming::Given(other) = second.take(&key(2)).unwrap() else {
+            panic!("another key is free")
+        };
+        assert!(matches!(first.take(&key(2)).unwrap(), Claiming::Held(_)));
+        drop(claim);
+        assert!(matches!(second.take(&key(1)).unwrap(), Claiming::Given(_)));
+        drop(other);
+        drop((first, second));
+        let left: Vec<_> = std::fs::read_dir(dir.path().join("claims"))
+            .unwrap()
+            .flatten()
+            .collect();
+        assert_eq!(left.len(), 1, "only the turn is left behind: {left:?}");
+    }
+
+    #[test]
+    fn a_board_left_by_a_dead_process_claims_nothing_whatever_it_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let claims = claims(dir.path());
+        let folder = dir.path().join("claims");
+        std::fs::create_dir_all(&folder).unwrap();
         // Process 1 is alive on every machine: the number proves nothing.
-        std::fs::write(files.layout.claim(&key), "process 1 on here\n").unwrap();
-        assert!(matches!(Claim::take(&files, &key).unwrap(), Claiming::Given(_)));
+        std::fs::write(folder.join("1-0"), format!("process 1 on here\n{}\n", key(1))).unwrap();
+        assert!(matches!(claims.take(&key(1)).unwrap(), Claiming::Given(_)));
+        assert!(!folder.join("1-0").exists());
     }
 }

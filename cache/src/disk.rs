@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 
+#[cfg(debug_assertions)]
+mod failpoint;
 #[cfg(test)]
 pub(crate) mod sim;
 
@@ -51,6 +53,14 @@ pub(crate) trait Disk: Send + Sync {
 
 /// The disk of this machine.
 pub(crate) struct RealDisk;
+
+/// The disk that a store is opened on.
+pub(crate) fn of_this_machine() -> Box<dyn Disk> {
+    #[cfg(debug_assertions)]
+    return failpoint::disk();
+    #[cfg(not(debug_assertions))]
+    return Box::new(RealDisk);
+}
 
 impl Disk for RealDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<bool> {

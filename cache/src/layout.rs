@@ -94,9 +94,9 @@ impl Layout {
         self.root.join("publish.lock")
     }
 
-    /// Locked by whoever works on a key, see [`crate::claim`].
-    pub(crate) fn claim(&self, key: &ActionKey) -> PathBuf {
-        self.root.join("claims").join(key.to_string())
+    /// What each process works on, see [`crate::claim`].
+    pub(crate) fn claims(&self) -> PathBuf {
+        self.root.join("claims")
     }
 
     /// What each workflow's last run found, see [`crate::recall`].

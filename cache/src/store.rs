@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::archive::{self, ArchiveError, Imported, Opened};
 use crate::artifact::Artifact;
 use crate::catalog::Catalog;
-use crate::claim::{Claim, Claiming};
-use crate::disk::{Disk, RealDisk};
+use crate::claim::{Claiming, Claims};
+use crate::disk::{self, Disk};
 use crate::error::CacheError;
 use crate::files::{Files, Found};
 use crate::gc::{self, GcOptions, GcReport};
@@ -43,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) files: Arc<Files>,
     pub(crate) catalog: Catalog,
     recall: Mutex<Recall>,
+    claims: Arc<Claims>,
     _staging: Option<StagingLock>,
 }
 
@@ -64,7 +65,7 @@ impl Store {
     pub fn open(root: &Path, access: Access) -> Result<Self, CacheError> {
         let root = std::path::absolute(root).map_err(|e| CacheError::io("resolve", root, e))?;
         Ok(Self {
-            shared: Arc::new(Shared::open(Box::new(RealDisk), &root, access, true)?),
+            shared: Arc::new(Shared::open(disk::of_this_machine(), &root, access, true)?),
         })
     }
 
@@ -112,6 +113,11 @@ impl Store {
         })
     }
 
+    /// The right to do a published key again: what is committed must be what was published.
+    pub fn again(&self, key: &ActionKey) -> Slot {
+        Slot::new(*key, Arc::clone(&self.shared))
+    }
+
     fn artifact(&self, record: &Record) -> Artifact {
         Artifact::new(record.into(), Arc::clone(&self.shared.files))
     }
@@ -148,7 +154,7 @@ impl Store {
     /// [`CacheError::ReadOnly`], [`CacheError::Io`].
     pub fn claim(&self, key: &ActionKey) -> Result<Claiming, CacheError> {
         self.shared.files.must_write()?;
-        Claim::take(&self.shared.files, key)
+        self.shared.claims.take(key)
     }
 
     /// Begins a lease: the entries that are added to it are not collected as long as it lives.
@@ -349,6 +355,7 @@ impl Shared {
         }
         Ok(Self {
             catalog: Catalog::new(Arc::clone(&files), shared),
+            claims: Claims::new(&files),
             files,
             recall: Mutex::default(),
             _staging: staging,

@@ -225,7 +225,9 @@ impl Planning<'_> {
         let digest_of = |input: InstanceId| known[input].as_ref()?.artifact().map(Artifact::digest);
         let action = Action::new(self.workflow, id, own, digest_of)?;
         let key = action.key;
-        if let Some(artifact) = self.store.peek(&key)? {
+        let published = self.store.peek(&key)?;
+        let forced = published.is_some() && self.workflow.instances()[id].forced;
+        if let Some(artifact) = published.filter(|_| !forced) {
             self.known.push(Some(Known::Published(artifact)));
             return Ok((PlanState::Cached { key }, None));
         }
@@ -233,6 +235,11 @@ impl Planning<'_> {
             Some(other) => {
                 let with = self.workflow.instances()[*other].name.clone();
                 (PlanState::Shared { key, with }, None)
+            }
+            None if forced => {
+                self.will_run.insert(key, id);
+                let reasons = vec![Reason::Forced];
+                (PlanState::WillRun { key, reasons }, None)
             }
             None => {
                 self.will_run.insert(key, id);

@@ -48,6 +48,8 @@ pub enum Reason {
     Missing,
     /// It ran before, and its outputs were collected.
     Collected,
+    /// It is cached, and was asked to run again.
+    Forced,
     /// An input will run first.
     Upstream {
         /// That instance.
@@ -69,6 +71,7 @@ impl fmt::Display for Reason {
             }
             Self::Collected => write!(f, "its outputs were collected by flow cache gc"),
             Self::Missing => write!(f, "its artifact is gone or damaged"),
+            Self::Forced => write!(f, "forced"),
             Self::Upstream { node } => write!(f, "until {node} has run"),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::machine::Machine;
 use crate::node::NodeError;
+use crate::worker::Pools;
 use crate::workflow::Instance;
 
 /// What a node needs.
@@ -45,13 +46,19 @@ pub(crate) struct Grant {
 #[derive(Debug)]
 pub(crate) struct Room {
     pub(crate) machine: Machine,
+    /// Threads that wait for the next node.
+    pub(crate) pools: Pools,
     slots: Mutex<Slots>,
 }
 
 impl Room {
     pub(crate) fn new(machine: Machine) -> Self {
         let slots = Mutex::new(Slots::new(&machine));
-        Self { machine, slots }
+        Self {
+            machine,
+            pools: Pools::default(),
+            slots,
+        }
     }
 
     pub(crate) fn slots(&self) -> MutexGuard<'_, Slots> {

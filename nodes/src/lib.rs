@@ -18,7 +18,7 @@ mod pseudo_label;
 mod torch;
 
 pub use augment::AugmentNode;
-pub use command::CommandNode;
+pub use command::{CommandNode, kill_programs};
 pub use concat::ConcatNode;
 pub use dataset::DatasetNode;
 pub use evaluate::EvaluateNode;

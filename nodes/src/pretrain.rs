@@ -274,7 +274,9 @@ impl Node for PretrainNode {
         }
         while !training.is_done() {
             let epoch = training.history().len();
-            let (steps, all, per_step) = (training.steps_per_epoch(), training.steps(), self.batch);
+            let (epochs, steps) = (training.epochs(), training.steps_per_epoch());
+            let _span = tracing::info_span!("epoch", number = epoch + 1, of = epochs).entered();
+            let (all, per_step) = (training.steps(), self.batch);
             let began = Instant::now();
             let begun = training.steps_begun();
             let ended = training.run_epoch(|step, loss| {

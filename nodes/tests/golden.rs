@@ -36,6 +36,7 @@ fn what_this_version_promises_is_built() {
         "image_ops",
         "method_losses",
         "method_parts",
+        "method_steps",
         "metrics",
         "optim",
         "ssl_losses",

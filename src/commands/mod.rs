@@ -61,12 +61,11 @@ fn load_beside_store(cli: &Cli, args: &WorkflowArgs, part: &PartArgs) -> Result<
 
 /// [`load`], and of it only the part that is wanted.
 fn load_part(args: &WorkflowArgs, part: &PartArgs) -> Result<Workflow, Failure> {
-    let workflow = load(args)?;
-    Ok(if part.only.is_empty() {
-        workflow
-    } else {
-        workflow.only(&part.only)?
-    })
+    let mut workflow = load(args)?;
+    if !part.only.is_empty() {
+        workflow = workflow.only(&part.only)?;
+    }
+    Ok(workflow.force(&part.force)?)
 }
 
 fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {
@@ -81,9 +80,18 @@ fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {
     args.set.iter().map(parse).collect()
 }
 
-/// The cache, to be written to.
+/// The cache, to be written to; one that cannot be serves what it has.
 fn open_store(cli: &Cli) -> Result<Store, Failure> {
-    Ok(Store::open(&cli.cache, Access::ReadWrite)?)
+    match Store::open(&cli.cache, Access::ReadWrite) {
+        Err(flow_cache::CacheError::ReadOnly { root }) if cli.cache.is_dir() => {
+            tracing::warn!(
+                "the cache at {} is read-only: what is not in it cannot be made",
+                root.display()
+            );
+            Ok(Store::open(&cli.cache, Access::ReadOnly)?)
+        }
+        other => Ok(other?),
+    }
 }
 
 /// The cache, to look into: nothing is made where there is none.
@@ -95,8 +103,5 @@ fn look_into_store(cli: &Cli) -> Result<Store, Failure> {
             "run a workflow first, or name another folder with `--cache`",
         ));
     }
-    match Store::open(&cli.cache, Access::ReadWrite) {
-        Err(flow_cache::CacheError::ReadOnly { .. }) => Ok(Store::open(&cli.cache, Access::ReadOnly)?),
-        other => Ok(other?),
-    }
+    open_store(cli)
 }

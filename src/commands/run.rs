@@ -66,7 +66,7 @@ pub(super) fn print_reports(cli: &Cli, outcome: &RunOutcome) {
     }
 }
 
-/// Ctrl-C and SIGTERM: the first asks the run to stop at the next checkpoint, the second ends the program.
+/// Ctrl-C and SIGTERM: the first asks the run to stop at the next checkpoint, the second ends everything.
 pub(super) struct Signals {
     pub(super) stop: StopFlag,
     terminated: Arc<AtomicBool>,
@@ -75,16 +75,30 @@ pub(super) struct Signals {
 impl Signals {
     /// Begins to listen.
     pub(super) fn listen() -> Result<Self, Failure> {
-        let stop = StopFlag::new();
-        let terminated = Arc::new(AtomicBool::new(false));
         let refused = |e: std::io::Error| Failure::failed(format!("cannot listen to signals: {e}"));
-        for (signal, exit) in [(SIGINT, Exit::Interrupted), (SIGTERM, Exit::Terminated)] {
-            // Registered first, so that it sees the flag as it was before this signal.
-            signal_hook::flag::register_conditional_shutdown(signal, exit as i32, stop.shared()).map_err(refused)?;
-            signal_hook::flag::register(signal, stop.shared()).map_err(refused)?;
-        }
-        signal_hook::flag::register(SIGTERM, Arc::clone(&terminated)).map_err(refused)?;
-        Ok(Self { stop, terminated })
+        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(refused)?;
+        let told = Self {
+            stop: StopFlag::new(),
+            terminated: Arc::default(),
+        };
+        let heard = Self {
+            stop: told.stop.clone(),
+            terminated: Arc::clone(&told.terminated),
+        };
+        let listen = move || {
+            for signal in signals.forever() {
+                told.terminated.store(signal == SIGTERM, Ordering::SeqCst);
+                if told.stop.is_requested() {
+                    // Worker processes end by themselves when they are alone; other people's programs do not.
+                    flow_nodes::kill_programs();
+                    std::process::exit(told.exit() as i32);
+                }
+                told.stop.request();
+            }
+        };
+        let listener = std::thread::Builder::new().name("signals".to_owned());
+        listener.spawn(listen).map_err(refused)?;
+        Ok(heard)
     }
 
     /// The exit code of a run that was stopped.

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use flow_cache::{ActionKey, Artifact, Claim, Claiming, Lookup, Slot};
 
-use super::{Execution, LOOK_AGAIN, Running};
+use super::{Execution, LOOK_AGAIN, PUBLISHING_TOGETHER, Running};
 use crate::action::{Action, OwnPart};
 use crate::events::Event;
 use crate::node::{Input, Inputs, NodeError};
@@ -46,15 +46,29 @@ impl<'a, 'e> Execution<'a, 'e> {
             return Ok(());
         }
         match self.shop.store.lookup(&action.key)? {
+            Lookup::Hit(artifact) if self.is_forced(id, &action.key) => {
+                let slot = self.shop.store.again(artifact.key());
+                self.enqueue(id, action, slot);
+                Ok(())
+            }
             Lookup::Hit(artifact) => self.cached(id, artifact),
             Lookup::Miss(slot) => {
-                self.claimed.insert(action.key, Vec::new());
-                let priority = self.shop.workflow.instances()[id].terms().priority;
-                let urgency = (Reverse(priority), self.schedule.rank(id), id);
-                self.queue.insert(urgency, (action, slot));
+                self.enqueue(id, action, slot);
                 Ok(())
             }
         }
+    }
+
+    fn enqueue(&mut self, id: InstanceId, action: Action, slot: Slot) {
+        self.claimed.insert(action.key, Vec::new());
+        let priority = self.shop.workflow.instances()[id].terms().priority;
+        let urgency = (Reverse(priority), self.schedule.rank(id), id);
+        self.queue.insert(urgency, (action, slot));
+    }
+
+    /// Whether an instance is to run though its key is published.
+    fn is_forced(&self, id: InstanceId, key: &ActionKey) -> bool {
+        self.shop.workflow.instances()[id].forced && !self.made_again.contains(key)
     }
 
     fn cached(&mut self, id: InstanceId, artifact: Artifact) -> Result<(), NodeError> {
@@ -73,6 +87,7 @@ impl<'a, 'e> Execution<'a, 'e> {
         let mut next = self.queue.keys().next().copied();
         while let Some(urgency) = next
             && !left.is_full()
+            && self.publishing() < PUBLISHING_TOGETHER
             && self.may_begin()
         {
             let id = urgency.2;
@@ -118,6 +133,9 @@ impl<'a, 'e> Execution<'a, 'e> {
         });
         match claimed {
             Ok(Ok((claim, None))) => return self.start(scope, id, action, slot, claim, grant),
+            Ok(Ok((claim, Some(_)))) if self.is_forced(id, &key) => {
+                return self.start(scope, id, action, slot, claim, grant);
+            }
             Ok(Ok((_, Some(artifact)))) => {
                 self.release(&key);
                 if let Err(error) = self.cached(id, artifact) {
@@ -176,6 +194,7 @@ impl<'a, 'e> Execution<'a, 'e> {
             lineage,
             grant: grant.clone(),
             files: shop.files,
+            pools: &shop.room.pools,
             program: shop.program,
             stops: [shop.stop.clone(), self.drain.clone(), cancel.clone()],
             tell: self.mail.sender(),
@@ -190,7 +209,7 @@ impl<'a, 'e> Execution<'a, 'e> {
             id,
             Running {
                 key,
-                grant,
+                grant: Some(grant),
                 cancel,
                 logged: None,
             },

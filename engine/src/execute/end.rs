@@ -24,10 +24,15 @@ impl<'a, 'e> Execution<'a, 'e> {
         else {
             return;
         };
-        self.shop.room.slots().give_back(grant);
+        if let Some(grant) = grant {
+            self.shop.room.slots().give_back(grant);
+        }
         self.release(&key);
         match result {
             Ok(artifact) => {
+                if self.shop.workflow.instances()[id].forced {
+                    self.made_again.insert(key);
+                }
                 let record = artifact.account();
                 let metrics = finite(&record.metrics);
                 if logged.is_some() {

@@ -64,12 +64,16 @@ impl Mailbox {
 /// A node at work.
 struct Running {
     key: ActionKey,
-    grant: Grant,
+    /// What it has of the machine; `None` once it has run, and is being published.
+    grant: Option<Grant>,
     /// Raised when nobody wants it any more.
     cancel: StopFlag,
     /// When its log was told of its progress last; `None` for a node that is quick and has no log.
     logged: Option<Instant>,
 }
+
+/// Waiting for the disk takes nothing of the machine, and disks make many writes durable in the time of one. What waits is in memory.
+const PUBLISHING_TOGETHER: usize = 16;
 
 /// How often a node's log is told of its progress.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -92,6 +96,8 @@ pub(crate) struct Execution<'a, 'e> {
     /// To be looked up again at a time: what failed and is tried again, and what another process works on.
     later: BTreeSet<(Instant, InstanceId)>,
     failed_attempts: HashMap<InstanceId, u32>,
+    /// What was published before and ran again because it was asked to: once is enough.
+    made_again: HashSet<ActionKey>,
     /// What this run counts on, once it has something to run.
     lease: Option<Lease>,
     /// Who was told to wait for another process.
@@ -129,6 +135,7 @@ impl<'a, 'e> Execution<'a, 'e> {
             running: HashMap::new(),
             later: BTreeSet::new(),
             failed_attempts: HashMap::new(),
+            made_again: HashSet::new(),
             lease: None,
             waits: HashSet::new(),
             drain: StopFlag::new(),
@@ -214,7 +221,13 @@ impl<'a, 'e> Execution<'a, 'e> {
 
     /// Whether nodes wait for what another run of this process has.
     fn waits_for_room(&self) -> bool {
-        !self.queue.is_empty() && self.shop.room.slots().granted() > self.running.len()
+        let ours = self.running.len() - self.publishing();
+        !self.queue.is_empty() && self.shop.room.slots().granted() > ours
+    }
+
+    /// How many nodes have run and are being published.
+    fn publishing(&self) -> usize {
+        self.running.values().filter(|running| running.grant.is_none()).count()
     }
 
     /// Hands out again what is due.
@@ -255,6 +268,11 @@ impl<'a, 'e> Execution<'a, 'e> {
                 let node = self.name(id);
                 self.folder.note(&node, &line);
                 self.tell_all(&Event::NodeNote { node, line });
+            }
+            Message::Computed(id) => {
+                if let Some(grant) = self.running.get_mut(&id).and_then(|running| running.grant.take()) {
+                    self.shop.room.slots().give_back(grant);
+                }
             }
             Message::Finished(id, result) => self.worker_ended(id, result),
             Message::Superseded { wanted } => {

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::host::{JobHost, Shown, Tell};
 use super::manifest::{Manifest, ManifestInput, Said, VERSION};
-use super::{Call, panic_text, peak_rss_bytes, run_node};
-use crate::node::{Input, Inputs, NodeError, Output};
+use super::pools;
+use super::{no_threads, panic_text, peak_rss_bytes};
+use crate::node::{Context, Input, Inputs, NodeError, Output};
 use crate::registry::{ErasedNode, Registry};
 use crate::stop::StopFlag;
 
@@ -53,15 +54,14 @@ fn work(path: &Path, registry: &Registry) -> Result<Said, NodeError> {
     listen(stop.clone())?;
     let stops = [stop];
     let host = JobHost::new(&scratch, &stops, None, &Stdout);
-    let output = run_node(&Call {
-        node: node.as_ref(),
-        name: &manifest.name,
-        inputs: &inputs,
-        files: &manifest.files,
+    let mut context = Context {
         threads: manifest.threads,
         gpus: &manifest.gpus,
+        files: &manifest.files,
         host: &host,
-    })?;
+    };
+    let pool = pools::build(manifest.threads).map_err(|error| no_threads(&error))?;
+    let output = pool.install(|| node.run(&inputs, &mut context))?;
     let wall_s = host.elapsed_s();
     leave(&manifest.staging, output, wall_s)
 }

@@ -3,6 +3,7 @@
 mod child;
 mod host;
 mod manifest;
+mod pools;
 mod process;
 
 use std::any::Any;
@@ -15,8 +16,7 @@ use crossbeam_channel::Sender;
 use flow_cache::{ActionKey, Artifact, Claim, Cost, Draft, Scratch, Slot};
 
 use crate::action::Action;
-use crate::node::{Context, Host, Inputs, NodeError, Output};
-use crate::registry::ErasedNode;
+use crate::node::{Context, Inputs, NodeError, Output};
 use crate::slots::Grant;
 use crate::stat::{FileDigests, unix_ms};
 use crate::stop::StopFlag;
@@ -27,14 +27,14 @@ pub use process::WorkerProgram;
 
 pub(crate) use host::Shown;
 use host::{JobHost, Tell};
-
-/// Room for deep recursion in a node's own code, e.g. a backward pass over a long tape.
-const STACK_BYTES: usize = 16 << 20;
+pub(crate) use pools::Pools;
 
 /// What a worker tells the run.
 pub(crate) enum Message {
     Progress(InstanceId, Shown),
     Note(InstanceId, String),
+    /// The node has run; what it left is still to be published.
+    Computed(InstanceId),
     Finished(InstanceId, Result<Artifact, Failure>),
     /// Another run takes over: only what is under these keys is wanted any more.
     Superseded {
@@ -88,6 +88,7 @@ pub(crate) struct Job<'a> {
     pub(crate) grant: Grant,
     pub(crate) files: &'a FileDigests,
     pub(crate) stops: [StopFlag; 3],
+    pub(crate) pools: &'a Pools,
     /// Where a process of its own comes from, if this run has them.
     pub(crate) program: Option<&'a WorkerProgram>,
     pub(crate) tell: Sender<Message>,
@@ -111,6 +112,7 @@ impl Job<'_> {
             Some(program) => process::run(program, &self)?,
             None => self.run_here()?,
         };
+        let _ = self.tell.send(Message::Computed(self.id));
         self.check_files()?;
         let draft = Draft {
             kind: self.instance.kind().to_owned(),
@@ -139,15 +141,20 @@ impl Job<'_> {
             tell: &self.tell,
         };
         let host = JobHost::new(&self.scratch, &self.stops, self.timeout(), &tell);
-        let result = run_node(&Call {
-            node: self.instance.node.as_ref(),
-            name: self.instance.name(),
-            inputs: &self.inputs,
-            files: &self.file_paths(),
-            threads: self.grant.threads,
-            gpus: &self.grant.gpus,
-            host: &host,
-        });
+        let files = self.file_paths();
+        let run = || {
+            let mut context = Context {
+                threads: self.grant.threads,
+                gpus: &self.grant.gpus,
+                files: &files,
+                host: &host,
+            };
+            self.instance.node.run(&self.inputs, &mut context)
+        };
+        let result = self
+            .pools
+            .run(self.grant.threads, run)
+            .unwrap_or_else(|error| Err(no_threads(&error)));
         match (result, host.timed_out()) {
             (Ok(output), _) => Ok(Made {
                 output,
@@ -187,33 +194,8 @@ impl Job<'_> {
     }
 }
 
-/// One call of a node's `run`.
-struct Call<'a> {
-    node: &'a dyn ErasedNode,
-    name: &'a str,
-    inputs: &'a Inputs,
-    files: &'a [PathBuf],
-    threads: usize,
-    gpus: &'a [String],
-    host: &'a dyn Host,
-}
-
-/// Calls it inside a pool of its own threads.
-fn run_node(call: &Call<'_>) -> Result<Output, NodeError> {
-    let name = thread_name(call.name);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(call.threads)
-        .stack_size(STACK_BYTES)
-        .thread_name(move |index| format!("{name}:{index}"))
-        .build()
-        .map_err(|error| NodeError::failed(format!("cannot start {} threads: {error}", call.threads)))?;
-    let mut context = Context {
-        threads: call.threads,
-        gpus: call.gpus,
-        files: call.files,
-        host: call.host,
-    };
-    pool.install(|| call.node.run(call.inputs, &mut context))
+fn no_threads(error: &rayon::ThreadPoolBuildError) -> NodeError {
+    NodeError::failed(format!("cannot start its threads: {error}"))
 }
 
 /// Tells the run from a thread.

@@ -279,6 +279,7 @@ impl Relations<'_> {
             files: variant.files.clone(),
             terms: Arc::clone(&templates[unit.template].terms),
             dir: templates[unit.template].table.dir.clone(),
+            forced: false,
         }
     }
 

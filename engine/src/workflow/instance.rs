@@ -25,6 +25,8 @@ pub struct Instance {
     pub(crate) files: Vec<PathBuf>,
     pub(crate) terms: Arc<Terms>,
     pub(crate) dir: PathBuf,
+    /// To be run even if it is cached.
+    pub(crate) forced: bool,
 }
 
 impl Instance {

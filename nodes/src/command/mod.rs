@@ -19,6 +19,8 @@ mod placeholder;
 mod process;
 mod stage;
 
+pub use process::kill_programs;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -1,11 +1,12 @@
 //! A child process in a group of its own: its lines become the node's notes, and it ends with the node.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use flow_engine::node::{Host, NodeError};
@@ -43,8 +44,12 @@ pub(super) struct Spec<'a> {
 /// If it cannot be started, fails, is asked to stop or takes too long; no process of its group is left then.
 pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<Vec<u8>, NodeError> {
     let program = &spec.arguments[0];
-    let mut command = Command::new(program);
-    command.args(&spec.arguments[1..]).current_dir(spec.folder).env_clear();
+    let mut command = Command::new(found(program, spec));
+    command
+        .arg0(program)
+        .args(&spec.arguments[1..])
+        .current_dir(spec.folder)
+        .env_clear();
     for name in BASE.iter().copied().chain(spec.pass_env.iter().map(String::as_str)) {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
@@ -60,6 +65,7 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<Vec<u8>, NodeError
             "is it installed and in PATH? A program of your own must be among `code`, and named as `./program`",
         )
     })?;
+    let _running = Running::now(&child);
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let last: Mutex<VecDeque<String>> = Mutex::default();
     let (ended, said) = std::thread::scope(|scope| {
@@ -94,6 +100,52 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<Vec<u8>, NodeError
         &last,
         "it printed nothing",
     ))
+}
+
+/// The program's file. Looked up here and not by the system, which would have to copy this whole process to do so in another environment.
+fn found(program: &str, spec: &Spec<'_>) -> PathBuf {
+    let path = spec
+        .env
+        .get("PATH")
+        .map(OsString::from)
+        .or_else(|| std::env::var_os("PATH"));
+    let is_path = program.contains('/');
+    let found = (!is_path).then(|| which::which_in(program, path, spec.folder));
+    // What is not found is left to the system to say.
+    found.and_then(Result::ok).unwrap_or_else(|| program.into())
+}
+
+/// The groups of the programs that run now.
+static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn running() -> MutexGuard<'static, BTreeSet<i32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One of them, as long as it is waited for.
+struct Running(Option<i32>);
+
+impl Running {
+    fn now(child: &Child) -> Self {
+        let group = i32::try_from(child.id()).ok();
+        running().extend(group);
+        Self(group)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            running().remove(&group);
+        }
+    }
+}
+
+/// Ends all programs that nodes run now, with all that they started: for a process that is about to end without waiting for them.
+pub fn kill_programs() {
+    for group in running().iter().copied().filter_map(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
 }
 
 /// How a program came to its end.
@@ -164,7 +216,7 @@ fn follow(from: Option<Box<dyn Read + Send>>, host: &dyn Host, last: &Mutex<VecD
             Ok(_) => {
                 let line = String::from_utf8_lossy(&all[start..]).trim_end().to_owned();
                 host.note(&line);
-                let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if last.len() == LAST_LINES {
                     last.pop_front();
                 }
@@ -175,7 +227,7 @@ fn follow(from: Option<Box<dyn Read + Send>>, host: &dyn Host, last: &Mutex<VecD
 }
 
 fn with_last(error: NodeError, last: &Mutex<VecDeque<String>>, otherwise: &str) -> NodeError {
-    let last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let last = last.lock().unwrap_or_else(PoisonError::into_inner);
     if last.is_empty() {
         return error.with_help(otherwise);
     }

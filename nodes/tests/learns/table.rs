@@ -7,11 +7,16 @@ use super::trial::{Judged, Learnt, Trial};
 /// A mean difference counts from so many standard errors of the paired differences on.
 const ERRORS: f64 = 2.0;
 
-/// All seeds of a trial.
+/// All seeds of a trial, each with what raw pixels offer.
 pub(crate) struct Row<'a> {
     pub trial: &'a Trial,
-    pub seeds: Vec<Learnt>,
+    pub seeds: Vec<(Learnt, Judged)>,
 }
+
+/// Takes one of the three accuracies that are compared.
+type Judging = fn(&(Learnt, Judged)) -> &Judged;
+const TRAINED: Judging = |(learnt, _)| &learnt.trained;
+const CONTROLS: [Judging; 2] = [|(learnt, _)| &learnt.random, |(_, raw)| raw];
 
 /// Mean and standard deviation (of a sample).
 fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
@@ -50,11 +55,10 @@ const PROTOCOLS: [Protocol; 2] = [|j| j.probe, |j| j.knn];
 impl Row<'_> {
     /// Both protocols against both controls.
     fn margins(&self) -> Vec<Margin> {
-        let controls: [fn(&Learnt) -> &Judged; 2] = [|l| &l.random, |l| &l.raw];
-        let pairs = PROTOCOLS.iter().flat_map(|p| controls.iter().map(move |c| (p, c)));
+        let pairs = PROTOCOLS.iter().flat_map(|p| CONTROLS.iter().map(move |c| (p, c)));
         pairs
             .map(|(protocol, control)| {
-                let difference = |l: &Learnt| protocol(&l.trained) - protocol(control(l));
+                let difference = |seed: &(Learnt, Judged)| protocol(TRAINED(seed)) - protocol(control(seed));
                 Margin::of(&self.seeds.iter().map(difference).collect::<Vec<f64>>())
             })
             .collect()
@@ -68,10 +72,9 @@ impl Row<'_> {
     /// A line of the table; accuracies in percent.
     fn line(&self) -> String {
         let mut line = format!("| {} | {} |", self.trial.method.settings().name(), self.trial.data);
-        let of: [fn(&Learnt) -> &Judged; 3] = [|l| &l.trained, |l| &l.random, |l| &l.raw];
         for protocol in PROTOCOLS {
-            for judged in of {
-                let values: Vec<f64> = self.seeds.iter().map(|l| 100.0 * protocol(judged(l))).collect();
+            for judged in [TRAINED, CONTROLS[0], CONTROLS[1]] {
+                let values: Vec<f64> = self.seeds.iter().map(|seed| 100.0 * protocol(judged(seed))).collect();
                 let (mean, deviation) = mean_and_deviation(&values);
                 let _ = write!(line, " {mean:.1} ± {deviation:.1} |");
             }
@@ -81,7 +84,7 @@ impl Row<'_> {
             .iter()
             .min_by(|a, b| (a.mean - ERRORS * a.error).total_cmp(&(b.mean - ERRORS * b.error)))
             .expect("BUG: there are four margins");
-        let seconds: f64 = self.seeds.iter().map(|l| l.seconds).sum::<f64>() / self.seeds.len() as f64;
+        let seconds: f64 = self.seeds.iter().map(|(learnt, _)| learnt.seconds).sum::<f64>() / self.seeds.len() as f64;
         let learns = if self.learns() { "yes" } else { "no" };
         let (mean, error) = (100.0 * tightest.mean, 100.0 * tightest.error);
         let _ = write!(line, " {mean:+.1} / {error:.1} | {seconds:.0} | {learns} |");

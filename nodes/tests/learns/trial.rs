@@ -13,7 +13,7 @@ use flow_learn::optim::OptimizerConfig;
 use flow_learn::probe::Probe;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
-use flow_learn::train::{EpochOutcome, Length, PretrainSettings, Pretraining, embed};
+use flow_learn::train::{Length, PretrainSettings, Pretraining, embed};
 use flow_nodes::sources::fashion_mnist;
 
 /// Images that suit a method.
@@ -72,10 +72,7 @@ pub(crate) struct Learnt {
     pub trained: Judged,
     /// The same network with its first weights.
     pub random: Judged,
-    /// The images themselves.
-    pub raw: Judged,
     pub seconds: f64,
-    pub history: Vec<EpochOutcome>,
 }
 
 /// Images whose labels the probe and the neighbours know.
@@ -214,6 +211,11 @@ impl Trial {
         }
     }
 
+    /// The control that needs no network.
+    pub(crate) fn raw_pixels(&self, seed: u64) -> Judged {
+        Judged::of_pixels(&self.draw(seed))
+    }
+
     /// Trains with a seed, which also draws the images, and judges.
     pub(crate) fn run(&self, seed: u64) -> Learnt {
         let began = Instant::now();
@@ -231,16 +233,14 @@ impl Trial {
             .expect("a valid backbone");
         let random = Judged::of_encoder(&mut random, &drawn, &augmenter);
         let start = self.after.as_ref().map(|before| {
-            let mut encoder = before.train(seed, images, None).0;
+            let mut encoder = before.train(seed, images, None);
             StateDict::of(&mut encoder, "")
         });
-        let (mut encoder, history) = self.train(seed, images, start.as_ref());
+        let mut encoder = self.train(seed, images, start.as_ref());
         Learnt {
             trained: Judged::of_encoder(&mut encoder, &drawn, &augmenter),
             random,
-            raw: Judged::of_pixels(&drawn),
             seconds: began.elapsed().as_secs_f64(),
-            history,
         }
     }
 
@@ -251,7 +251,7 @@ impl Trial {
         Augmenter::new(&recipe, &mean, &std, images.height, images.width).expect("valid")
     }
 
-    fn train(&self, seed: u64, images: &Images, start: Option<&StateDict>) -> (Encoder, Vec<EpochOutcome>) {
+    fn train(&self, seed: u64, images: &Images, start: Option<&StateDict>) -> Encoder {
         let augmenter = self.augmenter(images);
         let settings = PretrainSettings {
             backbone: self.backbone.clone(),
@@ -272,7 +272,6 @@ impl Trial {
                 panic!("{name}, seed {seed}: {error}");
             }
         }
-        let history = training.history().to_vec();
-        (training.into_encoder(), history)
+        training.into_encoder()
     }
 }

@@ -56,11 +56,13 @@ pub(crate) fn all() -> Vec<Trial> {
 fn pretexts() -> Vec<Trial> {
     vec![
         Trial {
-            epochs: 20,
-            ..laid_out(MethodSettings::ContextPrediction(Default::default()))
+            images: 8000,
+            epochs: 14,
+            ..fashion(MethodSettings::ContextPrediction(Default::default()))
         },
         Trial {
-            epochs: 16,
+            images: 8000,
+            epochs: 10,
             ..laid_out(MethodSettings::Jigsaw(JigsawSettings {
                 grid: 2,
                 permutations: 24,
@@ -74,8 +76,8 @@ fn pretexts() -> Vec<Trial> {
         },
         Trial {
             data: Data::Dyed,
-            images: 2000,
-            epochs: 8,
+            images: 8000,
+            epochs: 6,
             ..laid_out(MethodSettings::Colorization(ColorizationSettings {
                 bin: 30.0,
                 width: 32,
@@ -83,9 +85,10 @@ fn pretexts() -> Vec<Trial> {
             }))
         },
         Trial {
-            images: 2000,
-            lr: 0.002,
-            ..laid_out(MethodSettings::Inpainting(InpaintingSettings {
+            images: 6000,
+            ..fashion(MethodSettings::Inpainting(InpaintingSettings {
+                holes: 2,
+                size: [0.3, 0.6],
                 width: 8,
                 ..Default::default()
             }))
@@ -97,38 +100,54 @@ fn contrasts() -> Vec<Trial> {
     vec![
         simclr(),
         fashion(MethodSettings::SimclrV2(Default::default())),
-        fashion(MethodSettings::Moco(MocoSettings {
-            queue: 1024,
-            momentum: 0.97,
-            ..Default::default()
-        })),
+        Trial {
+            batch: 128,
+            epochs: 16,
+            ..fashion(MethodSettings::Moco(MocoSettings {
+                queue: 1024,
+                ..Default::default()
+            }))
+        },
         fashion(MethodSettings::MocoV2(MocoV2Settings {
             queue: 1024,
             momentum: 0.97,
             ..Default::default()
         })),
-        fashion(MethodSettings::Pirl(PirlSettings {
-            temperature: 0.2,
-            negatives: 512,
-            ..Default::default()
-        })),
+        Trial {
+            images: 2000,
+            epochs: 24,
+            lr: 0.002,
+            backbone: backbone([16, 32, 64], 3),
+            ..fashion(MethodSettings::Pirl(PirlSettings {
+                temperature: 0.1,
+                negatives: 512,
+                ..Default::default()
+            }))
+        },
     ]
 }
 
 fn clusters() -> Vec<Trial> {
     vec![
-        fashion(MethodSettings::DeepCluster(DeepClusterSettings {
-            clusters: 30,
-            ..Default::default()
-        })),
-        fashion(MethodSettings::Sela(SelaSettings {
-            clusters: 32,
-            ..Default::default()
-        })),
+        Trial {
+            images: 8000,
+            epochs: 10,
+            ..fashion(MethodSettings::DeepCluster(DeepClusterSettings {
+                clusters: 50,
+                ..Default::default()
+            }))
+        },
+        Trial {
+            epochs: 16,
+            ..fashion(MethodSettings::Sela(SelaSettings {
+                clusters: 32,
+                ..Default::default()
+            }))
+        },
         Trial {
             after: Some(Box::new(simclr())),
-            lr: 0.0005,
-            epochs: 4,
+            lr: 0.0001,
+            epochs: 3,
             ..fashion(MethodSettings::Scan(ScanSettings {
                 self_label_epochs: 1,
                 threshold: 0.6,
@@ -142,23 +161,22 @@ fn clusters() -> Vec<Trial> {
 fn generators() -> Vec<Trial> {
     vec![
         Trial {
-            images: 2000,
-            views: "none",
-            lr: 0.001,
-            ..laid_out(MethodSettings::Autoencoder(AutoencoderSettings {
-                masked: 0.5,
-                noise: 0.3,
+            images: 6000,
+            epochs: 8,
+            ..fashion(MethodSettings::Autoencoder(AutoencoderSettings {
+                masked: 0.85,
+                noise: 0.0,
                 width: 8,
                 ..Default::default()
             }))
         },
         Trial {
-            images: 2000,
-            views: "none",
+            images: 4000,
+            epochs: 8,
             optimizer: dcgan(),
-            lr: 0.0005,
-            epochs: 6,
+            lr: 0.0003,
             ..laid_out(MethodSettings::Gan(GanSettings {
+                label_smoothing: 0.2,
                 width: 16,
                 ..Default::default()
             }))

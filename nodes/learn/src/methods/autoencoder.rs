@@ -1,6 +1,8 @@
 //! Autoencoder (Hinton & Salakhutdinov 2006), denoising by default (Vincent et al. 2008): the image is made again from a narrow code.
 //!
-//! `L = mean((decode(encode(x + noise)) - x)^2)`. Without noise and with a wide code it would learn the identity, so one of the two is needed.
+//! `L = mean((decode(encode(x + noise)) - x)^2)`. Noise is Gaussian, and some pixels are blackened.
+//!
+//! Trap: without noise and with a wide code it would learn the identity, so one of the two is needed.
 
 use serde::{Deserialize, Serialize};
 

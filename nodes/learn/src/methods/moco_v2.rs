@@ -1,6 +1,6 @@
 //! MoCo v2 (Chen et al. 2020, 2003.04297): MoCo with SimCLR's projection head, stronger views and a softer temperature.
 //!
-//! The loss is MoCo's. The head has a hidden layer with ReLU, as wide as the features in the paper; views and the cosine schedule are
+//! The loss is MoCo's: `L = -log exp(q k / t) / (exp(q k / t) + sum_j exp(q m_j / t))`, with its traps. The head has a hidden layer with ReLU, as wide as the features in the paper; views and the cosine schedule are
 //! chosen where views and schedules are.
 
 use serde::{Deserialize, Serialize};

@@ -5,6 +5,9 @@
 //!
 //! The projector (linear, batch norm, ReLU, linear) is thrown away afterwards: the encoder's features are what is used.
 //! Both views go through the network in one batch, so batch norm sees 2N images, as in the paper.
+//!
+//! Traps: a view is no negative of itself (its similarity is masked), and sums of exponentials overflow at low temperatures (log-sum-exp). Two images
+//! of a small batch are seldom alike; the fewer classes there are, the more negatives are false.
 
 use serde::{Deserialize, Serialize};
 

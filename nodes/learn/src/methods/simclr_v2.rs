@@ -1,6 +1,6 @@
 //! SimCLR v2 (Chen et al. 2020, 2006.10029): SimCLR with a projector of three layers, the first of which is kept.
 //!
-//! The loss is SimCLR's. The paper fine-tunes from the projector's first layer and then distils on unlabelled images
+//! The loss is SimCLR's: `l(i, j) = -log exp(s_ij / t) / sum_{k != i} exp(s_ik / t)`. The paper fine-tunes from the projector's first layer and then distils on unlabelled images
 //! ([`crate::losses::distillation`]): pre-train, fine-tune, self-train.
 
 use serde::{Deserialize, Serialize};

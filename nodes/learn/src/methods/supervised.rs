@@ -1,7 +1,8 @@
 //! Supervised pre-training: labels of another data set, or of classes that are not asked for later, then transfer.
 //!
-//! `L = CE(head(f(view)), label)` with label smoothing. The control that says what labels elsewhere are worth; never give it the labels
-//! that the downstream task is judged on.
+//! `L = CE(head(f(view)), label)` with label smoothing. The control that says what labels elsewhere are worth.
+//!
+//! Trap: never give it the labels that the downstream task is judged on: take another data set, or other classes.
 
 use serde::{Deserialize, Serialize};
 

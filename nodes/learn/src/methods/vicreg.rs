@@ -2,6 +2,9 @@
 //!
 //! `L = lambda mean((a - b)^2) + mu [v(a) + v(b)] / 2 + nu [c(a) + c(b)]` (eq. 6), with a hinge `v` on each dimension's deviation and the
 //! squared covariances `c`: see [`crate::losses::vicreg`].
+//!
+//! Traps: the variance term is halved for each view, covariances are unbiased, deviations are of the batch as it is, not normalised. With little
+//! weight on the variance all images are mapped to one place (`spread`).
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! A part of a workflow: some nodes with all that they rest on.
+//! A part of a workflow: some nodes with all that they rest on, or those that are to run whatever the cache holds.
 
 use super::diagnose::{Problem, suggest};
 use super::{Diagnostics, Instance, InstanceId, Workflow, users};
@@ -10,22 +10,7 @@ impl Workflow {
     /// # Errors
     /// For each name that nothing has.
     pub fn only(self, wanted: &[String]) -> Result<Self, Diagnostics> {
-        let mut diagnostics = Diagnostics::default();
-        let mut kept = vec![false; self.instances.len()];
-        for name in wanted {
-            let mut found = false;
-            for (id, instance) in self.instances.iter().enumerate() {
-                if is_called(instance, name) {
-                    (kept[id], found) = (true, true);
-                }
-            }
-            if !found {
-                let mut known: Vec<&str> = self.instances.iter().map(|i| i.node_name.as_str()).collect();
-                known.dedup();
-                let message = format!("there is no node `{name}` in {}", self.path.display());
-                diagnostics.push(Problem::nowhere("workflow::only", message).help(suggest(name, "nodes", known)));
-            }
-        }
+        let mut kept = self.called(wanted, "workflow::only")?;
         // Inputs have smaller places than what uses them, so one pass from the end finds all.
         for id in (0..kept.len()).rev().filter(|id| kept[*id]).collect::<Vec<_>>() {
             keep_inputs(&self.instances, id, &mut kept);
@@ -41,11 +26,45 @@ impl Workflow {
             instances.push(instance);
         }
         let users = users(&instances);
-        diagnostics.ok(Self {
+        Ok(Self {
             instances,
             users,
             ..self
         })
+    }
+
+    /// The workflow with `again`, named as in [`Workflow::only`], to be run even if they are cached. What comes out must be what was
+    /// published: a node that makes something else of the same inputs fails, and so tells that it is not deterministic.
+    ///
+    /// # Errors
+    /// For each name that nothing has.
+    pub fn force(mut self, again: &[String]) -> Result<Self, Diagnostics> {
+        let forced = self.called(again, "workflow::force")?;
+        for (instance, forced) in self.instances.iter_mut().zip(forced) {
+            instance.forced |= forced;
+        }
+        Ok(self)
+    }
+
+    /// Which instances are meant by these names; `code` is the diagnostic's for one that nothing has.
+    fn called(&self, names: &[String], code: &'static str) -> Result<Vec<bool>, Diagnostics> {
+        let mut diagnostics = Diagnostics::default();
+        let mut meant = vec![false; self.instances.len()];
+        for name in names {
+            let mut found = false;
+            for (meant, instance) in meant.iter_mut().zip(&self.instances) {
+                if is_called(instance, name) {
+                    (*meant, found) = (true, true);
+                }
+            }
+            if !found {
+                let mut known: Vec<&str> = self.instances.iter().map(|i| i.node_name.as_str()).collect();
+                known.dedup();
+                let message = format!("there is no node `{name}` in {}", self.path.display());
+                diagnostics.push(Problem::nowhere(code, message).help(suggest(name, "nodes", known)));
+            }
+        }
+        diagnostics.ok(meant)
     }
 }
 

@@ -1,0 +1,116 @@
+//! Dying at a chosen change to the disk, as `kill -9` at that moment would have it: for tests of whole processes. Builds without debug
+//! assertions do not have it.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::abort;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Disk, RealDisk};
+use crate::digest::Digest;
+
+/// The variable that says how many changes are made before the process is killed, in the middle of the next.
+const VARIABLE: &str = "FLOW_FAILPOINT_DIE_AFTER";
+
+/// The disk of this machine, deadly if the environment says so.
+pub(crate) fn disk() -> Box<dyn Disk> {
+    match std::env::var(VARIABLE).ok().and_then(|left| left.parse().ok()) {
+        Some(left) => Box::new(DeadlyDisk {
+            left: AtomicU64::new(left),
+        }),
+        None => Box::new(RealDisk),
+    }
+}
+
+struct DeadlyDisk {
+    left: AtomicU64,
+}
+
+impl DeadlyDisk {
+    fn is_last(&self) -> bool {
+        self.left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_err()
+    }
+
+    /// Counts a change; does not come back from the last: no destructor, no handler and no buffer sees it.
+    fn change(&self) {
+        if self.is_last() {
+            abort();
+        }
+    }
+}
+
+impl Disk for DeadlyDisk {
+    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
+        self.change();
+        RealDisk.create_dir(dir)
+    }
+
+    fn stage(&self, dir: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+        if self.is_last() {
+            let _ = RealDisk.stage(dir, &bytes[..bytes.len() / 2]);
+            abort();
+        }
+        RealDisk.stage(dir, bytes)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        self.change();
+        RealDisk.sync_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.change();
+        RealDisk.sync_dir(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change();
+        RealDisk.rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change();
+        RealDisk.rename_new(from, to)
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        if self.is_last() {
+            let _ = RealDisk.append(path, &bytes[..bytes.len() / 2]);
+            abort();
+        }
+        RealDisk.append(path, bytes)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        RealDisk.read(path)
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        RealDisk.len(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealDisk.list(dir)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.change();
+        RealDisk.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.change();
+        RealDisk.remove_dir_all(dir)
+    }
+
+    fn lock(&self, path: &Path, alone: bool) -> Option<File> {
+        RealDisk.lock(path, alone)
+    }
+
+    fn digest(&self, path: &Path) -> io::Result<Digest> {
+        RealDisk.digest(path)
+    }
+}
