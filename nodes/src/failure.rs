@@ -39,6 +39,7 @@ pub(crate) fn at_with(key: impl Into<String>, message: impl Into<String>, help: 
 /// A backbone's error, at the key that it is about.
 pub(crate) fn backbone_error(error: &BackboneError) -> ParamError {
     let key = match error {
+        BackboneError::Setting { key, message } => return at(format!("backbone.{key}"), message.clone()),
         BackboneError::Unknown { .. } => "backbone.name",
         BackboneError::Widths { .. } => "backbone.widths",
         BackboneError::Grid { .. } => "backbone.grid",

@@ -184,10 +184,8 @@ impl Node for PretrainNode {
             let [h, w, c] = data.image;
             let image = MapShape { h, w, c };
             check_recipe(inputs, "views", &data)?;
-            let encoder = self
-                .backbone
-                .build(image, &Stream::new(0, "check"))
-                .map_err(|e| backbone_error(&e))?;
+            let encoder = self.backbone.build(image, &Stream::new(0, "check"));
+            let encoder = encoder.map_err(|e| backbone_error(&e))?;
             let all = data.splits.get(&SplitName::Train).copied().unwrap_or(0);
             let aside = match data.splits.contains_key(&SplitName::Validation) {
                 true => 0,
@@ -205,7 +203,7 @@ impl Node for PretrainNode {
             if let Some(method) = task.and_then(|t| serde_json::from_value::<MethodSettings>(t).ok()) {
                 // The culprit may be a key of the pretext node; it is named in the text, and the task is where it is chosen.
                 let here = |mut e: ParamError| {
-                    if e.key != "batch" {
+                    if !["batch", "backbone"].contains(&&*e.key) {
                         e.message = format!("`{}` of the pretext task: {}", e.key, e.message);
                         e.key = "task".into();
                     }
@@ -218,6 +216,7 @@ impl Node for PretrainNode {
                         images,
                         features: encoder.dim,
                         pretrained: self.init.is_some(),
+                        patches: encoder.patches(),
                     })
                     .map_err(|e| here(method_error(&e)))?;
                 self.check_budget(method.settings())?;

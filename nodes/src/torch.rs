@@ -1,10 +1,11 @@
-//! Weights as PyTorch takes them: what a node trained under torchvision's names, with the head where torchvision has it.
+//! Weights as PyTorch takes them: what a node trained under torchvision's or timm's names, with the head where they have it.
 
 use std::collections::BTreeMap;
 
 use flow_cache::Artifact;
 use flow_engine::node::{Input, NodeError};
-use flow_learn::backbones::{BACKBONES, BackboneSettings, Encoder, Stem};
+use flow_learn::backbones::{BACKBONES, BackboneSettings, Encoder, Pool, Stem, VitShape};
+use flow_learn::layers::{MapShape, TransformerShape};
 use flow_learn::state::{StateDict, Tensor};
 
 use crate::artifacts::{EncoderArtifact, ModelArtifact};
@@ -85,8 +86,9 @@ fn weights(backbone: &BackboneSettings, encoder: &mut Encoder, head: Option<Stat
         }
         None => None,
     };
-    let usage = match (torchvision, classes) {
-        (true, Some(classes)) => torchvision_usage(backbone, encoder, classes, headless, &mut notes),
+    let usage = match (torchvision, classes, encoder.transformer()) {
+        (true, Some(classes), _) => torchvision_usage(backbone, encoder, classes, headless, &mut notes),
+        (false, classes, Some(vit)) => timm_usage(*vit.shape(), encoder.input, classes),
         _ => {
             notes.push(format!(
                 "`{}` is no network of torchvision: the names are its own",
@@ -142,6 +144,30 @@ fn torchvision_usage(
     python
 }
 
+/// Python for a vision transformer; without a head it gives features, as the encoder does.
+fn timm_usage(shape: VitShape, image: MapShape, classes: Option<usize>) -> String {
+    let VitShape {
+        patch,
+        transformer,
+        mlp_ratio,
+        pool,
+    } = shape;
+    let TransformerShape { dim, depth, heads, .. } = transformer;
+    let MapShape { h, w, c } = image;
+    let pool = match pool {
+        Pool::Token => "",
+        Pool::Mean => ", global_pool=\"avg\", fc_norm=False",
+    };
+    let mut python = String::from("import timm, safetensors.torch\n");
+    python += &format!(
+        "net = timm.models.vision_transformer.VisionTransformer(img_size=({h}, {w}), patch_size={patch}, in_chans={c}, num_classes={}, \
+         embed_dim={dim}, depth={depth}, num_heads={heads}, mlp_ratio={mlp_ratio}{pool})\n",
+        classes.unwrap_or(0)
+    );
+    python += "net.load_state_dict(safetensors.torch.load_file(\"FILE\"))\n";
+    python
+}
+
 /// A head on the cells of a pooling grid: features are `[cell][channel]` here and `[channel][cell]` there.
 fn channel_first(tensor: Tensor, cells: usize) -> Tensor {
     let [_, dim] = tensor.shape[..] else { return tensor };
@@ -158,17 +184,16 @@ fn channel_first(tensor: Tensor, cells: usize) -> Tensor {
 
 #[cfg(test)]
 mod tests {
-    use flow_learn::layers::{Linear, MapShape};
+    use flow_learn::layers::Linear;
     use flow_learn::rng::Stream;
 
     use super::*;
 
     fn resnet(stem: Stem, grid: usize, channels: usize) -> (BackboneSettings, Encoder) {
         let backbone = BackboneSettings {
-            name: "resnet18".into(),
-            widths: vec![],
             grid,
             stem,
+            ..BackboneSettings::named("resnet18")
         };
         let image = MapShape {
             h: 64,
@@ -222,5 +247,29 @@ mod tests {
         for line in ["Conv2d(1, 64, 3, 1, 1", "AdaptiveAvgPool2d(2)", "Linear(2048, 2)"] {
             assert!(exported.usage.contains(line), "{}", exported.usage);
         }
+    }
+
+    #[test]
+    fn an_exported_vit_is_timms_state_dict_by_name_type_and_shape() {
+        let backbone = BackboneSettings {
+            patch: Some(8),
+            dim: Some(24),
+            depth: Some(2),
+            heads: Some(3),
+            ..BackboneSettings::named("vit")
+        };
+        let image = MapShape { h: 16, w: 32, c: 3 };
+        let mut encoder = backbone.build(image, &Stream::new(1, "test")).expect("valid");
+        let mut head = Linear::from_weights(vec![0.0; 24 * 5], vec![0.0; 5]);
+        let exported = weights(&backbone, &mut encoder, Some(StateDict::of(&mut head, "")));
+        let expected: Vec<&str> = include_str!("../../tests/golden/timm_vit.txt").lines().collect();
+        assert_eq!(listing(&exported.bytes), expected);
+        assert_eq!(
+            exported.usage,
+            "import timm, safetensors.torch\n\
+             net = timm.models.vision_transformer.VisionTransformer(img_size=(16, 32), patch_size=8, in_chans=3, num_classes=5, \
+             embed_dim=24, depth=2, num_heads=3, mlp_ratio=4)\n\
+             net.load_state_dict(safetensors.torch.load_file(\"FILE\"))\n"
+        );
     }
 }

@@ -52,6 +52,9 @@ fn what_this_version_promises_is_built() {
         "batch_norm2d_train_weighted",
         "max_pool2d",
         "avg_pool2d",
+        "layer_norm",
+        "gelu",
+        "attention",
         "basic_block_stride2_weighted",
     ] {
         assert!(!missing.iter().any(|(_, c)| *c == case), "not built: {case}");

@@ -27,7 +27,7 @@ pub(crate) enum BenchCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct TrainStepArgs {
-    /// conv3, conv4, resnet18, ..
+    /// conv3, conv4, resnet18, vit, ..
     #[arg(long, default_value = "conv4")]
     backbone: String,
     /// Images in a step; SimCLR takes two views of each.
@@ -71,7 +71,7 @@ pub(crate) struct AugmentArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PrefetchArgs {
-    /// conv3, conv4, resnet18, ..
+    /// conv3, conv4, resnet18, vit, ..
     #[arg(long, default_value = "conv4")]
     backbone: String,
     /// Images in a step, of which SimCLR takes two views each.
@@ -96,7 +96,7 @@ pub(crate) struct PrefetchArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ScaleArgs {
-    /// conv3, conv4, resnet18, ..
+    /// conv3, conv4, resnet18, vit, ..
     #[arg(long, default_value = "conv4")]
     backbone: String,
     /// What is learnt.

@@ -1,10 +1,12 @@
-"""Makes backbones.json: whole ResNets of torchvision on two images, forward in evaluation and one step's gradients in training.
-usage: python tests/golden/backbones.py > tests/golden/backbones.json   (needs torch, torchvision)
+"""Makes backbones.json: whole ResNets of torchvision and vision transformers of timm on two images, forward in evaluation; of the
+transformers also gradients of the features' product with linspace(-1, 1).
+usage: python tests/golden/backbones.py > tests/golden/backbones.json   (needs torch, torchvision, timm)
 
 Weights are not stored but computed: value i of a tensor is sin(0.37 i + n) times a scale, where n is the number of bytes of its name;
 see `fill`. Whoever reads the case fills a network of the same shape in the same way."""
 import json, math
-import torch, torchvision
+import timm, torch, torchvision
+from timm.models.vision_transformer import VisionTransformer
 
 torch.use_deterministic_algorithms(True)
 torch.set_num_threads(1)
@@ -32,4 +34,18 @@ for name, stem, side in (("resnet18", "small", 16), ("resnet18", "imagenet", 48)
     features = net(x)
     cases.append({"case": "resnet_features", "source": f"torchvision {torchvision.__version__}", "params": {"backbone": name, "stem": stem},
                   "inputs": {"x": tensor(x)}, "outputs": {"features": tensor(features)}, "grads": {}})
+
+for pool, patch, side in (("token", 4, (16, 12)), ("mean", 2, (8, 8))):
+    sizes = {"patch": patch, "dim": 24, "depth": 3, "heads": 3, "mlp_ratio": 2.0}
+    timms = {"global_pool": "avg", "fc_norm": False} if pool == "mean" else {}
+    net = VisionTransformer(img_size=side, patch_size=patch, num_classes=0, embed_dim=24, depth=3, num_heads=3, mlp_ratio=2.0, **timms)
+    with torch.no_grad():
+        for key, value in net.state_dict().items(): value.copy_(fill(key, value))
+    x = torch.sin(torch.arange(2 * 3 * side[0] * side[1], dtype=torch.float64) * .11).reshape(2, 3, *side).float().requires_grad_()
+    net.eval()
+    features = net(x)
+    (features * torch.linspace(-1, 1, features.numel(), dtype=torch.float64).float().reshape(features.shape)).sum().backward()
+    grads = {name: tensor(p.grad) for name, p in net.named_parameters() if name in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.1.attn.qkv.weight", "norm.weight")}
+    cases.append({"case": "vit_features", "source": f"timm {timm.__version__}", "params": {"backbone": "vit", **sizes, "pool": pool},
+                  "inputs": {"x": tensor(x)}, "outputs": {"features": tensor(features)}, "grads": {"x": tensor(x.grad), **grads}})
 print(json.dumps(cases))

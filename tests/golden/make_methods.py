@@ -57,6 +57,12 @@ def losses():
     log_agreement = torch.logsumexp(unlikely[0].log_softmax(1) + unlikely[1].log_softmax(1), 1)
     mean = p[0].mean(0)
     scan = -log_agreement.mean() + 5 * (mean * mean.log()).sum()
+    with torch.random.fork_rng():  # the cases after this one keep their numbers
+        patches, guesses = 2 + 3 * torch.randn(10, 12), normal(10, 12)
+    hidden = torch.tensor([1.0, 0, 1, 1, 0, 1, 1, 1, 0, 1])
+    patches[3] = 0.25
+    normalised = (patches - patches.mean(1, keepdim=True)) / (patches.var(1, keepdim=True) + 1e-6).sqrt()
+    mae = (((guesses - normalised) ** 2).mean(1) * hidden).sum() / hidden.sum()
     return [
         case("reconstruction", "mse_loss", {}, {"found": found, "targets": target}, {"loss": F.mse_loss(found, target)}, ["found"]),
         case("reconstruction_masked", "context encoders' definition, weights are what was hidden", {}, {"found": found, "targets": target, "weights": mask}, {"loss": masked}, ["found"]),
@@ -64,6 +70,7 @@ def losses():
         case("weighted_cross_entropy", "cross_entropy with a weight for each row (SCAN's self-labels)", {}, {"logits": classes, "labels": labels.float(), "weights": weights}, {"loss": weighted}, ["logits"]),
         case("prototype_prediction", "cosines to prototypes, then soft cross-entropy (SwAV's and DINO's last layer)", {"temperature": 0.1}, {"z": z, "prototypes": prototypes, "targets": targets}, {"loss": predicted}, ["z", "prototypes"]),
         case("scan", "SCAN's definition in log space, confident and opposed guesses", {"entropy_weight": 5.0}, {"anchor": unlikely[0], "neighbor": unlikely[1]}, {"loss": scan}, ["anchor", "neighbor"]),
+        case("masked_patches", "MAE's published code: patches normalised with the unbiased variance, mean over the hidden ones, one of one colour", {}, {"found": guesses, "patches": patches, "hidden": hidden}, {"loss": mae}, ["found"]),
     ]
 
 

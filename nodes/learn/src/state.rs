@@ -230,17 +230,12 @@ impl View for Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backbones::{BackboneSettings, Stem};
+    use crate::backbones::BackboneSettings;
     use crate::layers::MapShape;
     use crate::rng::Stream;
 
     fn encoder(name: &str, seed: u64) -> crate::backbones::Encoder {
-        let settings = BackboneSettings {
-            name: name.into(),
-            widths: vec![],
-            grid: 1,
-            stem: Stem::Small,
-        };
+        let settings = BackboneSettings::named(name);
         settings
             .build(MapShape { h: 16, w: 16, c: 3 }, &Stream::new(seed, "test"))
             .expect("a valid backbone")

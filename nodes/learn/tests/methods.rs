@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use flow_learn::augment::{Augmenter, Recipe};
-use flow_learn::backbones::{BackboneSettings, Stem};
+use flow_learn::backbones::{BackboneSettings, Pool};
 use flow_learn::data::{Images, Scenes};
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
@@ -20,10 +20,9 @@ const MIDDLE: usize = 6;
 fn settings(method: MethodSettings) -> PretrainSettings {
     PretrainSettings {
         backbone: BackboneSettings {
-            name: "conv3".into(),
             widths: vec![8, 16, 16],
             grid: 2,
-            stem: Stem::Small,
+            ..BackboneSettings::named("conv3")
         },
         method,
         optimizer: OptimizerConfig::Adam(Default::default()),
@@ -65,8 +64,18 @@ fn trained(
     threads: usize,
     broken: Broken,
 ) -> (Vec<u8>, Vec<EpochOutcome>) {
+    trained_with(&settings(method.clone()), from, threads, broken)
+}
+
+/// The same with all settings given.
+fn trained_with(
+    settings: &PretrainSettings,
+    from: Option<&StateDict>,
+    threads: usize,
+    broken: Broken,
+) -> (Vec<u8>, Vec<EpochOutcome>) {
     let (images, augmenter) = (scenes(), augmenter());
-    let start = || Pretraining::new(settings(method.clone()), &images, &augmenter, from).expect("valid settings");
+    let start = || Pretraining::new(settings.clone(), &images, &augmenter, from).expect("valid settings");
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
@@ -199,6 +208,108 @@ fn scan_starts_from_a_trained_encoder() {
     let (whole, history) = trained(&labelling, Some(&encoder), 1, Broken::Never);
     assert!(history[5].figures["confident"] > 0.0, "{history:?}");
     resumes_to_the_bit(&labelling, Some(&encoder), &whole);
+}
+
+/// The settings with a vision transformer of four patches a side.
+fn on_vit(method: MethodSettings, pool: Pool) -> PretrainSettings {
+    PretrainSettings {
+        backbone: BackboneSettings {
+            dim: Some(32),
+            depth: Some(2),
+            heads: Some(2),
+            mlp_ratio: Some(2.0),
+            pool: Some(pool),
+            ..BackboneSettings::named("vit")
+        },
+        lr: 0.003,
+        ..settings(method)
+    }
+}
+
+fn mae() -> MaeSettings {
+    MaeSettings {
+        decoder_dim: 16,
+        decoder_depth: 1,
+        decoder_heads: 2,
+        ..Default::default()
+    }
+}
+
+/// Trains on a vision transformer: the loss falls, and an interrupted training ends with the same bits.
+fn learns_on_vit(method: MethodSettings, pool: Pool) -> Vec<EpochOutcome> {
+    let settings = on_vit(method, pool);
+    let (whole, history) = trained_with(&settings, None, 1, Broken::Never);
+    assert!(
+        history[EPOCHS - 1].loss < history[1].loss,
+        "the loss does not fall: {history:?}"
+    );
+    let interrupted = trained_with(&settings, None, 2, Broken::Often).0;
+    assert!(
+        whole == interrupted,
+        "an interrupted training with two threads has other bits"
+    );
+    history
+}
+
+#[test]
+fn mae_learns_what_hidden_patches_show() {
+    let history = learns_on_vit(MethodSettings::Mae(mae()), Pool::Mean);
+    let last = &history[EPOCHS - 1];
+    assert_eq!(last.figures["masked"], 0.75);
+    assert!(
+        last.loss < last.figures["mean_predictor"],
+        "no better than the mean: {history:?}"
+    );
+}
+
+#[test]
+fn contrast_and_distillation_learn_on_a_vision_transformer() {
+    let simclr = SimclrSettings {
+        hidden: 32,
+        projection: 16,
+        ..Default::default()
+    };
+    learns_on_vit(MethodSettings::Simclr(simclr), Pool::Token);
+    let byol = ByolSettings {
+        hidden: 32,
+        projection: 16,
+        ..Default::default()
+    };
+    learns_on_vit(MethodSettings::Byol(byol), Pool::Mean);
+    let dino = DinoSettings {
+        prototypes: 16,
+        hidden: 32,
+        bottleneck: 16,
+        ..Default::default()
+    };
+    learns_on_vit(MethodSettings::Dino(dino), Pool::Token);
+}
+
+#[test]
+fn methods_and_backbones_that_do_not_fit_are_refused() {
+    let refused = |settings: PretrainSettings| {
+        let error = Pretraining::new(settings, &scenes(), &augmenter(), None).err();
+        error.map(|e| e.to_string()).unwrap_or_default()
+    };
+    let convolutional = refused(settings(MethodSettings::Mae(mae())));
+    assert!(
+        convolutional.contains("`backbone`") && convolutional.contains("\"vit\""),
+        "{convolutional}"
+    );
+    let mask = |mask| refused(on_vit(MethodSettings::Mae(MaeSettings { mask, ..mae() }), Pool::Token));
+    assert!(
+        mask(0.99).contains("`mask`: 0.99 found") && mask(0.99).contains("16 patches"),
+        "{}",
+        mask(0.99)
+    );
+    let tiles = refused(on_vit(
+        MethodSettings::Pirl(PirlSettings {
+            negatives: 64,
+            ..Default::default()
+        }),
+        Pool::Token,
+    ));
+    assert!(tiles.contains("`backbone`") && tiles.contains("conv4"), "{tiles}");
 }
 
 /// The words of a refusal before training.

@@ -1,10 +1,10 @@
-//! Where a node's encoder comes from: another node, or a file of weights under torchvision's names.
+//! Where a node's encoder comes from: another node, or a file of weights under torchvision's or timm's names.
 
 use std::path::PathBuf;
 
 use flow_engine::node::{ArtifactType, Context, Inputs, NodeError, NodeRef, ParamError, Port};
-use flow_learn::backbones::{BackboneSettings, Encoder};
-use flow_learn::layers::{MapShape, Tensors};
+use flow_learn::backbones::{BackboneSettings, Encoder, VitShape};
+use flow_learn::layers::{MapShape, Tensors, TransformerShape};
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use serde::{Deserialize, Serialize};
@@ -138,7 +138,7 @@ fn load_weights(to: &mut EncoderArtifact, name: &str, bytes: &[u8]) -> Result<()
     let more = differences.len().saturating_sub(SHOWN);
     let mut message = format!(
         "`{name}` does not hold weights of {}:",
-        describe(&to.backbone, &to.encoder)
+        describe(&to.backbone, &mut to.encoder)
     );
     for difference in differences.iter().take(SHOWN) {
         message.push_str(&format!("\n  {difference}"));
@@ -152,7 +152,16 @@ fn load_weights(to: &mut EncoderArtifact, name: &str, bytes: &[u8]) -> Result<()
 /// Differences that a message shows.
 const SHOWN: usize = 4;
 
-fn describe(backbone: &BackboneSettings, encoder: &Encoder) -> String {
+fn describe(backbone: &BackboneSettings, encoder: &mut Encoder) -> String {
+    if let Some(vit) = encoder.transformer() {
+        let VitShape { patch, transformer, .. } = *vit.shape();
+        let TransformerShape { dim, depth, .. } = transformer;
+        let MapShape { h, w, c } = encoder.input;
+        return format!(
+            "{} of patch {patch}, dim {dim} and depth {depth} for images of {h}x{w} and {c} channel(s)",
+            backbone.name
+        );
+    }
     let stem = serde_json::to_value(backbone.stem).unwrap_or_default();
     let stem = stem.as_str().unwrap_or_default();
     let widths = match backbone.widths.is_empty() {
@@ -183,17 +192,44 @@ fn differences(order: &[String], expected: &StateDict, found: &StateDict) -> Vec
     missing.chain(surplus).collect()
 }
 
-/// What to do, from how the first convolutions differ.
+/// What to do, from how the first layers differ.
 fn help(expected: &StateDict, found: &StateDict) -> String {
-    let first = |state: &StateDict| state.tensors.get("conv1.weight").map(|t| t.shape.clone());
+    let shape = |state: &StateDict, name: &str| state.tensors.get(name).map(|t| t.shape.clone());
+    const PATCHES: &str = "patch_embed.proj.weight";
+    match (shape(expected, PATCHES).as_deref(), shape(found, PATCHES).as_deref()) {
+        (Some([_, ours, ..]), Some([_, theirs, ..])) if ours != theirs => return other_channels(*ours, *theirs),
+        (Some([.., ours]), Some([.., theirs])) if ours != theirs => {
+            return format!("write `patch = {theirs}` in `backbone`");
+        }
+        (Some([ours, ..]), Some([theirs, ..])) if ours != theirs => {
+            return format!("write `dim = {theirs}` in `backbone`");
+        }
+        _ => {}
+    }
+    const POSITIONS: &str = "pos_embed";
+    match (
+        shape(expected, POSITIONS).as_deref(),
+        shape(found, POSITIONS).as_deref(),
+    ) {
+        (Some([_, ours, _]), Some([_, theirs, _])) if ours != theirs => {
+            return format!(
+                "the file's network takes images of another size: it has {theirs} positions, this data set's images {ours}"
+            );
+        }
+        _ => {}
+    }
+    let first = |state: &StateDict| shape(state, "conv1.weight");
     match (first(expected).as_deref(), first(found).as_deref()) {
         (Some([_, _, 3, _]), Some([_, _, 7, _])) => "write `stem = \"imagenet\"` in `backbone`".into(),
         (Some([_, _, 7, _]), Some([_, _, 3, _])) => "write `stem = \"small\"` in `backbone`".into(),
-        (Some([_, ours, ..]), Some([_, theirs, ..])) if ours != theirs => {
-            format!("the file's network takes images of {theirs} channel(s), this data set has {ours}")
-        }
-        _ => "give the `backbone` that the file was saved from; names are torchvision's, without a prefix".into(),
+        (Some([_, ours, ..]), Some([_, theirs, ..])) if ours != theirs => other_channels(*ours, *theirs),
+        _ => "give the `backbone` that the file was saved from; names are torchvision's or timm's, without a prefix"
+            .into(),
     }
+}
+
+fn other_channels(ours: usize, theirs: usize) -> String {
+    format!("the file's network takes images of {theirs} channel(s), this data set has {ours}")
 }
 
 #[cfg(test)]
@@ -204,10 +240,8 @@ mod tests {
 
     fn artifact(name: &str, stem: Stem, channels: usize, seed: u64) -> EncoderArtifact {
         let backbone = BackboneSettings {
-            name: name.into(),
-            widths: vec![],
-            grid: 1,
             stem,
+            ..BackboneSettings::named(name)
         };
         let image = MapShape {
             h: 32,
@@ -270,6 +304,35 @@ mod tests {
         assert!(
             names.contains("`layer1.2.bn1.bias` [64] is not one of its tensors") && names.contains("more"),
             "{names}"
+        );
+    }
+
+    #[test]
+    fn a_vit_that_does_not_fit_is_told_which_size_to_write() {
+        let vit = |patch, dim, side, channels| {
+            let backbone = BackboneSettings {
+                patch: Some(patch),
+                dim: Some(dim),
+                depth: Some(1),
+                ..BackboneSettings::named("vit")
+            };
+            let image = MapShape {
+                h: side,
+                w: side,
+                c: channels,
+            };
+            let encoder = backbone.build(image, &Stream::new(1, "test")).expect("valid");
+            EncoderArtifact { backbone, encoder }
+        };
+        let ours = || vit(4, 16, 16, 3);
+        assert!(refusal(vit(8, 16, 16, 3), ours()).contains("write `patch = 8`"));
+        assert!(refusal(vit(4, 32, 16, 3), ours()).contains("write `dim = 32`"));
+        assert!(refusal(vit(4, 16, 16, 1), ours()).contains("images of 1 channel(s), this data set has 3"));
+        let larger = refusal(vit(4, 16, 32, 3), ours());
+        assert!(
+            larger.contains("vit of patch 4, dim 16 and depth 1 for images of 16x16")
+                && larger.contains("it has 65 positions"),
+            "{larger}"
         );
     }
 

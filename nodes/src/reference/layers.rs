@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use flow_learn::kernels::attention::{self, AttentionShape};
 use flow_learn::kernels::conv::{self, ConvShape};
 use flow_learn::kernels::pool::{self, PoolShape};
 use flow_learn::layers::{
-    BatchNorm, BufferPool, ConvNorm, ConvSettings, FeatureMap, Layer, MapShape, MaxPool, Mode, NormSettings, Pass,
-    Residual,
+    BatchNorm, BufferPool, ConvNorm, ConvSettings, FeatureMap, Gelu, Layer, LayerNorm, MapShape, MaxPool, Mode,
+    NormSettings, Pass, Residual,
 };
 use flow_learn::rng::Stream;
 
@@ -19,6 +20,9 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
         "batch_norm2d_train_weighted" => batch_norm(case),
         "max_pool2d" => max_pool(case),
         "avg_pool2d" => average_pool(case),
+        "layer_norm" => layer_norm(case),
+        "gelu" => gelu(case),
+        "attention" => attention(case),
         "basic_block_stride2_weighted" => basic_block(case),
         _ => Ok(Outcome::NotBuilt),
     }
@@ -232,6 +236,89 @@ fn average_pool(case: &Case) -> Result<Outcome, CaseError> {
         case.gradient("x")?,
         GRADIENT,
     );
+    Ok(check.outcome())
+}
+
+/// `[n][tokens][dim]` as a map of `n` rows of tokens.
+fn tokens(case: &Case, name: &str) -> Result<FeatureMap, CaseError> {
+    let [n, h, c] = case.dims::<3>(name)?;
+    Ok(FeatureMap::new(n, MapShape { h, w: 1, c }, case.input(name)?.f32()))
+}
+
+/// Runs a layer on tokens, which lie as PyTorch's, forward and backward.
+fn on_tokens(case: &Case, layer: &mut dyn Layer, x: FeatureMap) -> (Vec<f32>, Vec<f32>) {
+    let mut pass = Pass::recording(Mode::Train, &Arc::default());
+    let y = layer.forward(x, &mut pass);
+    let (n, shape, values) = (y.n, y.shape, y.data.to_vec());
+    let dx = layer.backward(FeatureMap::new(n, shape, upstream(case, values.len())), &mut pass, true);
+    (values, dx.map(|dx| dx.data.to_vec()).unwrap_or_default())
+}
+
+fn layer_norm(case: &Case) -> Result<Outcome, CaseError> {
+    let x = tokens(case, "x")?;
+    let mut layer = LayerNorm::new(x.shape.c, case.number("eps")? as f32);
+    for name in ["weight", "bias"] {
+        set(&mut layer, &[(name, case.input(name)?.f32())]);
+    }
+    let (y, dx) = on_tokens(case, &mut layer, x);
+    let mut check = Check::default();
+    check.relative("y", &y, case.output("y")?, VALUE);
+    check.relative("gradient of x", &dx, case.gradient("x")?, GRADIENT);
+    for name in ["weight", "bias"] {
+        let found = get(&mut layer, name, true);
+        check.relative(&format!("gradient of {name}"), &found, case.gradient(name)?, GRADIENT);
+    }
+    Ok(check.outcome())
+}
+
+fn gelu(case: &Case) -> Result<Outcome, CaseError> {
+    let [n, dim] = case.dims::<2>("x")?;
+    let x = FeatureMap::new(n, MapShape::vector(dim), case.input("x")?.f32());
+    let (y, dx) = on_tokens(case, &mut Gelu, x);
+    let mut check = Check::default();
+    check.relative("y", &y, case.output("y")?, VALUE);
+    check.relative("gradient of x", &dx, case.gradient("x")?, GRADIENT);
+    Ok(check.outcome())
+}
+
+/// Golden tensors are `[n][heads][tokens][head_dim]`.
+fn attention(case: &Case) -> Result<Outcome, CaseError> {
+    let [n, heads, tokens, head_dim] = case.dims::<4>("q")?;
+    let shape = AttentionShape {
+        n,
+        tokens,
+        heads,
+        head_dim,
+    };
+    let dim = shape.dim();
+    // Where a golden value lies in rows of `width` values for each token.
+    let place = |at: usize, width: usize| {
+        let (row, d) = (at / head_dim, at % head_dim);
+        let (token, head, image) = (row % tokens, row / tokens % heads, row / tokens / heads);
+        (image * tokens + token) * width + head * head_dim + d
+    };
+    let mut qkv = vec![0.0; shape.inputs()];
+    for (part, name) in ["q", "k", "v"].into_iter().enumerate() {
+        for (at, value) in case.input(name)?.f32().into_iter().enumerate() {
+            qkv[place(at, 3 * dim) + part * dim] = value;
+        }
+    }
+    let (mut weights, mut out) = (vec![0.0; shape.weights()], vec![0.0; shape.outputs()]);
+    attention::forward(&shape, &qkv, None, &mut weights, &mut out);
+    let (golden, mut dout) = (upstream(case, out.len()), vec![0.0; out.len()]);
+    golden
+        .iter()
+        .enumerate()
+        .for_each(|(at, value)| dout[place(at, dim)] = *value);
+    let mut dqkv = vec![0.0; qkv.len()];
+    attention::backward(&shape, &qkv, &weights, None, &dout, &mut dqkv);
+    let mut check = Check::default();
+    let y: Vec<f32> = (0..out.len()).map(|at| out[place(at, dim)]).collect();
+    check.relative("y", &y, case.output("y")?, VALUE);
+    for (part, name) in ["q", "k", "v"].into_iter().enumerate() {
+        let found: Vec<f32> = (0..out.len()).map(|at| dqkv[place(at, 3 * dim) + part * dim]).collect();
+        check.relative(&format!("gradient of {name}"), &found, case.gradient(name)?, GRADIENT);
+    }
     Ok(check.outcome())
 }
 

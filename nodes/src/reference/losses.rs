@@ -3,9 +3,9 @@
 use flow_learn::clustering::sinkhorn;
 use flow_learn::losses::{
     DinoTemperatures, LossError, Traced, TracedScalar, VicregWeights, barlow_twins, binary_cross_entropy,
-    cosine_scores, cross_entropy, dino, distillation, fixmatch_unlabelled, info_nce, mean_teacher_mse, negative_cosine,
-    nt_xent, pirl, reconstruction, scan, soft_cross_entropy, swapped, swav, value_and_grads, vicreg,
-    weighted_cross_entropy,
+    cosine_scores, cross_entropy, dino, distillation, fixmatch_unlabelled, info_nce, masked_patches, mean_teacher_mse,
+    negative_cosine, normalised_patches, nt_xent, pirl, reconstruction, scan, soft_cross_entropy, swapped, swav,
+    value_and_grads, vicreg, weighted_cross_entropy,
 };
 
 use super::Outcome;
@@ -85,6 +85,12 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
         "reconstruction_masked" => {
             let (targets, weights) = (values("targets")?, values("weights")?);
             one(case, "found", |x| reconstruction(x, &targets, Some(&weights)))
+        }
+        "masked_patches" => {
+            let [_, len] = case.dims::<2>("patches")?;
+            let targets = normalised_patches(&values("patches")?, len);
+            let hidden: Vec<bool> = values("hidden")?.iter().map(|h| *h > 0.0).collect();
+            one(case, "found", |x| masked_patches(x, &targets, &hidden))
         }
         "binary_cross_entropy" => {
             let targets = values("targets")?;

@@ -3,7 +3,7 @@
 //! All learn on the Fashion-MNIST sample: its garments have a layout, so that where a part lies says what it is. Colours are dyed on for
 //! colorization, as scenes by design have colours that say nothing of the class. Networks are conv3 of widths 16, 32, 64.
 
-use flow_learn::backbones::{BackboneSettings, Stem};
+use flow_learn::backbones::BackboneSettings;
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
 
@@ -11,10 +11,9 @@ use super::trial::{Data, Trial};
 
 fn backbone(widths: [usize; 3], grid: usize) -> BackboneSettings {
     BackboneSettings {
-        name: "conv3".into(),
         widths: widths.to_vec(),
         grid,
-        stem: Stem::Small,
+        ..BackboneSettings::named("conv3")
     }
 }
 

@@ -1,7 +1,7 @@
 //! Small plain networks for quick experiments on small images: 3x3 convolution, batch norm, ReLU; each stage but the first
 //! halves the size. conv3 at its own widths has 93 thousand parameters, conv4 390 thousand.
 
-use super::{Backbone, Stem};
+use super::{Backbone, Family, Stem};
 use crate::layers::{ConvNorm, ConvSettings, Sequential};
 use crate::rng::Stream;
 
@@ -10,7 +10,7 @@ pub(super) const CONV3: Backbone = Backbone {
     name: "conv3",
     widths: &[32, 64, 128],
     stems: false,
-    build,
+    family: Family::Stages(build),
 };
 
 /// Four stages.
@@ -18,7 +18,7 @@ pub(super) const CONV4: Backbone = Backbone {
     name: "conv4",
     widths: &[32, 64, 128, 256],
     stems: false,
-    build,
+    family: Family::Stages(build),
 };
 
 fn build(channels: usize, widths: &[usize], _stem: Stem, stream: &mut Stream) -> Sequential {

@@ -2,11 +2,14 @@
 
 mod conv_net;
 mod resnet;
+mod vit;
 
 use serde::{Deserialize, Serialize};
 
 use crate::layers::{Entry, FeatureMap, GridPool, Layer, MapShape, Pass, Sequential, Tensors};
 use crate::rng::Stream;
+
+pub use vit::{Visible, VisionTransformer, VitShape};
 
 /// How a backbone begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +22,18 @@ pub enum Stem {
     Imagenet,
 }
 
-/// A backbone as declared.
+/// What a vision transformer's features are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pool {
+    /// The class token.
+    #[default]
+    Token,
+    /// The mean of the patches' tokens.
+    Mean,
+}
+
+/// A backbone as declared. What is left out takes the backbone's own value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackboneSettings {
@@ -34,6 +48,24 @@ pub struct BackboneSettings {
     /// How it begins.
     #[serde(default)]
     pub stem: Stem,
+    /// `vit`: height and width of a patch; it divides the images' (4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<usize>,
+    /// `vit`: values of a token (128).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+    /// `vit`: blocks (6).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// `vit`: heads of each attention; they divide `dim` (4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// `vit`: hidden values of each block's MLP as a multiple of `dim` (4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mlp_ratio: Option<f32>,
+    /// `vit`: `"token"` or `"mean"` ("token").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
 }
 
 fn one() -> usize {
@@ -48,8 +80,24 @@ pub struct Backbone {
     pub widths: &'static [usize],
     /// Whether the stem can be chosen.
     pub stems: bool,
-    build: fn(channels: usize, widths: &[usize], stem: Stem, stream: &mut Stream) -> Sequential,
+    family: Family,
 }
+
+/// What a backbone is made of.
+enum Family {
+    /// Convolutions in stages.
+    Stages(fn(channels: usize, widths: &[usize], stem: Stem, stream: &mut Stream) -> Sequential),
+    /// Attention between patches.
+    Transformer,
+}
+
+/// A vision transformer.
+const VIT: Backbone = Backbone {
+    name: vit::NAME,
+    widths: &[],
+    stems: false,
+    family: Family::Transformer,
+};
 
 /// All backbones. A new one is a file and a line.
 pub const BACKBONES: &[Backbone] = &[
@@ -58,6 +106,7 @@ pub const BACKBONES: &[Backbone] = &[
     resnet::RESNET18,
     resnet::RESNET34,
     resnet::RESNET50,
+    VIT,
 ];
 
 /// Why a backbone cannot be built.
@@ -99,9 +148,33 @@ pub enum BackboneError {
         /// The backbone.
         name: String,
     },
+    /// A setting makes no sense for this backbone or these images.
+    #[error("`{key}`: {message}")]
+    Setting {
+        /// The setting.
+        key: &'static str,
+        /// What was found and what is expected.
+        message: String,
+    },
 }
 
 impl BackboneSettings {
+    /// A backbone with everything else its own.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            widths: Vec::new(),
+            grid: 1,
+            stem: Stem::Small,
+            patch: None,
+            dim: None,
+            depth: None,
+            heads: None,
+            mlp_ratio: None,
+            pool: None,
+        }
+    }
+
     fn backbone(&self) -> Result<&'static Backbone, BackboneError> {
         let found = BACKBONES.iter().find(|b| b.name == self.name);
         found.ok_or_else(|| BackboneError::Unknown {
@@ -112,6 +185,25 @@ impl BackboneSettings {
     /// An encoder with fresh weights for images of shape `input`.
     pub fn build(&self, input: MapShape, stream: &Stream) -> Result<Encoder, BackboneError> {
         let backbone = self.backbone()?;
+        let network = match backbone.family {
+            Family::Stages(build) => Network::Stages(self.stages(backbone, build, input, stream)?),
+            Family::Transformer => {
+                let shape = VitShape::new(self, input)?;
+                Network::Transformer(VisionTransformer::new(shape, input, &mut stream.child("backbone")))
+            }
+        };
+        let dim = network.layer().output_shape(input).len();
+        Ok(Encoder { network, input, dim })
+    }
+
+    /// Stages of convolutions with the final pooling.
+    fn stages(
+        &self,
+        backbone: &Backbone,
+        build: fn(usize, &[usize], Stem, &mut Stream) -> Sequential,
+        input: MapShape,
+        stream: &Stream,
+    ) -> Result<Sequential, BackboneError> {
         let widths = if self.widths.is_empty() {
             backbone.widths
         } else {
@@ -130,7 +222,11 @@ impl BackboneSettings {
                 name: self.name.clone(),
             });
         }
-        let stages = (backbone.build)(input.c, widths, self.stem, &mut stream.child("backbone"));
+        if let Some(key) = self.transformers_key() {
+            let message = format!("`{}` is no transformer: `{key}` is of `{}`", self.name, vit::NAME);
+            return Err(BackboneError::Setting { key, message });
+        }
+        let stages = build(input.c, widths, self.stem, &mut stream.child("backbone"));
         let last = stages.output_shape(input);
         if self.grid == 0 || self.grid > last.h.min(last.w) {
             return Err(BackboneError::Grid {
@@ -139,37 +235,87 @@ impl BackboneSettings {
                 w: last.w,
             });
         }
-        let layers = stages.with("", GridPool { grid: self.grid });
-        let dim = layers.output_shape(input).len();
-        Ok(Encoder { layers, input, dim })
+        Ok(stages.with("", GridPool { grid: self.grid }))
+    }
+
+    /// A setting that only a transformer has, if one is given.
+    fn transformers_key(&self) -> Option<&'static str> {
+        let given = [
+            ("patch", self.patch.is_some()),
+            ("dim", self.dim.is_some()),
+            ("depth", self.depth.is_some()),
+            ("heads", self.heads.is_some()),
+            ("mlp_ratio", self.mlp_ratio.is_some()),
+            ("pool", self.pool.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(key, _)| key)
     }
 }
 
 /// Image in, feature vector out.
 pub struct Encoder {
-    layers: Sequential,
+    network: Network,
     /// Shape of the images it takes.
     pub input: MapShape,
     /// Length of its feature vectors.
     pub dim: usize,
 }
 
+enum Network {
+    Stages(Sequential),
+    Transformer(VisionTransformer),
+}
+
+impl Network {
+    fn layer(&self) -> &dyn Layer {
+        match self {
+            Self::Stages(stages) => stages,
+            Self::Transformer(vit) => vit,
+        }
+    }
+
+    fn layer_mut(&mut self) -> &mut dyn Layer {
+        match self {
+            Self::Stages(stages) => stages,
+            Self::Transformer(vit) => vit,
+        }
+    }
+}
+
+impl Encoder {
+    /// The vision transformer, if it is one: for methods that look at its patches and tokens.
+    pub fn transformer(&mut self) -> Option<&mut VisionTransformer> {
+        match &mut self.network {
+            Network::Transformer(vit) => Some(vit),
+            Network::Stages(_) => None,
+        }
+    }
+
+    /// Patches that it cuts an image into; none if it cuts none.
+    pub fn patches(&self) -> Option<usize> {
+        match &self.network {
+            Network::Transformer(vit) => Some(vit.patches()),
+            Network::Stages(_) => None,
+        }
+    }
+}
+
 impl Layer for Encoder {
     fn output_shape(&self, input: MapShape) -> MapShape {
-        self.layers.output_shape(input)
+        self.network.layer().output_shape(input)
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        self.layers.forward(x, pass)
+        self.network.layer_mut().forward(x, pass)
     }
 
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
-        self.layers.backward(dy, pass, need_dx)
+        self.network.layer_mut().backward(dy, pass, need_dx)
     }
 }
 
 impl Tensors for Encoder {
     fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.layers.entries(prefix, out);
+        self.network.layer_mut().entries(prefix, out);
     }
 }

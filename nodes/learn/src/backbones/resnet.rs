@@ -1,7 +1,7 @@
 //! ResNets (He et al. 2015, 1512.03385) with torchvision's parameter names and its later bottleneck, whose 3x3 convolution has the
 //! stride.
 
-use super::{Backbone, Stem};
+use super::{Backbone, Family, Stem};
 use crate::layers::{ConvNorm, ConvSettings, Layer, MaxPool, Residual, Sequential};
 use crate::rng::Stream;
 
@@ -10,7 +10,9 @@ pub(super) const RESNET18: Backbone = Backbone {
     name: "resnet18",
     widths: &[64, 128, 256, 512],
     stems: true,
-    build: |channels, widths, stem, stream| build(channels, widths, stem, [2, 2, 2, 2], basic_block, stream),
+    family: Family::Stages(|channels, widths, stem, stream| {
+        build(channels, widths, stem, [2, 2, 2, 2], basic_block, stream)
+    }),
 };
 
 /// Four stages of 3, 4, 6 and 3 basic blocks.
@@ -18,7 +20,9 @@ pub(super) const RESNET34: Backbone = Backbone {
     name: "resnet34",
     widths: &[64, 128, 256, 512],
     stems: true,
-    build: |channels, widths, stem, stream| build(channels, widths, stem, [3, 4, 6, 3], basic_block, stream),
+    family: Family::Stages(|channels, widths, stem, stream| {
+        build(channels, widths, stem, [3, 4, 6, 3], basic_block, stream)
+    }),
 };
 
 /// Four stages of 3, 4, 6 and 3 bottlenecks; features have four times the last width.
@@ -26,7 +30,9 @@ pub(super) const RESNET50: Backbone = Backbone {
     name: "resnet50",
     widths: &[64, 128, 256, 512],
     stems: true,
-    build: |channels, widths, stem, stream| build(channels, widths, stem, [3, 4, 6, 3], bottleneck, stream),
+    family: Family::Stages(|channels, widths, stem, stream| {
+        build(channels, widths, stem, [3, 4, 6, 3], bottleneck, stream)
+    }),
 };
 
 /// How many times its width a bottleneck gives out.

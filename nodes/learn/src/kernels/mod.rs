@@ -1,8 +1,11 @@
-//! Kernels over slices: channel-last convolution, normalisation, pooling. They take shapes, know no layers, and split their
+//! Kernels over slices: channel-last convolution, normalisation, pooling, attention. They take shapes, know no layers, and split their
 //! work so that the bits of a result do not depend on the number of threads.
 
+pub mod attention;
 pub mod conv;
 pub mod elementwise;
+pub mod gelu;
+pub mod layer_norm;
 mod layout;
 pub mod norm;
 pub mod pool;

@@ -5,31 +5,43 @@
 //! block can stand.
 
 mod activation;
+mod attention;
 mod batch_norm;
 mod conv;
 mod conv_norm;
 mod feature_map;
+mod gelu;
+mod layer_norm;
 mod linear;
+mod mlp;
 mod parameter;
 mod pass;
 mod pool;
 mod profile;
 mod residual;
 mod sequential;
+mod token_linear;
+mod transformer;
 mod upsample;
 
 pub use activation::Relu;
+pub use attention::{Attention, Lengths};
 pub use batch_norm::{BatchNorm, NormSettings};
 pub use conv::{Conv2d, ConvSettings};
 pub use conv_norm::ConvNorm;
 pub use feature_map::{Buffer, BufferPool, FeatureMap, MapShape};
+pub use gelu::Gelu;
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use mlp::Mlp;
 pub use parameter::{Entry, Layout, Parameter, Role, Tensors};
 pub use pass::{Mode, Pass};
 pub use pool::{GridPool, MaxPool};
 pub use profile::Timing;
 pub use residual::Residual;
 pub use sequential::Sequential;
+pub use token_linear::TokenLinear;
+pub use transformer::{Transformer, TransformerBlock, TransformerShape};
 pub use upsample::{Unflatten, Upsample};
 
 /// One layer, or a block of layers.

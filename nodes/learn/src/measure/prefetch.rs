@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::augment::random_images;
 use super::{Recipe, Shape};
 use crate::augment::Augmenter;
-use crate::backbones::{BackboneSettings, Stem};
+use crate::backbones::BackboneSettings;
 use crate::methods::{MethodSettings, SimclrSettings};
 use crate::optim::OptimizerConfig;
 use crate::train::{Length, PretrainSettings, Pretraining, TrainError};
@@ -40,12 +40,7 @@ pub fn prefetch_times(
             message: e.to_string(),
         })?;
     let settings = PretrainSettings {
-        backbone: BackboneSettings {
-            name: backbone.to_owned(),
-            widths: Vec::new(),
-            grid: 1,
-            stem: Stem::Small,
-        },
+        backbone: BackboneSettings::named(backbone),
         method: MethodSettings::Simclr(SimclrSettings::default()),
         optimizer: OptimizerConfig::default(),
         lr: 0.01,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::median_seconds;
-use crate::backbones::{BackboneSettings, Encoder, Stem};
+use crate::backbones::{BackboneSettings, Encoder};
 use crate::layers::{
     BatchNorm, BufferPool, FeatureMap, Layer, Linear, MapShape, Mode, NormSettings, Pass, Sequential, Tensors, Timing,
 };
@@ -96,13 +96,7 @@ impl TrainStep {
     pub fn new(spec: &StepSpec) -> Result<Self, TrainError> {
         let Shape(input) = spec.image;
         let stream = Stream::new(0, "bench");
-        let backbone = BackboneSettings {
-            name: spec.backbone.clone(),
-            widths: Vec::new(),
-            grid: 1,
-            stem: Stem::Small,
-        };
-        let encoder = backbone.build(input, &stream)?;
+        let encoder = BackboneSettings::named(&spec.backbone).build(input, &stream)?;
         let mut random = stream.child("head");
         let (head, head_outputs, views) = match spec.task {
             Task::Supervised => {

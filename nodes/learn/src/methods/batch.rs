@@ -24,6 +24,8 @@ pub struct Premises {
     pub features: usize,
     /// Whether the encoder brings weights from an earlier training.
     pub pretrained: bool,
+    /// Patches that the encoder cuts an image into, if it is a vision transformer.
+    pub patches: Option<usize>,
 }
 
 /// What a method is built from.

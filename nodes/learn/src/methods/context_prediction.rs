@@ -61,7 +61,7 @@ impl Settings for ContextPredictionSettings {
         check_least("pairs", self.pairs, 1, "there must be something to tell")?;
         check_share("colour_drop", self.colour_drop, ".5 as a rule")?;
         check_widths(&[("hidden", self.hidden)])?;
-        Tiling::new(GRID, premises.image).check(premises.image)
+        Tiling::new(GRID, premises.image).check(premises)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {

@@ -72,7 +72,7 @@ impl Settings for JigsawSettings {
             return Err(MethodError::setting("permutations", message));
         }
         check_widths(&[("tile_features", self.tile_features), ("hidden", self.hidden)])?;
-        Tiling::new(self.grid, premises.image).check(premises.image)
+        Tiling::new(self.grid, premises.image).check(premises)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {

@@ -18,11 +18,13 @@ mod gan;
 mod heads;
 mod inpainting;
 mod jigsaw;
+mod mae;
 mod moco;
 mod moco_v2;
 mod momentum;
 mod outcome;
 mod palette;
+mod patch_decoder;
 mod pirl;
 mod prototypes;
 mod redundancy;
@@ -50,6 +52,7 @@ pub use dino::DinoSettings;
 pub use gan::GanSettings;
 pub use inpainting::InpaintingSettings;
 pub use jigsaw::JigsawSettings;
+pub use mae::MaeSettings;
 pub use moco::MocoSettings;
 pub use moco_v2::MocoV2Settings;
 pub use outcome::{Figure, MethodError, StepOutcome};
@@ -126,6 +129,8 @@ methods! {
     Colorization(ColorizationSettings),
     /// Make what was cut out of an image.
     Inpainting(InpaintingSettings),
+    /// Make the patches of an image that a vision transformer was not shown.
+    Mae(MaeSettings),
     /// Make an image again from a narrow code, out of noise.
     Autoencoder(AutoencoderSettings),
     /// Tell images from a generator's.

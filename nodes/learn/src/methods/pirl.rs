@@ -77,7 +77,7 @@ impl Settings for PirlSettings {
             );
             return Err(MethodError::setting("negatives", message));
         }
-        Tiling::new(GRID, premises.image).check(premises.image)
+        Tiling::new(GRID, premises.image).check(premises)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {

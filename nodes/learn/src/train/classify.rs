@@ -338,7 +338,7 @@ impl Learner {
 mod tests {
     use super::*;
     use crate::augment::Recipe;
-    use crate::backbones::{BackboneSettings, Stem};
+    use crate::backbones::BackboneSettings;
     use crate::layers::MapShape;
     use crate::metrics::accuracy;
     use crate::train::predict;
@@ -383,10 +383,9 @@ mod tests {
 
     fn classifier() -> Classifier {
         let backbone = BackboneSettings {
-            name: "conv3".into(),
             widths: vec![8, 8, 8],
             grid: 2,
-            stem: Stem::Small,
+            ..BackboneSettings::named("conv3")
         };
         let stream = Stream::new(3, "test classifier");
         let encoder = backbone.build(MapShape { h: 16, w: 16, c: 1 }, &stream).expect("valid");

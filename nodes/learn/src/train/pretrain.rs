@@ -104,6 +104,7 @@ impl<'a> Pretraining<'a> {
             images: images.n,
             features: encoder.dim,
             pretrained: pretrained.is_some(),
+            patches: encoder.patches(),
         })?;
         if let Some(state) = pretrained {
             state.load(&mut encoder, "")?;
@@ -496,17 +497,15 @@ impl Means {
 mod tests {
     use super::*;
     use crate::augment::Recipe;
-    use crate::backbones::Stem;
     use crate::data::Scenes;
     use crate::methods::{RotationSettings, SimclrSettings};
 
     fn settings(method: MethodSettings, optimizer: OptimizerConfig) -> PretrainSettings {
         PretrainSettings {
             backbone: BackboneSettings {
-                name: "conv3".into(),
                 widths: vec![8, 16, 16],
                 grid: 2,
-                stem: Stem::Small,
+                ..BackboneSettings::named("conv3")
             },
             method,
             optimizer,

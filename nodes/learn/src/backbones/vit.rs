@@ -1,0 +1,515 @@
+//! Vision transformer (Dosovitskiy et al. 2020, 2010.11929) with timm's parameter names: an image is cut into patches, each becomes
+//! a token, and a class token is put before them.
+//!
+//! `z = transformer([class; patches E] + positions)`; the features are the class token of `z` or the mean of the others. Positions
+//! are learnt, so the size of the images is part of the network. [`VisionTransformer::forward_visible`] is the door for methods
+//! that show it some patches only.
+
+use rayon::prelude::*;
+
+use super::{BackboneError, BackboneSettings, Pool, Stem};
+use crate::layers::{
+    Entry, FeatureMap, Layer, Layout, MapShape, Parameter, Pass, Role, Tensors, TokenLinear, Transformer,
+    TransformerShape, join,
+};
+use crate::rng::Stream;
+
+/// The name written in workflows.
+pub(super) const NAME: &str = "vit";
+
+/// Sizes for images of some 32 pixels, about a tenth of a ViT-Ti's work: patches of 4, six blocks of 128 with 4 heads.
+const PATCH: usize = 4;
+const DIM: usize = 128;
+const DEPTH: usize = 6;
+const HEADS: usize = 4;
+const MLP_RATIO: f32 = 4.0;
+
+/// A vision transformer's sizes, with defaults filled in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VitShape {
+    /// Height and width of a patch.
+    pub patch: usize,
+    /// Blocks, heads and widths.
+    pub transformer: TransformerShape,
+    /// The MLP's hidden width as a multiple of `dim`.
+    pub mlp_ratio: f32,
+    /// What becomes of the tokens.
+    pub pool: Pool,
+}
+
+impl VitShape {
+    /// The declared sizes.
+    ///
+    /// # Errors
+    /// If they do not fit each other or the images, or a convolutional backbone's setting is given.
+    pub fn new(settings: &BackboneSettings, image: MapShape) -> Result<Self, BackboneError> {
+        let refuse = |key, message: String| Err(BackboneError::Setting { key, message });
+        if !settings.widths.is_empty() {
+            return refuse(
+                "widths",
+                format!("`{NAME}` has no stages: its width is `dim`, its blocks are `depth`"),
+            );
+        }
+        if settings.grid != 1 {
+            return refuse(
+                "grid",
+                format!("`{NAME}` has no pooling grid: `pool` is \"token\" or \"mean\""),
+            );
+        }
+        if settings.stem != Stem::Small {
+            return refuse(
+                "stem",
+                format!("`{NAME}` has no stem: it cuts images into patches of `patch` pixels"),
+            );
+        }
+        let patch = settings.patch.unwrap_or(PATCH);
+        let (dim, depth) = (settings.dim.unwrap_or(DIM), settings.depth.unwrap_or(DEPTH));
+        let (heads, mlp_ratio) = (settings.heads.unwrap_or(HEADS), settings.mlp_ratio.unwrap_or(MLP_RATIO));
+        let MapShape { h, w, .. } = image;
+        let divides = |patch: &usize| h.is_multiple_of(*patch) && w.is_multiple_of(*patch);
+        if patch == 0 || !divides(&patch) {
+            let possible = (1..=h.min(w)).filter(divides).map(|p| p.to_string());
+            let possible = possible.collect::<Vec<_>>().join(", ");
+            return refuse(
+                "patch",
+                format!("{patch} found, expected a divisor of {h}x{w} images: one of {possible}"),
+            );
+        }
+        for (key, value) in [("dim", dim), ("depth", depth), ("heads", heads)] {
+            if value == 0 {
+                return refuse(key, "0 found, expected at least 1".into());
+            }
+        }
+        if !dim.is_multiple_of(heads) {
+            return refuse(
+                "heads",
+                format!("{heads} found, expected a divisor of `dim`, which is {dim}"),
+            );
+        }
+        let hidden = (dim as f32 * mlp_ratio) as usize;
+        if !(mlp_ratio.is_finite() && hidden >= 1) {
+            let message = format!("{mlp_ratio} found, expected a number that makes at least one of `dim` = {dim}");
+            return refuse("mlp_ratio", message);
+        }
+        Ok(Self {
+            patch,
+            transformer: TransformerShape {
+                dim,
+                depth,
+                heads,
+                hidden,
+            },
+            mlp_ratio,
+            pool: settings.pool.unwrap_or_default(),
+        })
+    }
+}
+
+/// Some patches of every image of a batch: `[n][each]` places in the grid of patches, row by row from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visible {
+    /// The places.
+    pub places: Vec<u32>,
+    /// How many of each image.
+    pub each: usize,
+}
+
+/// Patches to tokens and tokens to features.
+pub struct VisionTransformer {
+    shape: VitShape,
+    image: MapShape,
+    cls_token: Parameter,
+    pos_embed: Parameter,
+    patch_embed: TokenLinear,
+    transformer: Transformer,
+}
+
+/// What backward needs of the tokens' making.
+struct Tokens {
+    n: usize,
+    visible: Option<Visible>,
+}
+
+impl VisionTransformer {
+    /// Fresh weights as timm's: normal with deviation .02, biases of zero, a class token of almost zero; the patches' layer as
+    /// PyTorch's convolutions.
+    pub(super) fn new(shape: VitShape, image: MapShape, stream: &mut Stream) -> Self {
+        let dim = shape.transformer.dim;
+        let inputs = shape.patch * shape.patch * image.c;
+        let patches = (image.h / shape.patch) * (image.w / shape.patch);
+        let bound = 1.0 / (inputs as f32).sqrt();
+        let weight = Parameter::uniform(inputs * dim, bound, stream);
+        let bias = Parameter::uniform(dim, bound, stream);
+        Self {
+            shape,
+            image,
+            cls_token: Parameter::normal(dim, 1e-6, stream),
+            pos_embed: Parameter::normal((1 + patches) * dim, 0.02, stream),
+            patch_embed: TokenLinear::new(inputs, dim, weight, Some(bias)),
+            transformer: Transformer::new(&shape.transformer, stream),
+        }
+    }
+
+    /// Its sizes.
+    pub fn shape(&self) -> &VitShape {
+        &self.shape
+    }
+
+    /// Patches of an image, row by row.
+    pub fn patches(&self) -> usize {
+        (self.image.h / self.shape.patch) * (self.image.w / self.shape.patch)
+    }
+
+    /// Patches side by side.
+    pub fn across(&self) -> usize {
+        self.image.w / self.shape.patch
+    }
+
+    /// Values of a patch, `[patch][patch][c]`.
+    pub fn patch_len(&self) -> usize {
+        self.patch_embed.inputs()
+    }
+
+    /// Images cut into patches, `[n][patches][patch][patch][c]`.
+    pub fn cut(&self, x: &FeatureMap, pass: &Pass) -> FeatureMap {
+        let shape = MapShape {
+            h: self.patches(),
+            w: 1,
+            c: self.patch_len(),
+        };
+        let mut cut = pass.map(x.n, shape);
+        let images = cut
+            .data
+            .par_chunks_mut(shape.len())
+            .zip(x.data.par_chunks(x.shape.len()));
+        images.for_each(|(cut, image)| {
+            self.lines(|in_image, in_patches, run| {
+                cut[in_patches..][..run].copy_from_slice(&image[in_image..][..run]);
+            });
+        });
+        cut
+    }
+
+    /// The reverse of [`Self::cut`].
+    fn paste(&self, cut: &FeatureMap, pass: &Pass) -> FeatureMap {
+        let mut x = pass.map(cut.n, self.image);
+        let images = x
+            .data
+            .par_chunks_mut(self.image.len())
+            .zip(cut.data.par_chunks(cut.shape.len()));
+        images.for_each(|(image, cut)| {
+            self.lines(|in_image, in_patches, run| {
+                image[in_image..][..run].copy_from_slice(&cut[in_patches..][..run]);
+            });
+        });
+        x
+    }
+
+    /// Visits every line of every patch: where it lies in the image, where among the patches, and its length.
+    fn lines(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        let (patch, across, MapShape { w, c, .. }) = (self.shape.patch, self.across(), self.image);
+        let run = patch * c;
+        for at in 0..self.patches() {
+            for y in 0..patch {
+                let row = at / across * patch + y;
+                visit(
+                    (row * w + at % across * patch) * c,
+                    at * self.patch_len() + y * run,
+                    run,
+                );
+            }
+        }
+    }
+
+    /// All tokens of the images, normalised, `[n][1 + patches][dim]`: the class token first.
+    pub fn forward_tokens(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
+        let cut = self.cut(&x, pass);
+        self.tokens(cut, None, pass)
+    }
+
+    /// The tokens of visible patches alone, normalised, `[n][1 + each][dim]`: the others are not computed at all. `patches` is
+    /// what [`Self::cut`] gave.
+    ///
+    /// # Panics
+    /// With `BUG:` if the places do not fit the batch.
+    pub fn forward_visible(&mut self, patches: &FeatureMap, visible: Visible, pass: &mut Pass) -> FeatureMap {
+        assert_eq!(
+            visible.places.len(),
+            patches.n * visible.each,
+            "BUG: visible patches do not fit the batch"
+        );
+        let len = self.patch_len();
+        let mut seen = pass.map(
+            patches.n,
+            MapShape {
+                h: visible.each,
+                w: 1,
+                c: len,
+            },
+        );
+        let images = patches.data.chunks_exact(patches.shape.len());
+        let chosen = visible.places.chunks_exact(visible.each);
+        let rows = images
+            .zip(chosen)
+            .flat_map(|(image, places)| places.iter().map(move |p| (image, *p as usize)));
+        for (seen, (image, place)) in seen.data.chunks_exact_mut(len).zip(rows) {
+            seen.copy_from_slice(&image[place * len..][..len]);
+        }
+        self.tokens(seen, Some(visible), pass)
+    }
+
+    fn tokens(&mut self, patches: FeatureMap, visible: Option<Visible>, pass: &mut Pass) -> FeatureMap {
+        let (n, each, dim) = (patches.n, patches.shape.h, self.shape.transformer.dim);
+        let embedded = self.patch_embed.forward(patches, pass);
+        let map = MapShape {
+            h: 1 + each,
+            w: 1,
+            c: dim,
+        };
+        let mut tokens = pass.map(n, map);
+        let (class, positions) = (&self.cls_token.value, &self.pos_embed.value);
+        let images = tokens
+            .data
+            .par_chunks_mut(map.len())
+            .zip(embedded.data.par_chunks(each * dim));
+        images.enumerate().for_each(|(i, (tokens, embedded))| {
+            let (first, others) = tokens.split_at_mut(dim);
+            sum(class, &positions[..dim], first);
+            let rows = others.chunks_exact_mut(dim).zip(embedded.chunks_exact(dim));
+            for (at, (token, embedded)) in rows.enumerate() {
+                sum(
+                    embedded,
+                    &positions[position(visible.as_ref(), i, at) * dim..][..dim],
+                    token,
+                );
+            }
+        });
+        pass.push(Tokens { n, visible });
+        self.transformer.forward(tokens, pass)
+    }
+
+    /// Takes back the gradient of what [`Self::forward_tokens`] or [`Self::forward_visible`] gave; what went in has one of
+    /// its patches if `need_dx`.
+    pub fn backward_tokens(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
+        let dtokens = self.transformer.backward(dy, pass, true)?;
+        let Tokens { n, visible } = pass.pop();
+        let (each, dim) = (dtokens.shape.h - 1, dtokens.shape.c);
+        let mut dembedded = pass.map(n, MapShape { h: each, w: 1, c: dim });
+        let (dclass, dpositions) = (&mut self.cls_token.grad, &mut self.pos_embed.grad);
+        let images = dtokens.data.chunks_exact(dtokens.shape.len());
+        for (i, (d, dembedded)) in images.zip(dembedded.data.chunks_exact_mut(each * dim)).enumerate() {
+            let (first, others) = d.split_at(dim);
+            add(dclass, first);
+            add(&mut dpositions[..dim], first);
+            dembedded.copy_from_slice(others);
+            for (at, d) in others.chunks_exact(dim).enumerate() {
+                add(&mut dpositions[position(visible.as_ref(), i, at) * dim..][..dim], d);
+            }
+        }
+        self.patch_embed.backward(dembedded, pass, need_dx)
+    }
+}
+
+/// Which row of the positions belongs to token `at` of image `i`, the class token not counted.
+fn position(visible: Option<&Visible>, i: usize, at: usize) -> usize {
+    1 + visible.map_or(at, |v| v.places[i * v.each + at] as usize)
+}
+
+/// `to = a + b`.
+fn sum(a: &[f32], b: &[f32], to: &mut [f32]) {
+    to.iter_mut().zip(a.iter().zip(b)).for_each(|(to, (a, b))| *to = a + b);
+}
+
+/// `to += from`.
+fn add(to: &mut [f32], from: &[f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+}
+
+impl Layer for VisionTransformer {
+    fn output_shape(&self, input: MapShape) -> MapShape {
+        assert_eq!(input, self.image, "BUG: a vision transformer takes images of one size");
+        MapShape::vector(self.shape.transformer.dim)
+    }
+
+    fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
+        let mut y = pass.map(x.n, self.output_shape(x.shape));
+        let tokens = self.forward_tokens(x, pass);
+        let dim = y.shape.c;
+        let images = y
+            .data
+            .chunks_exact_mut(dim)
+            .zip(tokens.data.chunks_exact(tokens.shape.len()));
+        for (y, tokens) in images {
+            let (class, others) = tokens.split_at(dim);
+            match self.shape.pool {
+                Pool::Token => y.copy_from_slice(class),
+                Pool::Mean => {
+                    y.fill(0.0);
+                    others.chunks_exact(dim).for_each(|token| add(y, token));
+                    let share = 1.0 / (others.len() / dim) as f32;
+                    y.iter_mut().for_each(|v| *v *= share);
+                }
+            }
+        }
+        y
+    }
+
+    fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
+        let (patches, dim) = (self.patches(), dy.shape.c);
+        let mut dtokens = pass.map(
+            dy.n,
+            MapShape {
+                h: 1 + patches,
+                w: 1,
+                c: dim,
+            },
+        );
+        dtokens.data.fill(0.0);
+        let images = dy
+            .data
+            .chunks_exact(dim)
+            .zip(dtokens.data.chunks_exact_mut((1 + patches) * dim));
+        for (dy, dtokens) in images {
+            let (class, others) = dtokens.split_at_mut(dim);
+            match self.shape.pool {
+                Pool::Token => class.copy_from_slice(dy),
+                Pool::Mean => {
+                    let share = 1.0 / patches as f32;
+                    for token in others.chunks_exact_mut(dim) {
+                        token.iter_mut().zip(dy).for_each(|(t, d)| *t = share * d);
+                    }
+                }
+            }
+        }
+        let dpatches = self.backward_tokens(dtokens, pass, need_dx)?;
+        Some(self.paste(&dpatches, pass))
+    }
+}
+
+impl Tensors for VisionTransformer {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        let (dim, tokens) = (self.shape.transformer.dim, 1 + self.patches());
+        // Neither is decayed, as in timm.
+        let plain = [
+            ("cls_token", vec![1, 1, dim], &mut self.cls_token),
+            ("pos_embed", vec![1, tokens, dim], &mut self.pos_embed),
+        ];
+        for (name, shape, parameter) in plain {
+            let name = join(prefix, name);
+            out.push(Entry::parameter(name, shape, Layout::Same, Role::Bias, parameter));
+        }
+        let first = out.len();
+        self.patch_embed.entries(&join(prefix, "patch_embed.proj"), out);
+        // There it is a convolution of the patch's size and stride; its rows lie as a convolution's do here.
+        let (patch, c) = (self.shape.patch, self.image.c);
+        for entry in out[first..].iter_mut().filter(|e| e.role == Role::Weight) {
+            (entry.shape, entry.layout) = (vec![dim, c, patch, patch], Layout::HwInOut);
+        }
+        self.transformer.entries(prefix, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::layers::Mode;
+
+    const IMAGE: MapShape = MapShape { h: 8, w: 12, c: 2 };
+
+    fn small() -> BackboneSettings {
+        BackboneSettings {
+            dim: Some(12),
+            depth: Some(1),
+            heads: Some(3),
+            ..BackboneSettings::named(NAME)
+        }
+    }
+
+    fn vit() -> VisionTransformer {
+        let shape = VitShape::new(&small(), IMAGE).expect("valid");
+        VisionTransformer::new(shape, IMAGE, &mut Stream::new(1, "vit"))
+    }
+
+    fn images(n: usize) -> FeatureMap {
+        let mut stream = Stream::new(2, "images");
+        FeatureMap::new(
+            n,
+            IMAGE,
+            (0..n * IMAGE.len()).map(|_| stream.normal()).collect::<Vec<_>>(),
+        )
+    }
+
+    #[test]
+    fn cutting_and_pasting_are_inverse_and_patches_lie_row_by_row() {
+        let (vit, x) = (vit(), images(3));
+        let pass = Pass::inference(&Arc::default());
+        let cut = vit.cut(&x, &pass);
+        assert_eq!((vit.patches(), vit.across(), cut.shape.c), (6, 3, 32));
+        // The second line of the last patch begins at row 5, column 8.
+        assert_eq!(cut.data[5 * 32 + 8], x.data[(5 * 12 + 8) * 2]);
+        assert_eq!(vit.paste(&cut, &pass).data[..], x.data[..]);
+    }
+
+    #[test]
+    fn seeing_all_patches_is_the_same_as_not_choosing() {
+        let (mut vit, x) = (vit(), images(2));
+        let mut pass = Pass::recording(Mode::Train, &Arc::default());
+        let cut = vit.cut(&x, &pass);
+        let visible = Visible {
+            places: [0, 1, 2, 3, 4, 5].repeat(2),
+            each: 6,
+        };
+        let chosen = vit.forward_visible(&cut, visible, &mut pass);
+        let dchosen = vit.backward_tokens(chosen.clone(), &mut pass, true).expect("asked for");
+        let all = vit.forward_tokens(x, &mut pass);
+        let dall = vit.backward_tokens(all.clone(), &mut pass, true).expect("asked for");
+        assert_eq!(all.data[..], chosen.data[..]);
+        assert_eq!(dall.data[..], dchosen.data[..]);
+    }
+
+    #[test]
+    fn hidden_patches_do_not_matter_and_positions_do() {
+        let (mut vit, x) = (vit(), images(1));
+        let pass = &mut Pass::inference(&Arc::default());
+        let mut seen = |cut: &FeatureMap, places: &[u32]| {
+            let (places, each) = (places.to_vec(), places.len());
+            vit.forward_visible(cut, Visible { places, each }, pass).data.to_vec()
+        };
+        let other = &Pass::inference(&Arc::default());
+        let cut = super::tests::vit().cut(&x, other);
+        let mut changed = cut.clone();
+        changed.data[..32].fill(9.0);
+        assert_eq!(seen(&cut, &[1, 4]), seen(&changed, &[1, 4]));
+        assert_ne!(seen(&cut, &[0, 4]), seen(&changed, &[0, 4]));
+        // The same patch at another place is another token.
+        changed.data.copy_within(4 * 32..5 * 32, 2 * 32);
+        assert_ne!(seen(&changed, &[2]), seen(&changed, &[4]));
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused_at_their_key() {
+        let refusal = |change: &dyn Fn(&mut BackboneSettings)| {
+            let mut settings = small();
+            change(&mut settings);
+            let error = settings.build(IMAGE, &Stream::new(0, "test")).err();
+            error.map(|e| e.to_string()).unwrap_or_default()
+        };
+        assert_eq!(
+            refusal(&|s| s.heads = Some(5)),
+            "`heads`: 5 found, expected a divisor of `dim`, which is 12"
+        );
+        assert_eq!(
+            refusal(&|s| s.patch = Some(3)),
+            "`patch`: 3 found, expected a divisor of 8x12 images: one of 1, 2, 4"
+        );
+        assert!(refusal(&|s| s.depth = Some(0)).contains("`depth`"));
+        assert!(refusal(&|s| s.mlp_ratio = Some(0.0)).contains("`mlp_ratio`"));
+        assert!(refusal(&|s| s.stem = Stem::Imagenet).contains("has no stem"));
+        assert!(refusal(&|s| s.widths = vec![4]).contains("its width is `dim`"));
+        assert!(refusal(&|s| s.grid = 2).contains("`pool`"));
+        let convolutional = refusal(&|s| s.name = "conv3".into());
+        assert_eq!(convolutional, "`dim`: `conv3` is no transformer: `dim` is of `vit`");
+    }
+}

@@ -1,0 +1,89 @@
+//! Layer normalisation of every token (Ba et al. 2016, 1607.06450), with scale and shift.
+
+use super::{Entry, FeatureMap, Layer, Layout, MapShape, Parameter, Pass, Role, Tensors, join};
+use crate::kernels::layer_norm::{self, RowMoments};
+
+/// Normalises over the channels of each pixel or token; training and use do not differ.
+pub struct LayerNorm {
+    weight: Parameter,
+    bias: Parameter,
+    eps: f32,
+}
+
+impl LayerNorm {
+    /// What timm's vision transformers add to the variance.
+    pub const EPS: f32 = 1e-6;
+
+    /// Scale 1 and shift 0 on `dim` channels; `eps` is added to the variance.
+    pub fn new(dim: usize, eps: f32) -> Self {
+        Self {
+            weight: Parameter::constant(dim, 1.0),
+            bias: Parameter::constant(dim, 0.0),
+            eps,
+        }
+    }
+}
+
+impl Layer for LayerNorm {
+    fn output_shape(&self, input: MapShape) -> MapShape {
+        assert_eq!(
+            input.c,
+            self.weight.value.len(),
+            "BUG: the layer norm's dimension does not fit"
+        );
+        input
+    }
+
+    fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
+        let mut y = pass.map(x.n, self.output_shape(x.shape));
+        let (weight, bias, eps) = (&self.weight.value, &self.bias.value, self.eps);
+        let moments = pass.timed(
+            "forward",
+            0.0,
+            || label(x.shape),
+            || layer_norm::forward(&x.data, weight, bias, eps, &mut y.data),
+        );
+        pass.push((x, moments));
+        y
+    }
+
+    fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
+        let (x, moments): (FeatureMap, Vec<RowMoments>) = pass.pop();
+        let Self { weight, bias, .. } = self;
+        pass.timed(
+            "backward",
+            0.0,
+            || label(x.shape),
+            || {
+                layer_norm::backward(
+                    &x.data,
+                    &moments,
+                    &weight.value,
+                    &mut dy.data,
+                    &mut weight.grad,
+                    &mut bias.grad,
+                );
+            },
+        );
+        Some(dy)
+    }
+}
+
+fn label(shape: MapShape) -> String {
+    format!("layer norm {}", shape.c)
+}
+
+impl Tensors for LayerNorm {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        let dim = vec![self.weight.value.len()];
+        for (name, parameter) in [("weight", &mut self.weight), ("bias", &mut self.bias)] {
+            out.push(Entry::parameter(
+                join(prefix, name),
+                dim.clone(),
+                Layout::Same,
+                Role::Bias,
+                parameter,
+            ));
+        }
+    }
+}
