@@ -45,7 +45,8 @@ impl OwnPart {
 }
 
 impl Action {
-    /// The action of an instance of which all inputs are done; `digest_of` gives the digests of their artifacts.
+    /// The action of an instance of which all inputs are done; `digest_of` gives the digests of their artifacts. What a port can do
+    /// without and is not there is left out.
     ///
     /// # Errors
     /// If an input is not done, which is a defect.
@@ -59,7 +60,11 @@ impl Action {
         let OwnPart { mut builder, files } = own;
         for port in &instance.ports {
             for (index, edge) in port.inputs.iter().enumerate() {
-                let Some(digest) = digest_of(edge.instance) else {
+                let digest = digest_of(edge.instance);
+                if digest.is_none() && port.partial {
+                    continue;
+                }
+                let Some(digest) = digest else {
                     let input = &workflow.instances()[edge.instance].name;
                     return Err(NodeError::failed(format!(
                         "BUG: a key was asked for before `{input}` is done"

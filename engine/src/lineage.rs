@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flow_cache::{Account, Artifact};
 
-use crate::node::InputCost;
+use crate::node::{InputCost, MissingInput};
 use crate::workflow::{InstanceId, Workflow};
 
 /// What one instance rests on. Gathered only when asked: in a large graph that is the greater part of it.
@@ -19,6 +19,18 @@ impl Lineage<'_> {
     /// For each input of the instance every record that it rests on, itself included, each once.
     pub fn costs(&self) -> Vec<InputCost> {
         costs(self.workflow, self.id, self.artifacts)
+    }
+
+    /// The inputs that there are none of, because they failed: only of ports that go on without them.
+    pub fn missing(&self) -> Vec<MissingInput> {
+        let instances = self.workflow.instances();
+        let edges = instances[self.id].ports.iter().flat_map(|port| &port.inputs);
+        let missing = edges.filter(|edge| self.artifacts[edge.instance].is_none());
+        let named = missing.map(|edge| MissingInput {
+            node: edge.node.clone(),
+            bindings: instances[edge.instance].bindings.clone(),
+        });
+        named.collect()
     }
 }
 

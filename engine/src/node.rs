@@ -33,6 +33,8 @@ pub struct Port {
     pub labelled: bool,
     /// Whether the port gathers every instance over the variables in the node's `over` list.
     pub gathers: bool,
+    /// Whether the node goes on without those of the port's inputs that failed, as long as there is one.
+    pub partial: bool,
 }
 
 impl Port {
@@ -44,6 +46,7 @@ impl Port {
             accepts,
             labelled: false,
             gathers: false,
+            partial: false,
         }
     }
 
@@ -55,6 +58,7 @@ impl Port {
             accepts,
             labelled: false,
             gathers: false,
+            partial: false,
         }
     }
 
@@ -66,12 +70,19 @@ impl Port {
             accepts,
             labelled: false,
             gathers: false,
+            partial: false,
         }
     }
 
     /// Makes names and bindings part of the meaning.
     pub fn labelled(mut self) -> Self {
         self.labelled = true;
+        self
+    }
+
+    /// Lets the node go on without inputs that failed.
+    pub fn partial(mut self) -> Self {
+        self.partial = true;
         self
     }
 
@@ -279,6 +290,15 @@ pub struct InputCost {
     pub records: Vec<std::sync::Arc<flow_cache::Account>>,
 }
 
+/// An input of a reporting node that failed, or rests on what did, while the run kept going.
+#[derive(Clone, Debug)]
+pub struct MissingInput {
+    /// The node's name.
+    pub node: String,
+    /// Its bindings.
+    pub bindings: BTreeMap<String, Value>,
+}
+
 /// A page for people.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -288,6 +308,8 @@ pub struct Report {
     pub json: Value,
     /// The same for a terminal, printed on stdout at the end of the run.
     pub terminal: String,
+    /// More files beside it, such as a chart: the ending of each one's name (`svg` for `<node>.svg`), and its bytes.
+    pub files: Vec<(String, Vec<u8>)>,
 }
 
 /// Why a node did not finish.

@@ -291,6 +291,9 @@ impl RunFolder {
         let mut json = serde_json::to_vec_pretty(&report.json)?;
         json.push(b'\n');
         std::fs::write(self.dir.join(format!("{stem}.json")), json)?;
+        for (ending, bytes) in &report.files {
+            std::fs::write(self.dir.join(format!("{stem}.{ending}")), bytes)?;
+        }
         self.report_files.push(text.clone());
         self.reports.push((node.to_owned(), report));
         Ok(text)

@@ -86,13 +86,17 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// An instance will not be done; gives everything that rests on it and is not lost already.
-    pub(crate) fn lose(&mut self, id: InstanceId) -> Vec<InstanceId> {
+    /// An instance will not be done; gives everything that rests on it and is not lost already. If it `failed`, users that can do
+    /// without it wait for their other inputs only.
+    pub(crate) fn lose(&mut self, id: InstanceId, failed: bool) -> Vec<InstanceId> {
         self.turns[id] = Turn::Lost;
         let mut lost = Vec::new();
         let mut stack = vec![id];
         while let Some(id) = stack.pop() {
             for &user in self.workflow.users(id) {
+                if failed && self.goes_on_without(id, user) {
+                    continue;
+                }
                 if matches!(self.turns[user], Turn::Waiting(_) | Turn::Ready) {
                     self.ready.remove(&(self.rank[user], user));
                     self.turns[user] = Turn::Lost;
@@ -103,6 +107,26 @@ impl<'a> Schedule<'a> {
         }
         lost.sort_unstable();
         lost
+    }
+
+    /// Whether `user` can do without `input`, which failed: then it waits for one less, unless there is nothing else.
+    fn goes_on_without(&mut self, input: InstanceId, user: InstanceId) -> bool {
+        let instance = &self.workflow.instances()[user];
+        let needed = instance
+            .ports()
+            .iter()
+            .any(|port| !port.partial && port.inputs.iter().any(|edge| edge.instance == input));
+        let Turn::Waiting(count) = self.turns[user] else {
+            return !needed;
+        };
+        if needed || (count == 1 && !instance.inputs().any(|other| self.is_done(other))) {
+            return false;
+        }
+        match count {
+            1 => self.put_back(user),
+            _ => self.turns[user] = Turn::Waiting(count - 1),
+        }
+        true
     }
 
     /// `input` turned out to be damaged when `user` read it: it is made again (unless that is under way), and `user` after it.

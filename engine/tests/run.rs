@@ -282,6 +282,38 @@ fn keep_going_runs_what_does_not_rest_on_the_failed() {
     assert_eq!(run.outcome.failures[0].help.as_deref(), Some("try again"));
 }
 
+#[test]
+fn a_partial_port_goes_on_without_what_failed_and_says_what_is_missing() {
+    let text = "[workflow]\nname = \"k\"\n[nodes.bad]\nkind = \"trouble\"\npanic = false\n\
+                [nodes.after]\nkind = \"first\"\nof = \"bad\"\n\
+                [nodes.fine]\nkind = \"const\"\nvalue = \"x\"\n\
+                [nodes.all]\nkind = \"gather\"\nwhatever = [\"fine\", \"after\"]\n\
+                [nodes.none]\nkind = \"gather\"\nwhatever = [\"after\"]\n";
+    let mut bench = Bench::new();
+    assert_eq!(
+        bench.run(text).outcome.count(NodeStatus::Skipped),
+        3,
+        "not unless it is to keep going"
+    );
+    bench.keep_going = true;
+    let run = bench.run(text);
+    assert_eq!(text_of(&bench, &run, "all"), "fine {}: x\n");
+    assert_eq!(
+        run.outcome.count(NodeStatus::Skipped),
+        2,
+        "with nothing at all there is nothing to do"
+    );
+    let report = &run.outcome.reports[0].1;
+    assert_eq!(report.json["missing"], serde_json::json!(["after"]));
+    assert!(
+        run.outcome.dir.join("all.dot").is_file(),
+        "a report's other files lie beside it"
+    );
+    // Once nothing fails any more, the whole table is another one.
+    let mended = text.replace("kind = \"trouble\"\npanic = false", "kind = \"const\"\nvalue = \"y\"");
+    assert_eq!(text_of(&bench, &bench.run(&mended), "all"), "fine {}: x\nafter {}: y\n");
+}
+
 const GATHER: &str = r#"
 [workflow]
 name = "gather"

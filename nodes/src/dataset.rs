@@ -1,4 +1,4 @@
-//! `kind = "dataset"`: images or texts from a source, or a labelled part of another data set.
+//! `kind = "dataset"`: images or texts from a source, or a part of another data set: some classes of it, some of it labelled, or both.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,10 +12,11 @@ use flow_learn::text::{self, Vocabulary};
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, SplitName};
+use crate::classes::{self, ClassRef};
 use crate::failure::{at, at_with, failure};
-use crate::sources::{self, Labelled, Loaded, Source, SourceSettings, SourceShape, Texts};
+use crate::sources::{self, Colour, Labelled, Loaded, Source, SourceSettings, SourceShape, Texts};
 
-/// Either `source` with what it takes, or `from` with a label budget.
+/// Either `source` with what it takes, or `from` with `classes`, a label budget, or both.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetNode {
@@ -24,7 +25,7 @@ pub struct DatasetNode {
     /// Folder of the source's files, or for `text` the file, relative to the workflow file. Their content is part of the key, the path is not.
     #[serde(skip_serializing)]
     path: Option<PathBuf>,
-    /// Training images of a source that makes them.
+    /// Training images of a source that makes them, or that has more.
     train: Option<usize>,
     /// Test images of a source that makes them; texts to put aside for testing, in equal shares of the classes (a fifth if left out).
     test: Option<usize>,
@@ -35,11 +36,18 @@ pub struct DatasetNode {
     vocabulary: Option<usize>,
     /// Tokens that a text is cut or padded to, one of which begins it: 32 if left out.
     length: Option<usize>,
+    /// Gray images in three channels: `gray`, or `dyed` for tasks about colour; in one channel if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    colour: Option<Colour>,
     /// Training images to put aside, in equal shares of the classes, to choose settings on.
     validation: Option<usize>,
-    /// Another data set, of which some images are labelled.
+    /// Another data set, of which this is a part.
     from: Option<NodeRef>,
-    /// How many of its training images are labelled, in equal shares of the classes.
+    /// Its classes that are kept, by name or by number from 0; in the order written they are the classes of this part. All are
+    /// kept if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    classes: Option<Vec<ClassRef>>,
+    /// How many of the training images are labelled, in equal shares of the classes.
     labels: Option<usize>,
     /// Decides what is made, put aside or labelled.
     #[serde(default)]
@@ -55,6 +63,7 @@ impl DatasetNode {
             side: self.side,
             vocabulary: self.vocabulary,
             length: self.length,
+            colour: self.colour,
             seed: self.seed,
         }
     }
@@ -66,6 +75,14 @@ impl DatasetNode {
                     let help = "give the source a node of its own, and take the labelled part in a second with `from`";
                     return Err(at_with("labels", "`labels` goes with `from`, not with `source`", help));
                 }
+                if self.classes.is_some() {
+                    let help = "give the source a node of its own, and take the classes in a second with `from`";
+                    return Err(at_with(
+                        "classes",
+                        "`classes` goes with `from`, not with `source`",
+                        help,
+                    ));
+                }
                 sources::find(name, &self.settings()).map(Some)
             }
             (None, Some(_)) => {
@@ -76,6 +93,7 @@ impl DatasetNode {
                     ("side", self.side.is_some()),
                     ("vocabulary", self.vocabulary.is_some()),
                     ("length", self.length.is_some()),
+                    ("colour", self.colour.is_some()),
                     ("validation", self.validation.is_some()),
                 ];
                 match wrong.iter().find(|(_, given)| *given) {
@@ -84,10 +102,10 @@ impl DatasetNode {
                         format!("`{key}` goes with `source`, not with `from`"),
                         "leave it out",
                     )),
-                    None if self.labels.is_none() => Err(at_with(
+                    None if self.labels.is_none() && self.classes.is_none() => Err(at_with(
                         "from",
-                        "a part of a data set needs `labels`",
-                        "`labels = 100` labels 100 images",
+                        "a part of a data set needs `labels` or `classes`",
+                        "`labels = 100` labels 100 images, `classes = [0, 1]` keeps those of two classes",
                     )),
                     None => Ok(None),
                 }
@@ -187,6 +205,12 @@ impl DatasetNode {
             }
             _ => {}
         }
+        if let (Some(wanted), Some(most)) = (self.train, shape.most)
+            && wanted > most
+        {
+            let message = format!("{wanted} found, but the source has only {most} training images");
+            return Err(at_with("train", message, format!("ask for at most {most}")));
+        }
         let aside = self.validation.unwrap_or(0);
         let splits = match shape.counts {
             Some([train, _]) if aside >= train => {
@@ -206,6 +230,7 @@ impl DatasetNode {
             image: [example.h, example.w, example.c],
             modality,
             classes: shape.classes,
+            class_names: shape.class_names.clone(),
             splits,
             labels: None,
         };
@@ -246,7 +271,23 @@ impl Node for DatasetNode {
         let Some(mut facts) = inputs.get("from").and_then(|f| f.first()).and_then(DatasetFacts::of) else {
             return Ok(Facts::new());
         };
-        let labels = self.labels.unwrap_or(0);
+        if let Some(wanted) = &self.classes {
+            if facts.labels.is_some() {
+                return Err(at_with(
+                    "from",
+                    "`classes` cannot be taken from a labelled part",
+                    "take the classes of the whole data set, with `labels` in the same node",
+                ));
+            }
+            if !facts.class_names.is_empty() {
+                let places = classes::places(wanted, &facts.class_names)?;
+                facts.class_names = places.iter().map(|place| facts.class_names[*place].clone()).collect();
+            }
+            facts.classes = Some(wanted.len());
+        }
+        let Some(labels) = self.labels else {
+            return Ok(facts.to_facts());
+        };
         if let Some(examples) = facts.count(SplitName::Train)
             && labels > examples
         {
@@ -270,9 +311,20 @@ impl Node for DatasetNode {
         }
         let all = [SplitName::Train, SplitName::Validation, SplitName::Test];
         let mut data = Dataset::read(inputs.one("from"), &all)?;
+        if let Some(wanted) = &self.classes {
+            let refused = |e: ParamError| match e.help {
+                Some(help) => NodeError::failed(format!("`{}`: {}", e.key, e.message)).with_help(help),
+                None => NodeError::failed(format!("`{}`: {}", e.key, e.message)),
+            };
+            let places = classes::places(wanted, &data.class_names).map_err(refused)?;
+            data = data.of_classes(&places);
+        }
+        let Some(labels) = self.labels else {
+            return Ok(data.into_output());
+        };
         let train = data.train()?;
         let stream = Stream::new(self.seed, "labels");
-        let chosen = stratified(&train.labels, data.classes(), self.labels.unwrap_or(0), &stream).map_err(failure)?;
+        let chosen = stratified(&train.labels, data.classes(), labels, &stream).map_err(failure)?;
         let examples = ExampleSet::labelled(chosen, &train.labels, data.classes());
         data.examples = Some(examples);
         Ok(data.into_output())

@@ -5,6 +5,7 @@ pub mod reference;
 pub mod sources;
 
 mod augment;
+mod classes;
 mod command;
 mod concat;
 mod dataset;

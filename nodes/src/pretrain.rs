@@ -11,11 +11,11 @@ use flow_engine::node::{
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::data::{Images, NetworkInput};
-use flow_learn::methods::{MethodError, MethodSettings, Premises};
+use flow_learn::methods::{MethodError, MethodSettings, Premises, Settings};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
-use flow_learn::train::{PretrainSettings, Pretraining, TrainError, held_out, hold_out};
+use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError, held_out, hold_out};
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
@@ -39,8 +39,13 @@ pub struct PretrainNode {
     init: Option<EncoderStart>,
     /// The network.
     backbone: BackboneSettings,
-    /// Passes over the images.
-    epochs: usize,
+    /// Passes over the images; either these or `budget`.
+    epochs: Option<usize>,
+    /// Images that may go through the encoder forward and backward, so that methods that differ in what they do with an image can be
+    /// held against each other: SimCLR's two views of an image count as two, a pass without a gradient as a third. Steps follow
+    /// from it, and the last epoch may be a short one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    budget: Option<u64>,
     /// Images per step.
     #[serde(default = "batch")]
     batch: usize,
@@ -71,17 +76,53 @@ fn batch() -> usize {
 }
 
 impl PretrainNode {
-    fn settings(&self, method: MethodSettings) -> PretrainSettings {
-        PretrainSettings {
+    /// Exactly one of `epochs` and `budget`, neither of them 0.
+    fn length(&self) -> Result<Length, ParamError> {
+        match (self.epochs, self.budget) {
+            (Some(0), None) => Err(at("epochs", "0 found, expected at least 1")),
+            (None, Some(0)) => Err(at("budget", "0 found, expected at least one step's images")),
+            (Some(epochs), None) => Ok(Length::Epochs(epochs)),
+            (None, Some(budget)) => Ok(Length::Budget(budget)),
+            (Some(_), Some(_)) => Err(at_with(
+                "budget",
+                "`epochs` and `budget` both say how long to train",
+                "leave one of them out",
+            )),
+            (None, None) => Err(at_with(
+                "",
+                "a pretrain node needs `epochs` or `budget`",
+                "`epochs = 20` are passes over the images, `budget = 40000` images forward and backward",
+            )),
+        }
+    }
+
+    fn settings(&self, method: MethodSettings) -> Result<PretrainSettings, ParamError> {
+        Ok(PretrainSettings {
             backbone: self.backbone.clone(),
             method,
             optimizer: self.optimizer.clone(),
             lr: self.lr,
             warmup_epochs: self.warmup_epochs,
-            epochs: self.epochs,
+            length: self.length()?,
             batch: self.batch,
             monitor: self.monitor,
             seed: self.seed,
+        })
+    }
+
+    /// A budget that does not pay for a step is a slip.
+    fn check_budget(&self, settings: &dyn Settings) -> Result<(), ParamError> {
+        let step = self.batch as f64 * settings.views();
+        match self.budget {
+            Some(budget) if (budget as f64) < step => Err(at_with(
+                "budget",
+                format!(
+                    "{budget} found, but one step of {} takes {step:.0} images forward and backward",
+                    settings.name()
+                ),
+                "raise `budget`, or lower `batch`",
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -172,9 +213,7 @@ impl Node for PretrainNode {
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         check_lr(self.lr)?;
-        if self.epochs == 0 {
-            return Err(at("epochs", "0 found, expected at least 1"));
-        }
+        self.length()?;
         let first = |port| inputs.get(port).and_then(|i| i.first());
         if let Some(data) = first("data").and_then(DatasetFacts::of) {
             check_recipe(inputs, "views", &data)?;
@@ -182,6 +221,7 @@ impl Node for PretrainNode {
             let method = task.and_then(|t| serde_json::from_value::<MethodSettings>(t).ok());
             if let Some(method) = &method {
                 method.check_takes(data.modality).map_err(|e| at_task(&e))?;
+                self.check_budget(method.settings())?;
             }
             let encoder = self.backbone.build(data.input(), &Stream::new(0, "check"));
             let encoder = encoder.map_err(|e| backbone_error(&e))?;
@@ -213,8 +253,8 @@ impl Node for PretrainNode {
         let (images, held) = self.watched(&data)?;
         let weights = |start: &EncoderStart| self.weights(start, augmenter.input(), inputs, cx);
         let pretrained = self.init.as_ref().map(weights).transpose()?;
-        let mut training =
-            Pretraining::new(self.settings(method), &images, &augmenter, pretrained.as_ref()).map_err(failure)?;
+        let settings = self.settings(method).map_err(|e| failure(e.message))?;
+        let mut training = Pretraining::new(settings, &images, &augmenter, pretrained.as_ref()).map_err(failure)?;
         training = training.watching(&held);
         cx.host.note(&format!(
             "trains on {} {}, watches {} that are not trained on",
@@ -231,19 +271,20 @@ impl Node for PretrainNode {
                 String::new()
             };
             cx.host
-                .note(&format!("goes on after epoch {epochs} of {}{more}", self.epochs));
+                .note(&format!("goes on after epoch {epochs} of {}{more}", training.epochs()));
         }
         while !training.is_done() {
             let epoch = training.history().len();
-            let _span = tracing::info_span!("epoch", number = epoch + 1, of = self.epochs).entered();
-            let (steps, per_step) = (training.steps_per_epoch(), self.batch);
+            let (epochs, steps) = (training.epochs(), training.steps_per_epoch());
+            let _span = tracing::info_span!("epoch", number = epoch + 1, of = epochs).entered();
+            let (all, per_step) = (training.steps(), self.batch);
             let began = Instant::now();
             let begun = training.steps_begun();
             let ended = training.run_epoch(|step, loss| {
                 let rate = ((step + 1 - begun) * per_step) as f64 / began.elapsed().as_secs_f64();
                 cx.host.progress(Progress {
                     step: (epoch * steps + step + 1) as u64,
-                    total: (self.epochs * steps) as u64,
+                    total: all as u64,
                     unit: "step",
                     figures: vec![
                         ("epoch", (epoch + 1) as f64),

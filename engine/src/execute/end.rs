@@ -61,7 +61,7 @@ impl<'a, 'e> Execution<'a, 'e> {
                 let node = self.name(id);
                 self.outcomes[id].status = NodeStatus::Stopped;
                 self.tell_all(&Event::NodeStopped { node });
-                self.lose(id);
+                self.lose(id, false);
             }
             Err(Failure::Node(NodeError::Cache(CacheError::Corrupt { key, name, path, why }))) => {
                 let error = CacheError::Corrupt { key, name, path, why };
@@ -184,11 +184,11 @@ impl<'a, 'e> Execution<'a, 'e> {
         if !self.shop.keep_going {
             self.drain.request();
         }
-        self.lose(id);
+        self.lose(id, true);
     }
 
-    fn lose(&mut self, id: InstanceId) {
-        for lost in self.schedule.lose(id) {
+    fn lose(&mut self, id: InstanceId, failed: bool) {
+        for lost in self.schedule.lose(id, failed) {
             self.skip(lost);
         }
     }

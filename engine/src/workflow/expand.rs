@@ -265,6 +265,7 @@ impl Relations<'_> {
                 name: port.name,
                 accepts: port.accepts,
                 labelled: port.labelled,
+                partial: port.partial,
                 inputs,
             });
         }

@@ -97,6 +97,8 @@ pub struct InstancePort {
     pub accepts: &'static [ArtifactType],
     /// Whether names and bindings enter the key.
     pub labelled: bool,
+    /// Whether the node goes on without inputs that failed.
+    pub partial: bool,
     /// The inputs, in the order of the names written and, where it gathers, of the matrix.
     pub inputs: Vec<Edge>,
 }

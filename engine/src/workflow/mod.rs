@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use diagnose::{Diagnostics, Problem};
+pub use diagnose::{Diagnostics, Problem, suggest};
 pub use instance::{Edge, Instance, InstanceId, InstancePort};
 pub use overrides::Override;
 pub use span::Location;

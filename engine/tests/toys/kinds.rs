@@ -318,7 +318,10 @@ impl Node for Trouble {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Gather {
+    #[serde(default)]
     compare: Vec<NodeRef>,
+    #[serde(default)]
+    whatever: Vec<NodeRef>,
     #[serde(default)]
     data: Option<NodeRef>,
 }
@@ -331,13 +334,17 @@ impl Node for Gather {
     fn ports(&self) -> Vec<Port> {
         vec![
             Port::many("compare", &self.compare, &[TEXT]).labelled().gathers(),
+            Port::many("whatever", &self.whatever, &[TEXT])
+                .labelled()
+                .gathers()
+                .partial(),
             Port::maybe("data", &self.data, &[TEXT]),
         ]
     }
 
     fn run(&self, inputs: &Inputs, _: &mut Context<'_>) -> Result<Output, NodeError> {
         let mut table = String::new();
-        for input in inputs.all("compare") {
+        for input in inputs.all("compare").iter().chain(inputs.all("whatever")) {
             table += &format!("{} {}: {}\n", input.node, json!(input.bindings), read_text(input)?);
         }
         Ok(text_output(table))
@@ -345,13 +352,15 @@ impl Node for Gather {
 
     fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError> {
         let table = String::from_utf8_lossy(&artifact.read("text")?).into_owned();
+        let missing: Vec<String> = lineage.missing().into_iter().map(|input| input.node).collect();
         let lineage = lineage.costs();
         let records: Vec<usize> = lineage.iter().map(|cost| cost.records.len()).collect();
-        let json = json!({"rows": lineage.len(), "records": records});
+        let json = json!({"rows": lineage.len(), "records": records, "missing": missing});
         Ok(Some(Report {
             markdown: format!("# Table\n{table}"),
             json,
             terminal: table,
+            files: vec![("dot".to_owned(), b".".to_vec())],
         }))
     }
 }

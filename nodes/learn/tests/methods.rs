@@ -9,7 +9,7 @@ use flow_learn::data::{Images, Scenes};
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::state::StateDict;
-use flow_learn::train::{EpochOutcome, PretrainSettings, Pretraining, TrainError, hold_out};
+use flow_learn::train::{EpochOutcome, Length, PretrainSettings, Pretraining, TrainError, hold_out};
 
 const BATCH: usize = 16;
 const EPOCHS: usize = 6;
@@ -28,7 +28,7 @@ fn settings(method: MethodSettings) -> PretrainSettings {
         optimizer: OptimizerConfig::Adam(Default::default()),
         lr: 0.01,
         warmup_epochs: 1,
-        epochs: EPOCHS,
+        length: Length::Epochs(EPOCHS),
         batch: BATCH,
         monitor: 40,
         seed: 5,
@@ -423,7 +423,7 @@ fn a_collapse_is_an_early_error_that_names_the_knob() {
     });
     let longer = PretrainSettings {
         lr: 0.03,
-        epochs: 12,
+        length: Length::Epochs(12),
         ..settings(vicreg)
     };
     says(

@@ -10,7 +10,7 @@ use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::text::Vocabulary;
-use flow_learn::train::{EpochOutcome, PretrainSettings, Pretraining};
+use flow_learn::train::{EpochOutcome, Length, PretrainSettings, Pretraining};
 
 const LENGTH: usize = 10;
 
@@ -37,7 +37,7 @@ fn settings(method: MethodSettings, backbone: BackboneSettings) -> PretrainSetti
         optimizer: OptimizerConfig::AdamW(Default::default()),
         lr: 0.005,
         warmup_epochs: 1,
-        epochs: 6,
+        length: Length::Epochs(6),
         batch: 16,
         monitor: 64,
         seed: 5,

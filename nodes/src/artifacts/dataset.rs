@@ -181,6 +181,31 @@ impl Dataset {
         self.vocabulary.as_ref().map_or(Modality::Images, Vocabulary::modality)
     }
 
+    /// Only the examples of the classes at `places`, which become classes 0, 1, ... in that order. Statistics are those of the training
+    /// images that are left; examples that were selected are dropped.
+    #[must_use]
+    pub fn of_classes(self, places: &[usize]) -> Self {
+        let new_label = |old: &u16| places.iter().position(|place| *place == usize::from(*old));
+        let (mut splits, mut annotations) = (BTreeMap::new(), BTreeMap::new());
+        for (name, images) in &self.splits {
+            let kept: Vec<u32> = (0..images.n as u32)
+                .filter(|i| new_label(&images.labels[*i as usize]).is_some())
+                .collect();
+            let mut part = images.select(&kept);
+            // Places are those of labels, which are u16.
+            part.labels = part.labels.iter().filter_map(new_label).map(|l| l as u16).collect();
+            splits.insert(*name, part);
+            if let Some(all) = self.annotations.get(name) {
+                annotations.insert(*name, all.select(&kept));
+            }
+        }
+        let class_names = places.iter().map(|place| self.class_names[*place].clone()).collect();
+        match self.vocabulary {
+            Some(vocabulary) => Self::texts(self.name, class_names, splits, vocabulary),
+            None => Self::new(self.name, class_names, splits, annotations),
+        }
+    }
+
     /// Number of classes.
     pub fn classes(&self) -> usize {
         self.class_names.len()
@@ -361,7 +386,9 @@ pub struct DatasetFacts {
     pub modality: Modality,
     /// Number of classes, where that is known without reading a file.
     pub classes: Option<usize>,
-    /// Examples of each split that there is, likewise.
+    /// Their names, where they are known before the files are read; otherwise empty.
+    pub class_names: Vec<String>,
+    /// Examples of each split that there is, likewise; of a part by classes, those of all classes.
     pub splits: Option<BTreeMap<SplitName, usize>>,
     /// Labelled examples, where a node has selected some.
     pub labels: Option<usize>,
@@ -377,6 +404,7 @@ impl DatasetFacts {
         if let Some(splits) = &self.splits {
             facts.insert("splits".into(), json!(splits));
         }
+        facts.insert("class_names".into(), json!(self.class_names));
         if let Some(labels) = self.labels {
             facts.insert("labels".into(), json!(labels));
         }
@@ -391,6 +419,9 @@ impl DatasetFacts {
             image: [shape.h, shape.w, shape.c],
             modality,
             classes: get("classes").and_then(|v| serde_json::from_value(v).ok()),
+            class_names: get("class_names")
+                .and_then(|v| serde_json::from_value(v).ok())
+                .unwrap_or_default(),
             splits: get("splits").and_then(|v| serde_json::from_value(v).ok()),
             labels: get("labels").and_then(|v| serde_json::from_value(v).ok()),
         })

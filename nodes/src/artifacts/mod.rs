@@ -15,7 +15,10 @@ pub use encoder::EncoderArtifact;
 pub use history::History;
 pub use model::ModelArtifact;
 pub use recipe::RecipeArtifact;
-pub use scores::{FeatureScore, SCORES_FILE, Scores};
+pub use scores::{
+    Agreement, BAG_OF_WORDS, CLUSTERS, FINE_TUNED, FeatureScore, KNN, PROBE, RANDOM_INIT, RAW_PIXELS, SCORES_FILE,
+    Scores,
+};
 pub(crate) use scores::{images, is_images};
 pub(crate) use start::check_same;
 pub use start::{EncoderStart, WeightsFile};

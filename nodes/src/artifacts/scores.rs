@@ -8,12 +8,28 @@ use super::{from_json, to_json};
 /// The file's name.
 pub const SCORES_FILE: &str = "scores.json";
 
+/// How every fine-tuned classifier is judged.
+pub const FINE_TUNED: &str = "fine-tuned classifier";
+/// What the protocol of nearest neighbours begins with.
+pub const KNN: &str = "weighted kNN";
+/// What the protocol of a linear probe begins with.
+pub const PROBE: &str = "linear probe";
+/// What the protocol of clusters begins with.
+pub const CLUSTERS: &str = "k-means";
+
+/// The control that is the same network before any training.
+pub const RANDOM_INIT: &str = "random init";
+/// The control that needs no network.
+pub const RAW_PIXELS: &str = "raw pixels";
+/// The same of texts.
+pub const BAG_OF_WORDS: &str = "bag of words";
+
 /// What one model, or one kind of features, achieved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeatureScore {
     /// What was judged: `model`, or the features' name (`simclr`, `raw pixels`, `random init`).
     pub of: String,
-    /// How: `fine-tuned classifier`, `linear probe`, `weighted kNN`, each with its settings.
+    /// How: begins with [`FINE_TUNED`], [`PROBE`], [`KNN`] or [`CLUSTERS`], and goes on with the settings.
     pub protocol: String,
     /// Share of images classified right.
     pub accuracy: f64,
@@ -23,6 +39,18 @@ pub struct FeatureScore {
     pub confusion: Vec<Vec<u64>>,
     /// Whether each image was classified right, in the order of the split: `1` or `0`.
     pub correct: String,
+    /// Of clusters, how well they agree with the classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
+}
+
+/// How well clusters agree with classes, whatever cluster stands for whatever class.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Normalised mutual information, in [0, 1].
+    pub nmi: f64,
+    /// Adjusted Rand index, 0 by chance, at most 1.
+    pub ari: f64,
 }
 
 impl FeatureScore {
@@ -40,6 +68,21 @@ impl FeatureScore {
                 .zip(predicted)
                 .map(|(t, p)| if t == p { '1' } else { '0' })
                 .collect(),
+            agreement: None,
+        }
+    }
+
+    /// From as many clusters as classes, each taken for the class that makes most images right in all.
+    pub fn of_clusters(of: &str, protocol: String, classes: usize, truth: &[usize], clusters: &[usize]) -> Self {
+        use flow_learn::metrics::{ari, hungarian_classes, nmi};
+        let class_of = hungarian_classes(truth, clusters, classes);
+        let predicted: Vec<usize> = clusters.iter().map(|cluster| class_of[*cluster]).collect();
+        Self {
+            agreement: Some(Agreement {
+                nmi: nmi(truth, clusters),
+                ari: ari(truth, clusters),
+            }),
+            ..Self::new(of, protocol, classes, truth, &predicted)
         }
     }
 

@@ -1,9 +1,12 @@
-//! `kind = "evaluate"`: judges a model, judges a frozen encoder against its controls, or compares arms and gives a verdict.
+//! `kind = "evaluate"`: judges a model, judges a frozen encoder against its controls, compares arms and gives a verdict, or sums up
+//! many arms in one table.
 
 mod compare;
 mod frozen;
 mod model;
 mod report;
+mod summary;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::{DATASET, DatasetFacts, ENCODER, EncoderStart, MODEL, SCORES, SplitName};
 use crate::failure::{at, at_with};
 
-/// One of three forms: `model`, `encoder` or `compare`.
+/// One of four forms: `model`, `encoder` (or `backbone` alone, for its controls), `compare` or `summary`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluateNode {
@@ -28,7 +31,8 @@ pub struct EvaluateNode {
     /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, beside the same on raw
     /// pixels (or a bag of words) and on the encoder with random weights.
     encoder: Option<EncoderStart>,
-    /// The network of an encoder from a file, `encoder = { file = "resnet18.safetensors" }`.
+    /// The network of an encoder from a file, `encoder = { file = "resnet18.safetensors" }`. Without an encoder, only its controls are
+    /// judged.
     backbone: Option<BackboneSettings>,
     /// The data set that is judged on (and, for an encoder, whose examples are the labels).
     data: Option<NodeRef>,
@@ -41,6 +45,18 @@ pub struct EvaluateNode {
     /// Temperature of the kNN's weights.
     #[serde(default = "temperature")]
     temperature: f32,
+    /// Whether an encoder's controls are judged beside it. Where many encoders share a network, its controls are judged once, by
+    /// a node with the `backbone` alone.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    controls: bool,
+    /// Training images whose frozen features are grouped into as many clusters as there are classes, without looking at labels:
+    /// cluster accuracy, NMI and ARI of the images judged on. 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    cluster_images: usize,
+    /// Scores of models and of frozen encoders, to be shown in one table and one chart: a row for each arm, means over `repeat`. With
+    /// `over`, all their instances. Arms that failed are shown as such if the run kept going.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    summary: Vec<NodeRef>,
     /// Scores to compare; with `over`, all their instances.
     #[serde(default)]
     compare: Vec<NodeRef>,
@@ -56,7 +72,7 @@ pub struct EvaluateNode {
     /// The matrix variable that repeats.
     #[serde(default = "repeat")]
     repeat: String,
-    /// The arm that the others are held against.
+    /// The arm that the others are held against; in a summary a control.
     baseline: Option<String>,
     /// How each arm is called in words.
     #[serde(default)]
@@ -69,6 +85,17 @@ pub struct EvaluateNode {
     seed: u64,
 }
 
+fn yes() -> bool {
+    true
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
 fn test() -> SplitName {
     SplitName::Test
 }
@@ -91,23 +118,28 @@ fn replicates() -> usize {
     2000
 }
 
-/// Which of the three forms a node has.
+/// Which of the four forms a node has.
 enum Form {
     Model,
     Frozen,
     Compare,
+    Summary,
 }
 
 impl EvaluateNode {
     fn form(&self) -> Result<Form, ParamError> {
-        match (&self.model, &self.encoder, self.compare.is_empty()) {
-            (Some(_), None, true) => Ok(Form::Model),
-            (None, Some(_), true) => Ok(Form::Frozen),
-            (None, None, false) => Ok(Form::Compare),
+        let gathers = (self.compare.is_empty(), self.summary.is_empty());
+        match (&self.model, &self.encoder, gathers) {
+            (Some(_), None, (true, true)) => Ok(Form::Model),
+            (None, Some(_), (true, true)) => Ok(Form::Frozen),
+            (None, None, (true, true)) if self.backbone.is_some() => Ok(Form::Frozen),
+            (None, None, (false, true)) => Ok(Form::Compare),
+            (None, None, (true, false)) => Ok(Form::Summary),
             _ => Err(at_with(
                 "",
-                "an evaluate node takes exactly one of `model`, `encoder` and `compare`",
-                "`model = \"NODE\"` judges a classifier, `encoder = \"NODE\"` frozen features, `compare = [\"NODE\"]` compares arms",
+                "an evaluate node takes exactly one of `model`, `encoder`, `compare` and `summary`",
+                "`model = \"NODE\"` judges a classifier, `encoder = \"NODE\"` frozen features, `compare = [\"NODE\"]` compares arms, \
+                 `summary = [\"NODE\"]` makes a table of them",
             )),
         }
     }
@@ -130,6 +162,10 @@ impl Node for EvaluateNode {
             Port::maybe("data", &self.data, &[DATASET]),
             Port::many("compare", &self.compare, &[SCORES]).labelled().gathers(),
             Port::many("evidence", &self.evidence, &[SCORES]).labelled().gathers(),
+            Port::many("summary", &self.summary, &[SCORES])
+                .labelled()
+                .gathers()
+                .partial(),
         ]
     }
 
@@ -138,9 +174,13 @@ impl Node for EvaluateNode {
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
-        if matches!(self.form()?, Form::Compare) {
+        let form = self.form()?;
+        if matches!(form, Form::Compare | Form::Summary) {
             if self.data.is_some() {
                 return Err(at_with("data", "`data` goes with `model` or `encoder`", "leave it out"));
+            }
+            if matches!(form, Form::Summary) {
+                return Ok(Facts::new());
             }
             if self.replicates < 100 {
                 return Err(at(
@@ -159,11 +199,15 @@ impl Node for EvaluateNode {
         }
         match (&self.encoder, &self.backbone) {
             (Some(start), backbone) => start.check_backbone("encoder", backbone.as_ref())?,
-            (None, Some(_)) => {
+            (None, Some(_)) if self.model.is_some() => {
                 let message = "`backbone` goes with `encoder = { file = ... }`";
                 return Err(at_with("backbone", message, "leave it out"));
             }
-            (None, None) => {}
+            (None, Some(_)) if !self.controls => {
+                let message = "without an encoder there is nothing to judge but controls";
+                return Err(at_with("controls", message, "leave it out, or name an `encoder`"));
+            }
+            (None, _) => {}
         }
         if self.data.is_none() {
             return Err(at_with("", "`data` is missing", "name the data set to judge on"));
@@ -209,12 +253,14 @@ impl Node for EvaluateNode {
             Form::Model => model::judge(self, inputs),
             Form::Frozen => frozen::judge(self, inputs, cx),
             Form::Compare => compare::judge(self, inputs),
+            Form::Summary => summary::judge(self, inputs),
         }
     }
 
     fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError> {
         match self.form() {
             Ok(Form::Compare) => report::render(self, &compare::Verdict::read(artifact)?, &lineage.costs()).map(Some),
+            Ok(Form::Summary) => summary::render(self, &summary::Summary::read(artifact)?, lineage).map(Some),
             _ => Ok(None),
         }
     }

@@ -8,7 +8,7 @@ use flow_learn::metrics::argmax;
 use flow_learn::train::predict;
 
 use super::EvaluateNode;
-use crate::artifacts::{Dataset, FeatureScore, ModelArtifact, Scores, SplitName, check_same};
+use crate::artifacts::{Dataset, FINE_TUNED, FeatureScore, ModelArtifact, Scores, SplitName, check_same};
 
 /// Predicts every image of the split once, as it is.
 pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, NodeError> {
@@ -22,13 +22,7 @@ pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, Node
     let probabilities = predict(&mut model, images, &all, &augmenter);
     let predicted: Vec<usize> = probabilities.chunks_exact(model.classes).map(argmax).collect();
     let truth: Vec<usize> = images.labels.iter().map(|l| usize::from(*l)).collect();
-    let score = FeatureScore::new(
-        "model",
-        "fine-tuned classifier".into(),
-        data.classes(),
-        &truth,
-        &predicted,
-    );
+    let score = FeatureScore::new("model", FINE_TUNED.into(), data.classes(), &truth, &predicted);
     let metrics = BTreeMap::from([
         ("accuracy".to_owned(), score.accuracy),
         ("macro_f1".to_owned(), score.macro_f1),

@@ -10,9 +10,13 @@ use serde_json::json;
 
 use super::EvaluateNode;
 use super::compare::{ArmVerdict, BudgetVerdict, Verdict, arm_of, text};
+use super::table::table;
 
 /// Node kinds whose time is training time.
 const TRAINING: [&str; 3] = ["pretrain", "finetune", "pseudo-label"];
+
+/// What the names of a frozen encoder's figures begin with.
+const FROZEN: [&str; 5] = ["ari.", "cluster_accuracy.", "knn.", "nmi.", "probe."];
 
 /// What one arm took at one budget, mean over seeds, shared nodes charged in full.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -106,7 +110,8 @@ impl Evidence<'_> {
                 .iter()
                 .filter(|r| r.kind == "evaluate")
                 .flat_map(|r| &r.metrics);
-            for (name, value) in own.filter(|(name, _)| name.starts_with("knn.") || name.starts_with("probe.")) {
+            let shown = |name: &str| FROZEN.iter().any(|figure| name.starts_with(figure));
+            for (name, value) in own.filter(|(name, _)| shown(name)) {
                 values.entry(name.clone()).or_default().push(*value);
             }
         }
@@ -211,27 +216,6 @@ fn frozen_words(frozen: &BTreeMap<String, (f64, f64, f64)>) -> String {
         ),
         _ => String::new(),
     }
-}
-
-/// A table as padded text, as Markdown reads it.
-fn table(head: &[String], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|r| r[column].chars().count());
-        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: &[String]| {
-        let padded = cells
-            .iter()
-            .zip(&widths)
-            .map(|(c, w)| format!("{c}{}", " ".repeat(w - c.chars().count())));
-        format!("| {} |\n", padded.collect::<Vec<_>>().join(" | "))
-    };
-    let rule = widths.iter().map(|w| "-".repeat(*w)).collect::<Vec<_>>();
-    let mut text = line(head);
-    text += &line(&rule);
-    rows.iter().for_each(|row| text += &line(row));
-    text
 }
 
 fn budget_name(node: &EvaluateNode, budget: &str) -> String {
@@ -417,5 +401,6 @@ pub(super) fn render(node: &EvaluateNode, verdict: &Verdict, lineage: &[InputCos
             "version": 1, "verdict": verdict, "words": words, "costs": costs, "pseudo_labels": guesses, "frozen": frozen,
         }),
         terminal: format!("{text}\nVerdict\n{}", answer.replace("**", "").replace('`', "")),
+        files: Vec::new(),
     })
 }

@@ -264,7 +264,7 @@ fn layer_norm(case: &Case) -> Result<Outcome, CaseError> {
     let mut pass = Pass::recording(Mode::Train, &Arc::default());
     let normalised = layer.forward(x, &mut pass);
     let y: Vec<f32> = normalised.data.iter().map(|v| v.powi(3)).collect();
-    let slope = normalised.data.iter().map(|v| 3.0 * v * v).collect();
+    let slope: Vec<f32> = normalised.data.iter().map(|v| 3.0 * v * v).collect();
     let dy = FeatureMap::new(normalised.n, normalised.shape, slope);
     let dx = layer.backward(dy, &mut pass, true).map(|dx| dx.data.to_vec());
     let mut check = Check::default();

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use flow_engine::node::NodeError;
-use flow_learn::data::Images;
+use flow_learn::data::{Images, stratified};
+use flow_learn::rng::Stream;
 use sha2::{Digest, Sha256};
 
+use super::colour::{Colour, dyed, in_three_channels};
 use super::idx::{FILES, read_pair};
 use super::{Labelled, Loaded, Source, SourceSettings, SourceShape, read_file};
 use crate::failure::failure;
@@ -38,12 +40,24 @@ static EMBEDDED: &[u8] = include_bytes!("../../data/fashion_mnist_sample.bin.zst
 /// 10,000 training and 2,000 test images, equal numbers of each class, in the binary.
 pub(super) const SAMPLE: Source = Source {
     name: "fashion-mnist-sample",
-    takes: &[],
+    takes: &["train", "colour"],
     files: &[],
-    shape: |_| Some(SourceShape::images([28, 28, 1], 10, [10_000, 2_000])),
-    load: |_, _| {
+    shape: |settings| {
+        let channels = if settings.colour.is_some() { 3 } else { 1 };
+        let counts = [settings.train.unwrap_or(SAMPLE_TRAIN), 2_000];
+        Some(SourceShape {
+            most: Some(SAMPLE_TRAIN),
+            ..SourceShape::images([28, 28, channels], &CLASS_NAMES, counts)
+        })
+    },
+    load: |settings, _| {
         let (train, test) = sample()?;
-        Ok(loaded(train, test))
+        let train = part(train, settings)?;
+        Ok(match settings.colour {
+            None => loaded(train, test),
+            Some(Colour::Gray) => loaded(in_three_channels(&train), in_three_channels(&test)),
+            Some(Colour::Dyed) => loaded(dyed(&train, CLASS_NAMES.len(), settings.seed), in_three_channels(&test)),
+        })
     },
 };
 
@@ -52,12 +66,27 @@ pub(super) const FULL: Source = Source {
     name: "fashion-mnist",
     takes: &["path"],
     files: &FILES,
-    shape: |_| Some(SourceShape::images([28, 28, 1], 10, [60_000, 10_000])),
+    shape: |_| Some(SourceShape::images([28, 28, 1], &CLASS_NAMES, [60_000, 10_000])),
     load: |_: &SourceSettings, files| {
         let (train, test) = load_files(files)?;
         Ok(loaded(train, test))
     },
 };
+
+/// Training images of the sample.
+const SAMPLE_TRAIN: usize = 10_000;
+
+/// As many training images as asked for, in equal shares of the classes.
+fn part(train: Images, settings: &SourceSettings) -> Result<Images, NodeError> {
+    match settings.train {
+        Some(count) if count < train.n => {
+            let stream = Stream::new(settings.seed, "part");
+            let kept = stratified(&train.labels, CLASS_NAMES.len(), count, &stream).map_err(failure)?;
+            Ok(train.select(&kept))
+        }
+        _ => Ok(train),
+    }
+}
 
 fn loaded(train: Images, test: Images) -> Loaded {
     Loaded::Images(Box::new(Labelled {

@@ -1,5 +1,6 @@
 //! Where images and texts come from, one file for each source, found by name in [`SOURCES`].
 
+mod colour;
 pub mod fashion_mnist;
 mod idx;
 mod scenes;
@@ -14,6 +15,7 @@ use flow_learn::data::{Annotations, Images, NetworkInput};
 use flow_learn::layers::MapShape;
 use serde::{Deserialize, Serialize};
 
+pub use self::colour::Colour;
 use crate::failure::at_with;
 
 /// What a source can be told.
@@ -31,6 +33,8 @@ pub struct SourceSettings {
     pub vocabulary: Option<usize>,
     /// Tokens of each text.
     pub length: Option<usize>,
+    /// How gray images are given in three channels; in one if left out.
+    pub colour: Option<Colour>,
     /// Decides what is made.
     pub seed: u64,
 }
@@ -73,17 +77,23 @@ pub struct SourceShape {
     pub input: NetworkInput,
     /// Number of classes.
     pub classes: Option<usize>,
+    /// Their names; empty where they are not known yet.
+    pub class_names: Vec<String>,
     /// Training and test examples.
     pub counts: Option<[usize; 2]>,
+    /// The most training images that there are, of a source that gives as many as are asked for of those that it has.
+    pub most: Option<usize>,
 }
 
 impl SourceShape {
-    /// Images of a height, width and channels; so many classes, training images and test images.
-    fn images([h, w, c]: [usize; 3], classes: usize, counts: [usize; 2]) -> Self {
+    /// Images of a height, width and channels; of these classes; so many training and test images.
+    fn images([h, w, c]: [usize; 3], class_names: &[&str], counts: [usize; 2]) -> Self {
         Self {
             input: MapShape { h, w, c }.into(),
-            classes: Some(classes),
+            classes: Some(class_names.len()),
+            class_names: class_names.iter().map(|name| (*name).to_owned()).collect(),
             counts: Some(counts),
+            most: None,
         }
     }
 }
@@ -128,6 +138,7 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
         ("side", settings.side.is_some()),
         ("vocabulary", settings.vocabulary.is_some()),
         ("length", settings.length.is_some()),
+        ("colour", settings.colour.is_some()),
     ];
     if let Some((key, _)) = given.iter().find(|(key, given)| *given && !source.takes.contains(key)) {
         return Err(at_with(

@@ -11,11 +11,7 @@ pub(super) const SCENES: Source = Source {
     files: &[],
     shape: |settings| {
         let side = side(settings);
-        Some(SourceShape::images(
-            [side, side, 3],
-            SCENE_CLASSES.len(),
-            counts(settings),
-        ))
+        Some(SourceShape::images([side, side, 3], &SCENE_CLASSES, counts(settings)))
     },
     load: |settings, _| {
         let [train, test] = counts(settings);

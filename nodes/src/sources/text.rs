@@ -33,7 +33,9 @@ pub(super) const TEXT: Source = Source {
         Some(SourceShape {
             input: NetworkInput { shape, modality },
             classes: None,
+            class_names: Vec::new(),
             counts: None,
+            most: None,
         })
     },
     load,

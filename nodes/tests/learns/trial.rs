@@ -13,7 +13,7 @@ use flow_learn::optim::OptimizerConfig;
 use flow_learn::probe::Probe;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
-use flow_learn::train::{PretrainSettings, Pretraining, embed};
+use flow_learn::train::{Length, PretrainSettings, Pretraining, embed};
 use flow_nodes::sources::fashion_mnist;
 
 /// Images that suit a method.
@@ -249,7 +249,7 @@ impl Trial {
             optimizer: self.optimizer.clone(),
             lr: self.lr,
             warmup_epochs: 1,
-            epochs: self.epochs,
+            length: Length::Epochs(self.epochs),
             batch: self.batch,
             monitor: 200,
             seed,

@@ -10,6 +10,34 @@ pub struct Clusters {
     pub of: Vec<usize>,
     /// `[clusters][dim]`.
     pub centres: Vec<f32>,
+    /// Squared distances of all rows to their centres, together.
+    pub spread: f64,
+}
+
+impl Clusters {
+    /// The cluster whose centre is nearest, for each of other rows `[n][dim]`.
+    pub fn assign(&self, rows: &[f32], dim: usize) -> Vec<usize> {
+        nearest(rows, &self.centres, dim).0
+    }
+}
+
+/// The tightest of several [`kmeans`] from seeds of their own.
+///
+/// # Panics
+/// As [`kmeans`].
+pub fn best_kmeans(
+    rows: &[f32],
+    dim: usize,
+    clusters: usize,
+    iterations: usize,
+    restarts: usize,
+    stream: &Stream,
+) -> Clusters {
+    let found = |i: usize| kmeans(rows, dim, clusters, iterations, &mut stream.index(i as u64));
+    let first = found(0);
+    (1..restarts)
+        .map(found)
+        .fold(first, |best, next| if next.spread < best.spread { next } else { best })
 }
 
 /// Groups rows `[n][dim]` into `clusters` by squared distance, in at most `iterations` rounds. A cluster that loses all its rows takes the
@@ -36,7 +64,8 @@ pub fn kmeans(rows: &[f32], dim: usize, clusters: usize, iterations: usize, stre
         }
     }
     fill_empty(&mut of, &mut distance, clusters);
-    Clusters { of, centres }
+    let spread = distance.iter().sum();
+    Clusters { of, centres, spread }
 }
 
 /// Rows, each drawn with a probability that grows with the squared distance to those drawn before.
@@ -146,6 +175,21 @@ mod tests {
             .collect();
         let found = kmeans(&rows, 2, 5, 20, &mut stream);
         assert_eq!(crate::metrics::ari(&truth, &found.of), 1.0);
+    }
+
+    #[test]
+    fn of_several_the_tightest_is_taken_and_other_rows_go_to_the_nearest_centre() {
+        let mut stream = Stream::new(2, "kmeans");
+        let rows: Vec<f32> = (0..240).map(|i| (i % 12) as f32 * 9.0 + stream.normal()).collect();
+        let restarts = Stream::new(3, "restarts");
+        let one = |i: u64| kmeans(&rows, 1, 12, 30, &mut restarts.index(i)).spread;
+        let best = best_kmeans(&rows, 1, 12, 30, 6, &restarts);
+        assert_eq!(best.spread, (0..6).map(one).fold(f64::INFINITY, f64::min));
+        assert!(
+            (1..6).any(|i| one(i) != one(0)),
+            "all starts end alike: nothing to choose"
+        );
+        assert_eq!(best.assign(&rows, 1), best.of);
     }
 
     #[test]

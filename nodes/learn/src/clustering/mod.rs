@@ -5,7 +5,7 @@ mod neighbours;
 mod sinkhorn;
 mod whiten;
 
-pub use kmeans::{Clusters, kmeans};
+pub use kmeans::{Clusters, best_kmeans, kmeans};
 pub use neighbours::nearest_neighbours;
 pub use sinkhorn::{sinkhorn, sinkhorn_until};
 pub use whiten::pca_whiten;

@@ -8,7 +8,7 @@ use crate::augment::Augmenter;
 use crate::backbones::BackboneSettings;
 use crate::methods::{MethodSettings, SimclrSettings};
 use crate::optim::OptimizerConfig;
-use crate::train::{PretrainSettings, Pretraining, TrainError};
+use crate::train::{Length, PretrainSettings, Pretraining, TrainError};
 
 /// How a pre-training spent its time.
 #[derive(Clone, Debug, Serialize)]
@@ -45,7 +45,7 @@ pub fn prefetch_times(
         optimizer: OptimizerConfig::default(),
         lr: 0.01,
         warmup_epochs: 0,
-        epochs: 1,
+        length: Length::Epochs(1),
         batch,
         monitor: 0,
         seed: 0,

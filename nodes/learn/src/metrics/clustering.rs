@@ -65,14 +65,21 @@ pub fn ari(a: &[usize], b: &[usize]) -> f64 {
 
 /// Accuracy under the best one-to-one assignment of clusters to classes.
 pub fn hungarian_accuracy(truth: &[usize], clusters: &[usize], classes: usize) -> f64 {
-    let counts = super::confusion(truth, clusters, classes);
-    let cost: Vec<f64> = counts.iter().map(|c| -(*c as f64)).collect();
-    -assign(&cost, classes) / truth.len().max(1) as f64
+    let class_of = hungarian_classes(truth, clusters, classes);
+    let right = truth.iter().zip(clusters).filter(|(t, c)| class_of[**c] == **t).count();
+    right as f64 / truth.len().max(1) as f64
 }
 
-/// The least total cost of assigning each row of a square matrix to a column of its own: shortest augmenting paths with
-/// potentials (Jonker & Volgenant 1987), O(n^3).
-fn assign(cost: &[f64], n: usize) -> f64 {
+/// The class that each of as many clusters stands for, under the one-to-one assignment by which most items are right.
+pub fn hungarian_classes(truth: &[usize], clusters: &[usize], classes: usize) -> Vec<usize> {
+    let counts = super::confusion(truth, clusters, classes);
+    let cost: Vec<f64> = counts.iter().map(|c| -(*c as f64)).collect();
+    assign(&cost, classes)
+}
+
+/// The row that each column of a square matrix is assigned to, each to one of its own, at the least total cost: shortest
+/// augmenting paths with potentials (Jonker & Volgenant 1987), O(n^3).
+fn assign(cost: &[f64], n: usize) -> Vec<usize> {
     // Row 0 and column 0 stand for "nothing yet".
     let (mut u, mut v) = (vec![0.0; n + 1], vec![0.0; n + 1]);
     let mut row_of = vec![0usize; n + 1];
@@ -110,7 +117,7 @@ fn assign(cost: &[f64], n: usize) -> f64 {
             column = way[column];
         }
     }
-    (1..=n).map(|j| cost[(row_of[j] - 1) * n + j - 1]).sum()
+    row_of[1..].iter().map(|row| row - 1).collect()
 }
 
 #[cfg(test)]
@@ -143,7 +150,8 @@ mod tests {
         #[test]
         fn assignment_is_the_best_of_all(n in 1usize..6, values in proptest::collection::vec(-20i32..20, 25)) {
             let cost: Vec<f64> = values[..n * n].iter().map(|v| f64::from(*v)).collect();
-            prop_assert_eq!(assign(&cost, n), brute_force(&cost, n, 0, &mut vec![false; n]));
+            let total: f64 = assign(&cost, n).iter().enumerate().map(|(column, row)| cost[row * n + column]).sum();
+            prop_assert_eq!(total, brute_force(&cost, n, 0, &mut vec![false; n]));
         }
 
         #[test]

@@ -15,7 +15,7 @@ pub struct Votes {
 }
 
 /// Rows scaled to length one; a row of zeros stays.
-pub(crate) fn normalised(rows: &[f32], dim: usize) -> Vec<f32> {
+pub fn normalised(rows: &[f32], dim: usize) -> Vec<f32> {
     let mut out = rows.to_vec();
     for row in out.chunks_exact_mut(dim) {
         let norm = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt().max(1e-12) as f32;

@@ -12,9 +12,9 @@ mod spectrum;
 
 pub use calibration::{ece, log_loss, top_k_accuracy};
 pub use classification::{accuracy, balanced_accuracy, confusion, macro_f1};
-pub use clustering::{ari, hungarian_accuracy, nmi};
+pub use clustering::{ari, hungarian_accuracy, hungarian_classes, nmi};
 pub use embedding::{embedding_deviation, rank_me};
-pub(crate) use knn::normalised;
+pub use knn::normalised;
 pub use knn::{Votes, weighted_knn};
 pub use segmentation::{iou, mean_iou};
 pub(crate) use spectrum::symmetric_eigenvectors;

@@ -7,12 +7,14 @@ mod beside;
 mod classify;
 mod feed;
 mod infer;
+mod length;
 mod monitor;
 mod pretrain;
 
 pub use beside::Waiting;
 pub use classify::{Classifier, Examples, Fit, FitSettings};
 pub use infer::{embed, predict};
+pub use length::Length;
 pub use monitor::{held_out, hold_out};
 pub use pretrain::{EpochOutcome, PretrainSettings, Pretraining};
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::monitor::Monitor;
-use super::{TrainError, Waiting, load_optimizer, save_optimizer, update_each};
+use super::{Length, TrainError, Waiting, load_optimizer, save_optimizer, update_each};
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Images;
@@ -28,8 +28,8 @@ pub struct PretrainSettings {
     pub lr: f32,
     /// Epochs of linear warm-up, then cosine to zero.
     pub warmup_epochs: usize,
-    /// Passes over the images.
-    pub epochs: usize,
+    /// How long it is.
+    pub length: Length,
     /// Images per step; those that do not fill a last batch wait for the next epoch.
     pub batch: usize,
     /// Training images that features are watched on after each epoch; 0 for none.
@@ -56,6 +56,8 @@ pub struct Pretraining<'a> {
     method: Box<dyn Method>,
     optimizer: Box<dyn Optimizer>,
     schedule: Schedule,
+    /// Steps in all.
+    steps: usize,
     stream: Stream,
     monitor: Monitor<'a>,
     buffers: Arc<BufferPool>,
@@ -111,8 +113,11 @@ impl<'a> Pretraining<'a> {
             stream: stream.clone(),
         })?;
         let monitor = Monitor::new(images, settings.monitor, &stream);
-        let steps = images.n / settings.batch;
-        let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_epochs * steps, settings.epochs * steps);
+        let per_epoch = images.n / settings.batch;
+        let steps = settings
+            .length
+            .steps(per_epoch, settings.batch, settings.method.settings().views());
+        let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_epochs * per_epoch, steps);
         let optimizer = settings.optimizer.build();
         let (buffers, history) = (Arc::default(), Vec::new());
         Ok(Self {
@@ -123,6 +128,7 @@ impl<'a> Pretraining<'a> {
             method,
             optimizer,
             schedule,
+            steps,
             stream,
             monitor,
             buffers,
@@ -139,9 +145,24 @@ impl<'a> Pretraining<'a> {
         self
     }
 
-    /// Steps of an epoch.
+    /// Steps of a whole epoch.
     pub fn steps_per_epoch(&self) -> usize {
         self.images.n / self.settings.batch
+    }
+
+    /// Steps in all.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Epochs in all; under a budget the last one may be short.
+    pub fn epochs(&self) -> usize {
+        self.steps.div_ceil(self.steps_per_epoch())
+    }
+
+    /// Steps done by the end of the epochs done.
+    fn steps_of_epochs(&self) -> usize {
+        (self.history.len() * self.steps_per_epoch()).min(self.steps)
     }
 
     /// Epochs done, in order.
@@ -151,12 +172,12 @@ impl<'a> Pretraining<'a> {
 
     /// Whether all epochs are done.
     pub fn is_done(&self) -> bool {
-        self.history.len() >= self.settings.epochs
+        self.steps_of_epochs() >= self.steps
     }
 
     /// Images that went through the network, forward and backward, so far: see [`crate::methods::Settings::views`].
     pub fn images_seen(&self) -> u64 {
-        let images = self.history.len() * self.steps_per_epoch() * self.settings.batch;
+        let images = self.steps_of_epochs() * self.settings.batch;
         (images as f64 * self.settings.method.settings().views()).round() as u64
     }
 
@@ -180,7 +201,9 @@ impl<'a> Pretraining<'a> {
         &mut self,
         mut watch: impl FnMut(usize, f32) -> ControlFlow<()>,
     ) -> Result<EpochOutcome, TrainError> {
-        let (epoch, steps, batch) = (self.history.len(), self.steps_per_epoch(), self.settings.batch);
+        let (epoch, before, batch) = (self.history.len(), self.steps_of_epochs(), self.settings.batch);
+        let (epochs, all) = (self.epochs(), self.steps);
+        let steps = self.steps_per_epoch().min(all - before);
         if self.begun.is_none() {
             let order = self.method.begin_epoch(
                 &mut self.encoder,
@@ -188,7 +211,7 @@ impl<'a> Pretraining<'a> {
                     images: self.images,
                     augmenter: self.augmenter,
                     number: epoch,
-                    of: self.settings.epochs,
+                    of: epochs,
                     stream: self.stream.child("order").index(epoch as u64),
                 },
             )?;
@@ -219,14 +242,14 @@ impl<'a> Pretraining<'a> {
             .map(|part| format!("method.{part}."))
             .collect();
         let batch_of = |step: usize, indices| {
-            let at = epoch * steps + step;
+            let at = before + step;
             Batch {
                 images,
                 indices,
                 augmenter,
                 stream: self.stream.child("views").index(at as u64),
                 epoch,
-                progress: at as f32 / (settings.epochs * steps) as f32,
+                progress: at as f32 / all as f32,
                 views: Views::default(),
             }
         };
@@ -240,7 +263,7 @@ impl<'a> Pretraining<'a> {
         // The names of the views that a step asks for are not known before the first one has.
         let mut names: Vec<String> = Vec::new();
         while let Some(present) = now {
-            let at = epoch * steps + *step;
+            let at = before + *step;
             let mut next = batches.next();
             let mut pass = Pass::recording(Mode::Train, buffers);
             let input = encoder.input;
@@ -485,7 +508,7 @@ mod tests {
             optimizer,
             lr: 0.01,
             warmup_epochs: 1,
-            epochs: 3,
+            length: Length::Epochs(3),
             batch: 16,
             monitor: 40,
             seed: 5,
@@ -542,6 +565,26 @@ mod tests {
             let settings = settings(MethodSettings::Rotation(RotationSettings {}), optimizer);
             assert_eq!(trained(&settings, 2, false).0, trained(&settings, 1, true).0);
         }
+    }
+
+    #[test]
+    fn a_budget_may_end_within_an_epoch_and_resumes_to_the_bit() {
+        // Five steps an epoch and four views an image: a budget of seven steps ends in the second epoch.
+        let settings = PretrainSettings {
+            length: Length::Budget(7 * 16 * 4),
+            ..settings(
+                MethodSettings::Rotation(RotationSettings {}),
+                OptimizerConfig::default(),
+            )
+        };
+        let (whole, history) = trained(&settings, 2, false);
+        assert_eq!(history.len(), 2);
+        assert_eq!(whole, trained(&settings, 1, true).0);
+        let epochs = PretrainSettings {
+            length: Length::Epochs(2),
+            ..settings
+        };
+        assert_ne!(whole, trained(&epochs, 2, false).0, "the last epoch was not cut short");
     }
 
     #[test]

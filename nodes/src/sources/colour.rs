@@ -1,0 +1,72 @@
+//! Gray images in three channels: as they are, or dyed, for what needs colours to learn from.
+
+use flow_learn::data::Images;
+use flow_learn::rng::Stream;
+use serde::{Deserialize, Serialize};
+
+/// What three channels hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Colour {
+    /// The same gray in each channel.
+    Gray,
+    /// Each training image in one colour, of which the hue goes with the class for five images of six and is any for the
+    /// sixth. Test images stay gray, so that nobody reads the class off the colour.
+    Dyed,
+}
+
+/// One image of so many has a hue that does not go with its class.
+const ODD: usize = 6;
+
+/// The same gray in each channel.
+pub(super) fn in_three_channels(gray: &Images) -> Images {
+    Images {
+        channels: 3,
+        pixels: gray.pixels.iter().flat_map(|v| [*v; 3]).collect(),
+        ..gray.clone()
+    }
+}
+
+/// Gray images dyed, where `classes` share the wheel of hues.
+pub(super) fn dyed(gray: &Images, classes: usize, seed: u64) -> Images {
+    let stream = Stream::new(seed, "dye");
+    let mut pixels = Vec::with_capacity(3 * gray.pixels.len());
+    for i in 0..gray.n {
+        let mut stream = stream.index(i as u64);
+        let class = f32::from(gray.labels[i]) / classes as f32;
+        let hue = match stream.below(ODD) {
+            0 => stream.uniform(),
+            _ => (class + 0.03 * stream.normal()).rem_euclid(1.0),
+        };
+        // Full colours around the wheel, mixed with as much white.
+        let wheel = |shift: f32| ((6.0 * (hue + shift).rem_euclid(1.0) - 3.0).abs() - 1.0).clamp(0.0, 1.0);
+        let dye = [0.0, 2.0 / 3.0, 1.0 / 3.0].map(|shift| 0.5 + 0.5 * wheel(shift));
+        let of_pixel = |v: &u8| dye.map(|d| (f32::from(*v) * d).round() as u8);
+        pixels.extend(gray.pixels_of(i).iter().flat_map(of_pixel));
+    }
+    Images {
+        channels: 3,
+        pixels,
+        ..gray.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dyed_image_is_no_brighter_and_mostly_of_its_class_s_hue() {
+        let gray = Images::new(1, 1, 1, vec![200; 600], (0..600).map(|i| i % 2).collect()).expect("sizes fit");
+        let images = dyed(&gray, 2, 1);
+        assert!(images.pixels.iter().all(|v| *v <= 200));
+        // Class 0 is red, class 1 cyan.
+        let as_expected = |i: &usize| {
+            let pixel = images.pixels_of(*i);
+            (pixel[0] > pixel[1]) == (images.labels[*i] == 0)
+        };
+        let share = (0..600).filter(as_expected).count();
+        assert!((500..600).contains(&share), "{share} of 600");
+        assert_eq!(in_three_channels(&gray).pixels.len(), 1800);
+    }
+}
