@@ -178,8 +178,8 @@ fn what_is_for_images_refuses_texts_with_its_place() {
     );
     says(
         &refused(
-            "steps = 6\n",
-            "steps = 6\nviews = \"views\"\n[nodes.views]\nkind = \"augment\"\nrecipe = \"weak\"\n",
+            "batch = 8\n",
+            "batch = 8\nviews = \"views\"\n[nodes.views]\nkind = \"augment\"\nrecipe = \"weak\"\n",
         ),
         &["no image operation can change", "leave out `views`"],
     );
