@@ -90,7 +90,6 @@ fn pretexts() -> Vec<Trial> {
                 holes: 2,
                 size: [0.3, 0.6],
                 width: 8,
-                ..Default::default()
             }))
         },
     ]
