@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,7 @@ use crate::error::CacheError;
 use crate::files::Files;
 use crate::host::host_name;
 use crate::key::ActionKey;
+use crate::lock;
 
 /// A claim that was asked for.
 #[derive(Debug)]
@@ -123,14 +124,14 @@ impl Board {
     fn put_up(folder: &Path) -> io::Result<Option<Self>> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         std::fs::create_dir_all(folder)?;
-        let turn = open(&folder.join(TURN))?;
+        let turn = lock::open(&folder.join(TURN))?;
         loop {
             // The number of a process is not enough: those of another container may have the same.
             let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
             let path = folder.join(name);
             // Whoever finds it before it is locked takes it for a dead one's, and removes it.
             let made = turn.lock().and_then(|()| {
-                let file = open(&path)?;
+                let file = lock::open(&path)?;
                 let locked = file.try_lock();
                 turn.unlock()?;
                 Ok((file, locked))
@@ -195,15 +196,6 @@ impl Drop for Board {
 
 /// The name of the file whose lock is the turn to read or write boards.
 const TURN: &str = "turn";
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-}
 
 #[cfg(test)]
 mod tests {

@@ -76,7 +76,8 @@ impl StagingLock {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// A file to lock, made if need be.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .write(true)

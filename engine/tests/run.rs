@@ -370,7 +370,10 @@ fn a_report_is_written_in_each_run_also_when_its_node_is_cached() {
         );
         let json: serde_json::Value =
             serde_json::from_slice(&std::fs::read(run.outcome.dir.join("verdict.json")).unwrap()).unwrap();
-        assert_eq!(json, serde_json::json!({"rows": 4, "records": [2, 2, 2, 2], "missing": []}));
+        assert_eq!(
+            json,
+            serde_json::json!({"rows": 4, "records": [2, 2, 2, 2], "missing": []})
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod conv_net;
 mod resnet;
+mod stack;
 mod transformer;
 mod vit;
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Backbone, BackboneError, BackboneSettings, Family, Pool, Stem};
+use super::{Backbone, BackboneError, BackboneSettings, Family, Pool, Stem, stack};
 use crate::layers::{
     Entry, FeatureMap, Layer, Lengths, MapShape, Parameter, Pass, Tensors, TokenEmbedding, Transformer,
     TransformerShape,
@@ -26,10 +26,7 @@ pub(super) const TRANSFORMER: Backbone = Backbone {
 };
 
 /// Its own sizes.
-const DIM: usize = 64;
-const DEPTH: usize = 2;
-const HEADS: usize = 4;
-const MLP_RATIO: f32 = 4.0;
+const SIZES: stack::Defaults = stack::Defaults { dim: 64, depth: 2 };
 
 /// The declared sizes.
 fn sizes(settings: &BackboneSettings) -> Result<TransformerShape, BackboneError> {
@@ -46,30 +43,7 @@ fn sizes(settings: &BackboneSettings) -> Result<TransformerShape, BackboneError>
             format!("`{NAME}` takes texts and has none: its sizes are `dim`, `depth` and `heads`"),
         );
     }
-    let (dim, depth) = (settings.dim.unwrap_or(DIM), settings.depth.unwrap_or(DEPTH));
-    let (heads, mlp_ratio) = (settings.heads.unwrap_or(HEADS), settings.mlp_ratio.unwrap_or(MLP_RATIO));
-    for (key, value) in [("dim", dim), ("depth", depth), ("heads", heads)] {
-        if value == 0 {
-            return refuse(key, "0 found, expected at least 1".into());
-        }
-    }
-    if !dim.is_multiple_of(heads) {
-        return refuse(
-            "heads",
-            format!("{heads} found, expected a divisor of `dim`, which is {dim}"),
-        );
-    }
-    let hidden = (dim as f32 * mlp_ratio) as usize;
-    if !(mlp_ratio.is_finite() && hidden >= 1) {
-        let message = format!("{mlp_ratio} found, expected a number that makes at least one of `dim` = {dim}");
-        return refuse("mlp_ratio", message);
-    }
-    Ok(TransformerShape {
-        dim,
-        depth,
-        heads,
-        hidden,
-    })
+    stack::sizes(settings, SIZES)
 }
 
 /// Text in, features out.

@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::{BackboneError, BackboneSettings, Pool, Stem};
+use super::{BackboneError, BackboneSettings, Pool, Stem, stack};
 use crate::layers::{
     Entry, FeatureMap, Layer, Layout, MapShape, Parameter, Pass, Role, Tensors, TokenLinear, Transformer,
     TransformerShape, join,
@@ -19,10 +19,7 @@ pub(super) const NAME: &str = "vit";
 
 /// Sizes for images of some 32 pixels, about a tenth of a ViT-Ti's work: patches of 4, six blocks of 128 with 4 heads.
 const PATCH: usize = 4;
-const DIM: usize = 128;
-const DEPTH: usize = 6;
-const HEADS: usize = 4;
-const MLP_RATIO: f32 = 4.0;
+const SIZES: stack::Defaults = stack::Defaults { dim: 128, depth: 6 };
 
 /// A vision transformer's sizes, with defaults filled in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,8 +60,6 @@ impl VitShape {
             );
         }
         let patch = settings.patch.unwrap_or(PATCH);
-        let (dim, depth) = (settings.dim.unwrap_or(DIM), settings.depth.unwrap_or(DEPTH));
-        let (heads, mlp_ratio) = (settings.heads.unwrap_or(HEADS), settings.mlp_ratio.unwrap_or(MLP_RATIO));
         let MapShape { h, w, .. } = image;
         let divides = |patch: &usize| h.is_multiple_of(*patch) && w.is_multiple_of(*patch);
         if patch == 0 || !divides(&patch) {
@@ -75,31 +70,10 @@ impl VitShape {
                 format!("{patch} found, expected a divisor of {h}x{w} images: one of {possible}"),
             );
         }
-        for (key, value) in [("dim", dim), ("depth", depth), ("heads", heads)] {
-            if value == 0 {
-                return refuse(key, "0 found, expected at least 1".into());
-            }
-        }
-        if !dim.is_multiple_of(heads) {
-            return refuse(
-                "heads",
-                format!("{heads} found, expected a divisor of `dim`, which is {dim}"),
-            );
-        }
-        let hidden = (dim as f32 * mlp_ratio) as usize;
-        if !(mlp_ratio.is_finite() && hidden >= 1) {
-            let message = format!("{mlp_ratio} found, expected a number that makes at least one of `dim` = {dim}");
-            return refuse("mlp_ratio", message);
-        }
         Ok(Self {
             patch,
-            transformer: TransformerShape {
-                dim,
-                depth,
-                heads,
-                hidden,
-            },
-            mlp_ratio,
+            transformer: stack::sizes(settings, SIZES)?,
+            mlp_ratio: settings.mlp_ratio.unwrap_or(stack::MLP_RATIO),
             pool: settings.pool.unwrap_or_default(),
         })
     }
