@@ -42,6 +42,14 @@ bench:
     benches/main_job.sh
     benches/scale.sh
 
+# Train every method at one budget, about half an hour; table and chart go into benches/results.
+zoo:
+    benches/zoo.sh
+
+# Time the engine against ninja, Snakemake, DVC and redun, those that are on PATH.
+bench-graphs:
+    benches/graphs.sh
+
 # Time training steps and views against PyTorch and torchvision of the Python given.
 bench-peer PYTHON:
     PYTHON={{ PYTHON }} benches/train_step.sh
