@@ -56,8 +56,12 @@ fn pretexts() -> Vec<Trial> {
     vec![
         Trial {
             images: 8000,
-            epochs: 10,
-            ..laid_out(MethodSettings::ContextPrediction(Default::default()))
+            epochs: 8,
+            lr: 0.001,
+            ..laid_out(MethodSettings::ContextPrediction(ContextPredictionSettings {
+                pairs: 8,
+                ..Default::default()
+            }))
         },
         Trial {
             images: 8000,
