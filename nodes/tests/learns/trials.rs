@@ -95,7 +95,6 @@ fn pretexts() -> Vec<Trial> {
                 holes: 1,
                 size: [0.6, 0.8],
                 width: 8,
-                ..Default::default()
             }))
         },
     ]

@@ -128,7 +128,11 @@ fn positions(patches: usize, across: usize, dim: usize) -> Vec<f32> {
         };
         let frequency = 10_000f64.powf(-((i % quarter) as f64) / quarter as f64);
         let angle = of as f64 * frequency;
-        (if i / quarter % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+        (if (i / quarter).is_multiple_of(2) {
+            angle.sin()
+        } else {
+            angle.cos()
+        }) as f32
     };
     let class = vec![0.0; dim];
     let all = (0..patches).flat_map(|place| (0..dim).map(move |i| (place, i)));
