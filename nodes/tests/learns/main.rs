@@ -9,6 +9,9 @@ mod trials;
 
 use table::{Row, markdown};
 
+/// The table's first seed: settings were chosen with seeds 0 and 1, which would flatter them.
+const FIRST_SEED: u64 = 10;
+
 #[test]
 #[ignore = "takes twenty minutes: `just learns`"]
 fn every_method_is_above_both_controls_by_more_than_the_noise() {
@@ -21,7 +24,7 @@ fn every_method_is_above_both_controls_by_more_than_the_noise() {
         if !only.is_empty() && !only.split(',').any(|wanted| wanted == name) {
             continue;
         }
-        let seeds = (0..seeds)
+        let seeds = (FIRST_SEED..FIRST_SEED + seeds)
             .map(|seed| (trial.run(seed), trial.raw_pixels(seed)))
             .collect();
         rows.push(Row { trial, seeds });
@@ -42,9 +45,6 @@ fn every_method_is_above_both_controls_by_more_than_the_noise() {
     assert!(failed.is_empty(), "these do not learn: {}\n{table}", failed.join(", "));
 }
 
-/// Methods that learn too slowly to show it in seconds: the small trainings must only hold out.
-const SLOW: [&str; 3] = ["inpainting", "pirl", "autoencoder"];
-
 #[test]
 fn every_method_serves_a_probe_better_than_random_weights() {
     let mut fell_short = Vec::new();
@@ -52,7 +52,7 @@ fn every_method_serves_a_probe_better_than_random_weights() {
         let (name, learnt) = (trial.method.settings().name(), trial.run(0));
         let [trained, random] = [learnt.trained, learnt.random].map(|j| j.probe);
         println!("{name}: {trained:.3} against {random:.3}, {:.1} s", learnt.seconds);
-        if trained <= random && !SLOW.contains(&name) {
+        if trained <= random {
             fell_short.push(name);
         }
     }

@@ -1,9 +1,9 @@
 //! Every method with the images, views and steps that suit it.
 //!
 //! All learn on the Fashion-MNIST sample: its garments have a layout, so that where a part lies says what it is. Colours are dyed on for
-//! colorization, as scenes by design have colours that say nothing of the class. Networks are conv3 of widths 16, 32, 64.
+//! colorization, as scenes by design have colours that say nothing of the class. Networks are conv3 of widths 16, 32, 64; MAE takes a vit.
 
-use flow_learn::backbones::BackboneSettings;
+use flow_learn::backbones::{BackboneSettings, Pool};
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
 
@@ -56,8 +56,12 @@ fn pretexts() -> Vec<Trial> {
     vec![
         Trial {
             images: 8000,
-            epochs: 10,
-            ..laid_out(MethodSettings::ContextPrediction(Default::default()))
+            epochs: 8,
+            lr: 0.001,
+            ..laid_out(MethodSettings::ContextPrediction(ContextPredictionSettings {
+                pairs: 8,
+                ..Default::default()
+            }))
         },
         Trial {
             images: 8000,
@@ -84,11 +88,12 @@ fn pretexts() -> Vec<Trial> {
             }))
         },
         Trial {
+            views: "none",
             images: 6000,
-            epochs: 8,
+            epochs: 10,
             ..fashion(MethodSettings::Inpainting(InpaintingSettings {
-                holes: 2,
-                size: [0.3, 0.6],
+                holes: 1,
+                size: [0.6, 0.8],
                 width: 8,
             }))
         },
@@ -100,10 +105,11 @@ fn contrasts() -> Vec<Trial> {
         simclr(),
         fashion(MethodSettings::SimclrV2(Default::default())),
         Trial {
-            batch: 128,
-            epochs: 16,
+            images: 6000,
             ..fashion(MethodSettings::Moco(MocoSettings {
-                queue: 1024,
+                temperature: 0.15,
+                queue: 512,
+                momentum: 0.97,
                 ..Default::default()
             }))
         },
@@ -113,8 +119,8 @@ fn contrasts() -> Vec<Trial> {
             ..Default::default()
         })),
         Trial {
-            images: 2000,
-            epochs: 24,
+            images: 6000,
+            epochs: 10,
             lr: 0.001,
             ..fashion(MethodSettings::Pirl(PirlSettings {
                 temperature: 0.1,
@@ -159,8 +165,9 @@ fn clusters() -> Vec<Trial> {
 fn generators() -> Vec<Trial> {
     vec![
         Trial {
+            views: "none",
             images: 6000,
-            epochs: 8,
+            epochs: 9,
             ..fashion(MethodSettings::Autoencoder(AutoencoderSettings {
                 masked: 0.85,
                 noise: 0.0,
@@ -179,7 +186,31 @@ fn generators() -> Vec<Trial> {
                 ..Default::default()
             }))
         },
+        Trial {
+            views: "none",
+            images: 6000,
+            backbone: vit(64, 3),
+            optimizer: OptimizerConfig::AdamW(Default::default()),
+            epochs: 24,
+            ..fashion(MethodSettings::Mae(MaeSettings {
+                decoder_dim: 32,
+                decoder_depth: 1,
+                ..Default::default()
+            }))
+        },
     ]
+}
+
+/// The mean of its tokens, as MAE has no use for the class token.
+fn vit(dim: usize, depth: usize) -> BackboneSettings {
+    BackboneSettings {
+        dim: Some(dim),
+        depth: Some(depth),
+        patch: Some(7),
+        mlp_ratio: Some(2.0),
+        pool: Some(Pool::Mean),
+        ..BackboneSettings::named("vit")
+    }
 }
 
 /// Adam with the paper's first moment.
@@ -209,13 +240,21 @@ fn predictions() -> Vec<Trial> {
     ]
 }
 
-/// The same, so small that all of them together take seconds.
+/// The same, so small that all of them together take seconds; those that learn slowly take more steps.
 pub(crate) fn small() -> Vec<Trial> {
+    let epochs = |method: &MethodSettings| match method {
+        MethodSettings::Mae(_) => 24,
+        MethodSettings::Inpainting(_) | MethodSettings::Pirl(_) | MethodSettings::Autoencoder(_) => 12,
+        _ => 6,
+    };
     let shrink = |trial: Trial| Trial {
         images: 640,
-        backbone: backbone([8, 16, 32], trial.backbone.grid),
+        backbone: match trial.backbone.name.as_str() {
+            "vit" => vit(32, 2),
+            _ => backbone([8, 16, 32], trial.backbone.grid),
+        },
         batch: 32,
-        epochs: 6,
+        epochs: epochs(&trial.method),
         ..trial
     };
     let shrunk = |trial: Trial| Trial {
