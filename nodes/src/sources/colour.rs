@@ -19,7 +19,7 @@ pub enum Colour {
 const ODD: usize = 6;
 
 /// The same gray in each channel.
-pub(super) fn in_three_channels(gray: &Images) -> Images {
+pub fn in_three_channels(gray: &Images) -> Images {
     Images {
         channels: 3,
         pixels: gray.pixels.iter().flat_map(|v| [*v; 3]).collect(),
@@ -28,7 +28,7 @@ pub(super) fn in_three_channels(gray: &Images) -> Images {
 }
 
 /// Gray images dyed, where `classes` share the wheel of hues.
-pub(super) fn dyed(gray: &Images, classes: usize, seed: u64) -> Images {
+pub fn dyed(gray: &Images, classes: usize, seed: u64) -> Images {
     let stream = Stream::new(seed, "dye");
     let mut pixels = Vec::with_capacity(3 * gray.pixels.len());
     for i in 0..gray.n {

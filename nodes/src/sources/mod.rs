@@ -1,6 +1,6 @@
 //! Where images and texts come from, one file for each source, found by name in [`SOURCES`].
 
-mod colour;
+pub mod colour;
 pub mod fashion_mnist;
 mod idx;
 mod scenes;

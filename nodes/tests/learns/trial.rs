@@ -14,6 +14,7 @@ use flow_learn::probe::Probe;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::train::{Length, PretrainSettings, Pretraining, embed};
+use flow_nodes::sources::colour::{dyed, in_three_channels};
 use flow_nodes::sources::fashion_mnist;
 
 /// Images that suit a method.
@@ -101,34 +102,6 @@ fn first(images: &Images, n: usize) -> Images {
     images.select(&all)
 }
 
-/// Of so many garments one has a colour that says nothing.
-const ODD: usize = 4;
-
-/// Gray garments in colour: a hue for each class, with some spread, and any hue for a quarter of them.
-fn dyed(gray: &Images, seed: u64) -> Images {
-    let mut stream = Stream::new(seed, "dye");
-    let mut pixels = Vec::with_capacity(3 * gray.pixels.len());
-    for i in 0..gray.n {
-        let class = f32::from(gray.labels[i]) / CLASSES as f32;
-        let hue = match stream.below(ODD) {
-            0 => stream.uniform(),
-            _ => (class + 0.03 * stream.normal()).rem_euclid(1.0),
-        };
-        // Full colours around the wheel, mixed with as much white.
-        let wheel = |shift: f32| ((6.0 * (hue + shift).rem_euclid(1.0) - 3.0).abs() - 1.0).clamp(0.0, 1.0);
-        let dye = [0.0, 2.0 / 3.0, 1.0 / 3.0].map(|shift| 0.5 + 0.5 * wheel(shift));
-        let of_pixel = |v: &u8| dye.map(|d| (f32::from(*v) * d).round() as u8);
-        pixels.extend(gray.pixels_of(i).iter().flat_map(of_pixel));
-    }
-    Images::new(gray.height, gray.width, 3, pixels, gray.labels.clone()).expect("sizes fit")
-}
-
-/// Images of one channel in three.
-fn in_three_channels(images: &Images) -> Images {
-    let pixels = images.pixels.iter().flat_map(|v| [*v; 3]).collect();
-    Images::new(images.height, images.width, 3, pixels, images.labels.clone()).expect("sizes fit")
-}
-
 impl Data {
     /// Training and test images: a part of their own for each seed, the test images always the same.
     fn draw(self, images: usize, seed: u64) -> (Images, Images) {
@@ -140,7 +113,7 @@ impl Data {
             }
             Self::Dyed => {
                 let (train, test) = Self::Fashion.draw(images, seed);
-                (dyed(&train, seed), test)
+                (dyed(&train, CLASSES, seed), test)
             }
         }
     }
