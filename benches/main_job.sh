@@ -15,11 +15,12 @@ main_job() { ./target/release/flow run workflows/simclr_vs_selftrain.toml --quie
 [ -d "$folder/runs" ] || main_job
 
 first="$(ls -d "$folder"/runs/*/ | head -1)"
-if grep -q '"status": "cached"' "$first/summary.json"; then
+summary="$(./target/release/flow runs show "$(basename "$first")" --json)"
+if grep -q '"status": "cached"' <<< "$summary"; then
     echo "$first did not begin with an empty cache" >&2
     exit 1
 fi
-field() { sed -n "s/^  \"$1\": \([0-9]*\),*$/\1/p" "$first/summary.json"; }
+field() { sed -n "s/^ *\"$1\": \([0-9]*\),*$/\1/p" <<< "$summary"; }
 cold="$(awk -v a="$(field started_unix_ms)" -v b="$(field finished_unix_ms)" 'BEGIN { printf "%.0f", (b - a) / 1000 }')"
 
 warm=()
@@ -35,7 +36,7 @@ median="$(printf '%s\n' "${warm[@]}" | sort -n | sed -n 3p)"
     echo
     echo "| | seconds |"
     echo "| --- | --- |"
-    echo "| from an empty cache, $(grep -c '"status": "ran"' "$first/summary.json") nodes | $cold |"
+    echo "| from an empty cache, $(grep -c '"status": "ran"' <<< "$summary") nodes | $cold |"
     echo "| nothing changed (median of 5) | $median |"
     echo
     echo "What it answered:"
