@@ -5,6 +5,7 @@
 
 mod beside;
 mod classify;
+mod epoch;
 mod feed;
 mod infer;
 mod length;
@@ -13,10 +14,11 @@ mod pretrain;
 
 pub use beside::Waiting;
 pub use classify::{Classifier, Examples, Fit, FitSettings};
+pub use epoch::EpochOutcome;
 pub use infer::{embed, predict};
 pub use length::Length;
 pub use monitor::{held_out, hold_out};
-pub use pretrain::{EpochOutcome, PretrainSettings, Pretraining};
+pub use pretrain::{PretrainSettings, Pretraining};
 
 use rayon::prelude::*;
 

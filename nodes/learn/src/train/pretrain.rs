@@ -1,16 +1,16 @@
 //! Pre-training: epochs over unlabelled images with any method, from the first step or from a checkpoint.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::epoch::{Begun, EpochOutcome, Means};
 use super::monitor::Monitor;
 use super::{Length, TrainError, Waiting, load_optimizer, save_optimizer, update_each};
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Images;
 use crate::layers::{BufferPool, Mode, Pass, Tensors};
-use crate::methods::{Batch, Epoch, Figure, Method, MethodError, MethodSettings, Premises, Setup, Views};
+use crate::methods::{Batch, Epoch, Method, MethodError, MethodSettings, Premises, Setup, Views};
 use crate::optim::{Optimizer, OptimizerConfig, Schedule};
 use crate::rng::Stream;
 use crate::state::{StateDict, StateError, Tensor};
@@ -38,15 +38,6 @@ pub struct PretrainSettings {
     pub seed: u64,
 }
 
-/// What an epoch showed.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct EpochOutcome {
-    /// Mean loss.
-    pub loss: f32,
-    /// Means of the method's own figures, and of what [`Monitor`] sees afterwards, by name.
-    pub figures: BTreeMap<String, f32>,
-}
-
 /// A pre-training between two steps.
 pub struct Pretraining<'a> {
     settings: PretrainSettings,
@@ -65,15 +56,6 @@ pub struct Pretraining<'a> {
     /// The epoch that was begun and not ended.
     begun: Option<Begun>,
     waiting: Waiting,
-}
-
-/// An epoch under way.
-struct Begun {
-    /// The images in the order of this epoch.
-    order: Vec<u32>,
-    /// Steps done.
-    step: usize,
-    means: Means,
 }
 
 impl<'a> Pretraining<'a> {
@@ -387,108 +369,6 @@ fn check_growth(first: f32, loss: f32, epoch: usize, advice: &'static str) -> Re
 
 /// What the names of the history's tensors begin with.
 const HISTORY: &str = "history.";
-
-/// What the names of the tensors of an epoch under way begin with.
-const BEGUN: &str = "epoch.";
-
-impl Begun {
-    fn save(&self, state: &mut StateDict) {
-        let mut save = |name: &str, data: Vec<f32>| {
-            let shape = vec![data.len()];
-            state.tensors.insert(format!("{BEGUN}{name}"), Tensor { shape, data });
-        };
-        // Whole numbers up to 2^24 are themselves as f32.
-        save("order", self.order.iter().map(|index| *index as f32).collect());
-        save("step", vec![self.step as f32]);
-        let sums = self.means.figures.iter().map(|(_, sum)| *sum);
-        let sums = if self.means.figures.is_empty() {
-            self.means.resumed.clone()
-        } else {
-            sums.collect()
-        };
-        save("loss", in_pieces(self.means.loss).to_vec());
-        save("figures", sums.into_iter().flat_map(in_pieces).collect());
-    }
-
-    fn load(state: &StateDict) -> Option<Self> {
-        let read = |name: &str| {
-            state
-                .tensors
-                .get(&format!("{BEGUN}{name}"))
-                .map(|tensor| tensor.data.as_slice())
-        };
-        let step = *read("step")?.first()? as usize;
-        Some(Self {
-            order: read("order")?.iter().map(|index| *index as u32).collect(),
-            step,
-            means: Means {
-                steps: step,
-                loss: from_pieces(read("loss")?),
-                figures: Vec::new(),
-                resumed: read("figures")?.chunks(PIECES).map(from_pieces).collect(),
-            },
-        })
-    }
-}
-
-/// An f64 is so many f32, each of 16 of its bits.
-const PIECES: usize = 4;
-
-/// Sums are kept to the last bit, so that a resumed epoch gives the same means.
-fn in_pieces(sum: f64) -> [f32; PIECES] {
-    std::array::from_fn(|piece| ((sum.to_bits() >> (16 * piece)) & 0xffff) as f32)
-}
-
-fn from_pieces(pieces: &[f32]) -> f64 {
-    let bits = pieces
-        .iter()
-        .enumerate()
-        .map(|(at, piece)| (*piece as u64) << (16 * at));
-    f64::from_bits(bits.fold(0, |all, piece| all | piece))
-}
-
-/// Sums over an epoch's steps.
-#[derive(Default)]
-struct Means {
-    steps: usize,
-    loss: f64,
-    figures: Vec<(Figure, f64)>,
-    /// Sums of the figures up to a checkpoint, until the next step says again which figures they are.
-    resumed: Vec<f64>,
-}
-
-impl Means {
-    fn add(&mut self, loss: f32, figures: Vec<Figure>) {
-        self.steps += 1;
-        self.loss += f64::from(loss);
-        if self.figures.is_empty() {
-            let mut sums = std::mem::take(&mut self.resumed).into_iter();
-            self.figures = figures
-                .iter()
-                .map(|figure| (*figure, sums.next().unwrap_or(0.0)))
-                .collect();
-        }
-        for ((_, sum), figure) in self.figures.iter_mut().zip(figures) {
-            *sum += f64::from(figure.value);
-        }
-    }
-
-    /// The means, unless one of them shows that training collapsed.
-    fn finish(&self, epoch: usize, advice: &'static str) -> Result<EpochOutcome, MethodError> {
-        let mean = |sum: f64| (sum / self.steps.max(1) as f64) as f32;
-        for (figure, sum) in &self.figures {
-            figure.check(mean(*sum), epoch, advice)?;
-        }
-        Ok(EpochOutcome {
-            loss: mean(self.loss),
-            figures: self
-                .figures
-                .iter()
-                .map(|(f, sum)| (f.name.to_owned(), mean(*sum)))
-                .collect(),
-        })
-    }
-}
 
 #[cfg(test)]
 mod tests {
