@@ -34,7 +34,7 @@ pub use ast::{Direction, Expr, Op, Query};
 pub use error::{QueryError, SyntaxError};
 pub use field::Field;
 pub use literal::{Literal, parse_size, parse_span};
-pub(crate) use row::World;
+pub(crate) use row::{Columns, World};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 
 mod columns;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::error::CacheError;
 use crate::files::Files;
 use crate::key::ActionKey;
-use crate::query::{Query, World};
+use crate::query::{self, Query, World};
 use crate::record::{PastRun, Record, sort_newest_first};
 use crate::stamp::FolderStamps;
 
@@ -225,17 +225,12 @@ impl Index {
 
     /// The records that a query selects.
     pub(crate) fn select(&self, files: &Files, query: &Query, world: &World<'_>) -> Result<Vec<Record>, IndexError> {
-        let Some(mut names) = query.columns() else {
+        let Some(fields) = query.columns() else {
             let mut records = self.records(files, None)?;
             sort_newest_first(&mut records);
             return Ok(query.select(records, world));
         };
-        names.insert(FINISHED.to_owned());
-        let mut columns = HashMap::new();
-        for name in names {
-            let column = self.columns.read(&name)?;
-            columns.insert(name, column);
-        }
+        let columns = query::Columns::read(fields, |name| self.columns.read(name))?;
         let keys = self.columns.read(columns::KEY)?;
         query.select_slots(&columns, self.live(&keys), world, |slot| {
             self.record_at(files, slot, &keys)

@@ -2,15 +2,17 @@
 //! only what is true is selected, and the opposite of unknown is unknown.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::ast::{Direction, Expr, Op, Query};
 use super::field::Field;
 use super::literal::Literal;
-use super::row::{Cells, Columns, Found, Row, World, column};
+use super::row::{Cells, Columns, Found, Row, World, has_column};
 use crate::record::Record;
+
+/// More rows than a query's limit that are put in order at once.
+const SPARE: usize = 64;
 
 impl Query {
     /// The records that fit, in the query's order. `records` come newest first.
@@ -30,9 +32,10 @@ impl Query {
             .fold(Ordering::Equal, Ordering::then)
     }
 
-    /// The columns that tell everything about what the query names; `None` if it names something that has no column.
-    pub(crate) fn columns(&self) -> Option<BTreeSet<String>> {
+    /// The fields that the query names, if all of them have columns, and when records finished, by which they are ordered last.
+    pub(crate) fn columns(&self) -> Option<Vec<Field>> {
         let mut fields: Vec<&Field> = self.order.iter().map(|(field, _)| field).collect();
+        fields.push(&Field::Finished);
         let mut open: Vec<&Expr> = self.filter.iter().collect();
         while let Some(expr) = open.pop() {
             match expr {
@@ -41,7 +44,10 @@ impl Query {
                 Expr::And(parts) | Expr::Or(parts) => open.extend(parts),
             }
         }
-        fields.into_iter().map(column).collect()
+        fields
+            .into_iter()
+            .map(|field| has_column(field).then(|| field.clone()))
+            .collect()
     }
 
     /// As [`Query::select`], from columns, of which one says when the records finished. `slots` come with their keys; `load`
@@ -69,20 +75,35 @@ impl Query {
         }
         let newest_first =
             |a: &Candidate<'_>, b: &Candidate<'_>| compare(&Field::Finished, Direction::Descending, a, b, world);
-        rows.sort_by(|(a, a_key), (b, b_key)| {
+        let in_order = |(a, a_key): &(Candidate<'_>, &[u8; 32]), (b, b_key): &(Candidate<'_>, &[u8; 32])| {
             let by_fields = self.compare(a, b, world);
             by_fields
                 .then_with(|| newest_first(a, b))
                 .then_with(|| a_key.cmp(b_key))
-        });
+        };
+        // Of many, only those that come first are put in order; the rest only if some of them have no record any more.
+        let limit = self.limit.unwrap_or(usize::MAX);
+        let first = limit.saturating_mul(2).saturating_add(SPARE);
+        let rest = if first < rows.len() {
+            rows.select_nth_unstable_by(first, in_order);
+            rows.split_off(first)
+        } else {
+            Vec::new()
+        };
         let mut records = Vec::new();
-        for (row, _) in rows {
-            if self.limit.is_some_and(|limit| records.len() >= limit) {
+        for mut part in [rows, rest] {
+            if records.len() >= limit {
                 break;
             }
-            match row {
-                Candidate::Read(record) => records.push(*record),
-                Candidate::Cells(cells) => records.extend(load(cells.slot)?),
+            part.sort_by(in_order);
+            for (row, _) in part {
+                if records.len() >= limit {
+                    break;
+                }
+                match row {
+                    Candidate::Read(record) => records.push(*record),
+                    Candidate::Cells(cells) => records.extend(load(cells.slot)?),
+                }
             }
         }
         Ok(records)

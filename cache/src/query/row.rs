@@ -1,7 +1,5 @@
 //! What a condition is asked of: a record, or the cells of its fields.
 
-use std::collections::HashMap;
-
 use serde_json::Value;
 
 use super::field::Field;
@@ -65,8 +63,40 @@ fn truth(truth: bool) -> Found<'static> {
     Found::Json(if truth { &Value::Bool(true) } else { &Value::Bool(false) })
 }
 
-/// The columns that a query needs, by name.
-pub(crate) type Columns = HashMap<String, Column>;
+/// The columns that a query needs. There are few, so that looking through them is faster than any map: it is done for every record.
+pub(crate) struct Columns {
+    all: Vec<Column>,
+    /// Which of them a field stands in.
+    places: Vec<(Field, usize)>,
+}
+
+impl Columns {
+    /// The columns of these fields, each read once; a field that only the record has is left out.
+    pub(crate) fn read<E>(
+        fields: impl IntoIterator<Item = Field>,
+        mut read: impl FnMut(&str) -> Result<Column, E>,
+    ) -> Result<Self, E> {
+        let (mut names, mut all, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for field in fields {
+            let Some(name) = column(&field) else { continue };
+            let place = match names.iter().position(|known| *known == name) {
+                Some(place) => place,
+                None => {
+                    all.push(read(&name)?);
+                    names.push(name);
+                    all.len() - 1
+                }
+            };
+            places.push((field, place));
+        }
+        Ok(Self { all, places })
+    }
+
+    fn of(&self, field: &Field) -> Option<&Column> {
+        let (_, place) = self.places.iter().find(|(known, _)| known == field)?;
+        self.all.get(*place)
+    }
+}
 
 /// One slot of some columns.
 pub(super) struct Cells<'a> {
@@ -78,14 +108,15 @@ impl Cells<'_> {
     /// Whether a column has only the record to tell.
     pub(super) fn is_vague(&self) -> bool {
         self.columns
-            .values()
+            .all
+            .iter()
             .any(|column| column.get(self.slot) == CellRef::InRecord)
     }
 }
 
 impl Row for Cells<'_> {
     fn find(&self, field: &Field, world: &World<'_>) -> Option<Found<'_>> {
-        Some(match self.columns.get(&column(field)?)?.get(self.slot) {
+        Some(match self.columns.of(field)?.get(self.slot) {
             CellRef::Absent | CellRef::InRecord => return None,
             CellRef::Text(text) => Found::Text(text),
             CellRef::Number(ended) if *field == Field::Age => Found::Number((world.now_ms - ended) / 1e3),
@@ -96,8 +127,13 @@ impl Row for Cells<'_> {
     }
 }
 
+/// Whether a field stands in a column.
+pub(super) fn has_column(field: &Field) -> bool {
+    column(field).is_some()
+}
+
 /// The column in which a field stands; `None` if only the record has it.
-pub(super) fn column(field: &Field) -> Option<String> {
+fn column(field: &Field) -> Option<String> {
     Some(match field {
         Field::Inputs | Field::Tag | Field::Pinned | Field::Collected => return None,
         Field::Param(path) => Field::component(path),
