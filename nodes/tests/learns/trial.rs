@@ -44,6 +44,10 @@ pub(crate) struct Trial {
     pub views: &'static str,
     /// Training images.
     pub images: usize,
+    /// Those of them whose labels the probe and the neighbours know.
+    pub labelled: usize,
+    /// Test images.
+    pub judged: usize,
     pub backbone: BackboneSettings,
     pub optimizer: OptimizerConfig,
     pub lr: f32,
@@ -69,12 +73,6 @@ pub(crate) struct Learnt {
     pub random: Judged,
     pub seconds: f64,
 }
-
-/// Images whose labels the probe and the neighbours know.
-const LABELLED: usize = 200;
-
-/// Test images.
-const JUDGED: usize = 1000;
 
 /// Classes of both data sets.
 const CLASSES: usize = 10;
@@ -154,22 +152,22 @@ impl Trial {
         if self.data == Data::Dyed {
             let gray = Data::Fashion.draw(self.images, seed).0;
             return Drawn {
-                labelled: in_three_channels(&first(&gray, LABELLED)),
-                judged: in_three_channels(&first(&test, JUDGED)),
+                labelled: in_three_channels(&first(&gray, self.labelled)),
+                judged: in_three_channels(&first(&test, self.judged)),
                 unlabelled: train,
             };
         }
         if !self.transfers {
             return Drawn {
-                labelled: first(&train, LABELLED),
-                judged: first(&test, JUDGED),
+                labelled: first(&train, self.labelled),
+                judged: first(&test, self.judged),
                 unlabelled: train,
             };
         }
         let seen = |label: u16| usize::from(label) < CLASSES / 2;
         Drawn {
-            labelled: first(&of_classes(&train, |l| !seen(l)), LABELLED),
-            judged: first(&of_classes(&test, |l| !seen(l)), JUDGED),
+            labelled: first(&of_classes(&train, |l| !seen(l)), self.labelled),
+            judged: first(&of_classes(&test, |l| !seen(l)), self.judged),
             unlabelled: of_classes(&train, seen),
         }
     }

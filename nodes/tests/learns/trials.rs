@@ -23,6 +23,8 @@ fn fashion(method: MethodSettings) -> Trial {
         data: Data::Fashion,
         views: "simclr-gray",
         images: 3000,
+        labelled: 1000,
+        judged: 2000,
         backbone: backbone([16, 32, 64], 2),
         optimizer: OptimizerConfig::Adam(Default::default()),
         lr: 0.003,
@@ -249,6 +251,8 @@ pub(crate) fn small() -> Vec<Trial> {
     };
     let shrink = |trial: Trial| Trial {
         images: 640,
+        labelled: 200,
+        judged: 1000,
         backbone: match trial.backbone.name.as_str() {
             "vit" => vit(32, 2),
             _ => backbone([8, 16, 32], trial.backbone.grid),
