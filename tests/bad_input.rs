@@ -67,6 +67,22 @@ fn colour_operations_on_gray_images_are_refused_before_anything_runs() {
     says(&text, &["color_jitter", "simclr-gray"]);
 }
 
+#[test]
+fn scenes_of_a_style_that_cannot_be_are_refused_with_its_place() {
+    let side = "side = 16";
+    for (style, words) in [
+        (
+            "style = { turn = 200 }",
+            &["200 found", "from 0 to 180", "w.toml:"] as &[&str],
+        ),
+        ("style = { size = [0.4, 0.3] }", &["radius", "w.toml:"]),
+        ("style = { colour = 1 }", &["colour", "turn", "w.toml:"]),
+        ("colour = \"dyed\"", &["typical", "w.toml:"]),
+    ] {
+        says(&refused(side, &format!("{side}\n{style}"), 3), words);
+    }
+}
+
 /// Replaces the small workflow's method; `flow plan` must say what is wrong, with its place, before anything runs.
 fn method_refused(method: &str, more: &[(&str, &str)]) -> String {
     let simclr = "method = \"simclr\"\nhidden = 16\nprojection = 8";

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
 };
-use flow_learn::data::{Annotations, Images, Modality, NetworkInput, stratified};
+use flow_learn::data::{Annotations, Images, Modality, NetworkInput, SceneStyle, stratified};
 use flow_learn::rng::Stream;
 use flow_learn::text::{self, Vocabulary};
 use serde::{Deserialize, Serialize};
@@ -36,9 +36,13 @@ pub struct DatasetNode {
     vocabulary: Option<usize>,
     /// Tokens that a text is cut or padded to, one of which begins it: 32 if left out.
     length: Option<usize>,
-    /// Gray images in three channels: `gray`, or `dyed` for tasks about colour; in one channel if left out.
+    /// Gray images in three channels: `gray`, or `dyed` for tasks about colour; in one channel if left out. Images in colour: `gray` takes
+    /// it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     colour: Option<Colour>,
+    /// How wild images of a source that makes them are: `turn`, `clutter`, `size`, `contrast`, `typical`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    style: Option<SceneStyle>,
     /// Training images to put aside, in equal shares of the classes, to choose settings on.
     validation: Option<usize>,
     /// Another data set, of which this is a part.
@@ -64,6 +68,7 @@ impl DatasetNode {
             vocabulary: self.vocabulary,
             length: self.length,
             colour: self.colour,
+            style: self.style,
             seed: self.seed,
         }
     }
@@ -94,6 +99,7 @@ impl DatasetNode {
                     ("vocabulary", self.vocabulary.is_some()),
                     ("length", self.length.is_some()),
                     ("colour", self.colour.is_some()),
+                    ("style", self.style.is_some()),
                     ("validation", self.validation.is_some()),
                 ];
                 match wrong.iter().find(|(_, given)| *given) {
@@ -246,7 +252,7 @@ struct Parts {
 
 impl Node for DatasetNode {
     const KIND: &'static str = "dataset";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUT: ArtifactType = DATASET;
 
     fn ports(&self) -> Vec<Port> {

@@ -66,6 +66,7 @@ fn colour_32(bencher: Bencher, name: &str) {
         n: BATCH,
         side: 32,
         seed: 1,
+        style: Default::default(),
     }
     .images()
     .0;

@@ -40,6 +40,7 @@ fn scenes() -> Images {
         n: 240,
         side: 16,
         seed: 1,
+        style: Default::default(),
     };
     scenes.images().0
 }

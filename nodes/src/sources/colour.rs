@@ -1,4 +1,4 @@
-//! Gray images in three channels: as they are, or dyed, for what needs colours to learn from.
+//! What three channels hold: gray images as they are, or dyed for what needs colours to learn from, and colour images in black and white.
 
 use flow_learn::data::Images;
 use flow_learn::rng::Stream;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Colour {
-    /// The same gray in each channel.
+    /// The same gray in each channel: of gray images their own, of those in colour their lightness.
     Gray,
     /// Each training image in one colour, of which the hue goes with the class for five images of six and is any for the
     /// sixth. Test images stay gray, so that nobody reads the class off the colour.
@@ -24,6 +24,18 @@ pub fn in_three_channels(gray: &Images) -> Images {
         channels: 3,
         pixels: gray.pixels.iter().flat_map(|v| [*v; 3]).collect(),
         ..gray.clone()
+    }
+}
+
+/// What a black-and-white photograph of images in colour shows, in three equal channels (luma of ITU-R BT.601).
+pub fn black_and_white(colour: &Images) -> Images {
+    let luma = |rgb: &[u8]| {
+        let [r, g, b] = [rgb[0], rgb[1], rgb[2]].map(f32::from);
+        [(0.299 * r + 0.587 * g + 0.114 * b).round() as u8; 3]
+    };
+    Images {
+        pixels: colour.pixels.chunks_exact(3).flat_map(luma).collect(),
+        ..colour.clone()
     }
 }
 
@@ -54,6 +66,13 @@ pub fn dyed(gray: &Images, classes: usize, seed: u64) -> Images {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn black_and_white_keeps_lightness_and_gray_as_it_is() {
+        let images = Images::new(1, 3, 3, vec![255, 0, 0, 0, 255, 0, 70, 70, 70], vec![0]).expect("sizes fit");
+        // Of red and green the shares in BT.601's luma.
+        assert_eq!(black_and_white(&images).pixels, [76, 76, 76, 150, 150, 150, 70, 70, 70]);
+    }
 
     #[test]
     fn a_dyed_image_is_no_brighter_and_mostly_of_its_class_s_hue() {

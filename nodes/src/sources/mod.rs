@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use flow_engine::node::{NodeError, ParamError};
-use flow_learn::data::{Annotations, Images, NetworkInput};
+use flow_learn::data::{Annotations, Images, NetworkInput, SceneStyle};
 use flow_learn::layers::MapShape;
 use serde::{Deserialize, Serialize};
 
 pub use self::colour::Colour;
-use crate::failure::at_with;
+use crate::failure::{at, at_with};
 
 /// What a source can be told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,8 +33,10 @@ pub struct SourceSettings {
     pub vocabulary: Option<usize>,
     /// Tokens of each text.
     pub length: Option<usize>,
-    /// How gray images are given in three channels; in one if left out.
+    /// What three channels hold, if not what the source itself gives.
     pub colour: Option<Colour>,
+    /// How wild the images to make are.
+    pub style: Option<SceneStyle>,
     /// Decides what is made.
     pub seed: u64,
 }
@@ -139,12 +141,24 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
         ("vocabulary", settings.vocabulary.is_some()),
         ("length", settings.length.is_some()),
         ("colour", settings.colour.is_some()),
+        ("style", settings.style.is_some()),
     ];
     if let Some((key, _)) = given.iter().find(|(key, given)| *given && !source.takes.contains(key)) {
         return Err(at_with(
             *key,
             format!("source `{name}` takes no `{key}`"),
             "leave it out",
+        ));
+    }
+    if let Some((key, message)) = settings.style.and_then(|style| style.fault()) {
+        return Err(at(format!("style.{key}"), message));
+    }
+    if name == scenes::SCENES.name && settings.colour == Some(Colour::Dyed) {
+        let help = "`style = { typical = 0.8 }` gives shapes the hue of their class, `colour = \"gray\"` takes the colour away";
+        return Err(at_with(
+            "colour",
+            "scenes have colours of their own, they are not dyed",
+            help,
         ));
     }
     if source.takes.contains(&"path") && settings.path.is_none() {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Encoder};
-use flow_learn::data::Images;
+use flow_learn::data::{Images, SceneStyle, Scenes};
 use flow_learn::layers::MapShape;
 use flow_learn::methods::MethodSettings;
 use flow_learn::metrics::{accuracy, weighted_knn};
@@ -14,7 +14,7 @@ use flow_learn::probe::Probe;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::train::{Length, PretrainSettings, Pretraining, embed};
-use flow_nodes::sources::colour::{dyed, in_three_channels};
+use flow_nodes::sources::colour::black_and_white;
 use flow_nodes::sources::fashion_mnist;
 
 /// Images that suit a method.
@@ -22,15 +22,18 @@ use flow_nodes::sources::fashion_mnist;
 pub(crate) enum Data {
     /// Garments, gray, 28x28, in ten classes.
     Fashion,
-    /// Garments dyed in a colour that mostly goes with the class, and seen in black and white when judged.
-    Dyed,
+    /// Calm scenes, 32x32, in colours that say nothing of the class, in ten classes.
+    Scenes,
+    /// The same with hues that mostly go with the class, as in photographs, but black and white when judged.
+    ColouredScenes,
 }
 
 impl std::fmt::Display for Data {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Fashion => write!(f, "Fashion-MNIST sample"),
-            Self::Dyed => write!(f, "dyed Fashion-MNIST"),
+            Self::Scenes => write!(f, "scenes"),
+            Self::ColouredScenes => write!(f, "scenes of typical hues"),
         }
     }
 }
@@ -100,6 +103,21 @@ fn first(images: &Images, n: usize) -> Images {
     images.select(&all)
 }
 
+/// Training images of a seed, and test images that are the same for all.
+fn scenes(images: usize, seed: u64, style: SceneStyle) -> (Images, Images) {
+    const TEST: (usize, u64) = (2000, u64::MAX);
+    let make = |n, seed| {
+        let scenes = Scenes {
+            n,
+            side: 32,
+            seed,
+            style,
+        };
+        scenes.images().0
+    };
+    (make(images, seed), make(TEST.0, TEST.1))
+}
+
 impl Data {
     /// Training and test images: a part of their own for each seed, the test images always the same.
     fn draw(self, images: usize, seed: u64) -> (Images, Images) {
@@ -109,10 +127,15 @@ impl Data {
                 let order = Stream::new(seed, "trial").permutation(train.n);
                 (train.select(&order[..images]), test)
             }
-            Self::Dyed => {
-                let (train, test) = Self::Fashion.draw(images, seed);
-                (dyed(&train, CLASSES, seed), test)
-            }
+            Self::Scenes => scenes(images, seed, SceneStyle::CALM),
+            Self::ColouredScenes => scenes(
+                images,
+                seed,
+                SceneStyle {
+                    typical: 0.8,
+                    ..SceneStyle::CALM
+                },
+            ),
         }
     }
 }
@@ -149,11 +172,10 @@ impl Judged {
 impl Trial {
     fn draw(&self, seed: u64) -> Drawn {
         let (train, test) = self.data.draw(self.images, seed);
-        if self.data == Data::Dyed {
-            let gray = Data::Fashion.draw(self.images, seed).0;
+        if self.data == Data::ColouredScenes {
             return Drawn {
-                labelled: in_three_channels(&first(&gray, self.labelled)),
-                judged: in_three_channels(&first(&test, self.judged)),
+                labelled: black_and_white(&first(&train, self.labelled)),
+                judged: black_and_white(&first(&test, self.judged)),
                 unlabelled: train,
             };
         }

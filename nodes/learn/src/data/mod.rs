@@ -9,5 +9,5 @@ mod split;
 pub use idx::{IdxError, parse_images, parse_labels};
 pub use images::{Annotations, Images, ImagesError};
 pub use input::{Modality, NetworkInput};
-pub use scenes::{SCENE_CLASSES, Scene, Scenes};
+pub use scenes::{SCENE_CLASSES, Scene, SceneStyle, Scenes};
 pub use split::{SplitError, stratified};

@@ -1,11 +1,12 @@
 //! A procedural colour data set: textured shapes on cluttered backgrounds, with labels, boxes and masks.
 //!
-//! It tests what gray garments cannot: colour, texture, position and background vary independently of the class, which is the
-//! shape alone. Image `i` of a seed is the same however many are made, and each is supersampled 3x3.
+//! It tests what gray garments cannot: texture, position, background and, unless asked for otherwise, colour vary independently of the
+//! class, which is the shape alone. Image `i` of a seed is the same however many are made, and each is supersampled 3x3.
 
 use std::f32::consts::TAU;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::{Annotations, Images};
 use crate::rng::Stream;
@@ -19,14 +20,80 @@ pub const SCENE_CLASSES: [&str; 10] = [
 const SAMPLES: usize = 3;
 
 /// Which scenes to make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scenes {
     /// Images.
     pub n: usize,
     /// Height and width in pixels, at least 16.
     pub side: usize,
-    /// Decides everything.
+    /// Decides everything else.
     pub seed: u64,
+    /// How wild they are.
+    pub style: SceneStyle,
+}
+
+/// How much scenes vary. What is left out is wild: at 32 pixels even a network with thousands of labels learns little of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SceneStyle {
+    /// Largest angle that a shape is turned by, either way, in degrees from 0 to 180.
+    pub turn: f32,
+    /// Fewest and most things that lie about behind the shape, at most 100.
+    pub clutter: [usize; 2],
+    /// Smallest and largest radius of the shape, as a share of the image's side, from 0.1 to 0.5.
+    pub size: [f32; 2],
+    /// How far the two colours of a texture lie apart at most in each channel, from 0 to 1.
+    pub contrast: f32,
+    /// Share of the shapes whose hue goes with their class, as that of things in photographs does; from 0 to 1. The others have any.
+    pub typical: f32,
+}
+
+impl Default for SceneStyle {
+    fn default() -> Self {
+        Self {
+            turn: 180.0,
+            clutter: [3, 6],
+            size: [0.2, 0.38],
+            contrast: 0.3,
+            typical: 0.0,
+        }
+    }
+}
+
+impl SceneStyle {
+    /// Upright, large shapes on quiet ground: what tasks about layout and colour learn from with a few thousand images of 32 pixels.
+    pub const CALM: Self = Self {
+        turn: 20.0,
+        clutter: [0, 0],
+        size: [0.3, 0.42],
+        contrast: 0.2,
+        typical: 0.0,
+    };
+
+    /// The first setting that is out of range, and what was found and expected.
+    pub fn fault(&self) -> Option<(&'static str, String)> {
+        let within = |low: f32, v: f32, high: f32| (low..=high).contains(&v);
+        let number = |name, v: f32, high: f32| {
+            (!within(0.0, v, high)).then(|| (name, format!("{v} found, expected a number from 0 to {high}")))
+        };
+        let clutter = || {
+            let [fewest, most] = self.clutter;
+            let message = format!("[{fewest}, {most}] found, expected the fewest and the most things, at most 100");
+            (fewest > most || most > 100).then_some(("clutter", message))
+        };
+        let size = || {
+            let [least, most] = self.size;
+            let fits = within(0.1, least, most) && within(least, most, 0.5);
+            let message =
+                format!("[{least}, {most}] found, expected the smallest and the largest radius, from 0.1 to 0.5");
+            (!fits).then_some(("size", message))
+        };
+        number("turn", self.turn, 180.0)
+            .or_else(clutter)
+            .or_else(size)
+            .or_else(|| number("contrast", self.contrast, 1.0))
+            .or_else(|| number("typical", self.typical, 1.0))
+    }
 }
 
 /// One scene with what is in it.
@@ -47,7 +114,7 @@ impl Scenes {
     pub fn scene(&self, i: usize) -> Scene {
         let class = i % SCENE_CLASSES.len();
         let mut stream = Stream::new(self.seed, "scenes").index(i as u64);
-        Painter::new(class, &mut stream).paint(self.side)
+        Painter::new(class, &self.style, &mut stream).paint(self.side)
     }
 
     /// All scenes as labelled images, and where the shapes are.
@@ -99,6 +166,20 @@ impl Texture {
         }
     }
 
+    /// The same pattern and lightness in shades of one hue, as a share of the wheel of hues.
+    fn of_hue(self, hue: f32) -> Self {
+        let wheel = |shift: f32| ((6.0 * (hue + shift).rem_euclid(1.0) - 3.0).abs() - 1.0).clamp(0.0, 1.0);
+        let dye = [0.0, 2.0 / 3.0, 1.0 / 3.0].map(|shift| 0.4 + 1.2 * wheel(shift));
+        let shade = |colour: Colour| {
+            let light = colour.iter().sum::<f32>() / 3.0;
+            dye.map(|d| (light * d).clamp(0.0, 1.0))
+        };
+        Self {
+            colours: self.colours.map(shade),
+            ..self
+        }
+    }
+
     /// The colour at a place; the image spans [0, 1] both ways.
     fn at(&self, x: f32, y: f32) -> Colour {
         let (dx, dy) = self.direction;
@@ -127,9 +208,10 @@ struct Figure {
 }
 
 impl Figure {
-    fn new(class: usize, x: f32, y: f32, radius: f32, stream: &mut Stream) -> Self {
-        // A heart on its head is still a heart, but a turned square is no diamond of another class, so all turn freely.
-        let angle = stream.range(0.0, TAU);
+    /// A shape turned by at most `turn` degrees.
+    fn new(class: usize, x: f32, y: f32, radius: f32, turn: f32, stream: &mut Stream) -> Self {
+        // A heart on its head is still a heart, but a turned square is no diamond of another class, so all may turn freely.
+        let angle = stream.range(-turn, turn).to_radians();
         Self {
             class,
             x,
@@ -182,21 +264,22 @@ struct Painter {
 }
 
 impl Painter {
-    fn new(class: usize, stream: &mut Stream) -> Self {
-        let background = [Texture::new(stream, 0.25), Texture::new(stream, 0.25)];
+    fn new(class: usize, style: &SceneStyle, stream: &mut Stream) -> Self {
+        let background = [(); 2].map(|()| Texture::new(stream, style.contrast));
         let horizon = stream.range(0.2, 0.8);
-        let clutter = (0..3 + stream.below(4))
+        let [fewest, most] = style.clutter;
+        let clutter = (0..fewest + stream.below(most - fewest + 1))
             .map(|_| {
                 let (x, y) = (stream.uniform(), stream.uniform());
                 let (w, h) = (stream.range(0.03, 0.14), stream.range(0.03, 0.14));
-                ([x, y, w, h], Texture::new(stream, 0.3))
+                ([x, y, w, h], Texture::new(stream, style.contrast))
             })
             .collect();
-        let radius = stream.range(0.2, 0.38);
+        let radius = stream.range(style.size[0], style.size[1]);
         let (x, y) = (stream.range(radius, 1.0 - radius), stream.range(radius, 1.0 - radius));
-        let figure = Figure::new(class, x, y, radius, stream);
+        let figure = Figure::new(class, x, y, radius, style.turn, stream);
         // The surface must differ from what lies behind its centre, or nothing could be seen.
-        let mut surface = Texture::new(stream, 0.3);
+        let mut surface = Self::surface(class, style, stream);
         let behind = background[usize::from(y > horizon)].at(x, y);
         while surface.colours[0]
             .iter()
@@ -205,7 +288,7 @@ impl Painter {
             .sum::<f32>()
             < 0.6
         {
-            surface = Texture::new(stream, 0.3);
+            surface = Self::surface(class, style, stream);
         }
         let angle = stream.range(0.0, TAU);
         let light = (angle.cos() * 0.25, angle.sin() * 0.25, stream.range(0.85, 1.1));
@@ -218,6 +301,16 @@ impl Painter {
             surface,
             light,
         }
+    }
+
+    /// What the shape is made of.
+    fn surface(class: usize, style: &SceneStyle, stream: &mut Stream) -> Texture {
+        let any = Texture::new(stream, style.contrast);
+        if !stream.bernoulli(style.typical) {
+            return any;
+        }
+        let typical = class as f32 / SCENE_CLASSES.len() as f32;
+        any.of_hue((typical + 0.03 * stream.normal()).rem_euclid(1.0))
     }
 
     /// Colour at a place, and whether the figure covers it.
@@ -282,6 +375,7 @@ mod tests {
             n: 12,
             side: 32,
             seed: 3,
+            style: SceneStyle::default(),
         }
         .images()
         .0;
@@ -289,6 +383,7 @@ mod tests {
             n: 25,
             side: 32,
             seed: 3,
+            style: SceneStyle::default(),
         }
         .images()
         .0;
@@ -298,7 +393,8 @@ mod tests {
             Scenes {
                 n: 12,
                 side: 32,
-                seed: 4
+                seed: 4,
+                style: SceneStyle::default()
             }
             .images()
             .0
@@ -307,10 +403,106 @@ mod tests {
     }
 
     #[test]
+    fn calm_scenes_stand_upright_on_quiet_ground_and_typical_ones_have_the_hue_of_their_class() {
+        let style = SceneStyle {
+            typical: 1.0,
+            ..SceneStyle::CALM
+        };
+        // A square, class 1, has its hue of 36 degrees: more red than green, more green than blue.
+        for i in (1..200).step_by(10) {
+            let scene = Scenes {
+                n: 200,
+                side: 32,
+                seed: 2,
+                style,
+            }
+            .scene(i);
+            let shown = scene.pixels.chunks_exact(3).zip(&scene.mask).filter(|(_, m)| **m > 0);
+            let mut sums = [0u32; 3];
+            shown.for_each(|(p, _)| sums.iter_mut().zip(p).for_each(|(s, v)| *s += u32::from(*v)));
+            assert!(sums[0] > sums[1] && sums[1] > sums[2], "scene {i}: {sums:?}");
+        }
+        // The tip of a heart, class 7, is below its middle.
+        for i in (7..200).step_by(10) {
+            let scene = Scenes {
+                n: 200,
+                side: 32,
+                seed: 2,
+                style,
+            }
+            .scene(i);
+            let rows: Vec<usize> = scene
+                .mask
+                .chunks_exact(32)
+                .map(|row| row.iter().filter(|m| **m > 0).count())
+                .collect();
+            let shown: Vec<usize> = (0..32).filter(|r| rows[*r] > 0).collect();
+            let (upper, lower) = shown.split_at(shown.len() / 2);
+            let width = |part: &[usize]| part.iter().map(|r| rows[*r]).sum::<usize>() * shown.len() / part.len();
+            assert!(width(upper) > width(lower), "scene {i}: {rows:?}");
+        }
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let style = SceneStyle::default();
+        assert_eq!(style.fault(), None);
+        assert_eq!(SceneStyle::CALM.fault(), None);
+        let faults = [
+            ("turn", SceneStyle { turn: 181.0, ..style }),
+            (
+                "turn",
+                SceneStyle {
+                    turn: f32::NAN,
+                    ..style
+                },
+            ),
+            (
+                "clutter",
+                SceneStyle {
+                    clutter: [3, 2],
+                    ..style
+                },
+            ),
+            (
+                "size",
+                SceneStyle {
+                    size: [0.4, 0.3],
+                    ..style
+                },
+            ),
+            (
+                "size",
+                SceneStyle {
+                    size: [0.0, 0.3],
+                    ..style
+                },
+            ),
+            (
+                "contrast",
+                SceneStyle {
+                    contrast: -0.1,
+                    ..style
+                },
+            ),
+            ("typical", SceneStyle { typical: 1.5, ..style }),
+        ];
+        for (name, style) in faults {
+            assert_eq!(style.fault().map(|(name, _)| name), Some(name));
+        }
+    }
+
+    #[test]
     fn every_scene_shows_its_shape_inside_its_bounds() {
         for side in [32, 64] {
             for i in 0..100 {
-                let scene = Scenes { n: 100, side, seed: 1 }.scene(i);
+                let scene = Scenes {
+                    n: 100,
+                    side,
+                    seed: 1,
+                    style: SceneStyle::default(),
+                }
+                .scene(i);
                 let covered = scene.mask.iter().filter(|m| **m > 0).count();
                 assert!(
                     covered * 40 > side * side,

@@ -118,6 +118,7 @@ mod tests {
             n: 100,
             side: 16,
             seed: 1,
+            style: Default::default(),
         };
         let images = scenes.images().0;
         let (trained, held) = hold_out(&images, 500);

@@ -401,6 +401,7 @@ mod tests {
             n: 80,
             side: 16,
             seed: 1,
+            style: Default::default(),
         }
         .images()
         .0;
@@ -485,6 +486,7 @@ mod tests {
             n: 20,
             side: 16,
             seed: 1,
+            style: Default::default(),
         }
         .images()
         .0;
