@@ -1,6 +1,7 @@
 //! What three channels hold: gray images as they are, or dyed for what needs colours to learn from, and colour images in black and white.
 
 use flow_learn::data::Images;
+use flow_learn::image::of_hue;
 use flow_learn::rng::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -50,9 +51,8 @@ pub fn dyed(gray: &Images, classes: usize, seed: u64) -> Images {
             0 => stream.uniform(),
             _ => (class + 0.03 * stream.normal()).rem_euclid(1.0),
         };
-        // Full colours around the wheel, mixed with as much white.
-        let wheel = |shift: f32| ((6.0 * (hue + shift).rem_euclid(1.0) - 3.0).abs() - 1.0).clamp(0.0, 1.0);
-        let dye = [0.0, 2.0 / 3.0, 1.0 / 3.0].map(|shift| 0.5 + 0.5 * wheel(shift));
+        // Mixed with as much white.
+        let dye = of_hue(hue).map(|v| 0.5 + 0.5 * v);
         let of_pixel = |v: &u8| dye.map(|d| (f32::from(*v) * d).round() as u8);
         pixels.extend(gray.pixels_of(i).iter().flat_map(of_pixel));
     }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Annotations, Images};
+use crate::image::of_hue;
 use crate::rng::Stream;
 
 /// Names of the classes.
@@ -168,8 +169,7 @@ impl Texture {
 
     /// The same pattern and lightness in shades of one hue, as a share of the wheel of hues.
     fn of_hue(self, hue: f32) -> Self {
-        let wheel = |shift: f32| ((6.0 * (hue + shift).rem_euclid(1.0) - 3.0).abs() - 1.0).clamp(0.0, 1.0);
-        let dye = [0.0, 2.0 / 3.0, 1.0 / 3.0].map(|shift| 0.4 + 1.2 * wheel(shift));
+        let dye = of_hue(hue).map(|v| 0.4 + 1.2 * v);
         let shade = |colour: Colour| {
             let light = colour.iter().sum::<f32>() / 3.0;
             dye.map(|d| (light * d).clamp(0.0, 1.0))

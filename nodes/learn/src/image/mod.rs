@@ -11,7 +11,7 @@ mod resize;
 mod tone;
 
 pub use blur::gaussian_blur;
-pub use colour::{brightness, contrast, grayscale, hue, saturation};
+pub use colour::{brightness, contrast, grayscale, hue, of_hue, saturation};
 pub use erase::erase;
 pub use geometry::{affine_shear_x, horizontal_flip, rotate, rotate_90_ccw, shift_reflect};
 pub use lab::rgb_to_lab;
