@@ -42,6 +42,7 @@ pub(super) const SAMPLE: Source = Source {
     name: "fashion-mnist-sample",
     takes: &["train", "colour"],
     files: &[],
+    check: |_| Ok(()),
     shape: |settings| {
         let channels = if settings.colour.is_some() { 3 } else { 1 };
         let counts = [settings.train.unwrap_or(SAMPLE_TRAIN), 2_000];
@@ -66,6 +67,7 @@ pub(super) const FULL: Source = Source {
     name: "fashion-mnist",
     takes: &["path"],
     files: &FILES,
+    check: |_| Ok(()),
     shape: |_| Some(SourceShape::images([28, 28, 1], &CLASS_NAMES, [60_000, 10_000])),
     load: |_: &SourceSettings, files| {
         let (train, test) = load_files(files)?;

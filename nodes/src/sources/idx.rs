@@ -20,6 +20,7 @@ pub(super) const IDX: Source = Source {
     name: "idx",
     takes: &["path"],
     files: &FILES,
+    check: |_| Ok(()),
     shape: |_| None,
     load,
 };

@@ -16,7 +16,7 @@ use flow_learn::layers::MapShape;
 use serde::{Deserialize, Serialize};
 
 pub use self::colour::Colour;
-use crate::failure::{at, at_with};
+use crate::failure::at_with;
 
 /// What a source can be told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -108,6 +108,8 @@ pub struct Source {
     pub takes: &'static [&'static str],
     /// Names of the files that it reads under `path`; none where `path` is itself the file.
     pub files: &'static [&'static str],
+    /// Whether it can make what the settings that it takes ask for.
+    pub check: fn(&SourceSettings) -> Result<(), ParamError>,
     /// What is known beforehand; `None` where the files must be read for that.
     pub shape: fn(&SourceSettings) -> Option<SourceShape>,
     /// Reads or makes the examples. `files` are those named above, in order.
@@ -150,17 +152,7 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
             "leave it out",
         ));
     }
-    if let Some((key, message)) = settings.style.and_then(|style| style.fault()) {
-        return Err(at(format!("style.{key}"), message));
-    }
-    if name == scenes::SCENES.name && settings.colour == Some(Colour::Dyed) {
-        let help = "`style = { typical = 0.8 }` gives shapes the hue of their class, `colour = \"gray\"` takes the colour away";
-        return Err(at_with(
-            "colour",
-            "scenes have colours of their own, they are not dyed",
-            help,
-        ));
-    }
+    (source.check)(settings)?;
     if source.takes.contains(&"path") && settings.path.is_none() {
         let help = match source.files {
             [] => "give the file".to_owned(),

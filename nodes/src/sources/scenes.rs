@@ -1,15 +1,18 @@
 //! The procedural colour data set: see [`flow_learn::data::Scenes`].
 
+use flow_engine::node::ParamError;
 use flow_learn::data::{SCENE_CLASSES, Scenes};
 
-use super::colour::black_and_white;
+use super::colour::{Colour, black_and_white};
 use super::{Labelled, Loaded, Source, SourceSettings, SourceShape};
+use crate::failure::{at, at_with};
 
 /// Textured shapes on cluttered backgrounds, made from a seed; in colour, or as black-and-white photographs of the same.
 pub(super) const SCENES: Source = Source {
     name: "scenes",
     takes: &["train", "test", "side", "style", "colour"],
     files: &[],
+    check,
     shape: |settings| {
         let side = side(settings);
         Some(SourceShape::images([side, side, 3], &SCENE_CLASSES, counts(settings)))
@@ -41,10 +44,71 @@ pub(super) const SCENES: Source = Source {
     },
 };
 
+fn check(settings: &SourceSettings) -> Result<(), ParamError> {
+    if let Some((key, message)) = settings.style.and_then(|style| style.fault()) {
+        return Err(at(format!("style.{key}"), message));
+    }
+    if settings.colour == Some(Colour::Dyed) {
+        let help = "`style = { typical = 0.8 }` gives shapes the hue of their class, `colour = \"gray\"` takes the colour away";
+        return Err(at_with(
+            "colour",
+            "scenes have colours of their own, they are not dyed",
+            help,
+        ));
+    }
+    Ok(())
+}
+
 fn side(settings: &SourceSettings) -> usize {
     settings.side.unwrap_or(32)
 }
 
 fn counts(settings: &SourceSettings) -> [usize; 2] {
     [settings.train.unwrap_or(4_000), settings.test.unwrap_or(1_000)]
+}
+
+#[cfg(test)]
+mod tests {
+    use flow_learn::data::{Images, SceneStyle};
+
+    use super::*;
+
+    fn loaded(settings: SourceSettings) -> [Images; 2] {
+        let settings = SourceSettings {
+            train: Some(20),
+            test: Some(10),
+            side: Some(16),
+            ..settings
+        };
+        match (SCENES.load)(&settings, &[]).expect("scenes are made") {
+            Loaded::Images(images) => [images.train, images.test],
+            Loaded::Texts(_) => panic!("scenes are images"),
+        }
+    }
+
+    #[test]
+    fn gray_scenes_show_what_those_in_colour_show() {
+        let in_colour = loaded(SourceSettings::default());
+        let gray = loaded(SourceSettings {
+            colour: Some(Colour::Gray),
+            ..Default::default()
+        });
+        for (gray, in_colour) in gray.iter().zip(&in_colour) {
+            assert_eq!(gray.pixels, black_and_white(in_colour).pixels);
+            assert_eq!(gray.labels, in_colour.labels);
+            assert_ne!(gray.pixels, in_colour.pixels);
+        }
+    }
+
+    #[test]
+    fn the_style_reaches_training_and_test_images() {
+        let wild = loaded(SourceSettings::default());
+        let calm = loaded(SourceSettings {
+            style: Some(SceneStyle::CALM),
+            ..Default::default()
+        });
+        for (wild, calm) in wild.iter().zip(&calm) {
+            assert_ne!(wild.pixels, calm.pixels);
+        }
+    }
 }

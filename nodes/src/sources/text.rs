@@ -19,6 +19,7 @@ pub(super) const TEXT: Source = Source {
     name: "text",
     takes: &["path", "test", "vocabulary", "length"],
     files: &[],
+    check: |_| Ok(()),
     shape: |settings| {
         let shape = MapShape {
             h: length(settings),

@@ -255,23 +255,27 @@ fn predictions() -> Vec<Trial> {
 
 /// The same, so small that all of them together take seconds; those that learn slowly take more steps.
 pub(crate) fn small() -> Vec<Trial> {
+    // Images and epochs.
     let length = |method: &MethodSettings| match method {
         MethodSettings::Mae(_) => (640, 24),
         MethodSettings::Inpainting(_) | MethodSettings::Pirl(_) | MethodSettings::Autoencoder(_) => (640, 12),
         MethodSettings::Jigsaw(_) | MethodSettings::Colorization(_) => (1600, 12),
         _ => (640, 6),
     };
-    let shrink = |trial: Trial| Trial {
-        images: length(&trial.method).0,
-        labelled: 200,
-        judged: 1000,
-        backbone: match trial.backbone.name.as_str() {
-            "vit" => vit(32, 2),
-            _ => backbone([8, 16, 32], trial.backbone.grid),
-        },
-        batch: 32,
-        epochs: length(&trial.method).1,
-        ..trial
+    let shrink = |trial: Trial| {
+        let (images, epochs) = length(&trial.method);
+        Trial {
+            images,
+            labelled: 200,
+            judged: 1000,
+            backbone: match trial.backbone.name.as_str() {
+                "vit" => vit(32, 2),
+                _ => backbone([8, 16, 32], trial.backbone.grid),
+            },
+            batch: 32,
+            epochs,
+            ..trial
+        }
     };
     let shrunk = |trial: Trial| Trial {
         after: trial.after.clone().map(|before| Box::new(shrink(*before))),

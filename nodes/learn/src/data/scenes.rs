@@ -408,15 +408,15 @@ mod tests {
             typical: 1.0,
             ..SceneStyle::CALM
         };
+        let scenes = Scenes {
+            n: 200,
+            side: 32,
+            seed: 2,
+            style,
+        };
         // A square, class 1, has its hue of 36 degrees: more red than green, more green than blue.
         for i in (1..200).step_by(10) {
-            let scene = Scenes {
-                n: 200,
-                side: 32,
-                seed: 2,
-                style,
-            }
-            .scene(i);
+            let scene = scenes.scene(i);
             let shown = scene.pixels.chunks_exact(3).zip(&scene.mask).filter(|(_, m)| **m > 0);
             let mut sums = [0u32; 3];
             shown.for_each(|(p, _)| sums.iter_mut().zip(p).for_each(|(s, v)| *s += u32::from(*v)));
@@ -424,13 +424,7 @@ mod tests {
         }
         // The tip of a heart, class 7, is below its middle.
         for i in (7..200).step_by(10) {
-            let scene = Scenes {
-                n: 200,
-                side: 32,
-                seed: 2,
-                style,
-            }
-            .scene(i);
+            let scene = scenes.scene(i);
             let rows: Vec<usize> = scene
                 .mask
                 .chunks_exact(32)
