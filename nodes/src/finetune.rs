@@ -141,7 +141,7 @@ impl FinetuneNode {
 
 impl Node for FinetuneNode {
     const KIND: &'static str = "finetune";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUT: ArtifactType = MODEL;
 
     fn ports(&self) -> Vec<Port> {

@@ -46,7 +46,7 @@ fn threshold() -> f32 {
 
 impl Node for PseudoLabelNode {
     const KIND: &'static str = "pseudo-label";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUT: ArtifactType = DATASET;
 
     fn ports(&self) -> Vec<Port> {

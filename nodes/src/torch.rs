@@ -151,20 +151,36 @@ fn timm_usage(shape: VitShape, image: MapShape, classes: Option<usize>) -> Strin
         transformer,
         mlp_ratio,
         pool,
+        grid,
     } = shape;
     let TransformerShape { dim, depth, heads, .. } = transformer;
     let MapShape { h, w, c } = image;
-    let pool = match pool {
-        Pool::Token => "",
-        Pool::Mean => ", global_pool=\"avg\", fc_norm=False",
+    let (pool, its_classes) = match pool {
+        Pool::Token => ("", classes),
+        Pool::Mean if grid == 1 => (", global_pool=\"avg\", fc_norm=False", classes),
+        // timm has no such head: it gives the tokens, and the cells are averaged below.
+        Pool::Mean => (", global_pool=\"\", fc_norm=False", None),
     };
     let mut python = String::from("import timm, safetensors.torch\n");
     python += &format!(
         "net = timm.models.vision_transformer.VisionTransformer(img_size=({h}, {w}), patch_size={patch}, in_chans={c}, num_classes={}, \
          embed_dim={dim}, depth={depth}, num_heads={heads}, mlp_ratio={mlp_ratio}{pool})\n",
-        classes.unwrap_or(0)
+        its_classes.unwrap_or(0)
     );
+    if grid > 1 {
+        let (down, across) = (h / patch, w / patch);
+        python.insert_str(0, "import torch\n");
+        python += "class Cells(torch.nn.Module):\n    def forward(self, tokens):\n";
+        python += &format!("        maps = tokens[:, 1:].transpose(1, 2).unflatten(2, ({down}, {across}))\n");
+        python += &format!("        return torch.nn.functional.adaptive_avg_pool2d(maps, {grid}).flatten(1)\n");
+        if let Some(classes) = classes {
+            python += &format!("net.head = torch.nn.Linear({}, {classes})\n", grid * grid * dim);
+        }
+    }
     python += "net.load_state_dict(safetensors.torch.load_file(\"FILE\"))\n";
+    if grid > 1 {
+        python += "net.head = torch.nn.Sequential(Cells(), net.head)\n";
+    }
     python
 }
 
@@ -271,5 +287,38 @@ mod tests {
              embed_dim=24, depth=2, num_heads=3, mlp_ratio=4)\n\
              net.load_state_dict(safetensors.torch.load_file(\"FILE\"))\n"
         );
+    }
+
+    #[test]
+    fn a_vit_with_a_grid_comes_with_the_python_that_averages_its_cells() {
+        let backbone = BackboneSettings {
+            pool: Some(Pool::Mean),
+            grid: 2,
+            dim: Some(8),
+            depth: Some(1),
+            ..BackboneSettings::named("vit")
+        };
+        let image = MapShape { h: 16, w: 12, c: 1 };
+        let mut encoder = backbone.build(image, &Stream::new(1, "test")).expect("valid");
+        // Weight i of a row belongs to cell i / 8, channel i % 8.
+        let by_cell: Vec<f32> = (0..4 * 8).map(|i| i as f32).collect();
+        let mut head = Linear::from_weights(by_cell, vec![0.0]);
+        let exported = weights(&backbone, &mut encoder, Some(StateDict::of(&mut head, "")));
+        assert_eq!(
+            exported.usage,
+            "import torch\n\
+             import timm, safetensors.torch\n\
+             net = timm.models.vision_transformer.VisionTransformer(img_size=(16, 12), patch_size=4, in_chans=1, num_classes=0, \
+             embed_dim=8, depth=1, num_heads=4, mlp_ratio=4, global_pool=\"\", fc_norm=False)\n\
+             class Cells(torch.nn.Module):\n\
+             \x20   def forward(self, tokens):\n\
+             \x20       maps = tokens[:, 1:].transpose(1, 2).unflatten(2, (4, 3))\n\
+             \x20       return torch.nn.functional.adaptive_avg_pool2d(maps, 2).flatten(1)\n\
+             net.head = torch.nn.Linear(32, 1)\n\
+             net.load_state_dict(safetensors.torch.load_file(\"FILE\"))\n\
+             net.head = torch.nn.Sequential(Cells(), net.head)\n"
+        );
+        let state = StateDict::from_bytes(&exported.bytes).expect("safetensors");
+        assert_eq!(state.tensors["head.weight"].data[..5], [0.0, 8.0, 16.0, 24.0, 1.0]);
     }
 }

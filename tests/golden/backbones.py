@@ -35,7 +35,8 @@ for name, stem, side in (("resnet18", "small", 16), ("resnet18", "imagenet", 48)
     cases.append({"case": "resnet_features", "source": f"torchvision {torchvision.__version__}", "params": {"backbone": name, "stem": stem},
                   "inputs": {"x": tensor(x)}, "outputs": {"features": tensor(features)}, "grads": {}})
 
-for pool, patch, side in (("token", 4, (16, 12)), ("mean", 2, (8, 8))):
+# Beyond a grid of 1, which is timm's, the patches' tokens are averaged over cells, and features are cell by cell.
+for pool, grid, patch, side in (("token", 1, 4, (16, 12)), ("mean", 1, 2, (8, 8)), ("mean", 2, 4, (16, 12))):
     sizes = {"patch": patch, "dim": 24, "depth": 3, "heads": 3, "mlp_ratio": 2.0}
     timms = {"global_pool": "avg", "fc_norm": False} if pool == "mean" else {}
     net = VisionTransformer(img_size=side, patch_size=patch, num_classes=0, embed_dim=24, depth=3, num_heads=3, mlp_ratio=2.0, **timms)
@@ -44,8 +45,11 @@ for pool, patch, side in (("token", 4, (16, 12)), ("mean", 2, (8, 8))):
     x = torch.sin(torch.arange(2 * 3 * side[0] * side[1], dtype=torch.float64) * .11).reshape(2, 3, *side).float().requires_grad_()
     net.eval()
     features = net(x)
+    if grid > 1:
+        maps = net.forward_features(x)[:, 1:].transpose(1, 2).unflatten(2, (side[0] // patch, side[1] // patch))
+        features = torch.nn.functional.adaptive_avg_pool2d(maps, grid).permute(0, 2, 3, 1).flatten(1)
     (features * torch.linspace(-1, 1, features.numel(), dtype=torch.float64).float().reshape(features.shape)).sum().backward()
     grads = {name: tensor(p.grad) for name, p in net.named_parameters() if name in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.1.attn.qkv.weight", "norm.weight")}
-    cases.append({"case": "vit_features", "source": f"timm {timm.__version__}", "params": {"backbone": "vit", **sizes, "pool": pool},
+    cases.append({"case": "vit_features", "source": f"timm {timm.__version__}", "params": {"backbone": "vit", **sizes, "pool": pool, "grid": grid},
                   "inputs": {"x": tensor(x)}, "outputs": {"features": tensor(features)}, "grads": {"x": tensor(x.grad), **grads}})
 print(json.dumps(cases))

@@ -152,7 +152,7 @@ impl EvaluateNode {
 
 impl Node for EvaluateNode {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUT: ArtifactType = SCORES;
 
     fn ports(&self) -> Vec<Port> {

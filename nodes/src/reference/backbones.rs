@@ -18,7 +18,16 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
         "resnet_features" => features(case, &["backbone", "stem"]),
         "vit_features" => features(
             case,
-            &["backbone", "patch", "dim", "depth", "heads", "mlp_ratio", "pool"],
+            &[
+                "backbone",
+                "patch",
+                "dim",
+                "depth",
+                "heads",
+                "mlp_ratio",
+                "pool",
+                "grid",
+            ],
         ),
         _ => Ok(Outcome::NotBuilt),
     }

@@ -47,7 +47,8 @@ pub struct BackboneSettings {
     /// Channels of each stage; empty takes the backbone's own.
     #[serde(default)]
     pub widths: Vec<usize>,
-    /// Cells per side of the final average pooling: 1 is global, 2 keeps a 2x2 grid in the features.
+    /// Cells per side of the final average pooling: 1 is global, 2 keeps a 2x2 grid in the features. Of a `vit`, with the pool
+    /// `"mean"`.
     #[serde(default = "one")]
     pub grid: usize,
     /// How it begins.

@@ -1,15 +1,15 @@
 //! Vision transformer (Dosovitskiy et al. 2020, 2010.11929) with timm's parameter names: an image is cut into patches, each becomes
 //! a token, and a class token is put before them.
 //!
-//! `z = transformer([class; patches E] + positions)`; the features are the class token of `z` or the mean of the others. Positions
-//! are learnt, so the size of the images is part of the network. [`VisionTransformer::forward_visible`] is the door for methods
-//! that show it some patches only.
+//! `z = transformer([class; patches E] + positions)`; the features are the class token of `z` or the mean of the others, which a
+//! `grid` takes over each of its cells, as in a convolutional network. Positions are learnt, so the size of the images is part
+//! of the network. [`VisionTransformer::forward_visible`] is the door for methods that show it some patches only.
 
 use rayon::prelude::*;
 
 use super::{BackboneError, BackboneSettings, Pool, Stem, stack};
 use crate::layers::{
-    Entry, FeatureMap, Layer, Layout, MapShape, Parameter, Pass, Role, Tensors, TokenLinear, Transformer,
+    Entry, FeatureMap, GridPool, Layer, Layout, MapShape, Parameter, Pass, Role, Tensors, TokenLinear, Transformer,
     TransformerShape, join,
 };
 use crate::rng::Stream;
@@ -32,6 +32,8 @@ pub struct VitShape {
     pub mlp_ratio: f32,
     /// What becomes of the tokens.
     pub pool: Pool,
+    /// Cells per side over which [`Pool::Mean`] averages the patches' tokens; 1 is all of them.
+    pub grid: usize,
 }
 
 impl VitShape {
@@ -45,12 +47,6 @@ impl VitShape {
             return refuse(
                 "widths",
                 format!("`{NAME}` has no stages: its width is `dim`, its blocks are `depth`"),
-            );
-        }
-        if settings.grid != 1 {
-            return refuse(
-                "grid",
-                format!("`{NAME}` has no pooling grid: `pool` is \"token\" or \"mean\""),
             );
         }
         if settings.stem != Stem::Small {
@@ -70,11 +66,29 @@ impl VitShape {
                 format!("{patch} found, expected a divisor of {h}x{w} images: one of {possible}"),
             );
         }
+        let (grid, pool) = (settings.grid, settings.pool.unwrap_or_default());
+        if pool == Pool::Token && grid != 1 {
+            return refuse(
+                "grid",
+                "the class token has no cells, expected `pool = \"mean\"` beside it".to_owned(),
+            );
+        }
+        let (down, across) = (h / patch, w / patch);
+        if grid == 0 || grid > down.min(across) {
+            return refuse(
+                "grid",
+                format!(
+                    "{grid} found, expected between 1 and {}: there are {down}x{across} patches",
+                    down.min(across)
+                ),
+            );
+        }
         Ok(Self {
             patch,
             transformer: stack::sizes(settings, SIZES)?,
             mlp_ratio: settings.mlp_ratio.unwrap_or(stack::MLP_RATIO),
-            pool: settings.pool.unwrap_or_default(),
+            pool,
+            grid,
         })
     }
 }
@@ -132,6 +146,20 @@ impl VisionTransformer {
     /// Patches of an image, row by row.
     pub fn patches(&self) -> usize {
         (self.image.h / self.shape.patch) * (self.image.w / self.shape.patch)
+    }
+
+    /// The map of its patches' tokens.
+    fn token_map(&self) -> MapShape {
+        MapShape {
+            h: self.image.h / self.shape.patch,
+            w: self.across(),
+            c: self.shape.transformer.dim,
+        }
+    }
+
+    /// The mean of the patches' tokens over each cell.
+    fn cells(&self) -> GridPool {
+        GridPool { grid: self.shape.grid }
     }
 
     /// Patches side by side.
@@ -302,57 +330,50 @@ fn add(to: &mut [f32], from: &[f32]) {
 impl Layer for VisionTransformer {
     fn output_shape(&self, input: MapShape) -> MapShape {
         assert_eq!(input, self.image, "BUG: a vision transformer takes images of one size");
-        MapShape::vector(self.shape.transformer.dim)
+        MapShape::vector(self.shape.grid * self.shape.grid * self.shape.transformer.dim)
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        let mut y = pass.map(x.n, self.output_shape(x.shape));
+        let (n, map, features) = (x.n, self.token_map(), self.output_shape(x.shape));
         let tokens = self.forward_tokens(x, pass);
-        let dim = y.shape.c;
-        let images = y
-            .data
-            .chunks_exact_mut(dim)
-            .zip(tokens.data.chunks_exact(tokens.shape.len()));
-        for (y, tokens) in images {
-            let (class, others) = tokens.split_at(dim);
-            match self.shape.pool {
-                Pool::Token => y.copy_from_slice(class),
-                Pool::Mean => {
-                    y.fill(0.0);
-                    others.chunks_exact(dim).for_each(|token| add(y, token));
-                    let share = 1.0 / (others.len() / dim) as f32;
-                    y.iter_mut().for_each(|v| *v *= share);
-                }
+        let images = tokens.data.chunks_exact(tokens.shape.len());
+        match self.shape.pool {
+            Pool::Token => {
+                let mut y = pass.map(n, features);
+                let rows = y.data.chunks_exact_mut(map.c).zip(images);
+                rows.for_each(|(y, tokens)| y.copy_from_slice(&tokens[..map.c]));
+                y
+            }
+            Pool::Mean => {
+                let mut patches = pass.map(n, map);
+                let rows = patches.data.chunks_exact_mut(map.len()).zip(images);
+                rows.for_each(|(patches, tokens)| patches.copy_from_slice(&tokens[map.c..]));
+                self.cells().forward(patches, pass)
             }
         }
-        y
     }
 
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
-        let (patches, dim) = (self.patches(), dy.shape.c);
+        let (n, map) = (dy.n, self.token_map());
         let mut dtokens = pass.map(
-            dy.n,
+            n,
             MapShape {
-                h: 1 + patches,
+                h: 1 + self.patches(),
                 w: 1,
-                c: dim,
+                c: map.c,
             },
         );
         dtokens.data.fill(0.0);
-        let images = dy
-            .data
-            .chunks_exact(dim)
-            .zip(dtokens.data.chunks_exact_mut((1 + patches) * dim));
-        for (dy, dtokens) in images {
-            let (class, others) = dtokens.split_at_mut(dim);
-            match self.shape.pool {
-                Pool::Token => class.copy_from_slice(dy),
-                Pool::Mean => {
-                    let share = 1.0 / patches as f32;
-                    for token in others.chunks_exact_mut(dim) {
-                        token.iter_mut().zip(dy).for_each(|(t, d)| *t = share * d);
-                    }
-                }
+        let images = dtokens.data.chunks_exact_mut(map.c + map.len());
+        match self.shape.pool {
+            Pool::Token => {
+                let rows = images.zip(dy.data.chunks_exact(map.c));
+                rows.for_each(|(dtokens, dy)| dtokens[..map.c].copy_from_slice(dy));
+            }
+            Pool::Mean => {
+                let dpatches = self.cells().backward(dy, pass, true)?;
+                let rows = images.zip(dpatches.data.chunks_exact(map.len()));
+                rows.for_each(|(dtokens, dpatches)| dtokens[map.c..].copy_from_slice(dpatches));
             }
         }
         let dpatches = self.backward_tokens(dtokens, pass, need_dx)?;
@@ -482,7 +503,14 @@ mod tests {
         assert!(refusal(&|s| s.mlp_ratio = Some(0.0)).contains("`mlp_ratio`"));
         assert!(refusal(&|s| s.stem = Stem::Imagenet).contains("has no stem"));
         assert!(refusal(&|s| s.widths = vec![4]).contains("its width is `dim`"));
-        assert!(refusal(&|s| s.grid = 2).contains("`pool`"));
+        assert_eq!(
+            refusal(&|s| s.grid = 2),
+            "`grid`: the class token has no cells, expected `pool = \"mean\"` beside it"
+        );
+        assert_eq!(
+            refusal(&|s| (s.pool, s.grid) = (Some(Pool::Mean), 3)),
+            "`grid`: 3 found, expected between 1 and 2: there are 2x3 patches"
+        );
         let convolutional = refusal(&|s| s.name = "conv3".into());
         assert_eq!(convolutional, "`dim`: `conv3` is no transformer: `dim` is of `vit`");
     }
