@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, SplitName};
 use crate::classes::{self, ClassRef};
 use crate::failure::{at, at_with, failure};
-use crate::sources::{self, Colour, Labelled, Loaded, Source, SourceSettings, SourceShape, Texts};
+use crate::sources::{self, Background, Colour, Labelled, Loaded, Source, SourceSettings, SourceShape, Texts};
 
 /// Either `source` with what it takes, or `from` with `classes`, a label budget, or both.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct DatasetNode {
     /// it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     colour: Option<Colour>,
+    /// Gray images on a ground of `noise` instead of black.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    background: Option<Background>,
     /// How wild images of a source that makes them are: `turn`, `clutter`, `size`, `contrast`, `typical`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     style: Option<SceneStyle>,
@@ -68,6 +71,7 @@ impl DatasetNode {
             vocabulary: self.vocabulary,
             length: self.length,
             colour: self.colour,
+            background: self.background,
             style: self.style,
             seed: self.seed,
         }
@@ -99,6 +103,8 @@ impl DatasetNode {
                     ("vocabulary", self.vocabulary.is_some()),
                     ("length", self.length.is_some()),
                     ("colour", self.colour.is_some()),
+                    ("background", self.background.is_some()),
+                    ("style", self.style.is_some()),
                     ("style", self.style.is_some()),
                     ("validation", self.validation.is_some()),
                 ];

@@ -7,6 +7,7 @@ use flow_learn::data::{Images, stratified};
 use flow_learn::rng::Stream;
 use sha2::{Digest, Sha256};
 
+use super::background::{Background, on_noise};
 use super::colour::{Colour, dyed, in_three_channels};
 use super::idx::{FILES, read_pair};
 use super::{Labelled, Loaded, Source, SourceSettings, SourceShape, read_file};
@@ -40,7 +41,7 @@ static EMBEDDED: &[u8] = include_bytes!("../../data/fashion_mnist_sample.bin.zst
 /// 10,000 training and 2,000 test images, equal numbers of each class, in the binary.
 pub(super) const SAMPLE: Source = Source {
     name: "fashion-mnist-sample",
-    takes: &["train", "colour"],
+    takes: &["train", "colour", "background"],
     files: &[],
     check: |_| Ok(()),
     shape: |settings| {
@@ -53,7 +54,7 @@ pub(super) const SAMPLE: Source = Source {
     },
     load: |settings, _| {
         let (train, test) = sample()?;
-        let train = part(train, settings)?;
+        let (train, test) = grounded(part(train, settings)?, test, settings);
         Ok(match settings.colour {
             None => loaded(train, test),
             Some(Colour::Gray) => loaded(in_three_channels(&train), in_three_channels(&test)),
@@ -88,6 +89,16 @@ fn part(train: Images, settings: &SourceSettings) -> Result<Images, NodeError> {
         }
         _ => Ok(train),
     }
+}
+
+/// Training and test images on the background asked for.
+fn grounded(train: Images, test: Images, settings: &SourceSettings) -> (Images, Images) {
+    let Some(Background::Noise) = settings.background else {
+        return (train, test);
+    };
+    let stream = Stream::new(settings.seed, "background");
+    let [of_train, of_test] = ["train", "test"].map(|part| stream.child(part));
+    (on_noise(&train, &of_train), on_noise(&test, &of_test))
 }
 
 fn loaded(train: Images, test: Images) -> Loaded {

@@ -1,5 +1,6 @@
 //! Where images and texts come from, one file for each source, found by name in [`SOURCES`].
 
+pub mod background;
 pub mod colour;
 pub mod fashion_mnist;
 mod idx;
@@ -15,6 +16,7 @@ use flow_learn::data::{Annotations, Images, NetworkInput, SceneStyle};
 use flow_learn::layers::MapShape;
 use serde::{Deserialize, Serialize};
 
+pub use self::background::Background;
 pub use self::colour::Colour;
 use crate::failure::at_with;
 
@@ -35,6 +37,8 @@ pub struct SourceSettings {
     pub length: Option<usize>,
     /// What three channels hold, if not what the source itself gives.
     pub colour: Option<Colour>,
+    /// What is behind things, if not what the source itself gives.
+    pub background: Option<Background>,
     /// How wild the images to make are.
     pub style: Option<SceneStyle>,
     /// Decides what is made.
@@ -143,6 +147,7 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
         ("vocabulary", settings.vocabulary.is_some()),
         ("length", settings.length.is_some()),
         ("colour", settings.colour.is_some()),
+        ("background", settings.background.is_some()),
         ("style", settings.style.is_some()),
     ];
     if let Some((key, _)) = given.iter().find(|(key, given)| *given && !source.takes.contains(key)) {
