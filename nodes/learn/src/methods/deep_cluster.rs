@@ -5,8 +5,8 @@
 //!
 //! Traps (section 3.3): empty clusters are refilled ([`crate::clustering::kmeans`]), and the sampling keeps large clusters from winning. The
 //! mutual information of the clusters of two epochs (`nmi`) should rise. A head that begins anew in each epoch needs steps to learn in: epochs of
-//! some tens of steps at least, and a learning rate that does not fall (the paper's is constant): here the head's stays at its peak. The paper also
-//! forgets the head's momentum with the head; here the optimiser keeps it for some steps.
+//! some tens of steps at least, and a learning rate that does not fall (the paper's is constant): here the head's stays at its peak. The optimiser's
+//! momentum is forgotten with the head.
 
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +150,10 @@ impl Method for DeepCluster {
     }
 
     fn unscheduled(&self) -> &'static [&'static str] {
+        &["head"]
+    }
+
+    fn renewed(&self) -> &'static [&'static str] {
         &["head"]
     }
 }

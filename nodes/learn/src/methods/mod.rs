@@ -236,6 +236,11 @@ pub trait Method: Tensors + Send {
         &[]
     }
 
+    /// Names of its parts that begin anew in [`Method::begin_epoch`]: the optimiser forgets what it knew of them.
+    fn renewed(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The network to use afterwards: the trained encoder, unless the method has a better one, such as its average.
     fn into_encoder(self: Box<Self>, trained: Encoder) -> Encoder {
         trained

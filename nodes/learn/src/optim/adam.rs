@@ -35,7 +35,8 @@ impl Default for AdamConfig {
 pub(super) struct Adam {
     config: AdamConfig,
     decoupled: bool,
-    steps: i32,
+    /// Of each parameter, as some begin later than others.
+    steps: BTreeMap<String, i32>,
     first: Buffers,
     second: Buffers,
 }
@@ -45,7 +46,7 @@ impl Adam {
         Self {
             config,
             decoupled,
-            steps: 0,
+            steps: BTreeMap::new(),
             first: Buffers::default(),
             second: Buffers::default(),
         }
@@ -54,17 +55,17 @@ impl Adam {
 
 impl Optimizer for Adam {
     fn step(&mut self, parameters: &mut [ParamMut<'_>]) {
-        self.steps += 1;
         let AdamConfig {
             betas: [b1, b2],
             eps,
             weight_decay,
         } = self.config;
-        // In f64 as PyTorch: 1 - b2^t loses all digits in f32 at first.
-        let correction_1 = 1.0 - f64::from(b1).powi(self.steps);
-        let correction_2 = (1.0 - f64::from(b2).powi(self.steps)).sqrt();
-        let correction_2 = correction_2 as f32;
         for parameter in parameters {
+            let steps = self.steps.entry(parameter.name.to_owned()).or_insert(0);
+            *steps += 1;
+            // In f64 as PyTorch: 1 - b2^t loses all digits in f32 at first.
+            let correction_1 = 1.0 - f64::from(b1).powi(*steps);
+            let correction_2 = (1.0 - f64::from(b2).powi(*steps)).sqrt() as f32;
             let lr = parameter.lr;
             let rate = (f64::from(lr) / correction_1) as f32;
             let decay = if parameter.decay { weight_decay } else { 0.0 };
@@ -101,7 +102,8 @@ impl Optimizer for Adam {
         };
         let mut state: BTreeMap<String, Vec<f32>> = named("first", &self.first).into_iter().collect();
         state.extend(named("second", &self.second));
-        state.insert("steps".into(), vec![self.steps as f32]);
+        let steps = self.steps.iter();
+        state.extend(steps.map(|(name, steps)| (format!("steps.{name}"), vec![*steps as f32])));
         state
     }
 
@@ -111,9 +113,15 @@ impl Optimizer for Adam {
                 self.first.0.insert(name.to_owned(), data);
             } else if let Some(name) = name.strip_prefix("second.") {
                 self.second.0.insert(name.to_owned(), data);
-            } else {
-                self.steps = data.first().map_or(0, |steps| *steps as i32);
+            } else if let (Some(name), Some(steps)) = (name.strip_prefix("steps."), data.first()) {
+                self.steps.insert(name.to_owned(), *steps as i32);
             }
         }
+    }
+
+    fn forget(&mut self, prefix: &str) {
+        self.steps.retain(|name, _| !name.starts_with(prefix));
+        self.first.forget(prefix);
+        self.second.forget(prefix);
     }
 }

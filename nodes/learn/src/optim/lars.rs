@@ -83,4 +83,8 @@ impl Optimizer for Lars {
     fn load_state(&mut self, state: BTreeMap<String, Vec<f32>>) {
         self.velocity = Buffers(state);
     }
+
+    fn forget(&mut self, prefix: &str) {
+        self.velocity.forget(prefix);
+    }
 }

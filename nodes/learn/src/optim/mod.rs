@@ -40,6 +40,8 @@ pub trait Optimizer: Send {
     fn state(&self) -> BTreeMap<String, Vec<f32>>;
     /// The reverse of [`Optimizer::state`].
     fn load_state(&mut self, state: BTreeMap<String, Vec<f32>>);
+    /// Drops what it knows of the parameters whose names begin so, which begin anew.
+    fn forget(&mut self, prefix: &str);
 }
 
 /// An optimiser as declared: `{ name = "sgd", momentum = 0.9, weight_decay = 5e-4 }`.
@@ -85,5 +87,50 @@ impl Buffers {
                 .insert(parameter.name.to_owned(), vec![0.0; parameter.value.len()]);
         }
         self.0.get_mut(parameter.name).expect("BUG: the buffer was just made")
+    }
+
+    fn forget(&mut self, prefix: &str) {
+        self.0.retain(|name, _| !name.starts_with(prefix));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of two parameters after each of three steps, the first of them forgotten after the first step if `forgets`.
+    fn walked(config: &OptimizerConfig, forgets: bool) -> [[f32; 2]; 3] {
+        let (mut optimizer, mut values) = (config.build(), [1.0f32, 1.0]);
+        std::array::from_fn(|step| {
+            if forgets && step == 1 {
+                values[0] = 1.0;
+                optimizer.forget("head.");
+            }
+            let [head, body] = &mut values;
+            let parameter = |name, value| ParamMut {
+                name,
+                value: std::slice::from_mut(value),
+                grad: &[0.5],
+                lr: 0.1,
+                decay: true,
+            };
+            optimizer.step(&mut [parameter("head.weight", head), parameter("body.weight", body)]);
+            values
+        })
+    }
+
+    #[test]
+    fn what_is_forgotten_begins_anew_and_the_rest_goes_on() {
+        for config in [
+            OptimizerConfig::Sgd(Default::default()),
+            OptimizerConfig::Adam(Default::default()),
+            OptimizerConfig::AdamW(Default::default()),
+            OptimizerConfig::Lars(Default::default()),
+        ] {
+            let (kept, forgot) = (walked(&config, false), walked(&config, true));
+            let of = |walk: [[f32; 2]; 3], i: usize| walk.map(|values| values[i]);
+            assert_eq!(of(forgot, 0)[1..], of(kept, 0)[..2], "{config:?}");
+            assert_eq!(of(forgot, 1), of(kept, 1), "{config:?}");
+        }
     }
 }

@@ -197,6 +197,9 @@ impl<'a> Pretraining<'a> {
                     stream: self.stream.child("order").index(epoch as u64),
                 },
             )?;
+            for part in self.method.renewed() {
+                self.optimizer.forget(&format!("method.{part}."));
+            }
             self.begun = Some(Begun {
                 order,
                 step: 0,
@@ -375,7 +378,7 @@ mod tests {
     use super::*;
     use crate::augment::Recipe;
     use crate::data::Scenes;
-    use crate::methods::{RotationSettings, SimclrSettings};
+    use crate::methods::{DeepClusterSettings, RotationSettings, SimclrSettings};
 
     fn settings(method: MethodSettings, optimizer: OptimizerConfig) -> PretrainSettings {
         PretrainSettings {
@@ -446,6 +449,26 @@ mod tests {
             let settings = settings(MethodSettings::Rotation(RotationSettings {}), optimizer);
             assert_eq!(trained(&settings, 2, false).0, trained(&settings, 1, true).0);
         }
+    }
+
+    #[test]
+    fn a_head_that_begins_anew_begins_without_momentum() {
+        let method = MethodSettings::DeepCluster(DeepClusterSettings {
+            clusters: 4,
+            components: 8,
+            iterations: 3,
+        });
+        let settings = settings(method, OptimizerConfig::Adam(Default::default()));
+        let checkpoint = StateDict::from_bytes(&trained(&settings, 2, false).0).expect("a checkpoint");
+        // Each parameter's, of three epochs of five steps.
+        let steps = |of: &str| -> Vec<f32> {
+            let of = format!("optimizer.steps.{of}.");
+            let its = checkpoint.tensors.iter().filter(|(name, _)| name.starts_with(&of));
+            its.map(|(_, steps)| steps.data[0]).collect()
+        };
+        assert_eq!(steps("method.head"), [5.0; 2]);
+        let of_encoder = steps("encoder");
+        assert!(!of_encoder.is_empty() && of_encoder.iter().all(|steps| *steps == 15.0));
     }
 
     #[test]
