@@ -3,25 +3,11 @@
 # usage: benches/main_job.sh [FOLDER]   FOLDER: where an earlier `flow run` from an empty cache left its `.flow`; made anew if left out
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build --release --locked
-if [ $# -gt 0 ]; then
-    folder="$1/.flow"
-else
-    folder="$(mktemp -d)"
-    trap 'rm -rf "$folder"' EXIT
-fi
-export FLOW_CACHE="$folder/cache" FLOW_RUNS="$folder/runs"
-main_job() { ./target/release/flow run workflows/simclr_vs_selftrain.toml --quiet > /dev/null; }
+. benches/lib.sh
+use_folder "$@"
+main_job() { "$flow" run workflows/simclr_vs_selftrain.toml --quiet > /dev/null; }
 [ -d "$folder/runs" ] || main_job
-
-first="$(ls -d "$folder"/runs/*/ | head -1)"
-summary="$(./target/release/flow runs show "$(basename "$first")" --json)"
-if grep -q '"status": "cached"' <<< "$summary"; then
-    echo "$first did not begin with an empty cache" >&2
-    exit 1
-fi
-field() { sed -n "s/^ *\"$1\": \([0-9]*\),*$/\1/p" <<< "$summary"; }
-cold="$(awk -v a="$(field started_unix_ms)" -v b="$(field finished_unix_ms)" 'BEGIN { printf "%.0f", (b - a) / 1000 }')"
+summarise "$(ls -d "$folder"/runs/*/ | head -1)"
 
 warm=()
 for _ in 1 2 3 4 5; do
@@ -36,7 +22,7 @@ median="$(printf '%s\n' "${warm[@]}" | sort -n | sed -n 3p)"
     echo
     echo "| | seconds |"
     echo "| --- | --- |"
-    echo "| from an empty cache, $(grep -c '"status": "ran"' <<< "$summary") nodes | $cold |"
+    echo "| from an empty cache, $ran nodes | $seconds |"
     echo "| nothing changed (median of 5) | $median |"
     echo
     echo "What it answered:"

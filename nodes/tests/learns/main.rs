@@ -6,6 +6,7 @@
 mod table;
 mod trial;
 mod trials;
+mod tune;
 
 use std::collections::BTreeMap;
 

@@ -101,9 +101,9 @@ pub(crate) fn markdown(rows: &[Row<'_>]) -> String {
          neighbours with 1,000 labels, against the same network with its first weights and against raw pixels. {seeds} seeds, each with training and labelled images of\n\
          its own, and none of them one of the two (0, 1) that settings were chosen with; accuracies in percent, mean ± standard deviation. *Margin* is\n\
          the smallest of the four mean differences (two protocols, two controls), and the standard error of its paired differences. A method *learns*\n\
-         if in all four every seed is above and the mean difference is above {ERRORS} standard errors. MAE's features are not linear (He et al. 2021,\n\
-         section 4.3): fine-tuning is its proper judge, as in `workflows/mae.toml`. Scenes are shapes at any place, of which raw pixels tell little; those with\n\
-         typical hues are judged in black and white.\n\n\
+         if in all four every seed is above and the mean difference is above {ERRORS} standard errors. Scenes are shapes at any place, of which raw pixels\n\
+         tell little; those with typical hues are judged in black and white. Garments on noise are those of Fashion-MNIST with black pixels of any\n\
+         brightness.\n\n\
          | method | data | probe | random | raw | kNN | random | raw | margin / error | s | learns |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
     );

@@ -14,14 +14,18 @@ use flow_learn::probe::Probe;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::train::{Length, PretrainSettings, Pretraining, embed};
+use flow_nodes::sources::background::on_noise;
 use flow_nodes::sources::colour::black_and_white;
 use flow_nodes::sources::fashion_mnist;
 
 /// Images that suit a method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Data {
     /// Garments, gray, 28x28, in ten classes.
     Fashion,
+    /// The same on a ground of noise, where denoising autoencoders were first judged.
+    NoisyFashion,
     /// Calm scenes, 32x32, in colours that say nothing of the class, in ten classes.
     Scenes,
     /// The same with hues that mostly go with the class, as in photographs, but black and white when judged.
@@ -32,6 +36,7 @@ impl std::fmt::Display for Data {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Fashion => write!(f, "Fashion-MNIST sample"),
+            Self::NoisyFashion => write!(f, "Fashion-MNIST sample on noise"),
             Self::Scenes => write!(f, "scenes"),
             Self::ColouredScenes => write!(f, "scenes of typical hues"),
         }
@@ -126,6 +131,11 @@ impl Data {
                 let (train, test) = fashion_mnist::sample().expect("embedded");
                 let order = Stream::new(seed, "trial").permutation(train.n);
                 (train.select(&order[..images]), test)
+            }
+            Self::NoisyFashion => {
+                let (train, test) = Self::Fashion.draw(images, seed);
+                let [of_train, of_test] = [seed, u64::MAX].map(|seed| Stream::new(seed, "background"));
+                (on_noise(&train, &of_train), on_noise(&test, &of_test))
             }
             Self::Scenes => scenes(images, seed, SceneStyle::CALM),
             Self::ColouredScenes => scenes(

@@ -1,0 +1,31 @@
+# What the scripts that time whole runs have in common; to be sourced from the project's root.
+
+flow=./target/release/flow
+
+# The folder of an earlier run from an empty cache, or a new one that goes away at the end; runs use its cache from then on.
+# usage: use_folder [FOLDER]
+use_folder() {
+    cargo build --release --locked
+    if [ $# -gt 0 ]; then
+        folder="$1/.flow"
+    else
+        folder="$(mktemp -d)"
+        trap 'rm -rf "$folder"' EXIT
+    fi
+    export FLOW_CACHE="$folder/cache" FLOW_RUNS="$folder/runs"
+}
+
+# Takes a run's summary, which must not have found anything in the cache.
+# usage: summarise RUN_FOLDER
+summarise() {
+    summary="$("$flow" runs show "$(basename "$1")" --json)"
+    if grep -q '"status": "cached"' <<< "$summary"; then
+        echo "$1 did not begin with an empty cache" >&2
+        exit 1
+    fi
+    ran="$(grep -c '"status": "ran"' <<< "$summary")"
+    seconds="$(awk -v a="$(field started_unix_ms)" -v b="$(field finished_unix_ms)" 'BEGIN { printf "%.0f", (b - a) / 1000 }')"
+}
+
+# A whole number of the summary.
+field() { sed -n "s/^ *\"$1\": \([0-9]*\),*$/\1/p" <<< "$summary"; }
