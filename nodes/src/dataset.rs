@@ -258,7 +258,7 @@ struct Parts {
 
 impl Node for DatasetNode {
     const KIND: &'static str = "dataset";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const OUTPUT: ArtifactType = DATASET;
 
     fn ports(&self) -> Vec<Port> {

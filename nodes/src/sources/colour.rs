@@ -1,7 +1,7 @@
 //! What three channels hold: gray images as they are, or dyed for what needs colours to learn from, and colour images in black and white.
 
 use flow_learn::data::Images;
-use flow_learn::image::of_hue;
+use flow_learn::image::{grayscale, of_hue};
 use flow_learn::rng::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -28,14 +28,12 @@ pub fn in_three_channels(gray: &Images) -> Images {
     }
 }
 
-/// What a black-and-white photograph of images in colour shows, in three equal channels (luma of ITU-R BT.601).
+/// What a black-and-white photograph of images in colour shows, in three equal channels.
 pub fn black_and_white(colour: &Images) -> Images {
-    let luma = |rgb: &[u8]| {
-        let [r, g, b] = [rgb[0], rgb[1], rgb[2]].map(f32::from);
-        [(0.299 * r + 0.587 * g + 0.114 * b).round() as u8; 3]
-    };
+    let mut pixels: Vec<f32> = colour.pixels.iter().map(|v| f32::from(*v)).collect();
+    grayscale(&mut pixels, colour.channels);
     Images {
-        pixels: colour.pixels.chunks_exact(3).flat_map(luma).collect(),
+        pixels: pixels.iter().map(|v| v.round() as u8).collect(),
         ..colour.clone()
     }
 }

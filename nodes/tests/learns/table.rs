@@ -97,8 +97,8 @@ pub(crate) fn markdown(rows: &[Row<'_>]) -> String {
     let seeds = rows.first().map_or(0, |row| row.seeds.len());
     let mut text = format!(
         "## What every method learns\n\n\
-         `just learns`: each method pre-trains a small conv3 (MAE a small vit) and is judged, frozen, by a linear probe and by weighted nearest\n\
-         neighbours with 1,000 labels, against the same network with its first weights and against raw pixels. {seeds} seeds, each with training and labelled images of\n\
+         `just learns`: each method pre-trains a small conv3 (MAE a small vit, masked tokens a small transformer) and is judged, frozen, by a linear probe and\n\
+         by weighted nearest neighbours with 1,000 labels, against the same network with its first weights and against raw pixels (of texts a bag of words). {seeds} seeds, each with training and labelled images of\n\
          its own, and none of them one of the two (0, 1) that settings were chosen with; accuracies in percent, mean ± standard deviation. *Margin* is\n\
          the smallest of the four mean differences (two protocols, two controls), and the standard error of its paired differences. A method *learns*\n\
          if in all four every seed is above and the mean difference is above {ERRORS} standard errors. Scenes are shapes at any place, of which raw pixels\n\

@@ -1,7 +1,7 @@
 //! Every method with the images, views and steps that suit it.
 //!
 //! Tasks about layout and the GAN learn on scenes, colorization on scenes whose hues mostly go with the class, as those of things in photographs do; the
-//! autoencoder on garments before noise, the others on the Fashion-MNIST sample. Networks are conv3 of widths 16, 32, 64; MAE takes a vit.
+//! autoencoder on garments before noise, masked tokens on verses, the others on the Fashion-MNIST sample. Networks are conv3 of widths 16, 32, 64; MAE takes a vit.
 
 use flow_learn::backbones::{BackboneSettings, Pool};
 use flow_learn::methods::*;
@@ -28,6 +28,7 @@ fn fashion(method: MethodSettings) -> Trial {
         backbone: backbone([16, 32, 64], 2),
         optimizer: OptimizerConfig::Adam(Default::default()),
         lr: 0.003,
+        warmup: 1,
         batch: 64,
         epochs: 14,
         after: None,
@@ -62,10 +63,11 @@ pub(crate) fn all() -> Vec<Trial> {
         after: trial.after.clone().map(|before| Box::new(finer(*before))),
         ..finer(trial)
     };
-    methods().into_iter().map(with_start).collect()
+    images().into_iter().map(with_start).chain([masked_tokens()]).collect()
 }
 
-fn methods() -> Vec<Trial> {
+/// Those on images.
+fn images() -> Vec<Trial> {
     [pretexts(), contrasts(), clusters(), generators(), predictions()].concat()
 }
 
@@ -255,6 +257,29 @@ fn predictions() -> Vec<Trial> {
     ]
 }
 
+/// The text analogue.
+fn masked_tokens() -> Trial {
+    Trial {
+        data: Data::Verses,
+        views: "none",
+        images: 12_000,
+        judged: 1050,
+        backbone: transformer(96),
+        optimizer: OptimizerConfig::AdamW(Default::default()),
+        lr: 0.0015,
+        warmup: 3,
+        epochs: 40,
+        ..fashion(MethodSettings::MaskedToken(Default::default()))
+    }
+}
+
+fn transformer(dim: usize) -> BackboneSettings {
+    BackboneSettings {
+        dim: Some(dim),
+        ..BackboneSettings::named("transformer")
+    }
+}
+
 /// The same, so small that all of them together take seconds; those that learn slowly take more steps.
 pub(crate) fn small() -> Vec<Trial> {
     // Images and epochs.
@@ -284,5 +309,17 @@ pub(crate) fn small() -> Vec<Trial> {
         after: trial.after.clone().map(|before| Box::new(shrink(*before))),
         ..shrink(trial)
     };
-    methods().into_iter().map(shrunk).collect()
+    let texts = Trial {
+        images: 4900,
+        backbone: BackboneSettings {
+            mlp_ratio: Some(2.0),
+            ..transformer(32)
+        },
+        lr: 0.004,
+        warmup: 1,
+        batch: 32,
+        epochs: 15,
+        ..masked_tokens()
+    };
+    images().into_iter().map(shrunk).chain([texts]).collect()
 }

@@ -25,6 +25,7 @@ struct Change {
     backbone: Option<BackboneSettings>,
     optimizer: Option<OptimizerConfig>,
     lr: Option<f32>,
+    warmup: Option<usize>,
     batch: Option<usize>,
     epochs: Option<usize>,
 }
@@ -44,6 +45,7 @@ impl Change {
             backbone: self.backbone.unwrap_or(trial.backbone),
             optimizer: self.optimizer.unwrap_or(trial.optimizer),
             lr: self.lr.unwrap_or(trial.lr),
+            warmup: self.warmup.unwrap_or(trial.warmup),
             batch: self.batch.unwrap_or(trial.batch),
             epochs: self.epochs.unwrap_or(trial.epochs),
             ..trial
@@ -61,7 +63,7 @@ fn settings_of_a_file_are_tried() {
         let change: Change = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
         let trial = change.applied();
         for seed in 0..seeds {
-            let (learnt, raw) = (trial.run(seed), trial.raw_pixels(seed));
+            let (learnt, raw) = (trial.run(seed), trial.raw(seed));
             let percent = |Judged { probe, knn }: Judged| format!("{:.1}/{:.1}", 100.0 * probe, 100.0 * knn);
             let [trained, random, raw] = [learnt.trained, learnt.random, raw].map(percent);
             println!(

@@ -93,5 +93,5 @@ fn from_hsv(h: f32, s: f32, v: f32) -> [f32; 3] {
 
 /// The full colour of a hue, given as a share of the wheel (0 red, 1/3 green, 2/3 blue): red, green and blue in [0, 1].
 pub fn of_hue(hue: f32) -> [f32; 3] {
-    [0.0, 2.0 / 3.0, 1.0 / 3.0].map(|shift| ((6.0 * (hue + shift).rem_euclid(1.0) - 3.0).abs() - 1.0).clamp(0.0, 1.0))
+    from_hsv(hue.rem_euclid(1.0), 1.0, 1.0)
 }
