@@ -24,10 +24,14 @@ ci:
 golden:
     cargo run --release -- doctor --reference tests/golden
 
-# Whether every pre-training method learns: three seeds each, about twenty minutes; BENCHMARKS.md is put together anew.
+# Whether every pre-training method learns: three seeds each, about half an hour; BENCHMARKS.md is put together anew.
 learns:
     LEARNS_TABLE="{{ justfile_directory() }}/benches/results/learns.md" cargo test --release -p flow-nodes --test learns -- --ignored --nocapture
     benches/assemble.sh
+
+# Try settings of pre-training methods before they go into the table: FILE has JSON lines, see nodes/tests/learns/tune.rs.
+try FILE *SEEDS:
+    TRY="{{ absolute_path(FILE) }}" SEEDS="{{ SEEDS }}" cargo test --release -p flow-nodes --test learns tried -- --ignored --nocapture
 
 # Make the embedded sample of Fashion-MNIST from the four original files in FOLDER.
 sample FOLDER:
@@ -45,6 +49,10 @@ bench:
 # Train every method at one budget, about half an hour; table and chart go into benches/results.
 zoo:
     benches/zoo.sh
+
+# Run each method's own workflow, about twenty minutes; what they answer goes into BENCHMARKS.md.
+methods:
+    benches/methods.sh
 
 # Time the engine against ninja, Snakemake, DVC and redun, those that are on PATH.
 bench-graphs:

@@ -78,8 +78,18 @@ fn scenes_of_a_style_that_cannot_be_are_refused_with_its_place() {
         ("style = { size = [0.4, 0.3] }", &["radius", "w.toml:"]),
         ("style = { colour = 1 }", &["colour", "turn", "w.toml:"]),
         ("colour = \"dyed\"", &["typical", "w.toml:"]),
+        ("background = \"noise\"", &["takes no `background`", "w.toml:"]),
     ] {
         says(&refused(side, &format!("{side}\n{style}"), 3), words);
+    }
+}
+
+#[test]
+fn a_part_of_a_data_set_takes_nothing_that_is_its_sources() {
+    for setting in ["style = { turn = 20 }", "background = \"noise\"", "colour = \"gray\""] {
+        let key = setting.split(' ').next().expect("a key");
+        let text = refused("from = \"images\"", &format!("from = \"images\"\n{setting}"), 3);
+        says(&text, &[&format!("`{key}` goes with `source`"), "w.toml:"]);
     }
 }
 

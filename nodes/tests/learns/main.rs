@@ -16,7 +16,7 @@ use table::{Row, markdown};
 const FIRST_SEED: u64 = 10;
 
 #[test]
-#[ignore = "takes twenty minutes: `just learns`"]
+#[ignore = "takes half an hour: `just learns`"]
 fn every_method_is_above_both_controls_by_more_than_the_noise() {
     let seeds: u64 = std::env::var("SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(3);
     let only = std::env::var("ONLY").unwrap_or_default();
