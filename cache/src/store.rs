@@ -271,7 +271,7 @@ impl Store {
     }
 
     /// The records whose key begins with `text` (at least four hexadecimal digits) or whose node has that name, newest first; or the
-    /// one that has that tag.
+    /// one that has that tag. If there are none, those of nodes that have the name but for what follows it in brackets.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -281,7 +281,12 @@ impl Store {
         }
         let is_prefix = text.len() >= 4 && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
         let fits = |record: &Record| record.node == text || (is_prefix && record.key.to_string().starts_with(text));
-        Ok(self.records()?.into_iter().filter(fits).collect())
+        let (found, others): (Vec<Record>, Vec<Record>) = self.records()?.into_iter().partition(fits);
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let of_name = |record: &Record| record.node.strip_prefix(text).is_some_and(|rest| rest.starts_with('['));
+        Ok(others.into_iter().filter(of_name).collect())
     }
 
     /// All records, newest first.

@@ -330,3 +330,14 @@ fn records_are_found_by_the_beginning_of_their_key_or_by_node() {
     assert_eq!(store.find(&key[..3]).unwrap(), [], "too short to mean a key");
     assert_eq!(nodes(&store.records().unwrap()), ["bb", "a"], "newest first");
 }
+
+#[test]
+fn a_node_is_found_without_the_values_of_its_matrix_unless_one_has_just_that_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    publish_all(&store, &["net[seed=0]", "net[seed=10]", "network", "head[seed=0]"]);
+    assert_eq!(nodes(&store.find("net").unwrap()), ["net[seed=10]", "net[seed=0]"]);
+    assert_eq!(nodes(&store.find("head").unwrap()), ["head[seed=0]"]);
+    publish_all(&store, &["net"]);
+    assert_eq!(nodes(&store.find("net").unwrap()), ["net"]);
+}

@@ -15,6 +15,9 @@ use crate::output::{bytes, duration, print, print_json, print_json_lines, print_
 /// Figures shown in a list, if there are any.
 const SHOWN_METRICS: usize = 3;
 
+/// Entries that are named where a name could mean any of several.
+const SHOWN_ENTRIES: usize = 6;
+
 pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> {
     let store = match command {
         // An empty cache can be filled from an archive.
@@ -144,12 +147,14 @@ fn one(store: &Store, entry: &str) -> Result<Record, Failure> {
         0 => Err(no_entry(entry)),
         1 => Ok(found.swap_remove(0)),
         _ => {
-            let keys: Vec<String> = found
-                .iter()
-                .map(|r| format!("{} ({})", r.key.short(), r.node))
-                .collect();
-            let message = format!("`{entry}` could be any of {}", keys.join(", "));
-            Err(Failure::usage(message, "give one of these keys"))
+            let named = found.iter().take(SHOWN_ENTRIES);
+            let keys: Vec<String> = named.map(|r| format!("{} ({})", r.key.short(), r.node)).collect();
+            let more = match found.len().saturating_sub(SHOWN_ENTRIES) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let message = format!("`{entry}` could be any of {}{more}", keys.join(", "));
+            Err(Failure::usage(message, "give one of these keys or the node's whole name"))
         }
     }
 }
