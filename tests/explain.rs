@@ -51,7 +51,10 @@ fn why_names_the_parameter_and_the_input_that_changed() {
 #[test]
 fn a_name_that_stands_for_several_instances_is_answered_with_all_of_them() {
     let matrix = "[matrix]\nn = [1, 2]\n\n[nodes.first]";
-    let place = Place::new(&TWO.replace("[nodes.first]", matrix).replace("{ n = 1 }", "{ n = \"${n}\" }"));
+    let place = Place::new(
+        &TWO.replace("[nodes.first]", matrix)
+            .replace("{ n = 1 }", "{ n = \"${n}\" }"),
+    );
     place.run(&[]);
     let several = place.flow(&["cache", "show", "first"]);
     assert_eq!(several.code, 2, "{}", several.stderr);

@@ -3,6 +3,7 @@
 //! The ordinary test trains each method once, small. `just learns` trains each with three seeds, writes a table and fails if one does not
 //! learn; `ONLY=simclr,moco` and `SEEDS=1` shorten it.
 
+mod data;
 mod table;
 mod trial;
 mod trials;

@@ -7,7 +7,8 @@ use flow_learn::backbones::{BackboneSettings, Pool};
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
 
-use super::trial::{Data, Trial};
+use super::data::Data;
+use super::trial::Trial;
 
 fn backbone(widths: [usize; 3], grid: usize) -> BackboneSettings {
     BackboneSettings {

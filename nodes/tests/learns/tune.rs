@@ -8,7 +8,8 @@ use flow_learn::methods::MethodSettings;
 use flow_learn::optim::OptimizerConfig;
 use serde::Deserialize;
 
-use super::trial::{Data, Judged, Trial};
+use super::data::Data;
+use super::trial::{Judged, Trial};
 use super::trials;
 
 /// What a line changes.

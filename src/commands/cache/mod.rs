@@ -154,7 +154,10 @@ fn one(store: &Store, entry: &str) -> Result<Record, Failure> {
                 more => format!(" and {more} more"),
             };
             let message = format!("`{entry}` could be any of {}{more}", keys.join(", "));
-            Err(Failure::usage(message, "give one of these keys or the node's whole name"))
+            Err(Failure::usage(
+                message,
+                "give one of these keys or the node's whole name",
+            ))
         }
     }
 }
