@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::output::Colour;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A declarative experiment engine for vision models with few labels.
@@ -43,17 +44,6 @@ pub(crate) struct Cli {
     pub(crate) color: Colour,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// When to use colours.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Colour {
-    /// On a terminal.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,14 +3,25 @@
 use std::io::Write;
 use std::sync::OnceLock;
 
+use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::cli::Colour;
 use crate::exit::Failure;
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
 
 /// All progress bars of the process, so that other lines can be printed between them.
 pub(crate) fn bars() -> &'static MultiProgress {

@@ -1,6 +1,6 @@
 //! `flow run` in a handful of calls: plan, make a folder, execute, write down.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use flow_cache::Store;
@@ -223,18 +223,6 @@ impl Reporter for Both<'_> {
         self.log.flush();
         self.reporter.flush();
     }
-}
-
-/// Begins to read, beside other work, what the last run of the workflow file at `path` found in the store. Best called before
-/// the workflow is loaded; without it, plans and runs are slower.
-pub fn recall(store: &Store, path: &Path) {
-    store.recall(&recall_name(path));
-}
-
-/// One memory for each workflow file, whatever its overrides.
-pub(crate) fn recall_name(path: &Path) -> String {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    absolute.to_string_lossy().into_owned()
 }
 
 fn tell_plan(plan: &Plan, reporter: &mut dyn Reporter) {

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::machine::Machine;
 use crate::node::NodeError;
-use crate::worker::Pools;
+use crate::pools::Pools;
 use crate::workflow::Instance;
 
 /// What a node needs.

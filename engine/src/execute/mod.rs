@@ -16,7 +16,7 @@ use crate::action::Action;
 use crate::events::{Event, Reporter};
 use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
 use crate::plan::{Known, Plan};
-use crate::run::recall_name;
+use crate::recall::recall_name;
 use crate::runs::RunFolder;
 use crate::schedule::Schedule;
 use crate::slots::{Grant, Room};

@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::host::{JobHost, Shown, Tell};
 use super::manifest::{Manifest, ManifestInput, Said, VERSION};
-use super::pools;
 use super::{no_threads, panic_text, peak_rss_bytes};
 use crate::node::{Context, Input, Inputs, NodeError, Output};
 use crate::registry::{ErasedNode, Registry};
@@ -60,7 +59,7 @@ fn work(path: &Path, registry: &Registry) -> Result<Said, NodeError> {
         files: &manifest.files,
         host: &host,
     };
-    let pool = pools::build(manifest.threads).map_err(|error| no_threads(&error))?;
+    let pool = crate::pools::build(manifest.threads).map_err(|error| no_threads(&error))?;
     let output = pool.install(|| node.run(&inputs, &mut context))?;
     let wall_s = host.elapsed_s();
     leave(&manifest.staging, output, wall_s)

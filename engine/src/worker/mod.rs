@@ -3,7 +3,6 @@
 mod child;
 mod host;
 mod manifest;
-mod pools;
 mod process;
 
 use std::any::Any;
@@ -17,6 +16,7 @@ use flow_cache::{ActionKey, Artifact, Claim, Cost, Draft, Scratch, Slot};
 
 use crate::action::Action;
 use crate::node::{Context, Inputs, NodeError, Output};
+use crate::pools::Pools;
 use crate::slots::Grant;
 use crate::stat::{FileDigests, unix_ms};
 use crate::stop::StopFlag;
@@ -27,7 +27,6 @@ pub use process::WorkerProgram;
 
 pub(crate) use host::Shown;
 use host::{JobHost, Tell};
-pub(crate) use pools::Pools;
 
 /// What a worker tells the run.
 pub(crate) enum Message {
