@@ -10,7 +10,6 @@ use crate::digest::Digest;
 use crate::error::CacheError;
 use crate::files::Files;
 use crate::key::ActionKey;
-use crate::recall::Remembered;
 use crate::record::{Cost, OutputFile};
 use crate::stamp::Stamp;
 
@@ -32,10 +31,11 @@ impl Artifact {
         }
     }
 
-    pub(crate) fn recalled(remembered: Remembered, files: Arc<Files>) -> Self {
+    /// As it was found in an earlier run.
+    pub(crate) fn recalled(account: Arc<Account>, stamp: Stamp, files: Arc<Files>) -> Self {
         Self {
-            account: remembered.account,
-            stamp: Some(remembered.stamp),
+            account,
+            stamp: Some(stamp),
             files,
         }
     }

@@ -201,8 +201,8 @@ const TURN: &str = "turn";
 mod tests {
     use super::*;
     use crate::disk::RealDisk;
+    use crate::files::Access;
     use crate::layout::Layout;
-    use crate::store::Access;
 
     fn claims(root: &Path) -> Arc<Claims> {
         let files = Files::open(Box::new(RealDisk), Layout::new(root), Access::ReadWrite).unwrap();

@@ -13,10 +13,17 @@ use crate::disk::Disk;
 use crate::error::CacheError;
 use crate::key::ActionKey;
 use crate::layout::{CACHEDIR_TAG, Layout};
-use crate::marks;
 use crate::record::{OutputFile, Record, SCHEMA};
 use crate::record_file::{self, BadRecord};
-use crate::store::Access;
+
+/// What a store may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Serve and publish.
+    ReadWrite,
+    /// Serve only: nothing under the root is touched.
+    ReadOnly,
+}
 
 /// A store's files.
 pub(crate) struct Files {
@@ -192,9 +199,24 @@ impl Files {
         self.uncollect(&record.key)
     }
 
+    /// Whether a key's outputs were collected.
+    pub(crate) fn is_collected(&self, key: &ActionKey) -> bool {
+        self.disk.len(&self.layout.collected_mark(key)).is_ok()
+    }
+
+    /// Removes a file for good; whether there was one.
+    pub(crate) fn remove(&self, path: &Path) -> Result<bool, CacheError> {
+        match self.disk.remove_file(path) {
+            Ok(()) => self.sync_dir(parent(path)).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(CacheError::io("remove", path, error)),
+        }
+    }
+
     /// Takes the mark of a collection away.
     pub(crate) fn uncollect(&self, key: &ActionKey) -> Result<(), CacheError> {
-        marks::unset(self, &self.layout.collected(), &key.to_string()).map(drop)
+        self.must_write()?;
+        self.remove(&self.layout.collected_mark(key)).map(drop)
     }
 
     /// What lies at a key's place. Contents of blobs are not read here: [`Files::read_output`] verifies them.
@@ -211,7 +233,7 @@ impl Files {
                     let why = format!("output `{name}` has {bytes} bytes instead of {}", output.bytes);
                     return Ok(Found::Broken(why));
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound && marks::is_collected(self, key) => {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_collected(key) => {
                     return Ok(Found::Collected(Box::new(record)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -84,6 +84,11 @@ impl Layout {
         self.root.join("collected")
     }
 
+    /// Says that the outputs of a key were collected.
+    pub(crate) fn collected_mark(&self, key: &ActionKey) -> PathBuf {
+        self.collected().join(key.to_string())
+    }
+
     /// What runs under way count on, see [`crate::lease`].
     pub(crate) fn leases(&self) -> PathBuf {
         self.root.join("leases")

@@ -63,17 +63,7 @@ pub(crate) fn set(files: &Files, folder: &Path, name: &str, content: &str) -> Re
 /// Takes a mark away; whether there was one.
 pub(crate) fn unset(files: &Files, folder: &Path, name: &str) -> Result<bool, CacheError> {
     files.must_write()?;
-    let path = folder.join(name);
-    match files.disk.remove_file(&path) {
-        Ok(()) => files.sync_dir(folder).map(|()| true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(CacheError::io("remove", &path, error)),
-    }
-}
-
-/// Whether a key's outputs were collected.
-pub(crate) fn is_collected(files: &Files, key: &ActionKey) -> bool {
-    files.disk.len(&files.layout.collected().join(key.to_string())).is_ok()
+    files.remove(&folder.join(name))
 }
 
 fn names(files: &Files, folder: &Path) -> Result<Vec<String>, CacheError> {

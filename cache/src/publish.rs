@@ -11,7 +11,7 @@ use crate::files::Found;
 use crate::host::host_name;
 use crate::key::{ActionKey, Components};
 use crate::record::{Cost, OutputFile, Record, SCHEMA};
-use crate::store::Shared;
+use crate::shared::Shared;
 
 /// How often a commit starts anew when another process publishes or discards the same key at the same moment.
 const RACES: usize = 8;

@@ -1,50 +1,30 @@
 //! The store: open it, look keys up, list what it holds.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::archive::{self, ArchiveError, Imported, Opened};
 use crate::artifact::Artifact;
-use crate::catalog::Catalog;
-use crate::claim::{Claiming, Claims};
-use crate::disk::{self, Disk};
+use crate::claim::Claiming;
+use crate::disk;
 use crate::error::CacheError;
-use crate::files::{Files, Found};
+use crate::files::{Access, Found};
 use crate::gc::{self, GcOptions, GcReport};
 use crate::key::{ActionKey, Components};
-use crate::layout::Layout;
 use crate::lease::Lease;
-use crate::lock::StagingLock;
 use crate::marks::{self, Marks};
 use crate::publish::Slot;
 use crate::query::{Query, QueryError};
 use crate::recall::{self, Recall};
 use crate::record::{PastRun, Record, sort_newest_first};
 use crate::scratch::Scratch;
+use crate::shared::Shared;
 use crate::verify::{self, VerifyReport};
-
-/// What a store may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Serve and publish.
-    ReadWrite,
-    /// Serve only: nothing under the root is touched.
-    ReadOnly,
-}
 
 /// A store, open. Cheap to clone; any number of threads and processes may have the same folder open.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
-}
-
-/// What a store, its slots and its artifacts share.
-pub(crate) struct Shared {
-    pub(crate) files: Arc<Files>,
-    pub(crate) catalog: Catalog,
-    recall: Mutex<Recall>,
-    claims: Arc<Claims>,
-    _staging: Option<StagingLock>,
 }
 
 /// What is known of a key.
@@ -71,7 +51,7 @@ impl Store {
 
     /// Opens a store on a simulated disk, where there are no other processes and no index.
     #[cfg(test)]
-    pub(crate) fn open_on(disk: Box<dyn Disk>, root: &Path) -> Result<Self, CacheError> {
+    pub(crate) fn open_on(disk: Box<dyn disk::Disk>, root: &Path) -> Result<Self, CacheError> {
         Ok(Self {
             shared: Arc::new(Shared::open(disk, root, Access::ReadWrite, false)?),
         })
@@ -124,7 +104,11 @@ impl Store {
 
     fn recalled(&self, key: &ActionKey) -> Option<Artifact> {
         let remembered = self.shared.recall().take(key)?;
-        Some(Artifact::recalled(remembered, Arc::clone(&self.shared.files)))
+        Some(Artifact::recalled(
+            remembered.account,
+            remembered.stamp,
+            Arc::clone(&self.shared.files),
+        ))
     }
 
     /// The record of a key, whether or not its outputs are there; `None` if there is none that can be used.
@@ -185,7 +169,7 @@ impl Store {
 
     /// Whether the outputs of a key were collected.
     pub fn is_collected(&self, key: &ActionKey) -> bool {
-        marks::is_collected(&self.shared.files, key)
+        self.shared.files.is_collected(key)
     }
 
     /// Keeps an entry from being collected.
@@ -345,56 +329,5 @@ impl Store {
     /// The checkpoints of one key; removed when it publishes.
     pub fn scratch(&self, key: &ActionKey) -> Scratch {
         self.shared.scratch(key)
-    }
-}
-
-impl Shared {
-    /// On a `real` disk there may be other processes, and sled can be used.
-    fn open(disk: Box<dyn Disk>, root: &Path, access: Access, real: bool) -> Result<Self, CacheError> {
-        let files = Arc::new(Files::open(disk, Layout::new(root), access)?);
-        let shared = real && access == Access::ReadWrite;
-        // Before anything is staged: whoever opens the store next would sweep it away.
-        let staging = if shared { join_writers(&files)? } else { None };
-        if access == Access::ReadWrite {
-            files.tag()?;
-        }
-        Ok(Self {
-            catalog: Catalog::new(Arc::clone(&files), shared),
-            claims: Claims::new(&files),
-            files,
-            recall: Mutex::default(),
-            _staging: staging,
-        })
-    }
-
-    fn recall(&self) -> MutexGuard<'_, Recall> {
-        self.recall.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Moves an unusable entry to quarantine.
-    pub(crate) fn set_aside(&self, key: &ActionKey, why: &str) -> Result<(), CacheError> {
-        tracing::warn!(%key, "cache entry set aside in {}: {why}", self.files.layout.quarantine().display());
-        self.files.quarantine(key)?;
-        self.catalog.announce(key);
-        Ok(())
-    }
-
-    pub(crate) fn scratch(&self, key: &ActionKey) -> Scratch {
-        Scratch::new(*key, Arc::clone(&self.files))
-    }
-}
-
-/// Registers this process as one that may have staged files, sweeping away what a crash left if it is the only one.
-fn join_writers(files: &Files) -> Result<Option<StagingLock>, CacheError> {
-    let path = files.layout.staging_lock();
-    match StagingLock::take(&path, || files.sweep_staging()) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(error) => match files.read_only_if_refused(CacheError::io("lock", &path, error)) {
-            refused @ CacheError::ReadOnly { .. } => Err(refused),
-            error => {
-                tracing::debug!(%error, "the disk does no locks: staged files of crashed processes stay");
-                Ok(None)
-            }
-        },
     }
 }
