@@ -27,13 +27,15 @@ mod eval;
 mod field;
 mod lex;
 mod literal;
+mod op;
 mod parse;
 mod row;
 
-pub use ast::{Direction, Expr, Op, Query};
+pub use ast::{Direction, Expr, Query};
 pub use error::{QueryError, SyntaxError};
 pub use field::Field;
 pub use literal::{Literal, parse_size, parse_span};
+pub use op::Op;
 pub(crate) use row::{Columns, World};
 
 #[cfg(test)]

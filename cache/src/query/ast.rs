@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::field::Field;
 use super::literal::Literal;
+use super::op::Op;
 
 /// A parsed query.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,39 +37,6 @@ pub enum Expr {
     And(Vec<Expr>),
     /// One of them at least.
     Or(Vec<Expr>),
-}
-
-/// A comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// `=`
-    Equal,
-    /// `!=`
-    NotEqual,
-    /// `<`
-    Less,
-    /// `<=`
-    LessOrEqual,
-    /// `>`
-    Greater,
-    /// `>=`
-    GreaterOrEqual,
-    /// `~`
-    Contains,
-}
-
-impl fmt::Display for Op {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Equal => "=",
-            Self::NotEqual => "!=",
-            Self::Less => "<",
-            Self::LessOrEqual => "<=",
-            Self::Greater => ">",
-            Self::GreaterOrEqual => ">=",
-            Self::Contains => "~",
-        })
-    }
 }
 
 impl fmt::Display for Query {

@@ -5,9 +5,10 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::ast::{Direction, Expr, Op, Query};
+use super::ast::{Direction, Expr, Query};
 use super::field::Field;
 use super::literal::Literal;
+use super::op::Op;
 use super::row::{Cells, Columns, Found, Row, World, has_column};
 use crate::record::Record;
 

@@ -1,7 +1,7 @@
 //! From characters to tokens.
 
-use super::ast::Op;
 use super::error::SyntaxError;
+use super::op::Op;
 
 /// A token and the byte offsets between which it stands.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,11 +2,12 @@
 
 use std::str::FromStr;
 
-use super::ast::{Direction, Expr, Op, Query};
+use super::ast::{Direction, Expr, Query};
 use super::error::{QueryError, SyntaxError, nearest};
 use super::field::{Class, Field};
 use super::lex::{Kind, Token, tokens};
 use super::literal::Literal;
+use super::op::Op;
 
 /// How deep parentheses and `not` may nest, so that no text overflows the stack.
 const DEPTH: usize = 64;

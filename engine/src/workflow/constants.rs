@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 
 use super::diagnose::{Diagnostics, Problem, suggest};
-use super::parse::{check_keys, is_variable_name, table_of, wrong_type};
+use super::entries::{check_keys, is_variable_name, table_of, wrong_type};
 use super::tree::{Data, Entry, Located, find};
 use super::variables::{Piece, pieces, text};
 

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use super::diagnose::{Diagnostics, Problem, suggest};
-use super::parse::{NodeTable, RESERVED, table_of};
-use super::template::unknown_kind;
-use super::terms::TERMS;
+use super::entries::table_of;
+use super::node_table::{NodeTable, RESERVED, TERMS};
+use super::params::unknown_kind;
 use super::tree::{Entry, find};
 use crate::registry::Registry;
 

@@ -11,11 +11,8 @@ use super::instance::{Edge, Instance, InstancePort};
 use super::relation::Relation;
 use super::rounds::{Unit, Units};
 use super::template::{Template, Variant};
-use super::variables::{Binding, Matrix};
+use super::variables::{Binding, MAX_INSTANCES, Matrix};
 use crate::node::Port;
-
-/// More instances than this are taken for a mistake in the matrix.
-pub(crate) const MAX_INSTANCES: usize = 200_000;
 
 /// Expands all units. Instances come after their inputs.
 ///

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::diagnose::{Diagnostics, Problem};
-use super::parse::{check_keys, wrong_type};
+use super::entries::{check_keys, wrong_type};
 use super::span::{Source, Span};
 use super::tree::{self, Data, Entry, Located};
 

@@ -6,11 +6,10 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::diagnose::{Diagnostics, Problem, suggest};
-use super::expand::MAX_INSTANCES;
-use super::parse::{bad_name, is_name, table_of, wrong_type};
+use super::entries::{bad_name, is_name, table_of, wrong_type};
 use super::span::Span;
 use super::tree::{Data, Entry, Located, find};
-use super::variables::{Binding, Matrix, Variable, text};
+use super::variables::{Binding, MAX_INSTANCES, Matrix, Variable, text};
 
 /// The keys of `[matrix]` that are no variables.
 const COMBINATIONS: [&str; 2] = ["exclude", "include"];

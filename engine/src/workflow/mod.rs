@@ -6,16 +6,19 @@ mod check;
 mod constants;
 mod defaults;
 mod diagnose;
+mod entries;
 mod expand;
 mod include;
 mod instance;
 mod matrix;
 mod names;
+mod node_table;
 mod overrides;
 mod params;
 mod parse;
 mod part;
 mod relation;
+mod resolve;
 mod rounds;
 mod span;
 mod template;
@@ -100,7 +103,7 @@ impl Workflow {
             document.matrix.clone(),
         );
         let environment = document.constants.environment();
-        let resolve = || template::resolve(document, registry, diagnostics);
+        let resolve = || resolve::resolve(document, registry, diagnostics);
         let templates = tracing::debug_span!("resolve").in_scope(resolve)?;
         let expand = || expand::expand(&templates, &rounds::unroll(&templates)?, &matrix);
         let instances = tracing::debug_span!("expand").in_scope(expand)?;

@@ -1,9 +1,8 @@
-//! serde's objections to a node's parameters, in words for the person who wrote them and at the place where they stand.
+//! Objections to a node's kind and serde's to its parameters, in words for the person who wrote them and at the place where they stand.
 
 use super::diagnose::{Problem, suggest};
-use super::parse::{NodeTable, RESERVED};
-use super::template::span_of;
-use super::terms::TERMS;
+use super::node_table::{NodeTable, RESERVED, TERMS};
+use super::span::Span;
 use super::tree::locate;
 use crate::registry::ParseError;
 
@@ -25,7 +24,7 @@ pub(crate) fn param_problem(table: &NodeTable, error: &ParseError) -> Problem {
         return Problem::at("workflow::missing_key", &at, message, format!("this {kind} node"))
             .help(format!("add {field} = .."));
     }
-    let span = span_of(table, &error.path);
+    let span = table.span_of(&error.path);
     if let Some(variant) = quoted_after(message, "unknown variant `") {
         let message = format!("`{}` of `{name}` cannot be `{variant}`", error.path);
         return Problem::at("workflow::unknown_value", &span, message, "no such choice").help(suggest(
@@ -74,6 +73,17 @@ fn unknown_key(table: &NodeTable, error: &ParseError, path: &str) -> Problem {
         format!("not a key of {}", table.kind),
     )
     .help(suggest(field, "keys", known))
+}
+
+/// There is no such kind.
+pub(crate) fn unknown_kind(kind: &str, span: &Span, kinds: &[&str]) -> Problem {
+    Problem::at(
+        "workflow::unknown_kind",
+        span,
+        format!("unknown node kind `{kind}`"),
+        "no such kind",
+    )
+    .help(suggest(kind, "kinds", kinds.iter().copied()))
 }
 
 /// The names in serde's ``expected one of `a`, `b```.

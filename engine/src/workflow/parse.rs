@@ -2,21 +2,19 @@
 //!
 //! A node's own parameters are left as they were written; [`super::template`] gives them to the node's kind.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::constants::Constants;
 use super::diagnose::{Diagnostics, Problem, suggest};
+use super::entries::{bad_name, check_keys, is_name, string, table_of, wrong_type};
 use super::include::{self, Included, SECTIONS};
 use super::matrix;
+use super::node_table::{NodeTable, RESERVED, Rounds};
 use super::overrides::{self, Override};
 use super::span::{Source, Span};
-use super::tree::{Data, Entry, Located, find};
+use super::tree::{Data, Entry, find};
 use super::variables::Matrix;
 use super::when::Condition;
-
-/// The keys of a node's table that the engine reads itself.
-pub(crate) const RESERVED: [&str; 5] = ["kind", "over", "rounds", "becomes", "when"];
 
 /// More rounds than this are taken for a mistake.
 const MAX_ROUNDS: u32 = 1000;
@@ -34,34 +32,6 @@ pub(crate) struct Document {
     pub(crate) nodes: Vec<NodeTable>,
     /// The names of nodes of which the table is too broken to go on with, so that references to them are not blamed.
     pub(crate) broken: Vec<String>,
-}
-
-/// `[nodes.<name>]`.
-#[derive(Debug)]
-pub(crate) struct NodeTable {
-    pub(crate) name: String,
-    pub(crate) name_span: Span,
-    /// What the paths in it are relative to: the folder of its file.
-    pub(crate) dir: PathBuf,
-    pub(crate) kind: String,
-    pub(crate) kind_span: Span,
-    /// The parameters, reserved keys taken out, defaults put in ([`super::defaults`]).
-    pub(crate) params: Vec<Entry>,
-    pub(crate) over: Vec<(String, Span)>,
-    pub(crate) rounds: Option<Rounds>,
-    /// For which values of the matrix it exists.
-    pub(crate) when: Option<Condition>,
-}
-
-/// `rounds = 2`, `becomes = "pseudo.teacher"`.
-#[derive(Clone, Debug)]
-pub(crate) struct Rounds {
-    pub(crate) count: u32,
-    pub(crate) span: Span,
-    /// The node whose port this node's output takes in later rounds.
-    pub(crate) node: String,
-    pub(crate) port: String,
-    pub(crate) becomes_span: Span,
 }
 
 /// Reads the file's text and what it includes, and puts the overrides in. Problems with sections and reserved keys go to `diagnostics`, so that
@@ -99,40 +69,6 @@ pub(crate) fn document(
 fn section<'a>(entries: &'a [Entry], name: &str, diagnostics: &mut Diagnostics) -> &'a [Entry] {
     let Some(entry) = find(entries, name) else { return &[] };
     table_of(&entry.value, name, diagnostics).unwrap_or(&[])
-}
-
-pub(crate) fn table_of<'a>(value: &'a Located, name: &str, diagnostics: &mut Diagnostics) -> Option<&'a [Entry]> {
-    let table = value.table();
-    if table.is_none() {
-        diagnostics.push(wrong_type(&value.span, name, "a table", value));
-    }
-    table
-}
-
-pub(crate) fn wrong_type(span: &Span, name: &str, expected: &str, found: &Located) -> Problem {
-    let message = format!("`{name}` must be {expected}");
-    Problem::at(
-        "workflow::wrong_type",
-        span,
-        message,
-        format!("this is {}", found.describe()),
-    )
-}
-
-pub(crate) fn check_keys(entries: &[Entry], known: &[&str], what: &str, diagnostics: &mut Diagnostics) {
-    for entry in entries.iter().filter(|e| !known.contains(&e.key.as_str())) {
-        let message = format!("unknown key `{}`", entry.key);
-        let problem = Problem::at("workflow::unknown_key", &entry.key_span, message, "not known here");
-        diagnostics.push(problem.help(suggest(&entry.key, what, known.iter().copied())));
-    }
-}
-
-pub(crate) fn string(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<String> {
-    let text = entry.value.str().map(str::to_owned);
-    if text.is_none() {
-        diagnostics.push(wrong_type(&entry.value.span, &entry.key, "a string", &entry.value));
-    }
-    text
 }
 
 fn header(sections: &[Entry], whole: &Span, diagnostics: &mut Diagnostics) -> (String, Option<String>) {
@@ -293,31 +229,4 @@ fn rounds(table: &[Entry], diagnostics: &mut Diagnostics) -> Option<Rounds> {
         port: port.to_owned(),
         becomes_span: becomes.value.span.clone(),
     })
-}
-
-/// Whether a variable can be called that; a name that cannot be one is told.
-pub(crate) fn is_variable_name(span: &Span, name: &str, diagnostics: &mut Diagnostics) -> bool {
-    if !is_name(name) {
-        diagnostics.push(bad_name(span, name, "a variable"));
-    }
-    is_name(name)
-}
-
-pub(crate) fn bad_name(span: &Span, name: &str, what: &str) -> Problem {
-    Problem::at(
-        "workflow::bad_name",
-        span,
-        format!("{name:?} is not a name for {what}"),
-        "not a name",
-    )
-    .help("use a small letter, then up to 63 small letters, digits, `_` and `-`")
-}
-
-/// `[a-z][a-z0-9_-]{0,63}`.
-pub(crate) fn is_name(name: &str) -> bool {
-    name.len() <= 64
-        && name.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::diagnose::{Diagnostics, Problem, suggest};
 use super::names::{NameGraph, split_round};
-use super::parse::Rounds;
+use super::node_table::Rounds;
 use super::template::Template;
 
 /// A template in one round; most have none.

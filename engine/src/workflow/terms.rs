@@ -19,13 +19,10 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::diagnose::Diagnostics;
+use super::node_table::{NodeTable, TERMS};
 use super::params::param_problem;
-use super::parse::NodeTable;
 use super::variables::{Matrix, fill};
 use crate::registry::ParseError;
-
-/// The keys of a node's table that are terms.
-pub(crate) const TERMS: [&str; 6] = ["priority", "mutex", "retry", "timeout_s", "resources", "isolate"];
 
 /// On what terms a node runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::diagnose::{Problem, suggest};
 use super::tree::{Data, Entry, Located};
 
+/// More instances than this are taken for a mistake in the matrix.
+pub(crate) const MAX_INSTANCES: usize = 200_000;
+
 /// `[matrix]`, in the order written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Matrix {
