@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # One training step and one augmented view, flow and PyTorch in turn on the same work; writes benches/results/train_step.md.
-# usage: PYTHON=/path/to/python-with-torch-and-torchvision benches/train_step.sh [ROUNDS]
+# usage: PYTHON=/path/to/python-with-torch-torchvision-and-timm benches/train_step.sh [ROUNDS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-: "${PYTHON:?name a Python that has torch and torchvision, e.g. PYTHON=venv/bin/python}"
+: "${PYTHON:?name a Python that has torch, torchvision and timm, e.g. PYTHON=venv/bin/python}"
 rounds="${1:-3}"
 if [ -z "${FLOW:-}" ]; then
     cargo build --release --locked
@@ -15,6 +15,7 @@ cases=(
     "conv4 128 3x32x32 supervised 15"
     "conv4 256 1x28x28 simclr 11"
     "resnet18 64 3x32x32 supervised 5"
+    "vit 128 3x32x32 supervised 7"
 )
 for round in $(seq "$rounds"); do
     for case in "${cases[@]}"; do
