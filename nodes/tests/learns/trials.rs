@@ -263,13 +263,13 @@ fn masked_tokens() -> Trial {
     Trial {
         data: Data::Verses,
         views: "none",
-        images: 12_000,
+        images: 13_000,
         judged: 1050,
         backbone: transformer(96),
         optimizer: OptimizerConfig::AdamW(Default::default()),
         lr: 0.0015,
         warmup: 3,
-        epochs: 40,
+        epochs: 60,
         ..fashion(MethodSettings::MaskedToken(Default::default()))
     }
 }
