@@ -26,8 +26,12 @@ cell() { awk -F' *[|] *' -v arm="$2" -v column="$3" '$2 == arm { print $column; 
             grep -q 'common/judge.toml' "$workflow" || continue
             method="$(basename "$workflow" .toml)"
             export FLOW_CACHE="$folder/$method/cache" FLOW_RUNS="$runs/$method"
-            [ -d "$FLOW_RUNS" ] || "$flow" run "$workflow" --quiet > /dev/null
+            [ -d "$FLOW_RUNS" ] || "$flow" run "$workflow" --quiet > /dev/null || true
             run="$(ls -d "$FLOW_RUNS"/*/)"
+            if ! [ -f "$run/verdict.md" ]; then
+                echo "| $method | failed | | | | |"
+                continue
+            fi
             summarise "$run"
             row="| $method |"
             for arm in 'from scratch' 'pre-trained, linear probe' 'pre-trained, then fine-tuned'; do
