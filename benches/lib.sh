@@ -15,16 +15,21 @@ use_folder() {
     export FLOW_CACHE="$folder/cache" FLOW_RUNS="$folder/runs"
 }
 
-# Takes a run's summary, which must not have found anything in the cache.
+# Takes a run's summary: how many nodes ran, in how many seconds.
 # usage: summarise RUN_FOLDER
 summarise() {
     summary="$("$flow" runs show "$(basename "$1")" --json)"
+    ran="$(grep -c '"status": "ran"' <<< "$summary")"
+    seconds="$(awk -v a="$(field started_unix_ms)" -v b="$(field finished_unix_ms)" 'BEGIN { printf "%.0f", (b - a) / 1000 }')"
+}
+
+# Refuses a run that found something in the cache, of a workflow without equal nodes.
+# usage: must_be_cold RUN_FOLDER
+must_be_cold() {
     if grep -q '"status": "cached"' <<< "$summary"; then
         echo "$1 did not begin with an empty cache" >&2
         exit 1
     fi
-    ran="$(grep -c '"status": "ran"' <<< "$summary")"
-    seconds="$(awk -v a="$(field started_unix_ms)" -v b="$(field finished_unix_ms)" 'BEGIN { printf "%.0f", (b - a) / 1000 }')"
 }
 
 # A whole number of the summary.

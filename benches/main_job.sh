@@ -7,7 +7,9 @@ cd "$(dirname "$0")/.."
 use_folder "$@"
 main_job() { "$flow" run workflows/simclr_vs_selftrain.toml --quiet > /dev/null; }
 [ -d "$folder/runs" ] || main_job
-summarise "$(ls -d "$folder"/runs/*/ | head -1)"
+first="$(ls -d "$folder"/runs/*/ | head -1)"
+summarise "$first"
+must_be_cold "$first"
 
 warm=()
 for _ in 1 2 3 4 5; do

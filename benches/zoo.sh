@@ -9,6 +9,7 @@ use_folder "$@"
 
 run="$(ls -d "$folder"/runs/*/ | head -1)"
 summarise "$run"
+must_be_cold "$run"
 cp "$run/zoo.svg" benches/results/zoo.svg
 {
     echo "## The zoo: \`flow run workflows/pretext_zoo.toml\`"
