@@ -95,22 +95,10 @@ impl DatasetNode {
                 sources::find(name, &self.settings()).map(Some)
             }
             (None, Some(_)) => {
-                let wrong = [
-                    ("path", self.path.is_some()),
-                    ("train", self.train.is_some()),
-                    ("test", self.test.is_some()),
-                    ("side", self.side.is_some()),
-                    ("vocabulary", self.vocabulary.is_some()),
-                    ("length", self.length.is_some()),
-                    ("colour", self.colour.is_some()),
-                    ("background", self.background.is_some()),
-                    ("style", self.style.is_some()),
-                    ("style", self.style.is_some()),
-                    ("validation", self.validation.is_some()),
-                ];
-                match wrong.iter().find(|(_, given)| *given) {
-                    Some((key, _)) => Err(at_with(
-                        *key,
+                let validation = self.validation.map(|_| "validation");
+                match self.settings().given().chain(validation).next() {
+                    Some(key) => Err(at_with(
+                        key,
                         format!("`{key}` goes with `source`, not with `from`"),
                         "leave it out",
                     )),

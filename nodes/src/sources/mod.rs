@@ -45,6 +45,24 @@ pub struct SourceSettings {
     pub seed: u64,
 }
 
+impl SourceSettings {
+    /// The keys that were given; every source has a seed.
+    pub fn given(&self) -> impl Iterator<Item = &'static str> {
+        let keys = [
+            ("path", self.path.is_some()),
+            ("train", self.train.is_some()),
+            ("test", self.test.is_some()),
+            ("side", self.side.is_some()),
+            ("vocabulary", self.vocabulary.is_some()),
+            ("length", self.length.is_some()),
+            ("colour", self.colour.is_some()),
+            ("background", self.background.is_some()),
+            ("style", self.style.is_some()),
+        ];
+        keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key)
+    }
+}
+
 /// What a source gives.
 pub enum Loaded {
     /// Images, in two parts.
@@ -139,20 +157,9 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
             format!("expected one of {names}"),
         )
     })?;
-    let given = [
-        ("path", settings.path.is_some()),
-        ("train", settings.train.is_some()),
-        ("test", settings.test.is_some()),
-        ("side", settings.side.is_some()),
-        ("vocabulary", settings.vocabulary.is_some()),
-        ("length", settings.length.is_some()),
-        ("colour", settings.colour.is_some()),
-        ("background", settings.background.is_some()),
-        ("style", settings.style.is_some()),
-    ];
-    if let Some((key, _)) = given.iter().find(|(key, given)| *given && !source.takes.contains(key)) {
+    if let Some(key) = settings.given().find(|key| !source.takes.contains(key)) {
         return Err(at_with(
-            *key,
+            key,
             format!("source `{name}` takes no `{key}`"),
             "leave it out",
         ));
