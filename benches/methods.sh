@@ -27,7 +27,7 @@ cell() { awk -F' *[|] *' -v arm="$2" -v column="$3" '$2 == arm { print $column; 
             method="$(basename "$workflow" .toml)"
             export FLOW_CACHE="$folder/$method/cache" FLOW_RUNS="$runs/$method"
             [ -d "$FLOW_RUNS" ] || "$flow" run "$workflow" --quiet > /dev/null || true
-            run="$(ls -d "$FLOW_RUNS"/*/)"
+            run="$(ls -d "$FLOW_RUNS"/*/ || true)"
             if ! [ -f "$run/verdict.md" ]; then
                 echo "| $method | failed | | | | |"
                 continue

@@ -33,11 +33,16 @@ fn cumulative(x: f64) -> f64 {
     0.5 + sum * (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt()
 }
 
+fn mean_and_variance(row: &[f64]) -> (f64, f64) {
+    let mean = row.iter().sum::<f64>() / row.len() as f64;
+    let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / row.len() as f64;
+    (mean, variance)
+}
+
 fn layer_norm(x: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
     let dim = weight.len();
     let normalised = x.chunks_exact(dim).flat_map(|row| {
-        let mean = row.iter().sum::<f64>() / dim as f64;
-        let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / dim as f64;
+        let (mean, variance) = mean_and_variance(row);
         let scale = 1.0 / (variance + 1e-6).sqrt();
         row.iter()
             .zip(weight.iter().zip(bias))
@@ -77,10 +82,7 @@ fn attention(qkv: &[f64], heads: usize, dim: usize, valid: usize, out: &mut [f64
 
 /// The smallest deviation within a token of `x`: below it, layer normalisation turns rounding into error.
 fn spread(x: &[f64], dim: usize) -> f64 {
-    let deviations = x.chunks_exact(dim).map(|row| {
-        let mean = row.iter().sum::<f64>() / dim as f64;
-        (row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / dim as f64).sqrt()
-    });
+    let deviations = x.chunks_exact(dim).map(|row| mean_and_variance(row).1.sqrt());
     deviations.fold(f64::INFINITY, f64::min)
 }
 

@@ -98,27 +98,24 @@ impl Judged {
 impl Trial {
     fn draw(&self, seed: u64) -> Drawn {
         let (train, test, modality) = self.data.draw(self.images, seed);
-        if self.data == Data::ColouredScenes {
-            return Drawn {
-                labelled: black_and_white(&first(&train, self.labelled)),
-                judged: black_and_white(&first(&test, self.judged)),
-                unlabelled: train,
-                modality,
-            };
-        }
-        if !self.transfers {
-            return Drawn {
-                labelled: first(&train, self.labelled),
-                judged: first(&test, self.judged),
-                unlabelled: train,
-                modality,
-            };
-        }
         let seen = |label: u16| usize::from(label) < CLASSES / 2;
+        let to_judge = |images: &Images, n| {
+            let part = match self.transfers {
+                true => first(&of_classes(images, |label| !seen(label)), n),
+                false => first(images, n),
+            };
+            match self.data {
+                Data::ColouredScenes => black_and_white(&part),
+                _ => part,
+            }
+        };
         Drawn {
-            labelled: first(&of_classes(&train, |l| !seen(l)), self.labelled),
-            judged: first(&of_classes(&test, |l| !seen(l)), self.judged),
-            unlabelled: of_classes(&train, seen),
+            labelled: to_judge(&train, self.labelled),
+            judged: to_judge(&test, self.judged),
+            unlabelled: match self.transfers {
+                true => of_classes(&train, seen),
+                false => train,
+            },
             modality,
         }
     }

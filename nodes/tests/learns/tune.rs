@@ -59,7 +59,7 @@ impl Change {
 fn settings_of_a_file_are_tried() {
     let file = std::env::var("TRY").expect("TRY names a file of JSON lines");
     let lines = std::fs::read_to_string(&file).expect("the file of TRY can be read");
-    let seeds: u64 = std::env::var("SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
+    let seeds = super::seeds_or(1);
     for line in lines.lines().filter(|line| !line.trim().is_empty()) {
         let change: Change = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
         let trial = change.applied();

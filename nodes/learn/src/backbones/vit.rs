@@ -145,14 +145,15 @@ impl VisionTransformer {
 
     /// Patches of an image, row by row.
     pub fn patches(&self) -> usize {
-        (self.image.h / self.shape.patch) * (self.image.w / self.shape.patch)
+        let MapShape { h, w, .. } = self.token_map();
+        h * w
     }
 
     /// The map of its patches' tokens.
     fn token_map(&self) -> MapShape {
         MapShape {
             h: self.image.h / self.shape.patch,
-            w: self.across(),
+            w: self.image.w / self.shape.patch,
             c: self.shape.transformer.dim,
         }
     }
@@ -164,7 +165,7 @@ impl VisionTransformer {
 
     /// Patches side by side.
     pub fn across(&self) -> usize {
-        self.image.w / self.shape.patch
+        self.token_map().w
     }
 
     /// Values of a patch, `[patch][patch][c]`.
