@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn key(version: u32) -> ActionKey {
-        crate::KeyBuilder::new("k", version).finish().0
+        crate::KeyFields::new("k", version).finish().0
     }
 
     fn holder(claiming: Claiming) -> String {

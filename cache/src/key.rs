@@ -1,7 +1,7 @@
 //! Action keys and the components that they are made of.
 //!
-//! One builder feeds both the hash and the list of components, so that the explanation of a miss cannot drift from the key:
-//! the key *is* the digest of the components ([`Components::key`]).
+//! One struct, [`KeyFields`], says what an action depends on. It becomes a list of [`Components`], of which the key *is* the digest
+//! ([`Components::key`]), so that the explanation of a miss cannot drift from the key.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -187,62 +187,122 @@ fn write_canonical(value: &Value, out: &mut String) {
     }
 }
 
-/// Collects the components of a key. The order of the calls does not matter.
-#[derive(Clone, Debug)]
-pub struct KeyBuilder(Components);
+/// Everything that decides what an action makes, field by field: the one source of the key and of its explanation. What is not here
+/// changes nothing, or its content is here by digest: no path, time, host or thread count.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyFields {
+    /// The node kind: two kinds with equal parameters do different things. Component `kind`.
+    pub kind: String,
+    /// Raised when the kind's code changes meaning, so that what it made before is made anew. Component `version`.
+    pub version: u32,
+    /// Parameters with defaults filled in, without what names nodes and files and what changes nothing. A table becomes one component
+    /// for each of its leaves: `optimizer = { lr = 0.1 }` is `param.optimizer.lr`; a key that is no plain word is quoted as in TOML.
+    pub params: BTreeMap<String, Value>,
+    /// What the action takes from other nodes, by content.
+    pub inputs: Vec<InputField>,
+    /// What it reads from outside the workflow, by content.
+    pub files: Vec<FileField>,
+}
 
-impl KeyBuilder {
-    /// Starts the key of one action of a node kind at its `version`.
+/// One input of an action: component `input.<port>.<place>`, and `.label` where names are part of the meaning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputField {
+    /// The parameter that names the input.
+    pub port: String,
+    /// Where in the parameter it stands: a number in a list, or the name under which the action sees it.
+    pub place: String,
+    /// Digest of what the input's node made: equal content, equal key, whoever made it.
+    pub digest: Digest,
+    /// The node's name and bindings, where the action sees them (a table that prints them).
+    pub label: Option<String>,
+}
+
+/// One file or folder: component `file.<role>`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileField {
+    /// What it is to the action, e.g. `path/train.gz` or `code/train.py`; never where it lies on this machine.
+    pub role: String,
+    /// Digest of its content; of a folder, of the names and contents of all below it.
+    pub digest: Digest,
+}
+
+impl KeyFields {
+    /// An action of a node kind at its `version`, without parameters, inputs and files.
     pub fn new(kind: &str, version: u32) -> Self {
-        Self(Components::default())
-            .component("kind".into(), kind.into())
-            .component("version".into(), version.into())
+        let (params, inputs, files) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { kind: kind.to_owned(), version, params, inputs, files }
     }
 
-    /// A parameter: component `param.<path>`. A table becomes one component for each of its leaves, so that
-    /// `optimizer = { lr = 0.1 }` is `param.optimizer.lr`; a key that is no plain word is quoted as in TOML.
-    pub fn param(self, path: &str, value: &Value) -> Self {
-        self.flatten(format!("param.{path}"), value)
+    /// Adds a parameter.
+    #[must_use]
+    pub fn param(mut self, name: &str, value: &Value) -> Self {
+        self.params.insert(name.to_owned(), value.clone());
+        self
     }
 
-    /// The content digest of one input: component `input.<port>.<index>`, and `.label` where a name is part of the meaning.
-    pub fn input(self, port: &str, index: usize, digest: Digest, label: Option<&str>) -> Self {
-        let name = format!("input.{port}.{index}");
-        let labelled = match label {
-            Some(label) => self.component(format!("{name}.label"), label.into()),
-            None => self,
-        };
-        labelled.component(name, digest.to_string().into())
+    /// Adds the input at a place of a port.
+    #[must_use]
+    pub fn input(mut self, port: &str, place: impl ToString, digest: Digest, label: Option<&str>) -> Self {
+        let (port, place, label) = (port.to_owned(), place.to_string(), label.map(str::to_owned));
+        self.inputs.push(InputField { port, place, digest, label });
+        self
     }
 
-    /// The content digest of a file outside the workflow: component `file.<name>`. The name must not be a path of this machine.
-    pub fn file(self, name: &str, digest: Digest) -> Self {
-        self.component(format!("file.{name}"), digest.to_string().into())
+    /// Adds a file.
+    #[must_use]
+    pub fn file(mut self, role: &str, digest: Digest) -> Self {
+        self.files.push(FileField { role: role.to_owned(), digest });
+        self
+    }
+
+    /// The components that are hashed and that explain a miss. Their order does not depend on that of the fields.
+    ///
+    /// # Panics
+    /// If two inputs have one port and place, or two files one role, with different digests: a defect of the node kind.
+    pub fn components(&self) -> Components {
+        let Self { kind, version, params, inputs, files } = self;
+        let mut components = Components::default();
+        components.add("kind".to_owned(), kind.as_str().into());
+        components.add("version".to_owned(), (*version).into());
+        for (name, value) in params {
+            components.add_leaves(format!("param.{}", quote_unless_plain(name)), value);
+        }
+        for InputField { port, place, digest, label } in inputs {
+            let name = format!("input.{port}.{}", quote_unless_plain(place));
+            if let Some(label) = label {
+                components.add(format!("{name}.label"), label.as_str().into());
+            }
+            components.add(name, digest.to_string().into());
+        }
+        for FileField { role, digest } in files {
+            components.add(format!("file.{role}"), digest.to_string().into());
+        }
+        components
     }
 
     /// The key, and what it is made of.
-    pub fn finish(self) -> (ActionKey, Components) {
-        (self.0.key(), self.0)
+    pub fn finish(&self) -> (ActionKey, Components) {
+        let components = self.components();
+        (components.key(), components)
     }
+}
 
-    fn flatten(mut self, name: String, value: &Value) -> Self {
+impl Components {
+    fn add_leaves(&mut self, name: String, value: &Value) {
         match value {
             // An empty table is a leaf: it must not read like an absent one.
             Value::Object(map) if !map.is_empty() => {
                 for (field, value) in map {
-                    self = self.flatten(format!("{name}.{}", quote_unless_plain(field)), value);
+                    self.add_leaves(format!("{name}.{}", quote_unless_plain(field)), value);
                 }
-                self
             }
-            _ => self.component(name, value.clone()),
+            _ => self.add(name, value.clone()),
         }
     }
 
-    fn component(mut self, name: String, value: Value) -> Self {
-        if let Some(earlier) = self.0.0.insert(name.clone(), value) {
-            panic!("BUG: component `{name}` of an action key given twice, first as {earlier}");
-        }
-        self
+    fn add(&mut self, name: String, value: Value) {
+        let earlier = self.0.insert(name.clone(), value);
+        assert!(earlier.is_none() || earlier.as_ref() == self.0.get(&name), "BUG: two values for `{name}` of an action key");
     }
 }
 

@@ -42,7 +42,7 @@ pub use digest::Digest;
 pub use error::{CacheError, NonDeterminism};
 pub use files::Access;
 pub use gc::{Collected, GcOptions, GcReport};
-pub use key::{ActionKey, Change, Components, KeyBuilder};
+pub use key::{ActionKey, Change, Components, FileField, InputField, KeyFields};
 pub use lease::Lease;
 pub use marks::Marks;
 pub use publish::{Draft, Slot};

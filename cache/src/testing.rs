@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use crate::disk::sim::SimDisk;
-use crate::{ActionKey, Artifact, CacheError, Draft, KeyBuilder, Lookup, Store};
+use crate::{ActionKey, Artifact, CacheError, Draft, KeyFields, Lookup, Store};
 
 /// Where a simulated store lies.
 pub(crate) const ROOT: &str = "/data/cache";
 
 /// A draft with the parameter `lr`, and two files whose content follows from `content`.
 pub(crate) fn draft(lr: f64, content: &str) -> (ActionKey, Draft) {
-    let (key, components) = KeyBuilder::new("finetune", 1).param("lr", &lr.into()).finish();
+    let (key, components) = KeyFields::new("finetune", 1).param("lr", &lr.into()).finish();
     let files = vec![
         ("model".into(), content.as_bytes().to_vec()),
         ("log".into(), content.repeat(3).into_bytes()),

@@ -158,7 +158,7 @@ fn varied(store: &flow_cache::Store, i: usize) {
         3 => json!(null),
         _ => json!(0.5 * i as f64),
     };
-    let builder = flow_cache::KeyBuilder::new("finetune", 1)
+    let builder = flow_cache::KeyFields::new("finetune", 1)
         .param("i", &json!(i))
         .param("sort", &sort);
     let builder = if i.is_multiple_of(3) {

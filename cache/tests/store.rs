@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 
 use common::{draft, files_under, nodes, open, open_read_only, publish, publish_all};
-use flow_cache::{Access, CacheError, KeyBuilder, Lookup, Store};
+use flow_cache::{Access, CacheError, KeyFields, Lookup, Store};
 
 #[test]
 fn what_was_published_is_a_hit_after_reopening() {
@@ -271,7 +271,7 @@ fn a_miss_is_explained_by_the_nearest_record_of_its_kind() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let components = |kind: &str, lr: f64, epochs: u32, seed: u32| {
-        KeyBuilder::new(kind, 1)
+        KeyFields::new(kind, 1)
             .param("lr", &lr.into())
             .param("epochs", &epochs.into())
             .param("seed", &seed.into())

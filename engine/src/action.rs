@@ -1,16 +1,13 @@
-//! The action key of an instance: its kind and version, its parameters, and the digests of its inputs and files.
-//!
-//! Names of inputs and paths of files are not part of it: a renamed node or a moved file costs nothing. Where a port is
-//! labelled, names and bindings are part of the meaning and enter the key.
+//! The action of an instance: what it is about to do, and to what, as the fields of its key.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use flow_cache::{ActionKey, Components, Digest, KeyBuilder};
-use serde_json::Value;
+use flow_cache::{ActionKey, Components, Digest, KeyFields};
 
-use crate::node::NodeError;
+use crate::node::{NodeError, NodeFile, OpenedFile};
+use crate::projection::Projection;
 use crate::stat::FileDigests;
-use crate::workflow::{Edge, Instance, InstanceId, Workflow};
+use crate::workflow::{Edge, Instance, InstanceId, InstancePort, Workflow};
 
 /// What an instance is about to do, and to what.
 #[derive(Clone, Debug)]
@@ -18,13 +15,13 @@ pub(crate) struct Action {
     pub(crate) key: ActionKey,
     pub(crate) components: Components,
     /// The files that it reads, with the digests that are in the key.
-    pub(crate) files: Vec<(PathBuf, Digest)>,
+    pub(crate) files: Vec<OpenedFile>,
 }
 
 /// The part of an action that is known before any input is: enough to see what a person changed.
 pub(crate) struct OwnPart {
-    builder: KeyBuilder,
-    files: Vec<(PathBuf, Digest)>,
+    fields: KeyFields,
+    files: Vec<OpenedFile>,
 }
 
 impl OwnPart {
@@ -32,15 +29,23 @@ impl OwnPart {
     ///
     /// # Errors
     /// If a file cannot be read, or the parameters cannot be written as JSON.
-    pub(crate) fn new(workflow: &Workflow, id: InstanceId, files: &FileDigests) -> Result<Self, NodeError> {
+    pub(crate) fn new(workflow: &Workflow, id: InstanceId, digests: &FileDigests) -> Result<Self, NodeError> {
         let instance = &workflow.instances()[id];
-        let files = digest_files(instance, files)?;
-        let builder = own_components(instance, &files)?;
-        Ok(Self { builder, files })
+        let node = &instance.node;
+        let Projection { params, files: declared } = node.key_params().map_err(|error| bug(instance, &error))?;
+        if let Some(lost) = declared.iter().find(|path| !instance.files.iter().any(|file| file.path.starts_with(path))) {
+            return Err(bug(instance, &format!("{} is declared, but not read", lost.display())));
+        }
+        let files = instance.files.iter().map(|file| open(instance, file, digests)).collect::<Result<Vec<_>, _>>()?;
+        let mut fields = KeyFields { params, ..KeyFields::new(node.kind(), node.version()) };
+        for (file, OpenedFile { digest, .. }) in instance.files.iter().zip(&files) {
+            fields = fields.file(&file.role, *digest);
+        }
+        Ok(Self { fields, files })
     }
 
-    pub(crate) fn components(self) -> Components {
-        self.builder.finish().1
+    pub(crate) fn components(&self) -> Components {
+        self.fields.components()
     }
 }
 
@@ -57,7 +62,7 @@ impl Action {
         digest_of: impl Fn(InstanceId) -> Option<Digest>,
     ) -> Result<Self, NodeError> {
         let instance = &workflow.instances()[id];
-        let OwnPart { mut builder, files } = own;
+        let OwnPart { mut fields, files } = own;
         for port in &instance.ports {
             for (index, edge) in port.inputs.iter().enumerate() {
                 let digest = digest_of(edge.instance);
@@ -66,67 +71,45 @@ impl Action {
                 }
                 let Some(digest) = digest else {
                     let input = &workflow.instances()[edge.instance].name;
-                    return Err(NodeError::failed(format!(
-                        "BUG: a key was asked for before `{input}` is done"
-                    )));
+                    return Err(bug(instance, &format!("its key was asked for before `{input}` is done")));
                 };
                 let label = port.labelled.then(|| label(workflow, edge));
-                builder = builder.input(port.name, index, digest, label.as_deref());
+                fields = fields.input(port.name, place(port, index), digest, label.as_deref());
             }
         }
-        let (key, components) = builder.finish();
+        let (key, components) = fields.finish();
         Ok(Self { key, components, files })
     }
 }
 
-/// The names of the inputs by component, as in `input.data.0`.
+fn bug(instance: &Instance, what: &str) -> NodeError {
+    NodeError::failed(format!("BUG: `{}` has no key: {what}", instance.name))
+}
+
+/// The place of an input in its port: the name by which the node sees it, or its number.
+fn place(port: &InstancePort, index: usize) -> String {
+    let name = port.names.as_ref().and_then(|names| names.get(port.inputs[index].reference));
+    name.map_or_else(|| index.to_string(), Clone::clone)
+}
+
+/// The names of the inputs' instances by component, as in `data.0`.
 pub(crate) fn input_names(workflow: &Workflow, id: InstanceId) -> impl Iterator<Item = (String, &str)> {
     workflow.instances()[id].ports.iter().flat_map(move |port| {
         let named = move |(index, edge): (usize, &Edge)| {
-            (
-                format!("{}.{index}", port.name),
-                workflow.instances()[edge.instance].name.as_str(),
-            )
+            let name = workflow.instances()[edge.instance].name.as_str();
+            (format!("{}.{}", port.name, place(port, index)), name)
         };
         port.inputs.iter().enumerate().map(named)
     })
 }
 
-fn digest_files(instance: &Instance, files: &FileDigests) -> Result<Vec<(PathBuf, Digest)>, NodeError> {
-    let digest = |file: &PathBuf| {
-        let path = instance.dir.join(file);
-        match files.digest(&path) {
-            Ok(digest) => Ok((path, digest)),
-            Err(error) => Err(NodeError::failed(format!("cannot read {}: {error}", path.display()))
-                .with_help("put the file there, or change the path in the workflow")),
-        }
-    };
-    instance.files.iter().map(digest).collect()
-}
-
-fn own_components(instance: &Instance, files: &[(PathBuf, Digest)]) -> Result<KeyBuilder, NodeError> {
-    let node = &instance.node;
-    let mut params = node.params().map_err(|error| {
-        NodeError::failed(format!(
-            "BUG: the parameters of `{}` cannot be written as JSON: {error}",
-            instance.name
-        ))
-    })?;
-    for port in &instance.ports {
-        remove(&mut params, port.name);
+fn open(instance: &Instance, file: &NodeFile, digests: &FileDigests) -> Result<OpenedFile, NodeError> {
+    let path: PathBuf = instance.dir.join(&file.path);
+    match digests.digest(&path) {
+        Ok(digest) => Ok(OpenedFile { path, digest }),
+        Err(error) => Err(NodeError::failed(format!("cannot read {}: {error}", path.display()))
+            .with_help("put the file there, or change the path in the workflow")),
     }
-    let mut builder = KeyBuilder::new(node.kind(), node.version());
-    for (index, (file, (_, digest))) in instance.files.iter().zip(files).enumerate() {
-        let name = file_name(&params, file).unwrap_or_else(|| index.to_string());
-        builder = builder.file(&name, *digest);
-    }
-    instance.files.iter().for_each(|file| blank_path(&mut params, file));
-    if let Value::Object(params) = &params {
-        for (name, value) in params {
-            builder = builder.param(name, value);
-        }
-    }
-    Ok(builder)
 }
 
 /// What a labelled port knows of an input: types of values are kept apart (`1` is not `"1"`).
@@ -134,77 +117,4 @@ fn label(workflow: &Workflow, edge: &Edge) -> String {
     let bindings = workflow.instances()[edge.instance].bindings.iter();
     let bindings: Vec<String> = bindings.map(|(name, value)| format!("{name}={value}")).collect();
     format!("{}[{}]", edge.node, bindings.join(","))
-}
-
-fn remove(params: &mut Value, path: &str) {
-    match (params, path.split_once('.')) {
-        (Value::Object(table), Some((first, rest))) => {
-            if let Some(inner) = table.get_mut(first) {
-                remove(inner, rest);
-            }
-        }
-        (Value::Object(table), None) => drop(table.remove(path)),
-        _ => {}
-    }
-}
-
-/// Names a file by the parameter that leads to it: `path`, or `path/train.gz` where the parameter names its folder.
-fn file_name(params: &Value, file: &Path) -> Option<String> {
-    let Value::Object(table) = params else { return None };
-    table.iter().find_map(|(key, value)| match value {
-        Value::String(text) => {
-            let rest = below(file, text)?.to_string_lossy();
-            Some(if rest.is_empty() {
-                key.clone()
-            } else {
-                format!("{key}/{rest}")
-            })
-        }
-        Value::Array(items) => {
-            let at = items
-                .iter()
-                .position(|item| item.as_str().is_some_and(|text| below(file, text).is_some()))?;
-            let rest = below(file, items[at].as_str()?)?.to_string_lossy();
-            Some(if rest.is_empty() {
-                format!("{key}.{at}")
-            } else {
-                format!("{key}.{at}/{rest}")
-            })
-        }
-        Value::Object(_) => file_name(value, file).map(|inner| format!("{key}.{inner}")),
-        _ => None,
-    })
-}
-
-fn below<'a>(file: &'a Path, text: &str) -> Option<&'a Path> {
-    if text.is_empty() {
-        None
-    } else {
-        file.strip_prefix(text).ok()
-    }
-}
-
-/// Takes paths out of parameters: the content is in the key, where it lies is not.
-fn blank_path(value: &mut Value, file: &Path) {
-    match value {
-        Value::String(text) if below(file, text).is_some() => *value = Value::Null,
-        Value::Array(items) => items.iter_mut().for_each(|item| blank_path(item, file)),
-        Value::Object(table) => table.values_mut().for_each(|item| blank_path(item, file)),
-        _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_file_is_named_by_its_parameter_and_its_path_is_taken_out() {
-        let mut params = json!({"source": "idx", "path": "data/mnist", "n": 3});
-        let file = Path::new("data/mnist/train.gz");
-        assert_eq!(file_name(&params, file).as_deref(), Some("path/train.gz"));
-        blank_path(&mut params, file);
-        assert_eq!(params, json!({"source": "idx", "path": null, "n": 3}));
-    }
 }

@@ -15,6 +15,7 @@ mod machine;
 pub mod node;
 mod outcome;
 pub mod plan;
+mod projection;
 mod pools;
 mod reason;
 mod recall;

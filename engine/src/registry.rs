@@ -7,16 +7,16 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use flow_cache::Artifact;
 use serde_json::Value;
 
 use crate::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Lineage, Node, NodeError, Output, ParamError, Port, Report,
+    ArtifactType, Context, Facts, InputFacts, Inputs, Lineage, Node, NodeError, NodeFile, Output, ParamError, Port, Report,
     Resources,
 };
+use crate::projection::Projection;
 
 /// Why a node's table is not what its kind takes: serde's message, and the path of the value it is about.
 pub(crate) struct ParseError {
@@ -32,14 +32,16 @@ pub(crate) trait ErasedNode: Send + Sync {
     fn version(&self) -> u32;
     fn output(&self) -> ArtifactType;
     fn ports(&self) -> Vec<Port>;
-    fn files(&self) -> Vec<PathBuf>;
+    fn files(&self) -> Vec<NodeFile>;
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError>;
     fn resources(&self) -> Resources;
     fn isolated(&self) -> bool;
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError>;
     fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError>;
-    /// The parameters as JSON, defaults filled in.
+    /// All parameters as JSON, defaults filled in: what a worker process makes the node from.
     fn params(&self) -> Result<Value, String>;
+    /// The parameters that are part of the key.
+    fn key_params(&self) -> Result<Projection, String>;
 }
 
 impl<N: Node> ErasedNode for N {
@@ -59,7 +61,7 @@ impl<N: Node> ErasedNode for N {
         Node::ports(self)
     }
 
-    fn files(&self) -> Vec<PathBuf> {
+    fn files(&self) -> Vec<NodeFile> {
         Node::files(self)
     }
 
@@ -83,11 +85,14 @@ impl<N: Node> ErasedNode for N {
         Node::report(self, artifact, lineage)
     }
 
-    /// Goes through text because `to_value` widens an `f32` (0.1 becomes 0.10000000149011612) and text does not: people
-    /// read these values when a miss is explained.
+    /// Goes through text because `to_value` widens an `f32` (0.1 becomes 0.10000000149011612) and text does not.
     fn params(&self) -> Result<Value, String> {
         let text = serde_json::to_string(self).map_err(|e| e.to_string())?;
         serde_json::from_str(&text).map_err(|e| e.to_string())
+    }
+
+    fn key_params(&self) -> Result<Projection, String> {
+        Projection::of(self)
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Map, json};
 
 use super::*;
 
-fn sample() -> KeyBuilder {
-    KeyBuilder::new("finetune", 3)
+fn sample() -> KeyFields {
+    KeyFields::new("finetune", 3)
         .param(
             "optimizer",
             &json!({"name": "adam", "lr": 0.001, "betas": [0.9, 0.999], "odd name": null}),
@@ -60,7 +60,7 @@ fn tables_are_flattened_to_one_component_for_each_leaf() {
 
 #[test]
 fn what_looks_alike_has_different_keys() {
-    let key = |value: Value| KeyBuilder::new("k", 1).param("p", &value).finish().0;
+    let key = |value: Value| KeyFields::new("k", 1).param("p", &value).finish().0;
     let values = [
         json!(1),
         json!(1.0),
@@ -83,17 +83,17 @@ fn what_looks_alike_has_different_keys() {
     ];
     let keys: std::collections::BTreeSet<ActionKey> = values.iter().cloned().map(key).collect();
     assert_eq!(keys.len(), values.len());
-    let absent = KeyBuilder::new("k", 1).finish().0;
+    let absent = KeyFields::new("k", 1).finish().0;
     assert!(!keys.contains(&absent), "an empty table is not an absent one");
 }
 
 #[test]
 fn a_difference_names_what_changed_came_and_went() {
-    let (_, old) = KeyBuilder::new("k", 1)
+    let (_, old) = KeyFields::new("k", 1)
         .param("lr", &json!(0.1))
         .param("gone", &json!(1))
         .finish();
-    let (_, new) = KeyBuilder::new("k", 1)
+    let (_, new) = KeyFields::new("k", 1)
         .param("lr", &json!(0.2))
         .param("came", &json!("x"))
         .finish();
@@ -137,7 +137,7 @@ fn parameters() -> impl Strategy<Value = BTreeMap<String, Value>> {
 fn build<'a>(parameters: impl IntoIterator<Item = (&'a String, &'a Value)>) -> (ActionKey, Components) {
     parameters
         .into_iter()
-        .fold(KeyBuilder::new("k", 1), |b, (name, value)| b.param(name, value))
+        .fold(KeyFields::new("k", 1), |b, (name, value)| b.param(name, value))
         .finish()
 }
 

@@ -6,14 +6,14 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{Cost, Digest, KeyBuilder, OutputFile, Record};
+use crate::{Cost, Digest, KeyFields, OutputFile, Record};
 
 const DAY_MS: u64 = 86_400_000;
 /// 2026-11-23T00:00:00Z.
 const NOW_MS: u64 = 1_795_392_000_000;
 
 fn record(node: &str, labels: u32, accuracy: Option<f64>, age_days: u64) -> Record {
-    let (key, components) = KeyBuilder::new("finetune", 1)
+    let (key, components) = KeyFields::new("finetune", 1)
         .param("labels", &json!(labels))
         .param("optimizer", &json!({"name": "adam", "lr": 0.01, "odd name": true}))
         .param("views", &json!(["crop", "flip"]))

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use flow_cache::{Access, ActionKey, Artifact, CacheError, Cost, Draft, KeyBuilder, Lookup, Record, Store};
+use flow_cache::{Access, ActionKey, Artifact, CacheError, Cost, Draft, KeyFields, Lookup, Record, Store};
 
 /// Opens a store for reading and writing.
 pub(crate) fn open(root: &Path) -> Store {
@@ -20,7 +20,7 @@ pub(crate) fn open_read_only(root: &Path) -> Store {
 
 /// A draft of `node`, whose file content follows from `content`.
 pub(crate) fn draft(node: &str, content: &str) -> (ActionKey, Draft) {
-    let (key, components) = KeyBuilder::new("finetune", 1).param("node", &node.into()).finish();
+    let (key, components) = KeyFields::new("finetune", 1).param("node", &node.into()).finish();
     let draft = Draft {
         kind: "finetune".into(),
         node: node.into(),

@@ -10,9 +10,9 @@ use flow_cache::{Access, ActionKey, CacheError, Store};
 use serde_json::Value;
 
 use super::host::{JobHost, Shown, Tell};
-use super::manifest::{Manifest, ManifestInput, Said, VERSION};
+use super::manifest::{Manifest, ManifestFile, ManifestInput, Said, VERSION};
 use super::{no_threads, panic_text, peak_rss_bytes};
-use crate::node::{Context, Input, Inputs, NodeError, Output};
+use crate::node::{Context, Input, Inputs, NodeError, OpenedFile, Output};
 use crate::registry::{ErasedNode, Registry};
 use crate::stop::StopFlag;
 
@@ -53,10 +53,15 @@ fn work(path: &Path, registry: &Registry) -> Result<Said, NodeError> {
     listen(stop.clone())?;
     let stops = [stop];
     let host = JobHost::new(&scratch, &stops, None, &Stdout);
+    let opened = |file: &ManifestFile| OpenedFile {
+        path: file.path.clone(),
+        digest: file.digest,
+    };
+    let files: Vec<OpenedFile> = manifest.files.iter().map(opened).collect();
     let mut context = Context {
         threads: manifest.threads,
         gpus: &manifest.gpus,
-        files: &manifest.files,
+        files: &files,
         host: &host,
     };
     let pool = crate::pools::build(manifest.threads).map_err(|error| no_threads(&error))?;

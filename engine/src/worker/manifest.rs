@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use flow_cache::ActionKey;
+use flow_cache::{ActionKey, Digest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,18 +21,25 @@ pub(super) struct Manifest {
     pub(super) version: u32,
     pub(super) name: String,
     pub(super) kind: String,
-    /// The node's parameters, defaults filled in.
+    /// All of the node's parameters, defaults filled in.
     pub(super) params: Value,
     pub(super) key: ActionKey,
     /// By port.
     pub(super) inputs: BTreeMap<String, Vec<ManifestInput>>,
-    pub(super) files: Vec<PathBuf>,
+    pub(super) files: Vec<ManifestFile>,
     pub(super) threads: usize,
     pub(super) gpus: Vec<String>,
     /// The store, where inputs are read and checkpoints kept.
     pub(super) cache: PathBuf,
     /// Where outputs are left.
     pub(super) staging: PathBuf,
+}
+
+/// A file that the node reads.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ManifestFile {
+    pub(super) path: PathBuf,
+    pub(super) digest: Digest,
 }
 
 /// One input of a port.

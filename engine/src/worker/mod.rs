@@ -8,14 +8,14 @@ mod process;
 use std::any::Any;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use flow_cache::{ActionKey, Artifact, Claim, Cost, Draft, Scratch, Slot};
 
 use crate::action::Action;
-use crate::node::{Context, Inputs, NodeError, Output};
+use crate::node::{Context, Inputs, NodeError, OpenedFile, Output};
 use crate::pools::Pools;
 use crate::slots::Grant;
 use crate::stat::{FileDigests, unix_ms};
@@ -140,12 +140,11 @@ impl Job<'_> {
             tell: &self.tell,
         };
         let host = JobHost::new(&self.scratch, &self.stops, self.timeout(), &tell);
-        let files = self.file_paths();
         let run = || {
             let mut context = Context {
                 threads: self.grant.threads,
                 gpus: &self.grant.gpus,
-                files: &files,
+                files: &self.action.files,
                 host: &host,
             };
             self.instance.node.run(&self.inputs, &mut context)
@@ -173,15 +172,11 @@ impl Job<'_> {
         self.stops.iter().any(StopFlag::is_requested)
     }
 
-    fn file_paths(&self) -> Vec<PathBuf> {
-        self.action.files.iter().map(|(path, _)| path.clone()).collect()
-    }
-
     /// A file that changed meanwhile may have been read half before and half after.
     fn check_files(&self) -> Result<(), NodeError> {
-        for (path, before) in &self.action.files {
+        for OpenedFile { path, digest } in &self.action.files {
             let after = self.files.digest(path);
-            if after.as_ref().ok() != Some(before) {
+            if after.as_ref().ok() != Some(digest) {
                 let message = format!(
                     "{} changed while it was being read; nothing was kept of this",
                     path.display()

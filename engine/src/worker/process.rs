@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use flow_cache::CacheError;
 
 use super::host::Tell;
-use super::manifest::{Manifest, ManifestInput, Said, VERSION};
+use super::manifest::{Manifest, ManifestFile, ManifestInput, Said, VERSION};
 use super::{Failure, Job, Made, Thread, timed_out};
 use crate::node::{NodeError, Output};
 
@@ -101,6 +101,10 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
 
 fn describe(job: &Job<'_>, staging: &Path) -> Result<Manifest, NodeError> {
     let node = &job.instance.node;
+    let given_file = |file: &crate::node::OpenedFile| ManifestFile {
+        path: file.path.clone(),
+        digest: file.digest,
+    };
     let given = |input: &crate::node::Input| ManifestInput {
         node: input.node.clone(),
         bindings: input.bindings.clone(),
@@ -118,7 +122,7 @@ fn describe(job: &Job<'_>, staging: &Path) -> Result<Manifest, NodeError> {
         inputs: ports
             .map(|(port, all)| ((*port).to_owned(), all.iter().map(given).collect()))
             .collect(),
-        files: job.file_paths(),
+        files: job.action.files.iter().map(given_file).collect(),
         threads: job.grant.threads,
         gpus: job.grant.gpus.clone(),
         cache: job.cache.to_owned(),

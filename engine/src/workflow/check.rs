@@ -1,14 +1,16 @@
 //! What can be known before anything runs: whether ports fit, and what each kind says of its parameters and inputs.
 
+use std::collections::BTreeMap;
+
 use super::diagnose::{Diagnostics, Problem};
-use super::instance::Instance;
+use super::instance::{Edge, Instance};
 use super::template::Template;
-use crate::node::{Facts, InputFacts, ParamError};
+use crate::node::{Facts, InputFact, InputFacts, ParamError};
 
 /// Checks port types, then passes facts from inputs to outputs. `instances` come after their inputs.
 ///
 /// # Errors
-/// Every port that does not fit; or else every instance whose kind objects (those that rest on it are not asked).
+/// Every port that does not fit; or else every instance whose kind objects (those that depend on it are not asked).
 pub(crate) fn check(instances: &[Instance], templates: &[Template]) -> Result<(), Diagnostics> {
     let mut diagnostics = Diagnostics::default();
     for instance in instances {
@@ -58,7 +60,7 @@ fn check_facts(instances: &[Instance], templates: &[Template]) -> Result<(), Dia
     let mut diagnostics = Diagnostics::default();
     let mut known: Vec<Option<Facts>> = Vec::with_capacity(instances.len());
     for instance in instances {
-        let facts = input_facts(instance, &known).and_then(|inputs| match instance.node.facts(&inputs) {
+        let facts = input_facts(instance, instances, &known).and_then(|inputs| match instance.node.facts(&inputs) {
             Ok(facts) => Some(facts),
             Err(error) => {
                 diagnostics.push(fact_problem(instance, &templates[instance.template], error));
@@ -70,16 +72,23 @@ fn check_facts(instances: &[Instance], templates: &[Template]) -> Result<(), Dia
     diagnostics.ok(())
 }
 
-/// `None` if something that it rests on is wrong already.
-fn input_facts(instance: &Instance, known: &[Option<Facts>]) -> Option<InputFacts> {
-    instance
-        .ports
-        .iter()
-        .map(|port| {
-            let facts: Option<Vec<Facts>> = port.inputs.iter().map(|edge| known[edge.instance].clone()).collect();
-            Some((port.name, facts?))
-        })
-        .collect()
+/// `None` if something that it depends on is wrong already.
+fn input_facts(instance: &Instance, all: &[Instance], known: &[Option<Facts>]) -> Option<InputFacts> {
+    let mut by_port = BTreeMap::new();
+    for port in &instance.ports {
+        let fact = |edge: &Edge| {
+            let facts = known[edge.instance].clone()?;
+            // As in `run`, names are for those to whom they mean something.
+            let (node, bindings) = if port.labelled {
+                (edge.node.clone(), all[edge.instance].bindings.clone())
+            } else {
+                Default::default()
+            };
+            Some(InputFact { node, bindings, facts })
+        };
+        by_port.insert(port.name, port.inputs.iter().map(fact).collect::<Option<Vec<_>>>()?);
+    }
+    Some(InputFacts::new(by_port, &instance.dir))
 }
 
 fn fact_problem(instance: &Instance, template: &Template, error: ParamError) -> Problem {

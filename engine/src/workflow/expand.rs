@@ -261,6 +261,7 @@ impl Relations<'_> {
             bound.push(InstancePort {
                 name: port.name,
                 accepts: port.accepts,
+                names: port.names.clone(),
                 labelled: port.labelled,
                 partial: port.partial,
                 inputs,

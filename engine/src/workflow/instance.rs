@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::terms::Terms;
-use crate::node::ArtifactType;
+use crate::node::{ArtifactType, NodeFile};
 use crate::registry::ErasedNode;
 
 /// The place of an instance in [`super::Workflow::instances`]; inputs have smaller places than what uses them.
@@ -22,7 +22,7 @@ pub struct Instance {
     pub(crate) bindings: BTreeMap<String, Value>,
     pub(crate) node: Arc<dyn ErasedNode>,
     pub(crate) ports: Vec<InstancePort>,
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) files: Vec<NodeFile>,
     pub(crate) terms: Arc<Terms>,
     pub(crate) dir: PathBuf,
     /// To be run even if it is cached.
@@ -56,7 +56,7 @@ impl Instance {
     }
 
     /// The files that it reads, relative to the folder of the file that it is written in.
-    pub fn files(&self) -> &[PathBuf] {
+    pub fn files(&self) -> &[NodeFile] {
         &self.files
     }
 
@@ -95,6 +95,8 @@ pub struct InstancePort {
     pub name: &'static str,
     /// The artifact types that it takes.
     pub accepts: &'static [ArtifactType],
+    /// The names under which the node sees its inputs, by [`Edge::reference`], if it sees names.
+    pub names: Option<Vec<String>>,
     /// Whether names and bindings enter the key.
     pub labelled: bool,
     /// Whether the node goes on without inputs that failed.

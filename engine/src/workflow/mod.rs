@@ -181,7 +181,7 @@ impl Workflow {
         let files: BTreeSet<PathBuf> = self
             .instances
             .iter()
-            .flat_map(|i| i.files.iter().map(|file| i.dir.join(file)))
+            .flat_map(|i| i.files.iter().map(|file| i.dir.join(&file.path)))
             .collect();
         files.into_iter().collect()
     }

@@ -44,19 +44,12 @@ pub(crate) fn resolve(
 fn check_files(template: &Template, diagnostics: &mut Diagnostics) {
     for variant in &template.variants {
         for file in &variant.files {
-            let path = template.table.dir.join(file);
+            let path = template.table.dir.join(&file.path);
             let Err(error) = std::fs::metadata(&path) else { continue };
-            let written = file.to_string_lossy();
-            let span = template
-                .table
-                .params
-                .iter()
-                .find(|e| {
-                    e.value
-                        .str()
-                        .is_some_and(|text| !text.is_empty() && file.starts_with(text))
-                })
-                .map_or_else(|| template.table.name_span.clone(), |e| e.value.span.clone());
+            let written = file.path.display();
+            // The parameter that leads to it comes before a slash, if there is one.
+            let parameter = file.role.split('/').next().unwrap_or_default();
+            let span = template.span_of(parameter);
             let message = format!("cannot read `{written}`: {error}");
             diagnostics.push(
                 Problem::at(

@@ -1,6 +1,5 @@
 //! Nodes as written, each given to its kind once for every combination of the matrix variables that its own text uses.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::diagnose::{Diagnostics, Problem};
@@ -9,7 +8,7 @@ use super::params::{param_problem, unknown_kind, unknown_path};
 use super::span::Span;
 use super::terms::{self, Terms};
 use super::variables::{Binding, MAX_INSTANCES, Matrix, fill, used};
-use crate::node::Port;
+use crate::node::{NodeFile, Port};
 use crate::registry::{ErasedNode, Registry};
 
 /// A node of the file.
@@ -26,7 +25,7 @@ pub(crate) struct Variant {
     pub(crate) node: Arc<dyn ErasedNode>,
     pub(crate) ports: Vec<Port>,
     /// Relative to the workflow file, as the kind gives them.
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) files: Vec<NodeFile>,
 }
 
 impl Template {

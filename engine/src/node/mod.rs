@@ -3,113 +3,25 @@
 //! A node kind is a struct: its TOML parameters, with defaults filled in by serde. It declares which of them name other
 //! nodes ([`Node::ports`]), what it can say before anything runs ([`Node::facts`]), and does its work in [`Node::run`].
 
+mod facts;
+mod identity;
+mod port;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use flow_cache::Artifact;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+pub use self::facts::{Facts, InputFacts, InputFact, ParamError};
+pub use self::identity::{DeclaredFile, NodeFile, NotInKey, OpenedFile};
+pub(crate) use self::identity::{DECLARED_FILE, NODE_REF, NOT_IN_KEY};
+pub use self::port::{NodeRef, Port};
 pub use crate::lineage::Lineage;
 
 /// What sort of artifact a node makes; ports say which sorts they take. The engine only compares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ArtifactType(pub &'static str);
-
-/// The name of another node as written in a parameter.
-pub type NodeRef = String;
-
-/// One parameter that names other nodes.
-#[derive(Clone, Debug)]
-pub struct Port {
-    /// The parameter's key in TOML.
-    pub name: &'static str,
-    /// The nodes named there, in the order written.
-    pub refs: Vec<NodeRef>,
-    /// The artifact types that are taken.
-    pub accepts: &'static [ArtifactType],
-    /// Whether the names and matrix bindings of the inputs are part of the meaning (and so of the key), as they are for
-    /// a table that prints them. Only then does `run` see them.
-    pub labelled: bool,
-    /// Whether the port gathers every instance over the variables in the node's `over` list.
-    pub gathers: bool,
-    /// Whether the node goes on without those of the port's inputs that failed, as long as there is one.
-    pub partial: bool,
-}
-
-impl Port {
-    /// A port with exactly one input.
-    pub fn one(name: &'static str, node: &NodeRef, accepts: &'static [ArtifactType]) -> Self {
-        Self {
-            name,
-            refs: vec![node.clone()],
-            accepts,
-            labelled: false,
-            gathers: false,
-            partial: false,
-        }
-    }
-
-    /// A port that may be left out.
-    pub fn maybe(name: &'static str, node: &Option<NodeRef>, accepts: &'static [ArtifactType]) -> Self {
-        Self {
-            name,
-            refs: node.iter().cloned().collect(),
-            accepts,
-            labelled: false,
-            gathers: false,
-            partial: false,
-        }
-    }
-
-    /// A port with any number of inputs.
-    pub fn many(name: &'static str, nodes: &[NodeRef], accepts: &'static [ArtifactType]) -> Self {
-        Self {
-            name,
-            refs: nodes.to_vec(),
-            accepts,
-            labelled: false,
-            gathers: false,
-            partial: false,
-        }
-    }
-
-    /// Makes names and bindings part of the meaning.
-    pub fn labelled(mut self) -> Self {
-        self.labelled = true;
-        self
-    }
-
-    /// Lets the node go on without inputs that failed.
-    pub fn partial(mut self) -> Self {
-        self.partial = true;
-        self
-    }
-
-    /// Lets the port gather over the node's `over` variables.
-    pub fn gathers(mut self) -> Self {
-        self.gathers = true;
-        self
-    }
-}
-
-/// What a node can say of its output before anything ran (channels, classes, number of images, ...). Free-form, passed
-/// from inputs to outputs along the graph, so that impossible combinations are errors before the first node runs.
-pub type Facts = BTreeMap<String, Value>;
-
-/// The facts of the inputs, by port, in the order of the port's refs.
-pub type InputFacts = BTreeMap<&'static str, Vec<Facts>>;
-
-/// An error in a node's parameters. The engine adds file, line and column from `key`.
-#[derive(Clone, Debug)]
-pub struct ParamError {
-    /// The parameter's path inside the node's table, e.g. `optimizer.lr`; empty for the node itself.
-    pub key: String,
-    /// What is wrong, with the value found and what was expected.
-    pub message: String,
-    /// What to do about it.
-    pub help: Option<String>,
-}
 
 /// What a node takes of the machine, unless its workflow says otherwise (`resources = { .. }`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,20 +54,22 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What it makes.
     const OUTPUT: ArtifactType;
 
-    /// Which parameters name other nodes. Those parameters enter the key as the digests of what they name.
+    /// Which parameters name other nodes: all of type [`NodeRef`]. They enter the key as the digests of what they name.
     fn ports(&self) -> Vec<Port>;
 
-    /// Files (or folders, with all below them) outside the workflow that are read, relative to the workflow file: digested
-    /// by content, watched. A string parameter that is such a path, or a folder above it, is not part of the key: what is
-    /// there counts, and not where it lies.
-    fn files(&self) -> Vec<PathBuf> {
+    /// Files (or folders, with all below them) outside the workflow that are read: digested by content, watched. Every
+    /// parameter of type [`DeclaredFile`] must be among them, or above one of them.
+    fn files(&self) -> Vec<NodeFile> {
         Vec::new()
     }
 
     /// Checks the parameters against what is known of the inputs, and says what is known of the output.
+    ///
+    /// # Errors
+    /// At the parameter that is wrong.
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         let _ = inputs;
-        Ok(Facts::new())
+        Ok(Facts::unknown())
     }
 
     /// What it takes of the machine.
@@ -240,8 +154,8 @@ pub struct Context<'a> {
     pub threads: usize,
     /// The GPUs given, by the names that CUDA_VISIBLE_DEVICES takes.
     pub gpus: &'a [String],
-    /// The workflow file's folder joined with each of [`Node::files`], already digested by the engine.
-    pub files: &'a [PathBuf],
+    /// Each of [`Node::files`], found and digested by the engine.
+    pub files: &'a [OpenedFile],
     /// The engine's side.
     pub host: &'a dyn Host,
 }
