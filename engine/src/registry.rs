@@ -111,10 +111,27 @@ fn parse<N: Node>(table: toml::Table) -> Result<Arc<dyn ErasedNode>, ParseError>
     }
 }
 
+/// One form of a kind: as a rule its only one.
+struct Form {
+    marks: &'static [&'static str],
+    parse: ParseFn,
+}
+
+impl Form {
+    /// The parameters that it takes, in the order of its struct. serde knows them, and tells them to whoever gives it a key that
+    /// cannot be one. `None` if they depend on another parameter.
+    fn keys(&self) -> Option<Vec<String>> {
+        let question = toml::Table::from_iter([("\0".to_owned(), toml::Value::Boolean(true))]);
+        let answer = (self.parse)(question).err()?;
+        let (_, list) = answer.message.strip_prefix("unknown field ")?.split_once(", expected ")?;
+        Some(list.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+    }
+}
+
 /// The node kinds by the name written as `kind` in TOML.
 #[derive(Default)]
 pub struct Registry {
-    kinds: BTreeMap<&'static str, ParseFn>,
+    kinds: BTreeMap<&'static str, Vec<Form>>,
 }
 
 impl Registry {
@@ -123,13 +140,16 @@ impl Registry {
         Self::default()
     }
 
-    /// Adds a kind.
+    /// Adds a kind, or a form of one.
     ///
     /// # Panics
-    /// If the kind's name is taken: two node kinds of one binary cannot share a name.
+    /// If the kind's name is taken, and not all who have it are forms with marks of their own.
     pub fn register<N: Node>(&mut self) -> &mut Self {
-        let taken = self.kinds.insert(N::KIND, parse::<N>).is_some();
-        assert!(!taken, "BUG: node kind `{}` is registered twice", N::KIND);
+        let forms = self.kinds.entry(N::KIND).or_default();
+        let taken = |form: &Form| form.marks.is_empty() || form.marks.iter().any(|mark| N::FORM.contains(mark));
+        let is_new = forms.is_empty() || !N::FORM.is_empty() && !forms.iter().any(taken);
+        assert!(is_new, "BUG: node kind `{}` is registered twice", N::KIND);
+        forms.push(Form { marks: N::FORM, parse: parse::<N> });
         self
     }
 
@@ -143,21 +163,61 @@ impl Registry {
         self.kinds.contains_key(kind)
     }
 
-    /// The parameters that a kind takes, in the order of its struct. serde knows them, and tells them to whoever gives it
-    /// a key that cannot be one. `None` if they depend on another parameter, or if there is no such kind.
+    /// The parameters that a kind takes, in any of its forms. `None` if they depend on another parameter, or if there is no such kind.
     pub(crate) fn keys(&self, kind: &str) -> Option<Vec<String>> {
-        let question = toml::Table::from_iter([("\0".to_owned(), toml::Value::Boolean(true))]);
-        let answer = self.parse(kind, question)?.err()?;
-        let (_, list) = answer
-            .message
-            .strip_prefix("unknown field ")?
-            .split_once(", expected ")?;
-        Some(list.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+        let mut keys: Vec<String> = Vec::new();
+        for form in self.kinds.get(kind)? {
+            keys.extend(form.keys()?.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>());
+        }
+        Some(keys)
+    }
+
+    /// The parameters that a node takes which has the parameters `given`; those of all forms if these do not tell which it is.
+    pub(crate) fn keys_of_form(&self, kind: &str, given: &[&str]) -> Option<Vec<String>> {
+        let forms = self.kinds.get(kind)?;
+        match meant(forms, |key| given.contains(&key)).as_slice() {
+            [form] => form.keys(),
+            _ => self.keys(kind),
+        }
     }
 
     /// Makes a node of `kind` from its table; `None` if there is no such kind.
     pub(crate) fn parse(&self, kind: &str, table: toml::Table) -> Option<Result<Arc<dyn ErasedNode>, ParseError>> {
-        self.kinds.get(kind).map(|parse| parse(table))
+        let forms = self.kinds.get(kind)?;
+        Some(match meant(forms, |key| table.contains_key(key)).as_slice() {
+            [form] => (form.parse)(table),
+            meant => Err(self.no_form(kind, forms, meant, &table)),
+        })
+    }
+
+    /// Why a table is of no form of its kind: a key that none knows, none of the keys that tell a form, or those of several.
+    fn no_form(&self, kind: &str, forms: &[Form], meant: &[&Form], table: &toml::Table) -> ParseError {
+        let quoted = |marks: &[&str]| marks.iter().map(|mark| format!("`{mark}`")).collect::<Vec<_>>();
+        let keys = self.keys(kind).unwrap_or_default();
+        let message = match (table.keys().find(|key| !keys.contains(key)), meant) {
+            (Some(unknown), []) => {
+                let known = quoted(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+                format!("unknown field `{unknown}`, expected one of {}", known.join(", "))
+            }
+            (_, []) => {
+                let marks: Vec<&str> = forms.iter().flat_map(|form| form.marks).copied().collect();
+                format!("it needs one of {}, which say what it is", quoted(&marks).join(", "))
+            }
+            (_, several) => {
+                let given = several.iter().flat_map(|form| form.marks).copied();
+                let given: Vec<&str> = given.filter(|mark| table.contains_key(*mark)).collect();
+                format!("{} do not go together: each says what it is", quoted(&given).join(" and "))
+            }
+        };
+        ParseError { path: String::new(), message }
+    }
+}
+
+/// The forms that a table with such keys can be of.
+fn meant(forms: &[Form], has: impl Fn(&str) -> bool) -> Vec<&Form> {
+    match forms {
+        [only] => vec![only],
+        several => several.iter().filter(|form| form.marks.iter().any(|mark| has(mark))).collect(),
     }
 }
 

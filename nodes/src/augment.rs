@@ -5,7 +5,6 @@ use flow_engine::node::{
 };
 use flow_learn::augment::{Op, Recipe};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::artifacts::{DATASET, DatasetFacts, RECIPE, RecipeArtifact, TEXTS_HAVE_NO_VIEWS};
 use crate::failure::{at, at_with};
@@ -56,10 +55,10 @@ impl Node for AugmentNode {
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         let recipe = self.resolve()?;
         let key = if self.recipe.is_some() { "recipe" } else { "ops" };
-        if let Some(data) = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of) {
-            check_for(&recipe, key, &data)?;
+        if let Some(data) = inputs.get("data") {
+            check_for(&recipe, key, data)?;
         }
-        Ok(Facts::from([("recipe".into(), json!(recipe))]))
+        Ok(Facts::of(recipe))
     }
 
     fn run(&self, _inputs: &Inputs, _cx: &mut Context<'_>) -> Result<Output, NodeError> {
@@ -70,19 +69,13 @@ impl Node for AugmentNode {
 
 /// Checks a recipe given at port `port` against the images at port `data`.
 pub(crate) fn check_recipe(inputs: &InputFacts, port: &'static str, data: &DatasetFacts) -> Result<(), ParamError> {
-    let recipe = inputs
-        .get(port)
-        .and_then(|r| r.first())
-        .and_then(|facts| facts.get("recipe"));
-    let recipe: Option<Recipe> = recipe.and_then(|r| serde_json::from_value(r.clone()).ok());
-    recipe.map_or(Ok(()), |recipe| check_for(&recipe, port, data))
+    inputs.get(port).map_or(Ok(()), |recipe| check_for(recipe, port, data))
 }
 
 /// Checks a recipe, given under `key`, against what it is to change.
 fn check_for(recipe: &Recipe, key: &str, data: &DatasetFacts) -> Result<(), ParamError> {
-    if data.modality.is_text() && !recipe.ops.is_empty() {
+    if data.input.modality.is_text() && !recipe.ops.is_empty() {
         return Err(at_with(key, TEXTS_HAVE_NO_VIEWS, "leave out `views`"));
     }
-    let channels = data.image[2];
-    recipe.validate(channels).map_err(|e| at(key, e.to_string()))
+    recipe.validate(data.input.shape.c).map_err(|e| at(key, e.to_string()))
 }

@@ -9,10 +9,9 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
+    ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, OpenedFile, Output, ParamError, Port,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +30,7 @@ pub struct ConcatNode {
     inputs: Vec<NodeRef>,
     /// Files, relative to the workflow file.
     #[serde(default)]
-    files: Vec<PathBuf>,
+    files: Vec<DeclaredFile>,
     /// Comes last.
     #[serde(default)]
     text: String,
@@ -48,8 +47,9 @@ impl Node for ConcatNode {
         vec![Port::many("inputs", &self.inputs, ANY)]
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        self.files.clone()
+    fn files(&self) -> Vec<NodeFile> {
+        let file = |(place, file): (usize, &DeclaredFile)| NodeFile::new(format!("files.{place}"), file);
+        self.files.iter().enumerate().map(file).collect()
     }
 
     fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
@@ -57,7 +57,7 @@ impl Node for ConcatNode {
             let help = "name `inputs`, `files` or a `text`";
             return Err(at_with("", "there is nothing to join", help));
         }
-        Ok(Facts::new())
+        Ok(Facts::unknown())
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
@@ -67,7 +67,7 @@ impl Node for ConcatNode {
                 whole.extend(input.read(name)?);
             }
         }
-        for path in cx.files {
+        for OpenedFile { path, .. } in cx.files {
             let read = std::fs::read(path);
             whole.extend(read.map_err(|e| NodeError::failed(format!("cannot read {}: {e}", path.display())))?);
         }

@@ -4,28 +4,25 @@
 //! first round labels the images that the student of the second learns from.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Progress,
-    Resources,
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError, Port,
+    Progress, Resources,
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::BackboneSettings;
-use flow_learn::data::NetworkInput;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::train::{Classifier, Fit, FitSettings};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, MODEL, ModelArtifact, RECIPE,
-    RecipeArtifact, SplitName, input_facts,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, HeadInfo, MODEL, ModelArtifact, NetworkFacts, RECIPE,
+    RecipeArtifact, SplitName, same_task,
 };
 use crate::augment::check_recipe;
-use crate::failure::{at, at_with, backbone_error, failure, training_failure};
+use crate::failure::{at, at_with, backbone_error, failure, refused, training_failure};
 use crate::pretrain::check_lr;
 
 /// Steps between two looks at the clock for a checkpoint.
@@ -124,39 +121,25 @@ impl FinetuneNode {
         &self,
         inputs: &Inputs,
         cx: &Context<'_>,
-        input: NetworkInput,
+        data: &Dataset,
         stream: &Stream,
     ) -> Result<EncoderArtifact, NodeError> {
+        let facts = data.facts()?;
         if let Some(start) = &self.init {
-            return start.open("init", self.backbone.as_ref(), input, inputs, cx);
+            return start.open("init", self.backbone.as_ref(), (&facts, &data.normalisation), inputs, cx);
         }
         let backbone = self
             .backbone
             .clone()
             .ok_or_else(|| NodeError::failed("neither `init` nor `backbone` is given"))?;
-        let encoder = backbone.build(input, stream).map_err(failure)?;
-        Ok(EncoderArtifact { backbone, encoder })
+        let encoder = backbone.build(facts.input, stream).map_err(failure)?;
+        Ok(EncoderArtifact { backbone, encoder, normalisation: data.normalisation.clone() })
     }
 }
 
-impl Node for FinetuneNode {
-    const KIND: &'static str = "finetune";
-    const VERSION: u32 = 2;
-    const OUTPUT: ArtifactType = MODEL;
-
-    fn ports(&self) -> Vec<Port> {
-        vec![
-            Port::many("data", &self.data, &[DATASET]),
-            EncoderStart::port(&self.init, "init", &[ENCODER, MODEL]),
-            Port::maybe("views", &self.views, &[RECIPE]),
-        ]
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        EncoderStart::files(&self.init)
-    }
-
-    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
+impl FinetuneNode {
+    /// What is wrong with the settings whatever the data.
+    fn check_settings(&self) -> Result<(), ParamError> {
         check_lr(self.lr)?;
         if !(1..=2).contains(&self.data.len()) {
             let found = self.data.len();
@@ -167,27 +150,6 @@ impl Node for FinetuneNode {
                 message,
                 "write `data = [\"labelled\"]` or `data = [\"labelled\", \"pseudo\"]`",
             ));
-        }
-        match (&self.init, &self.backbone) {
-            (None, None) => {
-                let help = "`init = \"NODE\"` starts from an encoder, `backbone = { name = \"conv3\" }` from scratch";
-                return Err(at_with("", "a finetune node needs `init` or `backbone`", help));
-            }
-            (Some(start), backbone) => start.check_backbone("init", backbone.as_ref())?,
-            (None, Some(_)) => {}
-        }
-        for (key, given) in [
-            ("freeze", self.freeze),
-            ("keep_statistics", self.keep_statistics),
-            ("head", self.head == HeadStart::Probe),
-        ] {
-            if given && self.init.is_none() {
-                return Err(at_with(
-                    key,
-                    format!("`{key}` makes no sense from scratch"),
-                    format!("give `init`, or leave out `{key}`"),
-                ));
-            }
         }
         if self.batch < 2 {
             return Err(at(
@@ -211,23 +173,68 @@ impl Node for FinetuneNode {
             let help = "0 steps make sense with `head = \"probe\"` only: the linear probe on the frozen encoder is then the classifier";
             return Err(at_with("steps", "0 found, expected at least 1", help));
         }
-        let Some(data) = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of) else {
-            return Ok(Facts::new());
+        Ok(())
+    }
+
+    /// Exactly one thing to start from, and nothing that makes no sense from there.
+    fn check_start(&self) -> Result<(), ParamError> {
+        match (&self.init, &self.backbone) {
+            (None, None) => {
+                let help = "`init = \"NODE\"` starts from an encoder, `backbone = { name = \"conv3\" }` from scratch";
+                return Err(at_with("", "a finetune node needs `init` or `backbone`", help));
+            }
+            (Some(start), backbone) => start.check_backbone("init", backbone.as_ref())?,
+            (None, Some(_)) => {}
+        }
+        for (key, given) in [
+            ("freeze", self.freeze),
+            ("keep_statistics", self.keep_statistics),
+            ("head", self.head == HeadStart::Probe),
+        ] {
+            if given && self.init.is_none() {
+                return Err(at_with(
+                    key,
+                    format!("`{key}` makes no sense from scratch"),
+                    format!("give `init`, or leave out `{key}`"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Node for FinetuneNode {
+    const KIND: &'static str = "finetune";
+    const VERSION: u32 = 3;
+    const OUTPUT: ArtifactType = MODEL;
+
+    fn ports(&self) -> Vec<Port> {
+        vec![
+            Port::many("data", &self.data, &[DATASET]),
+            EncoderStart::port(&self.init, "init", &[ENCODER, MODEL]),
+            Port::maybe("views", &self.views, &[RECIPE]),
+        ]
+    }
+
+    fn files(&self) -> Vec<NodeFile> {
+        EncoderStart::files(&self.init, "init")
+    }
+
+    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
+        self.check_settings()?;
+        self.check_start()?;
+        let Some(data) = inputs.get::<DatasetFacts>("data") else {
+            return Ok(Facts::unknown());
         };
-        check_recipe(inputs, "views", &data)?;
+        if let Some(second) = inputs.all("data").get(1).and_then(|second| second.facts.get()) {
+            same_task("data[1]", data, second)?;
+        }
+        check_recipe(inputs, "views", data)?;
         if let Some(backbone) = &self.backbone {
-            backbone
-                .build(data.input(), &Stream::new(0, "check"))
-                .map_err(|e| backbone_error(&e))?;
+            backbone.build(data.input, &Stream::new(0, "check")).map_err(|e| backbone_error(&e))?;
         }
-        if let Some(encoder) = inputs.get("init").and_then(|i| i.first()) {
-            EncoderStart::check_input("init", encoder, &data)?;
-        }
-        let mut facts = input_facts(data.input());
-        if let Some(classes) = data.classes {
-            facts.insert("classes".into(), json!(classes));
-        }
-        Ok(facts)
+        EncoderStart::check_input("init", inputs, data)?;
+        Ok(Facts::of(NetworkFacts { input: data.input, class_names: data.class_names.clone() }))
     }
 
     fn resources(&self) -> Resources {
@@ -248,15 +255,21 @@ impl Node for FinetuneNode {
             .get(1)
             .map(|set| Dataset::read(set, &[SplitName::Train]))
             .transpose()?;
+        if let Some(pseudo) = &pseudo {
+            same_task("data[1]", &labelled.facts()?, &pseudo.facts()?).map_err(refused)?;
+        }
         let recipe = match inputs.maybe("views") {
             Some(views) => RecipeArtifact::read(views)?.0,
             None => Recipe::default(),
         };
-        let augmenter = labelled.augmenter(&recipe)?;
         let stream = Stream::new(self.seed, "classifier");
-        let EncoderArtifact { backbone, encoder } = self.start(inputs, cx, augmenter.input(), &stream)?;
+        let EncoderArtifact { backbone, encoder, normalisation } = self.start(inputs, cx, &labelled, &stream)?;
+        let augmenter = normalisation.augmenter(&recipe, encoder.takes())?;
         let truths = labelled.example_set()?;
         let guesses = pseudo.as_ref().map(Dataset::example_set).transpose()?;
+        if guesses.as_ref().is_some_and(|guesses| guesses.indices.is_empty()) {
+            cx.host.note("there are no pseudo-labels: self-training does not happen, only the labelled images are learnt");
+        }
         let labelled_examples = labelled.as_examples(&truths)?;
         let pseudo_examples = match (&pseudo, &guesses) {
             (Some(data), Some(set)) => Some(data.as_examples(set)?),
@@ -265,11 +278,11 @@ impl Node for FinetuneNode {
         let classifier = match self.head {
             HeadStart::Random => Classifier::new(encoder, labelled.classes(), &stream),
             HeadStart::Probe => {
-                let plain = labelled.augmenter(&Recipe::default())?;
+                let plain = normalisation.augmenter(&Recipe::default(), encoder.takes())?;
                 Classifier::with_probe_head(encoder, labelled.classes(), &labelled_examples, &plain)
             }
         };
-        let mut fit = Fit::new(
+        let fit = Fit::new(
             self.settings(),
             classifier,
             labelled_examples,
@@ -277,6 +290,26 @@ impl Node for FinetuneNode {
             &augmenter,
         )
         .map_err(failure)?;
+        let fit = self.train(fit, cx)?;
+        let head = HeadInfo {
+            class_names: labelled.class_names.clone(),
+            labels: truths.indices.len(),
+            pseudo_labels: guesses.as_ref().map(|guesses| guesses.indices.len()),
+        };
+        let metrics = [
+            ("images_trained", fit.images_seen() as f64),
+            ("labels", head.labels as f64),
+            ("pseudo_labels", head.pseudo_labels.unwrap_or(0) as f64),
+        ];
+        let metrics = metrics.map(|(name, value)| (name.to_owned(), value)).into();
+        let artifact = ModelArtifact { backbone, classifier: fit.into_classifier(), normalisation, head };
+        Ok(Output { files: artifact.into_files(), metrics })
+    }
+}
+
+impl FinetuneNode {
+    /// Goes on from the last checkpoint, if there is one, to the last step.
+    fn train<'a>(&self, mut fit: Fit<'a>, cx: &Context<'_>) -> Result<Fit<'a>, NodeError> {
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             fit.resume(&checkpoint).map_err(failure)?;
             cx.host
@@ -309,22 +342,6 @@ impl Node for FinetuneNode {
             }
             stopped.map_err(training_failure)?;
         }
-        let metrics = [
-            ("images_trained", fit.images_seen() as f64),
-            ("labels", truths.indices.len() as f64),
-            ("pseudo_labels", guesses.as_ref().map_or(0, |g| g.indices.len()) as f64),
-        ];
-        let artifact = ModelArtifact {
-            backbone,
-            classifier: fit.into_classifier(),
-        };
-        let metrics = metrics
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
-        Ok(Output {
-            files: artifact.into_files(),
-            metrics,
-        })
+        Ok(fit)
     }
 }

@@ -20,8 +20,8 @@ mod torch;
 pub use augment::AugmentNode;
 pub use command::{CommandNode, kill_programs};
 pub use concat::ConcatNode;
-pub use dataset::DatasetNode;
-pub use evaluate::EvaluateNode;
+pub use dataset::{PartNode, SourceNode};
+pub use evaluate::{CompareNode, ProbeNode, ScoreNode, SummaryNode};
 pub use finetune::FinetuneNode;
 pub use pretext::PretextNode;
 pub use pretrain::PretrainNode;
@@ -30,17 +30,21 @@ pub use torch::{TorchWeights, torch_weights};
 
 pub use flow_learn::measure;
 
-/// All node kinds. A new one is a file and a line.
+/// All node kinds, each form of one in a line of its own. A new one is a file and a line.
 pub fn registry() -> flow_engine::Registry {
     let mut registry = flow_engine::Registry::new();
     registry
-        .register::<DatasetNode>()
+        .register::<SourceNode>()
+        .register::<PartNode>()
         .register::<AugmentNode>()
         .register::<PretextNode>()
         .register::<PretrainNode>()
         .register::<PseudoLabelNode>()
         .register::<FinetuneNode>()
-        .register::<EvaluateNode>()
+        .register::<ScoreNode>()
+        .register::<ProbeNode>()
+        .register::<CompareNode>()
+        .register::<SummaryNode>()
         .register::<CommandNode>()
         .register::<ConcatNode>();
     registry

@@ -3,7 +3,6 @@
 use flow_engine::node::{ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, Output, ParamError, Port};
 use flow_learn::methods::MethodSettings;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::artifacts::{TASK, TaskArtifact};
 
@@ -22,7 +21,7 @@ impl Node for PretextNode {
     }
 
     fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
-        Ok(Facts::from([("task".into(), json!(self.0))]))
+        Ok(Facts::of(self.0.clone()))
     }
 
     fn run(&self, _inputs: &Inputs, _cx: &mut Context<'_>) -> Result<Output, NodeError> {

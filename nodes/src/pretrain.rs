@@ -1,16 +1,15 @@
 //! `kind = "pretrain"`: a backbone learns a pretext task on unlabelled images.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Progress,
-    Resources,
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError, Port,
+    Progress, Resources,
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::{BackboneSettings, Encoder};
-use flow_learn::data::{Images, NetworkInput};
+use flow_learn::data::Images;
 use flow_learn::methods::{MethodError, MethodSettings, Premises, Settings};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
@@ -19,8 +18,8 @@ use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError, held_
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, History, RECIPE, RecipeArtifact, SplitName,
-    TASK, TaskArtifact, input_facts,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, History, NetworkFacts, RECIPE, RecipeArtifact, SplitName,
+    TASK, Targets, TaskArtifact,
 };
 use crate::augment::check_recipe;
 use crate::failure::{at, at_with, backbone_error, failure, method_error, training_failure};
@@ -29,7 +28,7 @@ use crate::failure::{at, at_with, backbone_error, failure, method_error, trainin
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainNode {
-    /// The images; their labels are not looked at.
+    /// The images. Their labels are not looked at, but by `supervised`, which sees only the images that are labelled.
     data: NodeRef,
     /// How views are made; images as they are if left out.
     views: Option<NodeRef>,
@@ -133,7 +132,11 @@ impl PretrainNode {
         data: &DatasetFacts,
         encoder: &Encoder,
     ) -> Result<(), ParamError> {
-        let counts = data.count(SplitName::Train).map(|all| {
+        let labelled = match data.targets {
+            Targets::Labels(labels) if method.is_some_and(|method| method.settings().uses_labels()) => Some(labels),
+            _ => data.count(SplitName::Train),
+        };
+        let counts = labelled.map(|all| {
             let aside = match data.count(SplitName::Validation) {
                 Some(0) => held_out(all, self.monitor),
                 _ => 0,
@@ -143,7 +146,7 @@ impl PretrainNode {
         if let Some((all, aside)) = counts
             && self.batch > all - aside
         {
-            let (noun, rest) = (data.modality.noun(), all - aside);
+            let (noun, rest) = (data.input.modality.noun(), all - aside);
             let message = format!(
                 "{} found, but there are only {rest} {noun} to train on ({aside} of {all} are put aside by `monitor`)",
                 self.batch
@@ -163,39 +166,35 @@ impl PretrainNode {
         checked.map_err(|e| at_task(&e))
     }
 
-    /// The examples to train on, and those that are only watched.
-    fn watched(&self, data: &Dataset) -> Result<(Images, Images), NodeError> {
-        let train = data.train()?;
+    /// The examples to train on, and those that are only watched. Whoever looks at labels sees labelled examples only.
+    fn watched(&self, data: &Dataset, uses_labels: bool) -> Result<(Images, Images), NodeError> {
+        let train = if uses_labels { data.with_targets()? } else { data.train()?.clone() };
         let Ok(validation) = data.split(SplitName::Validation) else {
-            return Ok(hold_out(train, self.monitor));
+            return Ok(hold_out(&train, self.monitor));
         };
         let first: Vec<u32> = (0..validation.n.min(self.monitor) as u32).collect();
-        Ok((train.clone(), validation.select(&first)))
+        Ok((train, validation.select(&first)))
     }
 
-    /// The weights of an encoder of the same network.
-    fn weights(
-        &self,
-        start: &EncoderStart,
-        input: NetworkInput,
-        inputs: &Inputs,
-        cx: &Context<'_>,
-    ) -> Result<StateDict, NodeError> {
-        let EncoderArtifact { backbone, mut encoder } = start.open("init", Some(&self.backbone), input, inputs, cx)?;
-        if backbone != self.backbone {
+    /// The encoder of the same network to start from, if there is one.
+    fn start(&self, data: &Dataset, inputs: &Inputs, cx: &Context<'_>) -> Result<Option<EncoderArtifact>, NodeError> {
+        let Some(start) = &self.init else { return Ok(None) };
+        let found = start.open("init", Some(&self.backbone), (&data.facts()?, &data.normalisation), inputs, cx)?;
+        let backbone = &found.backbone;
+        if *backbone != self.backbone {
             return Err(NodeError::failed(format!(
                 "`init` is a {backbone:?}, but `backbone` is {:?}",
                 self.backbone
             ))
             .with_help("write the same backbone in both nodes"));
         }
-        Ok(StateDict::of(&mut encoder, ""))
+        Ok(Some(found))
     }
 }
 
 impl Node for PretrainNode {
     const KIND: &'static str = "pretrain";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUT: ArtifactType = ENCODER;
 
     fn ports(&self) -> Vec<Port> {
@@ -207,28 +206,26 @@ impl Node for PretrainNode {
         ]
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        EncoderStart::files(&self.init)
+    fn files(&self) -> Vec<NodeFile> {
+        EncoderStart::files(&self.init, "init")
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         check_lr(self.lr)?;
         self.length()?;
-        let first = |port| inputs.get(port).and_then(|i| i.first());
-        if let Some(data) = first("data").and_then(DatasetFacts::of) {
-            check_recipe(inputs, "views", &data)?;
-            let task = first("task").and_then(|f| f.get("task")).cloned();
-            let method = task.and_then(|t| serde_json::from_value::<MethodSettings>(t).ok());
-            if let Some(method) = &method {
-                method.check_takes(data.modality).map_err(|e| at_task(&e))?;
-                self.check_budget(method.settings())?;
-            }
-            let encoder = self.backbone.build(data.input(), &Stream::new(0, "check"));
-            let encoder = encoder.map_err(|e| backbone_error(&e))?;
-            self.check_method(method.as_ref(), &data, &encoder)?;
-            return Ok(input_facts(data.input()));
+        let encoder_of = |input| self.backbone.build(input, &Stream::new(0, "check")).map_err(|e| backbone_error(&e));
+        let Some(data) = inputs.get::<DatasetFacts>("data") else {
+            return Ok(Facts::unknown());
+        };
+        check_recipe(inputs, "views", data)?;
+        let method = inputs.get::<MethodSettings>("task");
+        if let Some(method) = method {
+            method.check_takes(data.input.modality).map_err(|e| at_task(&e))?;
+            self.check_budget(method.settings())?;
         }
-        Ok(Facts::new())
+        self.check_method(method, data, &encoder_of(data.input)?)?;
+        EncoderStart::check_input("init", inputs, data)?;
+        Ok(Facts::of(NetworkFacts { input: data.input, class_names: None }))
     }
 
     fn resources(&self) -> Resources {
@@ -249,10 +246,11 @@ impl Node for PretrainNode {
             None => Recipe::default(),
         };
         let TaskArtifact(method) = TaskArtifact::read(inputs.one("task"))?;
-        let augmenter = data.augmenter(&recipe)?;
-        let (images, held) = self.watched(&data)?;
-        let weights = |start: &EncoderStart| self.weights(start, augmenter.input(), inputs, cx);
-        let pretrained = self.init.as_ref().map(weights).transpose()?;
+        let (images, held) = self.watched(&data, method.settings().uses_labels())?;
+        let start = self.start(&data, inputs, cx)?;
+        let normalisation = start.as_ref().map_or(&data.normalisation, |start| &start.normalisation).clone();
+        let augmenter = normalisation.augmenter(&recipe, data.facts()?.input)?;
+        let pretrained = start.map(|mut start| StateDict::of(&mut start.encoder, ""));
         let settings = self.settings(method).map_err(|e| failure(e.message))?;
         let mut training = Pretraining::new(settings, &images, &augmenter, pretrained.as_ref()).map_err(failure)?;
         training = training.watching(&held);
@@ -262,6 +260,33 @@ impl Node for PretrainNode {
             data.modality().noun(),
             held.n
         ));
+        self.train(&mut training, cx)?;
+        let images_trained = training.images_seen() as f64;
+        let mut metrics = std::collections::BTreeMap::from([("images_trained".to_owned(), images_trained)]);
+        if let Some(last) = training.history().last() {
+            metrics.insert("loss".into(), f64::from(last.loss));
+            metrics.extend(
+                last.figures
+                    .iter()
+                    .map(|(name, value)| (name.clone(), f64::from(*value))),
+            );
+        }
+        let history = History::of(training.history()).to_file();
+        let mut artifact = EncoderArtifact {
+            backbone: self.backbone.clone(),
+            encoder: training.into_encoder(),
+            normalisation,
+        };
+        Ok(Output {
+            files: vec![artifact.to_file(), history],
+            metrics,
+        })
+    }
+}
+
+impl PretrainNode {
+    /// Goes on from the last checkpoint, if there is one, to the last epoch.
+    fn train(&self, training: &mut Pretraining<'_>, cx: &Context<'_>) -> Result<(), NodeError> {
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             training.resume(&checkpoint).map_err(failure)?;
             let (epochs, steps) = (training.history().len(), training.steps_begun());
@@ -317,25 +342,7 @@ impl Node for PretrainNode {
                 .note(&format!("epoch {}: loss {:.4}{figures}", epoch + 1, outcome.loss));
             cx.host.save_checkpoint(&training.checkpoint())?;
         }
-        let images_trained = training.images_seen() as f64;
-        let mut metrics = std::collections::BTreeMap::from([("images_trained".to_owned(), images_trained)]);
-        if let Some(last) = training.history().last() {
-            metrics.insert("loss".into(), f64::from(last.loss));
-            metrics.extend(
-                last.figures
-                    .iter()
-                    .map(|(name, value)| (name.clone(), f64::from(*value))),
-            );
-        }
-        let history = History::of(training.history()).to_file();
-        let mut artifact = EncoderArtifact {
-            backbone: self.backbone.clone(),
-            encoder: training.into_encoder(),
-        };
-        Ok(Output {
-            files: vec![artifact.to_file(), history],
-            metrics,
-        })
+        Ok(())
     }
 }
 

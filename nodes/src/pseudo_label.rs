@@ -3,20 +3,21 @@
 //! The teacher sees the images as they are (Xie et al. 2020, 1911.04252: an un-noised teacher, a noised student). True labels
 //! of the images are used for statistics only: how many of the guesses kept were right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
 };
 use flow_learn::augment::Recipe;
+use flow_learn::data::Images;
 use flow_learn::pseudo::{Balance, Selection, select};
 use flow_learn::train::predict;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, EncoderStart, ExampleSet, MODEL, ModelArtifact, SplitName, check_same,
+    DATASET, Dataset, DatasetFacts, ExampleSet, MODEL, ModelArtifact, NetworkFacts, SplitName, Targets, compatible,
 };
-use crate::failure::at;
+use crate::failure::{at, failure, refused};
 
 /// Teacher, images and what is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,9 +25,10 @@ use crate::failure::at;
 pub struct PseudoLabelNode {
     /// The classifier that guesses.
     teacher: NodeRef,
-    /// The images that it labels.
+    /// The images that it labels: all training images, whatever labels they have.
     data: NodeRef,
-    /// Images to leave out, as a rule the labelled ones; left out here, they may be guessed like any other.
+    /// A data set with images to leave out, as a rule the labelled ones: those of its examples that are, pixel for pixel, among the images of
+    /// `data`. Without it they may be guessed like any other.
     except: Option<NodeRef>,
     /// Probability of the likeliest class from which on a guess is kept.
     #[serde(default = "threshold")]
@@ -46,7 +48,7 @@ fn threshold() -> f32 {
 
 impl Node for PseudoLabelNode {
     const KIND: &'static str = "pseudo-label";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const OUTPUT: ArtifactType = DATASET;
 
     fn ports(&self) -> Vec<Port> {
@@ -65,13 +67,18 @@ impl Node for PseudoLabelNode {
             );
             return Err(at("threshold", message));
         }
-        let Some(data) = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of) else {
-            return Ok(Facts::new());
+        let Some(data) = inputs.get::<DatasetFacts>("data") else {
+            return Ok(Facts::unknown());
         };
-        if let Some(teacher) = inputs.get("teacher").and_then(|t| t.first()) {
-            EncoderStart::check_input("teacher", teacher, &data)?;
+        if let Some(teacher) = inputs.get::<NetworkFacts>("teacher") {
+            compatible("teacher", teacher, data)?;
         }
-        Ok(data.to_facts())
+        if let Some(except) = inputs.get::<DatasetFacts>("except")
+            && except.input != data.input
+        {
+            return Err(at("except", "its images are of another kind or shape than those of `data`"));
+        }
+        Ok(Facts::of(DatasetFacts { targets: Targets::Guesses, ..data.clone() }))
     }
 
     fn resources(&self) -> Resources {
@@ -87,22 +94,19 @@ impl Node for PseudoLabelNode {
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         let mut data = Dataset::read(inputs.one("data"), &[SplitName::Train])?;
-        let mut teacher = ModelArtifact::read(inputs.one("teacher"))?.classifier;
-        let left_out = match inputs.maybe("except") {
-            Some(except) => Dataset::read(except, &[])?.examples.unwrap_or_default().indices,
-            None => Vec::new(),
-        };
-        let augmenter = data.augmenter(&Recipe::default())?;
-        check_same("teacher", teacher.encoder.takes(), augmenter.input())?;
+        let mut teacher = ModelArtifact::read(inputs.one("teacher"))?;
+        compatible("teacher", &teacher.facts(), &data.facts()?).map_err(refused)?;
+        let augmenter = teacher.normalisation.augmenter(&Recipe::default(), teacher.classifier.encoder.takes())?;
         let train = data.train()?;
-        let pool: Vec<u32> = (0..train.n as u32)
-            .filter(|i| left_out.binary_search(i).is_err())
-            .collect();
-        let probabilities = predict(&mut teacher, train, &pool, &augmenter);
+        let pool = match inputs.maybe("except") {
+            Some(except) => without(train, &Dataset::read(except, &[SplitName::Train])?)?,
+            None => (0..train.n as u32).collect(),
+        };
+        let probabilities = predict(&mut teacher.classifier, train, &pool, &augmenter);
         let classes = data.classes();
         let Selection { kept, targets } = select(&probabilities, classes, self.threshold, self.balance, self.soft);
         let indices: Vec<u32> = kept.iter().map(|i| pool[*i as usize]).collect();
-        let examples = ExampleSet { indices, targets };
+        let examples = ExampleSet { guessed: true, indices, targets };
 
         let guesses = examples.classes();
         let truths: Vec<usize> = examples
@@ -138,4 +142,19 @@ impl Node for PseudoLabelNode {
             metrics,
         })
     }
+}
+
+/// The places of the images that are not, pixel for pixel, examples of the other data set: places in one set mean nothing in another.
+///
+/// # Errors
+/// If none of the other's examples is among the images: then it is a part of something else.
+fn without(images: &Images, other: &Dataset) -> Result<Vec<u32>, NodeError> {
+    let (theirs, examples) = (other.train()?, other.example_set()?);
+    let left_out: HashSet<&[u8]> = examples.indices.iter().map(|i| theirs.pixels_of(*i as usize)).collect();
+    let kept: Vec<u32> = (0..images.n as u32).filter(|i| !left_out.contains(images.pixels_of(*i as usize))).collect();
+    if kept.len() == images.n && !left_out.is_empty() {
+        let message = "none of the examples of `except` is among the images of `data`";
+        return Err(failure(message).with_help("`except` must be a part of the data set that the teacher labels"));
+    }
+    Ok(kept)
 }

@@ -8,7 +8,7 @@ use flow_learn::backbones::{BACKBONES, BackboneSettings, Encoder, Pool, Stem, Vi
 use flow_learn::layers::{MapShape, TransformerShape};
 use flow_learn::state::{StateDict, Tensor};
 
-use crate::artifacts::{EncoderArtifact, ModelArtifact};
+use crate::artifacts::{EncoderArtifact, ModelArtifact, Normalisation};
 use crate::failure::failure;
 
 /// torchvision's networks have a head for so many classes, which an encoder without one is given zeros for.
@@ -41,19 +41,26 @@ pub fn torch_weights(artifact: &Artifact) -> Result<TorchWeights, NodeError> {
         artifact: artifact.clone(),
     };
     if !has("head.safetensors") {
-        let EncoderArtifact { backbone, mut encoder } = EncoderArtifact::read(&input)?;
-        return Ok(weights(&backbone, &mut encoder, None));
+        let EncoderArtifact { backbone, mut encoder, normalisation } = EncoderArtifact::read(&input)?;
+        return Ok(weights(&backbone, &mut encoder, &normalisation, None));
     }
-    let ModelArtifact { backbone, classifier } = ModelArtifact::read(&input)?;
+    let ModelArtifact { backbone, classifier, normalisation, .. } = ModelArtifact::read(&input)?;
     let (mut encoder, mut head) = (classifier.encoder, classifier.head);
-    Ok(weights(&backbone, &mut encoder, Some(StateDict::of(&mut head, ""))))
+    Ok(weights(&backbone, &mut encoder, &normalisation, Some(StateDict::of(&mut head, ""))))
 }
 
-fn weights(backbone: &BackboneSettings, encoder: &mut Encoder, head: Option<StateDict>) -> TorchWeights {
+fn weights(
+    backbone: &BackboneSettings,
+    encoder: &mut Encoder,
+    normalisation: &Normalisation,
+    head: Option<StateDict>,
+) -> TorchWeights {
     let mut state = StateDict::of(encoder, "");
     let mut notes = vec![
-        "images are normalised with the data set's own mean and deviation, see the dataset entry's dataset.json"
-            .to_owned(),
+        format!(
+            "it takes images in [0, 1], normalised with mean {:?} and deviation {:?}",
+            normalisation.mean, normalisation.std
+        ),
     ];
     let torchvision = backbone.name.starts_with("resnet");
     let headless = head.is_none();

@@ -53,6 +53,9 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
     const VERSION: u32;
     /// What it makes.
     const OUTPUT: ArtifactType;
+    /// Parameters of which at least one is given in every node of this form, and in none of another: where a kind comes in several
+    /// forms, each is a type of its own with the same `KIND`. Empty where it has one form.
+    const FORM: &'static [&'static str] = &[];
 
     /// Which parameters name other nodes: all of type [`NodeRef`]. They enter the key as the digests of what they name.
     fn ports(&self) -> Vec<Port>;

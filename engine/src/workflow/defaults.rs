@@ -31,12 +31,14 @@ pub(crate) fn apply(defaults: &[Entry], nodes: &mut [NodeTable], registry: &Regi
         .collect();
     let of_all: Vec<&Entry> = of_all.into_iter().filter(|e| is_known(e, &keys, diagnostics)).collect();
     for node in nodes {
-        let own = of_kinds.get(node.kind.as_str()).into_iter().flatten();
-        let takes = |key: &String| {
-            TERMS.contains(&key.as_str())
-                || matches!(keys.get(node.kind.as_str()), Some(Some(keys)) if keys.contains(key))
+        let given: Vec<&str> = node.params.iter().map(|entry| entry.key.as_str()).collect();
+        let keys = registry.keys_of_form(&node.kind, &given);
+        let takes = |entry: &&&Entry, unknown: bool| {
+            TERMS.contains(&entry.key.as_str()) || keys.as_ref().map_or(unknown, |keys| keys.contains(&entry.key))
         };
-        let common = of_all.iter().filter(|entry| takes(&entry.key));
+        let own = of_kinds.get(node.kind.as_str()).into_iter().flatten();
+        let own = own.filter(|entry| takes(entry, true));
+        let common = of_all.iter().filter(|entry| takes(entry, false));
         for entry in own.chain(common) {
             if find(&node.params, &entry.key).is_none() {
                 node.params.push((*entry).clone());

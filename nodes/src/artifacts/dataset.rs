@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use flow_engine::node::{Facts, Input, NodeError, Output};
+use flow_cache::Digest;
+use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::augment::Augmenter;
 use flow_learn::augment::Recipe;
 use flow_learn::data::{Annotations, Images, Modality, NetworkInput};
@@ -15,9 +16,8 @@ use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use super::{from_json, to_json};
+use super::{DatasetFacts, Targets, from_json, to_json};
 use crate::failure::failure;
 
 const INFO: &str = "dataset.json";
@@ -71,18 +71,47 @@ struct Info {
     modality: Modality,
     /// Examples of each split.
     splits: BTreeMap<SplitName, usize>,
-    /// Per channel, over all training images.
-    mean: Vec<f32>,
-    std: Vec<f32>,
+    /// Whether the examples' targets are a teacher's guesses.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    guessed: bool,
+    normalisation: Normalisation,
 }
 
 fn is_default(modality: &Modality) -> bool {
     *modality == Modality::default()
 }
 
-/// Training images picked by a node, with a target distribution each.
+/// What is subtracted from each channel of an image and what it is divided by, values in [0, 1]. It belongs to a network, which is
+/// trained and judged with the same: a fresh one takes that of its training data. Empty for texts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalisation {
+    /// Of each channel, over all training images.
+    pub mean: Vec<f32>,
+    /// Standard deviation, likewise.
+    pub std: Vec<f32>,
+}
+
+impl Normalisation {
+    /// An augmenter for examples like `input`, normalised like this.
+    ///
+    /// # Errors
+    /// If the recipe is not for these channels, or for texts.
+    pub fn augmenter(&self, recipe: &Recipe, input: NetworkInput) -> Result<Augmenter, NodeError> {
+        let NetworkInput { shape, modality } = input;
+        match modality {
+            Modality::Images => Augmenter::new(recipe, &self.mean, &self.std, shape.h, shape.w).map_err(failure),
+            Modality::Texts { .. } if recipe.ops.is_empty() => Ok(Augmenter::texts(shape.h, modality)),
+            Modality::Texts { .. } => Err(failure(TEXTS_HAVE_NO_VIEWS)),
+        }
+    }
+}
+
+/// Training images of one data set picked by a node, with a target distribution each.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExampleSet {
+    /// Whether the targets are a teacher's guesses, and not labels.
+    pub guessed: bool,
     /// Places among the training images, ascending.
     pub indices: Vec<u32>,
     /// `[indices][classes]`, rows sum to one.
@@ -96,7 +125,11 @@ impl ExampleSet {
         for (row, index) in targets.chunks_exact_mut(classes).zip(&indices) {
             row[usize::from(labels[*index as usize])] = 1.0;
         }
-        Self { indices, targets }
+        Self {
+            guessed: false,
+            indices,
+            targets,
+        }
     }
 
     /// The class with the largest target of each.
@@ -113,6 +146,10 @@ impl ExampleSet {
 pub(crate) const TEXTS_HAVE_NO_VIEWS: &str =
     "these are texts, which no image operation can change: they are learnt as they are";
 
+/// Said where labels are asked of pseudo-labelled images.
+pub(crate) const GUESSES_ARE_NO_LABELS: &str =
+    "these are pseudo-labels: a part of them would be chosen by the true labels, which nobody has";
+
 /// A data set in memory.
 #[derive(Clone, Debug)]
 pub struct Dataset {
@@ -120,10 +157,8 @@ pub struct Dataset {
     pub name: String,
     /// Names of the classes.
     pub class_names: Vec<String>,
-    /// Mean of each channel over all training images, in [0, 1].
-    pub mean: Vec<f32>,
-    /// Standard deviation of each channel.
-    pub std: Vec<f32>,
+    /// Of its training images.
+    pub normalisation: Normalisation,
     /// The words of texts.
     pub vocabulary: Option<Vocabulary>,
     splits: BTreeMap<SplitName, Images>,
@@ -148,8 +183,7 @@ impl Dataset {
         Self {
             name,
             class_names,
-            mean,
-            std,
+            normalisation: Normalisation { mean, std },
             vocabulary: None,
             splits,
             annotations,
@@ -167,8 +201,7 @@ impl Dataset {
         Self {
             name,
             class_names,
-            mean: Vec::new(),
-            std: Vec::new(),
+            normalisation: Normalisation::default(),
             vocabulary: Some(vocabulary),
             splits,
             annotations: BTreeMap::new(),
@@ -182,28 +215,79 @@ impl Dataset {
     }
 
     /// Only the examples of the classes at `places`, which become classes 0, 1, ... in that order. Statistics are those of the training
-    /// images that are left; examples that were selected are dropped.
-    #[must_use]
-    pub fn of_classes(self, places: &[usize]) -> Self {
+    /// images that are left; of examples that were labelled, those of these classes stay labelled.
+    ///
+    /// # Errors
+    /// If the examples are a teacher's guesses: which images are kept would be decided by the true labels.
+    pub fn of_classes(self, places: &[usize]) -> Result<Self, NodeError> {
+        if self.examples.as_ref().is_some_and(|examples| examples.guessed) {
+            return Err(failure(GUESSES_ARE_NO_LABELS));
+        }
         let new_label = |old: &u16| places.iter().position(|place| *place == usize::from(*old));
-        let (mut splits, mut annotations) = (BTreeMap::new(), BTreeMap::new());
+        let (mut splits, mut annotations, mut labelled) = (BTreeMap::new(), BTreeMap::new(), None);
         for (name, images) in &self.splits {
-            let kept: Vec<u32> = (0..images.n as u32)
-                .filter(|i| new_label(&images.labels[*i as usize]).is_some())
-                .collect();
+            let kept: Vec<u32> =
+                (0..images.n as u32).filter(|i| new_label(&images.labels[*i as usize]).is_some()).collect();
             let mut part = images.select(&kept);
             // Places are those of labels, which are u16.
             part.labels = part.labels.iter().filter_map(new_label).map(|l| l as u16).collect();
+            if let (SplitName::Train, Some(examples)) = (name, &self.examples) {
+                let new_index = |old: &u32| kept.binary_search(old).ok().map(|i| i as u32);
+                let indices = examples.indices.iter().filter_map(new_index).collect();
+                labelled = Some(ExampleSet::labelled(indices, &part.labels, places.len()));
+            }
             splits.insert(*name, part);
             if let Some(all) = self.annotations.get(name) {
                 annotations.insert(*name, all.select(&kept));
             }
         }
         let class_names = places.iter().map(|place| self.class_names[*place].clone()).collect();
-        match self.vocabulary {
+        let part = match self.vocabulary {
             Some(vocabulary) => Self::texts(self.name, class_names, splits, vocabulary),
             None => Self::new(self.name, class_names, splits, annotations),
-        }
+        };
+        Ok(Self { examples: labelled, ..part })
+    }
+
+    /// Its identity, as far as consumers check it.
+    ///
+    /// # Errors
+    /// If the training images were not read.
+    pub fn facts(&self) -> Result<DatasetFacts, NodeError> {
+        let train = self.train()?;
+        let targets = match &self.examples {
+            None => Targets::All,
+            Some(examples) if examples.guessed => Targets::Guesses,
+            Some(examples) => Targets::Labels(examples.indices.len()),
+        };
+        let (h, w, c) = (train.height, train.width, train.channels);
+        Ok(DatasetFacts {
+            input: NetworkInput { shape: MapShape { h, w, c }, modality: self.modality() },
+            class_names: Some(self.class_names.clone()),
+            splits: Some(self.splits.iter().map(|(name, images)| (*name, images.n)).collect()),
+            targets,
+        })
+    }
+
+    /// The training images that a node may learn labels from, with these as their labels: all, or those that were selected.
+    ///
+    /// # Errors
+    /// If the training images were not read.
+    pub fn with_targets(&self) -> Result<Images, NodeError> {
+        let train = self.train()?;
+        let Some(examples) = &self.examples else { return Ok(train.clone()) };
+        let mut images = train.select(&examples.indices);
+        images.labels = examples.classes().iter().map(|class| *class as u16).collect();
+        Ok(images)
+    }
+
+    /// The digest of a split's examples and labels in the artifact that holds a data set.
+    ///
+    /// # Errors
+    /// If it has no such split.
+    pub fn digest_of(input: &Input, split: SplitName) -> Result<Digest, NodeError> {
+        let output = input.artifact.account().outputs.get(&split.file());
+        output.map(|file| file.digest).ok_or_else(|| failure(format!("the data set has no {split} split")))
     }
 
     /// Number of classes.
@@ -252,17 +336,6 @@ impl Dataset {
         })
     }
 
-    /// An augmenter for these images.
-    pub fn augmenter(&self, recipe: &Recipe) -> Result<Augmenter, NodeError> {
-        let train = self.train()?;
-        match self.modality() {
-            Modality::Images => {}
-            modality if recipe.ops.is_empty() => return Ok(Augmenter::texts(train.height, modality)),
-            Modality::Texts { .. } => return Err(failure(TEXTS_HAVE_NO_VIEWS)),
-        }
-        Augmenter::new(recipe, &self.mean, &self.std, train.height, train.width).map_err(failure)
-    }
-
     /// As files.
     pub fn into_output(self) -> Output {
         let splits = self.splits.iter().map(|(name, images)| (*name, images.n)).collect();
@@ -272,8 +345,8 @@ impl Dataset {
             name: self.name,
             class_names: self.class_names,
             splits,
-            mean: self.mean,
-            std: self.std,
+            guessed: self.examples.as_ref().is_some_and(|examples| examples.guessed),
+            normalisation: self.normalisation,
         };
         let mut files = vec![(INFO.to_owned(), to_json(&info))];
         files.extend(self.splits.iter().map(|(name, images)| (name.file(), images.encode())));
@@ -344,6 +417,7 @@ impl Dataset {
             let mut take = |name: &str| state.tensors.remove(name).map(|t| t.data).unwrap_or_default();
             let indices = take("indices").into_iter().map(|i| i as u32).collect();
             Some(ExampleSet {
+                guessed: info.guessed,
                 indices,
                 targets: take("targets"),
             })
@@ -360,104 +434,17 @@ impl Dataset {
         let Info {
             name,
             class_names,
-            mean,
-            std,
+            normalisation,
             ..
         } = info;
         Ok(Self {
             name,
             class_names,
-            mean,
-            std,
+            normalisation,
             vocabulary,
             splits,
             annotations,
             examples,
         })
     }
-}
-
-/// The facts that a data set's consumers check against.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DatasetFacts {
-    /// Image height, width and channels.
-    pub image: [usize; 3],
-    /// What the examples are.
-    pub modality: Modality,
-    /// Number of classes, where that is known without reading a file.
-    pub classes: Option<usize>,
-    /// Their names, where they are known before the files are read; otherwise empty.
-    pub class_names: Vec<String>,
-    /// Examples of each split that there is, likewise; of a part by classes, those of all classes.
-    pub splits: Option<BTreeMap<SplitName, usize>>,
-    /// Labelled examples, where a node has selected some.
-    pub labels: Option<usize>,
-}
-
-impl DatasetFacts {
-    /// As the engine passes them on.
-    pub fn to_facts(&self) -> Facts {
-        let mut facts = input_facts(self.input());
-        if let Some(classes) = self.classes {
-            facts.insert("classes".into(), json!(classes));
-        }
-        if let Some(splits) = &self.splits {
-            facts.insert("splits".into(), json!(splits));
-        }
-        facts.insert("class_names".into(), json!(self.class_names));
-        if let Some(labels) = self.labels {
-            facts.insert("labels".into(), json!(labels));
-        }
-        facts
-    }
-
-    /// What the engine passed on, where it was known.
-    pub fn of(facts: &Facts) -> Option<Self> {
-        let get = |key: &str| facts.get(key).cloned();
-        let NetworkInput { shape, modality } = input_of(facts)?;
-        Some(Self {
-            image: [shape.h, shape.w, shape.c],
-            modality,
-            classes: get("classes").and_then(|v| serde_json::from_value(v).ok()),
-            class_names: get("class_names")
-                .and_then(|v| serde_json::from_value(v).ok())
-                .unwrap_or_default(),
-            splits: get("splits").and_then(|v| serde_json::from_value(v).ok()),
-            labels: get("labels").and_then(|v| serde_json::from_value(v).ok()),
-        })
-    }
-
-    /// What a network takes of it.
-    pub fn input(&self) -> NetworkInput {
-        let [h, w, c] = self.image;
-        NetworkInput {
-            shape: MapShape { h, w, c },
-            modality: self.modality,
-        }
-    }
-
-    /// Examples of a split, if that is known.
-    pub fn count(&self, split: SplitName) -> Option<usize> {
-        let splits = self.splits.as_ref()?;
-        Some(splits.get(&split).copied().unwrap_or(0))
-    }
-}
-
-/// What examples, or the inputs of a network, are, as the engine passes it on.
-pub(crate) fn input_facts(NetworkInput { shape, modality }: NetworkInput) -> Facts {
-    let mut facts = Facts::from([("image".to_owned(), json!([shape.h, shape.w, shape.c]))]);
-    if modality.is_text() {
-        facts.insert("modality".into(), json!(modality));
-    }
-    facts
-}
-
-/// The reverse of [`input_facts`], where it was known.
-pub(crate) fn input_of(facts: &Facts) -> Option<NetworkInput> {
-    let [h, w, c] = serde_json::from_value(facts.get("image")?.clone()).ok()?;
-    let modality = facts.get("modality").map(|v| serde_json::from_value(v.clone()));
-    Some(NetworkInput {
-        shape: MapShape { h, w, c },
-        modality: modality.transpose().ok()?.unwrap_or_default(),
-    })
 }

@@ -8,7 +8,7 @@ use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use serde::{Deserialize, Serialize};
 
-use super::{from_json, to_json};
+use super::{NetworkFacts, Normalisation, from_json, to_json};
 use crate::failure::failure;
 
 const FILE: &str = "encoder.safetensors";
@@ -23,6 +23,8 @@ struct EncoderInfo {
     /// What it takes; images where nothing is said.
     #[serde(default, skip_serializing_if = "is_default")]
     pub modality: Modality,
+    /// What it was trained with.
+    pub normalisation: Normalisation,
 }
 
 fn is_default(modality: &Modality) -> bool {
@@ -35,9 +37,16 @@ pub struct EncoderArtifact {
     pub backbone: BackboneSettings,
     /// With weights.
     pub encoder: Encoder,
+    /// What it was trained with, and is to be used with.
+    pub normalisation: Normalisation,
 }
 
 impl EncoderArtifact {
+    /// Its identity, as far as consumers check it.
+    pub fn facts(&self) -> NetworkFacts {
+        NetworkFacts { input: self.encoder.takes(), class_names: None }
+    }
+
     /// The file's name and bytes.
     pub fn to_file(&mut self) -> (String, Vec<u8>) {
         let mut state = StateDict::of(&mut self.encoder, "");
@@ -46,6 +55,7 @@ impl EncoderArtifact {
             backbone: self.backbone.clone(),
             image: [shape.h, shape.w, shape.c],
             modality,
+            normalisation: self.normalisation.clone(),
         };
         state.meta = String::from_utf8_lossy(&to_json(&info)).into_owned();
         (FILE.into(), state.to_bytes())
@@ -69,6 +79,7 @@ impl EncoderArtifact {
         Ok(Self {
             backbone: info.backbone,
             encoder,
+            normalisation: info.normalisation,
         })
     }
 }

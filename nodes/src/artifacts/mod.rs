@@ -2,6 +2,7 @@
 
 mod dataset;
 mod encoder;
+mod facts;
 mod history;
 mod model;
 mod recipe;
@@ -9,18 +10,14 @@ mod scores;
 mod start;
 mod task;
 
-pub use dataset::{Dataset, DatasetFacts, ExampleSet, SplitName};
-pub(crate) use dataset::{TEXTS_HAVE_NO_VIEWS, input_facts, input_of};
+pub use dataset::{Dataset, ExampleSet, Normalisation, SplitName};
+pub(crate) use dataset::{GUESSES_ARE_NO_LABELS, TEXTS_HAVE_NO_VIEWS};
 pub use encoder::EncoderArtifact;
+pub use facts::{DatasetFacts, NetworkFacts, ScoreFacts, Targets, compatible, same_task};
 pub use history::History;
-pub use model::ModelArtifact;
+pub use model::{HeadInfo, ModelArtifact};
 pub use recipe::RecipeArtifact;
-pub use scores::{
-    Agreement, BAG_OF_WORDS, CLUSTERS, FINE_TUNED, FeatureScore, KNN, PROBE, RANDOM_INIT, RAW_PIXELS, SCORES_FILE,
-    Scores,
-};
-pub(crate) use scores::{images, is_images};
-pub(crate) use start::check_same;
+pub use scores::{Agreement, FeatureScore, Protocol, SCORES_FILE, Scores, Subject};
 pub use start::{EncoderStart, WeightsFile};
 pub use task::TaskArtifact;
 

@@ -5,11 +5,24 @@ use flow_learn::backbones::BackboneSettings;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::train::Classifier;
+use serde::{Deserialize, Serialize};
 
-use super::EncoderArtifact;
+use super::{EncoderArtifact, NetworkFacts, Normalisation, from_json, to_json};
 use crate::failure::failure;
 
 const HEAD: &str = "head.safetensors";
+
+/// What the outputs of a head mean, and what it learnt from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadInfo {
+    /// Names of the classes in the order of the outputs.
+    pub class_names: Vec<String>,
+    /// Labelled examples that it learnt from.
+    pub labels: usize,
+    /// Pseudo-labelled ones, if it was given such.
+    pub pseudo_labels: Option<usize>,
+}
 
 /// A classifier with what it takes to build it again.
 pub struct ModelArtifact {
@@ -17,39 +30,35 @@ pub struct ModelArtifact {
     pub backbone: BackboneSettings,
     /// With weights.
     pub classifier: Classifier,
+    /// What it was trained with, and is to be used with.
+    pub normalisation: Normalisation,
+    /// What its outputs mean.
+    pub head: HeadInfo,
 }
 
 impl ModelArtifact {
+    /// Its identity, as far as consumers check it.
+    pub fn facts(&self) -> NetworkFacts {
+        NetworkFacts { input: self.classifier.encoder.takes(), class_names: Some(self.head.class_names.clone()) }
+    }
+
     /// The files. The encoder is one of them, so a model can be used wherever an encoder can.
     pub fn into_files(self) -> Vec<(String, Vec<u8>)> {
-        let Classifier {
-            encoder,
-            mut head,
-            classes,
-        } = self.classifier;
+        let Classifier { encoder, mut head, .. } = self.classifier;
         let mut state = StateDict::of(&mut head, "");
-        state.meta = classes.to_string();
+        state.meta = String::from_utf8_lossy(&to_json(&self.head)).into_owned();
         let head = (HEAD.to_owned(), state.to_bytes());
-        vec![
-            EncoderArtifact {
-                backbone: self.backbone,
-                encoder,
-            }
-            .to_file(),
-            head,
-        ]
+        let mut encoder = EncoderArtifact { backbone: self.backbone, encoder, normalisation: self.normalisation };
+        vec![encoder.to_file(), head]
     }
 
     /// From files.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
-        let EncoderArtifact { backbone, encoder } = EncoderArtifact::read(input)?;
+        let EncoderArtifact { backbone, encoder, normalisation } = EncoderArtifact::read(input)?;
         let state = StateDict::from_bytes(&input.read(HEAD)?).map_err(failure)?;
-        let classes = state
-            .meta
-            .parse()
-            .map_err(|_| NodeError::failed("a classifier in the cache does not say its classes"))?;
-        let mut classifier = Classifier::new(encoder, classes, &Stream::new(0, "overwritten"));
+        let head: HeadInfo = from_json(state.meta.as_bytes(), "a classifier")?;
+        let mut classifier = Classifier::new(encoder, head.class_names.len(), &Stream::new(0, "overwritten"));
         state.load(&mut classifier.head, "").map_err(failure)?;
-        Ok(Self { backbone, classifier })
+        Ok(Self { backbone, classifier, normalisation, head })
     }
 }

@@ -1,36 +1,89 @@
 //! Figures on test or validation images as an artifact, with each image's outcome, so that arms can be compared in pairs.
 
+use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError};
 use serde::{Deserialize, Serialize};
 
-use super::{from_json, to_json};
+use super::{SplitName, from_json, to_json};
 
 /// The file's name.
 pub const SCORES_FILE: &str = "scores.json";
 
-/// How every fine-tuned classifier is judged.
-pub const FINE_TUNED: &str = "fine-tuned classifier";
-/// What the protocol of nearest neighbours begins with.
-pub const KNN: &str = "weighted kNN";
-/// What the protocol of a linear probe begins with.
-pub const PROBE: &str = "linear probe";
-/// What the protocol of clusters begins with.
-pub const CLUSTERS: &str = "k-means";
+/// How something was judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Protocol {
+    /// A classifier's own predictions.
+    FineTuned,
+    /// Votes of the nearest labelled images by cosine of their features.
+    Knn {
+        /// Neighbours that vote.
+        k: usize,
+        /// Temperature of their weights.
+        temperature: f32,
+    },
+    /// A linear classifier on frozen features.
+    Probe {
+        /// Its L2 strength, chosen by cross-validation.
+        l2: f32,
+    },
+    /// k-means of frozen features of length 1, each cluster taken for one class.
+    Clusters {
+        /// As many as classes.
+        k: usize,
+        /// Of so many beginnings the best.
+        restarts: usize,
+        /// Found in so many training images.
+        images: usize,
+    },
+}
 
-/// The control that is the same network before any training.
-pub const RANDOM_INIT: &str = "random init";
-/// The control that needs no network.
-pub const RAW_PIXELS: &str = "raw pixels";
-/// The same of texts.
-pub const BAG_OF_WORDS: &str = "bag of words";
+/// What was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// A classifier.
+    Model,
+    /// A trained encoder's features.
+    Encoder,
+    /// A control: the same network before any training.
+    RandomInit,
+    /// A control that needs no network.
+    RawPixels,
+    /// The same of texts.
+    BagOfWords,
+}
 
-/// What one model, or one kind of features, achieved.
+impl Subject {
+    /// Whether it is what arms are held against, and no arm itself.
+    pub fn is_control(self) -> bool {
+        matches!(self, Self::RandomInit | Self::RawPixels | Self::BagOfWords)
+    }
+
+    /// In words.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Encoder => "encoder",
+            Self::RandomInit => "random init",
+            Self::RawPixels => "raw pixels",
+            Self::BagOfWords => "bag of words",
+        }
+    }
+
+    /// In the names of metrics.
+    pub fn key(self) -> String {
+        self.title().replace(' ', "_")
+    }
+}
+
+/// What one subject achieved under one protocol.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeatureScore {
-    /// What was judged: `model`, or the features' name (`simclr`, `raw pixels`, `random init`).
-    pub of: String,
-    /// How: begins with [`FINE_TUNED`], [`PROBE`], [`KNN`] or [`CLUSTERS`], and goes on with the settings.
-    pub protocol: String,
+    /// What was judged.
+    pub of: Subject,
+    /// How.
+    pub protocol: Protocol,
     /// Share of images classified right.
     pub accuracy: f64,
     /// Unweighted mean of the classes' F1.
@@ -55,10 +108,10 @@ pub struct Agreement {
 
 impl FeatureScore {
     /// From predictions.
-    pub fn new(of: &str, protocol: String, classes: usize, truth: &[usize], predicted: &[usize]) -> Self {
+    pub fn new(of: Subject, protocol: Protocol, classes: usize, truth: &[usize], predicted: &[usize]) -> Self {
         let confusion = flow_learn::metrics::confusion(truth, predicted, classes);
         Self {
-            of: of.to_owned(),
+            of,
             protocol,
             accuracy: flow_learn::metrics::accuracy(truth, predicted),
             macro_f1: flow_learn::metrics::macro_f1(truth, predicted, classes),
@@ -73,7 +126,7 @@ impl FeatureScore {
     }
 
     /// From as many clusters as classes, each taken for the class that makes most images right in all.
-    pub fn of_clusters(of: &str, protocol: String, classes: usize, truth: &[usize], clusters: &[usize]) -> Self {
+    pub fn of_clusters(of: Subject, protocol: Protocol, classes: usize, truth: &[usize], clusters: &[usize]) -> Self {
         use flow_learn::metrics::{ari, hungarian_classes, nmi};
         let class_of = hungarian_classes(truth, clusters, classes);
         let predicted: Vec<usize> = clusters.iter().map(|cluster| class_of[*cluster]).collect();
@@ -92,25 +145,20 @@ impl FeatureScore {
     }
 }
 
-/// Where nothing is said.
-pub(crate) fn images() -> String {
-    "images".to_owned()
-}
-
-pub(crate) fn is_images(noun: &str) -> bool {
-    noun == "images"
-}
-
 /// All that one evaluate node found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// The split that was judged on.
-    pub split: String,
+    pub split: SplitName,
+    /// Digest of its examples and their labels: only scores on the same are compared.
+    pub judged_on: Digest,
     /// What it is made of: `images` or `texts`.
-    #[serde(default = "images", skip_serializing_if = "is_images")]
     pub noun: String,
     /// Names of the classes.
     pub class_names: Vec<String>,
+    /// Of a classifier that was given pseudo-labels, their number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudo_labels: Option<usize>,
     /// The figures.
     pub scores: Vec<FeatureScore>,
 }
@@ -124,5 +172,10 @@ impl Scores {
     /// From files.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
         from_json(&input.read(SCORES_FILE)?, "scores")
+    }
+
+    /// How many examples were judged.
+    pub fn examples(&self) -> usize {
+        self.scores.first().map_or(0, |score| score.correct.len())
     }
 }

@@ -1,17 +1,16 @@
 //! Where a node's encoder comes from: another node, or a file of weights under torchvision's or timm's names.
 
-use std::path::PathBuf;
-
-use flow_engine::node::{ArtifactType, Context, Facts, Inputs, NodeError, NodeRef, ParamError, Port};
+use flow_engine::node::{
+    ArtifactType, Context, DeclaredFile, InputFacts, Inputs, NodeError, NodeFile, NodeRef, OpenedFile, ParamError, Port,
+};
 use flow_learn::backbones::{BackboneSettings, Encoder, VitShape};
-use flow_learn::data::{Modality, NetworkInput};
 use flow_learn::layers::{MapShape, Tensors, TransformerShape};
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetFacts, EncoderArtifact, input_of};
-use crate::failure::{at_with, failure};
+use super::{DatasetFacts, EncoderArtifact, NetworkFacts, Normalisation, compatible};
+use crate::failure::{at_with, failure, refused};
 
 /// `"NODE"`, or `{ file = "resnet18.safetensors" }` with the node's own `backbone` saying which network the file holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,7 +30,7 @@ pub enum EncoderStart {
 #[serde(deny_unknown_fields)]
 pub struct WeightsFile {
     /// Its content is part of the key, the path is not.
-    file: PathBuf,
+    file: DeclaredFile,
 }
 
 impl EncoderStart {
@@ -44,10 +43,10 @@ impl EncoderStart {
         Port::maybe(name, &node, accepts)
     }
 
-    /// The file, if one is meant.
-    pub fn files(start: &Option<Self>) -> Vec<PathBuf> {
+    /// The file that the parameter `name` gives, if one is meant.
+    pub fn files(start: &Option<Self>, name: &str) -> Vec<NodeFile> {
         match start {
-            Some(Self::File(weights)) => vec![weights.file.clone()],
+            Some(Self::File(weights)) => vec![NodeFile::new(format!("{name}.file"), &weights.file)],
             _ => Vec::new(),
         }
     }
@@ -72,29 +71,20 @@ impl EncoderStart {
         }
     }
 
-    /// Whether the encoder, if its facts are known, takes what the data set has.
+    /// Whether the encoder at port `name`, if it is known, takes what the data set has.
     ///
     /// # Errors
-    /// At `key`.
-    pub fn check_input(key: &str, encoder: &Facts, data: &DatasetFacts) -> Result<(), ParamError> {
-        match input_of(encoder) {
-            Some(input) if input != data.input() => {
-                let message = format!(
-                    "the encoder is for {}, the data set has {}",
-                    described(input),
-                    described(data.input())
-                );
-                Err(at_with(
-                    key,
-                    message,
-                    "pre-train on examples of the same kind and shape",
-                ))
-            }
-            _ => Ok(()),
+    /// At `name`.
+    pub fn check_input(name: &str, inputs: &InputFacts, data: &DatasetFacts) -> Result<(), ParamError> {
+        match inputs.get::<NetworkFacts>(name) {
+            // A classifier's encoder goes with any classes.
+            Some(network) => compatible(name, &NetworkFacts { class_names: None, ..network.clone() }, data),
+            None => Ok(()),
         }
     }
 
-    /// The encoder for such examples: the node's at port `name`, or the backbone with the file's weights.
+    /// The encoder for such a data set: the node's at port `name`, or the backbone with the file's weights, which does not say how images
+    /// are normalised: like the data.
     ///
     /// # Errors
     /// If it is for others, or the file does not hold weights of this backbone.
@@ -102,16 +92,17 @@ impl EncoderStart {
         &self,
         name: &'static str,
         backbone: Option<&BackboneSettings>,
-        input: NetworkInput,
+        (data, normalisation): (&DatasetFacts, &Normalisation),
         inputs: &Inputs,
         cx: &Context<'_>,
     ) -> Result<EncoderArtifact, NodeError> {
         match (self, backbone, cx.files) {
-            (Self::File(_), Some(backbone), [path, ..]) => {
-                let encoder = backbone.build(input, &Stream::new(0, "overwritten")).map_err(failure)?;
+            (Self::File(_), Some(backbone), [OpenedFile { path, .. }, ..]) => {
+                let encoder = backbone.build(data.input, &Stream::new(0, "overwritten")).map_err(failure)?;
                 let mut artifact = EncoderArtifact {
                     backbone: backbone.clone(),
                     encoder,
+                    normalisation: normalisation.clone(),
                 };
                 let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
                 let bytes = std::fs::read(path).map_err(|e| failure(format!("cannot read {}: {e}", path.display())))?;
@@ -121,39 +112,10 @@ impl EncoderStart {
             (Self::File(_), ..) => Err(failure(format!("BUG: `{name}` has a file, but no backbone or path"))),
             (Self::Node(_), ..) => {
                 let artifact = EncoderArtifact::read(inputs.one(name))?;
-                check_same(name, artifact.encoder.takes(), input)?;
+                compatible(name, &artifact.facts(), data).map_err(refused)?;
                 Ok(artifact)
             }
         }
-    }
-}
-
-/// A network at port `name` and the data it is used on must be for the same examples, and texts of the same vocabulary.
-///
-/// # Errors
-/// If they are not.
-pub(crate) fn check_same(name: &str, network: NetworkInput, data: NetworkInput) -> Result<(), NodeError> {
-    if network == data {
-        return Ok(());
-    }
-    let (its, other) = (described(network), described(data));
-    if its != other {
-        return Err(failure(format!(
-            "the network in `{name}` takes {its}, the data has {other}"
-        )));
-    }
-    Err(failure(format!(
-        "the network in `{name}` knows another vocabulary than the data's"
-    ))
-    .with_help("a vocabulary is learnt by the dataset node that reads the texts: take both from the same one"))
-}
-
-/// Examples in words.
-fn described(input: NetworkInput) -> String {
-    let MapShape { h, w, c } = input.shape;
-    match input.modality {
-        Modality::Images => format!("{h}x{w} images of {c} channel(s)"),
-        Modality::Texts { vocabulary, .. } => format!("texts of {h} tokens from a vocabulary of {vocabulary}"),
     }
 }
 
@@ -295,7 +257,7 @@ mod tests {
             c: channels,
         };
         let encoder = backbone.build(image, &Stream::new(seed, "test")).expect("valid");
-        EncoderArtifact { backbone, encoder }
+        EncoderArtifact { backbone, encoder, normalisation: Normalisation::default() }
     }
 
     /// The words with which the weights of one network are refused by another.
@@ -368,7 +330,7 @@ mod tests {
                 c: channels,
             };
             let encoder = backbone.build(image, &Stream::new(1, "test")).expect("valid");
-            EncoderArtifact { backbone, encoder }
+            EncoderArtifact { backbone, encoder, normalisation: Normalisation::default() }
         };
         let ours = || vit(4, 16, 16, 3);
         assert!(refusal(vit(8, 16, 16, 3), ours()).contains("write `patch = 8`"));

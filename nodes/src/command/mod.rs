@@ -15,17 +15,19 @@
 //! `inputs/NAME/` and an empty `outputs/`. What it leaves in `outputs/` must be what was declared. It sees the variables
 //! [`process::BASE`], those of `env`, and those named in `pass_env`; nothing else of the environment.
 
+mod metrics;
 mod placeholder;
 mod process;
 mod stage;
 
 pub use process::kill_programs;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
+    ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, NotInKey, Output,
+    ParamError, Port, Resources,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -45,12 +47,12 @@ pub struct CommandNode {
     /// Nodes whose files are given, each in a folder of its own.
     #[serde(default)]
     inputs: BTreeMap<String, NodeRef>,
-    /// Files and folders that the program consists of, relative to the workflow file.
+    /// Files and folders that the program consists of, relative to the workflow file. It sees them at these paths.
     #[serde(default)]
-    code: Vec<String>,
+    code: BTreeSet<DeclaredFile>,
     /// Files that it leaves in `outputs/`.
     #[serde(default)]
-    outputs: Vec<String>,
+    outputs: BTreeSet<String>,
     /// A JSON file among what it leaves, with numbers to query by; tables in it give dotted names.
     metrics: Option<String>,
     /// A file among the outputs that takes what the program prints on stdout.
@@ -63,14 +65,14 @@ pub struct CommandNode {
     env: BTreeMap<String, String>,
     /// Variables that are taken over as they are. Their values are not part of the key: name nothing here that changes results.
     #[serde(default)]
-    pass_env: Vec<String>,
+    pass_env: NotInKey<BTreeSet<String>>,
     /// CPU threads that it can make use of, told by `{threads}`, OMP_NUM_THREADS and RAYON_NUM_THREADS; results must not depend on it.
     #[serde(default = "one")]
-    threads: usize,
+    threads: NotInKey<usize>,
 }
 
-fn one() -> usize {
-    1
+fn one() -> NotInKey<usize> {
+    NotInKey(1)
 }
 
 impl CommandNode {
@@ -84,18 +86,55 @@ impl CommandNode {
     }
 }
 
+impl CommandNode {
+    /// What can be told of the outputs before hours of work: something is kept, each is a file of its own below `outputs/`.
+    fn check_outputs(&self) -> Result<(), ParamError> {
+        let left = self.left();
+        if left.is_empty() {
+            return Err(at_with(
+                "outputs",
+                "nothing is declared, so nothing would be kept",
+                "name the files that the program leaves, or take what it prints with `stdout = \"log.txt\"`",
+            ));
+        }
+        if let Some(stdout) = self.stdout.as_ref().filter(|stdout| self.outputs.contains(*stdout)) {
+            let message = format!("`{stdout}` is among `outputs`, and takes what the program prints: one would be written over the other");
+            return Err(at_with("stdout", message, "give it a name of its own; it need not be among `outputs`"));
+        }
+        for path in &left {
+            let plain: std::path::PathBuf = Path::new(path).components().collect();
+            if !stage::stays_inside(&plain) {
+                let message = format!("`{path}` must be a relative path without `..`");
+                return Err(at_with("outputs", message, "outputs lie below `{outputs}`"));
+            }
+            if path.ends_with('/') {
+                let help = "name each file in it, or let the program pack it, e.g. with tar";
+                return Err(at_with("outputs", format!("`{path}` is a folder, expected a file"), help));
+            }
+            if plain.as_os_str() != std::ffi::OsStr::new(path) {
+                return Err(at_with("outputs", format!("`{path}` is an odd spelling"), format!("write `{}`", plain.display())));
+            }
+            if let Some(inner) = left.iter().find(|other| other != &path && Path::new(other).starts_with(path)) {
+                let message = format!("`{path}` cannot be a file and the folder of `{inner}`");
+                return Err(at_with("outputs", message, "rename one of them"));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Node for CommandNode {
     const KIND: &'static str = "command";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUT: ArtifactType = FILES;
 
     fn ports(&self) -> Vec<Port> {
-        let refs: Vec<NodeRef> = self.inputs.values().cloned().collect();
-        vec![Port::many("inputs", &refs, ANY)]
+        vec![Port::named("inputs", &self.inputs, ANY)]
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        self.code.iter().map(PathBuf::from).collect()
+    /// The program sees the paths of its code: they are its roles.
+    fn files(&self) -> Vec<NodeFile> {
+        self.code.iter().map(|code| NodeFile::new(format!("code/{}", code.path().display()), code)).collect()
     }
 
     fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
@@ -105,34 +144,19 @@ impl Node for CommandNode {
                 "expected a program and its arguments, e.g. [\"python3\", \"train.py\"]",
             ));
         }
-        if self.left().is_empty() {
-            return Err(at_with(
-                "outputs",
-                "nothing is declared, so nothing would be kept",
-                "name the files that the program leaves, or take what it prints with `stdout = \"log.txt\"`",
-            ));
-        }
-        for (key, paths) in [
-            ("outputs", self.left()),
-            ("code", self.code.iter().map(String::as_str).collect()),
-        ] {
-            if let Some(path) = paths.iter().find(|path| !stage::stays_inside(path)) {
-                let message = format!("`{path}` must be a relative path without `..`");
-                return Err(at_with(
-                    key,
-                    message,
-                    "files lie below the workflow's folder, outputs below `{outputs}`",
-                ));
-            }
+        self.check_outputs()?;
+        if let Some(code) = self.code.iter().find(|code| !stage::stays_inside(code.path())) {
+            let message = format!("`{}` must be a relative path without `..`", code.path().display());
+            return Err(at_with("code", message, "code lies below the workflow's folder"));
         }
         if let Some(name) = self
             .inputs
             .keys()
-            .find(|name| !stage::stays_inside(name) || name.contains('/'))
+            .find(|name| !stage::stays_inside(Path::new(name)) || name.contains('/'))
         {
             return Err(at("inputs", format!("`{name}` cannot be a folder's name")));
         }
-        if self.threads == 0 {
+        if *self.threads == 0 {
             return Err(at("threads", "0 found, expected at least 1"));
         }
         let known = Placeholders::new(&self.inputs, &self.params, 1);
@@ -141,20 +165,20 @@ impl Node for CommandNode {
                 .fill(argument)
                 .map_err(|e| at_with(format!("run.{i}"), e.message, e.help))?;
         }
-        Ok(Facts::new())
+        Ok(Facts::unknown())
     }
 
     fn resources(&self) -> Resources {
         Resources {
-            max_threads: self.threads,
+            max_threads: *self.threads,
             ..Resources::default()
         }
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         let stage = Stage::new()?;
-        for (code, path) in self.code.iter().zip(cx.files) {
-            stage.put_code(code, path)?;
+        for (code, file) in self.code.iter().zip(cx.files) {
+            stage.put_code(code.path(), file)?;
         }
         for (name, input) in self.inputs.keys().zip(inputs.all("inputs")) {
             stage.put_input(name, input)?;
@@ -177,7 +201,7 @@ impl Node for CommandNode {
                 arguments: &arguments,
                 folder: stage.folder(),
                 env: &env,
-                pass_env: &self.pass_env,
+                pass_env: &self.pass_env.0,
             },
             cx.host,
         )?;
@@ -186,48 +210,9 @@ impl Node for CommandNode {
         }
         let files = stage.outputs(&self.left())?;
         let metrics = match &self.metrics {
-            Some(name) => read_metrics(name, &files)?,
+            Some(name) => metrics::read(name, &files, cx.host)?,
             None => BTreeMap::new(),
         };
         Ok(Output { files, metrics })
     }
-}
-
-/// The numbers of a JSON file, named by their path in it.
-fn read_metrics(name: &str, files: &[(String, Vec<u8>)]) -> Result<BTreeMap<String, f64>, NodeError> {
-    let bytes = files
-        .iter()
-        .find(|(file, _)| file == name)
-        .map_or(&[][..], |(_, bytes)| bytes);
-    let wrong = |what: String| {
-        NodeError::failed(format!("`metrics = \"{name}\"`: {what}"))
-            .with_help("it must be a JSON object whose values are numbers or such objects")
-    };
-    let value: Value = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
-    let mut metrics = BTreeMap::new();
-    let mut open = vec![(String::new(), &value)];
-    while let Some((path, value)) = open.pop() {
-        match value {
-            Value::Object(table) => open.extend(table.iter().map(|(key, value)| {
-                (
-                    if path.is_empty() {
-                        key.clone()
-                    } else {
-                        format!("{path}.{key}")
-                    },
-                    value,
-                )
-            })),
-            Value::Number(number) if !path.is_empty() => {
-                metrics.insert(path, number.as_f64().unwrap_or(f64::NAN));
-            }
-            other => {
-                return Err(wrong(format!(
-                    "{} is `{other}`",
-                    if path.is_empty() { "it" } else { &path }
-                )));
-            }
-        }
-    }
-    Ok(metrics)
 }

@@ -35,7 +35,7 @@ pub(super) struct Spec<'a> {
     pub(super) arguments: &'a [String],
     pub(super) folder: &'a Path,
     pub(super) env: &'a BTreeMap<String, String>,
-    pub(super) pass_env: &'a [String],
+    pub(super) pass_env: &'a std::collections::BTreeSet<String>,
 }
 
 /// Runs it to the end and gives what it printed on stdout.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use flow_engine::node::{Input, NodeError};
+use flow_engine::node::{Input, NodeError, OpenedFile};
 use tempfile::TempDir;
 
 /// The folder of the inputs' folders.
@@ -15,8 +15,8 @@ pub(super) const OUTPUTS: &str = "outputs";
 const SCRATCH: &str = "tmp";
 
 /// Whether a path from a workflow leads to something below where it starts.
-pub(super) fn stays_inside(path: &str) -> bool {
-    let mut parts = Path::new(path).components().peekable();
+pub(super) fn stays_inside(path: &Path) -> bool {
+    let mut parts = path.components().peekable();
     parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
@@ -54,12 +54,12 @@ impl Stage {
 
     /// A copy of a code file, or of a folder with all below it, at its own relative path. A copy, lest the program change the
     /// original, or read what was saved meanwhile.
-    pub(super) fn put_code(&self, code: &str, from: &Path) -> Result<(), NodeError> {
+    pub(super) fn put_code(&self, code: &Path, file: &OpenedFile) -> Result<(), NodeError> {
         let to = self.folder.path().join(code);
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).map_err(cannot("make", parent))?;
         }
-        copy(from, &to)
+        copy(&file.path, &to)
     }
 
     /// The files of an input's artifact, verified.
@@ -166,10 +166,10 @@ mod tests {
     #[test]
     fn paths_that_lead_out_are_seen() {
         for inside in ["a", "a/b.txt", "model.pt"] {
-            assert!(stays_inside(inside), "{inside}");
+            assert!(stays_inside(Path::new(inside)), "{inside}");
         }
         for outside in ["", "/etc/passwd", "../a", "a/../../b", "."] {
-            assert!(!stays_inside(outside), "{outside}");
+            assert!(!stays_inside(Path::new(outside)), "{outside}");
         }
     }
 

@@ -193,6 +193,11 @@ pub trait Settings {
         !modality.is_text()
     }
 
+    /// Whether it learns from labels: then it sees labelled examples only.
+    fn uses_labels(&self) -> bool {
+        false
+    }
+
     /// What a training image costs, in images that go through the encoder forward and backward. A forward pass alone, as a
     /// momentum encoder's, counts a third; an image cut into tiles counts as what its tiles cover.
     fn views(&self) -> f64;

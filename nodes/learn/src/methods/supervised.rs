@@ -33,6 +33,10 @@ impl Settings for SupervisedSettings {
         true
     }
 
+    fn uses_labels(&self) -> bool {
+        true
+    }
+
     fn views(&self) -> f64 {
         1.0
     }

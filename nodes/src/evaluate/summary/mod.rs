@@ -6,14 +6,84 @@ mod page;
 use std::collections::BTreeMap;
 
 use flow_cache::Artifact;
-use flow_engine::node::{Input, Inputs, NodeError, Output};
+use flow_engine::node::{
+    ArtifactType, Context, Facts, Input, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output, ParamError, Port, Report,
+};
+use flow_engine::workflow::suggest;
 use serde::{Deserialize, Serialize};
 
-use super::EvaluateNode;
-use super::compare::{arm_of, text};
-use crate::artifacts::{CLUSTERS, FINE_TUNED, FeatureScore, KNN, PROBE, RANDOM_INIT, RAW_PIXELS, Scores};
+use super::arms::{Axes, Names, Place};
+use super::compare::{arm, budget, repeat};
+use crate::artifacts::{FeatureScore, Protocol, SCORES, Scores, SplitName, Subject};
+use crate::failure::{at_with, failure, refused};
 
-pub(super) use page::render;
+/// Scores of models and of frozen encoders in one table and one chart: a row for each arm, means over draws.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SummaryNode {
+    /// The scores; with `over`, all their instances. Arms that failed are shown as such if the run kept going.
+    summary: Vec<NodeRef>,
+    /// The matrix variable that tells arms apart.
+    #[serde(default = "arm")]
+    arm: String,
+    /// The matrix variable of the label budget.
+    #[serde(default = "budget")]
+    budget: String,
+    /// The matrix variable that repeats, or several.
+    #[serde(default = "repeat")]
+    repeat: Names,
+    /// The arm that is shown as a control.
+    baseline: Option<String>,
+    /// How each arm is called in words.
+    #[serde(default)]
+    titles: BTreeMap<String, String>,
+}
+
+impl SummaryNode {
+    fn axes(&self) -> Axes<'_> {
+        Axes { arm: &self.arm, budget: &self.budget, repeat: &self.repeat }
+    }
+
+    /// How an arm is called.
+    fn title<'a>(&'a self, arm: &'a str) -> &'a str {
+        self.titles.get(arm).map_or(arm, String::as_str)
+    }
+
+    fn check_baseline<'a>(&self, arms: impl Iterator<Item = &'a str>) -> Result<(), ParamError> {
+        let Some(baseline) = &self.baseline else { return Ok(()) };
+        let arms: Vec<&str> = arms.collect();
+        if arms.contains(&baseline.as_str()) {
+            return Ok(());
+        }
+        Err(at_with("baseline", format!("`{baseline}` is none of the arms"), suggest(baseline, "arms", arms)))
+    }
+}
+
+impl Node for SummaryNode {
+    const KIND: &'static str = "evaluate";
+    const VERSION: u32 = 3;
+    const OUTPUT: ArtifactType = SCORES;
+    const FORM: &'static [&'static str] = &["summary"];
+
+    fn ports(&self) -> Vec<Port> {
+        vec![Port::many("summary", &self.summary, &[SCORES]).labelled().gathers().partial()]
+    }
+
+    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
+        let place = |input: &flow_engine::node::InputFact| self.axes().place(&input.node, &input.bindings);
+        let places = inputs.all("summary").iter().map(place).collect::<Result<Vec<Place>, _>>()?;
+        self.check_baseline(places.iter().map(|place| place.arm.as_str()))?;
+        Ok(Facts::unknown())
+    }
+
+    fn run(&self, inputs: &Inputs, _cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        judge(self, inputs)
+    }
+
+    fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError> {
+        page::render(self, &Summary::read(artifact)?, lineage).map(Some)
+    }
+}
 
 const FILE: &str = "summary.json";
 
@@ -48,19 +118,15 @@ impl Figure {
         }
     }
 
-    /// The figures in one score, as far as it is of a known protocol.
+    /// The figures in one score.
     fn of(score: &FeatureScore) -> Vec<(Self, f64)> {
-        let known = [
-            (PROBE, Self::Probe),
-            (KNN, Self::Knn),
-            (FINE_TUNED, Self::FineTune),
-            (CLUSTERS, Self::Clusters),
-        ];
-        let mut figures: Vec<(Self, f64)> = known
-            .iter()
-            .filter(|(protocol, _)| score.protocol.starts_with(protocol))
-            .map(|(_, figure)| (*figure, score.accuracy))
-            .collect();
+        let figure = match score.protocol {
+            Protocol::Probe { .. } => Self::Probe,
+            Protocol::Knn { .. } => Self::Knn,
+            Protocol::FineTuned => Self::FineTune,
+            Protocol::Clusters { .. } => Self::Clusters,
+        };
+        let mut figures = vec![(figure, score.accuracy)];
         if let Some(agreement) = score.agreement {
             figures.extend([(Self::Nmi, agreement.nmi), (Self::Ari, agreement.ari)]);
         }
@@ -87,7 +153,7 @@ pub(super) struct Row {
     pub(super) name: String,
     /// Whether the arms are held against it.
     pub(super) control: bool,
-    /// For each column one value for each seed; none where the figure was not found.
+    /// For each column one value for each draw; none where the figure was not found.
     pub(super) cells: Vec<Vec<f64>>,
 }
 
@@ -95,7 +161,7 @@ pub(super) struct Row {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Summary {
     /// The split that was judged on.
-    pub(super) split: String,
+    pub(super) split: SplitName,
     /// Images of it.
     pub(super) images: usize,
     /// By figure, then in the order of the matrix.
@@ -113,31 +179,27 @@ impl Summary {
 
 /// One value that was found.
 struct Found {
-    row: String,
+    /// The arm, or the control, whatever arms are called.
+    row: (Option<Subject>, String),
     control: bool,
     column: Column,
+    draw: String,
     value: f64,
 }
 
-fn found(node: &EvaluateNode, input: &Input, scores: &Scores) -> Vec<Found> {
-    let arm = arm_of(node, &input.node, &input.bindings);
-    let budget = text(input.bindings.get(&node.budget));
+fn found(node: &SummaryNode, place: &Place, scores: &Scores) -> Vec<Found> {
     let of_score = |score: &FeatureScore| {
-        let no_arm = [RANDOM_INIT, RAW_PIXELS].contains(&score.of.as_str());
-        let row = if no_arm { score.of.clone() } else { arm.clone() };
-        let control = no_arm || node.baseline.as_ref() == Some(&arm);
-        let budget = budget.clone();
+        let control = score.of.is_control();
+        let row = if control { (Some(score.of), score.of.title().to_owned()) } else { (None, place.arm.clone()) };
+        let control = control || node.baseline.as_ref() == Some(&place.arm);
         Figure::of(score).into_iter().map(move |(figure, value)| Found {
             row: row.clone(),
             control,
             column: Column {
                 figure,
-                budget: if figure.has_budget() {
-                    budget.clone()
-                } else {
-                    String::new()
-                },
+                budget: if figure.has_budget() { place.budget.clone() } else { String::new() },
             },
+            draw: place.draw.clone(),
             value,
         })
     };
@@ -145,36 +207,20 @@ fn found(node: &EvaluateNode, input: &Input, scores: &Scores) -> Vec<Found> {
 }
 
 /// The summary as an artifact.
-pub(super) fn judge(node: &EvaluateNode, inputs: &Inputs) -> Result<Output, NodeError> {
-    let read = |input: &Input| Ok::<_, NodeError>((input.clone(), Scores::read(input)?));
-    let all: Vec<(Input, Scores)> = inputs.all("summary").iter().map(read).collect::<Result<_, _>>()?;
-    let judged_on = |scores: &Scores| {
-        let images = scores.scores.first().map_or(0, |score| score.correct.len());
-        (scores.split.clone(), images)
+fn judge(node: &SummaryNode, inputs: &Inputs) -> Result<Output, NodeError> {
+    let read = |input: &Input| {
+        let place = node.axes().place(&input.node, &input.bindings).map_err(refused)?;
+        Ok::<_, NodeError>((place, Scores::read(input)?))
     };
-    let (split, images) = all.first().map(|(_, scores)| judged_on(scores)).unwrap_or_default();
-    if let Some((other, scores)) = all
-        .iter()
-        .find(|(_, scores)| judged_on(scores) != (split.clone(), images))
-    {
-        let (other_split, others) = judged_on(scores);
-        let message = format!(
-            "`{}` was judged on {others} {other_split} images, others on {images} {split} images",
-            other.node
-        );
-        return Err(NodeError::failed(message).with_help("judge all of them on the same `data` and `split`"));
+    let all: Vec<(Place, Scores)> = inputs.all("summary").iter().map(read).collect::<Result<_, _>>()?;
+    let (_, first) = all.first().ok_or_else(|| failure("there are no scores to sum up"))?;
+    let (split, images) = (first.split, first.examples());
+    if let Some((other, _)) = all.iter().find(|(_, scores)| scores.judged_on != first.judged_on || scores.split != split) {
+        let message = format!("`{}` was not judged on the same images as the others", other.arm);
+        return Err(failure(message).with_help("judge all of them on the same `data` and `split`"));
     }
-    let all: Vec<Found> = all
-        .iter()
-        .flat_map(|(input, scores)| found(node, input, scores))
-        .collect();
-    let summary = Summary {
-        split,
-        images,
-        columns: columns(&all),
-        rows: rows(&all),
-    };
-    check_baseline(node, &summary)?;
+    let all: Vec<Found> = all.iter().flat_map(|(place, scores)| found(node, place, scores)).collect();
+    let summary = Summary { split, images, columns: columns(&all), rows: rows(&all)? };
     Ok(Output {
         files: vec![(FILE.into(), crate::artifacts::to_json(&summary))],
         metrics: metrics(&summary),
@@ -193,36 +239,33 @@ fn columns(all: &[Found]) -> Vec<Column> {
     columns
 }
 
-fn rows(all: &[Found]) -> Vec<Row> {
+/// A row for each arm and control, one value for each draw: a control that several nodes judged in the same way counts once.
+///
+/// # Errors
+/// If one row has two different values of one draw: their mean would be nobody's.
+fn rows(all: &[Found]) -> Result<Vec<Row>, NodeError> {
     let columns = columns(all);
-    let mut rows: Vec<Row> = Vec::new();
+    let mut names: Vec<(&(Option<Subject>, String), bool)> = Vec::new();
+    let mut cells: Vec<Vec<BTreeMap<&str, f64>>> = Vec::new();
     for found in all {
-        let at = rows.iter().position(|row| row.name == found.row).unwrap_or_else(|| {
-            rows.push(Row {
-                name: found.row.clone(),
-                control: found.control,
-                cells: vec![Vec::new(); columns.len()],
-            });
-            rows.len() - 1
+        let at = names.iter().position(|(row, _)| **row == found.row).unwrap_or_else(|| {
+            names.push((&found.row, found.control));
+            cells.push(vec![BTreeMap::new(); columns.len()]);
+            names.len() - 1
         });
-        if let Some(column) = columns.iter().position(|column| *column == found.column) {
-            rows[at].cells[column].push(found.value);
+        let Some(column) = columns.iter().position(|column| *column == found.column) else { continue };
+        let earlier = cells[at][column].insert(&found.draw, found.value);
+        if earlier.is_some_and(|earlier| earlier.to_bits() != found.value.to_bits()) && found.column.figure.has_budget() {
+            let message = format!("`{}` has two different values of {} at {}", found.row.1, found.column.figure.title(), found.draw);
+            return Err(failure(message).with_help("judge each arm once, and controls in a node of their own: `controls = false` in the others"));
         }
     }
-    rows
-}
-
-fn check_baseline(node: &EvaluateNode, summary: &Summary) -> Result<(), NodeError> {
-    match &node.baseline {
-        Some(baseline) if !summary.rows.iter().any(|row| row.name == *baseline) => {
-            let names: Vec<&str> = summary.rows.iter().map(|row| row.name.as_str()).collect();
-            Err(
-                NodeError::failed(format!("the baseline `{baseline}` is none of the rows"))
-                    .with_help(format!("the rows are {}", names.join(", "))),
-            )
-        }
-        _ => Ok(()),
-    }
+    let row = |((name, control), cells): ((&(Option<Subject>, String), bool), Vec<BTreeMap<&str, f64>>)| Row {
+        name: name.1.clone(),
+        control,
+        cells: cells.into_iter().map(|draws| draws.into_values().collect()).collect(),
+    };
+    Ok(names.into_iter().zip(cells).map(row).collect())
 }
 
 /// Means by figure, row and budget, for queries.

@@ -8,11 +8,11 @@ use serde_json::json;
 
 use super::chart::{Chart, Line, Panel};
 use super::{Column, Figure, Row, Summary, mean_and_deviation};
-use crate::evaluate::EvaluateNode;
-use crate::evaluate::compare::{arm_of, text};
+use super::SummaryNode;
+use crate::evaluate::arms::text;
 use crate::evaluate::table::table;
 
-/// What the pre-training of one arm took: one value for each input that rests on it, so that means are means over seeds.
+/// What the pre-training of one arm took: one value for each input that depends on it, so that means are means over seeds.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Cost {
     /// Seconds by the wall clock.
@@ -26,14 +26,14 @@ struct Cost {
 /// An arm with nothing to show for some of its inputs, because they failed.
 type Missing = BTreeMap<String, Vec<String>>;
 
-fn costs(node: &EvaluateNode, lineage: &[InputCost]) -> BTreeMap<String, Cost> {
+fn costs(node: &SummaryNode, lineage: &[InputCost]) -> BTreeMap<String, Cost> {
     let mut costs: BTreeMap<String, Cost> = BTreeMap::new();
     for input in lineage {
         let trainings: Vec<_> = input.records.iter().filter(|r| r.kind == "pretrain").collect();
         if trainings.is_empty() {
             continue;
         }
-        let cost = costs.entry(arm_of(node, &input.node, &input.bindings)).or_default();
+        let cost = costs.entry(node.axes().arm_of(&input.node, &input.bindings)).or_default();
         cost.seconds.push(trainings.iter().map(|r| r.cost.wall_s).sum());
         let images = trainings.iter().filter_map(|r| r.metrics.get("images_trained"));
         cost.images.push(images.sum());
@@ -43,10 +43,10 @@ fn costs(node: &EvaluateNode, lineage: &[InputCost]) -> BTreeMap<String, Cost> {
     costs
 }
 
-fn missing(node: &EvaluateNode, lineage: &Lineage<'_>) -> Missing {
+fn missing(node: &SummaryNode, lineage: &Lineage<'_>) -> Missing {
     let mut missing = Missing::new();
     for input in lineage.missing() {
-        let arm = arm_of(node, &input.node, &input.bindings);
+        let arm = node.axes().arm_of(&input.node, &input.bindings);
         let others = input.bindings.iter().filter(|(name, _)| **name != node.arm);
         let others: Vec<String> = others
             .map(|(name, value)| format!("{name} {}", text(Some(value))))
@@ -90,7 +90,7 @@ fn head(column: &Column) -> String {
         .to_owned()
 }
 
-fn heads(node: &EvaluateNode, summary: &Summary) -> Vec<String> {
+fn heads(node: &SummaryNode, summary: &Summary) -> Vec<String> {
     let mut heads = vec![node.arm.clone()];
     heads.extend(summary.columns.iter().map(head));
     heads.extend(["pre-training, s", "memory, MiB", "images trained"].map(str::to_owned));
@@ -99,7 +99,7 @@ fn heads(node: &EvaluateNode, summary: &Summary) -> Vec<String> {
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-fn rows_of_table(node: &EvaluateNode, rows: &[Row], costs: &BTreeMap<String, Cost>) -> Vec<Vec<String>> {
+fn rows_of_table(node: &SummaryNode, rows: &[Row], costs: &BTreeMap<String, Cost>) -> Vec<Vec<String>> {
     let whole = |values: &[f64], unit: f64| {
         mean_and_deviation(values).map_or_else(String::new, |(mean, _)| format!("{:.0}", mean / unit))
     };
@@ -122,7 +122,7 @@ fn rows_of_table(node: &EvaluateNode, rows: &[Row], costs: &BTreeMap<String, Cos
     rows.iter().map(line).collect()
 }
 
-fn notes(node: &EvaluateNode, summary: &Summary, missing: &Missing) -> String {
+fn notes(node: &SummaryNode, summary: &Summary, missing: &Missing) -> String {
     let seeds = summary.rows.iter().flat_map(|row| row.cells.iter().map(Vec::len)).max();
     let budgets = if summary.columns.iter().any(|column| !column.budget.is_empty()) {
         format!(" The number after a protocol is its {}.", node.budget)
@@ -144,7 +144,7 @@ fn notes(node: &EvaluateNode, summary: &Summary, missing: &Missing) -> String {
     text
 }
 
-fn chart(node: &EvaluateNode, summary: &Summary, rows: &[Row], costs: &BTreeMap<String, Cost>) -> Chart {
+fn chart(node: &SummaryNode, summary: &Summary, rows: &[Row], costs: &BTreeMap<String, Cost>) -> Chart {
     let (controls, arms): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.control);
     let in_percent = |values: &[f64]| mean_and_deviation(values).map(|(mean, spread)| (100.0 * mean, 100.0 * spread));
     let mut panels = Vec::new();
@@ -193,7 +193,7 @@ fn chart(node: &EvaluateNode, summary: &Summary, rows: &[Row], costs: &BTreeMap<
 
 /// The report, with the chart as a file of its own.
 pub(in crate::evaluate) fn render(
-    node: &EvaluateNode,
+    node: &SummaryNode,
     summary: &Summary,
     lineage: &Lineage<'_>,
 ) -> Result<Report, NodeError> {
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_best_is_first_what_failed_is_said_and_controls_are_last() {
-        let node: EvaluateNode = serde_json::from_value(json!({
+        let node: SummaryNode = serde_json::from_value(json!({
             "summary": ["frozen"], "arm": "method", "titles": { "simclr": "SimCLR" },
         }))
         .expect("valid");

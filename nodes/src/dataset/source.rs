@@ -1,30 +1,28 @@
-//! `kind = "dataset"`: images or texts from a source, or a part of another data set: some classes of it, some of it labelled, or both.
+//! `kind = "dataset"` with `source`: images or texts from a source, with a part put aside to choose settings on.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
+    ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, Output, ParamError, Port,
 };
 use flow_learn::data::{Annotations, Images, Modality, NetworkInput, SceneStyle, stratified};
 use flow_learn::rng::Stream;
 use flow_learn::text::{self, Vocabulary};
 use serde::{Deserialize, Serialize};
 
-use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, SplitName};
-use crate::classes::{self, ClassRef};
-use crate::failure::{at, at_with, failure};
+use crate::artifacts::{DATASET, Dataset, DatasetFacts, SplitName, Targets};
+use crate::failure::{at, at_with, failure, refused};
 use crate::sources::{self, Background, Colour, Labelled, Loaded, Source, SourceSettings, SourceShape, Texts};
 
-/// Either `source` with what it takes, or `from` with `classes`, a label budget, or both.
+/// A source with what it takes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DatasetNode {
+pub struct SourceNode {
     /// Where examples come from: `fashion-mnist-sample`, `fashion-mnist`, `idx`, `scenes`, `text`.
-    source: Option<String>,
+    source: String,
     /// Folder of the source's files, or for `text` the file, relative to the workflow file. Their content is part of the key, the path is not.
-    #[serde(skip_serializing)]
-    path: Option<PathBuf>,
+    path: Option<DeclaredFile>,
     /// Training images of a source that makes them, or that has more.
     train: Option<usize>,
     /// Test images of a source that makes them; texts to put aside for testing, in equal shares of the classes (a fifth if left out).
@@ -48,23 +46,15 @@ pub struct DatasetNode {
     style: Option<SceneStyle>,
     /// Training images to put aside, in equal shares of the classes, to choose settings on.
     validation: Option<usize>,
-    /// Another data set, of which this is a part.
-    from: Option<NodeRef>,
-    /// Its classes that are kept, by name or by number from 0; in the order written they are the classes of this part. All are
-    /// kept if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    classes: Option<Vec<ClassRef>>,
-    /// How many of the training images are labelled, in equal shares of the classes.
-    labels: Option<usize>,
-    /// Decides what is made, put aside or labelled.
+    /// Decides what is made and put aside.
     #[serde(default)]
     seed: u64,
 }
 
-impl DatasetNode {
+impl SourceNode {
     fn settings(&self) -> SourceSettings {
         SourceSettings {
-            path: self.path.clone(),
+            path: self.path.as_ref().map(|path| path.path().to_owned()),
             train: self.train,
             test: self.test,
             side: self.side,
@@ -77,45 +67,8 @@ impl DatasetNode {
         }
     }
 
-    fn source(&self) -> Result<Option<&'static Source>, ParamError> {
-        match (&self.source, &self.from) {
-            (Some(name), None) => {
-                if self.labels.is_some() {
-                    let help = "give the source a node of its own, and take the labelled part in a second with `from`";
-                    return Err(at_with("labels", "`labels` goes with `from`, not with `source`", help));
-                }
-                if self.classes.is_some() {
-                    let help = "give the source a node of its own, and take the classes in a second with `from`";
-                    return Err(at_with(
-                        "classes",
-                        "`classes` goes with `from`, not with `source`",
-                        help,
-                    ));
-                }
-                sources::find(name, &self.settings()).map(Some)
-            }
-            (None, Some(_)) => {
-                let validation = self.validation.map(|_| "validation");
-                match self.settings().given().chain(validation).next() {
-                    Some(key) => Err(at_with(
-                        key,
-                        format!("`{key}` goes with `source`, not with `from`"),
-                        "leave it out",
-                    )),
-                    None if self.labels.is_none() && self.classes.is_none() => Err(at_with(
-                        "from",
-                        "a part of a data set needs `labels` or `classes`",
-                        "`labels = 100` labels 100 images, `classes = [0, 1]` keeps those of two classes",
-                    )),
-                    None => Ok(None),
-                }
-            }
-            _ => Err(at_with(
-                "",
-                "a dataset node takes either `source` or `from`",
-                "`source = \"fashion-mnist-sample\"`",
-            )),
-        }
+    fn source(&self) -> Result<&'static Source, ParamError> {
+        sources::find(&self.source, &self.settings())
     }
 
     fn load(&self, source: &Source, files: &[PathBuf]) -> Result<Dataset, NodeError> {
@@ -185,7 +138,7 @@ impl DatasetNode {
     }
 }
 
-impl DatasetNode {
+impl SourceNode {
     /// What is known of a source's examples, if its settings make sense.
     fn source_facts(&self, shape: &SourceShape) -> Result<Facts, ParamError> {
         let NetworkInput {
@@ -226,15 +179,13 @@ impl DatasetNode {
             }
             None => None,
         };
-        let facts = DatasetFacts {
-            image: [example.h, example.w, example.c],
-            modality,
-            classes: shape.classes,
-            class_names: shape.class_names.clone(),
+        let known = shape.classes.is_none_or(|classes| classes == shape.class_names.len());
+        Ok(Facts::of(DatasetFacts {
+            input: shape.input,
+            class_names: known.then(|| shape.class_names.clone()).filter(|names| !names.is_empty()),
             splits,
-            labels: None,
-        };
-        Ok(facts.to_facts())
+            targets: Targets::All,
+        }))
     }
 }
 
@@ -244,89 +195,34 @@ struct Parts {
     rest: Vec<u32>,
 }
 
-impl Node for DatasetNode {
+impl Node for SourceNode {
     const KIND: &'static str = "dataset";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUT: ArtifactType = DATASET;
+    const FORM: &'static [&'static str] = &["source"];
 
     fn ports(&self) -> Vec<Port> {
-        vec![Port::maybe("from", &self.from, &[DATASET])]
+        Vec::new()
     }
 
-    fn files(&self) -> Vec<PathBuf> {
+    fn files(&self) -> Vec<NodeFile> {
         match (self.source(), &self.path) {
-            (Ok(Some(source)), Some(path)) if source.files.is_empty() => vec![path.clone()],
-            (Ok(Some(source)), Some(path)) => source.files.iter().map(|name| path.join(name)).collect(),
-            _ => Vec::new(),
+            (Ok(source), Some(path)) if source.files.is_empty() => vec![NodeFile::new("path", path)],
+            (Ok(source), Some(path)) => source.files.iter().map(|name| NodeFile::within("path", path, name)).collect(),
+            // What is wrong is said by `facts`; until then nothing is read.
+            (_, path) => path.iter().map(|path| NodeFile::new("path", path)).collect(),
         }
     }
 
-    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
-        if let Some(source) = self.source()? {
-            return match (source.shape)(&self.settings()) {
-                Some(shape) => self.source_facts(&shape),
-                None => Ok(Facts::new()),
-            };
+    fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
+        match (self.source()?.shape)(&self.settings()) {
+            Some(shape) => self.source_facts(&shape),
+            None => Ok(Facts::unknown()),
         }
-        let Some(mut facts) = inputs.get("from").and_then(|f| f.first()).and_then(DatasetFacts::of) else {
-            return Ok(Facts::new());
-        };
-        if let Some(wanted) = &self.classes {
-            if facts.labels.is_some() {
-                return Err(at_with(
-                    "from",
-                    "`classes` cannot be taken from a labelled part",
-                    "take the classes of the whole data set, with `labels` in the same node",
-                ));
-            }
-            if !facts.class_names.is_empty() {
-                let places = classes::places(wanted, &facts.class_names)?;
-                facts.class_names = places.iter().map(|place| facts.class_names[*place].clone()).collect();
-            }
-            facts.classes = Some(wanted.len());
-        }
-        let Some(labels) = self.labels else {
-            return Ok(facts.to_facts());
-        };
-        if let Some(examples) = facts.count(SplitName::Train)
-            && labels > examples
-        {
-            let noun = facts.modality.noun();
-            let message = format!("{labels} labels asked for, but there are only {examples} training {noun}");
-            return Err(at_with("labels", message, format!("ask for at most {examples}")));
-        }
-        if let Some(classes) = facts.classes
-            && labels < classes
-        {
-            let message = format!("{labels} labels asked for, but there are {classes} classes");
-            return Err(at_with("labels", message, "ask for at least one label of each class"));
-        }
-        facts.labels = Some(labels);
-        Ok(facts.to_facts())
     }
 
-    fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
-        if let Some(source) = self.source().map_err(|e| NodeError::failed(e.message))? {
-            return Ok(self.load(source, cx.files)?.into_output());
-        }
-        let all = [SplitName::Train, SplitName::Validation, SplitName::Test];
-        let mut data = Dataset::read(inputs.one("from"), &all)?;
-        if let Some(wanted) = &self.classes {
-            let refused = |e: ParamError| match e.help {
-                Some(help) => NodeError::failed(format!("`{}`: {}", e.key, e.message)).with_help(help),
-                None => NodeError::failed(format!("`{}`: {}", e.key, e.message)),
-            };
-            let places = classes::places(wanted, &data.class_names).map_err(refused)?;
-            data = data.of_classes(&places);
-        }
-        let Some(labels) = self.labels else {
-            return Ok(data.into_output());
-        };
-        let train = data.train()?;
-        let stream = Stream::new(self.seed, "labels");
-        let chosen = stratified(&train.labels, data.classes(), labels, &stream).map_err(failure)?;
-        let examples = ExampleSet::labelled(chosen, &train.labels, data.classes());
-        data.examples = Some(examples);
-        Ok(data.into_output())
+    fn run(&self, _inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        let files: Vec<PathBuf> = cx.files.iter().map(|file| file.path.clone()).collect();
+        Ok(self.load(self.source().map_err(refused)?, &files)?.into_output())
     }
 }

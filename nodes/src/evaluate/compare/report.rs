@@ -1,16 +1,18 @@
 //! The answer for people: a table, a verdict in words per budget, what every arm cost, and why.
 //!
-//! Costs are times, so they are no part of any artifact: they come from the records that each arm rests on.
+//! Costs are times, so they are no part of any artifact: they come from the records that each arm depends on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use flow_cache::ActionKey;
 use flow_engine::node::{InputCost, NodeError, Report};
 use serde::Serialize;
 use serde_json::json;
 
-use super::EvaluateNode;
-use super::compare::{ArmVerdict, BudgetVerdict, Verdict, arm_of, text};
-use super::table::table;
+use super::CompareNode;
+use super::verdict::{ArmVerdict, BudgetVerdict, FEWEST_DRAWS, Verdict};
+use crate::artifacts::Subject;
+use crate::evaluate::table::table;
 
 /// Node kinds whose time is training time.
 const TRAINING: [&str; 3] = ["pretrain", "finetune", "pseudo-label"];
@@ -18,7 +20,7 @@ const TRAINING: [&str; 3] = ["pretrain", "finetune", "pseudo-label"];
 /// What the names of a frozen encoder's figures begin with.
 const FROZEN: [&str; 5] = ["ari.", "cluster_accuracy.", "knn.", "nmi.", "probe."];
 
-/// What one arm took at one budget, mean over seeds, shared nodes charged in full.
+/// What one arm took at one budget, mean over draws, shared nodes charged in full.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct ArmCost {
     /// Seconds in which threads of training nodes ran, by the wall clock.
@@ -27,12 +29,13 @@ struct ArmCost {
     images: f64,
 }
 
-/// What the pseudo-labels of one round were like, mean over seeds.
+/// What the pseudo-labels of one round were like, mean over draws.
 #[derive(Clone, Debug, Serialize)]
 struct Guesses {
     node: String,
     kept_share: f64,
-    precision: f64,
+    /// Of those that were kept; none where nothing was.
+    precision: Option<f64>,
 }
 
 /// Adds up values by key and gives their means.
@@ -53,15 +56,16 @@ impl Means {
 
 /// Everything that the report says beside the verdict itself.
 struct Evidence<'a> {
-    node: &'a EvaluateNode,
+    node: &'a CompareNode,
     lineage: &'a [InputCost],
 }
 
 impl Evidence<'_> {
     fn of<'a>(&'a self, port: &'a str, budget: &'a str, arm: Option<&'a str>) -> impl Iterator<Item = &'a InputCost> {
         self.lineage.iter().filter(move |input| {
-            let same_arm = arm.is_none_or(|arm| arm_of(self.node, &input.node, &input.bindings) == arm);
-            input.port == port && text(input.bindings.get(&self.node.budget)) == budget && same_arm
+            let axes = self.node.axes();
+            let same_arm = arm.is_none_or(|arm| axes.arm_of(&input.node, &input.bindings) == arm);
+            input.port == port && axes.budget_of(&input.bindings) == budget && same_arm
         })
     }
 
@@ -95,12 +99,30 @@ impl Evidence<'_> {
         let one = |node: &String| Guesses {
             node: node.clone(),
             kept_share: share.get(node).unwrap_or(0.0),
-            precision: precision.get(node).unwrap_or(f64::NAN),
+            precision: precision.get(node),
         };
         share.0.keys().map(one).collect()
     }
 
-    /// Frozen features at a budget: the figure's name, its mean over seeds, and its range.
+    /// Whether an arm rests on a pre-training whose linear probe, with these labels, does not beat both controls.
+    fn uncredited(&self, budget: &str, arm: &str) -> bool {
+        let pretrained = |input: &InputCost| -> BTreeSet<ActionKey> {
+            input.records.iter().filter(|r| r.kind == "pretrain").map(|r| r.key).collect()
+        };
+        let used: BTreeSet<ActionKey> = self.of("compare", budget, Some(arm)).flat_map(pretrained).collect();
+        let of_arm = |input: &&InputCost| !pretrained(input).is_disjoint(&used);
+        let mut means = Means::default();
+        for input in self.of("evidence", budget, None).filter(of_arm) {
+            for record in input.records.iter().filter(|r| r.kind == "evaluate") {
+                record.metrics.iter().for_each(|(name, value)| means.add(name, *value));
+            }
+        }
+        let probe = |subject: Subject| means.get(&format!("probe.{}", subject.key()));
+        let controls = [Subject::RandomInit, Subject::RawPixels, Subject::BagOfWords];
+        probe(Subject::Encoder).is_some_and(|encoder| controls.into_iter().filter_map(probe).any(|control| encoder <= control))
+    }
+
+    /// Frozen features at a budget: the figure's name, its mean over draws, and its range.
     fn frozen(&self, budget: &str) -> BTreeMap<String, (f64, f64, f64)> {
         let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for input in self.of("evidence", budget, None) {
@@ -132,69 +154,105 @@ fn signed(value: f64) -> String {
     format!("{:+.1}", 100.0 * value)
 }
 
-/// What the budget's figures say, in one or two sentences.
-fn words(node: &EvaluateNode, verdict: &Verdict, budget: &BudgetVerdict, evidence: &Evidence<'_>) -> String {
-    let title = |arm: &ArmVerdict| node.title(&arm.arm).to_owned();
-    let gain = |arm: &ArmVerdict| {
-        let [mean, low, high] = arm.difference;
-        format!(
-            "{} ({} points, 95 % interval {} to {})",
-            title(arm),
-            signed(mean),
-            signed(low),
-            signed(high)
-        )
-    };
-    let listed = |arms: &[&ArmVerdict]| arms.iter().map(|a| gain(a)).collect::<Vec<_>>().join("; ");
-    let others = || budget.arms.iter().filter(|a| a.arm != verdict.baseline);
-    let mut better: Vec<&ArmVerdict> = others().filter(|a| a.detected && a.difference[0] > 0.0).collect();
-    let worse: Vec<&ArmVerdict> = others().filter(|a| a.detected && a.difference[0] < 0.0).collect();
-    let open: Vec<&ArmVerdict> = others().filter(|a| !a.detected).collect();
-    better.sort_by(|a, b| b.accuracy[0].total_cmp(&a.accuracy[0]));
-    let baseline = node.title(&verdict.baseline);
+/// What the budget's figures say, in a few sentences.
+struct Words<'a> {
+    node: &'a CompareNode,
+    verdict: &'a Verdict,
+    budget: &'a BudgetVerdict,
+    evidence: &'a Evidence<'a>,
+}
 
-    let mut said = match better.first() {
-        Some(best) => format!(
-            "**{}** is best. Detectably better than {baseline}: {}.",
-            title(best),
-            listed(&better)
-        ),
-        None => format!("**Neither**: no arm detectably beats {baseline}."),
-    };
-    if let [best, rest @ ..] = &better[..]
-        && let Some(cheaper) = rest.iter().find(|a| a.accuracy[2] >= best.accuracy[0])
-    {
-        let cost = |arm: &ArmVerdict| evidence.cost(&budget.budget, &arm.arm).seconds;
-        if cost(cheaper) < cost(best) {
+impl Words<'_> {
+    fn title(&self, arm: &ArmVerdict) -> String {
+        self.node.title(&arm.arm).to_owned()
+    }
+
+    fn listed(&self, arms: &[&ArmVerdict]) -> String {
+        let gain = |arm: &&ArmVerdict| {
+            let [mean, low, high] = arm.difference;
+            let (mean, low, high) = (signed(mean), signed(low), signed(high));
+            format!("{} ({mean} points, 95 % interval {low} to {high})", self.title(arm))
+        };
+        arms.iter().map(gain).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Whether what an arm gains cannot be its pre-training's merit: the frozen encoder is no better than no training at all.
+    fn is_without_credit(&self, arm: &ArmVerdict) -> bool {
+        self.evidence.uncredited(&self.budget.budget, &arm.arm)
+    }
+
+    fn sentences(&self) -> String {
+        let Self { node, verdict, budget, evidence } = self;
+        let others = || budget.arms.iter().filter(|a| a.arm != verdict.baseline);
+        let won = |a: &&ArmVerdict| a.significant && a.difference[0] > 0.0;
+        let (doubtful, mut better): (Vec<&ArmVerdict>, Vec<&ArmVerdict>) =
+            others().filter(won).partition(|a| self.is_without_credit(a));
+        let worse: Vec<&ArmVerdict> = others().filter(|a| a.significant && a.difference[0] < 0.0).collect();
+        let open: Vec<&ArmVerdict> = others().filter(|a| !a.significant).collect();
+        better.sort_by(|a, b| b.accuracy[0].total_cmp(&a.accuracy[0]));
+        let baseline = node.title(&verdict.baseline);
+        let mut said = match better.first() {
+            Some(best) => format!(
+                "**{}** is best. Significantly better than {baseline}: {}.",
+                self.title(best),
+                self.listed(&better)
+            ),
+            None if verdict.draws.0 < FEWEST_DRAWS => format!(
+                "No arm is significantly better than {baseline}: with fewer than {FEWEST_DRAWS} draws of each arm nobody can tell."
+            ),
+            None => format!("**Neither**: no arm is significantly better than {baseline}."),
+        };
+        said += &self.cheaper(&better);
+        if !doubtful.is_empty() {
             said += &format!(
-                " {} is close to it and takes {:.0} s instead of {:.0} s.",
-                title(cheaper),
-                cost(cheaper),
-                cost(best)
+                " Higher, but no credit to its pre-training, whose linear probe does not beat both raw features and random weights: {}.",
+                self.listed(&doubtful)
             );
         }
+        if !open.is_empty() {
+            said += &format!(" No significant difference: {}.", self.listed(&open));
+        }
+        if !worse.is_empty() {
+            said += &format!(" Significantly worse: {}.", self.listed(&worse));
+        }
+        for arm in budget.arms.iter().filter(|arm| arm.without_pseudo_labels > 0) {
+            said += &format!(
+                " Self-training did not happen in {} of {} draws of {}: no pseudo-label was kept.",
+                arm.without_pseudo_labels,
+                arm.by_draw.len(),
+                self.title(arm)
+            );
+        }
+        for arm in others().filter(|a| !won(a)) {
+            said += &why_little(node, &arm.arm, &budget.budget, &verdict.noun, evidence);
+        }
+        said + &frozen_words(&evidence.frozen(&budget.budget))
     }
-    if !open.is_empty() {
-        said += &format!(" No detectable difference: {}.", listed(&open));
+
+    /// The arm that is as good as the best for less.
+    fn cheaper(&self, better: &[&ArmVerdict]) -> String {
+        let cost = |arm: &ArmVerdict| self.evidence.cost(&self.budget.budget, &arm.arm).seconds;
+        match better {
+            [best, rest @ ..] => {
+                let close = rest.iter().find(|a| a.accuracy[2] >= best.accuracy[0]);
+                close.filter(|arm| cost(arm) < cost(best)).map_or_else(String::new, |arm| {
+                    let (its, of_best) = (cost(arm), cost(best));
+                    format!(" {} is close to it and takes {its:.0} s instead of {of_best:.0} s.", self.title(arm))
+                })
+            }
+            [] => String::new(),
+        }
     }
-    if !worse.is_empty() {
-        said += &format!(" Worse: {}.", listed(&worse));
-    }
-    for arm in others().filter(|a| !(a.detected && a.difference[0] > 0.0)) {
-        said += &why_little(node, &arm.arm, &budget.budget, &verdict.noun, evidence);
-    }
-    said += &frozen_words(&evidence.frozen(&budget.budget));
-    said
 }
 
 /// Why an arm with pseudo-labels gains little: how many were kept, and how many of those were right.
-fn why_little(node: &EvaluateNode, arm: &str, budget: &str, noun: &str, evidence: &Evidence<'_>) -> String {
+fn why_little(node: &CompareNode, arm: &str, budget: &str, noun: &str, evidence: &Evidence<'_>) -> String {
     let round = |g: &Guesses| {
         format!(
-            "`{}` kept {} % of the {noun}, {} % of them right",
+            "`{}` kept {} % of the {noun}, {}",
             g.node,
             percent(g.kept_share),
-            percent(g.precision)
+            g.precision.map_or("none".to_owned(), |right| format!("{} % of them right", percent(right)))
         )
     };
     let rounds: Vec<String> = evidence.guesses(budget, arm).iter().map(round).collect();
@@ -218,7 +276,7 @@ fn frozen_words(frozen: &BTreeMap<String, (f64, f64, f64)>) -> String {
     }
 }
 
-fn budget_name(node: &EvaluateNode, budget: &str) -> String {
+fn budget_name(node: &CompareNode, budget: &str) -> String {
     if budget.is_empty() {
         "all".to_owned()
     } else {
@@ -227,7 +285,7 @@ fn budget_name(node: &EvaluateNode, budget: &str) -> String {
 }
 
 /// Accuracy, interval, training time and images of every arm at every budget.
-fn main_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>) -> String {
+fn main_table(node: &CompareNode, verdict: &Verdict, evidence: &Evidence<'_>) -> String {
     let arms: Vec<&str> = verdict
         .budgets
         .first()
@@ -244,7 +302,7 @@ fn main_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>) -
                 let found = budget.arms.iter().find(|a| a.arm == *arm);
                 row.push(found.map_or_else(String::new, |a| {
                     let [mean, low, high] = a.accuracy;
-                    let mark = if a.detected {
+                    let mark = if a.significant {
                         if a.difference[0] > 0.0 { " +" } else { " -" }
                     } else {
                         ""
@@ -272,7 +330,7 @@ fn main_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>) -
 }
 
 /// Frozen features at every budget; empty without evidence.
-fn frozen_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>) -> String {
+fn frozen_table(node: &CompareNode, verdict: &Verdict, evidence: &Evidence<'_>) -> String {
     let columns: Vec<BTreeMap<String, (f64, f64, f64)>> =
         verdict.budgets.iter().map(|b| evidence.frozen(&b.budget)).collect();
     let Some(first) = columns.first().filter(|c| !c.is_empty()) else {
@@ -295,7 +353,7 @@ fn frozen_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>)
 }
 
 /// Share and precision of the pseudo-labels of every arm and round; empty if there are none.
-fn guesses_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>) -> String {
+fn guesses_table(node: &CompareNode, verdict: &Verdict, evidence: &Evidence<'_>) -> String {
     let mut head = vec!["pseudo-labels: kept, right, %".to_owned()];
     head.extend(verdict.budgets.iter().map(|b| budget_name(node, &b.budget)));
     let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -309,7 +367,7 @@ fn guesses_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>
                 row.push(format!(
                     "{}, {}",
                     percent(guesses.kept_share),
-                    percent(guesses.precision)
+                    guesses.precision.map_or("none".to_owned(), percent)
                 ));
             }
         }
@@ -326,7 +384,7 @@ fn guesses_table(node: &EvaluateNode, verdict: &Verdict, evidence: &Evidence<'_>
 }
 
 /// The report in its three forms.
-pub(super) fn render(node: &EvaluateNode, verdict: &Verdict, lineage: &[InputCost]) -> Result<Report, NodeError> {
+pub(super) fn render(node: &CompareNode, verdict: &Verdict, lineage: &[InputCost]) -> Result<Report, NodeError> {
     let evidence = Evidence { node, lineage };
     let mut text = main_table(node, verdict, &evidence);
     let Verdict {
@@ -334,13 +392,14 @@ pub(super) fn render(node: &EvaluateNode, verdict: &Verdict, lineage: &[InputCos
         split,
         noun,
         images,
-        seeds,
+        draws: (least, most),
         replicates,
         ..
     } = verdict;
+    let seeds = if least == most { least.to_string() } else { format!("{least} to {most}") };
     text += &format!(
-        "\nMean over {seeds} seed(s) on {images} {split} {noun}, with 95 % bootstrap intervals ({replicates} draws over seeds and {noun}). \
-         `+` and `-`: detectably better or worse than {} (paired, Holm-corrected p < 0.05, and the same sign for every seed). \
+        "\nMean over {seeds} draw(s) of each arm on {images} {split} {noun}, with 95 % bootstrap intervals ({replicates} replicates over draws and {noun}). \
+         `+` and `-`: significantly better or worse than {} (paired, Holm-corrected p < 0.05, the same sign for every draw, and at least {FEWEST_DRAWS} draws). \
          Training time is the sum over all networks that the arm needs, teachers and pre-training included; \
          training {noun} are those that went forward and backward.\n",
         node.title(baseline)
@@ -356,7 +415,10 @@ pub(super) fn render(node: &EvaluateNode, verdict: &Verdict, lineage: &[InputCos
     let sentences: Vec<(String, String)> = verdict
         .budgets
         .iter()
-        .map(|b| (budget_name(node, &b.budget), words(node, verdict, b, &evidence)))
+        .map(|budget| {
+            let words = Words { node, verdict, budget, evidence: &evidence };
+            (budget_name(node, &budget.budget), words.sentences())
+        })
         .collect();
     let answer: String = sentences
         .iter()
@@ -398,7 +460,7 @@ pub(super) fn render(node: &EvaluateNode, verdict: &Verdict, lineage: &[InputCos
     Ok(Report {
         markdown: format!("# Verdict\n\n{answer}\n{text}"),
         json: json!({
-            "version": 1, "verdict": verdict, "words": words, "costs": costs, "pseudo_labels": guesses, "frozen": frozen,
+            "version": 2, "verdict": verdict, "words": words, "costs": costs, "pseudo_labels": guesses, "frozen": frozen,
         }),
         terminal: format!("{text}\nVerdict\n{}", answer.replace("**", "").replace('`', "")),
         files: Vec::new(),

@@ -1,0 +1,7 @@
+//! `kind = "dataset"`: images or texts from a source, or a part of another data set.
+
+mod part;
+mod source;
+
+pub use part::PartNode;
+pub use source::SourceNode;

@@ -1,0 +1,320 @@
+//! A frozen encoder against its controls: weighted kNN, linear probe and clusters of its features, of those of the same network
+//! with random weights, and of raw pixels or a bag of words, all with the same labels.
+
+use std::collections::BTreeMap;
+
+use flow_engine::node::{
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError, Port, Resources,
+};
+use flow_learn::augment::{Augmenter, Recipe};
+use flow_learn::backbones::{BackboneSettings, Encoder};
+use flow_learn::clustering::best_kmeans;
+use flow_learn::data::{Images, Modality};
+use flow_learn::metrics::{normalised, weighted_knn};
+use flow_learn::probe::Probe;
+use flow_learn::rng::Stream;
+use flow_learn::text::bag_of_words;
+use flow_learn::train::embed;
+use serde::{Deserialize, Serialize};
+
+use super::{all_threads, score_facts, test};
+use crate::artifacts::{
+    DATASET, Dataset, ENCODER, EncoderArtifact, EncoderStart, FeatureScore, MODEL, Protocol, SCORES, Scores, SplitName, Subject,
+};
+use crate::failure::{at, at_with, backbone_error, failure};
+
+/// An encoder, what it is judged on, and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeNode {
+    /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, beside the same on raw
+    /// pixels (or a bag of words) and on the encoder with random weights.
+    encoder: Option<EncoderStart>,
+    /// The network of an encoder from a file, `encoder = { file = "resnet18.safetensors" }`. Without an encoder, only its controls are
+    /// judged.
+    backbone: Option<BackboneSettings>,
+    /// The data set whose examples are the labels, and that is judged on.
+    data: NodeRef,
+    /// The split that is judged on.
+    #[serde(default = "test")]
+    split: SplitName,
+    /// Neighbours of the kNN, at most as many as there are examples of a class.
+    #[serde(default = "neighbours")]
+    neighbours: usize,
+    /// Temperature of the kNN's weights.
+    #[serde(default = "temperature")]
+    temperature: f32,
+    /// Whether an encoder's controls are judged beside it. Where many encoders share a network, its controls are judged once, by
+    /// a node with the `backbone` alone.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    controls: bool,
+    /// Training images whose frozen features are grouped into as many clusters as there are classes, without looking at labels:
+    /// cluster accuracy, NMI and ARI of the images judged on. 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    cluster_images: usize,
+    /// Decides the random control's weights and which images are grouped.
+    #[serde(default)]
+    seed: u64,
+}
+
+fn yes() -> bool {
+    true
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+fn neighbours() -> usize {
+    20
+}
+fn temperature() -> f32 {
+    0.1
+}
+
+impl Node for ProbeNode {
+    const KIND: &'static str = "evaluate";
+    const VERSION: u32 = 3;
+    const OUTPUT: ArtifactType = SCORES;
+    const FORM: &'static [&'static str] = &["encoder", "backbone"];
+
+    fn ports(&self) -> Vec<Port> {
+        vec![
+            EncoderStart::port(&self.encoder, "encoder", &[ENCODER, MODEL]),
+            Port::one("data", &self.data, &[DATASET]),
+        ]
+    }
+
+    fn files(&self) -> Vec<NodeFile> {
+        EncoderStart::files(&self.encoder, "encoder")
+    }
+
+    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
+        if let Some(start) = &self.encoder {
+            start.check_backbone("encoder", self.backbone.as_ref())?;
+        } else if !self.controls {
+            let message = "without an encoder there is nothing to judge but controls";
+            return Err(at_with("controls", message, "leave it out, or name an `encoder`"));
+        }
+        if self.neighbours == 0 {
+            return Err(at("neighbours", "0 found, expected at least 1"));
+        }
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
+            return Err(at(
+                "temperature",
+                format!("{} found, expected a number above 0", self.temperature),
+            ));
+        }
+        let Some(facts) = score_facts(inputs, self.split, false)? else { return Ok(Facts::unknown()) };
+        if let Some(backbone) = &self.backbone {
+            backbone.build(facts.data.input, &Stream::new(0, "check")).map_err(|e| backbone_error(&e))?;
+        }
+        EncoderStart::check_input("encoder", inputs, &facts.data)?;
+        Ok(Facts::of(facts))
+    }
+
+    fn resources(&self) -> Resources {
+        all_threads()
+    }
+
+    fn isolated(&self) -> bool {
+        true
+    }
+
+    fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        judge(self, inputs, cx)
+    }
+}
+
+/// k-means is begun so many times, and goes on for so many rounds at most.
+const RESTARTS: usize = 5;
+const ITERATIONS: usize = 50;
+
+/// The images that features are taken of.
+struct Material<'a> {
+    train: &'a Images,
+    /// Training images with a label, and the labels.
+    labelled: &'a [u32],
+    labels: &'a [usize],
+    /// Training images that are grouped, without their labels.
+    grouped: &'a [u32],
+    judged: &'a Images,
+    truth: &'a [usize],
+    classes: usize,
+}
+
+/// Features of one kind, `[images][dim]`.
+struct Features {
+    of: Subject,
+    dim: usize,
+    labelled: Vec<f32>,
+    grouped: Vec<f32>,
+    judged: Vec<f32>,
+}
+
+impl Material<'_> {
+    fn embedded(&self, of: Subject, encoder: &mut Encoder, plain: &Augmenter) -> Features {
+        let all: Vec<u32> = (0..self.judged.n as u32).collect();
+        Features {
+            of,
+            dim: encoder.dim,
+            labelled: embed(encoder, self.train, self.labelled, plain),
+            grouped: embed(encoder, self.train, self.grouped, plain),
+            judged: embed(encoder, self.judged, &all, plain),
+        }
+    }
+
+    /// What an example says without any network: its pixels, or which words it has.
+    fn raw(&self, modality: Modality) -> Features {
+        let all: Vec<u32> = (0..self.judged.n as u32).collect();
+        let features = |examples: &Images, indices: &[u32]| match modality {
+            Modality::Images => pixels(examples, indices),
+            Modality::Texts { vocabulary, .. } => bag_of_words(examples, indices, vocabulary),
+        };
+        let judged = features(self.judged, &all);
+        Features {
+            of: if modality.is_text() { Subject::BagOfWords } else { Subject::RawPixels },
+            dim: judged.len() / all.len().max(1),
+            labelled: features(self.train, self.labelled),
+            grouped: features(self.train, self.grouped),
+            judged,
+        }
+    }
+
+    /// Nearest neighbours and a linear classifier, from the labelled images.
+    fn classified(&self, node: &ProbeNode, features: &Features) -> [FeatureScore; 2] {
+        let Features {
+            of,
+            dim,
+            labelled,
+            judged,
+            ..
+        } = features;
+        let (labels, classes) = (self.labels, self.classes);
+        let k = node.neighbours.min(labels.len() / classes).max(1);
+        let votes = weighted_knn(labelled, labels, judged, *dim, classes, k, node.temperature);
+        let probe = Probe::fit(labelled, labels, *dim, classes);
+        [
+            (Protocol::Knn { k, temperature: node.temperature }, votes.predicted),
+            (Protocol::Probe { l2: probe.strength }, probe.predict(judged)),
+        ]
+        .map(|(protocol, predicted)| FeatureScore::new(*of, protocol, classes, self.truth, &predicted))
+    }
+
+    /// As many clusters as classes, found in training images; each judged image belongs to the nearest.
+    fn clustered(&self, node: &ProbeNode, features: &Features) -> FeatureScore {
+        let (dim, classes) = (features.dim, self.classes);
+        let stream = Stream::new(node.seed, "clusters");
+        let grouped = normalised(&features.grouped, dim);
+        let found = best_kmeans(&grouped, dim, classes, ITERATIONS, RESTARTS, &stream);
+        let protocol = Protocol::Clusters { k: classes, restarts: RESTARTS, images: self.grouped.len() };
+        let clusters = found.assign(&normalised(&features.judged, dim), dim);
+        FeatureScore::of_clusters(features.of, protocol, classes, self.truth, &clusters)
+    }
+}
+
+fn pixels(images: &Images, indices: &[u32]) -> Vec<f32> {
+    let values = indices.iter().flat_map(|i| images.pixels_of(*i as usize));
+    values.map(|v| f32::from(*v) / 255.0).collect()
+}
+
+/// Each protocol on each kind of features. A trained encoder sees images normalised as it was trained, the random one as the data is.
+fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, NodeError> {
+    let input = inputs.one("data");
+    let data = Dataset::read(input, &[SplitName::Train, node.split])?;
+    let (train, judged, classes) = (data.train()?, data.split(node.split)?, data.classes());
+    let facts = data.facts()?;
+    let examples = data.example_set()?;
+    let grouped = grouped(node, train, classes)?;
+    let material = Material {
+        train,
+        labelled: &examples.indices,
+        labels: &examples.classes(),
+        grouped: &grouped,
+        judged,
+        truth: &judged.labels.iter().map(|l| usize::from(*l)).collect::<Vec<_>>(),
+        classes,
+    };
+    let mut judging = Judging {
+        node,
+        material,
+        scores: Vec::new(),
+        metrics: BTreeMap::from([("labels".to_owned(), examples.indices.len() as f64)]),
+    };
+    let trained = match &node.encoder {
+        Some(start) => Some(start.open("encoder", node.backbone.as_ref(), (&facts, &data.normalisation), inputs, cx)?),
+        None => None,
+    };
+    let backbone = match (&trained, &node.backbone) {
+        (Some(EncoderArtifact { backbone, .. }), _) | (None, Some(backbone)) => backbone.clone(),
+        (None, None) => return Err(failure("neither `encoder` nor `backbone` is given")),
+    };
+    if let Some(EncoderArtifact { mut encoder, normalisation, .. }) = trained {
+        let plain = normalisation.augmenter(&Recipe::default(), facts.input)?;
+        judging.add(&judging.material.embedded(Subject::Encoder, &mut encoder, &plain));
+    }
+    if node.controls {
+        let stream = Stream::new(node.seed, "random control");
+        let mut random = backbone.build(facts.input, &stream).map_err(failure)?;
+        let plain = data.normalisation.augmenter(&Recipe::default(), facts.input)?;
+        judging.add(&judging.material.embedded(Subject::RandomInit, &mut random, &plain));
+        judging.add(&judging.material.raw(data.modality()));
+    }
+    let scores = Scores {
+        split: node.split,
+        judged_on: Dataset::digest_of(input, node.split)?,
+        noun: data.modality().noun().to_owned(),
+        class_names: data.class_names.clone(),
+        pseudo_labels: None,
+        scores: judging.scores,
+    };
+    Ok(Output {
+        files: vec![scores.to_file()],
+        metrics: judging.metrics,
+    })
+}
+
+/// The training images that are grouped, drawn at random where not all are.
+fn grouped(node: &ProbeNode, train: &Images, classes: usize) -> Result<Vec<u32>, NodeError> {
+    let n = node.cluster_images.min(train.n);
+    if n > 0 && n < classes {
+        return Err(failure(format!(
+            "{n} training images cannot be grouped into {classes} clusters"
+        )));
+    }
+    let mut drawn = Stream::new(node.seed, "grouped").permutation(train.n);
+    drawn.truncate(n);
+    Ok(drawn)
+}
+
+/// What was found so far.
+struct Judging<'a> {
+    node: &'a ProbeNode,
+    material: Material<'a>,
+    scores: Vec<FeatureScore>,
+    metrics: BTreeMap<String, f64>,
+}
+
+impl Judging<'_> {
+    fn add(&mut self, features: &Features) {
+        let name = features.of.key();
+        let [knn, probe] = self.material.classified(self.node, features);
+        self.metrics.insert(format!("knn.{name}"), knn.accuracy);
+        self.metrics.insert(format!("probe.{name}"), probe.accuracy);
+        self.scores.extend([knn, probe]);
+        if self.material.grouped.is_empty() {
+            return;
+        }
+        let clusters = self.material.clustered(self.node, features);
+        self.metrics
+            .insert(format!("cluster_accuracy.{name}"), clusters.accuracy);
+        if let Some(agreement) = clusters.agreement {
+            self.metrics.insert(format!("nmi.{name}"), agreement.nmi);
+            self.metrics.insert(format!("ari.{name}"), agreement.ari);
+        }
+        self.scores.push(clusters);
+    }
+}

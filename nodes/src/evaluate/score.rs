@@ -1,0 +1,90 @@
+//! A classifier's figures on a split.
+
+use std::collections::BTreeMap;
+
+use flow_engine::node::{
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
+};
+use flow_learn::augment::Recipe;
+use flow_learn::metrics::{argmax, ece};
+use flow_learn::train::predict;
+use serde::{Deserialize, Serialize};
+
+use super::{all_threads, score_facts, test};
+use crate::artifacts::{
+    DATASET, Dataset, FeatureScore, MODEL, ModelArtifact, NetworkFacts, Protocol, SCORES, Scores, SplitName, Subject, compatible,
+};
+use crate::failure::refused;
+
+/// Bins of the calibration error.
+const BINS: usize = 15;
+
+/// A classifier and what it is judged on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreNode {
+    /// The classifier.
+    model: NodeRef,
+    /// The data set that is judged on: of the classifier's classes in its order.
+    data: NodeRef,
+    /// The split that is judged on.
+    #[serde(default = "test")]
+    split: SplitName,
+}
+
+impl Node for ScoreNode {
+    const KIND: &'static str = "evaluate";
+    const VERSION: u32 = 3;
+    const OUTPUT: ArtifactType = SCORES;
+    const FORM: &'static [&'static str] = &["model"];
+
+    fn ports(&self) -> Vec<Port> {
+        vec![Port::one("model", &self.model, &[MODEL]), Port::one("data", &self.data, &[DATASET])]
+    }
+
+    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
+        let Some(facts) = score_facts(inputs, self.split, true)? else { return Ok(Facts::unknown()) };
+        if let Some(network) = inputs.get::<NetworkFacts>("model") {
+            compatible("model", network, &facts.data)?;
+        }
+        Ok(Facts::of(facts))
+    }
+
+    fn resources(&self) -> Resources {
+        all_threads()
+    }
+
+    fn isolated(&self) -> bool {
+        true
+    }
+
+    /// Predicts every image of the split once, as it is, normalised as the classifier was trained.
+    fn run(&self, inputs: &Inputs, _cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        let input = inputs.one("data");
+        let data = Dataset::read(input, &[SplitName::Train, self.split])?;
+        let mut model = ModelArtifact::read(inputs.one("model"))?;
+        compatible("model", &model.facts(), &data.facts()?).map_err(refused)?;
+        let images = data.split(self.split)?;
+        let augmenter = model.normalisation.augmenter(&Recipe::default(), model.classifier.encoder.takes())?;
+        let all: Vec<u32> = (0..images.n as u32).collect();
+        let probabilities = predict(&mut model.classifier, images, &all, &augmenter);
+        let classes = data.classes();
+        let predicted: Vec<usize> = probabilities.chunks_exact(classes).map(argmax).collect();
+        let truth: Vec<usize> = images.labels.iter().map(|l| usize::from(*l)).collect();
+        let score = FeatureScore::new(Subject::Model, Protocol::FineTuned, classes, &truth, &predicted);
+        let metrics = BTreeMap::from([
+            ("accuracy".to_owned(), score.accuracy),
+            ("macro_f1".to_owned(), score.macro_f1),
+            ("ece".to_owned(), ece(&truth, &probabilities, classes, BINS)),
+        ]);
+        let scores = Scores {
+            split: self.split,
+            judged_on: Dataset::digest_of(input, self.split)?,
+            noun: data.modality().noun().to_owned(),
+            class_names: data.class_names.clone(),
+            pseudo_labels: model.head.pseudo_labels,
+            scores: vec![score],
+        };
+        Ok(Output { files: vec![scores.to_file()], metrics })
+    }
+}
