@@ -25,8 +25,7 @@ use crate::artifacts::{
     RecipeArtifact, SplitName, input_facts,
 };
 use crate::augment::check_recipe;
-use crate::failure::{at, at_with, backbone_error, failure, training_failure};
-use crate::pretrain::check_lr;
+use crate::failure::{at_with, backbone_error, failure, setting_error, training_failure};
 
 /// Steps between two looks at the clock for a checkpoint.
 const STRETCH: usize = 25;
@@ -157,7 +156,7 @@ impl Node for FinetuneNode {
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
-        check_lr(self.lr)?;
+        self.settings().check().map_err(setting_error)?;
         if !(1..=2).contains(&self.data.len()) {
             let found = self.data.len();
             let message =
@@ -188,24 +187,6 @@ impl Node for FinetuneNode {
                     format!("give `init`, or leave out `{key}`"),
                 ));
             }
-        }
-        if self.batch < 2 {
-            return Err(at(
-                "batch",
-                format!("{} found, but batch norm needs at least 2 images per step", self.batch),
-            ));
-        }
-        if !(0.0..=1.0).contains(&self.labelled_share) {
-            return Err(at(
-                "labelled_share",
-                format!("{} found, expected a share between 0 and 1", self.labelled_share),
-            ));
-        }
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            return Err(at(
-                "label_smoothing",
-                format!("{} found, expected at least 0 and below 1", self.label_smoothing),
-            ));
         }
         if self.steps == 0 && self.head != HeadStart::Probe {
             let help = "0 steps make sense with `head = \"probe\"` only: the linear probe on the frozen encoder is then the classifier";

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::artifacts::{TASK, TaskArtifact};
+use crate::failure::setting_error;
 
 /// `method = "simclr"` and that method's hyper-parameters.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,6 +23,7 @@ impl Node for PretextNode {
     }
 
     fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
+        self.0.check_ranges().map_err(setting_error)?;
         Ok(Facts::from([("task".into(), json!(self.0))]))
     }
 

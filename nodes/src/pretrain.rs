@@ -11,8 +11,8 @@ use flow_engine::node::{
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::data::{Images, NetworkInput};
-use flow_learn::methods::{MethodError, MethodSettings, Premises, Settings};
-use flow_learn::optim::OptimizerConfig;
+use flow_learn::methods::{MethodConstraints, MethodError, MethodSettings, Settings};
+use flow_learn::optim::{OptimizerConfig, check_lr};
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError, held_out, hold_out};
@@ -23,7 +23,7 @@ use crate::artifacts::{
     TASK, TaskArtifact, input_facts,
 };
 use crate::augment::check_recipe;
-use crate::failure::{at, at_with, backbone_error, failure, method_error, training_failure};
+use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
 
 /// Data, views, task, network and optimiser of a pre-training.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,11 +76,9 @@ fn batch() -> usize {
 }
 
 impl PretrainNode {
-    /// Exactly one of `epochs` and `budget`, neither of them 0.
+    /// Exactly one of `epochs` and `budget`.
     fn length(&self) -> Result<Length, ParamError> {
         match (self.epochs, self.budget) {
-            (Some(0), None) => Err(at("epochs", "0 found, expected at least 1")),
-            (None, Some(0)) => Err(at("budget", "0 found, expected at least one step's images")),
             (Some(epochs), None) => Ok(Length::Epochs(epochs)),
             (None, Some(budget)) => Ok(Length::Budget(budget)),
             (Some(_), Some(_)) => Err(at_with(
@@ -150,7 +148,7 @@ impl PretrainNode {
             );
             return Err(at_with("batch", message, "lower `batch`"));
         }
-        let premises = Premises {
+        let constraints = MethodConstraints {
             batch: self.batch,
             image: encoder.input,
             // Where the number is not known, more than any setting asks for.
@@ -159,8 +157,14 @@ impl PretrainNode {
             pretrained: self.init.is_some(),
             patches: encoder.patches(),
         };
-        let checked = method.map_or(Ok(()), |method| method.check(&premises));
-        checked.map_err(|e| at_task(&e))
+        let Some(method) = method else { return Ok(()) };
+        if let Some((all, aside)) = counts {
+            let per_epoch = (all - aside) / self.batch.max(1);
+            let steps = self.length()?.steps(per_epoch, self.batch, method.settings().views());
+            let checked = self.length()?.check_steps(steps, self.warmup_epochs * per_epoch);
+            checked.map_err(setting_error)?;
+        }
+        method.check(&constraints).map_err(|e| at_task(&e))
     }
 
     /// The examples to train on, and those that are only watched.
@@ -212,8 +216,9 @@ impl Node for PretrainNode {
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
-        check_lr(self.lr)?;
-        self.length()?;
+        check_lr(self.lr).map_err(setting_error)?;
+        self.optimizer.check().map_err(setting_error)?;
+        self.length()?.check(self.warmup_epochs).map_err(setting_error)?;
         let first = |port| inputs.get(port).and_then(|i| i.first());
         if let Some(data) = first("data").and_then(DatasetFacts::of) {
             check_recipe(inputs, "views", &data)?;
@@ -347,13 +352,4 @@ fn at_task(error: &MethodError) -> ParamError {
         error.key = "task".into();
     }
     error
-}
-
-/// A learning rate is a positive number.
-pub(crate) fn check_lr(lr: f32) -> Result<(), ParamError> {
-    if lr > 0.0 && lr.is_finite() {
-        Ok(())
-    } else {
-        Err(at("lr", format!("{lr} found, expected a number above 0")))
-    }
 }

@@ -12,6 +12,7 @@ use crate::layers::{
     TransformerShape,
 };
 use crate::rng::Stream;
+use crate::settings::SettingError;
 use crate::text::{BYTES, PAD, token};
 
 /// The name written in workflows.
@@ -30,7 +31,7 @@ const SIZES: stack::Defaults = stack::Defaults { dim: 64, depth: 2 };
 
 /// The declared sizes.
 fn sizes(settings: &BackboneSettings) -> Result<TransformerShape, BackboneError> {
-    let refuse = |key, message: String| Err(BackboneError::Setting { key, message });
+    let refuse = |key, message: String| Err(SettingError::new(key, message).into());
     let foreign = [
         ("widths", !settings.widths.is_empty()),
         ("grid", settings.grid != 1),

@@ -8,6 +8,7 @@ use crate::augment::Augmenter;
 use crate::backbones::BackboneSettings;
 use crate::methods::{MethodSettings, SimclrSettings};
 use crate::optim::OptimizerConfig;
+use crate::settings::SettingError;
 use crate::train::{Length, PretrainSettings, Pretraining, TrainError};
 
 /// How a pre-training spent its time.
@@ -34,11 +35,8 @@ pub fn prefetch_times(
 ) -> Result<PrefetchTimes, TrainError> {
     let images = random_images(image, batch * steps);
     let (mean, std) = images.channel_statistics();
-    let augmenter =
-        Augmenter::new(recipe, &mean, &std, images.height, images.width).map_err(|e| TrainError::Setting {
-            key: "recipe",
-            message: e.to_string(),
-        })?;
+    let augmenter = Augmenter::new(recipe, &mean, &std, images.height, images.width)
+        .map_err(|e| SettingError::new("recipe", e.to_string()))?;
     let settings = PretrainSettings {
         backbone: BackboneSettings::named(backbone),
         method: MethodSettings::Simclr(SimclrSettings::default()),

@@ -6,36 +6,25 @@
 //! Traps: each view has batch statistics of its own, in both networks. The copy's weights follow, its batch norms' running statistics do not: they
 //! are the copy's own (see `momentum`). The momentum rises to 1, or the target never comes to rest.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, Setup};
 use super::heads::{Norms, backward, copy, forward, gradient, matrix, mlp};
 use super::momentum::{Momentum, rising};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_share, check_widths};
+use super::outcome::{Figure, MethodError, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::layers::{Entry, Layer, Pass, Sequential, Tensors, join};
 use crate::losses::{byol, value_and_grads};
+use crate::settings::{SHARE, WIDTH, settings};
 
-/// Hyper-parameters; the paper has widths of 4096 and 256 for ResNet-50.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ByolSettings {
-    /// Momentum of the copy at the start; .996 in the paper, .99 for short trainings (its appendix I for 300 epochs).
-    pub momentum: f32,
-    /// Width of the hidden layers of projector and predictor.
-    pub hidden: usize,
-    /// Dimensions of projection and prediction.
-    pub projection: usize,
-}
-
-impl Default for ByolSettings {
-    fn default() -> Self {
-        Self {
-            momentum: 0.99,
-            hidden: 256,
-            projection: 128,
-        }
+settings! {
+    /// Hyper-parameters; the paper has widths of 4096 and 256 for ResNet-50.
+    pub struct ByolSettings {
+        /// Momentum of the copy at the start; .996 in the paper, .99 for short trainings (its appendix I for 300 epochs).
+        momentum: f32 = 0.99, in SHARE;
+        /// Width of the hidden layers of projector and predictor.
+        hidden: usize = 256, in WIDTH;
+        /// Dimensions of projection and prediction.
+        projection: usize = 128, in WIDTH;
     }
 }
 
@@ -50,17 +39,6 @@ impl Settings for ByolSettings {
 
     fn advice(&self) -> &'static str {
         "lower `lr` or raise `momentum`"
-    }
-
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_share("momentum", self.momentum, ".99 for short trainings, .996 for long ones")?;
-        check_widths(&[("hidden", self.hidden), ("projection", self.projection)])?;
-        check_least(
-            "batch",
-            premises.batch,
-            2,
-            "the projector's batch norm needs several images",
-        )
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {

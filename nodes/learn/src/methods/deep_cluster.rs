@@ -8,11 +8,9 @@
 //! some tens of steps at least, and a learning rate that does not fall (the paper's is constant): here the head's stays at its peak. The optimiser's
 //! momentum is forgotten with the head.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Epoch, Premises, Setup};
+use super::batch::{Batch, Epoch, MethodConstraints, Setup};
 use super::heads::{backward, buffer, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least};
+use super::outcome::{Figure, MethodError, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::{kmeans, pca_whiten};
@@ -20,26 +18,17 @@ use crate::layers::{Entry, Linear, Pass, Tensors, join};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::{argmax, nmi, normalised};
 use crate::rng::Stream;
+use crate::settings::{SEVERAL, SOME_ROUNDS, WIDTH, settings};
 
-/// Hyper-parameters; the paper has 10,000 clusters for a thousand classes and 256 components.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeepClusterSettings {
-    /// Clusters; 5 to 10 for each class that is expected.
-    pub clusters: usize,
-    /// Directions that are kept before clustering.
-    pub components: usize,
-    /// Rounds of k-means at most.
-    pub iterations: usize,
-}
-
-impl Default for DeepClusterSettings {
-    fn default() -> Self {
-        Self {
-            clusters: 60,
-            components: 64,
-            iterations: 20,
-        }
+settings! {
+    /// Hyper-parameters; the paper has 10,000 clusters for a thousand classes and 256 components.
+    pub struct DeepClusterSettings {
+        /// Clusters; 5 to 10 for each class that is expected.
+        clusters: usize = 60, in SEVERAL;
+        /// Directions that are kept before clustering.
+        components: usize = 64, in WIDTH;
+        /// Rounds of k-means at most.
+        iterations: usize = 20, in SOME_ROUNDS;
     }
 }
 
@@ -56,26 +45,15 @@ impl Settings for DeepClusterSettings {
         "lower `lr` or change `clusters`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_least(
-            "components",
-            self.components,
-            1,
-            "features are clustered along some direction",
-        )?;
-        if self.components > premises.features {
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        if self.components > constraints.features {
             let message = format!(
                 "{} found, but the features have only {} dimensions",
-                self.components, premises.features
+                self.components, constraints.features
             );
             return Err(MethodError::setting("components", message));
         }
-        check_least("clusters", self.clusters, 2, "with one there is nothing to tell apart")?;
-        if self.clusters > premises.images {
-            let message = format!("{} found, but there are only {} images", self.clusters, premises.images);
-            return Err(MethodError::setting("clusters", message));
-        }
-        Ok(())
+        constraints.check_images("clusters", self.clusters)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::losses::LossError;
+use crate::settings::SettingError;
 
 /// Something to watch while a method trains.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,13 +128,8 @@ pub struct StepOutcome {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum MethodError {
     /// A hyper-parameter is out of range.
-    #[error("`{key}`: {message}")]
-    Setting {
-        /// The hyper-parameter.
-        key: &'static str,
-        /// What was found and what is expected.
-        message: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The loss refused its inputs.
     #[error(transparent)]
     Loss(#[from] LossError),
@@ -181,48 +177,7 @@ pub enum MethodError {
 
 impl MethodError {
     /// A setting that makes no sense.
-    pub(super) fn setting(key: &'static str, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self::Setting { key, message }
+    pub(super) fn setting(key: &str, message: impl Into<String>) -> Self {
+        Self::Setting(SettingError::new(key, message))
     }
-}
-
-/// A setting that must be above zero and finite; `usual` says what it is as a rule.
-pub(super) fn check_positive(key: &'static str, value: f32, usual: &str) -> Result<(), MethodError> {
-    if value > 0.0 && value.is_finite() {
-        return Ok(());
-    }
-    Err(MethodError::setting(
-        key,
-        format!("{value} found, expected a number above 0 ({usual})"),
-    ))
-}
-
-/// A share in `[0, 1]`.
-pub(super) fn check_share(key: &'static str, value: f32, usual: &str) -> Result<(), MethodError> {
-    if (0.0..=1.0).contains(&value) {
-        return Ok(());
-    }
-    Err(MethodError::setting(
-        key,
-        format!("{value} found, expected a number from 0 to 1 ({usual})"),
-    ))
-}
-
-/// A count; `why` ends the sentence 'expected at least 2, because ...'.
-pub(super) fn check_least(key: &'static str, value: usize, least: usize, why: &str) -> Result<(), MethodError> {
-    if value >= least {
-        return Ok(());
-    }
-    Err(MethodError::setting(
-        key,
-        format!("{value} found, expected at least {least}: {why}"),
-    ))
-}
-
-/// Widths of a head.
-pub(super) fn check_widths(widths: &[(&'static str, usize)]) -> Result<(), MethodError> {
-    widths
-        .iter()
-        .try_for_each(|(key, width)| check_least(key, *width, 1, "a layer has at least one dimension"))
 }

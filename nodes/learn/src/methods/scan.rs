@@ -7,43 +7,30 @@
 //! Traps: without the entropy one cluster takes all; self-labels of unequal frequency would let large clusters grow; a step without a confident
 //! image has a loss of 0 and teaches nothing (`confident` is their share).
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Epoch, Premises, Setup};
+use super::batch::{Batch, Epoch, MethodConstraints, Setup};
 use super::heads::{backward, buffer, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive, check_share};
+use super::outcome::{Figure, MethodError, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::nearest_neighbours;
 use crate::layers::{Entry, FeatureMap, Linear, Mode, Pass, Tensors, join};
 use crate::losses::{probabilities, scan, value_and_grads, weighted_cross_entropy};
 use crate::metrics::argmax;
+use crate::settings::{ABOVE_ZERO, ROUNDS, SEVERAL, SHARE, WIDTH, settings};
 
-/// Hyper-parameters of the paper.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ScanSettings {
-    /// Clusters: the classes that are expected.
-    pub clusters: usize,
-    /// Nearest neighbours that each image may be paired with; 20 in the paper.
-    pub neighbours: usize,
-    /// Weight of the entropy that keeps all clusters in use; 5 in the paper.
-    pub entropy_weight: f32,
-    /// Epochs at the end in which confident images label themselves.
-    pub self_label_epochs: usize,
-    /// How confident; .99 in the paper.
-    pub threshold: f32,
-}
-
-impl Default for ScanSettings {
-    fn default() -> Self {
-        Self {
-            clusters: 10,
-            neighbours: 20,
-            entropy_weight: 5.0,
-            self_label_epochs: 2,
-            threshold: 0.99,
-        }
+settings! {
+    /// Hyper-parameters of the paper.
+    pub struct ScanSettings {
+        /// Clusters: the classes that are expected.
+        clusters: usize = 10, in SEVERAL;
+        /// Nearest neighbours that each image may be paired with; 20 in the paper.
+        neighbours: usize = 20, in WIDTH;
+        /// Weight of the entropy that keeps all clusters in use; 5 in the paper.
+        entropy_weight: f32 = 5.0, in ABOVE_ZERO;
+        /// Epochs at the end in which confident images label themselves.
+        self_label_epochs: usize = 2, in ROUNDS;
+        /// How confident; .99 in the paper.
+        threshold: f32 = 0.99, in SHARE;
     }
 }
 
@@ -60,25 +47,16 @@ impl Settings for ScanSettings {
         "raise `entropy_weight` or lower `lr`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        if !premises.pretrained {
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        if !constraints.pretrained {
             let message =
                 "SCAN clusters what an encoder has learnt: give it one that a pretext task has trained, as `init`";
             return Err(MethodError::setting("method", message));
         }
-        check_least("clusters", self.clusters, 2, "with one there is nothing to tell apart")?;
-        check_least("neighbours", self.neighbours, 1, "an image is paired with a neighbour")?;
-        check_positive("entropy_weight", self.entropy_weight, "5 in the paper")?;
-        check_share("threshold", self.threshold, ".99 in the paper")?;
-        if self.clusters > premises.images {
-            let message = format!("{} found, but there are only {} images", self.clusters, premises.images);
-            return Err(MethodError::setting("clusters", message));
-        }
-        if self.neighbours >= premises.images {
-            let message = format!(
-                "{} found, but there are only {} images",
-                self.neighbours, premises.images
-            );
+        constraints.check_images("clusters", self.clusters)?;
+        if self.neighbours >= constraints.images {
+            let (found, images) = (self.neighbours, constraints.images);
+            let message = format!("{found} found, but there are only {images} images");
             return Err(MethodError::setting("neighbours", message));
         }
         Ok(())

@@ -6,11 +6,9 @@
 //!
 //! Traps: `P^lambda` underflows, so Sinkhorn-Knopp works in the log domain; a head that is begun with unbalanced labels keeps them.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Epoch, Premises, Setup};
+use super::batch::{Batch, Epoch, MethodConstraints, Setup};
 use super::heads::{backward, buffer, forward, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive};
+use super::outcome::{Figure, MethodError, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::sinkhorn_until;
@@ -18,32 +16,21 @@ use crate::layers::{BufferPool, Entry, FeatureMap, Layer, Linear, MapShape, Pass
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::{argmax, nmi};
 use crate::rng::Stream;
+use crate::settings::{ABOVE_ZERO, SEVERAL, SOME_ROUNDS, TEMPERATURE, WIDTH, settings};
 
-/// Hyper-parameters; the paper has 3000 clusters and 10 heads for a thousand classes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SelaSettings {
-    /// Clusters of each head.
-    pub clusters: usize,
-    /// Heads with labels of their own.
-    pub heads: usize,
-    /// Sharpness of the assignment; 10 to 25, 25 in the paper.
-    pub lambda: f32,
-    /// How far a cluster's share may be off, relative.
-    pub tolerance: f32,
-    /// Epochs between two assignments.
-    pub every: usize,
-}
-
-impl Default for SelaSettings {
-    fn default() -> Self {
-        Self {
-            clusters: 64,
-            heads: 4,
-            lambda: 25.0,
-            tolerance: 0.01,
-            every: 1,
-        }
+settings! {
+    /// Hyper-parameters; the paper has 3000 clusters and 10 heads for a thousand classes.
+    pub struct SelaSettings {
+        /// Clusters of each head.
+        clusters: usize = 64, in SEVERAL;
+        /// Heads with labels of their own.
+        heads: usize = 4, in WIDTH;
+        /// Sharpness of the assignment; 10 to 25, 25 in the paper.
+        lambda: f32 = 25.0, in TEMPERATURE;
+        /// How far a cluster's share may be off, relative.
+        tolerance: f32 = 0.01, in ABOVE_ZERO;
+        /// Epochs between two assignments.
+        every: usize = 1, in SOME_ROUNDS;
     }
 }
 
@@ -63,17 +50,8 @@ impl Settings for SelaSettings {
         "lower `lr`, raise `every` or lower `clusters`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_positive("lambda", self.lambda, "10 to 25")?;
-        check_positive("tolerance", self.tolerance, ".01")?;
-        check_least("heads", self.heads, 1, "there must be something to learn")?;
-        check_least("every", self.every, 1, "labels are assigned between epochs")?;
-        check_least("clusters", self.clusters, 2, "with one there is nothing to tell apart")?;
-        if self.clusters > premises.images {
-            let message = format!("{} found, but there are only {} images", self.clusters, premises.images);
-            return Err(MethodError::setting("clusters", message));
-        }
-        Ok(())
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        constraints.check_images("clusters", self.clusters)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {

@@ -7,55 +7,38 @@
 //! Traps: prototypes are scaled to length one before each step and stay as they are in the first epoch; a loss that stays at
 //! `ln(prototypes)` is a collapse.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{Norms, backward, buffer, forward, gradient, matrix, mlp, swapped_halves, two_views};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive, check_widths};
+use super::outcome::{Figure, MethodError, StepOutcome};
 use super::prototypes::Prototypes;
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::sinkhorn;
 use crate::layers::{Entry, Pass, Sequential, Tensors, join};
 use crate::losses::{cosine_scores, swapped, value_and_grads};
+use crate::settings::{ROUNDS, SEVERAL, SOME_ROUNDS, TEMPERATURE, WIDTH, settings};
 
-/// Hyper-parameters; the paper has 3000 prototypes for a thousand classes and batches of 4096.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SwavSettings {
-    /// Prototypes; 100 to 500 for ten classes.
-    pub prototypes: usize,
-    /// Temperature `t` of the prediction; .1 in the paper.
-    pub temperature: f32,
-    /// Smoothness `eps` of the assignments; .05 in the paper, lower if the loss stays at `ln(prototypes)`.
-    pub epsilon: f32,
-    /// Iterations of Sinkhorn-Knopp; 3 in the paper.
-    pub iterations: usize,
-    /// Epochs in which the prototypes do not move; 1 in the paper.
-    pub freeze_epochs: usize,
-    /// Earlier embeddings of each view that join in Sinkhorn-Knopp; 0 for none. The paper has 3840 for batches of 256.
-    pub queue: usize,
-    /// The first epoch, from 0, in which the queue joins; 15 in the paper.
-    pub queue_from: usize,
-    /// Width of the projector's hidden layer.
-    pub hidden: usize,
-    /// Dimensions of the embedding.
-    pub projection: usize,
-}
-
-impl Default for SwavSettings {
-    fn default() -> Self {
-        Self {
-            prototypes: 100,
-            temperature: 0.1,
-            epsilon: 0.05,
-            iterations: 3,
-            freeze_epochs: 1,
-            queue: 0,
-            queue_from: 15,
-            hidden: 256,
-            projection: 128,
-        }
+settings! {
+    /// Hyper-parameters; the paper has 3000 prototypes for a thousand classes and batches of 4096.
+    pub struct SwavSettings {
+        /// Prototypes; 100 to 500 for ten classes.
+        prototypes: usize = 100, in SEVERAL;
+        /// Temperature `t` of the prediction; .1 in the paper.
+        temperature: f32 = 0.1, in TEMPERATURE;
+        /// Smoothness `eps` of the assignments; .05 in the paper, lower if the loss stays at `ln(prototypes)`.
+        epsilon: f32 = 0.05, in TEMPERATURE;
+        /// Iterations of Sinkhorn-Knopp; 3 in the paper.
+        iterations: usize = 3, in SOME_ROUNDS;
+        /// Epochs in which the prototypes do not move; 1 in the paper.
+        freeze_epochs: usize = 1, in ROUNDS;
+        /// Earlier embeddings of each view that join in Sinkhorn-Knopp; 0 for none. The paper has 3840 for batches of 256.
+        queue: usize = 0, in 0..=1 << 20;
+        /// The first epoch, from 0, in which the queue joins; 15 in the paper.
+        queue_from: usize = 15, in ROUNDS;
+        /// Width of the projector's hidden layer.
+        hidden: usize = 256, in WIDTH;
+        /// Dimensions of the embedding.
+        projection: usize = 128, in WIDTH;
     }
 }
 
@@ -72,35 +55,15 @@ impl Settings for SwavSettings {
         "lower `epsilon`, raise `freeze_epochs` or lower `lr`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_positive("temperature", self.temperature, ".1 in the paper")?;
-        check_positive("epsilon", self.epsilon, ".05 in the paper")?;
-        check_least(
-            "iterations",
-            self.iterations,
-            1,
-            "assignments are balanced at least once",
-        )?;
-        check_least(
-            "prototypes",
-            self.prototypes,
-            2,
-            "with one there is nothing to tell apart",
-        )?;
-        check_widths(&[("hidden", self.hidden), ("projection", self.projection)])?;
-        if !self.queue.is_multiple_of(premises.batch) {
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        if !self.queue.is_multiple_of(constraints.batch) {
             let message = format!(
                 "{} found, expected a multiple of the batch, which is {}",
-                self.queue, premises.batch
+                self.queue, constraints.batch
             );
             return Err(MethodError::setting("queue", message));
         }
-        check_least(
-            "batch",
-            premises.batch,
-            2,
-            "assignments are balanced over several images",
-        )
+        Ok(())
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {

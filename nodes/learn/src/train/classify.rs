@@ -15,9 +15,10 @@ use crate::data::Images;
 use crate::layers::{BufferPool, Entry, FeatureMap, Layer, Linear, Mode, Pass, Tensors};
 use crate::losses::{soft_cross_entropy, value_and_grads};
 use crate::metrics::argmax;
-use crate::optim::{Optimizer, OptimizerConfig, Schedule};
+use crate::optim::{Optimizer, OptimizerConfig, Schedule, check_lr, check_warmup};
 use crate::probe::Probe;
 use crate::rng::Stream;
+use crate::settings::{BELOW_ONE, COUNTED, SEVERAL, SHARE, SettingError, check};
 use crate::state::{StateDict, StateError, Tensor};
 
 /// An encoder with a linear head.
@@ -98,6 +99,23 @@ pub struct FitSettings {
     pub seed: u64,
 }
 
+impl FitSettings {
+    /// Whether every setting is in its range: fine-tuning may not take any step at all.
+    ///
+    /// # Errors
+    /// With the setting that is not.
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.optimizer.check()?;
+        check_lr(self.lr)?;
+        check("encoder_lr_scale", &self.encoder_lr_scale, 0.0..)?;
+        check("steps", &self.steps, COUNTED)?;
+        check("batch", &self.batch, SEVERAL)?;
+        check("labelled_share", &self.labelled_share, SHARE)?;
+        check("label_smoothing", &self.label_smoothing, BELOW_ONE)?;
+        check_warmup("warmup_steps", self.warmup_steps, self.steps, "steps")
+    }
+}
+
 /// A fit between two steps.
 pub struct Fit<'a> {
     settings: FitSettings,
@@ -130,23 +148,9 @@ impl<'a> Fit<'a> {
         pseudo: Option<Examples<'a>>,
         augmenter: &'a Augmenter,
     ) -> Result<Self, TrainError> {
-        let setting = |key, message: &str| {
-            Err(TrainError::Setting {
-                key,
-                message: message.to_owned(),
-            })
-        };
+        settings.check()?;
         if labelled.indices.is_empty() {
-            return setting("data", "there are no labelled images to fit");
-        }
-        if settings.batch < 2 {
-            return setting("batch", "batch norm needs at least 2 images per step");
-        }
-        if !(0.0..=1.0).contains(&settings.labelled_share) {
-            return setting("labelled_share", "expected a share between 0 and 1");
-        }
-        if !(0.0..1.0).contains(&settings.label_smoothing) {
-            return setting("label_smoothing", "expected at least 0 and below 1");
+            return Err(SettingError::new("data", "there are no labelled images to fit").into());
         }
         let pseudo = pseudo.filter(|p| !p.indices.is_empty());
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_steps, settings.steps);
@@ -213,7 +217,7 @@ impl<'a> Fit<'a> {
                     "the loss became {loss} in step {}: training diverged, lower it",
                     self.step
                 );
-                return Err(TrainError::Setting { key: "lr", message });
+                return Err(SettingError::new("lr", message).into());
             }
             self.step += 1;
             if watch(self.step, loss).is_break() {

@@ -27,6 +27,7 @@ use crate::layers::{Entry, Role};
 use crate::losses::LossError;
 use crate::methods::MethodError;
 use crate::optim::{Optimizer, ParamMut};
+use crate::settings::SettingError;
 use crate::state::{StateDict, StateError, Tensor};
 
 /// Why training cannot start or go on.
@@ -45,13 +46,8 @@ pub enum TrainError {
     #[error(transparent)]
     State(#[from] StateError),
     /// A hyper-parameter is out of range.
-    #[error("`{key}`: {message}")]
-    Setting {
-        /// The hyper-parameter.
-        key: &'static str,
-        /// What was found and what is expected.
-        message: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The caller asked to stop; what was done since the last checkpoint is dropped.
     #[error("stopped")]
     Stopped,

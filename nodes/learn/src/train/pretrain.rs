@@ -10,9 +10,10 @@ use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Images;
 use crate::layers::{BufferPool, Mode, Pass, Tensors};
-use crate::methods::{Batch, Epoch, Method, MethodError, MethodSettings, Premises, Setup, Views};
-use crate::optim::{Optimizer, OptimizerConfig, Schedule};
+use crate::methods::{Batch, Epoch, Method, MethodConstraints, MethodError, MethodSettings, Setup, Views};
+use crate::optim::{Optimizer, OptimizerConfig, Schedule, check_lr};
 use crate::rng::Stream;
+use crate::settings::SettingError;
 use crate::state::{StateDict, StateError, Tensor};
 
 /// Everything that decides a pre-training but the images and their views.
@@ -36,6 +37,19 @@ pub struct PretrainSettings {
     pub monitor: usize,
     /// Decides initial weights, order and views.
     pub seed: u64,
+}
+
+impl PretrainSettings {
+    /// Whether those numbers are in their ranges that need no data to be judged.
+    ///
+    /// # Errors
+    /// With the setting that is not.
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.optimizer.check()?;
+        check_lr(self.lr)?;
+        self.method.check_ranges()?;
+        self.length.check(self.warmup_epochs)
+    }
 }
 
 /// A pre-training between two steps.
@@ -71,13 +85,14 @@ impl<'a> Pretraining<'a> {
     ) -> Result<Self, TrainError> {
         let input = augmenter.input();
         settings.method.check_takes(input.modality)?;
+        settings.check()?;
         if settings.batch > images.n {
             let message = format!("{} found, but there are only {} images", settings.batch, images.n);
-            return Err(TrainError::Setting { key: "batch", message });
+            return Err(SettingError::new("batch", message).into());
         }
         let stream = Stream::new(settings.seed, "pretrain");
         let mut encoder = settings.backbone.build(input, &stream)?;
-        settings.method.check(&Premises {
+        settings.method.check(&MethodConstraints {
             batch: settings.batch,
             image: input.shape,
             images: images.n,
@@ -99,6 +114,7 @@ impl<'a> Pretraining<'a> {
         let steps = settings
             .length
             .steps(per_epoch, settings.batch, settings.method.settings().views());
+        settings.length.check_steps(steps, settings.warmup_epochs * per_epoch)?;
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_epochs * per_epoch, steps);
         let optimizer = settings.optimizer.build();
         let (buffers, history) = (Arc::default(), Vec::new());
