@@ -314,7 +314,7 @@ impl Node for PretrainNode {
                 ended => ended.map_err(training_failure)?,
             };
             let figures = outcome
-                .figures
+                .metrics
                 .iter()
                 .map(|(name, value)| format!(", {name} {value:.4}"));
             let figures: String = figures.collect();
@@ -327,7 +327,7 @@ impl Node for PretrainNode {
         if let Some(last) = training.history().last() {
             metrics.insert("loss".into(), f64::from(last.loss));
             metrics.extend(
-                last.figures
+                last.metrics
                     .iter()
                     .map(|(name, value)| (name.clone(), f64::from(*value))),
             );

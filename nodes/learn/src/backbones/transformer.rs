@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use super::{Backbone, BackboneError, BackboneSettings, Family, Pool, Stem, stack};
 use crate::layers::{
-    Entry, FeatureMap, Layer, Lengths, MapShape, Parameter, Pass, Tensors, TokenEmbedding, Transformer,
-    TransformerShape,
+    FeatureMap, Layer, Lengths, MapShape, Parameter, Pass, TokenEmbedding, Transformer, TransformerShape, tensors,
 };
 use crate::rng::Stream;
 use crate::settings::SettingError;
@@ -162,9 +161,4 @@ impl Layer for TextEncoder {
     }
 }
 
-impl Tensors for TextEncoder {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.embedding.entries(prefix, out);
-        self.transformer.entries(prefix, out);
-    }
-}
+tensors!(TextEncoder: embedding as "", transformer as "");

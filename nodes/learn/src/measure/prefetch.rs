@@ -50,10 +50,10 @@ pub fn prefetch_times(
     };
     let mut training = Pretraining::new(settings, &images, &augmenter, None)?;
     training.run_epoch(|_, _| std::ops::ControlFlow::Continue(()))?;
-    let waiting = training.waiting();
+    let wait_times = training.wait_times();
     Ok(PrefetchTimes {
-        step_ms: waiting.total.as_secs_f64() * 1e3 / steps as f64,
-        waited_ms: waiting.waited.as_secs_f64() * 1e3 / steps as f64,
-        waited_percent: 100.0 * waiting.share(),
+        step_ms: wait_times.total.as_secs_f64() * 1e3 / steps as f64,
+        waited_ms: wait_times.waited.as_secs_f64() * 1e3 / steps as f64,
+        waited_percent: 100.0 * wait_times.share(),
     })
 }

@@ -7,10 +7,10 @@
 use super::batch::{Batch, MethodConstraints, Setup};
 use super::decoder::{check_decodable, decoder};
 use super::heads::{backward, forward, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, FeatureMap, Linear, Pass, Sequential, Tensors, join};
+use crate::layers::{FeatureMap, Linear, Pass, Sequential, tensors};
 use crate::losses::{reconstruction, value_and_grads};
 use crate::settings::{BELOW_ONE, WIDTH, settings};
 
@@ -73,7 +73,7 @@ impl Method for Autoencoder {
         backward(&mut [encoder, &mut self.code, &mut self.decoder], gradient, pass);
         Ok(StepOutcome {
             loss,
-            figures: vec![Figure::new("explained", explained(loss, &clean))],
+            metrics: vec![Metric::new("explained", explained(loss, &clean))],
         })
     }
 }
@@ -106,9 +106,4 @@ impl Autoencoder {
     }
 }
 
-impl Tensors for Autoencoder {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.code.entries(&join(prefix, "code"), out);
-        self.decoder.entries(&join(prefix, "decoder"), out);
-    }
-}
+tensors!(Autoencoder: code, decoder);

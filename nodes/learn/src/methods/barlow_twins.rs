@@ -11,7 +11,7 @@ use super::heads::{Norms, mlp};
 use super::outcome::{MethodError, StepOutcome};
 use super::{Method, Settings, redundancy};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, Pass, Sequential, Tensors, join};
+use crate::layers::{Pass, Sequential, tensors};
 use crate::losses::barlow_twins;
 use crate::settings::{ABOVE_ZERO, WIDTH, settings};
 
@@ -62,8 +62,4 @@ impl Method for BarlowTwins {
     }
 }
 
-impl Tensors for BarlowTwins {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.projector.entries(&join(prefix, "projector"), out);
-    }
-}
+tensors!(BarlowTwins: projector);

@@ -9,10 +9,10 @@
 use super::batch::{Batch, Setup};
 use super::heads::{Norms, backward, copy, forward, gradient, matrix, mlp};
 use super::momentum::{Momentum, rising};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, Layer, Pass, Sequential, Tensors, join};
+use crate::layers::{Layer, Pass, Sequential, tensors};
 use crate::losses::{byol, value_and_grads};
 use crate::settings::{SHARE, WIDTH, settings};
 
@@ -75,20 +75,14 @@ impl Method for Byol {
             (z.data.to_vec(), forward(trained, view, pass))
         });
         let dim = p1.shape.len();
-        let figures = vec![Figure::spread(&z1, dim), Figure::alignment(&z1, &z2, dim)];
+        let metrics = vec![Metric::spread(&z1, dim), Metric::alignment(&z1, &z2, dim)];
         let (loss, [d1, d2]) = value_and_grads([matrix(&p1), matrix(&p2)], |p| byol(p, [&z1, &z2]))?;
         for dp in [d2, d1] {
             let networks: &mut [&mut dyn Layer] = &mut [encoder, &mut self.projector, &mut self.predictor];
             backward(networks, gradient(n, dp), pass);
         }
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 }
 
-impl Tensors for Byol {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.projector.entries(&join(prefix, "projector"), out);
-        self.predictor.entries(&join(prefix, "predictor"), out);
-        self.target.entries(&join(prefix, "target"), out);
-    }
-}
+tensors!(Byol: projector, predictor, target);

@@ -13,14 +13,13 @@
 
 use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{backward, forward};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::palette::Palette;
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::image::rgb_to_lab;
 use crate::layers::{
-    BatchNorm, Conv2d, ConvSettings, Entry, FeatureMap, Linear, MapShape, NormSettings, Pass, Sequential, Tensors,
-    Unflatten, join,
+    BatchNorm, Conv2d, ConvSettings, FeatureMap, Linear, MapShape, NormSettings, Pass, Sequential, Unflatten, tensors,
 };
 use crate::losses::{soft_cross_entropy, value_and_grads};
 use crate::metrics::argmax;
@@ -120,9 +119,9 @@ impl Method for Colorization {
         backward(&mut [encoder, &mut self.head], FeatureMap::new(n, shape, dlogits), pass);
         Ok(StepOutcome {
             loss,
-            figures: vec![
-                Figure::accuracy(right, places),
-                Figure::new("colour_error", (off / places.max(1) as f64) as f32),
+            metrics: vec![
+                Metric::accuracy(right, places),
+                Metric::new("colour_error", (off / places.max(1) as f64) as f32),
             ],
         })
     }
@@ -150,8 +149,4 @@ fn take_colours(view: &mut FeatureMap, batch: &Batch<'_>) -> Vec<[f32; 2]> {
     colours
 }
 
-impl Tensors for Colorization {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(&join(prefix, "head"), out);
-    }
-}
+tensors!(Colorization: head);

@@ -7,11 +7,11 @@
 
 use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{Norms, backward, matrix, mlp};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::tiles::{Tiling, regroup, standardise};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, FeatureMap, Layer, MapShape, Pass, Sequential, Tensors};
+use crate::layers::{FeatureMap, Layer, MapShape, Pass, Sequential, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::argmax;
 use crate::rng::Stream;
@@ -82,7 +82,7 @@ impl Method for ContextPrediction {
         }
         Ok(StepOutcome {
             loss,
-            figures: vec![Figure::accuracy(right, pairs)],
+            metrics: vec![Metric::accuracy(right, pairs)],
         })
     }
 }
@@ -128,8 +128,4 @@ fn drop_colours(pixels: &mut [f32], channels: usize, stream: &mut Stream) {
     }
 }
 
-impl Tensors for ContextPrediction {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(prefix, out);
-    }
-}
+tensors!(ContextPrediction: head as "");

@@ -9,12 +9,12 @@
 //! momentum is forgotten with the head.
 
 use super::batch::{Batch, Epoch, MethodConstraints, Setup};
-use super::heads::{backward, buffer, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::heads::{backward, forward, gradient, matrix};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::{kmeans, pca_whiten};
-use crate::layers::{Entry, Linear, Pass, Tensors, join};
+use crate::layers::{Carried, Linear, Pass, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::{argmax, nmi, normalised};
 use crate::rng::Stream;
@@ -60,8 +60,8 @@ impl Settings for DeepClusterSettings {
         Ok(Box::new(DeepCluster {
             settings: self.clone(),
             head: self.head(setup.encoder.dim, &setup.stream),
-            clusters: vec![0.0; setup.images.n],
-            agreement: vec![0.0],
+            clusters: Carried::zeros(&[setup.images.n]),
+            agreement: Carried::zeros(&[1]),
         }))
     }
 }
@@ -76,9 +76,9 @@ struct DeepCluster {
     settings: DeepClusterSettings,
     head: Linear,
     /// Each image's cluster in this epoch.
-    clusters: Vec<f32>,
+    clusters: Carried,
     /// NMI of this epoch's clusters with the last one's.
-    agreement: Vec<f32>,
+    agreement: Carried,
 }
 
 impl Method for DeepCluster {
@@ -99,7 +99,7 @@ impl Method for DeepCluster {
         } else {
             0.0
         };
-        self.clusters = found.iter().map(|c| *c as f32).collect();
+        *self.clusters = found.iter().map(|c| *c as f32).collect();
         self.head = self.settings.head(encoder.dim, &epoch.stream);
         Ok(evenly(&found, clusters, &mut stream))
     }
@@ -119,10 +119,10 @@ impl Method for DeepCluster {
         let used = self.clusters.iter().map(|c| *c as usize);
         Ok(StepOutcome {
             loss,
-            figures: vec![
-                Figure::accuracy(right, labels.len()),
-                Figure::new("nmi", self.agreement[0]),
-                Figure::evenness(used, self.settings.clusters).at_least(0.2),
+            metrics: vec![
+                Metric::accuracy(right, labels.len()),
+                Metric::new("nmi", self.agreement[0]),
+                Metric::evenness(used, self.settings.clusters).at_least(0.2),
             ],
         })
     }
@@ -155,14 +155,7 @@ fn evenly(of: &[usize], clusters: usize, stream: &mut Stream) -> Vec<u32> {
     order
 }
 
-impl Tensors for DeepCluster {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(&join(prefix, "head"), out);
-        let images = vec![self.clusters.len()];
-        out.push(buffer(prefix, "clusters", images, &mut self.clusters));
-        out.push(buffer(prefix, "agreement", vec![1], &mut self.agreement));
-    }
-}
+tensors!(DeepCluster: head, clusters, agreement);
 
 #[cfg(test)]
 mod tests {

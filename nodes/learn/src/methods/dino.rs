@@ -8,13 +8,13 @@
 //! they are in the first epoch. The teacher is the better network: it is what is used afterwards.
 
 use super::batch::{Batch, MethodConstraints, Setup};
-use super::heads::{Norms, backward, buffer, copy, forward, gradient, matrix, mlp, swapped_halves, two_views};
+use super::heads::{Norms, backward, copy, forward, gradient, matrix, mlp, swapped_halves, two_views};
 use super::momentum::{Momentum, rising};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::prototypes::Prototypes;
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, Pass, Sequential, Tensors, join};
+use crate::layers::{Carried, Pass, Sequential, tensors};
 use crate::losses::{DinoTemperatures, cosine_scores, dino, dino_targets, value_and_grads};
 use crate::settings::{ROUNDS, SEVERAL, SHARE, TEMPERATURE, WIDTH, settings};
 
@@ -75,7 +75,7 @@ impl Settings for DinoSettings {
             settings: self.clone(),
             head: student,
             teacher: Momentum::new(setup, teacher),
-            centre: vec![0.0; self.prototypes],
+            centre: Carried::zeros(&[self.prototypes]),
         }))
     }
 }
@@ -85,19 +85,14 @@ struct Head {
     prototypes: Prototypes,
 }
 
-impl Tensors for Head {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.mlp.entries(&join(prefix, "mlp"), out);
-        self.prototypes.entries(&join(prefix, "prototypes"), out);
-    }
-}
+tensors!(Head: mlp, prototypes);
 
 struct Dino {
     settings: DinoSettings,
     head: Head,
     teacher: Momentum<Head>,
     /// `[prototypes]`.
-    centre: Vec<f32>,
+    centre: Carried,
 }
 
 impl Method for Dino {
@@ -122,10 +117,10 @@ impl Method for Dino {
         let targets = dino_targets(&taught, &self.centre, teacher_temperature);
 
         let z = forward(&mut [encoder, &mut self.head.mlp], views, pass);
-        let figures = vec![
-            Figure::spread(&z.data, z.shape.len()),
-            Figure::certainty(&targets, prototypes).at_least(0.005),
-            Figure::cluster_entropy(&targets, prototypes).at_least(0.1),
+        let metrics = vec![
+            Metric::spread(&z.data, z.shape.len()),
+            Metric::certainty(&targets, prototypes).at_least(0.005),
+            Metric::cluster_entropy(&targets, prototypes).at_least(0.1),
         ];
         let temperatures = DinoTemperatures {
             teacher: teacher_temperature,
@@ -139,7 +134,7 @@ impl Method for Dino {
         self.head.prototypes.add_gradient(&dc);
         backward(&mut [encoder, &mut self.head.mlp], gradient(z.n, dz), pass);
         self.follow_centre(&taught, centre_momentum);
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 
     fn into_encoder(self: Box<Self>, _student: Encoder) -> Encoder {
@@ -161,15 +156,4 @@ impl Dino {
     }
 }
 
-impl Tensors for Dino {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(&join(prefix, "head"), out);
-        self.teacher.entries(&join(prefix, "teacher"), out);
-        out.push(buffer(
-            prefix,
-            "centre",
-            vec![self.settings.prototypes],
-            &mut self.centre,
-        ));
-    }
-}
+tensors!(Dino: head, teacher, centre);

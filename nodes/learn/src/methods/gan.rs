@@ -9,10 +9,10 @@
 use super::batch::{Batch, MethodConstraints, Setup, clear_gradients};
 use super::decoder::{check_decodable, decoder};
 use super::heads::{backward, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, FeatureMap, Layer, Linear, MapShape, Pass, Sequential, Tensors, join};
+use crate::layers::{FeatureMap, Layer, Linear, MapShape, Pass, Sequential, tensors};
 use crate::losses::{binary_cross_entropy, gan_discriminator, value_and_grads};
 use crate::settings::{WIDTH, settings};
 
@@ -94,9 +94,9 @@ impl Method for Gan {
         }
         Ok(StepOutcome {
             loss,
-            figures: vec![
-                Figure::accuracy(right, 2 * n),
-                Figure::new("generator_loss", generator_loss),
+            metrics: vec![
+                Metric::accuracy(right, 2 * n),
+                Metric::new("generator_loss", generator_loss),
             ],
         })
     }
@@ -111,9 +111,4 @@ impl Gan {
     }
 }
 
-impl Tensors for Gan {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(&join(prefix, "head"), out);
-        self.generator.entries(&join(prefix, "generator"), out);
-    }
-}
+tensors!(Gan: head, generator);

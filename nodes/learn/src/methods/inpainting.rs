@@ -9,10 +9,10 @@ use super::autoencoder::explained;
 use super::batch::{Batch, MethodConstraints, Setup};
 use super::decoder::{check_decodable, decoder};
 use super::heads::{backward, forward, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, FeatureMap, MapShape, Pass, Sequential, Tensors, join};
+use crate::layers::{FeatureMap, MapShape, Pass, Sequential, tensors};
 use crate::losses::{reconstruction, value_and_grads};
 use crate::rng::Stream;
 use crate::settings::{PART, WIDTH, check_rising, settings};
@@ -90,9 +90,9 @@ impl Method for Inpainting {
             .collect();
         Ok(StepOutcome {
             loss,
-            figures: vec![
-                Figure::new("explained", explained(loss, &missing)),
-                Figure::new("masked", missing.len() as f32 / whole.len() as f32),
+            metrics: vec![
+                Metric::new("explained", explained(loss, &missing)),
+                Metric::new("masked", missing.len() as f32 / whole.len() as f32),
             ],
         })
     }
@@ -111,8 +111,4 @@ impl Inpainting {
     }
 }
 
-impl Tensors for Inpainting {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.decoder.entries(&join(prefix, "decoder"), out);
-    }
-}
+tensors!(Inpainting: decoder);

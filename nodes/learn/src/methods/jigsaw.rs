@@ -8,13 +8,11 @@
 
 use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{Norms, backward, forward, matrix, mlp};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::tiles::{Tiling, regroup, standardise};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{
-    BatchNorm, Entry, FeatureMap, Layer, Linear, MapShape, NormSettings, Pass, Sequential, Tensors, join,
-};
+use crate::layers::{BatchNorm, FeatureMap, Layer, Linear, MapShape, NormSettings, Pass, Sequential, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::argmax;
 use crate::rng::Stream;
@@ -130,7 +128,7 @@ impl Method for Jigsaw {
         }
         Ok(StepOutcome {
             loss,
-            figures: vec![Figure::accuracy(right, n)],
+            metrics: vec![Metric::accuracy(right, n)],
         })
     }
 }
@@ -162,12 +160,7 @@ impl Jigsaw {
     }
 }
 
-impl Tensors for Jigsaw {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.each.entries(&join(prefix, "each"), out);
-        self.all.entries(&join(prefix, "all"), out);
-    }
-}
+tensors!(Jigsaw: each, all);
 
 #[cfg(test)]
 mod tests {

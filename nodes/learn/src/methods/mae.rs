@@ -10,11 +10,11 @@
 
 use super::autoencoder::explained;
 use super::batch::{Batch, MethodConstraints, Setup};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::patch_decoder::PatchDecoder;
 use super::{Method, Settings};
 use crate::backbones::{Encoder, Visible};
-use crate::layers::{Entry, Pass, Tensors, TransformerShape, join};
+use crate::layers::{Pass, TransformerShape, tensors};
 use crate::losses::{masked_patches, normalised_patches, value_and_grads};
 use crate::settings::{PART, WIDTH, settings};
 
@@ -123,10 +123,10 @@ impl Method for Mae {
         let mean_predictor = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len() as f64;
         Ok(StepOutcome {
             loss,
-            figures: vec![
-                Figure::new("explained", explained(loss, &values)),
-                Figure::new("masked", values.len() as f32 / targets.len() as f32),
-                Figure::new("mean_predictor", mean_predictor as f32),
+            metrics: vec![
+                Metric::new("explained", explained(loss, &values)),
+                Metric::new("masked", values.len() as f32 / targets.len() as f32),
+                Metric::new("mean_predictor", mean_predictor as f32),
             ],
         })
     }
@@ -149,8 +149,4 @@ impl Mae {
     }
 }
 
-impl Tensors for Mae {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.decoder.entries(&join(prefix, "decoder"), out);
-    }
-}
+tensors!(Mae: decoder);

@@ -10,7 +10,7 @@
 
 use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::{Encoder, TextEncoder};
 use crate::data::{Images, Modality};
@@ -159,13 +159,13 @@ impl MaskedToken {
         selected
     }
 
-    fn figures(&self, selected: &Selected, right: usize, words: usize) -> Vec<Figure> {
+    fn metrics(&self, selected: &Selected, right: usize, words: usize) -> Vec<Metric> {
         let count = selected.rows.len();
         let unigram: f64 = selected.labels.iter().map(|word| -f64::from(self.unigram[*word])).sum();
         vec![
-            Figure::accuracy(right, count),
-            Figure::new("unigram_loss", (unigram / count.max(1) as f64) as f32),
-            Figure::new("masked_share", count as f32 / words.max(1) as f32),
+            Metric::accuracy(right, count),
+            Metric::new("unigram_loss", (unigram / count.max(1) as f64) as f32),
+            Metric::new("masked_share", count as f32 / words.max(1) as f32),
         ]
     }
 }
@@ -180,8 +180,8 @@ impl Method for MaskedToken {
             .count();
         let selected = self.cover(&mut texts, &batch.stream.child("masks"));
         if selected.rows.is_empty() {
-            let figures = self.figures(&selected, 0, words);
-            return Ok(StepOutcome { loss: 0.0, figures });
+            let metrics = self.metrics(&selected, 0, words);
+            return Ok(StepOutcome { loss: 0.0, metrics });
         }
         let network = encoder_of_texts(encoder)?;
         let tokens = network.tokens(texts, pass);
@@ -206,8 +206,8 @@ impl Method for MaskedToken {
         if let Some(dchosen) = self.transform.backward(gradient(count, dhidden), pass, true) {
             network.tokens_backward(selected.scatter(&dchosen, n, shape, pass), pass);
         }
-        let figures = self.figures(&selected, right, words);
-        Ok(StepOutcome { loss, figures })
+        let metrics = self.metrics(&selected, right, words);
+        Ok(StepOutcome { loss, metrics })
     }
 }
 

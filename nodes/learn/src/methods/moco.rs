@@ -10,12 +10,12 @@
 //! through the network in groups, and keys in other, shuffled groups, each with statistics of its own.
 
 use super::batch::{Batch, MethodConstraints, Setup};
-use super::heads::{Norms, backward, buffer, forward, gradient, mlp};
+use super::heads::{Norms, backward, forward, gradient, mlp};
 use super::momentum::Momentum;
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, FeatureMap, Pass, Sequential, Tensors, join};
+use crate::layers::{Carried, FeatureMap, Pass, Sequential, tensors};
 use crate::losses::{info_nce, value_and_grads};
 use crate::metrics::normalised;
 use crate::rng::Stream;
@@ -97,9 +97,9 @@ impl MocoSettings {
             settings: self.clone(),
             head: trained,
             key: Momentum::new(setup, copy),
-            queue: normalised(&keys, self.projection),
-            oldest: vec![0.0],
-            filled: vec![0.0],
+            queue: Carried::new(&[self.queue, self.projection], normalised(&keys, self.projection)),
+            oldest: Carried::zeros(&[1]),
+            filled: Carried::zeros(&[1]),
         }
     }
 }
@@ -109,11 +109,11 @@ pub(super) struct Moco {
     head: Sequential,
     key: Momentum<Sequential>,
     /// `[queue][projection]`, rows of length one.
-    queue: Vec<f32>,
+    queue: Carried,
     /// The row that is replaced next.
-    oldest: Vec<f32>,
+    oldest: Carried,
     /// Rows that hold keys of images, not random ones.
-    filled: Vec<f32>,
+    filled: Carried,
 }
 
 impl Method for Moco {
@@ -131,11 +131,11 @@ impl Method for Moco {
             part.data.copy_from_slice(images);
             queries.extend_from_slice(&forward(&mut [encoder, &mut self.head], part, pass).data);
         }
-        let figures = vec![
-            Figure::spread(&queries, dim),
-            Figure::alignment(&queries, &keys, dim),
-            Figure::new("queue_age", self.age(n)),
-            Figure::new("queue_filled", self.filled[0] / self.settings.queue as f32),
+        let metrics = vec![
+            Metric::spread(&queries, dim),
+            Metric::alignment(&queries, &keys, dim),
+            Metric::new("queue_age", self.age(n)),
+            Metric::new("queue_filled", self.filled[0] / self.settings.queue as f32),
         ];
         let (loss, [dq]) = value_and_grads([(queries, (n, dim))], |[q]| {
             info_nce(q, &keys, &self.queue, self.settings.temperature)
@@ -144,7 +144,7 @@ impl Method for Moco {
             backward(&mut [encoder, &mut self.head], gradient(group, dq.to_vec()), pass);
         }
         self.enqueue(&keys);
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 }
 
@@ -194,13 +194,4 @@ fn shuffled(stream: &Stream, n: usize) -> Vec<u32> {
     stream.child("shuffled keys").permutation(n)
 }
 
-impl Tensors for Moco {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(&join(prefix, "head"), out);
-        self.key.entries(&join(prefix, "key"), out);
-        let shape = vec![self.settings.queue, self.settings.projection];
-        out.push(buffer(prefix, "queue", shape, &mut self.queue));
-        out.push(buffer(prefix, "oldest", vec![1], &mut self.oldest));
-        out.push(buffer(prefix, "filled", vec![1], &mut self.filled));
-    }
-}
+tensors!(Moco: head, key, queue, oldest, filled);

@@ -57,7 +57,7 @@ pub use mae::MaeSettings;
 pub use masked_token::MaskedTokenSettings;
 pub use moco::MocoSettings;
 pub use moco_v2::MocoV2Settings;
-pub use outcome::{Figure, MethodError, StepOutcome};
+pub use outcome::{MethodError, Metric, StepOutcome};
 pub use palette::Palette;
 pub use pirl::PirlSettings;
 pub use rotation::RotationSettings;

@@ -7,7 +7,7 @@ use crate::settings::SettingError;
 
 /// Something to watch while a method trains.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Figure {
+pub struct Metric {
     /// Its name in logs and records.
     pub name: &'static str,
     /// Its value in one step; an epoch reports the mean.
@@ -16,8 +16,8 @@ pub struct Figure {
     pub least: Option<f32>,
 }
 
-impl Figure {
-    /// A figure that tells nothing of collapse.
+impl Metric {
+    /// A metric that tells nothing of collapse.
     pub fn new(name: &'static str, value: f32) -> Self {
         let least = None;
         Self { name, value, least }
@@ -30,21 +30,21 @@ impl Figure {
         Self { least, ..self }
     }
 
-    /// Whether a value of this figure tells of a collapse.
+    /// Whether a value of this metric tells of a collapse.
     pub(crate) fn is_ill(&self, value: f32) -> bool {
         // Not a number is ill too.
         self.least
             .is_some_and(|least| !matches!(value.partial_cmp(&least), Some(Ordering::Greater | Ordering::Equal)))
     }
 
-    /// An error if `value`, this figure's of an epoch (from 0), tells of a collapse.
+    /// An error if `value`, this metric's of an epoch (from 0), tells of a collapse.
     pub(crate) fn check(&self, value: f32, epoch: usize, advice: &'static str) -> Result<(), MethodError> {
         if !self.is_ill(value) {
             return Ok(());
         }
         Err(MethodError::Collapsed {
             epoch: epoch + 1,
-            figure: self.name.to_owned(),
+            metric: self.name.to_owned(),
             value,
             least: self.least.unwrap_or(f32::NEG_INFINITY),
             advice,
@@ -80,7 +80,7 @@ impl Figure {
         Self::entropy_of(&mean, n)
     }
 
-    /// [`Figure::cluster_entropy`] of hard assignments.
+    /// [`Metric::cluster_entropy`] of hard assignments.
     pub fn evenness(assigned: impl Iterator<Item = usize>, clusters: usize) -> Self {
         let mut sizes = vec![0.0f64; clusters];
         assigned.for_each(|c| sizes[c] += 1.0);
@@ -121,7 +121,7 @@ pub struct StepOutcome {
     /// The loss.
     pub loss: f32,
     /// What else is to be watched; the same names in every step.
-    pub figures: Vec<Figure>,
+    pub metrics: Vec<Metric>,
 }
 
 /// Why a method cannot run.
@@ -159,13 +159,13 @@ pub enum MethodError {
     },
     /// All images are mapped to nearly the same place.
     #[error(
-        "training collapsed in epoch {epoch}: `{figure}` is {value:.4}, in health it is above {least}; to avoid it, {advice}"
+        "training collapsed in epoch {epoch}: `{metric}` is {value:.4}, in health it is above {least}; to avoid it, {advice}"
     )]
     Collapsed {
         /// The epoch, from 1.
         epoch: usize,
-        /// The figure that shows it.
-        figure: String,
+        /// The metric that shows it.
+        metric: String,
         /// Its value.
         value: f32,
         /// The least in health.

@@ -8,12 +8,12 @@
 //! images of the same batch, whose entries are about to change.
 
 use super::batch::{Batch, MethodConstraints, Setup};
-use super::heads::{backward, buffer, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::heads::{backward, forward, gradient, matrix};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::tiles::{Tiling, regroup};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, FeatureMap, Layer, Linear, MapShape, Pass, Tensors, join};
+use crate::layers::{Carried, FeatureMap, Layer, Linear, MapShape, Pass, tensors};
 use crate::losses::{pirl, value_and_grads};
 use crate::metrics::normalised;
 use crate::rng::Stream;
@@ -74,7 +74,7 @@ impl Settings for PirlSettings {
             image: head("image head", dim),
             patch: head("patch head", dim),
             patches: head("patches head", tiling.cells() * projection),
-            memory: normalised(&memory, projection),
+            memory: Carried::new(&[setup.images.n, projection], normalised(&memory, projection)),
         }))
     }
 }
@@ -89,7 +89,7 @@ struct Pirl {
     /// `g`: on all patches' together.
     patches: Linear,
     /// `[images][projection]`, rows of length one.
-    memory: Vec<f32>,
+    memory: Carried,
 }
 
 impl Method for Pirl {
@@ -105,12 +105,12 @@ impl Method for Pirl {
 
         let positives = self.entries_of(batch.indices);
         let negatives = self.entries_of(&self.others(batch));
-        let figures = vec![
-            Figure::spread(&image.data, dim),
-            Figure::alignment(&image.data, &patches.data, dim),
-            Figure {
+        let metrics = vec![
+            Metric::spread(&image.data, dim),
+            Metric::alignment(&image.data, &patches.data, dim),
+            Metric {
                 name: "memory_alignment",
-                ..Figure::alignment(&image.data, &positives, dim)
+                ..Metric::alignment(&image.data, &positives, dim)
             },
         ];
         let (loss, [dimage, dpatches]) = value_and_grads([matrix(&image), matrix(&patches)], |[image, patches]| {
@@ -125,7 +125,7 @@ impl Method for Pirl {
         }
         backward(&mut [encoder, &mut self.image], gradient(n, dimage), pass);
         self.remember(batch.indices, &image.data);
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 }
 
@@ -188,12 +188,4 @@ impl Pirl {
     }
 }
 
-impl Tensors for Pirl {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.image.entries(&join(prefix, "image"), out);
-        self.patch.entries(&join(prefix, "patch"), out);
-        self.patches.entries(&join(prefix, "patches"), out);
-        let shape = vec![self.memory.len() / self.settings.projection, self.settings.projection];
-        out.push(buffer(prefix, "memory", shape, &mut self.memory));
-    }
-}
+tensors!(Pirl: image, patch, patches, memory);

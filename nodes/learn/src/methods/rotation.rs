@@ -6,10 +6,10 @@
 //! Traps: rotations are exact transposes and flips, as interpolation would give the answer away; views must not rotate or flip upside down. The
 //! last layers know about rotation only: earlier ones may transfer better (its table 1).
 
-use super::{Batch, Figure, Method, MethodConstraints, MethodError, Settings, Setup, StepOutcome};
+use super::{Batch, Method, MethodConstraints, MethodError, Metric, Settings, Setup, StepOutcome};
 use crate::backbones::Encoder;
 use crate::image::{Size, rotate_90_ccw};
-use crate::layers::{Entry, FeatureMap, Layer, Linear, MapShape, Pass, Tensors};
+use crate::layers::{FeatureMap, Layer, Linear, MapShape, Pass, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::argmax;
 use crate::settings::settings;
@@ -88,13 +88,9 @@ impl Method for Rotation {
         }
         Ok(StepOutcome {
             loss,
-            figures: vec![Figure::accuracy(right, n)],
+            metrics: vec![Metric::accuracy(right, n)],
         })
     }
 }
 
-impl Tensors for Rotation {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(prefix, out);
-    }
-}
+tensors!(Rotation: head as "");

@@ -8,12 +8,12 @@
 //! image has a loss of 0 and teaches nothing (`confident` is their share).
 
 use super::batch::{Batch, Epoch, MethodConstraints, Setup};
-use super::heads::{backward, buffer, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::heads::{backward, forward, gradient, matrix};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::nearest_neighbours;
-use crate::layers::{Entry, FeatureMap, Linear, Mode, Pass, Tensors, join};
+use crate::layers::{Carried, FeatureMap, Linear, Mode, Pass, tensors};
 use crate::losses::{probabilities, scan, value_and_grads, weighted_cross_entropy};
 use crate::metrics::argmax;
 use crate::settings::{ABOVE_ZERO, ROUNDS, SEVERAL, SHARE, WIDTH, settings};
@@ -65,8 +65,8 @@ impl Settings for ScanSettings {
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
         Ok(Box::new(Scan {
             head: Linear::new(setup.encoder.dim, self.clusters, true, &mut setup.stream.child("head")),
-            neighbours: vec![0.0; setup.images.n * self.neighbours],
-            labelling: vec![0.0],
+            neighbours: Carried::zeros(&[setup.images.n, self.neighbours]),
+            labelling: Carried::zeros(&[1]),
             settings: self.clone(),
         }))
     }
@@ -76,9 +76,9 @@ struct Scan {
     settings: ScanSettings,
     head: Linear,
     /// `[images][neighbours]`, found before the first epoch.
-    neighbours: Vec<f32>,
+    neighbours: Carried,
     /// 1 in the last epochs, 0 before: a tensor, so that an epoch that is resumed goes on as it began.
-    labelling: Vec<f32>,
+    labelling: Carried,
 }
 
 impl Method for Scan {
@@ -86,7 +86,7 @@ impl Method for Scan {
         if epoch.number == 0 {
             let features = epoch.features(encoder);
             let found = nearest_neighbours(&features, encoder.dim, self.settings.neighbours);
-            self.neighbours = found.into_iter().map(|i| i as f32).collect();
+            *self.neighbours = found.into_iter().map(|i| i as f32).collect();
         }
         self.labelling[0] = f32::from(epoch.number + self.settings.self_label_epochs >= epoch.of);
         Ok(epoch.shuffled())
@@ -118,7 +118,7 @@ impl Scan {
         batch.augmenter.augment_batch(batch.images, &partners, &streams, second);
 
         let logits = forward(&mut [encoder, &mut self.head], views, pass);
-        let figures = self.figures(&logits.data, 0.0);
+        let metrics = self.metrics(&logits.data, 0.0);
         let clusters = self.settings.clusters;
         let (anchors, neighbours) = logits.data.split_at(n * clusters);
         let inputs = [anchors, neighbours].map(|part| (part.to_vec(), (n, clusters)));
@@ -128,7 +128,7 @@ impl Scan {
             gradient(2 * n, gradients.concat()),
             pass,
         );
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 
     /// Confident images with their own labels.
@@ -158,32 +158,22 @@ impl Scan {
         let view: FeatureMap = batch.view("image", encoder, pass);
         let logits = forward(&mut [encoder, &mut self.head], view, pass);
         let share = confident.iter().filter(|c| **c).count() as f32 / confident.len().max(1) as f32;
-        let figures = self.figures(&judged.data, share);
+        let metrics = self.metrics(&judged.data, share);
         let (loss, [dlogits]) = value_and_grads([matrix(&logits)], |[logits]| {
             weighted_cross_entropy(logits, &labels, &weights)
         })?;
         backward(&mut [encoder, &mut self.head], gradient(logits.n, dlogits), pass);
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 
-    fn figures(&self, logits: &[f32], confident: f32) -> Vec<Figure> {
+    fn metrics(&self, logits: &[f32], confident: f32) -> Vec<Metric> {
         let assigned = probabilities(logits, self.settings.clusters, 1.0);
         vec![
-            Figure::certainty(&assigned, self.settings.clusters),
-            Figure::cluster_entropy(&assigned, self.settings.clusters).at_least(0.15),
-            Figure::new("confident", confident),
+            Metric::certainty(&assigned, self.settings.clusters),
+            Metric::cluster_entropy(&assigned, self.settings.clusters).at_least(0.15),
+            Metric::new("confident", confident),
         ]
     }
 }
 
-impl Tensors for Scan {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(&join(prefix, "head"), out);
-        let shape = vec![
-            self.neighbours.len() / self.settings.neighbours,
-            self.settings.neighbours,
-        ];
-        out.push(buffer(prefix, "neighbours", shape, &mut self.neighbours));
-        out.push(buffer(prefix, "labelling", vec![1], &mut self.labelling));
-    }
-}
+tensors!(Scan: head, neighbours, labelling);

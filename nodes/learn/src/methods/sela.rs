@@ -7,12 +7,12 @@
 //! Traps: `P^lambda` underflows, so Sinkhorn-Knopp works in the log domain; a head that is begun with unbalanced labels keeps them.
 
 use super::batch::{Batch, Epoch, MethodConstraints, Setup};
-use super::heads::{backward, buffer, forward, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::heads::{backward, forward, matrix};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::sinkhorn_until;
-use crate::layers::{BufferPool, Entry, FeatureMap, Layer, Linear, MapShape, Pass, Tensors, join};
+use crate::layers::{BufferPool, Carried, FeatureMap, Layer, Linear, MapShape, Pass, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::{argmax, nmi};
 use crate::rng::Stream;
@@ -59,8 +59,8 @@ impl Settings for SelaSettings {
         Ok(Box::new(Sela {
             settings: self.clone(),
             heads: Linear::new(setup.encoder.dim, outputs, true, &mut setup.stream.child("heads")),
-            labels: balanced(n, self, &setup.stream),
-            agreement: vec![0.0],
+            labels: Carried::new(&[n, self.heads], balanced(n, self, &setup.stream)),
+            agreement: Carried::zeros(&[1]),
         }))
     }
 }
@@ -82,9 +82,9 @@ struct Sela {
     /// All heads side by side.
     heads: Linear,
     /// `[images][heads]`.
-    labels: Vec<f32>,
+    labels: Carried,
     /// NMI of the first head's labels with those before.
-    agreement: Vec<f32>,
+    agreement: Carried,
 }
 
 impl Method for Sela {
@@ -121,10 +121,10 @@ impl Method for Sela {
         );
         Ok(StepOutcome {
             loss,
-            figures: vec![
-                Figure::accuracy(right, labels.len()),
-                Figure::new("nmi", self.agreement[0]),
-                Figure::evenness(self.labels.iter().step_by(heads).map(|l| *l as usize), clusters).at_least(0.5),
+            metrics: vec![
+                Metric::accuracy(right, labels.len()),
+                Metric::new("nmi", self.agreement[0]),
+                Metric::evenness(self.labels.iter().step_by(heads).map(|l| *l as usize), clusters).at_least(0.5),
             ],
         })
     }
@@ -160,11 +160,4 @@ impl Sela {
     }
 }
 
-impl Tensors for Sela {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.heads.entries(&join(prefix, "heads"), out);
-        let shape = vec![self.labels.len() / self.settings.heads, self.settings.heads];
-        out.push(buffer(prefix, "labels", shape, &mut self.labels));
-        out.push(buffer(prefix, "agreement", vec![1], &mut self.agreement));
-    }
-}
+tensors!(Sela: heads, labels, agreement);

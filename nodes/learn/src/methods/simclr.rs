@@ -10,9 +10,9 @@
 //! of a small batch are seldom alike; the fewer classes there are, the more negatives are false.
 
 use super::heads::{Norms, backward, forward, gradient, matrix, mlp, two_views};
-use super::{Batch, Figure, Method, MethodError, Settings, Setup, StepOutcome};
+use super::{Batch, Method, MethodError, Metric, Settings, Setup, StepOutcome};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, Pass, Sequential, Tensors};
+use crate::layers::{Pass, Sequential, tensors};
 use crate::losses::{nt_xent, value_and_grads};
 use crate::settings::{TEMPERATURE, WIDTH, settings};
 
@@ -62,15 +62,11 @@ impl Method for Simclr {
         let z = forward(&mut [encoder, &mut self.projector], views, pass);
         let (first, second) = z.data.split_at(z.data.len() / 2);
         let dim = z.shape.len();
-        let figures = vec![Figure::spread(&z.data, dim), Figure::alignment(first, second, dim)];
+        let metrics = vec![Metric::spread(&z.data, dim), Metric::alignment(first, second, dim)];
         let (loss, [dz]) = value_and_grads([matrix(&z)], |[z]| nt_xent(z, self.temperature))?;
         backward(&mut [encoder, &mut self.projector], gradient(z.n, dz), pass);
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 }
 
-impl Tensors for Simclr {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.projector.entries(prefix, out);
-    }
-}
+tensors!(Simclr: projector as "");

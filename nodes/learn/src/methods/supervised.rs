@@ -6,11 +6,11 @@
 
 use super::batch::{Batch, Setup};
 use super::heads::{backward, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::data::Modality;
-use crate::layers::{Entry, Linear, Pass, Tensors};
+use crate::layers::{Linear, Pass, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::argmax;
 use crate::settings::{BELOW_ONE, settings};
@@ -74,13 +74,9 @@ impl Method for Supervised {
         backward(&mut [encoder, &mut self.head], gradient(logits.n, dlogits), pass);
         Ok(StepOutcome {
             loss,
-            figures: vec![Figure::accuracy(right, labels.len())],
+            metrics: vec![Metric::accuracy(right, labels.len())],
         })
     }
 }
 
-impl Tensors for Supervised {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(prefix, out);
-    }
-}
+tensors!(Supervised: head as "");

@@ -8,13 +8,13 @@
 //! `ln(prototypes)` is a collapse.
 
 use super::batch::{Batch, MethodConstraints, Setup};
-use super::heads::{Norms, backward, buffer, forward, gradient, matrix, mlp, swapped_halves, two_views};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::heads::{Norms, backward, forward, gradient, matrix, mlp, swapped_halves, two_views};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::prototypes::Prototypes;
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::sinkhorn;
-use crate::layers::{Entry, Pass, Sequential, Tensors, join};
+use crate::layers::{Carried, Pass, Sequential, tensors};
 use crate::losses::{cosine_scores, swapped, value_and_grads};
 use crate::settings::{ROUNDS, SEVERAL, SOME_ROUNDS, TEMPERATURE, WIDTH, settings};
 
@@ -73,8 +73,9 @@ impl Settings for SwavSettings {
             settings: self.clone(),
             projector: mlp(&widths, Norms::Hidden, &mut setup.stream.child("projector")),
             prototypes: Prototypes::new(self.prototypes, self.projection, &mut stream),
-            queues: [(); 2].map(|()| vec![0.0; self.queue * self.projection]),
-            filled: vec![0.0],
+            first_queue: Carried::zeros(&[self.queue, self.projection]),
+            second_queue: Carried::zeros(&[self.queue, self.projection]),
+            filled: Carried::zeros(&[1]),
         }))
     }
 }
@@ -83,10 +84,12 @@ struct Swav {
     settings: SwavSettings,
     projector: Sequential,
     prototypes: Prototypes,
-    /// Embeddings of each view, newest first, `[queue][projection]`.
-    queues: [Vec<f32>; 2],
+    /// Embeddings of the first view, newest first, `[queue][projection]`.
+    first_queue: Carried,
+    /// The same of the second view.
+    second_queue: Carried,
     /// Embeddings of each view that the queues hold.
-    filled: Vec<f32>,
+    filled: Carried,
 }
 
 impl Method for Swav {
@@ -103,10 +106,10 @@ impl Method for Swav {
             self.assign(1, &z.data[half..], joins),
         ]
         .concat();
-        let figures = vec![
-            Figure::spread(&z.data, z.shape.len()),
-            Figure::certainty(&assigned, self.prototypes.count).at_least(0.01),
-            Figure::cluster_entropy(&assigned, self.prototypes.count).at_least(0.1),
+        let metrics = vec![
+            Metric::spread(&z.data, z.shape.len()),
+            Metric::certainty(&assigned, self.prototypes.count).at_least(0.01),
+            Metric::cluster_entropy(&assigned, self.prototypes.count).at_least(0.1),
         ];
         // Rows of one view meet the assignments of the other; the mean over all rows is the mean of both directions.
         let targets = swapped_halves(&assigned);
@@ -119,7 +122,7 @@ impl Method for Swav {
         let grown = self.filled[0] as usize + batch.len();
         self.filled[0] = grown.min(self.settings.queue) as f32;
         backward(&mut [encoder, &mut self.projector], gradient(z.n, dz), pass);
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 }
 
@@ -131,7 +134,7 @@ impl Swav {
         } = self.settings;
         let mut rows = embeddings.to_vec();
         if joins && self.filled[0] as usize == self.settings.queue {
-            rows.extend_from_slice(&self.queues[view]);
+            rows.extend_from_slice([&self.first_queue, &self.second_queue][view]);
         }
         let count = self.prototypes.count;
         let mut assigned = sinkhorn(&self.prototypes.scores(&rows), count, epsilon, iterations);
@@ -140,7 +143,10 @@ impl Swav {
     }
 
     fn enqueue(&mut self, view: usize, embeddings: &[f32]) {
-        let queue = &mut self.queues[view];
+        let queue = match view {
+            0 => &mut self.first_queue,
+            _ => &mut self.second_queue,
+        };
         if queue.is_empty() {
             return;
         }
@@ -149,14 +155,4 @@ impl Swav {
     }
 }
 
-impl Tensors for Swav {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.projector.entries(&join(prefix, "projector"), out);
-        self.prototypes.entries(&join(prefix, "prototypes"), out);
-        let shape = vec![self.settings.queue, self.settings.projection];
-        for (name, queue) in ["first_queue", "second_queue"].iter().zip(&mut self.queues) {
-            out.push(buffer(prefix, name, shape.clone(), queue));
-        }
-        out.push(buffer(prefix, "filled", vec![1], &mut self.filled));
-    }
-}
+tensors!(Swav: projector, prototypes, first_queue, second_queue, filled);

@@ -11,7 +11,7 @@ use super::heads::{Norms, mlp};
 use super::outcome::{MethodError, StepOutcome};
 use super::{Method, Settings, redundancy};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, Pass, Sequential, Tensors, join};
+use crate::layers::{Pass, Sequential, tensors};
 use crate::losses::{VicregWeights, vicreg};
 use crate::settings::{ABOVE_ZERO, WIDTH, settings};
 
@@ -70,8 +70,4 @@ impl Method for Vicreg {
     }
 }
 
-impl Tensors for Vicreg {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.projector.entries(&join(prefix, "projector"), out);
-    }
-}
+tensors!(Vicreg: projector);

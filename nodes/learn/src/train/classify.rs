@@ -8,11 +8,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::feed::Feed;
-use super::{TrainError, Waiting, embed, load_optimizer, save_optimizer, update};
+use super::{TrainError, WaitTimes, embed, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Images;
-use crate::layers::{BufferPool, Entry, FeatureMap, Layer, Linear, Mode, Pass, Tensors};
+use crate::layers::{BufferPool, FeatureMap, Layer, Linear, Mode, Pass, Tensors, tensors};
 use crate::losses::{soft_cross_entropy, value_and_grads};
 use crate::metrics::argmax;
 use crate::optim::{Optimizer, OptimizerConfig, Schedule, check_lr, check_warmup};
@@ -54,12 +54,7 @@ impl Classifier {
     }
 }
 
-impl Tensors for Classifier {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.encoder.entries(&crate::layers::join(prefix, "encoder"), out);
-        self.head.entries(&crate::layers::join(prefix, "head"), out);
-    }
-}
+tensors!(Classifier: encoder, head);
 
 /// Images with a target distribution each.
 #[derive(Clone, Debug)]
@@ -124,7 +119,7 @@ pub struct Fit<'a> {
     ready: Option<(FeatureMap, Vec<f32>)>,
     learner: Learner,
     step: usize,
-    waiting: Waiting,
+    wait_times: WaitTimes,
 }
 
 /// What a step changes.
@@ -185,7 +180,7 @@ impl<'a> Fit<'a> {
             ready: None,
             learner,
             step: 0,
-            waiting: Waiting::default(),
+            wait_times: WaitTimes::default(),
         })
     }
 
@@ -228,8 +223,8 @@ impl<'a> Fit<'a> {
     }
 
     /// How long steps waited for their views.
-    pub fn waiting(&self) -> Waiting {
-        self.waiting
+    pub fn wait_times(&self) -> WaitTimes {
+        self.wait_times
     }
 
     fn one_step(&mut self) -> Result<f32, TrainError> {
@@ -239,11 +234,11 @@ impl<'a> Fit<'a> {
             ready,
             learner,
             step,
-            waiting,
+            wait_times,
         } = self;
         let (x, targets) = ready.take().unwrap_or_else(|| feed.examples(*step));
         let next = *step + 1;
-        let (loss, made) = waiting.beside(
+        let (loss, made) = wait_times.overlap(
             || learner.step(settings, *step, x, &targets),
             || (next < settings.steps).then(|| feed.examples(next)),
         );

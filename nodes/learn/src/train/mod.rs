@@ -3,21 +3,21 @@
 //! A loop's randomness derives from the seed and the place in training (epoch, step, position), never from what ran before,
 //! so a run that resumes from a checkpoint gives the bits of one that was never interrupted.
 
-mod beside;
 mod classify;
 mod epoch;
 mod feed;
 mod infer;
 mod length;
 mod monitor;
+mod prefetch;
 mod pretrain;
 
-pub use beside::Waiting;
 pub use classify::{Classifier, Examples, Fit, FitSettings};
 pub use epoch::EpochOutcome;
 pub use infer::{embed, predict};
 pub use length::Length;
 pub use monitor::{held_out, hold_out};
+pub use prefetch::WaitTimes;
 pub use pretrain::{PretrainSettings, Pretraining};
 
 use rayon::prelude::*;
