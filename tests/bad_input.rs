@@ -255,9 +255,9 @@ fn images_too_small_for_tiles_are_refused_before_any_training() {
                  backbone = {{ name = \"conv3\" }}\nbatch = 2\nepochs = 1\nlr = 0.1\n"
             ),
         );
-        // How large an IDX set's images are is known once its files have been read.
-        let ended = place.flow(&["run", "w.toml"]);
-        assert_eq!(ended.code, 1, "{}", ended.stderr);
+        // How large an IDX set's images are is known from its files' headers.
+        let ended = place.flow(&["plan", "w.toml"]);
+        assert_eq!(ended.code, 3, "{}", ended.stderr);
         says(&ended.stderr, &["patches of 0 pixels", "larger images"]);
     }
 }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
 };
-use flow_learn::data::{Annotations, Images, Modality, NetworkInput, SceneStyle, stratified};
+use flow_learn::data::{Annotations, Images, NetworkInput, SceneStyle, stratified};
 use flow_learn::rng::Stream;
-use flow_learn::text::{self, Vocabulary};
+use flow_learn::text::Vocabulary;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, SplitName};
@@ -140,7 +140,7 @@ impl DatasetNode {
         let (mut train_annotations, test_annotations) = images.annotations.map(|[a, b]| (a, b)).unzip();
         let mut annotations: BTreeMap<SplitName, Annotations> =
             test_annotations.map(|a| (SplitName::Test, a)).into_iter().collect();
-        if let Some(count) = self.validation {
+        if let Some(count) = self.validation.filter(|count| *count > 0) {
             let Parts { aside, rest } = self.put_aside(&train.labels, classes, count, "validation")?;
             splits.insert(SplitName::Validation, train.select(&aside));
             train = train.select(&rest);
@@ -160,7 +160,7 @@ impl DatasetNode {
         let count = self.test.unwrap_or(all.texts.len() / 5);
         let Parts { aside, mut rest } = self.put_aside(&all.labels, classes, count, "test")?;
         let mut parts = BTreeMap::from([(SplitName::Test, aside)]);
-        if let Some(count) = self.validation {
+        if let Some(count) = self.validation.filter(|count| *count > 0) {
             let labels: Vec<u16> = rest.iter().map(|i| all.labels[*i as usize]).collect();
             let inner = self.put_aside(&labels, classes, count, "validation")?;
             let outer = |places: Vec<u32>| places.iter().map(|i| rest[*i as usize]).collect::<Vec<u32>>();
@@ -192,25 +192,6 @@ impl DatasetNode {
             shape: example,
             modality,
         } = shape.input;
-        match modality {
-            Modality::Images if example.h < 16 => {
-                return Err(at("side", format!("{} found, expected at least 16 pixels", example.h)));
-            }
-            Modality::Texts { .. } if !(4..=512).contains(&example.h) => {
-                return Err(at("length", format!("{} found, expected 4 to 512 tokens", example.h)));
-            }
-            Modality::Texts { vocabulary, .. } if !(16..=text::LARGEST).contains(&vocabulary) => {
-                let message = format!("{vocabulary} found, expected 16 to {} tokens", text::LARGEST);
-                return Err(at("vocabulary", message));
-            }
-            _ => {}
-        }
-        if let (Some(wanted), Some(most)) = (self.train, shape.most)
-            && wanted > most
-        {
-            let message = format!("{wanted} found, but the source has only {most} training images");
-            return Err(at_with("train", message, format!("ask for at most {most}")));
-        }
         let aside = self.validation.unwrap_or(0);
         let splits = match shape.counts {
             Some([train, _]) if aside >= train => {
@@ -229,8 +210,8 @@ impl DatasetNode {
         let facts = DatasetFacts {
             image: [example.h, example.w, example.c],
             modality,
-            classes: shape.classes,
-            class_names: shape.class_names.clone(),
+            classes: shape.class_names.as_ref().map(Vec::len),
+            class_names: shape.class_names.clone().unwrap_or_default(),
             splits,
             labels: None,
         };
@@ -255,15 +236,14 @@ impl Node for DatasetNode {
 
     fn files(&self) -> Vec<PathBuf> {
         match (self.source(), &self.path) {
-            (Ok(Some(source)), Some(path)) if source.files.is_empty() => vec![path.clone()],
-            (Ok(Some(source)), Some(path)) => source.files.iter().map(|name| path.join(name)).collect(),
+            (Ok(Some(source)), Some(path)) => source.paths(path),
             _ => Vec::new(),
         }
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         if let Some(source) = self.source()? {
-            return match (source.shape)(&self.settings()) {
+            return match (source.shape)(&self.settings(), &self.files())? {
                 Some(shape) => self.source_facts(&shape),
                 None => Ok(Facts::new()),
             };

@@ -195,6 +195,14 @@ impl Node for FinetuneNode {
         let Some(data) = inputs.get("data").and_then(|d| d.first()).and_then(DatasetFacts::of) else {
             return Ok(Facts::new());
         };
+        if data.classes == Some(1) {
+            let help = "give images of at least two classes";
+            return Err(at_with(
+                "data",
+                "all images are of one class: there is nothing to tell apart",
+                help,
+            ));
+        }
         check_recipe(inputs, "views", &data)?;
         if let Some(backbone) = &self.backbone {
             backbone
