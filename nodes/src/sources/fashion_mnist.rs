@@ -51,7 +51,7 @@ pub(super) const SAMPLE: Source = Source {
             format!("ask for at most {SAMPLE_TRAIN}"),
         )),
         // In equal shares of the classes, so at least one of each.
-        train => check_count("train", train, CLASS_NAMES.len()..=SAMPLE_TRAIN),
+        train => check_count("train", train, CLASS_NAMES.len()..=SAMPLE_TRAIN, "images"),
     },
     shape: |settings, _| {
         let channels = if settings.colour.is_some() { 3 } else { 1 };

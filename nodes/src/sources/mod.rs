@@ -155,12 +155,17 @@ fn located(folder: &Path, name: &str) -> PathBuf {
     found.unwrap_or_else(|| folder.join(name))
 }
 
-/// Whether a count or a size is one that a source can make.
-fn check_count(key: &str, value: Option<usize>, range: std::ops::RangeInclusive<usize>) -> Result<(), ParamError> {
+/// Whether a count or a size, in `unit`s, is one that a source can make.
+fn check_count(
+    key: &str,
+    value: Option<usize>,
+    range: std::ops::RangeInclusive<usize>,
+    unit: &str,
+) -> Result<(), ParamError> {
     match value {
         Some(found) if !range.contains(&found) => {
             let (least, most) = range.into_inner();
-            Err(at(key, format!("{found} found, expected {least} to {most}")))
+            Err(at(key, format!("{found} found, expected {least} to {most} {unit}")))
         }
         _ => Ok(()),
     }

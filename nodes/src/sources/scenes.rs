@@ -49,9 +49,9 @@ pub(super) const SCENES: Source = Source {
 };
 
 fn check(settings: &SourceSettings) -> Result<(), ParamError> {
-    check_count("train", settings.train, 1..=MOST_EXAMPLES / 2)?;
-    check_count("test", settings.test, 1..=MOST_EXAMPLES / 2)?;
-    check_count("side", settings.side, 16..=1024)?;
+    check_count("train", settings.train, 1..=MOST_EXAMPLES / 2, "images")?;
+    check_count("test", settings.test, 1..=MOST_EXAMPLES / 2, "images")?;
+    check_count("side", settings.side, 16..=1024, "pixels")?;
     if let Some((key, message)) = settings.style.and_then(|style| style.fault()) {
         return Err(at(format!("style.{key}"), message));
     }

@@ -22,9 +22,9 @@ pub(super) const TEXT: Source = Source {
     takes: &["path", "test", "vocabulary", "length"],
     files: &[],
     check: |settings| {
-        check_count("test", settings.test, 1..=MOST_EXAMPLES)?;
-        check_count("length", settings.length, 4..=512)?;
-        check_count("vocabulary", settings.vocabulary, 16..=LARGEST)
+        check_count("test", settings.test, 1..=MOST_EXAMPLES, "texts")?;
+        check_count("length", settings.length, 4..=512, "tokens")?;
+        check_count("vocabulary", settings.vocabulary, 16..=LARGEST, "tokens")
     },
     shape,
     load,
@@ -54,7 +54,13 @@ fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceSh
         return Ok(Some(known));
     };
     let texts = read_file(path).and_then(|bytes| parse(path, &bytes));
-    let texts = texts.map_err(|e| at("path", e.to_string()))?;
+    let texts = texts.map_err(|e| match e {
+        NodeError::Failed { message, help } => ParamError {
+            help,
+            ..at("path", message)
+        },
+        other => at("path", other.to_string()),
+    })?;
     let all = texts.texts.len();
     let test = settings.test.unwrap_or(all / 5);
     if test >= all {
