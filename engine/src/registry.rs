@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use flow_cache::Artifact;
@@ -32,7 +33,7 @@ pub(crate) trait ErasedNode: Send + Sync {
     fn version(&self) -> u32;
     fn output(&self) -> ArtifactType;
     fn ports(&self) -> Vec<Port>;
-    fn files(&self) -> Vec<NodeFile>;
+    fn files(&self, folder: &Path) -> Vec<NodeFile>;
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError>;
     fn resources(&self) -> Resources;
     fn isolated(&self) -> bool;
@@ -61,8 +62,8 @@ impl<N: Node> ErasedNode for N {
         Node::ports(self)
     }
 
-    fn files(&self) -> Vec<NodeFile> {
-        Node::files(self)
+    fn files(&self, folder: &Path) -> Vec<NodeFile> {
+        Node::files(self, folder)
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {

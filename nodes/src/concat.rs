@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, OpenedFile, Output, ParamError, Port,
@@ -47,7 +48,7 @@ impl Node for ConcatNode {
         vec![Port::many("inputs", &self.inputs, ANY)]
     }
 
-    fn files(&self) -> Vec<NodeFile> {
+    fn files(&self, _folder: &Path) -> Vec<NodeFile> {
         let file = |(place, file): (usize, &DeclaredFile)| NodeFile::new(format!("files.{place}"), file);
         self.files.iter().enumerate().map(file).collect()
     }

@@ -3,6 +3,7 @@
 use flow_engine::node::{NodeError, ParamError};
 use flow_learn::backbones::BackboneError;
 use flow_learn::methods::MethodError;
+use flow_learn::settings::SettingError;
 use flow_learn::train::TrainError;
 
 /// A node's failure with the error's own words.
@@ -46,10 +47,15 @@ pub(crate) fn refused(error: ParamError) -> NodeError {
     }
 }
 
+/// An error in a setting of the learning code, at its key.
+pub(crate) fn setting_error(SettingError { key, message }: SettingError) -> ParamError {
+    at(key, message)
+}
+
 /// A backbone's error, at the key that it is about.
 pub(crate) fn backbone_error(error: &BackboneError) -> ParamError {
     let key = match error {
-        BackboneError::Setting { key, message } => return at(format!("backbone.{key}"), message.clone()),
+        BackboneError::Setting(error) => return setting_error(error.clone().within("backbone")),
         BackboneError::Unknown { .. } | BackboneError::Modality { .. } => "backbone.name",
         BackboneError::Widths { .. } => "backbone.widths",
         BackboneError::Grid { .. } => "backbone.grid",
@@ -61,7 +67,7 @@ pub(crate) fn backbone_error(error: &BackboneError) -> ParamError {
 /// A method's error, at the key that it is about.
 pub(crate) fn method_error(error: &MethodError) -> ParamError {
     match error {
-        MethodError::Setting { key, message } => at(*key, message.clone()),
+        MethodError::Setting(error) => setting_error(error.clone()),
         other => at("", other.to_string()),
     }
 }

@@ -4,6 +4,7 @@
 //! first round labels the images that the student of the second learns from.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Instant;
 
 use flow_engine::node::{
@@ -22,8 +23,7 @@ use crate::artifacts::{
     RecipeArtifact, SplitName, same_task,
 };
 use crate::augment::check_recipe;
-use crate::failure::{at, at_with, backbone_error, failure, refused, training_failure};
-use crate::pretrain::check_lr;
+use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
 
 /// Steps between two looks at the clock for a checkpoint.
 const STRETCH: usize = 25;
@@ -140,7 +140,7 @@ impl FinetuneNode {
 impl FinetuneNode {
     /// What is wrong with the settings whatever the data.
     fn check_settings(&self) -> Result<(), ParamError> {
-        check_lr(self.lr)?;
+        self.settings().check().map_err(setting_error)?;
         if !(1..=2).contains(&self.data.len()) {
             let found = self.data.len();
             let message =
@@ -149,24 +149,6 @@ impl FinetuneNode {
                 "data",
                 message,
                 "write `data = [\"labelled\"]` or `data = [\"labelled\", \"pseudo\"]`",
-            ));
-        }
-        if self.batch < 2 {
-            return Err(at(
-                "batch",
-                format!("{} found, but batch norm needs at least 2 images per step", self.batch),
-            ));
-        }
-        if !(0.0..=1.0).contains(&self.labelled_share) {
-            return Err(at(
-                "labelled_share",
-                format!("{} found, expected a share between 0 and 1", self.labelled_share),
-            ));
-        }
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            return Err(at(
-                "label_smoothing",
-                format!("{} found, expected at least 0 and below 1", self.label_smoothing),
             ));
         }
         if self.steps == 0 && self.head != HeadStart::Probe {
@@ -216,7 +198,7 @@ impl Node for FinetuneNode {
         ]
     }
 
-    fn files(&self) -> Vec<NodeFile> {
+    fn files(&self, _folder: &Path) -> Vec<NodeFile> {
         EncoderStart::files(&self.init, "init")
     }
 
@@ -228,6 +210,10 @@ impl Node for FinetuneNode {
         };
         if let Some(second) = inputs.all("data").get(1).and_then(|second| second.facts.get()) {
             same_task("data[1]", data, second)?;
+        }
+        if data.class_names.as_ref().is_some_and(|names| names.len() < 2) {
+            let message = "all images are of one class: there is nothing to tell apart";
+            return Err(at_with("data", message, "give images of at least two classes"));
         }
         check_recipe(inputs, "views", data)?;
         if let Some(backbone) = &self.backbone {

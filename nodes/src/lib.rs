@@ -1,7 +1,6 @@
 //! The node kinds: each a thin adapter from its TOML parameters to learning code.
 
 pub mod artifacts;
-pub mod reference;
 pub mod sources;
 
 mod augment;

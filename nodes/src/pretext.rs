@@ -5,6 +5,7 @@ use flow_learn::methods::MethodSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{TASK, TaskArtifact};
+use crate::failure::setting_error;
 
 /// `method = "simclr"` and that method's hyper-parameters.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,6 +22,7 @@ impl Node for PretextNode {
     }
 
     fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
+        self.0.check_ranges().map_err(setting_error)?;
         Ok(Facts::of(self.0.clone()))
     }
 

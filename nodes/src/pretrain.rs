@@ -1,6 +1,7 @@
 //! `kind = "pretrain"`: a backbone learns a pretext task on unlabelled images.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Instant;
 
 use flow_engine::node::{
@@ -10,8 +11,8 @@ use flow_engine::node::{
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::data::Images;
-use flow_learn::methods::{MethodError, MethodSettings, Premises, Settings};
-use flow_learn::optim::OptimizerConfig;
+use flow_learn::methods::{MethodConstraints, MethodError, MethodSettings, Settings};
+use flow_learn::optim::{OptimizerConfig, check_lr};
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError, held_out, hold_out};
@@ -22,7 +23,7 @@ use crate::artifacts::{
     TASK, Targets, TaskArtifact,
 };
 use crate::augment::check_recipe;
-use crate::failure::{at, at_with, backbone_error, failure, method_error, training_failure};
+use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
 
 /// Data, views, task, network and optimiser of a pre-training.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,11 +76,9 @@ fn batch() -> usize {
 }
 
 impl PretrainNode {
-    /// Exactly one of `epochs` and `budget`, neither of them 0.
+    /// Exactly one of `epochs` and `budget`.
     fn length(&self) -> Result<Length, ParamError> {
         match (self.epochs, self.budget) {
-            (Some(0), None) => Err(at("epochs", "0 found, expected at least 1")),
-            (None, Some(0)) => Err(at("budget", "0 found, expected at least one step's images")),
             (Some(epochs), None) => Ok(Length::Epochs(epochs)),
             (None, Some(budget)) => Ok(Length::Budget(budget)),
             (Some(_), Some(_)) => Err(at_with(
@@ -153,7 +152,7 @@ impl PretrainNode {
             );
             return Err(at_with("batch", message, "lower `batch`"));
         }
-        let premises = Premises {
+        let constraints = MethodConstraints {
             batch: self.batch,
             image: encoder.input,
             // Where the number is not known, more than any setting asks for.
@@ -162,8 +161,14 @@ impl PretrainNode {
             pretrained: self.init.is_some(),
             patches: encoder.patches(),
         };
-        let checked = method.map_or(Ok(()), |method| method.check(&premises));
-        checked.map_err(|e| at_task(&e))
+        let Some(method) = method else { return Ok(()) };
+        if let Some((all, aside)) = counts {
+            let per_epoch = (all - aside) / self.batch.max(1);
+            let steps = self.length()?.steps(per_epoch, self.batch, method.settings().views());
+            let checked = self.length()?.check_steps(steps, self.warmup_epochs * per_epoch);
+            checked.map_err(setting_error)?;
+        }
+        method.check(&constraints).map_err(|e| at_task(&e))
     }
 
     /// The examples to train on, and those that are only watched. Whoever looks at labels sees labelled examples only.
@@ -206,13 +211,14 @@ impl Node for PretrainNode {
         ]
     }
 
-    fn files(&self) -> Vec<NodeFile> {
+    fn files(&self, _folder: &Path) -> Vec<NodeFile> {
         EncoderStart::files(&self.init, "init")
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
-        check_lr(self.lr)?;
-        self.length()?;
+        check_lr(self.lr).map_err(setting_error)?;
+        self.optimizer.check().map_err(setting_error)?;
+        self.length()?.check(self.warmup_epochs).map_err(setting_error)?;
         let encoder_of = |input| self.backbone.build(input, &Stream::new(0, "check")).map_err(|e| backbone_error(&e));
         let Some(data) = inputs.get::<DatasetFacts>("data") else {
             return Ok(Facts::unknown());
@@ -266,7 +272,7 @@ impl Node for PretrainNode {
         if let Some(last) = training.history().last() {
             metrics.insert("loss".into(), f64::from(last.loss));
             metrics.extend(
-                last.figures
+                last.metrics
                     .iter()
                     .map(|(name, value)| (name.clone(), f64::from(*value))),
             );
@@ -334,7 +340,7 @@ impl PretrainNode {
                 ended => ended.map_err(training_failure)?,
             };
             let figures = outcome
-                .figures
+                .metrics
                 .iter()
                 .map(|(name, value)| format!(", {name} {value:.4}"));
             let figures: String = figures.collect();
@@ -354,13 +360,4 @@ fn at_task(error: &MethodError) -> ParamError {
         error.key = "task".into();
     }
     error
-}
-
-/// A learning rate is a positive number.
-pub(crate) fn check_lr(lr: f32) -> Result<(), ParamError> {
-    if lr > 0.0 && lr.is_finite() {
-        Ok(())
-    } else {
-        Err(at("lr", format!("{lr} found, expected a number above 0")))
-    }
 }

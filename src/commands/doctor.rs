@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use flow_nodes::reference::{CaseResult, Outcome, run_reference};
+use flow_reference::{CaseResult, Outcome, run_reference};
 use serde_json::json;
 
 use crate::cli::{Cli, DoctorArgs};

@@ -72,6 +72,11 @@ impl InputFacts {
         self.all(port).first()?.facts.get()
     }
 
+    /// What the node's paths are relative to.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where a file is, for kinds that read headers before anything runs.
     pub fn path(&self, file: &NodeFile) -> PathBuf {
         self.folder.join(&file.path)

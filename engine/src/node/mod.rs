@@ -8,6 +8,7 @@ mod identity;
 mod port;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use flow_cache::Artifact;
 use serde::{Serialize, de::DeserializeOwned};
@@ -61,8 +62,10 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
     fn ports(&self) -> Vec<Port>;
 
     /// Files (or folders, with all below them) outside the workflow that are read: digested by content, watched. Every
-    /// parameter of type [`DeclaredFile`] must be among them, or above one of them.
-    fn files(&self) -> Vec<NodeFile> {
+    /// parameter of type [`DeclaredFile`] must be among them, or above one of them. `folder` is what they are relative to, for kinds
+    /// whose files have one of several names.
+    fn files(&self, folder: &Path) -> Vec<NodeFile> {
+        let _ = folder;
         Vec::new()
     }
 

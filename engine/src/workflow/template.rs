@@ -103,7 +103,7 @@ fn variant(
         }
         match registry.parse(&table.kind, params)? {
             Ok(node) => {
-                let (ports, files) = (node.ports(), node.files());
+                let (ports, files) = (node.ports(), node.files(&table.dir));
                 return Some(Variant {
                     binding,
                     node,

@@ -10,6 +10,9 @@ use crate::layers::{Entry, Tensors};
 /// The key of our own text in the file's metadata. One key only: the format keeps metadata unordered.
 const META: &str = "flow";
 
+/// What a name ends with whose values are variances.
+const VARIANCE: &str = "running_var";
+
 /// PyTorch keeps this buffer as an integer.
 const BATCH_COUNT: &str = "num_batches_tracked";
 
@@ -22,6 +25,20 @@ pub struct Tensor {
     pub data: Vec<f32>,
 }
 
+impl Tensor {
+    /// Whether a network can compute with the values.
+    fn check(&self, name: &str) -> Result<(), StateError> {
+        let unfit = |v: &&f32| !v.is_finite() || (**v < 0.0 && name.ends_with(VARIANCE));
+        match self.data.iter().find(unfit) {
+            None => Ok(()),
+            Some(value) => Err(StateError::Value {
+                name: name.to_owned(),
+                value: *value,
+            }),
+        }
+    }
+}
+
 /// Named tensors and a text beside them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateDict {
@@ -32,7 +49,7 @@ pub struct StateDict {
 }
 
 /// Why a state does not fit, or its bytes cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum StateError {
     /// Not a safetensors file, or a broken one.
     #[error("cannot read the tensors: {0}")]
@@ -56,6 +73,14 @@ pub enum StateError {
     Unexpected {
         /// The tensor.
         name: String,
+    },
+    /// A tensor holds what no network computes with.
+    #[error("tensor `{name}` holds {value}, expected {}", if value.is_finite() { "a variance, which is at least 0" } else { "finite numbers" })]
+    Value {
+        /// The tensor.
+        name: String,
+        /// The first such value.
+        value: f32,
     },
     /// A tensor's shape differs.
     #[error("tensor `{name}` has shape {found:?}, the network's has {expected:?}")]
@@ -83,7 +108,8 @@ impl StateDict {
     /// Copies the tensors behind `prefix` into a network.
     ///
     /// # Errors
-    /// If a tensor is missing, left over or of another shape; the network may then be half loaded.
+    /// If a tensor is missing, left over or of another shape, or holds NaN, an infinity or a negative variance; the network may then be half
+    /// loaded.
     pub fn load(&self, of: &mut (impl Tensors + ?Sized), prefix: &str) -> Result<(), StateError> {
         let mut entries = Vec::new();
         of.entries(prefix, &mut entries);
@@ -104,6 +130,7 @@ impl StateDict {
                     found,
                 });
             }
+            tensor.check(name)?;
             for (here, value) in entry.layout.indices(&entry.shape).into_iter().zip(&tensor.data) {
                 entry.value[here] = *value;
             }
@@ -279,6 +306,26 @@ mod tests {
             .load(&mut encoder("conv3", 1), "")
             .expect_err("left over");
         assert!(matches!(error, StateError::Unexpected { .. }));
+    }
+
+    #[test]
+    fn weights_that_no_network_computes_with_are_refused_by_name() {
+        let with = |name: &str, value: f32| {
+            let mut state = StateDict::of(&mut encoder("resnet18", 1), "");
+            state.tensors.get_mut(name).expect("one of its tensors").data[3] = value;
+            let loaded = state.load(&mut encoder("resnet18", 2), "");
+            loaded.err().map(|e| e.to_string()).unwrap_or_default()
+        };
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let message = with("layer1.0.conv1.weight", value);
+            assert!(
+                message.contains("`layer1.0.conv1.weight`") && message.contains("finite"),
+                "{message}"
+            );
+        }
+        let variance = with("layer2.0.bn1.running_var", -0.5);
+        assert!(variance.contains("`layer2.0.bn1.running_var` holds -0.5"), "{variance}");
+        assert_eq!(with("layer2.0.bn1.running_mean", -0.5), "");
     }
 
     #[test]

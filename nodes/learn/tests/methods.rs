@@ -107,7 +107,7 @@ fn learns_and_resumes(method: MethodSettings, from: Option<&StateDict>) {
         history[EPOCHS - 1].loss < history[1].loss,
         "the loss does not fall: {history:?}"
     );
-    assert!(history[EPOCHS - 1].figures.contains_key("rank_me"), "{history:?}");
+    assert!(history[EPOCHS - 1].metrics.contains_key("rank_me"), "{history:?}");
     resumes_to_the_bit(&method, from, &whole);
 }
 
@@ -160,7 +160,7 @@ fn deep_cluster_settles_on_its_clusters() {
     });
     let (whole, history) = trained(&method, None, 1, Broken::Never);
     assert!(
-        history[EPOCHS - 1].figures["nmi"] > history[1].figures["nmi"],
+        history[EPOCHS - 1].metrics["nmi"] > history[1].metrics["nmi"],
         "{history:?}"
     );
     resumes_to_the_bit(&method, None, &whole);
@@ -175,7 +175,7 @@ fn a_gans_players_both_resume() {
         ..Default::default()
     });
     let (whole, history) = trained(&method, None, 1, Broken::Never);
-    assert!(history[EPOCHS - 1].figures["accuracy"] > 0.5, "{history:?}");
+    assert!(history[EPOCHS - 1].metrics["accuracy"] > 0.5, "{history:?}");
     resumes_to_the_bit(&method, None, &whole);
 }
 
@@ -207,7 +207,7 @@ fn scan_starts_from_a_trained_encoder() {
         ..Default::default()
     });
     let (whole, history) = trained(&labelling, Some(&encoder), 1, Broken::Never);
-    assert!(history[5].figures["confident"] > 0.0, "{history:?}");
+    assert!(history[5].metrics["confident"] > 0.0, "{history:?}");
     resumes_to_the_bit(&labelling, Some(&encoder), &whole);
 }
 
@@ -256,9 +256,9 @@ fn learns_on_vit(method: MethodSettings, pool: Pool) -> Vec<EpochOutcome> {
 fn mae_learns_what_hidden_patches_show() {
     let history = learns_on_vit(MethodSettings::Mae(mae()), Pool::Mean);
     let last = &history[EPOCHS - 1];
-    assert_eq!(last.figures["masked"], 0.75);
+    assert_eq!(last.metrics["masked"], 0.75);
     assert!(
-        last.loss < last.figures["mean_predictor"],
+        last.loss < last.metrics["mean_predictor"],
         "no better than the mean: {history:?}"
     );
 }
@@ -379,7 +379,7 @@ fn held_out_images_are_voted_on_after_each_epoch() {
     let mut training = training.watching(&held);
     let outcome = training.run_epoch(|_, _| ControlFlow::Continue(())).expect("trains");
     // A share of twelve images.
-    let knn = outcome.figures["knn"] * 12.0;
+    let knn = outcome.metrics["knn"] * 12.0;
     assert!((knn - knn.round()).abs() < 1e-4, "{outcome:?}");
 }
 

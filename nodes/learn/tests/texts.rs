@@ -91,10 +91,10 @@ fn masked_tokens_are_told_from_the_words_around_and_training_resumes_to_the_bit(
     let last = &history[5];
     assert!(last.loss < history[1].loss, "the loss does not fall: {history:?}");
     assert!(
-        last.loss < last.figures["unigram_loss"] - 0.3,
+        last.loss < last.metrics["unigram_loss"] - 0.3,
         "no better than the words' frequencies: {last:?}"
     );
-    assert!((0.12..0.25).contains(&last.figures["masked_share"]), "{last:?}");
+    assert!((0.12..0.25).contains(&last.metrics["masked_share"]), "{last:?}");
     assert!(
         whole == trained(2, true).0,
         "an interrupted training with two threads has other bits"

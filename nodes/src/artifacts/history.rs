@@ -36,7 +36,7 @@ impl History {
     pub fn of(epochs: &[EpochOutcome]) -> Self {
         let epoch = |outcome: &EpochOutcome| Epoch {
             loss: outcome.loss,
-            figures: outcome.figures.clone(),
+            figures: outcome.metrics.clone(),
         };
         Self {
             version: VERSION,

@@ -141,7 +141,9 @@ fn load_weights(to: &mut EncoderArtifact, name: &str, bytes: &[u8]) -> Result<()
     let order: Vec<String> = entries.into_iter().map(|e| e.name).collect();
     let differences = differences(&order, &expected, &found);
     if differences.is_empty() {
-        return found.load(&mut to.encoder, "").map_err(failure);
+        return found
+            .load(&mut to.encoder, "")
+            .map_err(|e| failure(format!("`{name}`: {e}")));
     }
     let more = differences.len().saturating_sub(SHOWN);
     let mut message = format!(

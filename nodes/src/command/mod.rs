@@ -133,7 +133,7 @@ impl Node for CommandNode {
     }
 
     /// The program sees the paths of its code: they are its roles.
-    fn files(&self) -> Vec<NodeFile> {
+    fn files(&self, _folder: &Path) -> Vec<NodeFile> {
         self.code.iter().map(|code| NodeFile::new(format!("code/{}", code.path().display()), code)).collect()
     }
 

@@ -1,18 +1,18 @@
 //! `kind = "dataset"` with `source`: images or texts from a source, with a part put aside to choose settings on.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, Output, ParamError, Port,
 };
-use flow_learn::data::{Annotations, Images, Modality, NetworkInput, SceneStyle, stratified};
+use flow_learn::data::{Annotations, Images, SceneStyle, stratified};
 use flow_learn::rng::Stream;
-use flow_learn::text::{self, Vocabulary};
+use flow_learn::text::Vocabulary;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, SplitName, Targets};
-use crate::failure::{at, at_with, failure, refused};
+use crate::failure::{at, failure, refused};
 use crate::sources::{self, Background, Colour, Labelled, Loaded, Source, SourceSettings, SourceShape, Texts};
 
 /// A source with what it takes.
@@ -93,7 +93,7 @@ impl SourceNode {
         let (mut train_annotations, test_annotations) = images.annotations.map(|[a, b]| (a, b)).unzip();
         let mut annotations: BTreeMap<SplitName, Annotations> =
             test_annotations.map(|a| (SplitName::Test, a)).into_iter().collect();
-        if let Some(count) = self.validation {
+        if let Some(count) = self.validation.filter(|count| *count > 0) {
             let Parts { aside, rest } = self.put_aside(&train.labels, classes, count, "validation")?;
             splits.insert(SplitName::Validation, train.select(&aside));
             train = train.select(&rest);
@@ -113,7 +113,7 @@ impl SourceNode {
         let count = self.test.unwrap_or(all.texts.len() / 5);
         let Parts { aside, mut rest } = self.put_aside(&all.labels, classes, count, "test")?;
         let mut parts = BTreeMap::from([(SplitName::Test, aside)]);
-        if let Some(count) = self.validation {
+        if let Some(count) = self.validation.filter(|count| *count > 0) {
             let labels: Vec<u16> = rest.iter().map(|i| all.labels[*i as usize]).collect();
             let inner = self.put_aside(&labels, classes, count, "validation")?;
             let outer = |places: Vec<u32>| places.iter().map(|i| rest[*i as usize]).collect::<Vec<u32>>();
@@ -141,29 +141,6 @@ impl SourceNode {
 impl SourceNode {
     /// What is known of a source's examples, if its settings make sense.
     fn source_facts(&self, shape: &SourceShape) -> Result<Facts, ParamError> {
-        let NetworkInput {
-            shape: example,
-            modality,
-        } = shape.input;
-        match modality {
-            Modality::Images if example.h < 16 => {
-                return Err(at("side", format!("{} found, expected at least 16 pixels", example.h)));
-            }
-            Modality::Texts { .. } if !(4..=512).contains(&example.h) => {
-                return Err(at("length", format!("{} found, expected 4 to 512 tokens", example.h)));
-            }
-            Modality::Texts { vocabulary, .. } if !(16..=text::LARGEST).contains(&vocabulary) => {
-                let message = format!("{vocabulary} found, expected 16 to {} tokens", text::LARGEST);
-                return Err(at("vocabulary", message));
-            }
-            _ => {}
-        }
-        if let (Some(wanted), Some(most)) = (self.train, shape.most)
-            && wanted > most
-        {
-            let message = format!("{wanted} found, but the source has only {most} training images");
-            return Err(at_with("train", message, format!("ask for at most {most}")));
-        }
         let aside = self.validation.unwrap_or(0);
         let splits = match shape.counts {
             Some([train, _]) if aside >= train => {
@@ -179,10 +156,9 @@ impl SourceNode {
             }
             None => None,
         };
-        let known = shape.classes.is_none_or(|classes| classes == shape.class_names.len());
         Ok(Facts::of(DatasetFacts {
             input: shape.input,
-            class_names: known.then(|| shape.class_names.clone()).filter(|names| !names.is_empty()),
+            class_names: shape.class_names.clone(),
             splits,
             targets: Targets::All,
         }))
@@ -205,17 +181,17 @@ impl Node for SourceNode {
         Vec::new()
     }
 
-    fn files(&self) -> Vec<NodeFile> {
+    fn files(&self, folder: &Path) -> Vec<NodeFile> {
         match (self.source(), &self.path) {
-            (Ok(source), Some(path)) if source.files.is_empty() => vec![NodeFile::new("path", path)],
-            (Ok(source), Some(path)) => source.files.iter().map(|name| NodeFile::within("path", path, name)).collect(),
+            (Ok(source), Some(path)) => source.files_in(folder, path),
             // What is wrong is said by `facts`; until then nothing is read.
             (_, path) => path.iter().map(|path| NodeFile::new("path", path)).collect(),
         }
     }
 
-    fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
-        match (self.source()?.shape)(&self.settings()) {
+    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
+        let files: Vec<PathBuf> = self.files(inputs.folder()).iter().map(|file| inputs.path(file)).collect();
+        match (self.source()?.shape)(&self.settings(), &files)? {
             Some(shape) => self.source_facts(&shape),
             None => Ok(Facts::unknown()),
         }

@@ -2,6 +2,7 @@
 //! with random weights, and of raw pixels or a bag of words, all with the same labels.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError, Port, Resources,
@@ -88,7 +89,7 @@ impl Node for ProbeNode {
         ]
     }
 
-    fn files(&self) -> Vec<NodeFile> {
+    fn files(&self, _folder: &Path) -> Vec<NodeFile> {
         EncoderStart::files(&self.encoder, "encoder")
     }
 

@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 use super::background::{Background, on_noise};
 use super::colour::{Colour, dyed, in_three_channels};
 use super::idx::{FILES, read_pair};
-use super::{Labelled, Loaded, Source, SourceSettings, SourceShape, read_file};
-use crate::failure::failure;
+use super::read::read_file;
+use super::{Labelled, Loaded, Source, SourceSettings, SourceShape, check_count};
+use crate::failure::{at_with, failure};
 
 /// Names of the classes.
 pub const CLASS_NAMES: [&str; 10] = [
@@ -43,14 +44,19 @@ pub(super) const SAMPLE: Source = Source {
     name: "fashion-mnist-sample",
     takes: &["train", "colour", "background"],
     files: &[],
-    check: |_| Ok(()),
-    shape: |settings| {
+    check: |settings| match settings.train {
+        Some(wanted) if wanted > SAMPLE_TRAIN => Err(at_with(
+            "train",
+            format!("{wanted} found, but the source has only {SAMPLE_TRAIN} training images"),
+            format!("ask for at most {SAMPLE_TRAIN}"),
+        )),
+        // In equal shares of the classes, so at least one of each.
+        train => check_count("train", train, CLASS_NAMES.len()..=SAMPLE_TRAIN, "images"),
+    },
+    shape: |settings, _| {
         let channels = if settings.colour.is_some() { 3 } else { 1 };
         let counts = [settings.train.unwrap_or(SAMPLE_TRAIN), 2_000];
-        Some(SourceShape {
-            most: Some(SAMPLE_TRAIN),
-            ..SourceShape::images([28, 28, channels], &CLASS_NAMES, counts)
-        })
+        Ok(Some(SourceShape::images([28, 28, channels], &CLASS_NAMES, counts)))
     },
     load: |settings, _| {
         let (train, test) = sample()?;
@@ -69,7 +75,7 @@ pub(super) const FULL: Source = Source {
     takes: &["path"],
     files: &FILES,
     check: |_| Ok(()),
-    shape: |_| Some(SourceShape::images([28, 28, 1], &CLASS_NAMES, [60_000, 10_000])),
+    shape: |_, _| Ok(Some(SourceShape::images([28, 28, 1], &CLASS_NAMES, [60_000, 10_000]))),
     load: |_: &SourceSettings, files| {
         let (train, test) = load_files(files)?;
         Ok(loaded(train, test))
@@ -171,7 +177,7 @@ mod tests {
         let found: String = Sha256::digest(EMBEDDED).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             found, "8e69af99cf955079c913e4c900280376c9feb4cd5221287d5050dc0cf47b038a",
-            "every result on the sample rests on these bytes"
+            "every result on the sample depends on these bytes"
         );
         assert!(EMBEDDED.len() <= 6_000_000);
     }

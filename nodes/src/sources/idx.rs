@@ -1,13 +1,18 @@
 //! Any MNIST-like set of four IDX files, gzipped or not.
+//!
+//! Classes are the labels that occur, in their order and with their numbers as names: labels from 1 to 26 are 26 classes, `1` to `26`.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use flow_engine::node::NodeError;
-use flow_learn::data::{Images, parse_images, parse_labels};
+use flow_engine::node::{NodeError, ParamError};
+use flow_learn::data::{IMAGES_HEADER, Images, image_sizes, parse_images, parse_labels};
 
-use super::{Labelled, Loaded, Source, SourceSettings, read_file};
+use super::read::{read_file, read_start};
+use super::{Labelled, Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape};
+use crate::failure::at_with;
 
-/// MNIST's own file names; the data set's may be gzipped under the same names.
+/// MNIST's own file names; the files may also have their other usual names, see [`Source::paths`].
 pub(super) const FILES: [&str; 4] = [
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",
@@ -21,42 +26,273 @@ pub(super) const IDX: Source = Source {
     takes: &["path"],
     files: &FILES,
     check: |_| Ok(()),
-    shape: |_| None,
+    shape,
     load,
 };
+
+/// What is wrong with a file, and what to do.
+struct Fault {
+    message: String,
+    help: &'static str,
+}
+
+impl From<Fault> for NodeError {
+    fn from(fault: Fault) -> Self {
+        Self::failed(fault.message).with_help(fault.help)
+    }
+}
+
+/// A fault of the file at `path`.
+fn fault(path: &Path, what: impl std::fmt::Display) -> Fault {
+    Fault {
+        message: format!("{}: {what}", path.display()),
+        help: "check that the file is whole, or download it again",
+    }
+}
+
+/// Number, height and width of images, and their labels.
+struct Part<'a> {
+    images: &'a Path,
+    labels: &'a Path,
+    sizes: [usize; 3],
+    values: Vec<u8>,
+}
+
+impl<'a> Part<'a> {
+    fn new(images: &'a Path, labels: &'a Path, sizes: [usize; 3], label_bytes: &[u8]) -> Result<Self, Fault> {
+        let values = parse_labels(label_bytes).map_err(|e| fault(labels, e))?.to_vec();
+        let [n, ..] = sizes;
+        if values.len() != n {
+            return Err(fault(labels, format!("{} labels for {n} images", values.len())));
+        }
+        if !(1..=MOST_EXAMPLES).contains(&n) {
+            let message = format!("{n} images found, expected 1 to {MOST_EXAMPLES}");
+            let help = "training and judging both need images: divide what there is between the two files";
+            return Err(Fault {
+                help,
+                ..fault(images, message)
+            });
+        }
+        Ok(Self {
+            images,
+            labels,
+            sizes,
+            values,
+        })
+    }
+
+    /// From the header of the images and all labels; only the first bytes of the images are read.
+    fn of_headers(images: &'a Path, labels: &'a Path) -> Result<Self, Fault> {
+        let start = read_start(images, IMAGES_HEADER as u64).map_err(|e| fault(images, e))?;
+        let sizes = image_sizes(&start).map_err(|e| fault(images, e))?;
+        let label_bytes = read_file(labels).map_err(|e| fault(labels, e))?;
+        Self::new(images, labels, sizes, &label_bytes)
+    }
+}
+
+/// The labels that training images have; those of test images must be among them, and their sizes the same.
+fn classes(train: &Part<'_>, test: &Part<'_>) -> Result<Vec<u8>, Fault> {
+    let ([_, h, w], [_, test_h, test_w]) = (train.sizes, test.sizes);
+    if (h, w) != (test_h, test_w) {
+        let message = format!("test images of {test_h}x{test_w}, but the training images have {h}x{w}");
+        let help = "a network is judged on images of the size that it is trained on: make both the same";
+        return Err(Fault {
+            help,
+            ..fault(test.images, message)
+        });
+    }
+    let occurring: BTreeSet<u8> = train.values.iter().copied().collect();
+    if let Some(other) = test.values.iter().find(|label| !occurring.contains(label)) {
+        let message = format!("label {other} is of some test images, but of no training image");
+        let help = "a class that is judged must be learnt: leave those test images out";
+        return Err(Fault {
+            help,
+            ..fault(test.labels, message)
+        });
+    }
+    Ok(occurring.into_iter().collect())
+}
+
+fn names(classes: &[u8]) -> Vec<String> {
+    classes.iter().map(u8::to_string).collect()
+}
+
+fn shape(_settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceShape>, ParamError> {
+    let [train_images, train_labels, test_images, test_labels] = files else {
+        return Ok(None);
+    };
+    // What is missing is told where files are looked for; a pipe would never end.
+    if !files.iter().all(|path| path.is_file()) {
+        return Ok(None);
+    }
+    let read = || {
+        let train = Part::of_headers(train_images, train_labels)?;
+        let test = Part::of_headers(test_images, test_labels)?;
+        let class_names = names(&classes(&train, &test)?);
+        let class_names: Vec<&str> = class_names.iter().map(String::as_str).collect();
+        let ([n, h, w], [n_test, ..]) = (train.sizes, test.sizes);
+        Ok(SourceShape::images([h, w, 1], &class_names, [n, n_test]))
+    };
+    read()
+        .map(Some)
+        .map_err(|Fault { message, help }| at_with("path", message, help))
+}
 
 fn load(_settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeError> {
     let [train_images, train_labels, test_images, test_labels] = files else {
         return Err(NodeError::failed("BUG: an idx source has four files"));
     };
-    let train = read_pair(train_images, train_labels)?;
-    let test = read_pair(test_images, test_labels)?;
-    let classes = train
-        .labels
-        .iter()
-        .chain(&test.labels)
-        .max()
-        .map_or(0, |l| usize::from(*l) + 1);
+    let (train, train_pixels) = read(train_images, train_labels)?;
+    let (test, test_pixels) = read(test_images, test_labels)?;
+    let classes = classes(&train, &test)?;
+    // Every label is one of the classes.
+    let place = |label: u8| classes.partition_point(|class| *class < label) as u16;
     Ok(Loaded::Images(Box::new(Labelled {
-        train,
-        test,
-        class_names: (0..classes).map(|c| c.to_string()).collect(),
+        train: images(&train, train_pixels, place)?,
+        test: images(&test, test_pixels, place)?,
+        class_names: names(&classes),
         annotations: None,
     })))
 }
 
 /// Images and labels of two files.
-pub(super) fn read_pair(images: &PathBuf, labels: &PathBuf) -> Result<Images, NodeError> {
-    let broken = |path: &PathBuf, e: String| {
-        NodeError::failed(format!("{}: {e}", path.display()))
-            .with_help("check that the file is whole, or download it again")
-    };
-    let (image_bytes, label_bytes) = (read_file(images)?, read_file(labels)?);
-    let (n, height, width, pixels) = parse_images(&image_bytes).map_err(|e| broken(images, e.to_string()))?;
-    let values = parse_labels(&label_bytes).map_err(|e| broken(labels, e.to_string()))?;
-    if values.len() != n {
-        return Err(broken(labels, format!("{} labels for {n} images", values.len())));
+pub(super) fn read_pair(images_path: &Path, labels_path: &Path) -> Result<Images, NodeError> {
+    let (part, pixels) = read(images_path, labels_path)?;
+    images(&part, pixels, u16::from)
+}
+
+/// What two files hold.
+fn read<'a>(images: &'a Path, labels: &'a Path) -> Result<(Part<'a>, Vec<u8>), NodeError> {
+    let (mut image_bytes, label_bytes) = (read_file(images)?, read_file(labels)?);
+    let (n, h, w, _) = parse_images(&image_bytes).map_err(|e| fault(images, e))?;
+    let part = Part::new(images, labels, [n, h, w], &label_bytes)?;
+    image_bytes.drain(..IMAGES_HEADER);
+    Ok((part, image_bytes))
+}
+
+fn images(part: &Part<'_>, pixels: Vec<u8>, class: impl Fn(u8) -> u16) -> Result<Images, NodeError> {
+    let [_, h, w] = part.sizes;
+    let labels = part.values.iter().map(|label| class(*label)).collect();
+    Ok(Images::new(h, w, 1, pixels, labels).map_err(|e| fault(part.images, e))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn file(dimensions: &[u32], values: &[u8]) -> Vec<u8> {
+        let sizes = dimensions.iter().flat_map(|size| size.to_be_bytes());
+        [0, 0, 8, dimensions.len() as u8]
+            .into_iter()
+            .chain(sizes)
+            .chain(values.iter().copied())
+            .collect()
     }
-    let values = values.iter().map(|v| u16::from(*v)).collect();
-    Images::new(height, width, 1, pixels.to_vec(), values).map_err(|e| broken(images, e.to_string()))
+
+    /// The files' bytes for images of a side and these labels.
+    fn part(side: u32, labels: &[u8]) -> [Vec<u8>; 2] {
+        let n = labels.len() as u32;
+        let pixels = vec![7; (n * side * side) as usize];
+        [file(&[n, side, side], &pixels), file(&[n], labels)]
+    }
+
+    /// A folder with a set whose files are packed and named by `name`.
+    fn folder(train: [Vec<u8>; 2], test: [Vec<u8>; 2], name: impl Fn(&str) -> String) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (usual, bytes) in FILES.iter().zip(train.iter().chain(&test)) {
+            let name = name(usual);
+            let mut bytes = bytes.clone();
+            if name.ends_with(".gz") {
+                let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(&bytes).expect("written");
+                bytes = encoder.finish().expect("packed");
+            }
+            std::fs::write(folder.path().join(name), bytes).expect("written");
+        }
+        folder
+    }
+
+    /// What is said before anything runs, which loading must bear out.
+    fn known(train: [Vec<u8>; 2], test: [Vec<u8>; 2]) -> Result<SourceShape, String> {
+        let folder = folder(train, test, str::to_owned);
+        let files = IDX.paths(folder.path());
+        let known = shape(&SourceSettings::default(), &files).map_err(|e| {
+            assert_eq!(e.key, "path");
+            e.message
+        });
+        let loaded = load(&SourceSettings::default(), &files);
+        match (&known, loaded) {
+            (Ok(known), Ok(Loaded::Images(loaded))) => {
+                let known = known.as_ref().expect("all files are there");
+                assert_eq!(known.counts, Some([loaded.train.n, loaded.test.n]));
+                assert_eq!(known.class_names.as_ref(), Some(&loaded.class_names));
+                let highest = loaded.train.labels.iter().chain(&loaded.test.labels).max();
+                assert!(highest.is_some_and(|label| usize::from(*label) < loaded.class_names.len()));
+                assert_eq!(known.input.shape.h, loaded.train.height);
+            }
+            (Err(message), Err(error)) => assert!(error.to_string().contains(message), "{error}"),
+            (known, loaded) => panic!("{known:?}, but loading: {}", loaded.is_ok()),
+        }
+        known.map(|known| known.expect("all files are there"))
+    }
+
+    #[test]
+    fn headers_tell_shape_counts_and_classes_before_anything_runs() {
+        let shape = known(part(20, &[0, 1, 2, 1]), part(20, &[2, 0])).expect("a sound set");
+        assert_eq!((shape.input.shape.h, shape.input.shape.c), (20, 1));
+        assert_eq!(shape.counts, Some([4, 2]));
+        assert_eq!(shape.class_names, Some(vec!["0".into(), "1".into(), "2".into()]));
+    }
+
+    #[test]
+    fn classes_are_the_labels_that_occur() {
+        let shape = known(part(16, &[3, 1, 26, 1]), part(16, &[26, 3])).expect("a sound set");
+        assert_eq!(shape.class_names, Some(vec!["1".into(), "3".into(), "26".into()]));
+        let other = known(part(16, &[1, 3]), part(16, &[2])).expect_err("class 2 cannot be learnt");
+        assert!(other.contains("label 2") && other.contains("t10k-labels"), "{other}");
+    }
+
+    #[test]
+    fn test_images_of_another_size_or_none_at_all_are_refused_with_the_file() {
+        let size = known(part(28, &[0, 1]), part(32, &[0, 1])).expect_err("sizes differ");
+        assert!(
+            size.contains("t10k-images") && size.contains("32x32") && size.contains("28x28"),
+            "{size}"
+        );
+        let none = known(part(28, &[0, 1]), part(28, &[])).expect_err("nothing to judge on");
+        assert!(none.contains("t10k-images") && none.contains("0 images"), "{none}");
+        let [images, _] = part(28, &[0, 1]);
+        let labels = known([images, file(&[3], &[0, 1, 1])], part(28, &[0])).expect_err("counts differ");
+        assert!(labels.contains("3 labels for 2 images"), "{labels}");
+    }
+
+    #[test]
+    fn files_are_found_under_their_other_usual_names() {
+        let set = || (part(16, &[0, 1]), part(16, &[1]));
+        let renamed: [fn(&str) -> String; 3] = [
+            |name| name.trim_end_matches(".gz").to_owned(),
+            |name| name.replacen("-idx", ".idx", 1),
+            |name| name.replacen("-idx", ".idx", 1).trim_end_matches(".gz").to_owned(),
+        ];
+        for name in renamed {
+            let (train, test) = set();
+            let folder = folder(train, test, name);
+            assert!(
+                load(&SourceSettings::default(), &IDX.paths(folder.path())).is_ok(),
+                "{}",
+                name(FILES[0])
+            );
+        }
+        let empty = tempfile::tempdir().expect("a folder");
+        assert_eq!(IDX.paths(empty.path())[0], empty.path().join(FILES[0]));
+        assert_eq!(
+            shape(&SourceSettings::default(), &IDX.paths(empty.path())).expect("no error yet"),
+            None
+        );
+    }
 }

@@ -4,21 +4,20 @@ pub mod background;
 pub mod colour;
 pub mod fashion_mnist;
 mod idx;
+mod read;
 mod scenes;
 pub(crate) mod text;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use flate2::read::GzDecoder;
-use flow_engine::node::{NodeError, ParamError};
+use flow_engine::node::{DeclaredFile, NodeError, NodeFile, ParamError};
 use flow_learn::data::{Annotations, Images, NetworkInput, SceneStyle};
 use flow_learn::layers::MapShape;
 use serde::{Deserialize, Serialize};
 
 pub use self::background::Background;
 pub use self::colour::Colour;
-use crate::failure::at_with;
+use crate::failure::{at, at_with};
 
 /// What a source can be told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -99,14 +98,10 @@ pub struct Texts {
 pub struct SourceShape {
     /// Shape and kind of an example.
     pub input: NetworkInput,
-    /// Number of classes.
-    pub classes: Option<usize>,
-    /// Their names; empty where they are not known yet.
-    pub class_names: Vec<String>,
-    /// Training and test examples.
+    /// Names of the classes in order, where they are known.
+    pub class_names: Option<Vec<String>>,
+    /// Training and test examples, where they are known.
     pub counts: Option<[usize; 2]>,
-    /// The most training images that there are, of a source that gives as many as are asked for of those that it has.
-    pub most: Option<usize>,
 }
 
 impl SourceShape {
@@ -114,10 +109,8 @@ impl SourceShape {
     fn images([h, w, c]: [usize; 3], class_names: &[&str], counts: [usize; 2]) -> Self {
         Self {
             input: MapShape { h, w, c }.into(),
-            classes: Some(class_names.len()),
-            class_names: class_names.iter().map(|name| (*name).to_owned()).collect(),
+            class_names: Some(class_names.iter().map(|name| (*name).to_owned()).collect()),
             counts: Some(counts),
-            most: None,
         }
     }
 }
@@ -130,13 +123,57 @@ pub struct Source {
     pub takes: &'static [&'static str],
     /// Names of the files that it reads under `path`; none where `path` is itself the file.
     pub files: &'static [&'static str],
-    /// Whether it can make what the settings that it takes ask for.
+    /// Whether the settings that it takes are in range, and it can make what they ask for.
     pub check: fn(&SourceSettings) -> Result<(), ParamError>,
-    /// What is known beforehand; `None` where the files must be read for that.
-    pub shape: fn(&SourceSettings) -> Option<SourceShape>,
+    /// What is known before anything runs, from the settings and the headers of the files; `None` where the files cannot be read (yet). An
+    /// error, at the setting that it is about, if the files do not make a data set.
+    pub shape: fn(&SourceSettings, files: &[PathBuf]) -> Result<Option<SourceShape>, ParamError>,
     /// Reads or makes the examples. `files` are those named above, in order.
     pub load: fn(&SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeError>,
 }
+
+impl Source {
+    /// The files that it reads under `path`, which is relative to `folder`: of each the first of its usual names that there is, or the
+    /// one in [`Source::files`], which is its role.
+    pub fn files_in(&self, folder: &Path, path: &DeclaredFile) -> Vec<NodeFile> {
+        if self.files.is_empty() {
+            return vec![NodeFile::new("path", path)];
+        }
+        let located = |name: &&str| NodeFile {
+            role: format!("path/{name}"),
+            path: path.path().join(usual_name(&folder.join(path.path()), name)),
+        };
+        self.files.iter().map(located).collect()
+    }
+}
+
+/// The name of a file in a folder: its own, without `.gz`, or with a dot before what kind of file it is, as both are also published.
+fn usual_name(folder: &Path, name: &str) -> String {
+    let plain = name.trim_end_matches(".gz");
+    let dotted = |name: &str| name.replacen("-idx", ".idx", 1);
+    let names = [name.to_owned(), plain.to_owned(), dotted(name), dotted(plain)];
+    let found = names.into_iter().find(|name| folder.join(name).exists());
+    found.unwrap_or_else(|| name.to_owned())
+}
+
+/// Whether a count or a size, in `unit`s, is one that a source can make.
+fn check_count(
+    key: &str,
+    value: Option<usize>,
+    range: std::ops::RangeInclusive<usize>,
+    unit: &str,
+) -> Result<(), ParamError> {
+    match value {
+        Some(found) if !range.contains(&found) => {
+            let (least, most) = range.into_inner();
+            Err(at(key, format!("{found} found, expected {least} to {most} {unit}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The most examples that a data set may have: artifacts hold their places as f32, which counts to this.
+const MOST_EXAMPLES: usize = 1 << 24;
 
 /// All sources. A new one is a file and a line.
 pub const SOURCES: &[Source] = &[
@@ -173,28 +210,4 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
         return Err(at_with("source", format!("source `{name}` needs `path`"), help));
     }
     Ok(source)
-}
-
-/// The most that a gzip file may unpack to: a small file can hold terabytes of zeros.
-const UNPACKED_LIMIT: u64 = 8 << 30;
-
-/// Reads a file, unpacking gzip.
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, NodeError> {
-    let unreadable = |e: std::io::Error| {
-        NodeError::failed(format!("cannot read {}: {e}", path.display()))
-            .with_help("check the data set's `path`; it is relative to the workflow file")
-    };
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut unpacked = Vec::new();
-        GzDecoder::new(&bytes[..])
-            .take(UNPACKED_LIMIT)
-            .read_to_end(&mut unpacked)
-            .map_err(|e| {
-                NodeError::failed(format!("{} is a damaged gzip file: {e}", path.display()))
-                    .with_help("download it again")
-            })?;
-        return Ok(unpacked);
-    }
-    Ok(bytes)
 }

@@ -4,7 +4,7 @@ use flow_engine::node::ParamError;
 use flow_learn::data::{SCENE_CLASSES, Scenes};
 
 use super::colour::{Colour, black_and_white};
-use super::{Labelled, Loaded, Source, SourceSettings, SourceShape};
+use super::{Labelled, Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, check_count};
 use crate::failure::{at, at_with};
 
 /// Textured shapes on cluttered backgrounds, made from a seed; in colour, or as black-and-white photographs of the same.
@@ -13,9 +13,13 @@ pub(super) const SCENES: Source = Source {
     takes: &["train", "test", "side", "style", "colour"],
     files: &[],
     check,
-    shape: |settings| {
+    shape: |settings, _| {
         let side = side(settings);
-        Some(SourceShape::images([side, side, 3], &SCENE_CLASSES, counts(settings)))
+        Ok(Some(SourceShape::images(
+            [side, side, 3],
+            &SCENE_CLASSES,
+            counts(settings),
+        )))
     },
     load: |settings, _| {
         let [train, test] = counts(settings);
@@ -45,6 +49,9 @@ pub(super) const SCENES: Source = Source {
 };
 
 fn check(settings: &SourceSettings) -> Result<(), ParamError> {
+    check_count("train", settings.train, 1..=MOST_EXAMPLES / 2, "images")?;
+    check_count("test", settings.test, 1..=MOST_EXAMPLES / 2, "images")?;
+    check_count("side", settings.side, 16..=1024, "pixels")?;
     if let Some((key, message)) = settings.style.and_then(|style| style.fault()) {
         return Err(at(format!("style.{key}"), message));
     }
@@ -98,6 +105,21 @@ mod tests {
             assert_eq!(gray.labels, in_colour.labels);
             assert_ne!(gray.pixels, in_colour.pixels);
         }
+    }
+
+    #[test]
+    fn sizes_and_counts_out_of_range_are_refused_at_their_keys() {
+        let refused = |change: fn(&mut SourceSettings)| {
+            let mut settings = SourceSettings::default();
+            change(&mut settings);
+            check(&settings).err().map(|e| e.key).unwrap_or_default()
+        };
+        assert_eq!(refused(|_| {}), "");
+        assert_eq!(refused(|s| s.train = Some(0)), "train");
+        assert_eq!(refused(|s| s.train = Some(usize::MAX)), "train");
+        assert_eq!(refused(|s| s.test = Some(0)), "test");
+        assert_eq!(refused(|s| s.side = Some(15)), "side");
+        assert_eq!(refused(|s| s.side = Some(1 << 40)), "side");
     }
 
     #[test]

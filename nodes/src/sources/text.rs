@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use flow_engine::node::NodeError;
+use flow_engine::node::{NodeError, ParamError};
 use flow_learn::data::{Modality, NetworkInput};
 use flow_learn::layers::MapShape;
-use flow_learn::text::{BYTES, words};
+use flow_learn::text::{BYTES, LARGEST, words};
 
-use super::{Loaded, Source, SourceSettings, SourceShape, Texts, read_file};
+use super::read::read_file;
+use super::{Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, Texts, check_count};
+use crate::failure::at;
 
 /// Tokens of a text where nothing is said.
 const LENGTH: usize = 32;
@@ -19,28 +21,55 @@ pub(super) const TEXT: Source = Source {
     name: "text",
     takes: &["path", "test", "vocabulary", "length"],
     files: &[],
-    check: |_| Ok(()),
-    shape: |settings| {
-        let shape = MapShape {
-            h: length(settings),
-            w: 1,
-            c: BYTES,
-        };
-        // The words are not known before the file is read; there may turn out to be fewer.
-        let modality = Modality::Texts {
-            vocabulary: vocabulary(settings),
-            fingerprint: 0,
-        };
-        Some(SourceShape {
-            input: NetworkInput { shape, modality },
-            classes: None,
-            class_names: Vec::new(),
-            counts: None,
-            most: None,
-        })
+    check: |settings| {
+        check_count("test", settings.test, 1..=MOST_EXAMPLES, "texts")?;
+        check_count("length", settings.length, 4..=512, "tokens")?;
+        check_count("vocabulary", settings.vocabulary, 16..=LARGEST, "tokens")
     },
+    shape,
     load,
 };
+
+/// A larger file is not read before anything runs.
+const READ_AHEAD: u64 = 32 << 20;
+
+/// Which words there are is not known before training texts are chosen; there may turn out to be fewer than the vocabulary has room for.
+fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceShape>, ParamError> {
+    let shape = MapShape {
+        h: length(settings),
+        w: 1,
+        c: BYTES,
+    };
+    let modality = Modality::Texts {
+        vocabulary: vocabulary(settings),
+        fingerprint: 0,
+    };
+    let mut known = SourceShape {
+        input: NetworkInput { shape, modality },
+        class_names: None,
+        counts: None,
+    };
+    let small = |path: &&PathBuf| path.metadata().is_ok_and(|m| m.is_file() && m.len() <= READ_AHEAD);
+    let Some(path) = files.first().filter(small) else {
+        return Ok(Some(known));
+    };
+    let texts = read_file(path).and_then(|bytes| parse(path, &bytes));
+    let texts = texts.map_err(|e| match e {
+        NodeError::Failed { message, help } => ParamError {
+            help,
+            ..at("path", message)
+        },
+        other => at("path", other.to_string()),
+    })?;
+    let all = texts.texts.len();
+    let test = settings.test.unwrap_or(all / 5);
+    if test >= all {
+        return Err(at("test", format!("{test} found, but the file has only {all} texts")));
+    }
+    known.class_names = Some(texts.class_names);
+    known.counts = Some([all - test, test]);
+    Ok(Some(known))
+}
 
 /// Tokens of each text.
 pub(crate) fn length(settings: &SourceSettings) -> usize {
@@ -120,6 +149,26 @@ mod tests {
         assert_eq!(texts.class_names, ["land", "sea"]);
         assert_eq!(texts.labels, [1, 0, 1]);
         assert_eq!(texts.texts, ["A ship.", "A house\tby a road", "Waves"]);
+    }
+
+    #[test]
+    fn classes_and_counts_are_known_from_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("t.tsv");
+        std::fs::write(&path, "sea\ta wave\nland\ta house\nsea\ta ship\n").expect("written");
+        let shape = |test| {
+            let settings = SourceSettings {
+                test,
+                ..Default::default()
+            };
+            (TEXT.shape)(&settings, std::slice::from_ref(&path))
+        };
+        let known = shape(Some(1)).expect("well-formed").expect("a file");
+        assert_eq!(known.class_names, Some(vec!["land".into(), "sea".into()]));
+        assert_eq!(known.counts, Some([2, 1]));
+        assert_eq!(shape(Some(3)).expect_err("nothing to train on").key, "test");
+        let missing = (TEXT.shape)(&SourceSettings::default(), &[folder.path().join("none.tsv")]);
+        assert_eq!(missing.expect("not an error yet").expect("a length").counts, None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub use transformer::TextEncoder;
 use crate::data::{Modality, NetworkInput};
 use crate::layers::{Entry, FeatureMap, GridPool, Layer, MapShape, Pass, Sequential, Tensors};
 use crate::rng::Stream;
+use crate::settings::{SettingError, WIDTH};
 
 pub use vit::{Visible, VisionTransformer, VitShape};
 
@@ -136,7 +137,7 @@ pub enum BackboneError {
     },
     /// Wrong number of widths, or a width of zero.
     #[error(
-        "`{name}` has {expected} stages, so `widths` takes {expected} positive numbers (or none for its own), found {found:?}"
+        "`{name}` has {expected} stages, so `widths` takes {expected} numbers from 1 to {} (or none for its own), found {found:?}", WIDTH.end()
     )]
     Widths {
         /// The backbone.
@@ -177,13 +178,8 @@ pub enum BackboneError {
         name: String,
     },
     /// A setting makes no sense for this backbone or these images.
-    #[error("`{key}`: {message}")]
-    Setting {
-        /// The setting.
-        key: &'static str,
-        /// What was found and what is expected.
-        message: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
 }
 
 impl BackboneSettings {
@@ -257,7 +253,7 @@ impl BackboneSettings {
         } else {
             &self.widths
         };
-        if widths.len() != backbone.widths.len() || widths.contains(&0) {
+        if widths.len() != backbone.widths.len() || widths.iter().any(|width| !WIDTH.contains(width)) {
             let (name, found) = (self.name.clone(), self.widths.clone());
             return Err(BackboneError::Widths {
                 name,
@@ -272,7 +268,7 @@ impl BackboneSettings {
         }
         if let Some(key) = self.transformers_key() {
             let message = format!("`{}` is no transformer: `{key}` is of `{}`", self.name, vit::NAME);
-            return Err(BackboneError::Setting { key, message });
+            return Err(SettingError::new(key, message).into());
         }
         let stages = build(input.c, widths, self.stem, &mut stream.child("backbone"));
         let last = stages.output_shape(input);

@@ -2,6 +2,7 @@
 
 use super::{BackboneError, BackboneSettings};
 use crate::layers::TransformerShape;
+use crate::settings::{ABOVE_ZERO, SettingError, WIDTH, check};
 
 /// A stack's own sizes.
 #[derive(Clone, Copy)]
@@ -20,16 +21,15 @@ pub(super) const MLP_RATIO: f32 = 4.0;
 /// # Errors
 /// If they do not fit each other.
 pub(super) fn sizes(settings: &BackboneSettings, defaults: Defaults) -> Result<TransformerShape, BackboneError> {
-    let refuse = |key, message: String| Err(BackboneError::Setting { key, message });
+    let refuse = |key, message: String| Err(SettingError::new(key, message).into());
     let dim = settings.dim.unwrap_or(defaults.dim);
     let depth = settings.depth.unwrap_or(defaults.depth);
     let heads = settings.heads.unwrap_or(HEADS);
     let mlp_ratio = settings.mlp_ratio.unwrap_or(MLP_RATIO);
-    for (key, value) in [("dim", dim), ("depth", depth), ("heads", heads)] {
-        if value == 0 {
-            return refuse(key, "0 found, expected at least 1".into());
-        }
-    }
+    check("dim", &dim, WIDTH)?;
+    check("depth", &depth, 1..=1000)?;
+    check("heads", &heads, WIDTH)?;
+    check("mlp_ratio", &mlp_ratio, ABOVE_ZERO)?;
     if !dim.is_multiple_of(heads) {
         return refuse(
             "heads",
@@ -37,8 +37,11 @@ pub(super) fn sizes(settings: &BackboneSettings, defaults: Defaults) -> Result<T
         );
     }
     let hidden = (dim as f32 * mlp_ratio) as usize;
-    if !(mlp_ratio.is_finite() && hidden >= 1) {
-        let message = format!("{mlp_ratio} found, expected a number that makes at least one of `dim` = {dim}");
+    if !WIDTH.contains(&hidden) {
+        let message = format!(
+            "{mlp_ratio} found, which makes {hidden} hidden values of `dim` = {dim}, expected 1 to {}",
+            WIDTH.end()
+        );
         return refuse("mlp_ratio", message);
     }
     Ok(TransformerShape {

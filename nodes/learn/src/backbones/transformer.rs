@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use super::{Backbone, BackboneError, BackboneSettings, Family, Pool, Stem, stack};
 use crate::layers::{
-    Entry, FeatureMap, Layer, Lengths, MapShape, Parameter, Pass, Tensors, TokenEmbedding, Transformer,
-    TransformerShape,
+    FeatureMap, Layer, Lengths, MapShape, Parameter, Pass, TokenEmbedding, Transformer, TransformerShape, tensors,
 };
 use crate::rng::Stream;
+use crate::settings::SettingError;
 use crate::text::{BYTES, PAD, token};
 
 /// The name written in workflows.
@@ -30,7 +30,7 @@ const SIZES: stack::Defaults = stack::Defaults { dim: 64, depth: 2 };
 
 /// The declared sizes.
 fn sizes(settings: &BackboneSettings) -> Result<TransformerShape, BackboneError> {
-    let refuse = |key, message: String| Err(BackboneError::Setting { key, message });
+    let refuse = |key, message: String| Err(SettingError::new(key, message).into());
     let foreign = [
         ("widths", !settings.widths.is_empty()),
         ("grid", settings.grid != 1),
@@ -161,9 +161,4 @@ impl Layer for TextEncoder {
     }
 }
 
-impl Tensors for TextEncoder {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.embedding.entries(prefix, out);
-        self.transformer.entries(prefix, out);
-    }
-}
+tensors!(TextEncoder: embedding as "", transformer as "");

@@ -13,6 +13,7 @@ use crate::layers::{
     TransformerShape, join,
 };
 use crate::rng::Stream;
+use crate::settings::SettingError;
 
 /// The name written in workflows.
 pub(super) const NAME: &str = "vit";
@@ -42,7 +43,7 @@ impl VitShape {
     /// # Errors
     /// If they do not fit each other or the images, or a convolutional backbone's setting is given.
     pub fn new(settings: &BackboneSettings, image: MapShape) -> Result<Self, BackboneError> {
-        let refuse = |key, message: String| Err(BackboneError::Setting { key, message });
+        let refuse = |key, message: String| Err(SettingError::new(key, message).into());
         if !settings.widths.is_empty() {
             return refuse(
                 "widths",

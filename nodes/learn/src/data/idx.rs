@@ -46,7 +46,20 @@ pub fn parse_labels(bytes: &[u8]) -> Result<&[u8], IdxError> {
     Ok(parse(bytes, 1)?.1)
 }
 
-fn parse(bytes: &[u8], dimensions: usize) -> Result<(Vec<usize>, &[u8]), IdxError> {
+/// Number, height and width of an IDX file of images, from its first [`IMAGES_HEADER`] bytes.
+///
+/// # Errors
+/// If they are not such a header.
+pub fn image_sizes(bytes: &[u8]) -> Result<[usize; 3], IdxError> {
+    let (sizes, _) = header(bytes, 3)?;
+    Ok(std::array::from_fn(|i| sizes[i]))
+}
+
+/// Bytes of the header of an IDX file of images.
+pub const IMAGES_HEADER: usize = 16;
+
+/// Sizes, and what is behind the header.
+fn header(bytes: &[u8], dimensions: usize) -> Result<(Vec<usize>, &[u8]), IdxError> {
     let magic = || IdxError::Magic {
         found: bytes[..bytes.len().min(4)].to_vec(),
     };
@@ -59,13 +72,13 @@ fn parse(bytes: &[u8], dimensions: usize) -> Result<(Vec<usize>, &[u8]), IdxErro
             expected: dimensions,
         });
     }
-    let (header, values) = rest.split_at_checked(4 * dimensions).ok_or_else(magic)?;
-    let sizes: Vec<usize> = header
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|b| u32::from_be_bytes(*b) as usize)
-        .collect();
+    let (sizes, values) = rest.split_at_checked(4 * dimensions).ok_or_else(magic)?;
+    let sizes = sizes.as_chunks::<4>().0.iter();
+    Ok((sizes.map(|b| u32::from_be_bytes(*b) as usize).collect(), values))
+}
+
+fn parse(bytes: &[u8], dimensions: usize) -> Result<(Vec<usize>, &[u8]), IdxError> {
+    let (sizes, values) = header(bytes, dimensions)?;
     let product = sizes
         .iter()
         .try_fold(1usize, |product, size| product.checked_mul(*size));
@@ -89,6 +102,8 @@ mod tests {
     #[test]
     fn sizes_and_values_are_read() {
         assert_eq!(parse_images(&TWO), Ok((2, 2, 2, &TWO[16..])));
+        assert_eq!(image_sizes(&TWO[..IMAGES_HEADER]), Ok([2, 2, 2]));
+        assert!(image_sizes(&TWO[..IMAGES_HEADER - 1]).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod input;
 mod scenes;
 mod split;
 
-pub use idx::{IdxError, parse_images, parse_labels};
+pub use idx::{IMAGES_HEADER, IdxError, image_sizes, parse_images, parse_labels};
 pub use images::{Annotations, Images, ImagesError};
 pub use input::{Modality, NetworkInput};
 pub use scenes::{SCENE_CLASSES, Scene, SceneStyle, Scenes};

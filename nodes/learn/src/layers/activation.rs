@@ -1,6 +1,6 @@
 //! ReLU on its own, for where no normalisation stands before it.
 
-use super::{Entry, FeatureMap, Layer, MapShape, Pass, Tensors};
+use super::{FeatureMap, Layer, MapShape, Pass, tensors};
 use crate::kernels::elementwise;
 
 /// `max(x, 0)`.
@@ -25,6 +25,4 @@ impl Layer for Relu {
     }
 }
 
-impl Tensors for Relu {
-    fn entries<'a>(&'a mut self, _prefix: &str, _out: &mut Vec<Entry<'a>>) {}
-}
+tensors!(Relu:);

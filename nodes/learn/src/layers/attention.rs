@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Buffer, Entry, FeatureMap, Layer, MapShape, Pass, Tensors, TokenLinear, join};
+use super::{Buffer, FeatureMap, Layer, MapShape, Pass, TokenLinear, tensors};
 use crate::kernels::attention::{self, AttentionShape};
 use crate::rng::Stream;
 
@@ -116,9 +116,4 @@ fn label(shape: &AttentionShape) -> String {
     format!("attention {heads} x {head_dim} on {tokens}")
 }
 
-impl Tensors for Attention {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.qkv.entries(&join(prefix, "qkv"), out);
-        self.proj.entries(&join(prefix, "proj"), out);
-    }
-}
+tensors!(Attention: qkv, proj);

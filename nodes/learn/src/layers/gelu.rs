@@ -1,6 +1,6 @@
 //! GELU in its exact form, as PyTorch's default.
 
-use super::{Entry, FeatureMap, Layer, MapShape, Pass, Tensors};
+use super::{FeatureMap, Layer, MapShape, Pass, tensors};
 use crate::kernels::gelu;
 
 /// `x Phi(x)`, with the standard normal's cumulative distribution `Phi`.
@@ -37,6 +37,4 @@ impl Layer for Gelu {
     }
 }
 
-impl Tensors for Gelu {
-    fn entries<'a>(&'a mut self, _prefix: &str, _out: &mut Vec<Entry<'a>>) {}
-}
+tensors!(Gelu:);

@@ -1,6 +1,6 @@
 //! Fully connected layer on the flattened features of each image: `y = x W + b`.
 
-use super::{Entry, FeatureMap, Layer, MapShape, Parameter, Pass, Tensors, TokenLinear};
+use super::{FeatureMap, Layer, MapShape, Parameter, Pass, TokenLinear, tensors};
 use crate::rng::Stream;
 
 /// `[n][in]` to `[n][out]`; a feature map is flattened in its channel-last order.
@@ -47,8 +47,4 @@ impl Layer for Linear {
     }
 }
 
-impl Tensors for Linear {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.flat.entries(prefix, out);
-    }
-}
+tensors!(Linear: flat as "");

@@ -1,6 +1,6 @@
 //! The two linear layers with GELU between them that follow attention in a transformer block, under timm's names.
 
-use super::{Entry, FeatureMap, Gelu, Layer, MapShape, Pass, Tensors, TokenLinear, join};
+use super::{FeatureMap, Gelu, Layer, MapShape, Pass, TokenLinear, tensors};
 use crate::rng::Stream;
 
 /// `fc2(gelu(fc1(x)))` on every token.
@@ -39,9 +39,4 @@ impl Layer for Mlp {
     }
 }
 
-impl Tensors for Mlp {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.fc1.entries(&join(prefix, "fc1"), out);
-        self.fc2.entries(&join(prefix, "fc2"), out);
-    }
-}
+tensors!(Mlp: fc1, fc2);

@@ -35,6 +35,7 @@ pub use gelu::Gelu;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
+pub(crate) use parameter::{Carried, tensors};
 pub use parameter::{Entry, Layout, Parameter, Role, Tensors};
 pub use pass::{Mode, Pass};
 pub use pool::{GridPool, MaxPool};
@@ -59,11 +60,11 @@ pub trait Layer: Tensors + Send + Sync {
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap>;
 }
 
-/// `prefix.name`, or `name` at the root.
+/// `prefix.name`, or the one of them that is not empty.
 pub(crate) fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{prefix}.{name}")
+    match (prefix, name) {
+        ("", _) => name.to_owned(),
+        (_, "") => prefix.to_owned(),
+        _ => format!("{prefix}.{name}"),
     }
 }

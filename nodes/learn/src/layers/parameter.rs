@@ -80,6 +80,64 @@ pub trait Tensors {
     fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>);
 }
 
+/// Lists the parts of a type that have tensors: each under its field's name, or under the one given with `as`; under none with `as ""`.
+macro_rules! tensors {
+    ($of:ident: $($part:ident $(as $name:literal)?),*) => {
+        impl $crate::layers::Tensors for $of {
+            fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<$crate::layers::Entry<'a>>) {
+                let _ = (prefix, &out);
+                $({
+                    let name = [stringify!($part) $(, $name)?];
+                    self.$part.entries(&$crate::layers::join(prefix, name[name.len() - 1]), out);
+                })*
+            }
+        }
+    };
+}
+pub(crate) use tensors;
+
+/// A tensor that belongs to no layer and is carried from step to step: a queue, a memory, assignments.
+#[derive(Clone, Debug)]
+pub(crate) struct Carried {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+impl Carried {
+    /// Values of a shape.
+    pub(crate) fn new(shape: &[usize], values: Vec<f32>) -> Self {
+        let shape = shape.to_vec();
+        Self { shape, values }
+    }
+
+    /// Zeros.
+    pub(crate) fn zeros(shape: &[usize]) -> Self {
+        Self::new(shape, vec![0.0; shape.iter().product()])
+    }
+}
+
+impl std::ops::Deref for Carried {
+    type Target = Vec<f32>;
+    fn deref(&self) -> &Vec<f32> {
+        &self.values
+    }
+}
+
+impl std::ops::DerefMut for Carried {
+    fn deref_mut(&mut self) -> &mut Vec<f32> {
+        &mut self.values
+    }
+}
+
+impl Tensors for Carried {
+    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
+        out.push(Entry {
+            shape: self.shape.clone(),
+            ..Entry::buffer(prefix.to_owned(), &mut self.values)
+        });
+    }
+}
+
 /// One tensor of a network, borrowed.
 #[derive(Debug)]
 pub struct Entry<'a> {

@@ -1,6 +1,6 @@
 //! Pooling layers: maximum over windows, and average over the cells of a grid (global average pooling at grid 1).
 
-use super::{Entry, FeatureMap, Layer, MapShape, Pass, Tensors};
+use super::{FeatureMap, Layer, MapShape, Pass, tensors};
 use crate::kernels::pool::{self, PoolShape};
 
 /// Maximum over windows, as in a ResNet's ImageNet stem.
@@ -57,9 +57,7 @@ impl Layer for MaxPool {
     }
 }
 
-impl Tensors for MaxPool {
-    fn entries<'a>(&'a mut self, _prefix: &str, _out: &mut Vec<Entry<'a>>) {}
-}
+tensors!(MaxPool:);
 
 /// Average over the cells of a `grid x grid` division; the output is a vector of `grid * grid * c`, cell by cell.
 ///
@@ -89,6 +87,4 @@ impl Layer for GridPool {
     }
 }
 
-impl Tensors for GridPool {
-    fn entries<'a>(&'a mut self, _prefix: &str, _out: &mut Vec<Entry<'a>>) {}
-}
+tensors!(GridPool:);

@@ -40,12 +40,7 @@ impl Layer for Sequential {
 impl Tensors for Sequential {
     fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
         for (name, layer) in &mut self.layers {
-            let inner = if name.is_empty() {
-                prefix.to_owned()
-            } else {
-                join(prefix, name)
-            };
-            layer.entries(&inner, out);
+            layer.entries(&join(prefix, name), out);
         }
     }
 }

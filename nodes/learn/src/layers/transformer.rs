@@ -3,7 +3,7 @@
 //! `a = x + attn(norm1(x))`, `y = a + mlp(norm2(a))`. A map of `h` = tokens, `w` = 1, `c` = dim goes in and comes out. Rows of different
 //! lengths, such as texts, go through `forward_padded`; backward is the same for both.
 
-use super::{Attention, Entry, FeatureMap, Layer, LayerNorm, Lengths, MapShape, Mlp, Pass, Tensors, join};
+use super::{Attention, Entry, FeatureMap, Layer, LayerNorm, Lengths, MapShape, Mlp, Pass, Tensors, join, tensors};
 use crate::kernels::elementwise;
 use crate::rng::Stream;
 
@@ -81,14 +81,7 @@ fn add(to: &mut FeatureMap, other: &FeatureMap, part: &'static str, pass: &mut P
     pass.timed(part, 0.0, label, || elementwise::add(&mut to.data, &other.data));
 }
 
-impl Tensors for TransformerBlock {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.norm1.entries(&join(prefix, "norm1"), out);
-        self.attn.entries(&join(prefix, "attn"), out);
-        self.norm2.entries(&join(prefix, "norm2"), out);
-        self.mlp.entries(&join(prefix, "mlp"), out);
-    }
-}
+tensors!(TransformerBlock: norm1, attn, norm2, mlp);
 
 /// Blocks one after the other and a last norm: `blocks.0` .. and `norm`.
 pub struct Transformer {

@@ -1,6 +1,6 @@
 //! Enlarging feature maps by repeating pixels, and folding vectors into maps: the way back from features to images.
 
-use super::{Entry, FeatureMap, Layer, MapShape, Pass, Tensors};
+use super::{FeatureMap, Layer, MapShape, Pass, tensors};
 use rayon::prelude::*;
 
 /// Each pixel becomes `factor x factor` equal ones (nearest neighbour). Followed by a convolution, it leaves no checkerboard, as a transposed
@@ -73,9 +73,7 @@ impl Layer for Upsample {
     }
 }
 
-impl Tensors for Upsample {
-    fn entries<'a>(&'a mut self, _prefix: &str, _out: &mut Vec<Entry<'a>>) {}
-}
+tensors!(Upsample:);
 
 /// A vector as a feature map of the given shape, channel-last; the values stay in place.
 pub struct Unflatten {
@@ -100,9 +98,7 @@ impl Layer for Unflatten {
     }
 }
 
-impl Tensors for Unflatten {
-    fn entries<'a>(&'a mut self, _prefix: &str, _out: &mut Vec<Entry<'a>>) {}
-}
+tensors!(Unflatten:);
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use crate::augment::Augmenter;
 use crate::backbones::BackboneSettings;
 use crate::methods::{MethodSettings, SimclrSettings};
 use crate::optim::OptimizerConfig;
+use crate::settings::SettingError;
 use crate::train::{Length, PretrainSettings, Pretraining, TrainError};
 
 /// How a pre-training spent its time.
@@ -34,11 +35,8 @@ pub fn prefetch_times(
 ) -> Result<PrefetchTimes, TrainError> {
     let images = random_images(image, batch * steps);
     let (mean, std) = images.channel_statistics();
-    let augmenter =
-        Augmenter::new(recipe, &mean, &std, images.height, images.width).map_err(|e| TrainError::Setting {
-            key: "recipe",
-            message: e.to_string(),
-        })?;
+    let augmenter = Augmenter::new(recipe, &mean, &std, images.height, images.width)
+        .map_err(|e| SettingError::new("recipe", e.to_string()))?;
     let settings = PretrainSettings {
         backbone: BackboneSettings::named(backbone),
         method: MethodSettings::Simclr(SimclrSettings::default()),
@@ -52,10 +50,10 @@ pub fn prefetch_times(
     };
     let mut training = Pretraining::new(settings, &images, &augmenter, None)?;
     training.run_epoch(|_, _| std::ops::ControlFlow::Continue(()))?;
-    let waiting = training.waiting();
+    let wait_times = training.wait_times();
     Ok(PrefetchTimes {
-        step_ms: waiting.total.as_secs_f64() * 1e3 / steps as f64,
-        waited_ms: waiting.waited.as_secs_f64() * 1e3 / steps as f64,
-        waited_percent: 100.0 * waiting.share(),
+        step_ms: wait_times.total.as_secs_f64() * 1e3 / steps as f64,
+        waited_ms: wait_times.waited.as_secs_f64() * 1e3 / steps as f64,
+        waited_percent: 100.0 * wait_times.share(),
     })
 }

@@ -4,39 +4,27 @@
 //!
 //! Trap: without noise and with a wide code it would learn the identity, so one of the two is needed.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, MethodConstraints, Setup};
 use super::decoder::{check_decodable, decoder};
 use super::heads::{backward, forward, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome, check_widths};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, FeatureMap, Linear, Pass, Sequential, Tensors, join};
+use crate::layers::{FeatureMap, Linear, Pass, Sequential, tensors};
 use crate::losses::{reconstruction, value_and_grads};
+use crate::settings::{BELOW_ONE, WIDTH, settings};
 
-/// Hyper-parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AutoencoderSettings {
-    /// Deviation of the noise added to the normalised input; 0 is the plain autoencoder.
-    pub noise: f32,
-    /// Share of the input's pixels that are blackened (masking noise).
-    pub masked: f32,
-    /// Dimensions of the code between encoder and decoder.
-    pub code: usize,
-    /// Channels of the decoder's last hidden map.
-    pub width: usize,
-}
-
-impl Default for AutoencoderSettings {
-    fn default() -> Self {
-        Self {
-            noise: 0.5,
-            masked: 0.25,
-            code: 64,
-            width: 16,
-        }
+settings! {
+    /// Hyper-parameters.
+    pub struct AutoencoderSettings {
+        /// Deviation of the noise added to the normalised input; 0 is the plain autoencoder.
+        noise: f32 = 0.5, in 0.0..;
+        /// Share of the input's pixels that are blackened (masking noise).
+        masked: f32 = 0.25, in BELOW_ONE;
+        /// Dimensions of the code between encoder and decoder.
+        code: usize = 64, in WIDTH;
+        /// Channels of the decoder's last hidden map.
+        width: usize = 16, in WIDTH;
     }
 }
 
@@ -53,17 +41,8 @@ impl Settings for AutoencoderSettings {
         "lower `lr` or raise `warmup_epochs`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        if !(self.noise >= 0.0 && self.noise.is_finite()) {
-            let message = format!("{} found, expected a deviation of at least 0", self.noise);
-            return Err(MethodError::setting("noise", message));
-        }
-        if !(0.0..1.0).contains(&self.masked) {
-            let message = format!("{} found, expected a share of at least 0 and below 1", self.masked);
-            return Err(MethodError::setting("masked", message));
-        }
-        check_widths(&[("code", self.code), ("width", self.width)])?;
-        check_decodable(premises.image)
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        check_decodable(constraints.image)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -94,7 +73,7 @@ impl Method for Autoencoder {
         backward(&mut [encoder, &mut self.code, &mut self.decoder], gradient, pass);
         Ok(StepOutcome {
             loss,
-            figures: vec![Figure::new("explained", explained(loss, &clean))],
+            metrics: vec![Metric::new("explained", explained(loss, &clean))],
         })
     }
 }
@@ -127,9 +106,4 @@ impl Autoencoder {
     }
 }
 
-impl Tensors for Autoencoder {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.code.entries(&join(prefix, "code"), out);
-        self.decoder.entries(&join(prefix, "decoder"), out);
-    }
-}
+tensors!(Autoencoder: code, decoder);

@@ -6,35 +6,24 @@
 //! Traps: projections are standardised over the batch, not scaled to length one; each view has batch statistics of its own; `lambda` belongs to
 //! the number of dimensions, as there are `dim^2` terms of the second kind.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, Setup};
 use super::heads::{Norms, mlp};
-use super::outcome::{MethodError, StepOutcome, check_least, check_positive, check_widths};
+use super::outcome::{MethodError, StepOutcome};
 use super::{Method, Settings, redundancy};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, Pass, Sequential, Tensors, join};
+use crate::layers::{Pass, Sequential, tensors};
 use crate::losses::barlow_twins;
+use crate::settings::{ABOVE_ZERO, WIDTH, settings};
 
-/// Hyper-parameters; the paper has three layers of 8192.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BarlowTwinsSettings {
-    /// Weight of the redundancy; .005 in the paper.
-    pub lambda: f32,
-    /// Width of the projector's two hidden layers.
-    pub hidden: usize,
-    /// Dimensions of the projection.
-    pub projection: usize,
-}
-
-impl Default for BarlowTwinsSettings {
-    fn default() -> Self {
-        Self {
-            lambda: 0.005,
-            hidden: 256,
-            projection: 256,
-        }
+settings! {
+    /// Hyper-parameters; the paper has three layers of 8192.
+    pub struct BarlowTwinsSettings {
+        /// Weight of the redundancy; .005 in the paper.
+        lambda: f32 = 0.005, in ABOVE_ZERO;
+        /// Width of the projector's two hidden layers.
+        hidden: usize = 256, in WIDTH;
+        /// Dimensions of the projection.
+        projection: usize = 256, in WIDTH;
     }
 }
 
@@ -49,12 +38,6 @@ impl Settings for BarlowTwinsSettings {
 
     fn advice(&self) -> &'static str {
         "lower `lr`, raise `warmup_epochs` or raise `lambda`"
-    }
-
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_positive("lambda", self.lambda, ".005 as a rule")?;
-        check_widths(&[("hidden", self.hidden), ("projection", self.projection)])?;
-        check_least("batch", premises.batch, 2, "a correlation needs several images")
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -79,8 +62,4 @@ impl Method for BarlowTwins {
     }
 }
 
-impl Tensors for BarlowTwins {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.projector.entries(&join(prefix, "projector"), out);
-    }
-}
+tensors!(BarlowTwins: projector);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::outcome::MethodError;
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Images;
@@ -11,9 +12,9 @@ use crate::layers::{BufferPool, FeatureMap, MapShape, Pass, Tensors};
 use crate::rng::Stream;
 use crate::train::embed;
 
-/// What is known before training.
+/// What a method must fit, as far as it is known before training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Premises {
+pub struct MethodConstraints {
     /// Images per step.
     pub batch: usize,
     /// Shape of the images.
@@ -26,6 +27,17 @@ pub struct Premises {
     pub pretrained: bool,
     /// Patches that the encoder cuts an image into, if it is a vision transformer.
     pub patches: Option<usize>,
+}
+
+impl MethodConstraints {
+    /// Whether there are so many images as the setting `key` asks for.
+    pub(super) fn check_images(&self, key: &str, asked: usize) -> Result<(), MethodError> {
+        if asked <= self.images {
+            return Ok(());
+        }
+        let message = format!("{asked} found, but there are only {} images", self.images);
+        Err(MethodError::setting(key, message))
+    }
 }
 
 /// What a method is built from.

@@ -6,36 +6,25 @@
 //! Traps: each view has batch statistics of its own, in both networks. The copy's weights follow, its batch norms' running statistics do not: they
 //! are the copy's own (see `momentum`). The momentum rises to 1, or the target never comes to rest.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, Setup};
 use super::heads::{Norms, backward, copy, forward, gradient, matrix, mlp};
 use super::momentum::{Momentum, rising};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_share, check_widths};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, Layer, Pass, Sequential, Tensors, join};
+use crate::layers::{Layer, Pass, Sequential, tensors};
 use crate::losses::{byol, value_and_grads};
+use crate::settings::{SHARE, WIDTH, settings};
 
-/// Hyper-parameters; the paper has widths of 4096 and 256 for ResNet-50.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ByolSettings {
-    /// Momentum of the copy at the start; .996 in the paper, .99 for short trainings (its appendix I for 300 epochs).
-    pub momentum: f32,
-    /// Width of the hidden layers of projector and predictor.
-    pub hidden: usize,
-    /// Dimensions of projection and prediction.
-    pub projection: usize,
-}
-
-impl Default for ByolSettings {
-    fn default() -> Self {
-        Self {
-            momentum: 0.99,
-            hidden: 256,
-            projection: 128,
-        }
+settings! {
+    /// Hyper-parameters; the paper has widths of 4096 and 256 for ResNet-50.
+    pub struct ByolSettings {
+        /// Momentum of the copy at the start; .996 in the paper, .99 for short trainings (its appendix I for 300 epochs).
+        momentum: f32 = 0.99, in SHARE;
+        /// Width of the hidden layers of projector and predictor.
+        hidden: usize = 256, in WIDTH;
+        /// Dimensions of projection and prediction.
+        projection: usize = 128, in WIDTH;
     }
 }
 
@@ -50,17 +39,6 @@ impl Settings for ByolSettings {
 
     fn advice(&self) -> &'static str {
         "lower `lr` or raise `momentum`"
-    }
-
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_share("momentum", self.momentum, ".99 for short trainings, .996 for long ones")?;
-        check_widths(&[("hidden", self.hidden), ("projection", self.projection)])?;
-        check_least(
-            "batch",
-            premises.batch,
-            2,
-            "the projector's batch norm needs several images",
-        )
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -97,20 +75,14 @@ impl Method for Byol {
             (z.data.to_vec(), forward(trained, view, pass))
         });
         let dim = p1.shape.len();
-        let figures = vec![Figure::spread(&z1, dim), Figure::alignment(&z1, &z2, dim)];
+        let metrics = vec![Metric::spread(&z1, dim), Metric::alignment(&z1, &z2, dim)];
         let (loss, [d1, d2]) = value_and_grads([matrix(&p1), matrix(&p2)], |p| byol(p, [&z1, &z2]))?;
         for dp in [d2, d1] {
             let networks: &mut [&mut dyn Layer] = &mut [encoder, &mut self.projector, &mut self.predictor];
             backward(networks, gradient(n, dp), pass);
         }
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 }
 
-impl Tensors for Byol {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.projector.entries(&join(prefix, "projector"), out);
-        self.predictor.entries(&join(prefix, "predictor"), out);
-        self.target.entries(&join(prefix, "target"), out);
-    }
-}
+tensors!(Byol: projector, predictor, target);

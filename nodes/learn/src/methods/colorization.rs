@@ -11,42 +11,30 @@
 //! has seen three equal channels only: downstream, gray images suit it better than those in colour. Where colour has nothing to do with what
 //! is asked for later, there is nothing to learn.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{backward, forward};
-use super::outcome::{Figure, MethodError, StepOutcome, check_positive, check_share, check_widths};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::palette::Palette;
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::image::rgb_to_lab;
 use crate::layers::{
-    BatchNorm, Conv2d, ConvSettings, Entry, FeatureMap, Linear, MapShape, NormSettings, Pass, Sequential, Tensors,
-    Unflatten, join,
+    BatchNorm, Conv2d, ConvSettings, FeatureMap, Linear, MapShape, NormSettings, Pass, Sequential, Unflatten, tensors,
 };
 use crate::losses::{soft_cross_entropy, value_and_grads};
 use crate::metrics::argmax;
 use crate::rng::Stream;
+use crate::settings::{SHARE, WIDTH, settings};
 
-/// Hyper-parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ColorizationSettings {
-    /// Width of a bin on both colour axes. The paper has 10 for photographs; 20 suits small images and costs a quarter.
-    pub bin: f32,
-    /// `lambda`: share of the uniform distribution in the rebalancing; .5 in the paper.
-    pub rebalance: f32,
-    /// Channels of the map that colours are told from.
-    pub width: usize,
-}
-
-impl Default for ColorizationSettings {
-    fn default() -> Self {
-        Self {
-            bin: 20.0,
-            rebalance: 0.5,
-            width: 64,
-        }
+settings! {
+    /// Hyper-parameters.
+    pub struct ColorizationSettings {
+        /// Width of a bin on both colour axes. The paper has 10 for photographs; 20 suits small images and costs a quarter.
+        bin: f32 = 20.0, in 5.0..=40.0;
+        /// `lambda`: share of the uniform distribution in the rebalancing; .5 in the paper.
+        rebalance: f32 = 0.5, in SHARE;
+        /// Channels of the map that colours are told from.
+        width: usize = 64, in WIDTH;
     }
 }
 
@@ -69,8 +57,8 @@ impl Settings for ColorizationSettings {
         "lower `lr` or raise `warmup_epochs`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        let MapShape { h, w, c } = premises.image;
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        let MapShape { h, w, c } = constraints.image;
         if c != 3 {
             let message =
                 format!("colorization needs images in colour, these have {c} channel(s): there is nothing to tell");
@@ -81,15 +69,7 @@ impl Settings for ColorizationSettings {
                 format!("colorization needs images whose sides are multiples of {SHRUNK}, these have {h}x{w}");
             return Err(MethodError::setting("method", message));
         }
-        check_positive("bin", self.bin, "10 to 20")?;
-        if !(5.0..=40.0).contains(&self.bin) {
-            return Err(MethodError::setting(
-                "bin",
-                format!("{} found, expected 5 to 40", self.bin),
-            ));
-        }
-        check_share("rebalance", self.rebalance, ".5 in the paper")?;
-        check_widths(&[("width", self.width)])
+        Ok(())
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -139,9 +119,9 @@ impl Method for Colorization {
         backward(&mut [encoder, &mut self.head], FeatureMap::new(n, shape, dlogits), pass);
         Ok(StepOutcome {
             loss,
-            figures: vec![
-                Figure::accuracy(right, places),
-                Figure::new("colour_error", (off / places.max(1) as f64) as f32),
+            metrics: vec![
+                Metric::accuracy(right, places),
+                Metric::new("colour_error", (off / places.max(1) as f64) as f32),
             ],
         })
     }
@@ -169,8 +149,4 @@ fn take_colours(view: &mut FeatureMap, batch: &Batch<'_>) -> Vec<[f32; 2]> {
     colours
 }
 
-impl Tensors for Colorization {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(&join(prefix, "head"), out);
-    }
-}
+tensors!(Colorization: head);

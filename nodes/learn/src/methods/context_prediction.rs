@@ -5,38 +5,27 @@
 //! Traps (section 3.1): gaps and random places, or edges give the answer away; in colour, some pairs have all but one channel replaced by
 //! noise, or chromatic aberration does.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{Norms, backward, matrix, mlp};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_share, check_widths};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::tiles::{Tiling, regroup, standardise};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, FeatureMap, Layer, MapShape, Pass, Sequential, Tensors};
+use crate::layers::{FeatureMap, Layer, MapShape, Pass, Sequential, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::argmax;
 use crate::rng::Stream;
+use crate::settings::{SHARE, WIDTH, settings};
 
-/// Hyper-parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ContextPredictionSettings {
-    /// Pairs of patches from each image of a batch.
-    pub pairs: usize,
-    /// Share of the pairs that keep one colour channel only; images of one channel have nothing to drop.
-    pub colour_drop: f32,
-    /// Width of the head's hidden layer.
-    pub hidden: usize,
-}
-
-impl Default for ContextPredictionSettings {
-    fn default() -> Self {
-        Self {
-            pairs: 4,
-            colour_drop: 0.5,
-            hidden: 256,
-        }
+settings! {
+    /// Hyper-parameters.
+    pub struct ContextPredictionSettings {
+        /// Pairs of patches from each image of a batch.
+        pairs: usize = 4, in 1..=64;
+        /// Share of the pairs that keep one colour channel only; images of one channel have nothing to drop.
+        colour_drop: f32 = 0.5, in SHARE;
+        /// Width of the head's hidden layer.
+        hidden: usize = 256, in WIDTH;
     }
 }
 
@@ -57,11 +46,8 @@ impl Settings for ContextPredictionSettings {
         "lower `lr` or raise `warmup_epochs`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_least("pairs", self.pairs, 1, "there must be something to tell")?;
-        check_share("colour_drop", self.colour_drop, ".5 as a rule")?;
-        check_widths(&[("hidden", self.hidden)])?;
-        Tiling::new(GRID, premises.image).check(premises)
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        Tiling::new(GRID, constraints.image).check(constraints)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -96,7 +82,7 @@ impl Method for ContextPrediction {
         }
         Ok(StepOutcome {
             loss,
-            figures: vec![Figure::accuracy(right, pairs)],
+            metrics: vec![Metric::accuracy(right, pairs)],
         })
     }
 }
@@ -142,8 +128,4 @@ fn drop_colours(pixels: &mut [f32], channels: usize, stream: &mut Stream) {
     }
 }
 
-impl Tensors for ContextPrediction {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(prefix, out);
-    }
-}
+tensors!(ContextPrediction: head as "");

@@ -8,38 +8,27 @@
 //! some tens of steps at least, and a learning rate that does not fall (the paper's is constant): here the head's stays at its peak. The optimiser's
 //! momentum is forgotten with the head.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Epoch, Premises, Setup};
-use super::heads::{backward, buffer, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least};
+use super::batch::{Batch, Epoch, MethodConstraints, Setup};
+use super::heads::{backward, forward, gradient, matrix};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::{kmeans, pca_whiten};
-use crate::layers::{Entry, Linear, Pass, Tensors, join};
+use crate::layers::{Carried, Linear, Pass, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::{argmax, nmi, normalised};
 use crate::rng::Stream;
+use crate::settings::{SEVERAL, SOME_ROUNDS, WIDTH, settings};
 
-/// Hyper-parameters; the paper has 10,000 clusters for a thousand classes and 256 components.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeepClusterSettings {
-    /// Clusters; 5 to 10 for each class that is expected.
-    pub clusters: usize,
-    /// Directions that are kept before clustering.
-    pub components: usize,
-    /// Rounds of k-means at most.
-    pub iterations: usize,
-}
-
-impl Default for DeepClusterSettings {
-    fn default() -> Self {
-        Self {
-            clusters: 60,
-            components: 64,
-            iterations: 20,
-        }
+settings! {
+    /// Hyper-parameters; the paper has 10,000 clusters for a thousand classes and 256 components.
+    pub struct DeepClusterSettings {
+        /// Clusters; 5 to 10 for each class that is expected.
+        clusters: usize = 60, in SEVERAL;
+        /// Directions that are kept before clustering.
+        components: usize = 64, in WIDTH;
+        /// Rounds of k-means at most.
+        iterations: usize = 20, in SOME_ROUNDS;
     }
 }
 
@@ -56,34 +45,23 @@ impl Settings for DeepClusterSettings {
         "lower `lr` or change `clusters`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_least(
-            "components",
-            self.components,
-            1,
-            "features are clustered along some direction",
-        )?;
-        if self.components > premises.features {
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        if self.components > constraints.features {
             let message = format!(
                 "{} found, but the features have only {} dimensions",
-                self.components, premises.features
+                self.components, constraints.features
             );
             return Err(MethodError::setting("components", message));
         }
-        check_least("clusters", self.clusters, 2, "with one there is nothing to tell apart")?;
-        if self.clusters > premises.images {
-            let message = format!("{} found, but there are only {} images", self.clusters, premises.images);
-            return Err(MethodError::setting("clusters", message));
-        }
-        Ok(())
+        constraints.check_images("clusters", self.clusters)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
         Ok(Box::new(DeepCluster {
             settings: self.clone(),
             head: self.head(setup.encoder.dim, &setup.stream),
-            clusters: vec![0.0; setup.images.n],
-            agreement: vec![0.0],
+            clusters: Carried::zeros(&[setup.images.n]),
+            agreement: Carried::zeros(&[1]),
         }))
     }
 }
@@ -98,9 +76,9 @@ struct DeepCluster {
     settings: DeepClusterSettings,
     head: Linear,
     /// Each image's cluster in this epoch.
-    clusters: Vec<f32>,
+    clusters: Carried,
     /// NMI of this epoch's clusters with the last one's.
-    agreement: Vec<f32>,
+    agreement: Carried,
 }
 
 impl Method for DeepCluster {
@@ -121,7 +99,7 @@ impl Method for DeepCluster {
         } else {
             0.0
         };
-        self.clusters = found.iter().map(|c| *c as f32).collect();
+        *self.clusters = found.iter().map(|c| *c as f32).collect();
         self.head = self.settings.head(encoder.dim, &epoch.stream);
         Ok(evenly(&found, clusters, &mut stream))
     }
@@ -141,10 +119,10 @@ impl Method for DeepCluster {
         let used = self.clusters.iter().map(|c| *c as usize);
         Ok(StepOutcome {
             loss,
-            figures: vec![
-                Figure::accuracy(right, labels.len()),
-                Figure::new("nmi", self.agreement[0]),
-                Figure::evenness(used, self.settings.clusters).at_least(0.2),
+            metrics: vec![
+                Metric::accuracy(right, labels.len()),
+                Metric::new("nmi", self.agreement[0]),
+                Metric::evenness(used, self.settings.clusters).at_least(0.2),
             ],
         })
     }
@@ -177,14 +155,7 @@ fn evenly(of: &[usize], clusters: usize, stream: &mut Stream) -> Vec<u32> {
     order
 }
 
-impl Tensors for DeepCluster {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(&join(prefix, "head"), out);
-        let images = vec![self.clusters.len()];
-        out.push(buffer(prefix, "clusters", images, &mut self.clusters));
-        out.push(buffer(prefix, "agreement", vec![1], &mut self.agreement));
-    }
-}
+tensors!(DeepCluster: head, clusters, agreement);
 
 #[cfg(test)]
 mod tests {

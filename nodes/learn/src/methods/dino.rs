@@ -7,52 +7,36 @@
 //! The head is an MLP, a bottleneck of length one and a weight-normalised layer (appendix C): outputs are cosines to prototypes. These stay as
 //! they are in the first epoch. The teacher is the better network: it is what is used afterwards.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
-use super::heads::{Norms, backward, buffer, copy, forward, gradient, matrix, mlp, swapped_halves, two_views};
+use super::batch::{Batch, MethodConstraints, Setup};
+use super::heads::{Norms, backward, copy, forward, gradient, matrix, mlp, swapped_halves, two_views};
 use super::momentum::{Momentum, rising};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive, check_share, check_widths};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::prototypes::Prototypes;
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, Pass, Sequential, Tensors, join};
+use crate::layers::{Carried, Pass, Sequential, tensors};
 use crate::losses::{DinoTemperatures, cosine_scores, dino, dino_targets, value_and_grads};
+use crate::settings::{ROUNDS, SEVERAL, SHARE, TEMPERATURE, WIDTH, settings};
 
-/// Hyper-parameters; the paper has 65,536 outputs, a hidden width of 2048 and a bottleneck of 256.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DinoSettings {
-    /// Temperature `t_t` of the teacher; .04 in the paper.
-    pub teacher_temperature: f32,
-    /// Temperature `t_s` of the student; .1 in the paper.
-    pub student_temperature: f32,
-    /// Momentum of the teacher at the start; rises to 1. The paper has .996, short trainings need less.
-    pub momentum: f32,
-    /// Momentum of the centre; .9 in the paper.
-    pub centre_momentum: f32,
-    /// Epochs in which the prototypes do not move; 1 in the paper.
-    pub freeze_epochs: usize,
-    /// Outputs of the head.
-    pub prototypes: usize,
-    /// Width of the head's hidden layers.
-    pub hidden: usize,
-    /// Dimensions of the bottleneck.
-    pub bottleneck: usize,
-}
-
-impl Default for DinoSettings {
-    fn default() -> Self {
-        Self {
-            teacher_temperature: 0.04,
-            student_temperature: 0.1,
-            momentum: 0.99,
-            centre_momentum: 0.9,
-            freeze_epochs: 1,
-            prototypes: 256,
-            hidden: 256,
-            bottleneck: 64,
-        }
+settings! {
+    /// Hyper-parameters; the paper has 65,536 outputs, a hidden width of 2048 and a bottleneck of 256.
+    pub struct DinoSettings {
+        /// Temperature `t_t` of the teacher; .04 in the paper.
+        teacher_temperature: f32 = 0.04, in TEMPERATURE;
+        /// Temperature `t_s` of the student; .1 in the paper.
+        student_temperature: f32 = 0.1, in TEMPERATURE;
+        /// Momentum of the teacher at the start; rises to 1. The paper has .996, short trainings need less.
+        momentum: f32 = 0.99, in SHARE;
+        /// Momentum of the centre; .9 in the paper.
+        centre_momentum: f32 = 0.9, in SHARE;
+        /// Epochs in which the prototypes do not move; 1 in the paper.
+        freeze_epochs: usize = 1, in ROUNDS;
+        /// Outputs of the head.
+        prototypes: usize = 256, in SEVERAL;
+        /// Width of the head's hidden layers.
+        hidden: usize = 256, in WIDTH;
+        /// Dimensions of the bottleneck.
+        bottleneck: usize = 64, in WIDTH;
     }
 }
 
@@ -69,11 +53,7 @@ impl Settings for DinoSettings {
         "lower `lr`, raise `freeze_epochs`, or lower `teacher_temperature` if the certainty is low"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_positive("teacher_temperature", self.teacher_temperature, ".04 in the paper")?;
-        check_positive("student_temperature", self.student_temperature, ".1 in the paper")?;
-        check_share("momentum", self.momentum, ".99 for short trainings, .996 for long ones")?;
-        check_share("centre_momentum", self.centre_momentum, ".9 in the paper")?;
+    fn check(&self, _constraints: &MethodConstraints) -> Result<(), MethodError> {
         if self.teacher_temperature >= self.student_temperature {
             let message = format!(
                 "{} found, expected less than `student_temperature`, which is {}: a teacher that is not sharper teaches nothing",
@@ -81,9 +61,7 @@ impl Settings for DinoSettings {
             );
             return Err(MethodError::setting("teacher_temperature", message));
         }
-        check_least("prototypes", self.prototypes, 2, "a distribution needs several outputs")?;
-        check_widths(&[("hidden", self.hidden), ("bottleneck", self.bottleneck)])?;
-        check_least("batch", premises.batch, 2, "the centre is a mean over several images")
+        Ok(())
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -97,7 +75,7 @@ impl Settings for DinoSettings {
             settings: self.clone(),
             head: student,
             teacher: Momentum::new(setup, teacher),
-            centre: vec![0.0; self.prototypes],
+            centre: Carried::zeros(&[self.prototypes]),
         }))
     }
 }
@@ -107,19 +85,14 @@ struct Head {
     prototypes: Prototypes,
 }
 
-impl Tensors for Head {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.mlp.entries(&join(prefix, "mlp"), out);
-        self.prototypes.entries(&join(prefix, "prototypes"), out);
-    }
-}
+tensors!(Head: mlp, prototypes);
 
 struct Dino {
     settings: DinoSettings,
     head: Head,
     teacher: Momentum<Head>,
     /// `[prototypes]`.
-    centre: Vec<f32>,
+    centre: Carried,
 }
 
 impl Method for Dino {
@@ -144,10 +117,10 @@ impl Method for Dino {
         let targets = dino_targets(&taught, &self.centre, teacher_temperature);
 
         let z = forward(&mut [encoder, &mut self.head.mlp], views, pass);
-        let figures = vec![
-            Figure::spread(&z.data, z.shape.len()),
-            Figure::certainty(&targets, prototypes).at_least(0.005),
-            Figure::cluster_entropy(&targets, prototypes).at_least(0.1),
+        let metrics = vec![
+            Metric::spread(&z.data, z.shape.len()),
+            Metric::certainty(&targets, prototypes).at_least(0.005),
+            Metric::cluster_entropy(&targets, prototypes).at_least(0.1),
         ];
         let temperatures = DinoTemperatures {
             teacher: teacher_temperature,
@@ -161,7 +134,7 @@ impl Method for Dino {
         self.head.prototypes.add_gradient(&dc);
         backward(&mut [encoder, &mut self.head.mlp], gradient(z.n, dz), pass);
         self.follow_centre(&taught, centre_momentum);
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 
     fn into_encoder(self: Box<Self>, _student: Encoder) -> Encoder {
@@ -183,15 +156,4 @@ impl Dino {
     }
 }
 
-impl Tensors for Dino {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(&join(prefix, "head"), out);
-        self.teacher.entries(&join(prefix, "teacher"), out);
-        out.push(buffer(
-            prefix,
-            "centre",
-            vec![self.settings.prototypes],
-            &mut self.centre,
-        ));
-    }
-}
+tensors!(Dino: head, teacher, centre);

@@ -6,36 +6,25 @@
 //! Traps: real and generated images have batch statistics of their own (section 3); a discriminator that is always right teaches the generator
 //! nothing, which one-sided label smoothing (Salimans et al. 2016, 1606.03498) delays.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup, clear_gradients};
+use super::batch::{Batch, MethodConstraints, Setup, clear_gradients};
 use super::decoder::{check_decodable, decoder};
 use super::heads::{backward, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_widths};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, FeatureMap, Layer, Linear, MapShape, Pass, Sequential, Tensors, join};
+use crate::layers::{FeatureMap, Layer, Linear, MapShape, Pass, Sequential, tensors};
 use crate::losses::{binary_cross_entropy, gan_discriminator, value_and_grads};
+use crate::settings::{WIDTH, settings};
 
-/// Hyper-parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GanSettings {
-    /// Dimensions of the noise; 100 in the paper.
-    pub noise: usize,
-    /// Channels of the generator's last hidden map.
-    pub width: usize,
-    /// What is taken off the target of real images; .1 in Salimans et al.
-    pub label_smoothing: f32,
-}
-
-impl Default for GanSettings {
-    fn default() -> Self {
-        Self {
-            noise: 64,
-            width: 32,
-            label_smoothing: 0.1,
-        }
+settings! {
+    /// Hyper-parameters.
+    pub struct GanSettings {
+        /// Dimensions of the noise; 100 in the paper.
+        noise: usize = 64, in WIDTH;
+        /// Channels of the generator's last hidden map.
+        width: usize = 32, in WIDTH;
+        /// What is taken off the target of real images; .1 in Salimans et al.
+        label_smoothing: f32 = 0.1, in 0.0..0.5;
     }
 }
 
@@ -53,19 +42,8 @@ impl Settings for GanSettings {
         "lower `lr` (2e-4 for Adam with betas [0.5, 0.999]) or raise `label_smoothing`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        if !(0.0..0.5).contains(&self.label_smoothing) {
-            let message = format!("{} found, expected at least 0 and below .5", self.label_smoothing);
-            return Err(MethodError::setting("label_smoothing", message));
-        }
-        check_widths(&[("noise", self.noise), ("width", self.width)])?;
-        check_least(
-            "batch",
-            premises.batch,
-            2,
-            "the generator's batch norms need several images",
-        )?;
-        check_decodable(premises.image)
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        check_decodable(constraints.image)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -116,9 +94,9 @@ impl Method for Gan {
         }
         Ok(StepOutcome {
             loss,
-            figures: vec![
-                Figure::accuracy(right, 2 * n),
-                Figure::new("generator_loss", generator_loss),
+            metrics: vec![
+                Metric::accuracy(right, 2 * n),
+                Metric::new("generator_loss", generator_loss),
             ],
         })
     }
@@ -133,9 +111,4 @@ impl Gan {
     }
 }
 
-impl Tensors for Gan {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(&join(prefix, "head"), out);
-        self.generator.entries(&join(prefix, "generator"), out);
-    }
-}
+tensors!(Gan: head, generator);

@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use crate::backbones::Encoder;
 use crate::layers::{
-    BatchNorm, Entry, FeatureMap, Layer, Linear, MapShape, NormSettings, Pass, Relu, Role, Sequential, Tensors, join,
+    BatchNorm, Entry, FeatureMap, Layer, Linear, MapShape, NormSettings, Pass, Relu, Role, Sequential, Tensors,
 };
 use crate::rng::Stream;
 
@@ -119,12 +119,4 @@ pub(super) fn matrix(vectors: &FeatureMap) -> (Vec<f32>, (usize, usize)) {
 pub(super) fn gradient(n: usize, values: Vec<f32>) -> FeatureMap {
     let dim = values.len() / n.max(1);
     FeatureMap::new(n, MapShape::vector(dim), values)
-}
-
-/// A tensor of a method that is no layer's: a queue, a memory, assignments.
-pub(super) fn buffer<'a>(prefix: &str, name: &str, shape: Vec<usize>, value: &'a mut [f32]) -> Entry<'a> {
-    Entry {
-        shape,
-        ..Entry::buffer(join(prefix, name), value)
-    }
 }

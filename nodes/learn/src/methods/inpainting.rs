@@ -5,38 +5,27 @@
 //!
 //! Trap: downstream images have no holes. Holes are at random places and of random shapes, so that no feature can rely on them.
 
-use serde::{Deserialize, Serialize};
-
 use super::autoencoder::explained;
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, MethodConstraints, Setup};
 use super::decoder::{check_decodable, decoder};
 use super::heads::{backward, forward, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_widths};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, FeatureMap, MapShape, Pass, Sequential, Tensors, join};
+use crate::layers::{FeatureMap, MapShape, Pass, Sequential, tensors};
 use crate::losses::{reconstruction, value_and_grads};
 use crate::rng::Stream;
+use crate::settings::{PART, WIDTH, check_rising, settings};
 
-/// Hyper-parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct InpaintingSettings {
-    /// Holes in each image; they may overlap.
-    pub holes: usize,
-    /// Share of the side that a hole has at least and at most.
-    pub size: [f32; 2],
-    /// Channels of the decoder's last hidden map.
-    pub width: usize,
-}
-
-impl Default for InpaintingSettings {
-    fn default() -> Self {
-        Self {
-            holes: 3,
-            size: [0.2, 0.5],
-            width: 16,
-        }
+settings! {
+    /// Hyper-parameters.
+    pub struct InpaintingSettings {
+        /// Holes in each image; they may overlap.
+        holes: usize = 3, in 1..=1000;
+        /// Share of the side that a hole has at least and at most.
+        size: [f32; 2] = [0.2, 0.5], in PART;
+        /// Channels of the decoder's last hidden map.
+        width: usize = 16, in WIDTH;
     }
 }
 
@@ -53,15 +42,9 @@ impl Settings for InpaintingSettings {
         "lower `lr` or raise `warmup_epochs`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_least("holes", self.holes, 1, "something must be missing")?;
-        let [least, most] = self.size;
-        if !(least > 0.0 && least <= most && most < 1.0) {
-            let message = format!("[{least}, {most}] found, expected two rising numbers above 0 and below 1");
-            return Err(MethodError::setting("size", message));
-        }
-        check_widths(&[("width", self.width)])?;
-        check_decodable(premises.image)
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        check_rising("size", &self.size)?;
+        check_decodable(constraints.image)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -107,9 +90,9 @@ impl Method for Inpainting {
             .collect();
         Ok(StepOutcome {
             loss,
-            figures: vec![
-                Figure::new("explained", explained(loss, &missing)),
-                Figure::new("masked", missing.len() as f32 / whole.len() as f32),
+            metrics: vec![
+                Metric::new("explained", explained(loss, &missing)),
+                Metric::new("masked", missing.len() as f32 / whole.len() as f32),
             ],
         })
     }
@@ -128,8 +111,4 @@ impl Inpainting {
     }
 }
 
-impl Tensors for Inpainting {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.decoder.entries(&join(prefix, "decoder"), out);
-    }
-}
+tensors!(Inpainting: decoder);

@@ -6,43 +6,29 @@
 //! Traps (section 4.2): gaps between tiles with random places, or edges give the answer away; tiles are standardised one by one, or
 //! brightness does; in colour, views with grayscale, or chromatic aberration does.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{Norms, backward, forward, matrix, mlp};
-use super::outcome::{Figure, MethodError, StepOutcome, check_widths};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::tiles::{Tiling, regroup, standardise};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{
-    BatchNorm, Entry, FeatureMap, Layer, Linear, MapShape, NormSettings, Pass, Sequential, Tensors, join,
-};
+use crate::layers::{BatchNorm, FeatureMap, Layer, Linear, MapShape, NormSettings, Pass, Sequential, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::argmax;
 use crate::rng::Stream;
+use crate::settings::{WIDTH, check, settings};
 
-/// Hyper-parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct JigsawSettings {
-    /// Tiles per side: 3, or 2 for very small images.
-    pub grid: usize,
-    /// Permutations to tell apart: 24 to 100 for small images, at most 24 for 2x2. The paper has 1000 for large ones.
-    pub permutations: usize,
-    /// Dimensions that each tile's features are reduced to.
-    pub tile_features: usize,
-    /// Width of the hidden layer over all tiles.
-    pub hidden: usize,
-}
-
-impl Default for JigsawSettings {
-    fn default() -> Self {
-        Self {
-            grid: 3,
-            permutations: 32,
-            tile_features: 64,
-            hidden: 256,
-        }
+settings! {
+    /// Hyper-parameters.
+    pub struct JigsawSettings {
+        /// Tiles per side: 3, or 2 for very small images.
+        grid: usize = 3, in 2..=3;
+        /// Permutations to tell apart: 24 to 100 for small images, at most 24 for 2x2. The paper has 1000 for large ones.
+        permutations: usize = 32, in 2..=CANDIDATES;
+        /// Dimensions that each tile's features are reduced to.
+        tile_features: usize = 64, in WIDTH;
+        /// Width of the hidden layer over all tiles.
+        hidden: usize = 256, in WIDTH;
     }
 }
 
@@ -59,20 +45,11 @@ impl Settings for JigsawSettings {
         "lower `lr` or lower `permutations`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        if !(2..=3).contains(&self.grid) {
-            return Err(MethodError::setting(
-                "grid",
-                format!("{} found, expected 2 or 3", self.grid),
-            ));
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        if self.grid == 2 {
+            check("permutations", &self.permutations, 2..=24)?;
         }
-        let most = if self.grid == 2 { 24 } else { CANDIDATES };
-        if !(2..=most).contains(&self.permutations) {
-            let message = format!("{} found, expected 2 to {most} for this `grid`", self.permutations);
-            return Err(MethodError::setting("permutations", message));
-        }
-        check_widths(&[("tile_features", self.tile_features), ("hidden", self.hidden)])?;
-        Tiling::new(self.grid, premises.image).check(premises)
+        Tiling::new(self.grid, constraints.image).check(constraints)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -151,7 +128,7 @@ impl Method for Jigsaw {
         }
         Ok(StepOutcome {
             loss,
-            figures: vec![Figure::accuracy(right, n)],
+            metrics: vec![Metric::accuracy(right, n)],
         })
     }
 }
@@ -183,12 +160,7 @@ impl Jigsaw {
     }
 }
 
-impl Tensors for Jigsaw {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.each.entries(&join(prefix, "each"), out);
-        self.all.entries(&join(prefix, "all"), out);
-    }
-}
+tensors!(Jigsaw: each, all);
 
 #[cfg(test)]
 mod tests {

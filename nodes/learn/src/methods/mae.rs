@@ -8,39 +8,27 @@
 //! new to it, and a step costs a quarter of a whole one. The loss counts hidden patches only. The class token is hardly trained: with
 //! linear probes take `pool = "mean"`. Judge by fine-tuning: the features are not linear.
 
-use serde::{Deserialize, Serialize};
-
 use super::autoencoder::explained;
-use super::batch::{Batch, Premises, Setup};
-use super::outcome::{Figure, MethodError, StepOutcome, check_widths};
+use super::batch::{Batch, MethodConstraints, Setup};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::patch_decoder::PatchDecoder;
 use super::{Method, Settings};
 use crate::backbones::{Encoder, Visible};
-use crate::layers::{Entry, Pass, Tensors, TransformerShape, join};
+use crate::layers::{Pass, TransformerShape, tensors};
 use crate::losses::{masked_patches, normalised_patches, value_and_grads};
+use crate::settings::{PART, WIDTH, settings};
 
-/// Hyper-parameters; the decoder is sized for small images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MaeSettings {
-    /// Share of the patches that are hidden; .75 in the paper.
-    pub mask: f32,
-    /// Values of the decoder's tokens; half the encoder's in the paper.
-    pub decoder_dim: usize,
-    /// The decoder's blocks; 8 in the paper, where 1 does nearly as well for fine-tuning.
-    pub decoder_depth: usize,
-    /// Heads of the decoder's attentions; they divide `decoder_dim`.
-    pub decoder_heads: usize,
-}
-
-impl Default for MaeSettings {
-    fn default() -> Self {
-        Self {
-            mask: 0.75,
-            decoder_dim: 64,
-            decoder_depth: 2,
-            decoder_heads: 4,
-        }
+settings! {
+    /// Hyper-parameters; the decoder is sized for small images.
+    pub struct MaeSettings {
+        /// Share of the patches that are hidden; .75 in the paper.
+        mask: f32 = 0.75, in PART;
+        /// Values of the decoder's tokens; half the encoder's in the paper.
+        decoder_dim: usize = 64, in WIDTH;
+        /// The decoder's blocks; 8 in the paper, where 1 does nearly as well for fine-tuning.
+        decoder_depth: usize = 2, in 1..=100;
+        /// Heads of the decoder's attentions; they divide `decoder_dim`.
+        decoder_heads: usize = 4, in WIDTH;
     }
 }
 
@@ -65,24 +53,19 @@ impl Settings for MaeSettings {
         "lower `lr` or raise `warmup_epochs`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        let Some(patches) = premises.patches else {
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        let Some(patches) = constraints.patches else {
             let message = "masked autoencoding hides patches from a vision transformer, expected `backbone = { name = \"vit\" }`; for a convolutional backbone there is `method = \"inpainting\"`";
             return Err(MethodError::setting("backbone", message));
         };
         let visible = self.visible(patches);
-        if !(self.mask > 0.0 && self.mask < 1.0) || visible == 0 || visible == patches {
+        if visible == 0 || visible == patches {
             let message = format!(
                 "{} found, expected a share between 0 and 1 that hides some of an image's {patches} patches and not all (.75 in the paper)",
                 self.mask
             );
             return Err(MethodError::setting("mask", message));
         }
-        check_widths(&[
-            ("decoder_dim", self.decoder_dim),
-            ("decoder_depth", self.decoder_depth),
-            ("decoder_heads", self.decoder_heads),
-        ])?;
         if !self.decoder_dim.is_multiple_of(self.decoder_heads) {
             let message = format!(
                 "{} found, expected a divisor of `decoder_dim`, which is {}",
@@ -140,10 +123,10 @@ impl Method for Mae {
         let mean_predictor = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len() as f64;
         Ok(StepOutcome {
             loss,
-            figures: vec![
-                Figure::new("explained", explained(loss, &values)),
-                Figure::new("masked", values.len() as f32 / targets.len() as f32),
-                Figure::new("mean_predictor", mean_predictor as f32),
+            metrics: vec![
+                Metric::new("explained", explained(loss, &values)),
+                Metric::new("masked", values.len() as f32 / targets.len() as f32),
+                Metric::new("mean_predictor", mean_predictor as f32),
             ],
         })
     }
@@ -166,8 +149,4 @@ impl Mae {
     }
 }
 
-impl Tensors for Mae {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.decoder.entries(&join(prefix, "decoder"), out);
-    }
-}
+tensors!(Mae: decoder);

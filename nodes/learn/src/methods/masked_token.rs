@@ -8,11 +8,9 @@
 //! A predictor that knows only how frequent each word is has the loss `unigram_loss`: whoever does not get below it has learnt nothing
 //! from the words around.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome, check_share};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::{Encoder, TextEncoder};
 use crate::data::{Images, Modality};
@@ -23,27 +21,18 @@ use crate::layers::{
 use crate::losses::{cross_entropy, value_and_grads, word_scores};
 use crate::metrics::argmax;
 use crate::rng::Stream;
+use crate::settings::{PART, SHARE, settings};
 use crate::text::{self, BYTES, MASK, SPECIAL, token};
 
-/// Hyper-parameters, with BERT's values.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MaskedTokenSettings {
-    /// Share of a text's words that are selected, at least one of each text.
-    pub masked: f32,
-    /// Share of the selected words that the mask replaces.
-    pub replaced_by_mask: f32,
-    /// Share of the selected words that a random word replaces; the rest stay as they are.
-    pub replaced_at_random: f32,
-}
-
-impl Default for MaskedTokenSettings {
-    fn default() -> Self {
-        Self {
-            masked: 0.15,
-            replaced_by_mask: 0.8,
-            replaced_at_random: 0.1,
-        }
+settings! {
+    /// Hyper-parameters, with BERT's values.
+    pub struct MaskedTokenSettings {
+        /// Share of a text's words that are selected, at least one of each text.
+        masked: f32 = 0.15, in PART;
+        /// Share of the selected words that the mask replaces.
+        replaced_by_mask: f32 = 0.8, in SHARE;
+        /// Share of the selected words that a random word replaces; the rest stay as they are.
+        replaced_at_random: f32 = 0.1, in SHARE;
     }
 }
 
@@ -64,16 +53,7 @@ impl Settings for MaskedTokenSettings {
         "lower `lr` or raise `warmup_epochs`"
     }
 
-    fn check(&self, _premises: &Premises) -> Result<(), MethodError> {
-        if !(self.masked > 0.0 && self.masked < 1.0) {
-            let message = format!(
-                "{} found, expected a share above 0 and below 1 (BERT: 0.15)",
-                self.masked
-            );
-            return Err(MethodError::setting("masked", message));
-        }
-        check_share("replaced_by_mask", self.replaced_by_mask, "BERT: 0.8")?;
-        check_share("replaced_at_random", self.replaced_at_random, "BERT: 0.1")?;
+    fn check(&self, _constraints: &MethodConstraints) -> Result<(), MethodError> {
         let replaced = self.replaced_by_mask + self.replaced_at_random;
         if replaced > 1.0 {
             let message = format!(
@@ -179,13 +159,13 @@ impl MaskedToken {
         selected
     }
 
-    fn figures(&self, selected: &Selected, right: usize, words: usize) -> Vec<Figure> {
+    fn metrics(&self, selected: &Selected, right: usize, words: usize) -> Vec<Metric> {
         let count = selected.rows.len();
         let unigram: f64 = selected.labels.iter().map(|word| -f64::from(self.unigram[*word])).sum();
         vec![
-            Figure::accuracy(right, count),
-            Figure::new("unigram_loss", (unigram / count.max(1) as f64) as f32),
-            Figure::new("masked_share", count as f32 / words.max(1) as f32),
+            Metric::accuracy(right, count),
+            Metric::new("unigram_loss", (unigram / count.max(1) as f64) as f32),
+            Metric::new("masked_share", count as f32 / words.max(1) as f32),
         ]
     }
 }
@@ -200,8 +180,8 @@ impl Method for MaskedToken {
             .count();
         let selected = self.cover(&mut texts, &batch.stream.child("masks"));
         if selected.rows.is_empty() {
-            let figures = self.figures(&selected, 0, words);
-            return Ok(StepOutcome { loss: 0.0, figures });
+            let metrics = self.metrics(&selected, 0, words);
+            return Ok(StepOutcome { loss: 0.0, metrics });
         }
         let network = encoder_of_texts(encoder)?;
         let tokens = network.tokens(texts, pass);
@@ -226,8 +206,8 @@ impl Method for MaskedToken {
         if let Some(dchosen) = self.transform.backward(gradient(count, dhidden), pass, true) {
             network.tokens_backward(selected.scatter(&dchosen, n, shape, pass), pass);
         }
-        let figures = self.figures(&selected, right, words);
-        Ok(StepOutcome { loss, figures })
+        let metrics = self.metrics(&selected, right, words);
+        Ok(StepOutcome { loss, metrics })
     }
 }
 

@@ -9,44 +9,31 @@
 //! Trap: batch norm tells query and key of the same batch from the queue's (section 3.3). As the authors shuffle over GPUs, queries go
 //! through the network in groups, and keys in other, shuffled groups, each with statistics of its own.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
-use super::heads::{Norms, backward, buffer, forward, gradient, mlp};
+use super::batch::{Batch, MethodConstraints, Setup};
+use super::heads::{Norms, backward, forward, gradient, mlp};
 use super::momentum::Momentum;
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive, check_share, check_widths};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, FeatureMap, Pass, Sequential, Tensors, join};
+use crate::layers::{Carried, FeatureMap, Pass, Sequential, tensors};
 use crate::losses::{info_nce, value_and_grads};
 use crate::metrics::normalised;
 use crate::rng::Stream;
+use crate::settings::{SHARE, TEMPERATURE, WIDTH, settings};
 
-/// Hyper-parameters; defaults of the authors' CIFAR-10 demo, with a smaller queue.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MocoSettings {
-    /// Temperature `t`, above 0. The paper has .07, the demo .1.
-    pub temperature: f32,
-    /// Keys to tell the right one from; a multiple of the batch. The paper has 65,536, the demo 4,096.
-    pub queue: usize,
-    /// Momentum `m` of the key encoder. The paper has .999, short trainings need less: the demo .99.
-    pub momentum: f32,
-    /// Dimensions of queries and keys.
-    pub projection: usize,
-    /// Groups that the batch is normalised in; they divide it. The demo has 8 of 64 images.
-    pub groups: usize,
-}
-
-impl Default for MocoSettings {
-    fn default() -> Self {
-        Self {
-            temperature: 0.1,
-            queue: 4096,
-            momentum: 0.99,
-            projection: 128,
-            groups: 4,
-        }
+settings! {
+    /// Hyper-parameters; defaults of the authors' CIFAR-10 demo, with a smaller queue.
+    pub struct MocoSettings {
+        /// Temperature `t`, above 0. The paper has .07, the demo .1.
+        temperature: f32 = 0.1, in TEMPERATURE;
+        /// Keys to tell the right one from; a multiple of the batch. The paper has 65,536, the demo 4,096.
+        queue: usize = 4096, in 1..=1 << 20;
+        /// Momentum `m` of the key encoder. The paper has .999, short trainings need less: the demo .99.
+        momentum: f32 = 0.99, in SHARE;
+        /// Dimensions of queries and keys.
+        projection: usize = 128, in WIDTH;
+        /// Groups that the batch is normalised in; they divide it. The demo has 8 of 64 images.
+        groups: usize = 4, in WIDTH;
     }
 }
 
@@ -63,9 +50,8 @@ impl Settings for MocoSettings {
         ADVICE
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_widths(&[("projection", self.projection)])?;
-        self.check_queue(premises)
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        self.check_queue(constraints)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -80,18 +66,9 @@ pub(super) const ADVICE: &str = "lower `lr`, raise `momentum` or raise `temperat
 
 impl MocoSettings {
     /// What every version of MoCo needs.
-    pub(super) fn check_queue(&self, premises: &Premises) -> Result<(), MethodError> {
-        let Self {
-            queue,
-            groups,
-            momentum,
-            ..
-        } = *self;
-        let batch = premises.batch;
-        check_positive("temperature", self.temperature, ".07 to .2 as a rule")?;
-        check_share("momentum", momentum, ".99 for short trainings, .999 for long ones")?;
-        check_least("queue", queue, 1, "a query needs other keys to be told from")?;
-        check_least("groups", groups, 1, "the batch is one group at least")?;
+    pub(super) fn check_queue(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        let Self { queue, groups, .. } = *self;
+        let batch = constraints.batch;
         if !queue.is_multiple_of(batch) {
             let (lower, upper) = (queue / batch * batch, queue.div_ceil(batch) * batch);
             let nearest = if lower == 0 {
@@ -120,9 +97,9 @@ impl MocoSettings {
             settings: self.clone(),
             head: trained,
             key: Momentum::new(setup, copy),
-            queue: normalised(&keys, self.projection),
-            oldest: vec![0.0],
-            filled: vec![0.0],
+            queue: Carried::new(&[self.queue, self.projection], normalised(&keys, self.projection)),
+            oldest: Carried::zeros(&[1]),
+            filled: Carried::zeros(&[1]),
         }
     }
 }
@@ -132,11 +109,11 @@ pub(super) struct Moco {
     head: Sequential,
     key: Momentum<Sequential>,
     /// `[queue][projection]`, rows of length one.
-    queue: Vec<f32>,
+    queue: Carried,
     /// The row that is replaced next.
-    oldest: Vec<f32>,
+    oldest: Carried,
     /// Rows that hold keys of images, not random ones.
-    filled: Vec<f32>,
+    filled: Carried,
 }
 
 impl Method for Moco {
@@ -154,11 +131,11 @@ impl Method for Moco {
             part.data.copy_from_slice(images);
             queries.extend_from_slice(&forward(&mut [encoder, &mut self.head], part, pass).data);
         }
-        let figures = vec![
-            Figure::spread(&queries, dim),
-            Figure::alignment(&queries, &keys, dim),
-            Figure::new("queue_age", self.age(n)),
-            Figure::new("queue_filled", self.filled[0] / self.settings.queue as f32),
+        let metrics = vec![
+            Metric::spread(&queries, dim),
+            Metric::alignment(&queries, &keys, dim),
+            Metric::new("queue_age", self.age(n)),
+            Metric::new("queue_filled", self.filled[0] / self.settings.queue as f32),
         ];
         let (loss, [dq]) = value_and_grads([(queries, (n, dim))], |[q]| {
             info_nce(q, &keys, &self.queue, self.settings.temperature)
@@ -167,7 +144,7 @@ impl Method for Moco {
             backward(&mut [encoder, &mut self.head], gradient(group, dq.to_vec()), pass);
         }
         self.enqueue(&keys);
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 }
 
@@ -217,13 +194,4 @@ fn shuffled(stream: &Stream, n: usize) -> Vec<u32> {
     stream.child("shuffled keys").permutation(n)
 }
 
-impl Tensors for Moco {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(&join(prefix, "head"), out);
-        self.key.entries(&join(prefix, "key"), out);
-        let shape = vec![self.settings.queue, self.settings.projection];
-        out.push(buffer(prefix, "queue", shape, &mut self.queue));
-        out.push(buffer(prefix, "oldest", vec![1], &mut self.oldest));
-        out.push(buffer(prefix, "filled", vec![1], &mut self.filled));
-    }
-}
+tensors!(Moco: head, key, queue, oldest, filled);

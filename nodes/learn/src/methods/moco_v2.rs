@@ -3,48 +3,27 @@
 //! The loss is MoCo's: `L = -log exp(q k / t) / (exp(q k / t) + sum_j exp(q m_j / t))`, with its traps. The head has a hidden layer with ReLU, as wide as the features in the paper; views and the cosine schedule are
 //! chosen where views and schedules are.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Premises, Setup};
+use super::batch::{MethodConstraints, Setup};
 use super::moco::{ADVICE, MocoSettings, VIEWS};
-use super::outcome::{MethodError, check_widths};
+use super::outcome::MethodError;
 use super::{Method, Settings};
+use crate::settings::{SHARE, TEMPERATURE, WIDTH, settings};
 
-/// Hyper-parameters: MoCo's, and the head's hidden layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MocoV2Settings {
-    /// Temperature, above 0; .2 in the paper.
-    pub temperature: f32,
-    /// Keys to tell the right one from; a multiple of the batch.
-    pub queue: usize,
-    /// Momentum of the key encoder.
-    pub momentum: f32,
-    /// Width of the head's hidden layer.
-    pub hidden: usize,
-    /// Dimensions of queries and keys.
-    pub projection: usize,
-    /// Groups that the batch is normalised in; they divide it.
-    pub groups: usize,
-}
-
-impl Default for MocoV2Settings {
-    fn default() -> Self {
-        let MocoSettings {
-            queue,
-            momentum,
-            projection,
-            groups,
-            ..
-        } = MocoSettings::default();
-        Self {
-            temperature: 0.2,
-            queue,
-            momentum,
-            hidden: 256,
-            projection,
-            groups,
-        }
+settings! {
+    /// Hyper-parameters: MoCo's, and the head's hidden layer.
+    pub struct MocoV2Settings {
+        /// Temperature, above 0; .2 in the paper.
+        temperature: f32 = 0.2, in TEMPERATURE;
+        /// Keys to tell the right one from; a multiple of the batch.
+        queue: usize = 4096, in 1..=1 << 20;
+        /// Momentum of the key encoder.
+        momentum: f32 = 0.99, in SHARE;
+        /// Width of the head's hidden layer.
+        hidden: usize = 256, in WIDTH;
+        /// Dimensions of queries and keys.
+        projection: usize = 128, in WIDTH;
+        /// Groups that the batch is normalised in; they divide it.
+        groups: usize = 4, in WIDTH;
     }
 }
 
@@ -73,9 +52,8 @@ impl Settings for MocoV2Settings {
         ADVICE
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_widths(&[("hidden", self.hidden), ("projection", self.projection)])?;
-        self.moco().check_queue(premises)
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        self.moco().check_queue(constraints)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {

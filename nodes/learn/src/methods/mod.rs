@@ -44,7 +44,7 @@ use serde::{Deserialize, Serialize};
 
 pub use autoencoder::AutoencoderSettings;
 pub use barlow_twins::BarlowTwinsSettings;
-pub use batch::{Batch, Epoch, Premises, Setup, Views};
+pub use batch::{Batch, Epoch, MethodConstraints, Setup, Views};
 pub use byol::ByolSettings;
 pub use colorization::ColorizationSettings;
 pub use context_prediction::ContextPredictionSettings;
@@ -57,7 +57,7 @@ pub use mae::MaeSettings;
 pub use masked_token::MaskedTokenSettings;
 pub use moco::MocoSettings;
 pub use moco_v2::MocoV2Settings;
-pub use outcome::{Figure, MethodError, StepOutcome};
+pub use outcome::{MethodError, Metric, StepOutcome};
 pub use palette::Palette;
 pub use pirl::PirlSettings;
 pub use rotation::RotationSettings;
@@ -73,6 +73,7 @@ pub use vicreg::VicregSettings;
 use crate::backbones::Encoder;
 use crate::data::Modality;
 use crate::layers::{Pass, Tensors};
+use crate::settings::{SEVERAL, SettingError, check};
 
 /// A method with its hyper-parameters. A new method is a file and a line in the table below.
 macro_rules! methods {
@@ -92,6 +93,21 @@ macro_rules! methods {
                 }
             }
 
+            /// Each method with its defaults.
+            pub fn all() -> Vec<Self> {
+                vec![$(Self::$name(Default::default()),)+]
+            }
+
+            /// Whether every number is in the range that it is declared with.
+            ///
+            /// # Errors
+            /// With the setting that is not.
+            pub fn check_ranges(&self) -> Result<(), SettingError> {
+                match self {
+                    $(Self::$name(settings) => settings.check_ranges(),)+
+                }
+            }
+
             /// Whether the method learns from such examples.
             ///
             /// # Errors
@@ -101,7 +117,7 @@ macro_rules! methods {
                 if settings.takes(modality) {
                     return Ok(());
                 }
-                let others = [$(Self::$name(Default::default()),)+];
+                let others = Self::all();
                 let fit = others.iter().map(Self::settings).filter(|other| other.takes(modality));
                 let message = format!(
                     "`{}` does not learn from {}; expected one of {}",
@@ -171,15 +187,10 @@ impl MethodSettings {
     ///
     /// # Errors
     /// [`MethodError::Setting`] with the key of the culprit.
-    pub fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        let settings = self.settings();
-        settings.check(premises)?;
-        outcome::check_least(
-            "batch",
-            premises.batch,
-            2,
-            "batch norm needs several images to take statistics of",
-        )
+    pub fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        check("batch", &constraints.batch, SEVERAL)?;
+        self.check_ranges()?;
+        self.settings().check(constraints)
     }
 }
 
@@ -205,11 +216,14 @@ pub trait Settings {
     /// What to change first when training diverges or collapses; ends a sentence, e.g. ``lower `lr` or raise `temperature` ``.
     fn advice(&self) -> &'static str;
 
-    /// Whether the hyper-parameters make sense for these images and batches.
+    /// Whether the hyper-parameters, which are in their ranges, fit each other, these images and batches.
     ///
     /// # Errors
     /// [`MethodError::Setting`] with the key of the culprit.
-    fn check(&self, premises: &Premises) -> Result<(), MethodError>;
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        let _ = constraints;
+        Ok(())
+    }
 
     /// The method with fresh heads on features of `setup.encoder.dim` values.
     ///

@@ -3,10 +3,11 @@
 use std::cmp::Ordering;
 
 use crate::losses::LossError;
+use crate::settings::SettingError;
 
 /// Something to watch while a method trains.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Figure {
+pub struct Metric {
     /// Its name in logs and records.
     pub name: &'static str,
     /// Its value in one step; an epoch reports the mean.
@@ -15,8 +16,8 @@ pub struct Figure {
     pub least: Option<f32>,
 }
 
-impl Figure {
-    /// A figure that tells nothing of collapse.
+impl Metric {
+    /// A metric that tells nothing of collapse.
     pub fn new(name: &'static str, value: f32) -> Self {
         let least = None;
         Self { name, value, least }
@@ -29,21 +30,21 @@ impl Figure {
         Self { least, ..self }
     }
 
-    /// Whether a value of this figure tells of a collapse.
+    /// Whether a value of this metric tells of a collapse.
     pub(crate) fn is_ill(&self, value: f32) -> bool {
         // Not a number is ill too.
         self.least
             .is_some_and(|least| !matches!(value.partial_cmp(&least), Some(Ordering::Greater | Ordering::Equal)))
     }
 
-    /// An error if `value`, this figure's of an epoch (from 0), tells of a collapse.
+    /// An error if `value`, this metric's of an epoch (from 0), tells of a collapse.
     pub(crate) fn check(&self, value: f32, epoch: usize, advice: &'static str) -> Result<(), MethodError> {
         if !self.is_ill(value) {
             return Ok(());
         }
         Err(MethodError::Collapsed {
             epoch: epoch + 1,
-            figure: self.name.to_owned(),
+            metric: self.name.to_owned(),
             value,
             least: self.least.unwrap_or(f32::NEG_INFINITY),
             advice,
@@ -79,7 +80,7 @@ impl Figure {
         Self::entropy_of(&mean, n)
     }
 
-    /// [`Figure::cluster_entropy`] of hard assignments.
+    /// [`Metric::cluster_entropy`] of hard assignments.
     pub fn evenness(assigned: impl Iterator<Item = usize>, clusters: usize) -> Self {
         let mut sizes = vec![0.0f64; clusters];
         assigned.for_each(|c| sizes[c] += 1.0);
@@ -120,20 +121,15 @@ pub struct StepOutcome {
     /// The loss.
     pub loss: f32,
     /// What else is to be watched; the same names in every step.
-    pub figures: Vec<Figure>,
+    pub metrics: Vec<Metric>,
 }
 
 /// Why a method cannot run.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum MethodError {
     /// A hyper-parameter is out of range.
-    #[error("`{key}`: {message}")]
-    Setting {
-        /// The hyper-parameter.
-        key: &'static str,
-        /// What was found and what is expected.
-        message: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The loss refused its inputs.
     #[error(transparent)]
     Loss(#[from] LossError),
@@ -163,13 +159,13 @@ pub enum MethodError {
     },
     /// All images are mapped to nearly the same place.
     #[error(
-        "training collapsed in epoch {epoch}: `{figure}` is {value:.4}, in health it is above {least}; to avoid it, {advice}"
+        "training collapsed in epoch {epoch}: `{metric}` is {value:.4}, in health it is above {least}; to avoid it, {advice}"
     )]
     Collapsed {
         /// The epoch, from 1.
         epoch: usize,
-        /// The figure that shows it.
-        figure: String,
+        /// The metric that shows it.
+        metric: String,
         /// Its value.
         value: f32,
         /// The least in health.
@@ -181,48 +177,7 @@ pub enum MethodError {
 
 impl MethodError {
     /// A setting that makes no sense.
-    pub(super) fn setting(key: &'static str, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self::Setting { key, message }
+    pub(super) fn setting(key: &str, message: impl Into<String>) -> Self {
+        Self::Setting(SettingError::new(key, message))
     }
-}
-
-/// A setting that must be above zero and finite; `usual` says what it is as a rule.
-pub(super) fn check_positive(key: &'static str, value: f32, usual: &str) -> Result<(), MethodError> {
-    if value > 0.0 && value.is_finite() {
-        return Ok(());
-    }
-    Err(MethodError::setting(
-        key,
-        format!("{value} found, expected a number above 0 ({usual})"),
-    ))
-}
-
-/// A share in `[0, 1]`.
-pub(super) fn check_share(key: &'static str, value: f32, usual: &str) -> Result<(), MethodError> {
-    if (0.0..=1.0).contains(&value) {
-        return Ok(());
-    }
-    Err(MethodError::setting(
-        key,
-        format!("{value} found, expected a number from 0 to 1 ({usual})"),
-    ))
-}
-
-/// A count; `why` ends the sentence 'expected at least 2, because ...'.
-pub(super) fn check_least(key: &'static str, value: usize, least: usize, why: &str) -> Result<(), MethodError> {
-    if value >= least {
-        return Ok(());
-    }
-    Err(MethodError::setting(
-        key,
-        format!("{value} found, expected at least {least}: {why}"),
-    ))
-}
-
-/// Widths of a head.
-pub(super) fn check_widths(widths: &[(&'static str, usize)]) -> Result<(), MethodError> {
-    widths
-        .iter()
-        .try_for_each(|(key, width)| check_least(key, *width, 1, "a layer has at least one dimension"))
 }

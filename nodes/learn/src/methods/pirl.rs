@@ -7,44 +7,31 @@
 //! Traps: the order of the patches is no label, it is only made invariant to; patches lie at random places of their cells; negatives are never
 //! images of the same batch, whose entries are about to change.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
-use super::heads::{backward, buffer, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive, check_share, check_widths};
+use super::batch::{Batch, MethodConstraints, Setup};
+use super::heads::{backward, forward, gradient, matrix};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::tiles::{Tiling, regroup};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, FeatureMap, Layer, Linear, MapShape, Pass, Tensors, join};
+use crate::layers::{Carried, FeatureMap, Layer, Linear, MapShape, Pass, tensors};
 use crate::losses::{pirl, value_and_grads};
 use crate::metrics::normalised;
 use crate::rng::Stream;
+use crate::settings::{SHARE, TEMPERATURE, WIDTH, settings};
 
-/// Hyper-parameters; the paper has 32,000 negatives.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PirlSettings {
-    /// Temperature, above 0; .07 in the paper.
-    pub temperature: f32,
-    /// Weight `w` of the patches' term; .5 in the paper.
-    pub weight: f32,
-    /// Entries of other images that each image is told from.
-    pub negatives: usize,
-    /// How much of an entry stays; .5 in the paper.
-    pub memory_momentum: f32,
-    /// Dimensions of all representations; 128 in the paper.
-    pub projection: usize,
-}
-
-impl Default for PirlSettings {
-    fn default() -> Self {
-        Self {
-            temperature: 0.07,
-            weight: 0.5,
-            negatives: 1024,
-            memory_momentum: 0.5,
-            projection: 128,
-        }
+settings! {
+    /// Hyper-parameters; the paper has 32,000 negatives.
+    pub struct PirlSettings {
+        /// Temperature, above 0; .07 in the paper.
+        temperature: f32 = 0.07, in TEMPERATURE;
+        /// Weight `w` of the patches' term; .5 in the paper.
+        weight: f32 = 0.5, in SHARE;
+        /// Entries of other images that each image is told from.
+        negatives: usize = 1024, in 1..=1 << 20;
+        /// How much of an entry stays; .5 in the paper.
+        memory_momentum: f32 = 0.5, in SHARE;
+        /// Dimensions of all representations; 128 in the paper.
+        projection: usize = 128, in WIDTH;
     }
 }
 
@@ -63,21 +50,16 @@ impl Settings for PirlSettings {
         "lower `lr` or raise `temperature`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_positive("temperature", self.temperature, ".07 in the paper")?;
-        check_share("weight", self.weight, ".5 in the paper")?;
-        check_share("memory_momentum", self.memory_momentum, ".5 in the paper")?;
-        check_least("negatives", self.negatives, 1, "an image must be told from others")?;
-        check_widths(&[("projection", self.projection)])?;
-        let others = premises.images.saturating_sub(premises.batch);
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        let others = constraints.images.saturating_sub(constraints.batch);
         if self.negatives > others {
             let message = format!(
                 "{} found, but besides a batch there are only {others} of {} images to draw them from",
-                self.negatives, premises.images
+                self.negatives, constraints.images
             );
             return Err(MethodError::setting("negatives", message));
         }
-        Tiling::new(GRID, premises.image).check(premises)
+        Tiling::new(GRID, constraints.image).check(constraints)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -92,7 +74,7 @@ impl Settings for PirlSettings {
             image: head("image head", dim),
             patch: head("patch head", dim),
             patches: head("patches head", tiling.cells() * projection),
-            memory: normalised(&memory, projection),
+            memory: Carried::new(&[setup.images.n, projection], normalised(&memory, projection)),
         }))
     }
 }
@@ -107,7 +89,7 @@ struct Pirl {
     /// `g`: on all patches' together.
     patches: Linear,
     /// `[images][projection]`, rows of length one.
-    memory: Vec<f32>,
+    memory: Carried,
 }
 
 impl Method for Pirl {
@@ -123,12 +105,12 @@ impl Method for Pirl {
 
         let positives = self.entries_of(batch.indices);
         let negatives = self.entries_of(&self.others(batch));
-        let figures = vec![
-            Figure::spread(&image.data, dim),
-            Figure::alignment(&image.data, &patches.data, dim),
-            Figure {
+        let metrics = vec![
+            Metric::spread(&image.data, dim),
+            Metric::alignment(&image.data, &patches.data, dim),
+            Metric {
                 name: "memory_alignment",
-                ..Figure::alignment(&image.data, &positives, dim)
+                ..Metric::alignment(&image.data, &positives, dim)
             },
         ];
         let (loss, [dimage, dpatches]) = value_and_grads([matrix(&image), matrix(&patches)], |[image, patches]| {
@@ -143,7 +125,7 @@ impl Method for Pirl {
         }
         backward(&mut [encoder, &mut self.image], gradient(n, dimage), pass);
         self.remember(batch.indices, &image.data);
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 }
 
@@ -206,12 +188,4 @@ impl Pirl {
     }
 }
 
-impl Tensors for Pirl {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.image.entries(&join(prefix, "image"), out);
-        self.patch.entries(&join(prefix, "patch"), out);
-        self.patches.entries(&join(prefix, "patches"), out);
-        let shape = vec![self.memory.len() / self.settings.projection, self.settings.projection];
-        out.push(buffer(prefix, "memory", shape, &mut self.memory));
-    }
-}
+tensors!(Pirl: image, patch, patches, memory);

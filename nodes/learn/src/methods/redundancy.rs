@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::heads::{backward, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use crate::backbones::Encoder;
 use crate::layers::{Pass, Sequential};
 use crate::losses::{LossError, Traced, TracedScalar, value_and_grads};
@@ -20,10 +20,10 @@ pub(super) fn step(
         forward(&mut [encoder, projector], view, pass)
     });
     let dim = a.shape.len();
-    let figures = vec![Figure::spread(&a.data, dim), Figure::alignment(&a.data, &b.data, dim)];
+    let metrics = vec![Metric::spread(&a.data, dim), Metric::alignment(&a.data, &b.data, dim)];
     let (loss, [da, db]) = value_and_grads([matrix(&a), matrix(&b)], loss)?;
     for gradient_of in [db, da] {
         backward(&mut [encoder, projector], gradient(a.n, gradient_of), pass);
     }
-    Ok(StepOutcome { loss, figures })
+    Ok(StepOutcome { loss, metrics })
 }

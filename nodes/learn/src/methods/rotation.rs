@@ -6,19 +6,18 @@
 //! Traps: rotations are exact transposes and flips, as interpolation would give the answer away; views must not rotate or flip upside down. The
 //! last layers know about rotation only: earlier ones may transfer better (its table 1).
 
-use serde::{Deserialize, Serialize};
-
-use super::{Batch, Figure, Method, MethodError, Premises, Settings, Setup, StepOutcome};
+use super::{Batch, Method, MethodConstraints, MethodError, Metric, Settings, Setup, StepOutcome};
 use crate::backbones::Encoder;
 use crate::image::{Size, rotate_90_ccw};
-use crate::layers::{Entry, FeatureMap, Layer, Linear, MapShape, Pass, Tensors};
+use crate::layers::{FeatureMap, Layer, Linear, MapShape, Pass, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::argmax;
+use crate::settings::settings;
 
-/// RotNet has no hyper-parameters of its own.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RotationSettings {}
+settings! {
+    /// RotNet has no hyper-parameters of its own.
+    pub struct RotationSettings {}
+}
 
 impl Settings for RotationSettings {
     fn name(&self) -> &'static str {
@@ -33,8 +32,8 @@ impl Settings for RotationSettings {
         "lower `lr` or raise `warmup_epochs`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        let MapShape { h, w, .. } = premises.image;
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        let MapShape { h, w, .. } = constraints.image;
         if h != w {
             let message = format!("rotation needs square images, found {h}x{w}");
             return Err(MethodError::setting("method", message));
@@ -89,13 +88,9 @@ impl Method for Rotation {
         }
         Ok(StepOutcome {
             loss,
-            figures: vec![Figure::accuracy(right, n)],
+            metrics: vec![Metric::accuracy(right, n)],
         })
     }
 }
 
-impl Tensors for Rotation {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(prefix, out);
-    }
-}
+tensors!(Rotation: head as "");

@@ -7,43 +7,30 @@
 //! Traps: without the entropy one cluster takes all; self-labels of unequal frequency would let large clusters grow; a step without a confident
 //! image has a loss of 0 and teaches nothing (`confident` is their share).
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Epoch, Premises, Setup};
-use super::heads::{backward, buffer, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive, check_share};
+use super::batch::{Batch, Epoch, MethodConstraints, Setup};
+use super::heads::{backward, forward, gradient, matrix};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::nearest_neighbours;
-use crate::layers::{Entry, FeatureMap, Linear, Mode, Pass, Tensors, join};
+use crate::layers::{Carried, FeatureMap, Linear, Mode, Pass, tensors};
 use crate::losses::{probabilities, scan, value_and_grads, weighted_cross_entropy};
 use crate::metrics::argmax;
+use crate::settings::{ABOVE_ZERO, ROUNDS, SEVERAL, SHARE, WIDTH, settings};
 
-/// Hyper-parameters of the paper.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ScanSettings {
-    /// Clusters: the classes that are expected.
-    pub clusters: usize,
-    /// Nearest neighbours that each image may be paired with; 20 in the paper.
-    pub neighbours: usize,
-    /// Weight of the entropy that keeps all clusters in use; 5 in the paper.
-    pub entropy_weight: f32,
-    /// Epochs at the end in which confident images label themselves.
-    pub self_label_epochs: usize,
-    /// How confident; .99 in the paper.
-    pub threshold: f32,
-}
-
-impl Default for ScanSettings {
-    fn default() -> Self {
-        Self {
-            clusters: 10,
-            neighbours: 20,
-            entropy_weight: 5.0,
-            self_label_epochs: 2,
-            threshold: 0.99,
-        }
+settings! {
+    /// Hyper-parameters of the paper.
+    pub struct ScanSettings {
+        /// Clusters: the classes that are expected.
+        clusters: usize = 10, in SEVERAL;
+        /// Nearest neighbours that each image may be paired with; 20 in the paper.
+        neighbours: usize = 20, in WIDTH;
+        /// Weight of the entropy that keeps all clusters in use; 5 in the paper.
+        entropy_weight: f32 = 5.0, in ABOVE_ZERO;
+        /// Epochs at the end in which confident images label themselves.
+        self_label_epochs: usize = 2, in ROUNDS;
+        /// How confident; .99 in the paper.
+        threshold: f32 = 0.99, in SHARE;
     }
 }
 
@@ -60,25 +47,16 @@ impl Settings for ScanSettings {
         "raise `entropy_weight` or lower `lr`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        if !premises.pretrained {
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        if !constraints.pretrained {
             let message =
                 "SCAN clusters what an encoder has learnt: give it one that a pretext task has trained, as `init`";
             return Err(MethodError::setting("method", message));
         }
-        check_least("clusters", self.clusters, 2, "with one there is nothing to tell apart")?;
-        check_least("neighbours", self.neighbours, 1, "an image is paired with a neighbour")?;
-        check_positive("entropy_weight", self.entropy_weight, "5 in the paper")?;
-        check_share("threshold", self.threshold, ".99 in the paper")?;
-        if self.clusters > premises.images {
-            let message = format!("{} found, but there are only {} images", self.clusters, premises.images);
-            return Err(MethodError::setting("clusters", message));
-        }
-        if self.neighbours >= premises.images {
-            let message = format!(
-                "{} found, but there are only {} images",
-                self.neighbours, premises.images
-            );
+        constraints.check_images("clusters", self.clusters)?;
+        if self.neighbours >= constraints.images {
+            let (found, images) = (self.neighbours, constraints.images);
+            let message = format!("{found} found, but there are only {images} images");
             return Err(MethodError::setting("neighbours", message));
         }
         Ok(())
@@ -87,8 +65,8 @@ impl Settings for ScanSettings {
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
         Ok(Box::new(Scan {
             head: Linear::new(setup.encoder.dim, self.clusters, true, &mut setup.stream.child("head")),
-            neighbours: vec![0.0; setup.images.n * self.neighbours],
-            labelling: vec![0.0],
+            neighbours: Carried::zeros(&[setup.images.n, self.neighbours]),
+            labelling: Carried::zeros(&[1]),
             settings: self.clone(),
         }))
     }
@@ -98,9 +76,9 @@ struct Scan {
     settings: ScanSettings,
     head: Linear,
     /// `[images][neighbours]`, found before the first epoch.
-    neighbours: Vec<f32>,
+    neighbours: Carried,
     /// 1 in the last epochs, 0 before: a tensor, so that an epoch that is resumed goes on as it began.
-    labelling: Vec<f32>,
+    labelling: Carried,
 }
 
 impl Method for Scan {
@@ -108,7 +86,7 @@ impl Method for Scan {
         if epoch.number == 0 {
             let features = epoch.features(encoder);
             let found = nearest_neighbours(&features, encoder.dim, self.settings.neighbours);
-            self.neighbours = found.into_iter().map(|i| i as f32).collect();
+            *self.neighbours = found.into_iter().map(|i| i as f32).collect();
         }
         self.labelling[0] = f32::from(epoch.number + self.settings.self_label_epochs >= epoch.of);
         Ok(epoch.shuffled())
@@ -140,7 +118,7 @@ impl Scan {
         batch.augmenter.augment_batch(batch.images, &partners, &streams, second);
 
         let logits = forward(&mut [encoder, &mut self.head], views, pass);
-        let figures = self.figures(&logits.data, 0.0);
+        let metrics = self.metrics(&logits.data, 0.0);
         let clusters = self.settings.clusters;
         let (anchors, neighbours) = logits.data.split_at(n * clusters);
         let inputs = [anchors, neighbours].map(|part| (part.to_vec(), (n, clusters)));
@@ -150,7 +128,7 @@ impl Scan {
             gradient(2 * n, gradients.concat()),
             pass,
         );
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 
     /// Confident images with their own labels.
@@ -180,32 +158,22 @@ impl Scan {
         let view: FeatureMap = batch.view("image", encoder, pass);
         let logits = forward(&mut [encoder, &mut self.head], view, pass);
         let share = confident.iter().filter(|c| **c).count() as f32 / confident.len().max(1) as f32;
-        let figures = self.figures(&judged.data, share);
+        let metrics = self.metrics(&judged.data, share);
         let (loss, [dlogits]) = value_and_grads([matrix(&logits)], |[logits]| {
             weighted_cross_entropy(logits, &labels, &weights)
         })?;
         backward(&mut [encoder, &mut self.head], gradient(logits.n, dlogits), pass);
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 
-    fn figures(&self, logits: &[f32], confident: f32) -> Vec<Figure> {
+    fn metrics(&self, logits: &[f32], confident: f32) -> Vec<Metric> {
         let assigned = probabilities(logits, self.settings.clusters, 1.0);
         vec![
-            Figure::certainty(&assigned, self.settings.clusters),
-            Figure::cluster_entropy(&assigned, self.settings.clusters).at_least(0.15),
-            Figure::new("confident", confident),
+            Metric::certainty(&assigned, self.settings.clusters),
+            Metric::cluster_entropy(&assigned, self.settings.clusters).at_least(0.15),
+            Metric::new("confident", confident),
         ]
     }
 }
 
-impl Tensors for Scan {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(&join(prefix, "head"), out);
-        let shape = vec![
-            self.neighbours.len() / self.settings.neighbours,
-            self.settings.neighbours,
-        ];
-        out.push(buffer(prefix, "neighbours", shape, &mut self.neighbours));
-        out.push(buffer(prefix, "labelling", vec![1], &mut self.labelling));
-    }
-}
+tensors!(Scan: head, neighbours, labelling);

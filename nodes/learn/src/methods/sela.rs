@@ -6,44 +6,31 @@
 //!
 //! Traps: `P^lambda` underflows, so Sinkhorn-Knopp works in the log domain; a head that is begun with unbalanced labels keeps them.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Epoch, Premises, Setup};
-use super::heads::{backward, buffer, forward, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive};
+use super::batch::{Batch, Epoch, MethodConstraints, Setup};
+use super::heads::{backward, forward, matrix};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::sinkhorn_until;
-use crate::layers::{BufferPool, Entry, FeatureMap, Layer, Linear, MapShape, Pass, Tensors, join};
+use crate::layers::{BufferPool, Carried, FeatureMap, Layer, Linear, MapShape, Pass, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::{argmax, nmi};
 use crate::rng::Stream;
+use crate::settings::{ABOVE_ZERO, SEVERAL, SOME_ROUNDS, TEMPERATURE, WIDTH, settings};
 
-/// Hyper-parameters; the paper has 3000 clusters and 10 heads for a thousand classes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SelaSettings {
-    /// Clusters of each head.
-    pub clusters: usize,
-    /// Heads with labels of their own.
-    pub heads: usize,
-    /// Sharpness of the assignment; 10 to 25, 25 in the paper.
-    pub lambda: f32,
-    /// How far a cluster's share may be off, relative.
-    pub tolerance: f32,
-    /// Epochs between two assignments.
-    pub every: usize,
-}
-
-impl Default for SelaSettings {
-    fn default() -> Self {
-        Self {
-            clusters: 64,
-            heads: 4,
-            lambda: 25.0,
-            tolerance: 0.01,
-            every: 1,
-        }
+settings! {
+    /// Hyper-parameters; the paper has 3000 clusters and 10 heads for a thousand classes.
+    pub struct SelaSettings {
+        /// Clusters of each head.
+        clusters: usize = 64, in SEVERAL;
+        /// Heads with labels of their own.
+        heads: usize = 4, in WIDTH;
+        /// Sharpness of the assignment; 10 to 25, 25 in the paper.
+        lambda: f32 = 25.0, in TEMPERATURE;
+        /// How far a cluster's share may be off, relative.
+        tolerance: f32 = 0.01, in ABOVE_ZERO;
+        /// Epochs between two assignments.
+        every: usize = 1, in SOME_ROUNDS;
     }
 }
 
@@ -63,17 +50,8 @@ impl Settings for SelaSettings {
         "lower `lr`, raise `every` or lower `clusters`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_positive("lambda", self.lambda, "10 to 25")?;
-        check_positive("tolerance", self.tolerance, ".01")?;
-        check_least("heads", self.heads, 1, "there must be something to learn")?;
-        check_least("every", self.every, 1, "labels are assigned between epochs")?;
-        check_least("clusters", self.clusters, 2, "with one there is nothing to tell apart")?;
-        if self.clusters > premises.images {
-            let message = format!("{} found, but there are only {} images", self.clusters, premises.images);
-            return Err(MethodError::setting("clusters", message));
-        }
-        Ok(())
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        constraints.check_images("clusters", self.clusters)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -81,8 +59,8 @@ impl Settings for SelaSettings {
         Ok(Box::new(Sela {
             settings: self.clone(),
             heads: Linear::new(setup.encoder.dim, outputs, true, &mut setup.stream.child("heads")),
-            labels: balanced(n, self, &setup.stream),
-            agreement: vec![0.0],
+            labels: Carried::new(&[n, self.heads], balanced(n, self, &setup.stream)),
+            agreement: Carried::zeros(&[1]),
         }))
     }
 }
@@ -104,9 +82,9 @@ struct Sela {
     /// All heads side by side.
     heads: Linear,
     /// `[images][heads]`.
-    labels: Vec<f32>,
+    labels: Carried,
     /// NMI of the first head's labels with those before.
-    agreement: Vec<f32>,
+    agreement: Carried,
 }
 
 impl Method for Sela {
@@ -143,10 +121,10 @@ impl Method for Sela {
         );
         Ok(StepOutcome {
             loss,
-            figures: vec![
-                Figure::accuracy(right, labels.len()),
-                Figure::new("nmi", self.agreement[0]),
-                Figure::evenness(self.labels.iter().step_by(heads).map(|l| *l as usize), clusters).at_least(0.5),
+            metrics: vec![
+                Metric::accuracy(right, labels.len()),
+                Metric::new("nmi", self.agreement[0]),
+                Metric::evenness(self.labels.iter().step_by(heads).map(|l| *l as usize), clusters).at_least(0.5),
             ],
         })
     }
@@ -182,11 +160,4 @@ impl Sela {
     }
 }
 
-impl Tensors for Sela {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.heads.entries(&join(prefix, "heads"), out);
-        let shape = vec![self.labels.len() / self.settings.heads, self.settings.heads];
-        out.push(buffer(prefix, "labels", shape, &mut self.labels));
-        out.push(buffer(prefix, "agreement", vec![1], &mut self.agreement));
-    }
-}
+tensors!(Sela: heads, labels, agreement);

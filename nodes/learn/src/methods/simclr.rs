@@ -9,34 +9,22 @@
 //! Traps: a view is no negative of itself (its similarity is masked), and sums of exponentials overflow at low temperatures (log-sum-exp). Two images
 //! of a small batch are seldom alike; the fewer classes there are, the more negatives are false.
 
-use serde::{Deserialize, Serialize};
-
 use super::heads::{Norms, backward, forward, gradient, matrix, mlp, two_views};
-use super::outcome::{check_least, check_positive, check_widths};
-use super::{Batch, Figure, Method, MethodError, Premises, Settings, Setup, StepOutcome};
+use super::{Batch, Method, MethodError, Metric, Settings, Setup, StepOutcome};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, Pass, Sequential, Tensors};
+use crate::layers::{Pass, Sequential, tensors};
 use crate::losses::{nt_xent, value_and_grads};
+use crate::settings::{TEMPERATURE, WIDTH, settings};
 
-/// Hyper-parameters; defaults for batches of some hundred small images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SimclrSettings {
-    /// Temperature `t`, above 0; .1 to .5 as a rule. The paper's best for CIFAR-10 is .5 (appendix B.9).
-    pub temperature: f32,
-    /// Width of the projector's hidden layer.
-    pub hidden: usize,
-    /// Dimensions of the projection.
-    pub projection: usize,
-}
-
-impl Default for SimclrSettings {
-    fn default() -> Self {
-        Self {
-            temperature: 0.5,
-            hidden: 256,
-            projection: 64,
-        }
+settings! {
+    /// Hyper-parameters; defaults for batches of some hundred small images.
+    pub struct SimclrSettings {
+        /// Temperature `t`, above 0; .1 to .5 as a rule. The paper's best for CIFAR-10 is .5 (appendix B.9).
+        temperature: f32 = 0.5, in TEMPERATURE;
+        /// Width of the projector's hidden layer.
+        hidden: usize = 256, in WIDTH;
+        /// Dimensions of the projection.
+        projection: usize = 64, in WIDTH;
     }
 }
 
@@ -51,17 +39,6 @@ impl Settings for SimclrSettings {
 
     fn advice(&self) -> &'static str {
         "lower `lr`, raise `warmup_epochs` or raise `temperature`"
-    }
-
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_positive("temperature", self.temperature, ".1 to .5 as a rule")?;
-        check_widths(&[("hidden", self.hidden), ("projection", self.projection)])?;
-        check_least(
-            "batch",
-            premises.batch,
-            2,
-            "an image needs others in its batch to contrast with",
-        )
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -85,15 +62,11 @@ impl Method for Simclr {
         let z = forward(&mut [encoder, &mut self.projector], views, pass);
         let (first, second) = z.data.split_at(z.data.len() / 2);
         let dim = z.shape.len();
-        let figures = vec![Figure::spread(&z.data, dim), Figure::alignment(first, second, dim)];
+        let metrics = vec![Metric::spread(&z.data, dim), Metric::alignment(first, second, dim)];
         let (loss, [dz]) = value_and_grads([matrix(&z)], |[z]| nt_xent(z, self.temperature))?;
         backward(&mut [encoder, &mut self.projector], gradient(z.n, dz), pass);
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 }
 
-impl Tensors for Simclr {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.projector.entries(prefix, out);
-    }
-}
+tensors!(Simclr: projector as "");

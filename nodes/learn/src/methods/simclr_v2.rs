@@ -3,48 +3,22 @@
 //! The loss is SimCLR's: `l(i, j) = -log exp(s_ij / t) / sum_{k != i} exp(s_ik / t)`. The paper fine-tunes from the projector's first layer and then distils on unlabelled images
 //! ([`crate::losses::distillation`]): pre-train, fine-tune, self-train.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Premises, Setup};
+use super::batch::Setup;
 use super::heads::{Norms, mlp};
 use super::outcome::MethodError;
 use super::simclr::Simclr;
 use super::{Method, Settings, SimclrSettings};
+use crate::settings::{TEMPERATURE, WIDTH, settings};
 
-/// Hyper-parameters: SimCLR's; `hidden` is the width of both hidden layers. The paper has the features' width and a projection of 128.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SimclrV2Settings {
-    /// Temperature `t`, above 0.
-    pub temperature: f32,
-    /// Width of the projector's two hidden layers.
-    pub hidden: usize,
-    /// Dimensions of the projection.
-    pub projection: usize,
-}
-
-impl Default for SimclrV2Settings {
-    fn default() -> Self {
-        let SimclrSettings {
-            temperature,
-            hidden,
-            projection,
-        } = SimclrSettings::default();
-        Self {
-            temperature,
-            hidden,
-            projection,
-        }
-    }
-}
-
-impl SimclrV2Settings {
-    fn simclr(&self) -> SimclrSettings {
-        SimclrSettings {
-            temperature: self.temperature,
-            hidden: self.hidden,
-            projection: self.projection,
-        }
+settings! {
+    /// Hyper-parameters: SimCLR's; `hidden` is the width of both hidden layers. The paper has the features' width and a projection of 128.
+    pub struct SimclrV2Settings {
+        /// Temperature `t`, above 0.
+        temperature: f32 = 0.5, in TEMPERATURE;
+        /// Width of the projector's two hidden layers.
+        hidden: usize = 256, in WIDTH;
+        /// Dimensions of the projection.
+        projection: usize = 64, in WIDTH;
     }
 }
 
@@ -54,15 +28,11 @@ impl Settings for SimclrV2Settings {
     }
 
     fn views(&self) -> f64 {
-        self.simclr().views()
+        SimclrSettings::default().views()
     }
 
     fn advice(&self) -> &'static str {
         "lower `lr`, raise `warmup_epochs` or raise `temperature`"
-    }
-
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        self.simclr().check(premises)
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {

@@ -5,35 +5,24 @@
 //! Traps: the projector ends in a batch norm without scale and shift (section 3), each view has batch statistics of its own, and the
 //! predictor's learning rate stays constant: it must keep up with representations that change (table 1, c).
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, Setup};
 use super::heads::{Norms, backward, forward, gradient, matrix, mlp};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_widths};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, Layer, Pass, Sequential, Tensors, join};
+use crate::layers::{Layer, Pass, Sequential, tensors};
 use crate::losses::{simsiam, value_and_grads};
+use crate::settings::{WIDTH, settings};
 
-/// Hyper-parameters; the paper has widths of 2048, 2048 and 512 for ResNet-50.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SimsiamSettings {
-    /// Width of the projector's two hidden layers.
-    pub hidden: usize,
-    /// Dimensions of projection and prediction.
-    pub projection: usize,
-    /// Width of the predictor's hidden layer, a quarter of the projection in the paper.
-    pub predictor: usize,
-}
-
-impl Default for SimsiamSettings {
-    fn default() -> Self {
-        Self {
-            hidden: 256,
-            projection: 256,
-            predictor: 64,
-        }
+settings! {
+    /// Hyper-parameters; the paper has widths of 2048, 2048 and 512 for ResNet-50.
+    pub struct SimsiamSettings {
+        /// Width of the projector's two hidden layers.
+        hidden: usize = 256, in WIDTH;
+        /// Dimensions of projection and prediction.
+        projection: usize = 256, in WIDTH;
+        /// Width of the predictor's hidden layer, a quarter of the projection in the paper.
+        predictor: usize = 64, in WIDTH;
     }
 }
 
@@ -48,20 +37,6 @@ impl Settings for SimsiamSettings {
 
     fn advice(&self) -> &'static str {
         "lower `lr`, raise `batch` or lower `predictor`"
-    }
-
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_widths(&[
-            ("hidden", self.hidden),
-            ("projection", self.projection),
-            ("predictor", self.predictor),
-        ])?;
-        check_least(
-            "batch",
-            premises.batch,
-            2,
-            "the projector's batch norm needs several images",
-        )
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -92,13 +67,13 @@ impl Method for Simsiam {
             (target, self.predictor.forward(z, pass))
         });
         let dim = p1.shape.len();
-        let figures = vec![Figure::spread(&z1, dim), Figure::alignment(&z1, &z2, dim)];
+        let metrics = vec![Metric::spread(&z1, dim), Metric::alignment(&z1, &z2, dim)];
         let (loss, [d1, d2]) = value_and_grads([matrix(&p1), matrix(&p2)], |p| simsiam(p, [&z1, &z2]))?;
         for dp in [d2, d1] {
             let networks: &mut [&mut dyn Layer] = &mut [encoder, &mut self.projector, &mut self.predictor];
             backward(networks, gradient(n, dp), pass);
         }
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 
     fn unscheduled(&self) -> &'static [&'static str] {
@@ -106,9 +81,4 @@ impl Method for Simsiam {
     }
 }
 
-impl Tensors for Simsiam {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.projector.entries(&join(prefix, "projector"), out);
-        self.predictor.entries(&join(prefix, "predictor"), out);
-    }
-}
+tensors!(Simsiam: projector, predictor);

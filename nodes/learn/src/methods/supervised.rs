@@ -4,24 +4,23 @@
 //!
 //! Trap: never give it the labels that the downstream task is judged on: take another data set, or other classes.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, Setup};
 use super::heads::{backward, forward, gradient, matrix};
-use super::outcome::{Figure, MethodError, StepOutcome};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::data::Modality;
-use crate::layers::{Entry, Linear, Pass, Tensors};
+use crate::layers::{Linear, Pass, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::argmax;
+use crate::settings::{BELOW_ONE, settings};
 
-/// Hyper-parameters.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SupervisedSettings {
-    /// Share of each target that is spread over all classes, in `[0, 1)`; .1 in Szegedy et al. 2016, 1512.00567.
-    pub label_smoothing: f32,
+settings! {
+    /// Hyper-parameters.
+    pub struct SupervisedSettings {
+        /// Share of each target that is spread over all classes, in `[0, 1)`; .1 in Szegedy et al. 2016, 1512.00567.
+        label_smoothing: f32 = 0.0, in BELOW_ONE;
+    }
 }
 
 impl Settings for SupervisedSettings {
@@ -43,14 +42,6 @@ impl Settings for SupervisedSettings {
 
     fn advice(&self) -> &'static str {
         "lower `lr` or raise `warmup_epochs`"
-    }
-
-    fn check(&self, _premises: &Premises) -> Result<(), MethodError> {
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            let message = format!("{} found, expected at least 0 and below 1", self.label_smoothing);
-            return Err(MethodError::setting("label_smoothing", message));
-        }
-        Ok(())
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -87,13 +78,9 @@ impl Method for Supervised {
         backward(&mut [encoder, &mut self.head], gradient(logits.n, dlogits), pass);
         Ok(StepOutcome {
             loss,
-            figures: vec![Figure::accuracy(right, labels.len())],
+            metrics: vec![Metric::accuracy(right, labels.len())],
         })
     }
 }
 
-impl Tensors for Supervised {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.head.entries(prefix, out);
-    }
-}
+tensors!(Supervised: head as "");

@@ -7,55 +7,38 @@
 //! Traps: prototypes are scaled to length one before each step and stay as they are in the first epoch; a loss that stays at
 //! `ln(prototypes)` is a collapse.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
-use super::heads::{Norms, backward, buffer, forward, gradient, matrix, mlp, swapped_halves, two_views};
-use super::outcome::{Figure, MethodError, StepOutcome, check_least, check_positive, check_widths};
+use super::batch::{Batch, MethodConstraints, Setup};
+use super::heads::{Norms, backward, forward, gradient, matrix, mlp, swapped_halves, two_views};
+use super::outcome::{MethodError, Metric, StepOutcome};
 use super::prototypes::Prototypes;
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::sinkhorn;
-use crate::layers::{Entry, Pass, Sequential, Tensors, join};
+use crate::layers::{Carried, Pass, Sequential, tensors};
 use crate::losses::{cosine_scores, swapped, value_and_grads};
+use crate::settings::{ROUNDS, SEVERAL, SOME_ROUNDS, TEMPERATURE, WIDTH, settings};
 
-/// Hyper-parameters; the paper has 3000 prototypes for a thousand classes and batches of 4096.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SwavSettings {
-    /// Prototypes; 100 to 500 for ten classes.
-    pub prototypes: usize,
-    /// Temperature `t` of the prediction; .1 in the paper.
-    pub temperature: f32,
-    /// Smoothness `eps` of the assignments; .05 in the paper, lower if the loss stays at `ln(prototypes)`.
-    pub epsilon: f32,
-    /// Iterations of Sinkhorn-Knopp; 3 in the paper.
-    pub iterations: usize,
-    /// Epochs in which the prototypes do not move; 1 in the paper.
-    pub freeze_epochs: usize,
-    /// Earlier embeddings of each view that join in Sinkhorn-Knopp; 0 for none. The paper has 3840 for batches of 256.
-    pub queue: usize,
-    /// The first epoch, from 0, in which the queue joins; 15 in the paper.
-    pub queue_from: usize,
-    /// Width of the projector's hidden layer.
-    pub hidden: usize,
-    /// Dimensions of the embedding.
-    pub projection: usize,
-}
-
-impl Default for SwavSettings {
-    fn default() -> Self {
-        Self {
-            prototypes: 100,
-            temperature: 0.1,
-            epsilon: 0.05,
-            iterations: 3,
-            freeze_epochs: 1,
-            queue: 0,
-            queue_from: 15,
-            hidden: 256,
-            projection: 128,
-        }
+settings! {
+    /// Hyper-parameters; the paper has 3000 prototypes for a thousand classes and batches of 4096.
+    pub struct SwavSettings {
+        /// Prototypes; 100 to 500 for ten classes.
+        prototypes: usize = 100, in SEVERAL;
+        /// Temperature `t` of the prediction; .1 in the paper.
+        temperature: f32 = 0.1, in TEMPERATURE;
+        /// Smoothness `eps` of the assignments; .05 in the paper, lower if the loss stays at `ln(prototypes)`.
+        epsilon: f32 = 0.05, in TEMPERATURE;
+        /// Iterations of Sinkhorn-Knopp; 3 in the paper.
+        iterations: usize = 3, in SOME_ROUNDS;
+        /// Epochs in which the prototypes do not move; 1 in the paper.
+        freeze_epochs: usize = 1, in ROUNDS;
+        /// Earlier embeddings of each view that join in Sinkhorn-Knopp; 0 for none. The paper has 3840 for batches of 256.
+        queue: usize = 0, in 0..=1 << 20;
+        /// The first epoch, from 0, in which the queue joins; 15 in the paper.
+        queue_from: usize = 15, in ROUNDS;
+        /// Width of the projector's hidden layer.
+        hidden: usize = 256, in WIDTH;
+        /// Dimensions of the embedding.
+        projection: usize = 128, in WIDTH;
     }
 }
 
@@ -72,35 +55,15 @@ impl Settings for SwavSettings {
         "lower `epsilon`, raise `freeze_epochs` or lower `lr`"
     }
 
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_positive("temperature", self.temperature, ".1 in the paper")?;
-        check_positive("epsilon", self.epsilon, ".05 in the paper")?;
-        check_least(
-            "iterations",
-            self.iterations,
-            1,
-            "assignments are balanced at least once",
-        )?;
-        check_least(
-            "prototypes",
-            self.prototypes,
-            2,
-            "with one there is nothing to tell apart",
-        )?;
-        check_widths(&[("hidden", self.hidden), ("projection", self.projection)])?;
-        if !self.queue.is_multiple_of(premises.batch) {
+    fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        if !self.queue.is_multiple_of(constraints.batch) {
             let message = format!(
                 "{} found, expected a multiple of the batch, which is {}",
-                self.queue, premises.batch
+                self.queue, constraints.batch
             );
             return Err(MethodError::setting("queue", message));
         }
-        check_least(
-            "batch",
-            premises.batch,
-            2,
-            "assignments are balanced over several images",
-        )
+        Ok(())
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -110,8 +73,9 @@ impl Settings for SwavSettings {
             settings: self.clone(),
             projector: mlp(&widths, Norms::Hidden, &mut setup.stream.child("projector")),
             prototypes: Prototypes::new(self.prototypes, self.projection, &mut stream),
-            queues: [(); 2].map(|()| vec![0.0; self.queue * self.projection]),
-            filled: vec![0.0],
+            first_queue: Carried::zeros(&[self.queue, self.projection]),
+            second_queue: Carried::zeros(&[self.queue, self.projection]),
+            filled: Carried::zeros(&[1]),
         }))
     }
 }
@@ -120,10 +84,12 @@ struct Swav {
     settings: SwavSettings,
     projector: Sequential,
     prototypes: Prototypes,
-    /// Embeddings of each view, newest first, `[queue][projection]`.
-    queues: [Vec<f32>; 2],
+    /// Embeddings of the first view, newest first, `[queue][projection]`.
+    first_queue: Carried,
+    /// The same of the second view.
+    second_queue: Carried,
     /// Embeddings of each view that the queues hold.
-    filled: Vec<f32>,
+    filled: Carried,
 }
 
 impl Method for Swav {
@@ -140,10 +106,10 @@ impl Method for Swav {
             self.assign(1, &z.data[half..], joins),
         ]
         .concat();
-        let figures = vec![
-            Figure::spread(&z.data, z.shape.len()),
-            Figure::certainty(&assigned, self.prototypes.count).at_least(0.01),
-            Figure::cluster_entropy(&assigned, self.prototypes.count).at_least(0.1),
+        let metrics = vec![
+            Metric::spread(&z.data, z.shape.len()),
+            Metric::certainty(&assigned, self.prototypes.count).at_least(0.01),
+            Metric::cluster_entropy(&assigned, self.prototypes.count).at_least(0.1),
         ];
         // Rows of one view meet the assignments of the other; the mean over all rows is the mean of both directions.
         let targets = swapped_halves(&assigned);
@@ -156,7 +122,7 @@ impl Method for Swav {
         let grown = self.filled[0] as usize + batch.len();
         self.filled[0] = grown.min(self.settings.queue) as f32;
         backward(&mut [encoder, &mut self.projector], gradient(z.n, dz), pass);
-        Ok(StepOutcome { loss, figures })
+        Ok(StepOutcome { loss, metrics })
     }
 }
 
@@ -168,7 +134,7 @@ impl Swav {
         } = self.settings;
         let mut rows = embeddings.to_vec();
         if joins && self.filled[0] as usize == self.settings.queue {
-            rows.extend_from_slice(&self.queues[view]);
+            rows.extend_from_slice([&self.first_queue, &self.second_queue][view]);
         }
         let count = self.prototypes.count;
         let mut assigned = sinkhorn(&self.prototypes.scores(&rows), count, epsilon, iterations);
@@ -177,7 +143,10 @@ impl Swav {
     }
 
     fn enqueue(&mut self, view: usize, embeddings: &[f32]) {
-        let queue = &mut self.queues[view];
+        let queue = match view {
+            0 => &mut self.first_queue,
+            _ => &mut self.second_queue,
+        };
         if queue.is_empty() {
             return;
         }
@@ -186,14 +155,4 @@ impl Swav {
     }
 }
 
-impl Tensors for Swav {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.projector.entries(&join(prefix, "projector"), out);
-        self.prototypes.entries(&join(prefix, "prototypes"), out);
-        let shape = vec![self.settings.queue, self.settings.projection];
-        for (name, queue) in ["first_queue", "second_queue"].iter().zip(&mut self.queues) {
-            out.push(buffer(prefix, name, shape.clone(), queue));
-        }
-        out.push(buffer(prefix, "filled", vec![1], &mut self.filled));
-    }
-}
+tensors!(Swav: projector, prototypes, first_queue, second_queue, filled);

@@ -1,6 +1,6 @@
 //! Tiles of a view: patches from the cells of a grid, each at a random place in its cell, so that edges do not run on from one to the next.
 
-use super::batch::Premises;
+use super::batch::MethodConstraints;
 use super::outcome::MethodError;
 use crate::layers::{FeatureMap, MapShape};
 use crate::rng::Stream;
@@ -28,15 +28,15 @@ impl Tiling {
     }
 
     /// Whether the patches are large enough, and the encoder takes images of their size.
-    pub(super) fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        if premises.patches.is_some() {
+    pub(super) fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
+        if constraints.patches.is_some() {
             let message = "a vision transformer takes images of one size, and this method shows it small pieces of them; take a convolutional backbone, e.g. { name = \"conv4\" }";
             return Err(MethodError::setting("backbone", message));
         }
         if self.patch >= LEAST_PATCH {
             return Ok(());
         }
-        let MapShape { h, w, .. } = premises.image;
+        let MapShape { h, w, .. } = constraints.image;
         let (grid, patch) = (self.grid, self.patch);
         Err(MethodError::setting(
             "method",

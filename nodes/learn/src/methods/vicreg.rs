@@ -6,41 +6,28 @@
 //! Traps: the variance term is halved for each view, covariances are unbiased, deviations are of the batch as it is, not normalised. With little
 //! weight on the variance all images are mapped to one place (`spread`).
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{Batch, Premises, Setup};
+use super::batch::{Batch, Setup};
 use super::heads::{Norms, mlp};
-use super::outcome::{MethodError, StepOutcome, check_least, check_positive, check_widths};
+use super::outcome::{MethodError, StepOutcome};
 use super::{Method, Settings, redundancy};
 use crate::backbones::Encoder;
-use crate::layers::{Entry, Pass, Sequential, Tensors, join};
+use crate::layers::{Pass, Sequential, tensors};
 use crate::losses::{VicregWeights, vicreg};
+use crate::settings::{ABOVE_ZERO, WIDTH, settings};
 
-/// Hyper-parameters; weights of the paper (section 4.2), which has three layers of 8192.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct VicregSettings {
-    /// Weight `lambda` of the distance between views; 25 in the paper.
-    pub invariance: f32,
-    /// Weight `mu` of the deviations' hinge; 25 in the paper. Below the invariance, training collapses.
-    pub variance: f32,
-    /// Weight `nu` of the covariances; 1 in the paper.
-    pub covariance: f32,
-    /// Width of the projector's two hidden layers.
-    pub hidden: usize,
-    /// Dimensions of the projection.
-    pub projection: usize,
-}
-
-impl Default for VicregSettings {
-    fn default() -> Self {
-        Self {
-            invariance: 25.0,
-            variance: 25.0,
-            covariance: 1.0,
-            hidden: 256,
-            projection: 256,
-        }
+settings! {
+    /// Hyper-parameters; weights of the paper (section 4.2), which has three layers of 8192.
+    pub struct VicregSettings {
+        /// Weight `lambda` of the distance between views; 25 in the paper.
+        invariance: f32 = 25.0, in ABOVE_ZERO;
+        /// Weight `mu` of the deviations' hinge; 25 in the paper. Below the invariance, training collapses.
+        variance: f32 = 25.0, in ABOVE_ZERO;
+        /// Weight `nu` of the covariances; 1 in the paper.
+        covariance: f32 = 1.0, in ABOVE_ZERO;
+        /// Width of the projector's two hidden layers.
+        hidden: usize = 256, in WIDTH;
+        /// Dimensions of the projection.
+        projection: usize = 256, in WIDTH;
     }
 }
 
@@ -55,14 +42,6 @@ impl Settings for VicregSettings {
 
     fn advice(&self) -> &'static str {
         "raise `variance`, lower `invariance` or lower `lr`"
-    }
-
-    fn check(&self, premises: &Premises) -> Result<(), MethodError> {
-        check_positive("invariance", self.invariance, "25 in the paper")?;
-        check_positive("variance", self.variance, "25 in the paper")?;
-        check_positive("covariance", self.covariance, "1 in the paper")?;
-        check_widths(&[("hidden", self.hidden), ("projection", self.projection)])?;
-        check_least("batch", premises.batch, 2, "a variance needs several images")
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -91,8 +70,4 @@ impl Method for Vicreg {
     }
 }
 
-impl Tensors for Vicreg {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.projector.entries(&join(prefix, "projector"), out);
-    }
-}
+tensors!(Vicreg: projector);

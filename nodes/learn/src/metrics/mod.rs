@@ -4,8 +4,6 @@ mod calibration;
 mod classification;
 mod clustering;
 mod embedding;
-#[cfg(test)]
-mod golden;
 mod knn;
 mod segmentation;
 mod spectrum;

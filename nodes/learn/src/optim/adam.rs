@@ -6,29 +6,20 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::{Buffers, Optimizer, PIECE, ParamMut};
+use crate::settings::{ABOVE_ZERO, BELOW_ONE, settings};
 
-/// Constants.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdamConfig {
-    /// Decay of the first and the second moment.
-    pub betas: [f32; 2],
-    /// Added to the root of the second moment.
-    pub eps: f32,
-    /// L2 penalty (Adam) or decay (AdamW).
-    pub weight_decay: f32,
-}
-
-impl Default for AdamConfig {
-    fn default() -> Self {
-        Self {
-            betas: [0.9, 0.999],
-            eps: 1e-8,
-            weight_decay: 0.0,
-        }
+settings! {
+    /// Constants.
+    #[derive(Copy)]
+    pub struct AdamConfig {
+        /// Decay of the first and the second moment.
+        betas: [f32; 2] = [0.9, 0.999], in BELOW_ONE;
+        /// Added to the root of the second moment: without it, a gradient that was always zero would be divided by zero.
+        eps: f32 = 1e-8, in ABOVE_ZERO;
+        /// L2 penalty (Adam) or decay (AdamW).
+        weight_decay: f32 = 0.0, in 0.0..;
     }
 }
 

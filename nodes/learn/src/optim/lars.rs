@@ -5,29 +5,20 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::{Buffers, Optimizer, PIECE, ParamMut};
+use crate::settings::{ABOVE_ZERO, BELOW_ONE, settings};
 
-/// Constants.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LarsConfig {
-    /// Share of the last update that goes on.
-    pub momentum: f32,
-    /// L2 penalty, added to the gradient.
-    pub weight_decay: f32,
-    /// Trust coefficient.
-    pub eta: f32,
-}
-
-impl Default for LarsConfig {
-    fn default() -> Self {
-        Self {
-            momentum: 0.9,
-            weight_decay: 1e-4,
-            eta: 0.02,
-        }
+settings! {
+    /// Constants.
+    #[derive(Copy)]
+    pub struct LarsConfig {
+        /// Share of the last update that goes on.
+        momentum: f32 = 0.9, in BELOW_ONE;
+        /// L2 penalty, added to the gradient.
+        weight_decay: f32 = 1e-4, in 0.0..;
+        /// Trust coefficient.
+        eta: f32 = 0.02, in ABOVE_ZERO;
     }
 }
 

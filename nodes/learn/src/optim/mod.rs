@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use schedule::Schedule;
+pub use schedule::{Schedule, check_lr, check_warmup};
+
+use crate::settings::SettingError;
 
 /// Values that a thread updates at a time, at least.
 const PIECE: usize = 16 * 1024;
@@ -65,6 +67,23 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
+    /// Whether every number is in its range; PyTorch's ranges, and a momentum below one.
+    ///
+    /// # Errors
+    /// With the setting that is not, as `optimizer.momentum`.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let checked = match self {
+            Self::Sgd(config) if config.nesterov && config.momentum == 0.0 => {
+                let message = "Nesterov's step needs a `momentum` above 0, found 0";
+                Err(SettingError::new("nesterov", message))
+            }
+            Self::Sgd(config) => config.check_ranges(),
+            Self::Adam(config) | Self::AdamW(config) => config.check_ranges(),
+            Self::Lars(config) => config.check_ranges(),
+        };
+        checked.map_err(|error| error.within("optimizer"))
+    }
+
     /// The optimiser at its first step.
     pub fn build(&self) -> Box<dyn Optimizer> {
         match self {

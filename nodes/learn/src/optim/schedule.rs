@@ -1,5 +1,27 @@
 //! Learning-rate schedules.
 
+use crate::settings::{ABOVE_ZERO, SettingError, check};
+
+/// Whether a peak learning rate is a positive number.
+///
+/// # Errors
+/// At `lr`.
+pub fn check_lr(lr: f32) -> Result<(), SettingError> {
+    check("lr", &lr, ABOVE_ZERO)
+}
+
+/// Whether a warm-up ends before the training does; none at all is no training to warm up for.
+///
+/// # Errors
+/// At `key`, the setting that says how long the warm-up is; both lengths are in `unit`s, as "steps".
+pub fn check_warmup(key: &str, warmup: usize, training: usize, unit: &str) -> Result<(), SettingError> {
+    if warmup <= training || training == 0 {
+        return Ok(());
+    }
+    let message = format!("{warmup} {unit} found, but the whole training has only {training}");
+    Err(SettingError::new(key, message))
+}
+
 /// Linear warm-up, then cosine to zero (Loshchilov & Hutter 2017, 1608.03983, without restarts).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {

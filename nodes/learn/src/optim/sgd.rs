@@ -4,29 +4,20 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::{Buffers, Optimizer, PIECE, ParamMut};
+use crate::settings::{BELOW_ONE, settings};
 
-/// Constants.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SgdConfig {
-    /// Share of the last update that goes on.
-    pub momentum: f32,
-    /// Whether to look ahead.
-    pub nesterov: bool,
-    /// L2 penalty, added to the gradient.
-    pub weight_decay: f32,
-}
-
-impl Default for SgdConfig {
-    fn default() -> Self {
-        Self {
-            momentum: 0.9,
-            nesterov: false,
-            weight_decay: 0.0,
-        }
+settings! {
+    /// Constants.
+    #[derive(Copy)]
+    pub struct SgdConfig {
+        /// Share of the last update that goes on.
+        momentum: f32 = 0.9, in BELOW_ONE;
+        /// Whether to look ahead.
+        nesterov: bool = false;
+        /// L2 penalty, added to the gradient.
+        weight_decay: f32 = 0.0, in 0.0..;
     }
 }
 

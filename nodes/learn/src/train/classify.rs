@@ -8,16 +8,17 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::feed::Feed;
-use super::{TrainError, Waiting, embed, load_optimizer, save_optimizer, update};
+use super::{TrainError, WaitTimes, embed, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Images;
-use crate::layers::{BufferPool, Entry, FeatureMap, Layer, Linear, Mode, Pass, Tensors};
+use crate::layers::{BufferPool, FeatureMap, Layer, Linear, Mode, Pass, Tensors, tensors};
 use crate::losses::{soft_cross_entropy, value_and_grads};
 use crate::metrics::argmax;
-use crate::optim::{Optimizer, OptimizerConfig, Schedule};
+use crate::optim::{Optimizer, OptimizerConfig, Schedule, check_lr, check_warmup};
 use crate::probe::Probe;
 use crate::rng::Stream;
+use crate::settings::{BELOW_ONE, COUNTED, SEVERAL, SHARE, SettingError, check};
 use crate::state::{StateDict, StateError, Tensor};
 
 /// An encoder with a linear head.
@@ -53,12 +54,7 @@ impl Classifier {
     }
 }
 
-impl Tensors for Classifier {
-    fn entries<'a>(&'a mut self, prefix: &str, out: &mut Vec<Entry<'a>>) {
-        self.encoder.entries(&crate::layers::join(prefix, "encoder"), out);
-        self.head.entries(&crate::layers::join(prefix, "head"), out);
-    }
-}
+tensors!(Classifier: encoder, head);
 
 /// Images with a target distribution each.
 #[derive(Clone, Debug)]
@@ -98,6 +94,23 @@ pub struct FitSettings {
     pub seed: u64,
 }
 
+impl FitSettings {
+    /// Whether every setting is in its range: fine-tuning may not take any step at all.
+    ///
+    /// # Errors
+    /// With the setting that is not.
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.optimizer.check()?;
+        check_lr(self.lr)?;
+        check("encoder_lr_scale", &self.encoder_lr_scale, 0.0..)?;
+        check("steps", &self.steps, COUNTED)?;
+        check("batch", &self.batch, SEVERAL)?;
+        check("labelled_share", &self.labelled_share, SHARE)?;
+        check("label_smoothing", &self.label_smoothing, BELOW_ONE)?;
+        check_warmup("warmup_steps", self.warmup_steps, self.steps, "steps")
+    }
+}
+
 /// A fit between two steps.
 pub struct Fit<'a> {
     settings: FitSettings,
@@ -106,7 +119,7 @@ pub struct Fit<'a> {
     ready: Option<(FeatureMap, Vec<f32>)>,
     learner: Learner,
     step: usize,
-    waiting: Waiting,
+    wait_times: WaitTimes,
 }
 
 /// What a step changes.
@@ -130,23 +143,14 @@ impl<'a> Fit<'a> {
         pseudo: Option<Examples<'a>>,
         augmenter: &'a Augmenter,
     ) -> Result<Self, TrainError> {
-        let setting = |key, message: &str| {
-            Err(TrainError::Setting {
-                key,
-                message: message.to_owned(),
-            })
-        };
+        settings.check()?;
         if labelled.indices.is_empty() {
-            return setting("data", "there are no labelled images to fit");
+            return Err(SettingError::new("data", "there are no labelled images to fit").into());
         }
-        if settings.batch < 2 {
-            return setting("batch", "batch norm needs at least 2 images per step");
-        }
-        if !(0.0..=1.0).contains(&settings.labelled_share) {
-            return setting("labelled_share", "expected a share between 0 and 1");
-        }
-        if !(0.0..1.0).contains(&settings.label_smoothing) {
-            return setting("label_smoothing", "expected at least 0 and below 1");
+        if classifier.classes < 2 {
+            return Err(
+                SettingError::new("data", "all images are of one class: there is nothing to tell apart").into(),
+            );
         }
         let pseudo = pseudo.filter(|p| !p.indices.is_empty());
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_steps, settings.steps);
@@ -181,7 +185,7 @@ impl<'a> Fit<'a> {
             ready: None,
             learner,
             step: 0,
-            waiting: Waiting::default(),
+            wait_times: WaitTimes::default(),
         })
     }
 
@@ -213,7 +217,7 @@ impl<'a> Fit<'a> {
                     "the loss became {loss} in step {}: training diverged, lower it",
                     self.step
                 );
-                return Err(TrainError::Setting { key: "lr", message });
+                return Err(SettingError::new("lr", message).into());
             }
             self.step += 1;
             if watch(self.step, loss).is_break() {
@@ -224,8 +228,8 @@ impl<'a> Fit<'a> {
     }
 
     /// How long steps waited for their views.
-    pub fn waiting(&self) -> Waiting {
-        self.waiting
+    pub fn wait_times(&self) -> WaitTimes {
+        self.wait_times
     }
 
     fn one_step(&mut self) -> Result<f32, TrainError> {
@@ -235,11 +239,11 @@ impl<'a> Fit<'a> {
             ready,
             learner,
             step,
-            waiting,
+            wait_times,
         } = self;
         let (x, targets) = ready.take().unwrap_or_else(|| feed.examples(*step));
         let next = *step + 1;
-        let (loss, made) = waiting.beside(
+        let (loss, made) = wait_times.overlap(
             || learner.step(settings, *step, x, &targets),
             || (next < settings.steps).then(|| feed.examples(next)),
         );

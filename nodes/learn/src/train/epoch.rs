@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::methods::{Figure, MethodError};
+use crate::methods::{MethodError, Metric};
 use crate::state::{StateDict, Tensor};
 
 /// What an epoch showed.
@@ -10,12 +10,12 @@ use crate::state::{StateDict, Tensor};
 pub struct EpochOutcome {
     /// Mean loss.
     pub loss: f32,
-    /// Means of the method's own figures, and of what the monitor sees afterwards, by name.
-    pub figures: BTreeMap<String, f32>,
+    /// Means of the method's own metrics, and of what the monitor sees afterwards, by name.
+    pub metrics: BTreeMap<String, f32>,
 }
 
 /// An epoch under way.
-pub(super) struct Begun {
+pub(super) struct PartialEpoch {
     /// The images in the order of this epoch.
     pub(super) order: Vec<u32>,
     /// Steps done.
@@ -24,19 +24,19 @@ pub(super) struct Begun {
 }
 
 /// What the names of the tensors of an epoch under way begin with.
-const BEGUN: &str = "epoch.";
+const PREFIX: &str = "epoch.";
 
-impl Begun {
+impl PartialEpoch {
     pub(super) fn save(&self, state: &mut StateDict) {
         let mut save = |name: &str, data: Vec<f32>| {
             let shape = vec![data.len()];
-            state.tensors.insert(format!("{BEGUN}{name}"), Tensor { shape, data });
+            state.tensors.insert(format!("{PREFIX}{name}"), Tensor { shape, data });
         };
         // Whole numbers up to 2^24 are themselves as f32.
         save("order", self.order.iter().map(|index| *index as f32).collect());
         save("step", vec![self.step as f32]);
-        let sums = self.means.figures.iter().map(|(_, sum)| *sum);
-        let sums = if self.means.figures.is_empty() {
+        let sums = self.means.metrics.iter().map(|(_, sum)| *sum);
+        let sums = if self.means.metrics.is_empty() {
             self.means.resumed.clone()
         } else {
             sums.collect()
@@ -49,7 +49,7 @@ impl Begun {
         let read = |name: &str| {
             state
                 .tensors
-                .get(&format!("{BEGUN}{name}"))
+                .get(&format!("{PREFIX}{name}"))
                 .map(|tensor| tensor.data.as_slice())
         };
         let step = *read("step")?.first()? as usize;
@@ -59,7 +59,7 @@ impl Begun {
             means: Means {
                 steps: step,
                 loss: from_pieces(read("loss")?),
-                figures: Vec::new(),
+                metrics: Vec::new(),
                 resumed: read("figures")?.chunks(PIECES).map(from_pieces).collect(),
             },
         })
@@ -87,37 +87,37 @@ fn from_pieces(pieces: &[f32]) -> f64 {
 pub(super) struct Means {
     steps: usize,
     loss: f64,
-    figures: Vec<(Figure, f64)>,
-    /// Sums of the figures up to a checkpoint, until the next step says again which figures they are.
+    metrics: Vec<(Metric, f64)>,
+    /// Sums of the metrics up to a checkpoint, until the next step says again which metrics they are.
     resumed: Vec<f64>,
 }
 
 impl Means {
-    pub(super) fn add(&mut self, loss: f32, figures: Vec<Figure>) {
+    pub(super) fn add(&mut self, loss: f32, metrics: Vec<Metric>) {
         self.steps += 1;
         self.loss += f64::from(loss);
-        if self.figures.is_empty() {
+        if self.metrics.is_empty() {
             let mut sums = std::mem::take(&mut self.resumed).into_iter();
-            self.figures = figures
+            self.metrics = metrics
                 .iter()
-                .map(|figure| (*figure, sums.next().unwrap_or(0.0)))
+                .map(|metric| (*metric, sums.next().unwrap_or(0.0)))
                 .collect();
         }
-        for ((_, sum), figure) in self.figures.iter_mut().zip(figures) {
-            *sum += f64::from(figure.value);
+        for ((_, sum), metric) in self.metrics.iter_mut().zip(metrics) {
+            *sum += f64::from(metric.value);
         }
     }
 
     /// The means, unless one of them shows that training collapsed.
     pub(super) fn finish(&self, epoch: usize, advice: &'static str) -> Result<EpochOutcome, MethodError> {
         let mean = |sum: f64| (sum / self.steps.max(1) as f64) as f32;
-        for (figure, sum) in &self.figures {
-            figure.check(mean(*sum), epoch, advice)?;
+        for (metric, sum) in &self.metrics {
+            metric.check(mean(*sum), epoch, advice)?;
         }
         Ok(EpochOutcome {
             loss: mean(self.loss),
-            figures: self
-                .figures
+            metrics: self
+                .metrics
                 .iter()
                 .map(|(f, sum)| (f.name.to_owned(), mean(*sum)))
                 .collect(),

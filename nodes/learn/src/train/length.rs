@@ -1,5 +1,8 @@
 //! How long a pre-training is: in passes over the images, or in what a method may spend on the encoder.
 
+use crate::optim::check_warmup;
+use crate::settings::{COUNTED, ROUNDS, SOME_ROUNDS, SettingError, check};
+
 /// The length of a pre-training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
@@ -11,6 +14,42 @@ pub enum Length {
 }
 
 impl Length {
+    /// Whether it is a length, and no shorter than so many epochs of warm-up, as far as that is known without the data.
+    ///
+    /// # Errors
+    /// At `epochs`, `budget` or `warmup_epochs`.
+    pub fn check(self, warmup_epochs: usize) -> Result<(), SettingError> {
+        check("warmup_epochs", &warmup_epochs, ROUNDS)?;
+        match self {
+            Self::Budget(0) => Err(SettingError::new(
+                "budget",
+                "0 found, expected at least one step's images",
+            )),
+            Self::Budget(_) => Ok(()),
+            Self::Epochs(epochs) => {
+                check("epochs", &epochs, SOME_ROUNDS)?;
+                check_warmup("warmup_epochs", warmup_epochs, epochs, "epochs")
+            }
+        }
+    }
+
+    /// Whether so many [`Length::steps`] can be counted, and are no fewer than those of the warm-up.
+    ///
+    /// # Errors
+    /// At `epochs`, `budget` or `warmup_epochs`.
+    pub fn check_steps(self, steps: usize, warmup: usize) -> Result<(), SettingError> {
+        if !COUNTED.contains(&steps) {
+            let key = if matches!(self, Self::Epochs(_)) {
+                "epochs"
+            } else {
+                "budget"
+            };
+            let message = format!("these are {steps} steps, expected at most {}", COUNTED.end());
+            return Err(SettingError::new(key, message));
+        }
+        check_warmup("warmup_epochs", warmup, steps, "steps")
+    }
+
     /// Steps of `batch` images each of which costs `views` (see [`crate::methods::Settings::views`]), where `per_epoch` of them are an
     /// epoch: for a budget, the whole number that comes nearest to it, and at least one.
     pub fn steps(self, per_epoch: usize, batch: usize, views: f64) -> usize {

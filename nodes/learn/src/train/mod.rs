@@ -3,21 +3,21 @@
 //! A loop's randomness derives from the seed and the place in training (epoch, step, position), never from what ran before,
 //! so a run that resumes from a checkpoint gives the bits of one that was never interrupted.
 
-mod beside;
 mod classify;
 mod epoch;
 mod feed;
 mod infer;
 mod length;
 mod monitor;
+mod prefetch;
 mod pretrain;
 
-pub use beside::Waiting;
 pub use classify::{Classifier, Examples, Fit, FitSettings};
 pub use epoch::EpochOutcome;
 pub use infer::{embed, predict};
 pub use length::Length;
 pub use monitor::{held_out, hold_out};
+pub use prefetch::WaitTimes;
 pub use pretrain::{PretrainSettings, Pretraining};
 
 use rayon::prelude::*;
@@ -27,6 +27,7 @@ use crate::layers::{Entry, Role};
 use crate::losses::LossError;
 use crate::methods::MethodError;
 use crate::optim::{Optimizer, ParamMut};
+use crate::settings::SettingError;
 use crate::state::{StateDict, StateError, Tensor};
 
 /// Why training cannot start or go on.
@@ -45,13 +46,8 @@ pub enum TrainError {
     #[error(transparent)]
     State(#[from] StateError),
     /// A hyper-parameter is out of range.
-    #[error("`{key}`: {message}")]
-    Setting {
-        /// The hyper-parameter.
-        key: &'static str,
-        /// What was found and what is expected.
-        message: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The caller asked to stop; what was done since the last checkpoint is dropped.
     #[error("stopped")]
     Stopped,

@@ -5,7 +5,7 @@
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Images;
-use crate::methods::Figure;
+use crate::methods::Metric;
 use crate::metrics::{accuracy, embedding_deviation, rank_me, weighted_knn};
 use crate::rng::Stream;
 
@@ -65,7 +65,7 @@ impl<'a> Monitor<'a> {
 
     /// `deviation` (mean over the dimensions, of L2-normalised features), `rank_me`, and `knn`: the share of held-out images that their nearest
     /// among the watched training images give the right label, if those have more than one.
-    pub(super) fn look(&self, encoder: &mut Encoder, images: &Images, augmenter: &Augmenter) -> Vec<Figure> {
+    pub(super) fn look(&self, encoder: &mut Encoder, images: &Images, augmenter: &Augmenter) -> Vec<Metric> {
         if self.indices.is_empty() {
             return Vec::new();
         }
@@ -83,10 +83,10 @@ impl<'a> Monitor<'a> {
 }
 
 /// Deviation and rank of `[n][dim]`.
-fn health(features: &[f32], dim: usize) -> Vec<Figure> {
-    let deviation = Figure::new("deviation", embedding_deviation(features, dim));
+fn health(features: &[f32], dim: usize) -> Vec<Metric> {
+    let deviation = Metric::new("deviation", embedding_deviation(features, dim));
     let ranked = &features[..features.len().min(RANKED * dim)];
-    let rank = Figure::new("rank_me", rank_me(ranked, dim) as f32);
+    let rank = Metric::new("rank_me", rank_me(ranked, dim) as f32);
     if features.len() < TELLING * dim {
         return vec![deviation, rank];
     }
@@ -97,14 +97,14 @@ fn health(features: &[f32], dim: usize) -> Vec<Figure> {
 }
 
 /// What the neighbours say of held-out images.
-fn vote(features: &[f32], labels: &[usize], asked: &[f32], held: &Images, dim: usize) -> Option<Figure> {
+fn vote(features: &[f32], labels: &[usize], asked: &[f32], held: &Images, dim: usize) -> Option<Metric> {
     let truth: Vec<usize> = held.labels.iter().map(|l| usize::from(*l)).collect();
     if labels.iter().all(|label| *label == labels[0]) {
         return None;
     }
     let classes = labels.iter().chain(&truth).max()? + 1;
     let votes = weighted_knn(features, labels, asked, dim, classes, NEIGHBOURS, TEMPERATURE);
-    Some(Figure::new("knn", accuracy(&truth, &votes.predicted) as f32))
+    Some(Metric::new("knn", accuracy(&truth, &votes.predicted) as f32))
 }
 
 #[cfg(test)]
@@ -132,8 +132,8 @@ mod tests {
     #[test]
     fn equal_features_are_a_collapse_and_random_ones_are_not() {
         let ill = |features: &[f32]| {
-            let figures = health(features, 8);
-            figures.iter().filter(|f| f.is_ill(f.value)).count()
+            let metrics = health(features, 8);
+            metrics.iter().filter(|f| f.is_ill(f.value)).count()
         };
         let mut stream = Stream::new(1, "health");
         let random: Vec<f32> = (0..40 * 8).map(|_| stream.normal().max(0.0)).collect();

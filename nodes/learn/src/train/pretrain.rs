@@ -3,16 +3,17 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::epoch::{Begun, EpochOutcome, Means};
+use super::epoch::{EpochOutcome, Means, PartialEpoch};
 use super::monitor::Monitor;
-use super::{Length, TrainError, Waiting, load_optimizer, save_optimizer, update_each};
+use super::{Length, TrainError, WaitTimes, load_optimizer, save_optimizer, update_each};
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Images;
 use crate::layers::{BufferPool, Mode, Pass, Tensors};
-use crate::methods::{Batch, Epoch, Method, MethodError, MethodSettings, Premises, Setup, Views};
-use crate::optim::{Optimizer, OptimizerConfig, Schedule};
+use crate::methods::{Batch, Epoch, Method, MethodConstraints, MethodError, MethodSettings, Setup, StepOutcome, Views};
+use crate::optim::{Optimizer, OptimizerConfig, Schedule, check_lr};
 use crate::rng::Stream;
+use crate::settings::SettingError;
 use crate::state::{StateDict, StateError, Tensor};
 
 /// Everything that decides a pre-training but the images and their views.
@@ -38,6 +39,19 @@ pub struct PretrainSettings {
     pub seed: u64,
 }
 
+impl PretrainSettings {
+    /// Whether those numbers are in their ranges that need no data to be judged.
+    ///
+    /// # Errors
+    /// With the setting that is not.
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.optimizer.check()?;
+        check_lr(self.lr)?;
+        self.method.check_ranges()?;
+        self.length.check(self.warmup_epochs)
+    }
+}
+
 /// A pre-training between two steps.
 pub struct Pretraining<'a> {
     settings: PretrainSettings,
@@ -54,8 +68,8 @@ pub struct Pretraining<'a> {
     buffers: Arc<BufferPool>,
     history: Vec<EpochOutcome>,
     /// The epoch that was begun and not ended.
-    begun: Option<Begun>,
-    waiting: Waiting,
+    partial_epoch: Option<PartialEpoch>,
+    wait_times: WaitTimes,
 }
 
 impl<'a> Pretraining<'a> {
@@ -71,13 +85,14 @@ impl<'a> Pretraining<'a> {
     ) -> Result<Self, TrainError> {
         let input = augmenter.input();
         settings.method.check_takes(input.modality)?;
+        settings.check()?;
         if settings.batch > images.n {
             let message = format!("{} found, but there are only {} images", settings.batch, images.n);
-            return Err(TrainError::Setting { key: "batch", message });
+            return Err(SettingError::new("batch", message).into());
         }
         let stream = Stream::new(settings.seed, "pretrain");
         let mut encoder = settings.backbone.build(input, &stream)?;
-        settings.method.check(&Premises {
+        settings.method.check(&MethodConstraints {
             batch: settings.batch,
             image: input.shape,
             images: images.n,
@@ -99,6 +114,7 @@ impl<'a> Pretraining<'a> {
         let steps = settings
             .length
             .steps(per_epoch, settings.batch, settings.method.settings().views());
+        settings.length.check_steps(steps, settings.warmup_epochs * per_epoch)?;
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_epochs * per_epoch, steps);
         let optimizer = settings.optimizer.build();
         let (buffers, history) = (Arc::default(), Vec::new());
@@ -115,8 +131,8 @@ impl<'a> Pretraining<'a> {
             monitor,
             buffers,
             history,
-            begun: None,
-            waiting: Waiting::default(),
+            partial_epoch: None,
+            wait_times: WaitTimes::default(),
         })
     }
 
@@ -164,13 +180,13 @@ impl<'a> Pretraining<'a> {
     }
 
     /// How long steps waited for their views.
-    pub fn waiting(&self) -> Waiting {
-        self.waiting
+    pub fn wait_times(&self) -> WaitTimes {
+        self.wait_times
     }
 
     /// Steps done of an epoch that was begun and not ended.
     pub fn steps_begun(&self) -> usize {
-        self.begun.as_ref().map_or(0, |begun| begun.step)
+        self.partial_epoch.as_ref().map_or(0, |epoch| epoch.step)
     }
 
     /// Runs the next epoch, or the rest of one that was broken off; `watch(step, loss)` is called after each step and may
@@ -184,27 +200,10 @@ impl<'a> Pretraining<'a> {
         mut watch: impl FnMut(usize, f32) -> ControlFlow<()>,
     ) -> Result<EpochOutcome, TrainError> {
         let (epoch, before, batch) = (self.history.len(), self.steps_of_epochs(), self.settings.batch);
-        let (epochs, all) = (self.epochs(), self.steps);
+        let all = self.steps;
         let steps = self.steps_per_epoch().min(all - before);
-        if self.begun.is_none() {
-            let order = self.method.begin_epoch(
-                &mut self.encoder,
-                &Epoch {
-                    images: self.images,
-                    augmenter: self.augmenter,
-                    number: epoch,
-                    of: epochs,
-                    stream: self.stream.child("order").index(epoch as u64),
-                },
-            )?;
-            for part in self.method.renewed() {
-                self.optimizer.forget(&format!("method.{part}."));
-            }
-            self.begun = Some(Begun {
-                order,
-                step: 0,
-                means: Means::default(),
-            });
+        if self.partial_epoch.is_none() {
+            self.begin_epoch()?;
         }
         let Self {
             settings,
@@ -212,20 +211,16 @@ impl<'a> Pretraining<'a> {
             augmenter,
             encoder,
             method,
+            optimizer,
             buffers,
-            waiting,
-            begun,
+            wait_times,
+            partial_epoch,
             ..
         } = self;
-        let Some(Begun { order, step, means }) = begun else {
+        let Some(PartialEpoch { order, step, means }) = partial_epoch else {
             return Err(TrainError::Stopped);
         };
         let advice = settings.method.settings().advice();
-        let constant: Vec<String> = method
-            .unscheduled()
-            .iter()
-            .map(|part| format!("method.{part}."))
-            .collect();
         let batch_of = |step: usize, indices| {
             let at = before + step;
             Batch {
@@ -249,25 +244,16 @@ impl<'a> Pretraining<'a> {
         let mut names: Vec<String> = Vec::new();
         while let Some(present) = now {
             let at = before + *step;
+            let rates = (self.schedule.at(at), settings.lr);
             let mut next = batches.next();
-            let mut pass = Pass::recording(Mode::Train, buffers);
             let input = encoder.input;
-            let (outcome, ()) = waiting.beside(
-                || -> Result<_, TrainError> {
-                    let outcome = method.step(encoder, &present, &mut pass)?;
-                    let loss = outcome.loss;
-                    if !loss.is_finite() {
-                        return Err(MethodError::Diverged { loss, step: at, advice }.into());
+            let (outcome, ()) = wait_times.overlap(
+                || match take_step(encoder, method.as_mut(), optimizer.as_mut(), rates, &present, buffers) {
+                    Ok(outcome) if !outcome.loss.is_finite() => {
+                        let loss = outcome.loss;
+                        Err(MethodError::Diverged { loss, step: at, advice })
                     }
-                    let mut entries = Vec::new();
-                    encoder.entries("encoder", &mut entries);
-                    method.entries("method", &mut entries);
-                    let lr = |name: &str| match constant.iter().any(|part| name.starts_with(part.as_str())) {
-                        true => settings.lr,
-                        false => self.schedule.at(at),
-                    };
-                    update_each(self.optimizer.as_mut(), lr, entries);
-                    Ok(outcome)
+                    outcome => outcome,
                 },
                 || {
                     if let Some(next) = &mut next {
@@ -277,23 +263,53 @@ impl<'a> Pretraining<'a> {
             );
             let outcome = outcome?;
             let asked = present.views.into_asked();
-            waiting.waited += asked.waited;
+            wait_times.waited += asked.waited;
             names = asked.names;
             now = next;
-            means.add(outcome.loss, outcome.figures);
+            means.add(outcome.loss, outcome.metrics);
             *step += 1;
             if watch(*step - 1, outcome.loss).is_break() && *step < steps {
                 return Err(TrainError::Stopped);
             }
         }
-        let mut outcome = means.finish(epoch, advice)?;
+        let outcome = means.finish(epoch, advice)?;
+        self.partial_epoch = None;
+        self.end_epoch(outcome)
+    }
+
+    /// The order of the next epoch's images, and whatever the method does before an epoch.
+    fn begin_epoch(&mut self) -> Result<(), TrainError> {
+        let (number, of) = (self.history.len(), self.epochs());
+        let order = self.method.begin_epoch(
+            &mut self.encoder,
+            &Epoch {
+                images: self.images,
+                augmenter: self.augmenter,
+                number,
+                of,
+                stream: self.stream.child("order").index(number as u64),
+            },
+        )?;
+        for part in self.method.renewed() {
+            self.optimizer.forget(&format!("method.{part}."));
+        }
+        self.partial_epoch = Some(PartialEpoch {
+            order,
+            step: 0,
+            means: Means::default(),
+        });
+        Ok(())
+    }
+
+    /// Judges an epoch, and adds what the monitor sees after it.
+    fn end_epoch(&mut self, mut outcome: EpochOutcome) -> Result<EpochOutcome, TrainError> {
+        let (epoch, advice) = (self.history.len(), self.settings.method.settings().advice());
         if let Some(first) = self.history.first() {
             check_growth(first.loss, outcome.loss, epoch, advice)?;
         }
-        self.begun = None;
-        for figure in self.monitor.look(&mut self.encoder, self.images, self.augmenter) {
-            figure.check(figure.value, epoch, advice)?;
-            outcome.figures.insert(figure.name.to_owned(), figure.value);
+        for metric in self.monitor.look(&mut self.encoder, self.images, self.augmenter) {
+            metric.check(metric.value, epoch, advice)?;
+            outcome.metrics.insert(metric.name.to_owned(), metric.value);
         }
         self.history.push(outcome.clone());
         Ok(outcome)
@@ -309,13 +325,13 @@ impl<'a> Pretraining<'a> {
             state.tensors.insert(format!("{HISTORY}{name}"), Tensor { shape, data });
         };
         history("loss", self.history.iter().map(|h| h.loss).collect());
-        let names: Option<Vec<String>> = self.history.first().map(|h| h.figures.keys().cloned().collect());
+        let names: Option<Vec<String>> = self.history.first().map(|h| h.metrics.keys().cloned().collect());
         for name in names.unwrap_or_default() {
-            let value = |h: &EpochOutcome| h.figures.get(&name).copied().unwrap_or(f32::NAN);
+            let value = |h: &EpochOutcome| h.metrics.get(&name).copied().unwrap_or(f32::NAN);
             history(&format!("figures.{name}"), self.history.iter().map(value).collect());
         }
-        if let Some(begun) = &self.begun {
-            begun.save(&mut state);
+        if let Some(epoch) = &self.partial_epoch {
+            epoch.save(&mut state);
         }
         state.to_bytes()
     }
@@ -331,20 +347,20 @@ impl<'a> Pretraining<'a> {
         state.load(&mut self.encoder, "encoder")?;
         state.load(self.method.as_mut(), "method")?;
         load_optimizer(self.optimizer.as_mut(), "optimizer", &state);
-        let figures: Vec<(&str, &Tensor)> = state
+        let metrics: Vec<(&str, &Tensor)> = state
             .tensors
             .iter()
             .filter_map(|(name, tensor)| Some((name.strip_prefix(HISTORY)?.strip_prefix("figures.")?, tensor)))
             .collect();
         let outcome = |(i, loss): (usize, &f32)| EpochOutcome {
             loss: *loss,
-            figures: figures
+            metrics: metrics
                 .iter()
                 .filter_map(|(name, tensor)| Some(((*name).to_owned(), *tensor.data.get(i)?)))
                 .collect(),
         };
         self.history = losses.data.iter().enumerate().map(outcome).collect();
-        self.begun = Begun::load(&state);
+        self.partial_epoch = PartialEpoch::load(&state);
         Ok(())
     }
 
@@ -352,6 +368,32 @@ impl<'a> Pretraining<'a> {
     pub fn into_encoder(self) -> Encoder {
         self.method.into_encoder(self.encoder)
     }
+}
+
+/// One step of a method and the optimiser, at the learning rate of `(schedule, peak)` that each part takes. Weights stay as they are where
+/// the loss is no number.
+fn take_step(
+    encoder: &mut Encoder,
+    method: &mut dyn Method,
+    optimizer: &mut dyn Optimizer,
+    (scheduled, peak): (f32, f32),
+    batch: &Batch<'_>,
+    buffers: &Arc<BufferPool>,
+) -> Result<StepOutcome, MethodError> {
+    let outcome = method.step(encoder, batch, &mut Pass::recording(Mode::Train, buffers))?;
+    if outcome.loss.is_finite() {
+        let parts = method.unscheduled().iter();
+        let constant: Vec<String> = parts.map(|part| format!("method.{part}.")).collect();
+        let mut entries = Vec::new();
+        encoder.entries("encoder", &mut entries);
+        method.entries("method", &mut entries);
+        let lr = |name: &str| match constant.iter().any(|part| name.starts_with(part.as_str())) {
+            true => peak,
+            false => scheduled,
+        };
+        update_each(optimizer, lr, entries);
+    }
+    Ok(outcome)
 }
 
 /// A mean loss so many times that of the first epoch does not come back.

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use flow_nodes::reference::{CaseResult, Outcome, run_reference};
+use flow_reference::{CaseResult, Outcome, run_reference};
 
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden")
 }
 
 fn described(results: &[CaseResult], wanted: impl Fn(&Outcome) -> bool) -> Vec<String> {
