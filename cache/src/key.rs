@@ -230,7 +230,13 @@ impl KeyFields {
     /// An action of a node kind at its `version`, without parameters, inputs and files.
     pub fn new(kind: &str, version: u32) -> Self {
         let (params, inputs, files) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { kind: kind.to_owned(), version, params, inputs, files }
+        Self {
+            kind: kind.to_owned(),
+            version,
+            params,
+            inputs,
+            files,
+        }
     }
 
     /// Adds a parameter.
@@ -244,14 +250,22 @@ impl KeyFields {
     #[must_use]
     pub fn input(mut self, port: &str, place: impl ToString, digest: Digest, label: Option<&str>) -> Self {
         let (port, place, label) = (port.to_owned(), place.to_string(), label.map(str::to_owned));
-        self.inputs.push(InputField { port, place, digest, label });
+        self.inputs.push(InputField {
+            port,
+            place,
+            digest,
+            label,
+        });
         self
     }
 
     /// Adds a file.
     #[must_use]
     pub fn file(mut self, role: &str, digest: Digest) -> Self {
-        self.files.push(FileField { role: role.to_owned(), digest });
+        self.files.push(FileField {
+            role: role.to_owned(),
+            digest,
+        });
         self
     }
 
@@ -260,14 +274,26 @@ impl KeyFields {
     /// # Panics
     /// If two inputs have one port and place, or two files one role, with different digests: a defect of the node kind.
     pub fn components(&self) -> Components {
-        let Self { kind, version, params, inputs, files } = self;
+        let Self {
+            kind,
+            version,
+            params,
+            inputs,
+            files,
+        } = self;
         let mut components = Components::default();
         components.add("kind".to_owned(), kind.as_str().into());
         components.add("version".to_owned(), (*version).into());
         for (name, value) in params {
             components.add_leaves(format!("param.{}", quote_unless_plain(name)), value);
         }
-        for InputField { port, place, digest, label } in inputs {
+        for InputField {
+            port,
+            place,
+            digest,
+            label,
+        } in inputs
+        {
             let name = format!("input.{port}.{}", quote_unless_plain(place));
             if let Some(label) = label {
                 components.add(format!("{name}.label"), label.as_str().into());
@@ -302,7 +328,10 @@ impl Components {
 
     fn add(&mut self, name: String, value: Value) {
         let earlier = self.0.insert(name.clone(), value);
-        assert!(earlier.is_none() || earlier.as_ref() == self.0.get(&name), "BUG: two values for `{name}` of an action key");
+        assert!(
+            earlier.is_none() || earlier.as_ref() == self.0.get(&name),
+            "BUG: two values for `{name}` of an action key"
+        );
     }
 }
 

@@ -32,12 +32,25 @@ impl OwnPart {
     pub(crate) fn new(workflow: &Workflow, id: InstanceId, digests: &FileDigests) -> Result<Self, NodeError> {
         let instance = &workflow.instances()[id];
         let node = &instance.node;
-        let Projection { params, files: declared } = node.key_params().map_err(|error| bug(instance, &error))?;
-        if let Some(lost) = declared.iter().find(|path| !instance.files.iter().any(|file| file.path.starts_with(path))) {
+        let Projection {
+            params,
+            files: declared,
+        } = node.key_params().map_err(|error| bug(instance, &error))?;
+        if let Some(lost) = declared
+            .iter()
+            .find(|path| !instance.files.iter().any(|file| file.path.starts_with(path)))
+        {
             return Err(bug(instance, &format!("{} is declared, but not read", lost.display())));
         }
-        let files = instance.files.iter().map(|file| open(instance, file, digests)).collect::<Result<Vec<_>, _>>()?;
-        let mut fields = KeyFields { params, ..KeyFields::new(node.kind(), node.version()) };
+        let files = instance
+            .files
+            .iter()
+            .map(|file| open(instance, file, digests))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut fields = KeyFields {
+            params,
+            ..KeyFields::new(node.kind(), node.version())
+        };
         for (file, OpenedFile { digest, .. }) in instance.files.iter().zip(&files) {
             fields = fields.file(&file.role, *digest);
         }
@@ -71,7 +84,10 @@ impl Action {
                 }
                 let Some(digest) = digest else {
                     let input = &workflow.instances()[edge.instance].name;
-                    return Err(bug(instance, &format!("its key was asked for before `{input}` is done")));
+                    return Err(bug(
+                        instance,
+                        &format!("its key was asked for before `{input}` is done"),
+                    ));
                 };
                 let label = port.labelled.then(|| label(workflow, edge));
                 fields = fields.input(port.name, place(port, index), digest, label.as_deref());
@@ -88,7 +104,10 @@ fn bug(instance: &Instance, what: &str) -> NodeError {
 
 /// The place of an input in its port: the name by which the node sees it, or its number.
 fn place(port: &InstancePort, index: usize) -> String {
-    let name = port.names.as_ref().and_then(|names| names.get(port.inputs[index].reference));
+    let name = port
+        .names
+        .as_ref()
+        .and_then(|names| names.get(port.inputs[index].reference));
     name.map_or_else(|| index.to_string(), Clone::clone)
 }
 

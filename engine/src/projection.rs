@@ -37,7 +37,10 @@ impl Projection {
             None => BTreeMap::new(),
             Some(other) => return Err(format!("they are `{other}`, and no table")),
         };
-        Ok(Self { params, files: files.into_inner() })
+        Ok(Self {
+            params,
+            files: files.into_inner(),
+        })
     }
 }
 
@@ -85,7 +88,13 @@ struct Composite<'f, T> {
 
 impl<'f, T: Default> Composite<'f, T> {
     fn new(key: Key<'f>, variant: Option<&'static str>) -> Self {
-        Self { key, kept: T::default(), name: String::new(), lost: false, variant }
+        Self {
+            key,
+            kept: T::default(),
+            name: String::new(),
+            lost: false,
+            variant,
+        }
     }
 
     fn finish(self, is_empty: impl Fn(&T) -> bool, value: impl Fn(T) -> Value) -> Part {
@@ -390,7 +399,10 @@ mod tests {
             table: BTreeMap::new(),
         };
         let Projection { params, files } = Projection::of(&params).expect("a table");
-        assert_eq!(json!(params), json!({"name": "lib", "lr": 0.1, "views": null, "table": {}}));
+        assert_eq!(
+            json!(params),
+            json!({"name": "lib", "lr": 0.1, "views": null, "table": {}})
+        );
         assert_eq!(files, ["lib", "a/b", "w"].map(PathBuf::from));
     }
 }

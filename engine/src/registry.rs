@@ -14,8 +14,8 @@ use flow_cache::Artifact;
 use serde_json::Value;
 
 use crate::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Lineage, Node, NodeError, NodeFile, Output, ParamError, Port, Report,
-    Resources,
+    ArtifactType, Context, Facts, InputFacts, Inputs, Lineage, Node, NodeError, NodeFile, Output, ParamError, Port,
+    Report, Resources,
 };
 use crate::projection::Projection;
 
@@ -124,7 +124,10 @@ impl Form {
     fn keys(&self) -> Option<Vec<String>> {
         let question = toml::Table::from_iter([("\0".to_owned(), toml::Value::Boolean(true))]);
         let answer = (self.parse)(question).err()?;
-        let (_, list) = answer.message.strip_prefix("unknown field ")?.split_once(", expected ")?;
+        let (_, list) = answer
+            .message
+            .strip_prefix("unknown field ")?
+            .split_once(", expected ")?;
         Some(list.split('`').skip(1).step_by(2).map(str::to_owned).collect())
     }
 }
@@ -150,7 +153,10 @@ impl Registry {
         let taken = |form: &Form| form.marks.is_empty() || form.marks.iter().any(|mark| N::FORM.contains(mark));
         let is_new = forms.is_empty() || !N::FORM.is_empty() && !forms.iter().any(taken);
         assert!(is_new, "BUG: node kind `{}` is registered twice", N::KIND);
-        forms.push(Form { marks: N::FORM, parse: parse::<N> });
+        forms.push(Form {
+            marks: N::FORM,
+            parse: parse::<N>,
+        });
         self
     }
 
@@ -168,7 +174,12 @@ impl Registry {
     pub(crate) fn keys(&self, kind: &str) -> Option<Vec<String>> {
         let mut keys: Vec<String> = Vec::new();
         for form in self.kinds.get(kind)? {
-            keys.extend(form.keys()?.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>());
+            keys.extend(
+                form.keys()?
+                    .into_iter()
+                    .filter(|key| !keys.contains(key))
+                    .collect::<Vec<_>>(),
+            );
         }
         Some(keys)
     }
@@ -207,10 +218,16 @@ impl Registry {
             (_, several) => {
                 let given = several.iter().flat_map(|form| form.marks).copied();
                 let given: Vec<&str> = given.filter(|mark| table.contains_key(*mark)).collect();
-                format!("{} do not go together: each says what it is", quoted(&given).join(" and "))
+                format!(
+                    "{} do not go together: each says what it is",
+                    quoted(&given).join(" and ")
+                )
             }
         };
-        ParseError { path: String::new(), message }
+        ParseError {
+            path: String::new(),
+            message,
+        }
     }
 }
 
@@ -218,7 +235,10 @@ impl Registry {
 fn meant(forms: &[Form], has: impl Fn(&str) -> bool) -> Vec<&Form> {
     match forms {
         [only] => vec![only],
-        several => several.iter().filter(|form| form.marks.iter().any(|mark| has(mark))).collect(),
+        several => several
+            .iter()
+            .filter(|form| form.marks.iter().any(|mark| has(mark)))
+            .collect(),
     }
 }
 

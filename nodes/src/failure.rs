@@ -40,7 +40,11 @@ pub(crate) fn at_with(key: impl Into<String>, message: impl Into<String>, help: 
 /// A refusal that comes while a node runs, because it could not be told before.
 pub(crate) fn refused(error: ParamError) -> NodeError {
     let ParamError { key, message, help } = error;
-    let message = if key.is_empty() { message } else { format!("`{key}`: {message}") };
+    let message = if key.is_empty() {
+        message
+    } else {
+        format!("`{key}`: {message}")
+    };
     match help {
         Some(help) => NodeError::failed(message).with_help(help),
         None => NodeError::failed(message),

@@ -19,8 +19,8 @@ use flow_learn::train::{Classifier, Fit, FitSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, HeadInfo, MODEL, ModelArtifact, NetworkFacts, RECIPE,
-    RecipeArtifact, SplitName, same_task,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, HeadInfo, MODEL, ModelArtifact,
+    NetworkFacts, RECIPE, RecipeArtifact, SplitName, same_task,
 };
 use crate::augment::check_recipe;
 use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
@@ -126,14 +126,24 @@ impl FinetuneNode {
     ) -> Result<EncoderArtifact, NodeError> {
         let facts = data.facts()?;
         if let Some(start) = &self.init {
-            return start.open("init", self.backbone.as_ref(), (&facts, &data.normalisation), inputs, cx);
+            return start.open(
+                "init",
+                self.backbone.as_ref(),
+                (&facts, &data.normalisation),
+                inputs,
+                cx,
+            );
         }
         let backbone = self
             .backbone
             .clone()
             .ok_or_else(|| NodeError::failed("neither `init` nor `backbone` is given"))?;
         let encoder = backbone.build(facts.input, stream).map_err(failure)?;
-        Ok(EncoderArtifact { backbone, encoder, normalisation: data.normalisation.clone() })
+        Ok(EncoderArtifact {
+            backbone,
+            encoder,
+            normalisation: data.normalisation.clone(),
+        })
     }
 }
 
@@ -217,10 +227,15 @@ impl Node for FinetuneNode {
         }
         check_recipe(inputs, "views", data)?;
         if let Some(backbone) = &self.backbone {
-            backbone.build(data.input, &Stream::new(0, "check")).map_err(|e| backbone_error(&e))?;
+            backbone
+                .build(data.input, &Stream::new(0, "check"))
+                .map_err(|e| backbone_error(&e))?;
         }
         EncoderStart::check_input("init", inputs, data)?;
-        Ok(Facts::of(NetworkFacts { input: data.input, class_names: data.class_names.clone() }))
+        Ok(Facts::of(NetworkFacts {
+            input: data.input,
+            class_names: data.class_names.clone(),
+        }))
     }
 
     fn resources(&self) -> Resources {
@@ -249,12 +264,17 @@ impl Node for FinetuneNode {
             None => Recipe::default(),
         };
         let stream = Stream::new(self.seed, "classifier");
-        let EncoderArtifact { backbone, encoder, normalisation } = self.start(inputs, cx, &labelled, &stream)?;
+        let EncoderArtifact {
+            backbone,
+            encoder,
+            normalisation,
+        } = self.start(inputs, cx, &labelled, &stream)?;
         let augmenter = normalisation.augmenter(&recipe, encoder.takes())?;
         let truths = labelled.example_set()?;
         let guesses = pseudo.as_ref().map(Dataset::example_set).transpose()?;
         if guesses.as_ref().is_some_and(|guesses| guesses.indices.is_empty()) {
-            cx.host.note("there are no pseudo-labels: self-training does not happen, only the labelled images are learnt");
+            cx.host
+                .note("there are no pseudo-labels: self-training does not happen, only the labelled images are learnt");
         }
         let labelled_examples = labelled.as_examples(&truths)?;
         let pseudo_examples = match (&pseudo, &guesses) {
@@ -288,8 +308,16 @@ impl Node for FinetuneNode {
             ("pseudo_labels", head.pseudo_labels.unwrap_or(0) as f64),
         ];
         let metrics = metrics.map(|(name, value)| (name.to_owned(), value)).into();
-        let artifact = ModelArtifact { backbone, classifier: fit.into_classifier(), normalisation, head };
-        Ok(Output { files: artifact.into_files(), metrics })
+        let artifact = ModelArtifact {
+            backbone,
+            classifier: fit.into_classifier(),
+            normalisation,
+            head,
+        };
+        Ok(Output {
+            files: artifact.into_files(),
+            metrics,
+        })
     }
 }
 

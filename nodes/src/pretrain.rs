@@ -19,8 +19,8 @@ use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError, held_
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, History, NetworkFacts, RECIPE, RecipeArtifact, SplitName,
-    TASK, Targets, TaskArtifact,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, History, NetworkFacts, RECIPE,
+    RecipeArtifact, SplitName, TASK, Targets, TaskArtifact,
 };
 use crate::augment::check_recipe;
 use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
@@ -173,7 +173,11 @@ impl PretrainNode {
 
     /// The examples to train on, and those that are only watched. Whoever looks at labels sees labelled examples only.
     fn watched(&self, data: &Dataset, uses_labels: bool) -> Result<(Images, Images), NodeError> {
-        let train = if uses_labels { data.with_targets()? } else { data.train()?.clone() };
+        let train = if uses_labels {
+            data.with_targets()?
+        } else {
+            data.train()?.clone()
+        };
         let Ok(validation) = data.split(SplitName::Validation) else {
             return Ok(hold_out(&train, self.monitor));
         };
@@ -184,7 +188,13 @@ impl PretrainNode {
     /// The encoder of the same network to start from, if there is one.
     fn start(&self, data: &Dataset, inputs: &Inputs, cx: &Context<'_>) -> Result<Option<EncoderArtifact>, NodeError> {
         let Some(start) = &self.init else { return Ok(None) };
-        let found = start.open("init", Some(&self.backbone), (&data.facts()?, &data.normalisation), inputs, cx)?;
+        let found = start.open(
+            "init",
+            Some(&self.backbone),
+            (&data.facts()?, &data.normalisation),
+            inputs,
+            cx,
+        )?;
         let backbone = &found.backbone;
         if *backbone != self.backbone {
             return Err(NodeError::failed(format!(
@@ -219,7 +229,11 @@ impl Node for PretrainNode {
         check_lr(self.lr).map_err(setting_error)?;
         self.optimizer.check().map_err(setting_error)?;
         self.length()?.check(self.warmup_epochs).map_err(setting_error)?;
-        let encoder_of = |input| self.backbone.build(input, &Stream::new(0, "check")).map_err(|e| backbone_error(&e));
+        let encoder_of = |input| {
+            self.backbone
+                .build(input, &Stream::new(0, "check"))
+                .map_err(|e| backbone_error(&e))
+        };
         let Some(data) = inputs.get::<DatasetFacts>("data") else {
             return Ok(Facts::unknown());
         };
@@ -231,7 +245,10 @@ impl Node for PretrainNode {
         }
         self.check_method(method, data, &encoder_of(data.input)?)?;
         EncoderStart::check_input("init", inputs, data)?;
-        Ok(Facts::of(NetworkFacts { input: data.input, class_names: None }))
+        Ok(Facts::of(NetworkFacts {
+            input: data.input,
+            class_names: None,
+        }))
     }
 
     fn resources(&self) -> Resources {
@@ -254,7 +271,10 @@ impl Node for PretrainNode {
         let TaskArtifact(method) = TaskArtifact::read(inputs.one("task"))?;
         let (images, held) = self.watched(&data, method.settings().uses_labels())?;
         let start = self.start(&data, inputs, cx)?;
-        let normalisation = start.as_ref().map_or(&data.normalisation, |start| &start.normalisation).clone();
+        let normalisation = start
+            .as_ref()
+            .map_or(&data.normalisation, |start| &start.normalisation)
+            .clone();
         let augmenter = normalisation.augmenter(&recipe, data.facts()?.input)?;
         let pretrained = start.map(|mut start| StateDict::of(&mut start.encoder, ""));
         let settings = self.settings(method).map_err(|e| failure(e.message))?;

@@ -76,9 +76,15 @@ impl Node for PseudoLabelNode {
         if let Some(except) = inputs.get::<DatasetFacts>("except")
             && except.input != data.input
         {
-            return Err(at("except", "its images are of another kind or shape than those of `data`"));
+            return Err(at(
+                "except",
+                "its images are of another kind or shape than those of `data`",
+            ));
         }
-        Ok(Facts::of(DatasetFacts { targets: Targets::Guesses, ..data.clone() }))
+        Ok(Facts::of(DatasetFacts {
+            targets: Targets::Guesses,
+            ..data.clone()
+        }))
     }
 
     fn resources(&self) -> Resources {
@@ -96,7 +102,9 @@ impl Node for PseudoLabelNode {
         let mut data = Dataset::read(inputs.one("data"), &[SplitName::Train])?;
         let mut teacher = ModelArtifact::read(inputs.one("teacher"))?;
         compatible("teacher", &teacher.facts(), &data.facts()?).map_err(refused)?;
-        let augmenter = teacher.normalisation.augmenter(&Recipe::default(), teacher.classifier.encoder.takes())?;
+        let augmenter = teacher
+            .normalisation
+            .augmenter(&Recipe::default(), teacher.classifier.encoder.takes())?;
         let train = data.train()?;
         let pool = match inputs.maybe("except") {
             Some(except) => without(train, &Dataset::read(except, &[SplitName::Train])?)?,
@@ -106,7 +114,11 @@ impl Node for PseudoLabelNode {
         let classes = data.classes();
         let Selection { kept, targets } = select(&probabilities, classes, self.threshold, self.balance, self.soft);
         let indices: Vec<u32> = kept.iter().map(|i| pool[*i as usize]).collect();
-        let examples = ExampleSet { guessed: true, indices, targets };
+        let examples = ExampleSet {
+            guessed: true,
+            indices,
+            targets,
+        };
 
         let guesses = examples.classes();
         let truths: Vec<usize> = examples
@@ -151,7 +163,9 @@ impl Node for PseudoLabelNode {
 fn without(images: &Images, other: &Dataset) -> Result<Vec<u32>, NodeError> {
     let (theirs, examples) = (other.train()?, other.example_set()?);
     let left_out: HashSet<&[u8]> = examples.indices.iter().map(|i| theirs.pixels_of(*i as usize)).collect();
-    let kept: Vec<u32> = (0..images.n as u32).filter(|i| !left_out.contains(images.pixels_of(*i as usize))).collect();
+    let kept: Vec<u32> = (0..images.n as u32)
+        .filter(|i| !left_out.contains(images.pixels_of(*i as usize)))
+        .collect();
     if kept.len() == images.n && !left_out.is_empty() {
         let message = "none of the examples of `except` is among the images of `data`";
         return Err(failure(message).with_help("`except` must be a part of the data set that the teacher labels"));

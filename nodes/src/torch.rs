@@ -41,12 +41,26 @@ pub fn torch_weights(artifact: &Artifact) -> Result<TorchWeights, NodeError> {
         artifact: artifact.clone(),
     };
     if !has("head.safetensors") {
-        let EncoderArtifact { backbone, mut encoder, normalisation } = EncoderArtifact::read(&input)?;
+        let EncoderArtifact {
+            backbone,
+            mut encoder,
+            normalisation,
+        } = EncoderArtifact::read(&input)?;
         return Ok(weights(&backbone, &mut encoder, &normalisation, None));
     }
-    let ModelArtifact { backbone, classifier, normalisation, .. } = ModelArtifact::read(&input)?;
+    let ModelArtifact {
+        backbone,
+        classifier,
+        normalisation,
+        ..
+    } = ModelArtifact::read(&input)?;
     let (mut encoder, mut head) = (classifier.encoder, classifier.head);
-    Ok(weights(&backbone, &mut encoder, &normalisation, Some(StateDict::of(&mut head, ""))))
+    Ok(weights(
+        &backbone,
+        &mut encoder,
+        &normalisation,
+        Some(StateDict::of(&mut head, "")),
+    ))
 }
 
 fn weights(
@@ -56,12 +70,10 @@ fn weights(
     head: Option<StateDict>,
 ) -> TorchWeights {
     let mut state = StateDict::of(encoder, "");
-    let mut notes = vec![
-        format!(
-            "it takes images in [0, 1], normalised with mean {:?} and deviation {:?}",
-            normalisation.mean, normalisation.std
-        ),
-    ];
+    let mut notes = vec![format!(
+        "it takes images in [0, 1], normalised with mean {:?} and deviation {:?}",
+        normalisation.mean, normalisation.std
+    )];
     let torchvision = backbone.name.starts_with("resnet");
     let headless = head.is_none();
     let classes = match head {

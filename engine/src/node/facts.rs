@@ -34,7 +34,11 @@ impl Facts {
 
 impl fmt::Debug for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Facts(..)" } else { "Facts(unknown)" })
+        f.write_str(if self.0.is_some() {
+            "Facts(..)"
+        } else {
+            "Facts(unknown)"
+        })
     }
 }
 
@@ -59,7 +63,10 @@ pub struct InputFacts {
 impl InputFacts {
     /// Of a node whose paths are relative to `folder`.
     pub fn new(by_port: BTreeMap<&'static str, Vec<InputFact>>, folder: &Path) -> Self {
-        Self { by_port, folder: folder.to_owned() }
+        Self {
+            by_port,
+            folder: folder.to_owned(),
+        }
     }
 
     /// All inputs of a port; none if it was left out.

@@ -27,9 +27,16 @@ impl DeclaredFile {
 
 impl From<PathBuf> for DeclaredFile {
     fn from(path: PathBuf) -> Self {
-        let plain: PathBuf = path.components().filter(|part| !matches!(part, Component::CurDir)).collect();
+        let plain: PathBuf = path
+            .components()
+            .filter(|part| !matches!(part, Component::CurDir))
+            .collect();
         // The workflow's own folder.
-        Self(if plain.as_os_str().is_empty() && !path.as_os_str().is_empty() { PathBuf::from(".") } else { plain })
+        Self(if plain.as_os_str().is_empty() && !path.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            plain
+        })
     }
 }
 
@@ -46,12 +53,18 @@ pub struct NodeFile {
 impl NodeFile {
     /// The file that the parameter `role` names.
     pub fn new(role: impl Into<String>, file: &DeclaredFile) -> Self {
-        Self { role: role.into(), path: file.0.clone() }
+        Self {
+            role: role.into(),
+            path: file.0.clone(),
+        }
     }
 
     /// The file `name` in the folder that the parameter `role` names.
     pub fn within(role: &str, folder: &DeclaredFile, name: &str) -> Self {
-        Self { role: format!("{role}/{name}"), path: folder.0.join(name) }
+        Self {
+            role: format!("{role}/{name}"),
+            path: folder.0.join(name),
+        }
     }
 }
 

@@ -14,9 +14,9 @@ use flow_cache::Artifact;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-pub use self::facts::{Facts, InputFacts, InputFact, ParamError};
-pub use self::identity::{DeclaredFile, NodeFile, NotInKey, OpenedFile};
+pub use self::facts::{Facts, InputFact, InputFacts, ParamError};
 pub(crate) use self::identity::{DECLARED_FILE, NODE_REF, NOT_IN_KEY};
+pub use self::identity::{DeclaredFile, NodeFile, NotInKey, OpenedFile};
 pub use self::port::{NodeRef, Port};
 pub use crate::lineage::Lineage;
 

@@ -54,7 +54,15 @@ impl Port {
         accepts: &'static [ArtifactType],
     ) -> Self {
         let refs = refs.into_iter().map(|node| node.0.clone()).collect();
-        Self { name, refs, names: None, accepts, labelled: false, gathers: false, partial: false }
+        Self {
+            name,
+            refs,
+            names: None,
+            accepts,
+            labelled: false,
+            gathers: false,
+            partial: false,
+        }
     }
 
     /// A port with exactly one input.
@@ -73,13 +81,12 @@ impl Port {
     }
 
     /// A port whose inputs `run` sees under the names given.
-    pub fn named(
-        name: &'static str,
-        nodes: &BTreeMap<String, NodeRef>,
-        accepts: &'static [ArtifactType],
-    ) -> Self {
+    pub fn named(name: &'static str, nodes: &BTreeMap<String, NodeRef>, accepts: &'static [ArtifactType]) -> Self {
         let names = Some(nodes.keys().cloned().collect());
-        Self { names, ..Self::new(name, nodes.values(), accepts) }
+        Self {
+            names,
+            ..Self::new(name, nodes.values(), accepts)
+        }
     }
 
     /// Makes names and bindings part of the meaning.

@@ -1,12 +1,12 @@
 //! Node kinds small enough to see through: texts, and what is made of texts.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use flow_cache::Artifact;
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output, ParamError, Port,
-    Progress, Report, Resources,
+    ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Lineage, Node, NodeError, NodeFile, NodeRef,
+    Output, ParamError, Port, Progress, Report, Resources,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -60,7 +60,7 @@ impl Node for Const {
                 help: Some("turn it down".into()),
             });
         }
-        Ok([("length".to_owned(), json!(self.value.len()))].into())
+        Ok(Facts::of(self.value.len()))
     }
 
     fn run(&self, _: &Inputs, _: &mut Context<'_>) -> Result<Output, NodeError> {
@@ -95,7 +95,7 @@ impl Node for ConstRaised {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FromFile {
-    path: PathBuf,
+    path: DeclaredFile,
     /// Writes to the file while it is being read.
     #[serde(default)]
     disturb: bool,
@@ -110,14 +110,14 @@ impl Node for FromFile {
         Vec::new()
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        vec![self.path.clone()]
+    fn files(&self, _: &Path) -> Vec<NodeFile> {
+        vec![NodeFile::new("path", &self.path)]
     }
 
     fn run(&self, _: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
-        let text = std::fs::read_to_string(&cx.files[0]).map_err(|e| NodeError::failed(e.to_string()))?;
+        let text = std::fs::read_to_string(&cx.files[0].path).map_err(|e| NodeError::failed(e.to_string()))?;
         if self.disturb {
-            std::fs::write(&cx.files[0], "disturbed").map_err(|e| NodeError::failed(e.to_string()))?;
+            std::fs::write(&cx.files[0].path, "disturbed").map_err(|e| NodeError::failed(e.to_string()))?;
         }
         Ok(text_output(text))
     }

@@ -226,8 +226,9 @@ impl Dataset {
         let new_label = |old: &u16| places.iter().position(|place| *place == usize::from(*old));
         let (mut splits, mut annotations, mut labelled) = (BTreeMap::new(), BTreeMap::new(), None);
         for (name, images) in &self.splits {
-            let kept: Vec<u32> =
-                (0..images.n as u32).filter(|i| new_label(&images.labels[*i as usize]).is_some()).collect();
+            let kept: Vec<u32> = (0..images.n as u32)
+                .filter(|i| new_label(&images.labels[*i as usize]).is_some())
+                .collect();
             let mut part = images.select(&kept);
             // Places are those of labels, which are u16.
             part.labels = part.labels.iter().filter_map(new_label).map(|l| l as u16).collect();
@@ -246,7 +247,10 @@ impl Dataset {
             Some(vocabulary) => Self::texts(self.name, class_names, splits, vocabulary),
             None => Self::new(self.name, class_names, splits, annotations),
         };
-        Ok(Self { examples: labelled, ..part })
+        Ok(Self {
+            examples: labelled,
+            ..part
+        })
     }
 
     /// Its identity, as far as consumers check it.
@@ -262,7 +266,10 @@ impl Dataset {
         };
         let (h, w, c) = (train.height, train.width, train.channels);
         Ok(DatasetFacts {
-            input: NetworkInput { shape: MapShape { h, w, c }, modality: self.modality() },
+            input: NetworkInput {
+                shape: MapShape { h, w, c },
+                modality: self.modality(),
+            },
             class_names: Some(self.class_names.clone()),
             splits: Some(self.splits.iter().map(|(name, images)| (*name, images.n)).collect()),
             targets,
@@ -275,7 +282,9 @@ impl Dataset {
     /// If the training images were not read.
     pub fn with_targets(&self) -> Result<Images, NodeError> {
         let train = self.train()?;
-        let Some(examples) = &self.examples else { return Ok(train.clone()) };
+        let Some(examples) = &self.examples else {
+            return Ok(train.clone());
+        };
         let mut images = train.select(&examples.indices);
         images.labels = examples.classes().iter().map(|class| *class as u16).collect();
         Ok(images)
@@ -287,7 +296,9 @@ impl Dataset {
     /// If it has no such split.
     pub fn digest_of(input: &Input, split: SplitName) -> Result<Digest, NodeError> {
         let output = input.artifact.account().outputs.get(&split.file());
-        output.map(|file| file.digest).ok_or_else(|| failure(format!("the data set has no {split} split")))
+        output
+            .map(|file| file.digest)
+            .ok_or_else(|| failure(format!("the data set has no {split} split")))
     }
 
     /// Number of classes.

@@ -44,7 +44,10 @@ pub struct EncoderArtifact {
 impl EncoderArtifact {
     /// Its identity, as far as consumers check it.
     pub fn facts(&self) -> NetworkFacts {
-        NetworkFacts { input: self.encoder.takes(), class_names: None }
+        NetworkFacts {
+            input: self.encoder.takes(),
+            class_names: None,
+        }
     }
 
     /// The file's name and bytes.

@@ -68,7 +68,12 @@ pub struct ScoreFacts {
 /// At `port`, with what differs.
 pub fn compatible(port: &str, network: &NetworkFacts, data: &DatasetFacts) -> Result<(), ParamError> {
     same_input(port, ("the network takes", network.input), ("the data has", data.input))?;
-    same_classes(port, "the network", network.class_names.as_deref(), data.class_names.as_deref())
+    same_classes(
+        port,
+        "the network",
+        network.class_names.as_deref(),
+        data.class_names.as_deref(),
+    )
 }
 
 /// Checks that the data set at `port` is of the same kind of examples and classes as the first.
@@ -76,41 +81,91 @@ pub fn compatible(port: &str, network: &NetworkFacts, data: &DatasetFacts) -> Re
 /// # Errors
 /// At `port`, with what differs.
 pub fn same_task(port: &str, first: &DatasetFacts, second: &DatasetFacts) -> Result<(), ParamError> {
-    same_input(port, ("the first data set has", first.input), ("the second", second.input))?;
-    same_classes(port, "the first data set", first.class_names.as_deref(), second.class_names.as_deref())
+    same_input(
+        port,
+        ("the first data set has", first.input),
+        ("the second", second.input),
+    )?;
+    same_classes(
+        port,
+        "the first data set",
+        first.class_names.as_deref(),
+        second.class_names.as_deref(),
+    )
 }
 
-fn same_input(port: &str, (a, first): (&str, NetworkInput), (b, second): (&str, NetworkInput)) -> Result<(), ParamError> {
+fn same_input(
+    port: &str,
+    (a, first): (&str, NetworkInput),
+    (b, second): (&str, NetworkInput),
+) -> Result<(), ParamError> {
     if first == second {
         return Ok(());
     }
     let (one, other) = (described(first), described(second));
     Err(if one == other {
         let message = format!("{a} {one} of another vocabulary than {b}");
-        at_with(port, message, "a vocabulary is learnt by the dataset node that reads the texts: take both from the same one")
+        at_with(
+            port,
+            message,
+            "a vocabulary is learnt by the dataset node that reads the texts: take both from the same one",
+        )
     } else {
-        at_with(port, format!("{a} {one}, {b} {other}"), "both must be of the same kind and shape")
+        at_with(
+            port,
+            format!("{a} {one}, {b} {other}"),
+            "both must be of the same kind and shape",
+        )
     })
 }
 
 /// Classes are the same only in the same order: a network's outputs have no names of their own.
-fn same_classes(port: &str, whose: &str, first: Option<&[String]>, second: Option<&[String]>) -> Result<(), ParamError> {
-    let (Some(first), Some(second)) = (first, second) else { return Ok(()) };
+fn same_classes(
+    port: &str,
+    whose: &str,
+    first: Option<&[String]>,
+    second: Option<&[String]>,
+) -> Result<(), ParamError> {
+    let (Some(first), Some(second)) = (first, second) else {
+        return Ok(());
+    };
     if first == second {
         return Ok(());
     }
-    let listed = |names: &[String]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let listed = |names: &[String]| {
+        names
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let sorted = |names: &[String]| {
         let mut names = names.to_vec();
         names.sort_unstable();
         names
     };
     Err(if sorted(first) == sorted(second) {
-        let message = format!("{whose} has the classes {}; here they are in another order: {}", listed(first), listed(second));
-        at_with(port, message, "write `classes = [..]` in the same order in the nodes of both data sets")
+        let message = format!(
+            "{whose} has the classes {}; here they are in another order: {}",
+            listed(first),
+            listed(second)
+        );
+        at_with(
+            port,
+            message,
+            "write `classes = [..]` in the same order in the nodes of both data sets",
+        )
     } else {
-        let message = format!("{whose} has the classes {}; here they are {}", listed(first), listed(second));
-        at_with(port, message, "take data of the same classes: `classes = [..]` in a dataset node with `from` keeps some of a data set")
+        let message = format!(
+            "{whose} has the classes {}; here they are {}",
+            listed(first),
+            listed(second)
+        );
+        at_with(
+            port,
+            message,
+            "take data of the same classes: `classes = [..]` in a dataset node with `from` keeps some of a data set",
+        )
     })
 }
 
@@ -136,17 +191,38 @@ mod tests {
     }
 
     fn data(input: NetworkInput, class_names: Option<Vec<String>>) -> DatasetFacts {
-        DatasetFacts { input, class_names, splits: None, targets: Targets::All }
+        DatasetFacts {
+            input,
+            class_names,
+            splits: None,
+            targets: Targets::All,
+        }
     }
 
     #[test]
     fn a_network_is_used_on_the_same_classes_in_the_same_order_and_the_same_kind_of_images_only() {
-        let network = NetworkFacts { input: image(28, 1), class_names: names(&["bag", "coat"]) };
-        let refusal = |data: &DatasetFacts| compatible("model", &network, data).err().map(|e| e.message).unwrap_or_default();
+        let network = NetworkFacts {
+            input: image(28, 1),
+            class_names: names(&["bag", "coat"]),
+        };
+        let refusal = |data: &DatasetFacts| {
+            compatible("model", &network, data)
+                .err()
+                .map(|e| e.message)
+                .unwrap_or_default()
+        };
         assert_eq!(refusal(&data(image(28, 1), names(&["bag", "coat"]))), "");
-        assert_eq!(refusal(&data(image(28, 1), None)), "", "what is not known yet is asked again when it is");
+        assert_eq!(
+            refusal(&data(image(28, 1), None)),
+            "",
+            "what is not known yet is asked again when it is"
+        );
         assert!(refusal(&data(image(28, 1), names(&["coat", "bag"]))).contains("another order"));
-        for other in [names(&["bag"]), names(&["bag", "coat", "shirt"]), names(&["bag", "boot"])] {
+        for other in [
+            names(&["bag"]),
+            names(&["bag", "coat", "shirt"]),
+            names(&["bag", "boot"]),
+        ] {
             assert!(refusal(&data(image(28, 1), other)).contains("here they are"));
         }
         assert!(refusal(&data(image(32, 1), names(&["bag", "coat"]))).contains("32x32"));
@@ -155,7 +231,10 @@ mod tests {
 
     #[test]
     fn an_encoder_has_no_classes_and_goes_with_any() {
-        let encoder = NetworkFacts { input: image(28, 1), class_names: None };
+        let encoder = NetworkFacts {
+            input: image(28, 1),
+            class_names: None,
+        };
         assert!(compatible("encoder", &encoder, &data(image(28, 1), names(&["x", "y"]))).is_ok());
     }
 
@@ -163,7 +242,10 @@ mod tests {
     fn vocabularies_of_one_size_are_told_apart() {
         let text = |fingerprint| NetworkInput {
             shape: MapShape { h: 8, w: 1, c: 2 },
-            modality: Modality::Texts { vocabulary: 100, fingerprint },
+            modality: Modality::Texts {
+                vocabulary: 100,
+                fingerprint,
+            },
         };
         let refused = same_task("data", &data(text(1), None), &data(text(2), None)).expect_err("another vocabulary");
         assert!(refused.message.contains("another vocabulary"), "{}", refused.message);

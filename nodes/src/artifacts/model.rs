@@ -39,7 +39,10 @@ pub struct ModelArtifact {
 impl ModelArtifact {
     /// Its identity, as far as consumers check it.
     pub fn facts(&self) -> NetworkFacts {
-        NetworkFacts { input: self.classifier.encoder.takes(), class_names: Some(self.head.class_names.clone()) }
+        NetworkFacts {
+            input: self.classifier.encoder.takes(),
+            class_names: Some(self.head.class_names.clone()),
+        }
     }
 
     /// The files. The encoder is one of them, so a model can be used wherever an encoder can.
@@ -48,17 +51,30 @@ impl ModelArtifact {
         let mut state = StateDict::of(&mut head, "");
         state.meta = String::from_utf8_lossy(&to_json(&self.head)).into_owned();
         let head = (HEAD.to_owned(), state.to_bytes());
-        let mut encoder = EncoderArtifact { backbone: self.backbone, encoder, normalisation: self.normalisation };
+        let mut encoder = EncoderArtifact {
+            backbone: self.backbone,
+            encoder,
+            normalisation: self.normalisation,
+        };
         vec![encoder.to_file(), head]
     }
 
     /// From files.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
-        let EncoderArtifact { backbone, encoder, normalisation } = EncoderArtifact::read(input)?;
+        let EncoderArtifact {
+            backbone,
+            encoder,
+            normalisation,
+        } = EncoderArtifact::read(input)?;
         let state = StateDict::from_bytes(&input.read(HEAD)?).map_err(failure)?;
         let head: HeadInfo = from_json(state.meta.as_bytes(), "a classifier")?;
         let mut classifier = Classifier::new(encoder, head.class_names.len(), &Stream::new(0, "overwritten"));
         state.load(&mut classifier.head, "").map_err(failure)?;
-        Ok(Self { backbone, classifier, normalisation, head })
+        Ok(Self {
+            backbone,
+            classifier,
+            normalisation,
+            head,
+        })
     }
 }

@@ -78,7 +78,14 @@ impl EncoderStart {
     pub fn check_input(name: &str, inputs: &InputFacts, data: &DatasetFacts) -> Result<(), ParamError> {
         match inputs.get::<NetworkFacts>(name) {
             // A classifier's encoder goes with any classes.
-            Some(network) => compatible(name, &NetworkFacts { class_names: None, ..network.clone() }, data),
+            Some(network) => compatible(
+                name,
+                &NetworkFacts {
+                    class_names: None,
+                    ..network.clone()
+                },
+                data,
+            ),
             None => Ok(()),
         }
     }
@@ -98,7 +105,9 @@ impl EncoderStart {
     ) -> Result<EncoderArtifact, NodeError> {
         match (self, backbone, cx.files) {
             (Self::File(_), Some(backbone), [OpenedFile { path, .. }, ..]) => {
-                let encoder = backbone.build(data.input, &Stream::new(0, "overwritten")).map_err(failure)?;
+                let encoder = backbone
+                    .build(data.input, &Stream::new(0, "overwritten"))
+                    .map_err(failure)?;
                 let mut artifact = EncoderArtifact {
                     backbone: backbone.clone(),
                     encoder,
@@ -259,7 +268,11 @@ mod tests {
             c: channels,
         };
         let encoder = backbone.build(image, &Stream::new(seed, "test")).expect("valid");
-        EncoderArtifact { backbone, encoder, normalisation: Normalisation::default() }
+        EncoderArtifact {
+            backbone,
+            encoder,
+            normalisation: Normalisation::default(),
+        }
     }
 
     /// The words with which the weights of one network are refused by another.
@@ -332,7 +345,11 @@ mod tests {
                 c: channels,
             };
             let encoder = backbone.build(image, &Stream::new(1, "test")).expect("valid");
-            EncoderArtifact { backbone, encoder, normalisation: Normalisation::default() }
+            EncoderArtifact {
+                backbone,
+                encoder,
+                normalisation: Normalisation::default(),
+            }
         };
         let ours = || vit(4, 16, 16, 3);
         assert!(refusal(vit(8, 16, 16, 3), ours()).contains("write `patch = 8`"));

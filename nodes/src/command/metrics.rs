@@ -9,7 +9,11 @@ use serde_json::Value;
 ///
 /// # Errors
 /// If it is no JSON object.
-pub(super) fn read(name: &str, files: &[(String, Vec<u8>)], host: &dyn Host) -> Result<BTreeMap<String, f64>, NodeError> {
+pub(super) fn read(
+    name: &str,
+    files: &[(String, Vec<u8>)],
+    host: &dyn Host,
+) -> Result<BTreeMap<String, f64>, NodeError> {
     let bytes = files
         .iter()
         .find(|(file, _)| file == name)
@@ -25,22 +29,39 @@ pub(super) fn read(name: &str, files: &[(String, Vec<u8>)], host: &dyn Host) -> 
     let (mut metrics, mut doubtful) = (BTreeMap::new(), BTreeSet::new());
     let mut open = vec![(String::new(), &value)];
     while let Some((path, value)) = open.pop() {
-        let inner = |key: &String| if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let inner = |key: &String| {
+            if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            }
+        };
         match value {
             Value::Object(table) => open.extend(table.iter().map(|(key, value)| (inner(key), value))),
             Value::Number(number) => {
-                if metrics.insert(path.clone(), number.as_f64().unwrap_or(f64::NAN)).is_some() {
+                if metrics
+                    .insert(path.clone(), number.as_f64().unwrap_or(f64::NAN))
+                    .is_some()
+                {
                     doubtful.insert(path);
                 }
             }
             other => {
-                let found = if other.is_null() { "no number, or NaN".to_owned() } else { format!("`{other}`") };
-                host.note(&format!("warning: metric `{path}` of {name} is {found}: it is not recorded"));
+                let found = if other.is_null() {
+                    "no number, or NaN".to_owned()
+                } else {
+                    format!("`{other}`")
+                };
+                host.note(&format!(
+                    "warning: metric `{path}` of {name} is {found}: it is not recorded"
+                ));
             }
         }
     }
     for path in doubtful {
-        host.note(&format!("warning: two metrics of {name} are called `{path}`: neither is recorded"));
+        host.note(&format!(
+            "warning: two metrics of {name} are called `{path}`: neither is recorded"
+        ));
         metrics.remove(&path);
     }
     Ok(metrics)
@@ -51,7 +72,9 @@ fn without_nan(json: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(json.len());
     let (mut at, mut in_string) = (0, false);
     while let Some(byte) = json.get(at) {
-        let number = [&b"NaN"[..], b"-Infinity", b"Infinity"].into_iter().find(|word| json[at..].starts_with(word));
+        let number = [&b"NaN"[..], b"-Infinity", b"Infinity"]
+            .into_iter()
+            .find(|word| json[at..].starts_with(word));
         match (number, byte) {
             (Some(word), _) if !in_string => {
                 plain.extend_from_slice(b"null");
@@ -103,12 +126,16 @@ mod tests {
     fn read_text(text: &str) -> (Result<BTreeMap<String, f64>, String>, Vec<String>) {
         let notes = Notes::default();
         let found = read("m.json", &[("m.json".to_owned(), text.as_bytes().to_vec())], &notes);
-        (found.map_err(|e| e.to_string()), notes.0.into_inner().expect("no panic before"))
+        (
+            found.map_err(|e| e.to_string()),
+            notes.0.into_inner().expect("no panic before"),
+        )
     }
 
     #[test]
     fn what_is_no_number_does_not_undo_the_work() {
-        let (found, notes) = read_text(r#"{"loss": NaN, "low": -Infinity, "a \"NaN": {"f1": 0.5}, "model": "NaN-free", "n": 3}"#);
+        let (found, notes) =
+            read_text(r#"{"loss": NaN, "low": -Infinity, "a \"NaN": {"f1": 0.5}, "model": "NaN-free", "n": 3}"#);
         let expected = [("a \"NaN.f1".to_owned(), 0.5), ("n".to_owned(), 3.0)];
         assert_eq!(found, Ok(expected.into()));
         assert_eq!(notes.len(), 3, "{notes:?}");

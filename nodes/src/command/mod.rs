@@ -26,8 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use flow_engine::node::{
-    ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, NotInKey, Output,
-    ParamError, Port, Resources,
+    ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, NotInKey,
+    Output, ParamError, Port, Resources,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -98,8 +98,14 @@ impl CommandNode {
             ));
         }
         if let Some(stdout) = self.stdout.as_ref().filter(|stdout| self.outputs.contains(*stdout)) {
-            let message = format!("`{stdout}` is among `outputs`, and takes what the program prints: one would be written over the other");
-            return Err(at_with("stdout", message, "give it a name of its own; it need not be among `outputs`"));
+            let message = format!(
+                "`{stdout}` is among `outputs`, and takes what the program prints: one would be written over the other"
+            );
+            return Err(at_with(
+                "stdout",
+                message,
+                "give it a name of its own; it need not be among `outputs`",
+            ));
         }
         for path in &left {
             let plain: std::path::PathBuf = Path::new(path).components().collect();
@@ -109,12 +115,23 @@ impl CommandNode {
             }
             if path.ends_with('/') {
                 let help = "name each file in it, or let the program pack it, e.g. with tar";
-                return Err(at_with("outputs", format!("`{path}` is a folder, expected a file"), help));
+                return Err(at_with(
+                    "outputs",
+                    format!("`{path}` is a folder, expected a file"),
+                    help,
+                ));
             }
             if plain.as_os_str() != std::ffi::OsStr::new(path) {
-                return Err(at_with("outputs", format!("`{path}` is an odd spelling"), format!("write `{}`", plain.display())));
+                return Err(at_with(
+                    "outputs",
+                    format!("`{path}` is an odd spelling"),
+                    format!("write `{}`", plain.display()),
+                ));
             }
-            if let Some(inner) = left.iter().find(|other| other != &path && Path::new(other).starts_with(path)) {
+            if let Some(inner) = left
+                .iter()
+                .find(|other| other != &path && Path::new(other).starts_with(path))
+            {
                 let message = format!("`{path}` cannot be a file and the folder of `{inner}`");
                 return Err(at_with("outputs", message, "rename one of them"));
             }
@@ -134,7 +151,10 @@ impl Node for CommandNode {
 
     /// The program sees the paths of its code: they are its roles.
     fn files(&self, _folder: &Path) -> Vec<NodeFile> {
-        self.code.iter().map(|code| NodeFile::new(format!("code/{}", code.path().display()), code)).collect()
+        self.code
+            .iter()
+            .map(|code| NodeFile::new(format!("code/{}", code.path().display()), code))
+            .collect()
     }
 
     fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {

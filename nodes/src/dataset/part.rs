@@ -7,9 +7,7 @@ use flow_learn::data::stratified;
 use flow_learn::rng::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ExampleSet, GUESSES_ARE_NO_LABELS, SplitName, Targets,
-};
+use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, GUESSES_ARE_NO_LABELS, SplitName, Targets};
 use crate::classes::{self, ClassRef};
 use crate::failure::{at_with, failure, refused};
 
@@ -46,7 +44,9 @@ impl PartNode {
         let noun = whole.input.modality.noun();
         let most = match whole.targets {
             Targets::Labels(labels) => Some((labels, format!("labelled {noun}"))),
-            _ => whole.count(SplitName::Train).map(|count| (count, format!("training {noun}"))),
+            _ => whole
+                .count(SplitName::Train)
+                .map(|count| (count, format!("training {noun}"))),
         };
         if let Some((most, what)) = most
             && labels > most
@@ -54,7 +54,11 @@ impl PartNode {
             let message = format!("{labels} labels asked for, but there are only {most} {what}");
             return Err(at_with("labels", message, format!("ask for at most {most}")));
         }
-        let classes = self.classes.as_ref().map(Vec::len).or(part.class_names.as_ref().map(Vec::len));
+        let classes = self
+            .classes
+            .as_ref()
+            .map(Vec::len)
+            .or(part.class_names.as_ref().map(Vec::len));
         if let Some(classes) = classes
             && labels < classes
         {
@@ -79,7 +83,11 @@ impl Node for PartNode {
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         if self.labels.is_none() && self.classes.is_none() {
             let help = "`labels = 100` labels 100 images, `classes = [0, 1]` keeps those of two classes";
-            return Err(at_with("from", "a part of a data set needs `labels` or `classes`", help));
+            return Err(at_with(
+                "from",
+                "a part of a data set needs `labels` or `classes`",
+                help,
+            ));
         }
         match inputs.get("from") {
             Some(whole) => self.part_of(whole).map(Facts::of),

@@ -190,7 +190,11 @@ impl Node for SourceNode {
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
-        let files: Vec<PathBuf> = self.files(inputs.folder()).iter().map(|file| inputs.path(file)).collect();
+        let files: Vec<PathBuf> = self
+            .files(inputs.folder())
+            .iter()
+            .map(|file| inputs.path(file))
+            .collect();
         match (self.source()?.shape)(&self.settings(), &files)? {
             Some(shape) => self.source_facts(&shape),
             None => Ok(Facts::unknown()),

@@ -10,7 +10,10 @@ use crate::failure::at_with;
 
 /// One name, or several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected the name of a matrix variable, or a list of such names")]
+#[serde(
+    untagged,
+    expecting = "expected the name of a matrix variable, or a list of such names"
+)]
 pub(super) enum Names {
     One(String),
     Many(Vec<String>),
@@ -65,7 +68,9 @@ pub(super) fn text(value: Option<&Value>) -> String {
 impl Axes<'_> {
     /// The arm that an input belongs to.
     pub(super) fn arm_of(&self, node: &str, bindings: &BTreeMap<String, Value>) -> String {
-        bindings.get(self.arm).map_or_else(|| node.to_owned(), |value| text(Some(value)))
+        bindings
+            .get(self.arm)
+            .map_or_else(|| node.to_owned(), |value| text(Some(value)))
     }
 
     /// The budget of an input.
@@ -78,7 +83,9 @@ impl Axes<'_> {
     /// # Errors
     /// At `over`, if it varies by something that is neither arm nor budget nor repeats: it would be averaged as if it were a seed.
     pub(super) fn place(&self, node: &str, bindings: &BTreeMap<String, Value>) -> Result<Place, ParamError> {
-        let others = bindings.iter().filter(|(name, _)| *name != self.arm && *name != self.budget);
+        let others = bindings
+            .iter()
+            .filter(|(name, _)| *name != self.arm && *name != self.budget);
         let mut draw = Vec::new();
         for (name, value) in others {
             if !self.repeat.contains(name) {
@@ -86,7 +93,9 @@ impl Axes<'_> {
                     "`{node}` varies by `{name}`, which is neither `arm` ({}) nor `budget` ({}) nor `repeat` ({})",
                     self.arm, self.budget, self.repeat
                 );
-                let help = format!("take `{name}` out of `over` for a verdict at each of its values, or name it as one of these");
+                let help = format!(
+                    "take `{name}` out of `over` for a verdict at each of its values, or name it as one of these"
+                );
                 return Err(at_with("over", message, help));
             }
             draw.push(format!("{name} {}", text(Some(value))));
@@ -119,7 +128,11 @@ pub(super) fn pair<T>(port: &str, scores: impl IntoIterator<Item = (Place, T)>) 
         if draws.insert(draw.clone(), score).is_some() {
             let at = [budget, draw].join(" ");
             let message = format!("arm `{arm}` has two scores at {}", at.trim());
-            return Err(at_with(port, message, "give each its own name by the arm variable, or leave one of them out"));
+            return Err(at_with(
+                port,
+                message,
+                "give each its own name by the arm variable, or leave one of them out",
+            ));
         }
     }
     let (mut budgets, mut least, mut most) = (Vec::new(), usize::MAX, 0);
@@ -128,16 +141,28 @@ pub(super) fn pair<T>(port: &str, scores: impl IntoIterator<Item = (Place, T)>) 
         let all: BTreeSet<String> = arms.iter().flat_map(draws_of).collect();
         for (arm, draws) in &arms {
             if let Some(missing) = all.iter().find(|draw| !draws.contains_key(*draw)) {
-                let missing = if missing.is_empty() { "the one without a draw" } else { missing };
-                let message = format!("arm `{arm}` has no score at {missing}, other arms have: what is not paired is not compared");
+                let missing = if missing.is_empty() {
+                    "the one without a draw"
+                } else {
+                    missing
+                };
+                let message = format!(
+                    "arm `{arm}` has no score at {missing}, other arms have: what is not paired is not compared"
+                );
                 return Err(at_with(port, message, "judge every arm with the same draws"));
             }
         }
         (least, most) = (least.min(all.len()), most.max(all.len()));
-        let in_order = arms.into_iter().map(|(arm, draws)| (arm, draws.into_values().collect())).collect();
+        let in_order = arms
+            .into_iter()
+            .map(|(arm, draws)| (arm, draws.into_values().collect()))
+            .collect();
         budgets.push((budget, in_order));
     }
-    Ok(Paired { budgets, draws: (least.min(most), most) })
+    Ok(Paired {
+        budgets,
+        draws: (least.min(most), most),
+    })
 }
 
 /// The value of a key, made where there is none: in the order of first use.
@@ -157,7 +182,11 @@ mod tests {
 
     fn place(repeat: &Names, bindings: Value) -> Result<Place, String> {
         let bindings: BTreeMap<String, Value> = serde_json::from_value(bindings).expect("a table");
-        let axes = Axes { arm: "arm", budget: "labels", repeat };
+        let axes = Axes {
+            arm: "arm",
+            budget: "labels",
+            repeat,
+        };
         axes.place("score", &bindings).map_err(|e| e.message)
     }
 
@@ -168,11 +197,18 @@ mod tests {
         assert!(refused.contains("`lr`"), "{refused}");
         let both = Names::Many(vec!["seed".into(), "draw".into()]);
         let placed = place(&both, json!({"arm": "a", "labels": 40, "seed": 0, "draw": 2})).expect("all are named");
-        assert_eq!((placed.arm.as_str(), placed.budget.as_str(), placed.draw.as_str()), ("a", "40", "draw 2, seed 0"));
+        assert_eq!(
+            (placed.arm.as_str(), placed.budget.as_str(), placed.draw.as_str()),
+            ("a", "40", "draw 2, seed 0")
+        );
     }
 
     fn at(arm: &str, draw: &str) -> (Place, String) {
-        let place = Place { budget: "40".into(), arm: arm.into(), draw: draw.into() };
+        let place = Place {
+            budget: "40".into(),
+            arm: arm.into(),
+            draw: draw.into(),
+        };
         (place, format!("{arm}{draw}"))
     }
 

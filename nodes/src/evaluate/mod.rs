@@ -24,16 +24,25 @@ fn test() -> SplitName {
 
 /// As many threads as there are.
 fn all_threads() -> Resources {
-    Resources { max_threads: usize::MAX, ..Resources::default() }
+    Resources {
+        max_threads: usize::MAX,
+        ..Resources::default()
+    }
 }
 
 /// What scores on a split of the data set at port `data` will be, if it is known and has the split.
 fn score_facts(inputs: &InputFacts, split: SplitName, of_classifier: bool) -> Result<Option<ScoreFacts>, ParamError> {
-    let Some(data) = inputs.get::<DatasetFacts>("data") else { return Ok(None) };
+    let Some(data) = inputs.get::<DatasetFacts>("data") else {
+        return Ok(None);
+    };
     if data.count(split) == Some(0) {
         let help = "`validation = N` in the dataset node puts some of the training images aside";
         let message = format!("the data set has no {split} {}", data.input.modality.noun());
         return Err(at_with("split", message, help));
     }
-    Ok(Some(ScoreFacts { of_classifier, data: data.clone(), split }))
+    Ok(Some(ScoreFacts {
+        of_classifier,
+        data: data.clone(),
+        split,
+    }))
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError, Port, Resources,
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError, Port,
+    Resources,
 };
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Encoder};
@@ -20,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{all_threads, score_facts, test};
 use crate::artifacts::{
-    DATASET, Dataset, ENCODER, EncoderArtifact, EncoderStart, FeatureScore, MODEL, Protocol, SCORES, Scores, SplitName, Subject,
+    DATASET, Dataset, ENCODER, EncoderArtifact, EncoderStart, FeatureScore, MODEL, Protocol, SCORES, Scores, SplitName,
+    Subject,
 };
 use crate::failure::{at, at_with, backbone_error, failure};
 
@@ -109,9 +111,13 @@ impl Node for ProbeNode {
                 format!("{} found, expected a number above 0", self.temperature),
             ));
         }
-        let Some(facts) = score_facts(inputs, self.split, false)? else { return Ok(Facts::unknown()) };
+        let Some(facts) = score_facts(inputs, self.split, false)? else {
+            return Ok(Facts::unknown());
+        };
         if let Some(backbone) = &self.backbone {
-            backbone.build(facts.data.input, &Stream::new(0, "check")).map_err(|e| backbone_error(&e))?;
+            backbone
+                .build(facts.data.input, &Stream::new(0, "check"))
+                .map_err(|e| backbone_error(&e))?;
         }
         EncoderStart::check_input("encoder", inputs, &facts.data)?;
         Ok(Facts::of(facts))
@@ -177,7 +183,11 @@ impl Material<'_> {
         };
         let judged = features(self.judged, &all);
         Features {
-            of: if modality.is_text() { Subject::BagOfWords } else { Subject::RawPixels },
+            of: if modality.is_text() {
+                Subject::BagOfWords
+            } else {
+                Subject::RawPixels
+            },
             dim: judged.len() / all.len().max(1),
             labelled: features(self.train, self.labelled),
             grouped: features(self.train, self.grouped),
@@ -199,7 +209,13 @@ impl Material<'_> {
         let votes = weighted_knn(labelled, labels, judged, *dim, classes, k, node.temperature);
         let probe = Probe::fit(labelled, labels, *dim, classes);
         [
-            (Protocol::Knn { k, temperature: node.temperature }, votes.predicted),
+            (
+                Protocol::Knn {
+                    k,
+                    temperature: node.temperature,
+                },
+                votes.predicted,
+            ),
             (Protocol::Probe { l2: probe.strength }, probe.predict(judged)),
         ]
         .map(|(protocol, predicted)| FeatureScore::new(*of, protocol, classes, self.truth, &predicted))
@@ -211,7 +227,11 @@ impl Material<'_> {
         let stream = Stream::new(node.seed, "clusters");
         let grouped = normalised(&features.grouped, dim);
         let found = best_kmeans(&grouped, dim, classes, ITERATIONS, RESTARTS, &stream);
-        let protocol = Protocol::Clusters { k: classes, restarts: RESTARTS, images: self.grouped.len() };
+        let protocol = Protocol::Clusters {
+            k: classes,
+            restarts: RESTARTS,
+            images: self.grouped.len(),
+        };
         let clusters = found.assign(&normalised(&features.judged, dim), dim);
         FeatureScore::of_clusters(features.of, protocol, classes, self.truth, &clusters)
     }
@@ -246,14 +266,25 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         metrics: BTreeMap::from([("labels".to_owned(), examples.indices.len() as f64)]),
     };
     let trained = match &node.encoder {
-        Some(start) => Some(start.open("encoder", node.backbone.as_ref(), (&facts, &data.normalisation), inputs, cx)?),
+        Some(start) => Some(start.open(
+            "encoder",
+            node.backbone.as_ref(),
+            (&facts, &data.normalisation),
+            inputs,
+            cx,
+        )?),
         None => None,
     };
     let backbone = match (&trained, &node.backbone) {
         (Some(EncoderArtifact { backbone, .. }), _) | (None, Some(backbone)) => backbone.clone(),
         (None, None) => return Err(failure("neither `encoder` nor `backbone` is given")),
     };
-    if let Some(EncoderArtifact { mut encoder, normalisation, .. }) = trained {
+    if let Some(EncoderArtifact {
+        mut encoder,
+        normalisation,
+        ..
+    }) = trained
+    {
         let plain = normalisation.augmenter(&Recipe::default(), facts.input)?;
         judging.add(&judging.material.embedded(Subject::Encoder, &mut encoder, &plain));
     }

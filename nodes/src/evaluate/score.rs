@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{all_threads, score_facts, test};
 use crate::artifacts::{
-    DATASET, Dataset, FeatureScore, MODEL, ModelArtifact, NetworkFacts, Protocol, SCORES, Scores, SplitName, Subject, compatible,
+    DATASET, Dataset, FeatureScore, MODEL, ModelArtifact, NetworkFacts, Protocol, SCORES, Scores, SplitName, Subject,
+    compatible,
 };
 use crate::failure::refused;
 
@@ -39,11 +40,16 @@ impl Node for ScoreNode {
     const FORM: &'static [&'static str] = &["model"];
 
     fn ports(&self) -> Vec<Port> {
-        vec![Port::one("model", &self.model, &[MODEL]), Port::one("data", &self.data, &[DATASET])]
+        vec![
+            Port::one("model", &self.model, &[MODEL]),
+            Port::one("data", &self.data, &[DATASET]),
+        ]
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
-        let Some(facts) = score_facts(inputs, self.split, true)? else { return Ok(Facts::unknown()) };
+        let Some(facts) = score_facts(inputs, self.split, true)? else {
+            return Ok(Facts::unknown());
+        };
         if let Some(network) = inputs.get::<NetworkFacts>("model") {
             compatible("model", network, &facts.data)?;
         }
@@ -65,7 +71,9 @@ impl Node for ScoreNode {
         let mut model = ModelArtifact::read(inputs.one("model"))?;
         compatible("model", &model.facts(), &data.facts()?).map_err(refused)?;
         let images = data.split(self.split)?;
-        let augmenter = model.normalisation.augmenter(&Recipe::default(), model.classifier.encoder.takes())?;
+        let augmenter = model
+            .normalisation
+            .augmenter(&Recipe::default(), model.classifier.encoder.takes())?;
         let all: Vec<u32> = (0..images.n as u32).collect();
         let probabilities = predict(&mut model.classifier, images, &all, &augmenter);
         let classes = data.classes();
@@ -85,6 +93,9 @@ impl Node for ScoreNode {
             pseudo_labels: model.head.pseudo_labels,
             scores: vec![score],
         };
-        Ok(Output { files: vec![scores.to_file()], metrics })
+        Ok(Output {
+            files: vec![scores.to_file()],
+            metrics,
+        })
     }
 }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use flow_cache::Artifact;
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFact, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output, ParamError, Port,
-    Report,
+    ArtifactType, Context, Facts, InputFact, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output, ParamError,
+    Port, Report,
 };
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,11 @@ fn replicates() -> usize {
 
 impl CompareNode {
     fn axes(&self) -> Axes<'_> {
-        Axes { arm: &self.arm, budget: &self.budget, repeat: &self.repeat }
+        Axes {
+            arm: &self.arm,
+            budget: &self.budget,
+            repeat: &self.repeat,
+        }
     }
 
     /// How an arm is called.
@@ -77,9 +81,17 @@ impl CompareNode {
         for (budget, arms) in &paired.budgets {
             let names: Vec<&str> = arms.iter().map(|(arm, _)| arm.as_str()).collect();
             if !names.contains(&self.baseline.as_str()) {
-                let at = if budget.is_empty() { String::new() } else { format!(" at {} {budget}", self.budget) };
+                let at = if budget.is_empty() {
+                    String::new()
+                } else {
+                    format!(" at {} {budget}", self.budget)
+                };
                 let help = flow_engine::workflow::suggest(&self.baseline, "arms", names);
-                return Err(at_with("baseline", format!("`{}` is none of the arms{at}", self.baseline), help));
+                return Err(at_with(
+                    "baseline",
+                    format!("`{}` is none of the arms{at}", self.baseline),
+                    help,
+                ));
             }
             // The smallest p-value, 2 / (replicates + 1), is multiplied by the number of other arms (Holm).
             let fewest = 40 * (arms.len() - 1);
@@ -98,18 +110,33 @@ impl CompareNode {
 
     /// What can be told of the arms' scores beforehand: they are of classifiers, of the same classes, on as many images of the same split.
     fn check_scores(scores: &[InputFact]) -> Result<(), ParamError> {
-        let known = |input: &InputFact| input.facts.get::<ScoreFacts>().cloned().map(|facts| (input.node.clone(), facts));
+        let known = |input: &InputFact| {
+            input
+                .facts
+                .get::<ScoreFacts>()
+                .cloned()
+                .map(|facts| (input.node.clone(), facts))
+        };
         let known: Vec<(String, ScoreFacts)> = scores.iter().filter_map(known).collect();
         let Some((_, first)) = known.first() else { return Ok(()) };
         for (node, facts) in &known {
             if !facts.of_classifier {
-                let help = "a finetune node with `head = \"probe\"` and `steps = 0` makes a classifier of a frozen encoder";
-                return Err(at_with("compare", format!("`{node}` judges frozen features, expected scores of classifiers"), help));
+                let help =
+                    "a finetune node with `head = \"probe\"` and `steps = 0` makes a classifier of a frozen encoder";
+                return Err(at_with(
+                    "compare",
+                    format!("`{node}` judges frozen features, expected scores of classifiers"),
+                    help,
+                ));
             }
             same_task("compare", &first.data, &facts.data)?;
             if facts.split != first.split || facts.data.count(facts.split) != first.data.count(first.split) {
                 let message = format!("`{node}` is not judged on the same images as the others");
-                return Err(at_with("compare", message, "judge all arms on the same `data` and `split`"));
+                return Err(at_with(
+                    "compare",
+                    message,
+                    "judge all arms on the same `data` and `split`",
+                ));
             }
         }
         Ok(())
@@ -131,7 +158,9 @@ impl Node for CompareNode {
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         let scores = inputs.all("compare");
-        let places = scores.iter().map(|input| Ok((self.axes().place(&input.node, &input.bindings)?, ())));
+        let places = scores
+            .iter()
+            .map(|input| Ok((self.axes().place(&input.node, &input.bindings)?, ())));
         let paired = pair("compare", places.collect::<Result<Vec<_>, ParamError>>()?)?;
         self.check_arms(&paired)?;
         Self::check_scores(scores)?;
@@ -147,7 +176,9 @@ impl Node for CompareNode {
         let paired = pair("compare", scores).map_err(refused)?;
         self.check_arms(&paired).map_err(refused)?;
         if paired.draws.0 < FEWEST_DRAWS {
-            cx.host.note(&format!("warning: fewer than {FEWEST_DRAWS} draws of each arm: no difference is called significant"));
+            cx.host.note(&format!(
+                "warning: fewer than {FEWEST_DRAWS} draws of each arm: no difference is called significant"
+            ));
         }
         Verdict::of(self, &paired)?.into_output()
     }

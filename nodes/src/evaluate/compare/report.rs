@@ -107,7 +107,12 @@ impl Evidence<'_> {
     /// Whether an arm rests on a pre-training whose linear probe, with these labels, does not beat both controls.
     fn uncredited(&self, budget: &str, arm: &str) -> bool {
         let pretrained = |input: &InputCost| -> BTreeSet<ActionKey> {
-            input.records.iter().filter(|r| r.kind == "pretrain").map(|r| r.key).collect()
+            input
+                .records
+                .iter()
+                .filter(|r| r.kind == "pretrain")
+                .map(|r| r.key)
+                .collect()
         };
         let used: BTreeSet<ActionKey> = self.of("compare", budget, Some(arm)).flat_map(pretrained).collect();
         let of_arm = |input: &&InputCost| !pretrained(input).is_disjoint(&used);
@@ -119,7 +124,8 @@ impl Evidence<'_> {
         }
         let probe = |subject: Subject| means.get(&format!("probe.{}", subject.key()));
         let controls = [Subject::RandomInit, Subject::RawPixels, Subject::BagOfWords];
-        probe(Subject::Encoder).is_some_and(|encoder| controls.into_iter().filter_map(probe).any(|control| encoder <= control))
+        probe(Subject::Encoder)
+            .is_some_and(|encoder| controls.into_iter().filter_map(probe).any(|control| encoder <= control))
     }
 
     /// Frozen features at a budget: the figure's name, its mean over draws, and its range.
@@ -182,7 +188,12 @@ impl Words<'_> {
     }
 
     fn sentences(&self) -> String {
-        let Self { node, verdict, budget, evidence } = self;
+        let Self {
+            node,
+            verdict,
+            budget,
+            evidence,
+        } = self;
         let others = || budget.arms.iter().filter(|a| a.arm != verdict.baseline);
         let won = |a: &&ArmVerdict| a.significant && a.difference[0] > 0.0;
         let (doubtful, mut better): (Vec<&ArmVerdict>, Vec<&ArmVerdict>) =
@@ -235,10 +246,15 @@ impl Words<'_> {
         match better {
             [best, rest @ ..] => {
                 let close = rest.iter().find(|a| a.accuracy[2] >= best.accuracy[0]);
-                close.filter(|arm| cost(arm) < cost(best)).map_or_else(String::new, |arm| {
-                    let (its, of_best) = (cost(arm), cost(best));
-                    format!(" {} is close to it and takes {its:.0} s instead of {of_best:.0} s.", self.title(arm))
-                })
+                close
+                    .filter(|arm| cost(arm) < cost(best))
+                    .map_or_else(String::new, |arm| {
+                        let (its, of_best) = (cost(arm), cost(best));
+                        format!(
+                            " {} is close to it and takes {its:.0} s instead of {of_best:.0} s.",
+                            self.title(arm)
+                        )
+                    })
             }
             [] => String::new(),
         }
@@ -252,7 +268,8 @@ fn why_little(node: &CompareNode, arm: &str, budget: &str, noun: &str, evidence:
             "`{}` kept {} % of the {noun}, {}",
             g.node,
             percent(g.kept_share),
-            g.precision.map_or("none".to_owned(), |right| format!("{} % of them right", percent(right)))
+            g.precision
+                .map_or("none".to_owned(), |right| format!("{} % of them right", percent(right)))
         )
     };
     let rounds: Vec<String> = evidence.guesses(budget, arm).iter().map(round).collect();
@@ -396,7 +413,11 @@ pub(super) fn render(node: &CompareNode, verdict: &Verdict, lineage: &[InputCost
         replicates,
         ..
     } = verdict;
-    let seeds = if least == most { least.to_string() } else { format!("{least} to {most}") };
+    let seeds = if least == most {
+        least.to_string()
+    } else {
+        format!("{least} to {most}")
+    };
     text += &format!(
         "\nMean over {seeds} draw(s) of each arm on {images} {split} {noun}, with 95 % bootstrap intervals ({replicates} replicates over draws and {noun}). \
          `+` and `-`: significantly better or worse than {} (paired, Holm-corrected p < 0.05, the same sign for every draw, and at least {FEWEST_DRAWS} draws). \
@@ -416,7 +437,12 @@ pub(super) fn render(node: &CompareNode, verdict: &Verdict, lineage: &[InputCost
         .budgets
         .iter()
         .map(|budget| {
-            let words = Words { node, verdict, budget, evidence: &evidence };
+            let words = Words {
+                node,
+                verdict,
+                budget,
+                evidence: &evidence,
+            };
             (budget_name(node, &budget.budget), words.sentences())
         })
         .collect();

@@ -75,7 +75,13 @@ impl Verdict {
     /// # Errors
     /// If they are not of classifiers, on the same images and classes.
     pub(super) fn of(node: &CompareNode, paired: &Paired<Scores>) -> Result<Self, NodeError> {
-        let all = || paired.budgets.iter().flat_map(|(_, arms)| arms).flat_map(|(_, draws)| draws);
+        let all = || {
+            paired
+                .budgets
+                .iter()
+                .flat_map(|(_, arms)| arms)
+                .flat_map(|(_, draws)| draws)
+        };
         let first = all().next().ok_or_else(|| failure("there are no scores to compare"))?;
         for scores in all() {
             let same = scores.judged_on == first.judged_on && scores.class_names == first.class_names;
@@ -86,7 +92,10 @@ impl Verdict {
         }
         let mut budgets = Vec::new();
         for (budget, arms) in &paired.budgets {
-            budgets.push(BudgetVerdict { budget: budget.clone(), arms: budget_verdict(node, arms)? });
+            budgets.push(BudgetVerdict {
+                budget: budget.clone(),
+                arms: budget_verdict(node, arms)?,
+            });
         }
         Ok(Self {
             baseline: node.baseline.clone(),
@@ -103,9 +112,15 @@ impl Verdict {
     pub(super) fn into_output(self) -> Result<Output, NodeError> {
         let mut metrics = BTreeMap::new();
         for BudgetVerdict { budget, arms } in &self.budgets {
-            metrics.extend(arms.iter().map(|arm| (format!("accuracy.{}.{budget}", arm.arm), arm.accuracy[0])));
+            metrics.extend(
+                arms.iter()
+                    .map(|arm| (format!("accuracy.{}.{budget}", arm.arm), arm.accuracy[0])),
+            );
         }
-        Ok(Output { files: vec![(FILE.into(), to_json(&self))], metrics })
+        Ok(Output {
+            files: vec![(FILE.into(), to_json(&self))],
+            metrics,
+        })
     }
 
     /// From the artifact's file.
@@ -118,8 +133,10 @@ impl Verdict {
 fn classifier(scores: &Scores) -> Result<&FeatureScore, NodeError> {
     match scores.scores.as_slice() {
         [score] if score.protocol == Protocol::FineTuned => Ok(score),
-        _ => Err(failure("scores of frozen features found among the arms, expected those of classifiers")
-            .with_help("name evaluate nodes with `model` in `compare`, those with `encoder` in `evidence`")),
+        _ => Err(
+            failure("scores of frozen features found among the arms, expected those of classifiers")
+                .with_help("name evaluate nodes with `model` in `compare`, those with `encoder` in `evidence`"),
+        ),
     }
 }
 
@@ -127,11 +144,24 @@ fn budget_verdict(node: &CompareNode, arms: &[(String, Vec<Scores>)]) -> Result<
     let mut outcomes = Vec::new();
     for (_, draws) in arms {
         let seeds = draws.iter().map(|scores| Ok(classifier(scores)?.outcomes()));
-        outcomes.push(Arm { seeds: seeds.collect::<Result<Vec<_>, NodeError>>()? });
+        outcomes.push(Arm {
+            seeds: seeds.collect::<Result<Vec<_>, NodeError>>()?,
+        });
     }
-    let baseline = arms.iter().position(|(arm, _)| *arm == node.baseline).unwrap_or_default();
-    let found = compare(&outcomes, baseline, node.replicates, &Stream::new(node.seed, "bootstrap"));
-    arms.iter().enumerate().map(|(i, (arm, draws))| arm_verdict(arm, draws, &found, i)).collect()
+    let baseline = arms
+        .iter()
+        .position(|(arm, _)| *arm == node.baseline)
+        .unwrap_or_default();
+    let found = compare(
+        &outcomes,
+        baseline,
+        node.replicates,
+        &Stream::new(node.seed, "bootstrap"),
+    );
+    arms.iter()
+        .enumerate()
+        .map(|(i, (arm, draws))| arm_verdict(arm, draws, &found, i))
+        .collect()
 }
 
 fn arm_verdict(arm: &str, draws: &[Scores], found: &Comparison, i: usize) -> Result<ArmVerdict, NodeError> {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use flow_cache::Artifact;
 use flow_engine::node::{
-    ArtifactType, Context, Facts, Input, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output, ParamError, Port, Report,
+    ArtifactType, Context, Facts, Input, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output, ParamError,
+    Port, Report,
 };
 use flow_engine::workflow::suggest;
 use serde::{Deserialize, Serialize};
@@ -41,7 +42,11 @@ pub struct SummaryNode {
 
 impl SummaryNode {
     fn axes(&self) -> Axes<'_> {
-        Axes { arm: &self.arm, budget: &self.budget, repeat: &self.repeat }
+        Axes {
+            arm: &self.arm,
+            budget: &self.budget,
+            repeat: &self.repeat,
+        }
     }
 
     /// How an arm is called.
@@ -55,7 +60,11 @@ impl SummaryNode {
         if arms.contains(&baseline.as_str()) {
             return Ok(());
         }
-        Err(at_with("baseline", format!("`{baseline}` is none of the arms"), suggest(baseline, "arms", arms)))
+        Err(at_with(
+            "baseline",
+            format!("`{baseline}` is none of the arms"),
+            suggest(baseline, "arms", arms),
+        ))
     }
 }
 
@@ -66,12 +75,21 @@ impl Node for SummaryNode {
     const FORM: &'static [&'static str] = &["summary"];
 
     fn ports(&self) -> Vec<Port> {
-        vec![Port::many("summary", &self.summary, &[SCORES]).labelled().gathers().partial()]
+        vec![
+            Port::many("summary", &self.summary, &[SCORES])
+                .labelled()
+                .gathers()
+                .partial(),
+        ]
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         let place = |input: &flow_engine::node::InputFact| self.axes().place(&input.node, &input.bindings);
-        let places = inputs.all("summary").iter().map(place).collect::<Result<Vec<Place>, _>>()?;
+        let places = inputs
+            .all("summary")
+            .iter()
+            .map(place)
+            .collect::<Result<Vec<Place>, _>>()?;
         self.check_baseline(places.iter().map(|place| place.arm.as_str()))?;
         Ok(Facts::unknown())
     }
@@ -190,14 +208,22 @@ struct Found {
 fn found(node: &SummaryNode, place: &Place, scores: &Scores) -> Vec<Found> {
     let of_score = |score: &FeatureScore| {
         let control = score.of.is_control();
-        let row = if control { (Some(score.of), score.of.title().to_owned()) } else { (None, place.arm.clone()) };
+        let row = if control {
+            (Some(score.of), score.of.title().to_owned())
+        } else {
+            (None, place.arm.clone())
+        };
         let control = control || node.baseline.as_ref() == Some(&place.arm);
         Figure::of(score).into_iter().map(move |(figure, value)| Found {
             row: row.clone(),
             control,
             column: Column {
                 figure,
-                budget: if figure.has_budget() { place.budget.clone() } else { String::new() },
+                budget: if figure.has_budget() {
+                    place.budget.clone()
+                } else {
+                    String::new()
+                },
             },
             draw: place.draw.clone(),
             value,
@@ -215,12 +241,23 @@ fn judge(node: &SummaryNode, inputs: &Inputs) -> Result<Output, NodeError> {
     let all: Vec<(Place, Scores)> = inputs.all("summary").iter().map(read).collect::<Result<_, _>>()?;
     let (_, first) = all.first().ok_or_else(|| failure("there are no scores to sum up"))?;
     let (split, images) = (first.split, first.examples());
-    if let Some((other, _)) = all.iter().find(|(_, scores)| scores.judged_on != first.judged_on || scores.split != split) {
+    if let Some((other, _)) = all
+        .iter()
+        .find(|(_, scores)| scores.judged_on != first.judged_on || scores.split != split)
+    {
         let message = format!("`{}` was not judged on the same images as the others", other.arm);
         return Err(failure(message).with_help("judge all of them on the same `data` and `split`"));
     }
-    let all: Vec<Found> = all.iter().flat_map(|(place, scores)| found(node, place, scores)).collect();
-    let summary = Summary { split, images, columns: columns(&all), rows: rows(&all)? };
+    let all: Vec<Found> = all
+        .iter()
+        .flat_map(|(place, scores)| found(node, place, scores))
+        .collect();
+    let summary = Summary {
+        split,
+        images,
+        columns: columns(&all),
+        rows: rows(&all)?,
+    };
     Ok(Output {
         files: vec![(FILE.into(), crate::artifacts::to_json(&summary))],
         metrics: metrics(&summary),
@@ -253,11 +290,21 @@ fn rows(all: &[Found]) -> Result<Vec<Row>, NodeError> {
             cells.push(vec![BTreeMap::new(); columns.len()]);
             names.len() - 1
         });
-        let Some(column) = columns.iter().position(|column| *column == found.column) else { continue };
+        let Some(column) = columns.iter().position(|column| *column == found.column) else {
+            continue;
+        };
         let earlier = cells[at][column].insert(&found.draw, found.value);
-        if earlier.is_some_and(|earlier| earlier.to_bits() != found.value.to_bits()) && found.column.figure.has_budget() {
-            let message = format!("`{}` has two different values of {} at {}", found.row.1, found.column.figure.title(), found.draw);
-            return Err(failure(message).with_help("judge each arm once, and controls in a node of their own: `controls = false` in the others"));
+        if earlier.is_some_and(|earlier| earlier.to_bits() != found.value.to_bits()) && found.column.figure.has_budget()
+        {
+            let message = format!(
+                "`{}` has two different values of {} at {}",
+                found.row.1,
+                found.column.figure.title(),
+                found.draw
+            );
+            return Err(failure(message).with_help(
+                "judge each arm once, and controls in a node of their own: `controls = false` in the others",
+            ));
         }
     }
     let row = |((name, control), cells): ((&(Option<Subject>, String), bool), Vec<BTreeMap<&str, f64>>)| Row {

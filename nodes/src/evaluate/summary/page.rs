@@ -6,9 +6,9 @@ use flow_engine::node::{InputCost, Lineage, NodeError, Report};
 use serde::Serialize;
 use serde_json::json;
 
+use super::SummaryNode;
 use super::chart::{Chart, Line, Panel};
 use super::{Column, Figure, Row, Summary, mean_and_deviation};
-use super::SummaryNode;
 use crate::evaluate::arms::text;
 use crate::evaluate::table::table;
 
@@ -33,7 +33,9 @@ fn costs(node: &SummaryNode, lineage: &[InputCost]) -> BTreeMap<String, Cost> {
         if trainings.is_empty() {
             continue;
         }
-        let cost = costs.entry(node.axes().arm_of(&input.node, &input.bindings)).or_default();
+        let cost = costs
+            .entry(node.axes().arm_of(&input.node, &input.bindings))
+            .or_default();
         cost.seconds.push(trainings.iter().map(|r| r.cost.wall_s).sum());
         let images = trainings.iter().filter_map(|r| r.metrics.get("images_trained"));
         cost.images.push(images.sum());
