@@ -111,6 +111,16 @@ fn place(port: &InstancePort, index: usize) -> String {
     name.map_or_else(|| index.to_string(), Clone::clone)
 }
 
+impl Workflow {
+    /// What an instance's key depends on beside its inputs: kind, version, parameters and the content of files.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn own_components(&self, id: InstanceId, digests: &FileDigests) -> Result<Components, NodeError> {
+        OwnPart::new(self, id, digests).map(|own| own.components())
+    }
+}
+
 /// The names of the inputs' instances by component, as in `data.0`.
 pub(crate) fn input_names(workflow: &Workflow, id: InstanceId) -> impl Iterator<Item = (String, &str)> {
     workflow.instances()[id].ports.iter().flat_map(move |port| {

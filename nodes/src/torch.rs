@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn an_exported_resnet18_is_torchvisions_state_dict_by_name_type_and_shape() {
         let (backbone, mut encoder) = resnet(Stem::Imagenet, 1, 3);
-        let exported = weights(&backbone, &mut encoder, None);
+        let exported = weights(&backbone, &mut encoder, &Normalisation::default(), None);
         let expected: Vec<&str> = include_str!("../../tests/golden/torchvision_resnet18.txt")
             .lines()
             .collect();
@@ -274,7 +274,12 @@ mod tests {
         let mut weight = vec![0.0; encoder.dim * 2];
         weight[(512 + 5) * 2 + 1] = 1.0;
         let mut head = Linear::from_weights(weight, vec![0.0; 2]);
-        let exported = weights(&backbone, &mut encoder, Some(StateDict::of(&mut head, "")));
+        let exported = weights(
+            &backbone,
+            &mut encoder,
+            &Normalisation::default(),
+            Some(StateDict::of(&mut head, "")),
+        );
         let state = StateDict::from_bytes(&exported.bytes).expect("own bytes");
         let fc = &state.tensors["fc.weight"];
         let place = fc.data.iter().position(|v| *v == 1.0);
@@ -296,7 +301,12 @@ mod tests {
         let image = MapShape { h: 16, w: 32, c: 3 };
         let mut encoder = backbone.build(image, &Stream::new(1, "test")).expect("valid");
         let mut head = Linear::from_weights(vec![0.0; 24 * 5], vec![0.0; 5]);
-        let exported = weights(&backbone, &mut encoder, Some(StateDict::of(&mut head, "")));
+        let exported = weights(
+            &backbone,
+            &mut encoder,
+            &Normalisation::default(),
+            Some(StateDict::of(&mut head, "")),
+        );
         let expected: Vec<&str> = include_str!("../../tests/golden/timm_vit.txt").lines().collect();
         assert_eq!(listing(&exported.bytes), expected);
         assert_eq!(
@@ -322,7 +332,12 @@ mod tests {
         // Weight i of a row belongs to cell i / 8, channel i % 8.
         let by_cell: Vec<f32> = (0..4 * 8).map(|i| i as f32).collect();
         let mut head = Linear::from_weights(by_cell, vec![0.0]);
-        let exported = weights(&backbone, &mut encoder, Some(StateDict::of(&mut head, "")));
+        let exported = weights(
+            &backbone,
+            &mut encoder,
+            &Normalisation::default(),
+            Some(StateDict::of(&mut head, "")),
+        );
         assert_eq!(
             exported.usage,
             "import torch\n\

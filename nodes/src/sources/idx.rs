@@ -217,10 +217,15 @@ mod tests {
         folder
     }
 
+    fn paths(folder: &std::path::Path) -> Vec<PathBuf> {
+        let files = IDX.files_in(folder, &PathBuf::from(".").into());
+        files.iter().map(|file| folder.join(&file.path)).collect()
+    }
+
     /// What is said before anything runs, which loading must bear out.
     fn known(train: [Vec<u8>; 2], test: [Vec<u8>; 2]) -> Result<SourceShape, String> {
         let folder = folder(train, test, str::to_owned);
-        let files = IDX.paths(folder.path());
+        let files = paths(folder.path());
         let known = shape(&SourceSettings::default(), &files).map_err(|e| {
             assert_eq!(e.key, "path");
             e.message
@@ -283,15 +288,15 @@ mod tests {
             let (train, test) = set();
             let folder = folder(train, test, name);
             assert!(
-                load(&SourceSettings::default(), &IDX.paths(folder.path())).is_ok(),
+                load(&SourceSettings::default(), &paths(folder.path())).is_ok(),
                 "{}",
                 name(FILES[0])
             );
         }
         let empty = tempfile::tempdir().expect("a folder");
-        assert_eq!(IDX.paths(empty.path())[0], empty.path().join(FILES[0]));
+        assert!(paths(empty.path())[0].ends_with(FILES[0]));
         assert_eq!(
-            shape(&SourceSettings::default(), &IDX.paths(empty.path())).expect("no error yet"),
+            shape(&SourceSettings::default(), &paths(empty.path())).expect("no error yet"),
             None
         );
     }

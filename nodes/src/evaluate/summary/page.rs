@@ -232,7 +232,7 @@ mod tests {
             cells: cells.map(<[f64]>::to_vec).to_vec(),
         };
         let summary = Summary {
-            split: "test".into(),
+            split: crate::artifacts::SplitName::Test,
             images: 2000,
             columns: vec![
                 column(Figure::Probe, "100"),
