@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod exit;
+mod handle;
 mod output;
 mod progress;
 mod trace;

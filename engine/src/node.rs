@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use flow_cache::Artifact;
+use flow_cache::{Artifact, Digest};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -152,6 +152,12 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether it works on copies of its files that it compares with [`Context::digests`] before it begins, so that the originals may
+    /// change meanwhile. Of others a change under their hands is an error.
+    fn copies_files(&self) -> bool {
+        false
+    }
+
     /// Checks the parameters against what is known of the inputs, and says what is known of the output.
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         let _ = inputs;
@@ -242,6 +248,8 @@ pub struct Context<'a> {
     pub gpus: &'a [String],
     /// The workflow file's folder joined with each of [`Node::files`], already digested by the engine.
     pub files: &'a [PathBuf],
+    /// The digest that each of them has in the node's key.
+    pub digests: &'a [Digest],
     /// The engine's side.
     pub host: &'a dyn Host,
 }

@@ -57,6 +57,7 @@ fn work(path: &Path, registry: &Registry) -> Result<Said, NodeError> {
         threads: manifest.threads,
         gpus: &manifest.gpus,
         files: &manifest.files,
+        digests: &manifest.digests,
         host: &host,
     };
     let pool = crate::pools::build(manifest.threads).map_err(|error| no_threads(&error))?;

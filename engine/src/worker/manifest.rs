@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use flow_cache::ActionKey;
+use flow_cache::{ActionKey, Digest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Shown;
+use crate::os_path;
 
 /// The version of this link: engine and worker are the same program, unless it was replaced meanwhile.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Everything that a worker process needs to know.
 #[derive(Serialize, Deserialize)]
@@ -26,12 +27,17 @@ pub(super) struct Manifest {
     pub(super) key: ActionKey,
     /// By port.
     pub(super) inputs: BTreeMap<String, Vec<ManifestInput>>,
+    #[serde(with = "os_path::list")]
     pub(super) files: Vec<PathBuf>,
+    /// Of the files, as they are in the key.
+    pub(super) digests: Vec<Digest>,
     pub(super) threads: usize,
     pub(super) gpus: Vec<String>,
     /// The store, where inputs are read and checkpoints kept.
+    #[serde(with = "os_path")]
     pub(super) cache: PathBuf,
     /// Where outputs are left.
+    #[serde(with = "os_path")]
     pub(super) staging: PathBuf,
 }
 
@@ -66,6 +72,7 @@ pub(super) enum Said {
     Corrupt {
         key: ActionKey,
         name: String,
+        #[serde(with = "os_path")]
         path: PathBuf,
         why: String,
     },

@@ -119,6 +119,7 @@ fn describe(job: &Job<'_>, staging: &Path) -> Result<Manifest, NodeError> {
             .map(|(port, all)| ((*port).to_owned(), all.iter().map(given).collect()))
             .collect(),
         files: job.file_paths(),
+        digests: job.file_digests(),
         threads: job.grant.threads,
         gpus: job.grant.gpus.clone(),
         cache: job.cache.to_owned(),

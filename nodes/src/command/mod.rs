@@ -11,7 +11,8 @@
 //! params = { lr = 0.1 }
 //! ```
 //!
-//! The program runs in a fresh folder that holds the declared code at its own relative path, the inputs' files in
+//! The program runs in a fresh folder that holds a copy of the declared code at its own relative path (of a folder what
+//! [`flow_engine::code`] lists, so without `.git`, `__pycache__`, editors' files and what a `.flowignore` names), the inputs' files in
 //! `inputs/NAME/` and an empty `outputs/`. What it leaves in `outputs/` must be what was declared. It sees the variables
 //! [`process::BASE`], those of `env`, and those named in `pass_env`; nothing else of the environment.
 
@@ -98,6 +99,10 @@ impl Node for CommandNode {
         self.code.iter().map(PathBuf::from).collect()
     }
 
+    fn copies_files(&self) -> bool {
+        true
+    }
+
     fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
         if self.run.first().is_none_or(String::is_empty) {
             return Err(at(
@@ -153,8 +158,8 @@ impl Node for CommandNode {
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         let stage = Stage::new()?;
-        for (code, path) in self.code.iter().zip(cx.files) {
-            stage.put_code(code, path)?;
+        for ((code, path), digest) in self.code.iter().zip(cx.files).zip(cx.digests) {
+            stage.put_code(code, path, digest)?;
         }
         for (name, input) in self.inputs.keys().zip(inputs.all("inputs")) {
             stage.put_input(name, input)?;
@@ -169,13 +174,13 @@ impl Node for CommandNode {
             ("OMP_NUM_THREADS".to_owned(), threads.clone()),
             ("RAYON_NUM_THREADS".to_owned(), threads),
             ("CUDA_VISIBLE_DEVICES".to_owned(), cx.gpus.join(",")),
-            ("TMPDIR".to_owned(), stage.scratch().display().to_string()),
         ]);
         env.extend(self.env.clone());
         let said = process::run(
             &process::Spec {
                 arguments: &arguments,
                 folder: stage.folder(),
+                scratch: &stage.scratch(),
                 env: &env,
                 pass_env: &self.pass_env,
             },
