@@ -97,7 +97,7 @@ pub(crate) struct WorkflowArgs {
 /// Which part of it.
 #[derive(Debug, Args)]
 pub(crate) struct PartArgs {
-    /// Nothing but this node (or instance) and what it rests on; may be given several times.
+    /// Nothing but this node (or instance) and what it depends on; may be given several times.
     #[arg(long, value_name = "NODE")]
     pub(crate) only: Vec<String>,
     /// Run this node (or instance) even if it is cached: it fails if something else comes out; may be given several times.
@@ -117,7 +117,7 @@ pub(crate) struct HowArgs {
     /// Memory for all nodes together, e.g. 16GB [default: what the machine has].
     #[arg(long, value_name = "SIZE", value_parser = flow_cache::query::parse_size)]
     pub(crate) memory: Option<u64>,
-    /// After a failure, still run what does not rest on the failed node.
+    /// After a failure, still run what does not depend on the failed node.
     #[arg(long)]
     pub(crate) keep_going: bool,
 }
@@ -200,7 +200,7 @@ pub(crate) enum CacheCommand {
     },
     /// Show one entry: what it was made from, what it measured, what it cost.
     Show {
-        /// The beginning of its key (four digits or more), or a node's name.
+        /// A node's name, with bindings or without, a tag, the beginning of a key (four digits or more), or RUN:NODE.
         entry: String,
         /// As JSON.
         #[arg(long)]
@@ -219,7 +219,7 @@ pub(crate) enum CacheCommand {
     },
     /// Say what differs between two entries: parameters, inputs, files, versions, metrics.
     Diff {
-        /// The beginning of a key, or a node's name.
+        /// As for `show`.
         a: String,
         /// Another.
         b: String,
@@ -229,7 +229,7 @@ pub(crate) enum CacheCommand {
     },
     /// Say why an entry had to be made: what differs from the earlier entry that is most like it.
     Why {
-        /// The beginning of a key, or a node's name, which stands for its newest entry.
+        /// As for `show`.
         entry: String,
         /// As JSON.
         #[arg(long)]
@@ -237,7 +237,7 @@ pub(crate) enum CacheCommand {
     },
     /// Show what an entry was made from.
     Tree {
-        /// The beginning of a key, or a node's name.
+        /// As for `show`.
         entry: String,
         /// What was made from it instead.
         #[arg(long)]
@@ -248,7 +248,7 @@ pub(crate) enum CacheCommand {
     },
     /// Write entries to a file: an archive for another cache, or weights for another program.
     Export {
-        /// The beginnings of keys, nodes' names or tags; for an archive there may be several.
+        /// As for `show`, or a run for all that it used; for an archive there may be several.
         #[arg(required = true)]
         entries: Vec<String>,
         /// What the file is for.
@@ -266,7 +266,7 @@ pub(crate) enum CacheCommand {
         /// The archive.
         archive: PathBuf,
     },
-    /// Free room: outputs that are least worth it go, their records stay. Says what would go, unless told to do it.
+    /// Free disk space: the outputs that are cheapest to make again are removed, their records stay. A dry run unless `--delete` is given.
     Gc {
         /// Bytes that may stay, e.g. 20GB: what is cheapest to make again for each byte goes first.
         #[arg(long, value_name = "SIZE", value_parser = flow_cache::query::parse_size)]
@@ -280,7 +280,7 @@ pub(crate) enum CacheCommand {
         /// Keep what the newest runs used.
         #[arg(long, value_name = "N", default_value_t = 1)]
         keep_runs: usize,
-        /// Do it.
+        /// Remove them.
         #[arg(long)]
         delete: bool,
         /// As JSON.
@@ -289,7 +289,7 @@ pub(crate) enum CacheCommand {
     },
     /// Keep entries from being collected.
     Pin {
-        /// The beginnings of keys, nodes' names or tags; or one query.
+        /// As for `show`, or a run for all that it used; or one query.
         #[arg(required = true)]
         entries: Vec<String>,
         /// Why.
@@ -298,7 +298,7 @@ pub(crate) enum CacheCommand {
     },
     /// Let entries be collected again.
     Unpin {
-        /// The beginnings of keys, nodes' names or tags; or one query.
+        /// As for `show`, or a run for all that it used; or one query.
         #[arg(required = true)]
         entries: Vec<String>,
     },
@@ -306,7 +306,7 @@ pub(crate) enum CacheCommand {
     Tag {
         /// The name.
         name: String,
-        /// The beginning of a key, or a node's name.
+        /// As for `show`.
         entry: String,
     },
     /// Take a tag away.
@@ -352,7 +352,7 @@ pub(crate) enum RunsCommand {
     },
     /// Show one run.
     Show {
-        /// The beginning or end of its id; the newest if left out.
+        /// The beginning or end of its id: of several the newest, as if it is left out.
         run: Option<String>,
         /// As JSON.
         #[arg(long)]

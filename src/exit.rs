@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use flow_cache::{CacheError, QueryError};
-use flow_engine::{Diagnostics, PlanError, RunError, RunsError};
+use flow_engine::{Diagnostics, PlanError, RunError};
 
-/// How the program ends. Documented in the README; scripts rest on these numbers.
+/// How the program ends. Documented in the README; scripts depend on these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done.
@@ -115,20 +115,6 @@ impl From<PlanError> for Failure {
         match error {
             PlanError::Cache(error) => error.into(),
             error => Self::failed(error.to_string()),
-        }
-    }
-}
-
-impl From<RunsError> for Failure {
-    fn from(error: RunsError) -> Self {
-        let exit = match error {
-            RunsError::NotFound { .. } | RunsError::Ambiguous { .. } => Exit::Usage,
-            _ => Exit::Failed,
-        };
-        Self::Other {
-            exit,
-            message: error.to_string(),
-            help: None,
         }
     }
 }

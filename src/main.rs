@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod exit;
+mod handle;
 mod output;
 mod progress;
 mod trace;
@@ -12,36 +13,52 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use exit::{Exit, Failure};
+use exit::Exit;
 
 /// A workflow of many nodes is many small pieces of memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    output::exit_code(run()).into()
+}
+
+fn run() -> Exit {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return print_usage(&error),
+    };
     output::set_colour(cli.color);
     output::start_log(cli.verbose);
     // A panic is caught where it can be dealt with (a node, a damaged index) and told there in words; the default hook would
     // print it to the person as well.
     std::panic::set_hook(Box::new(|info| tracing::debug!("{info}")));
     match catch_unwind(AssertUnwindSafe(|| commands::dispatch(&cli))) {
-        Ok(Ok(code)) => code.into(),
+        Ok(Ok(exit)) => exit,
         Ok(Err(failure)) => {
             output::print_failure(&failure);
-            failure.exit().into()
+            failure.exit()
         }
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text
                 .or(panic.downcast_ref::<&str>().copied())
-                .unwrap_or("it gave no words");
-            output::print_failure(&Failure::Other {
-                exit: Exit::Failed,
-                message: format!("flow has a bug: {text}"),
-                help: Some("nothing in the cache is lost; please report this with what `-vv` prints".to_owned()),
-            });
-            Exit::Failed.into()
+                .unwrap_or("no panic message");
+            let help = "nothing in the cache is lost; please report this with what `-vv` prints";
+            output::print_error(&format!("flow has a bug: {text}"), Some(help));
+            Exit::Failed
         }
+    }
+}
+
+/// What clap has to say instead of a command line: help and version are results, the rest is an error.
+fn print_usage(error: &clap::Error) -> Exit {
+    let text = error.render().ansi().to_string();
+    if error.use_stderr() {
+        output::say(text.trim_end());
+        Exit::Usage
+    } else {
+        output::print(&text);
+        Exit::Ok
     }
 }

@@ -1,7 +1,7 @@
 //! What goes to the terminal: tables, errors, log lines. Results on stdout, everything else on stderr.
 
-use std::io::Write;
-use std::sync::OnceLock;
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -57,34 +57,77 @@ pub(crate) fn start_log(verbose: u8) {
         .init();
 }
 
-/// Writes whole lines to stderr with the bars out of the way.
+/// Writes whole lines to stderr with the bars out of the way. Where stderr takes nothing, nobody can be told.
 struct Lines;
 
 impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        bars().suspend(|| std::io::stderr().write_all(bytes))?;
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = bars().suspend(|| io::stderr().write_all(bytes));
         Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-/// A line on stderr, between the bars.
+/// A line on stderr, between the bars. Where stderr takes nothing, nobody can be told.
 pub(crate) fn say(line: &str) {
-    bars().suspend(|| anstream::eprintln!("{line}"));
+    let _ = bars().suspend(|| writeln!(anstream::stderr(), "{line}"));
 }
 
-/// A result on stdout. A reader that has gone away (`| head`) ends the program quietly.
-pub(crate) fn print(text: &str) {
-    let written = bars().suspend(|| {
-        let mut out = anstream::stdout();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush())
-    });
-    if written.is_err() {
-        std::process::exit(0);
+/// What became of the writes to stdout so far.
+#[derive(Clone, Copy, PartialEq)]
+enum Written {
+    /// All of it.
+    Whole,
+    /// The reader has gone away (`| head`): it has what it wanted.
+    Unwanted,
+    /// Some of it was lost, which was said.
+    Lost,
+}
+
+static WRITTEN: Mutex<Written> = Mutex::new(Written::Whole);
+
+/// Stdout, for results: the only way there. The first write that fails is said at once and turns success into failure
+/// ([`exit_code`]); after it, or when the reader has gone away, nothing more is written, and the command goes on to its end.
+pub(crate) struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut so_far = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if *so_far == Written::Whole {
+            let written = bars().suspend(|| {
+                let mut out = anstream::stdout();
+                out.write_all(bytes).and_then(|()| out.flush())
+            });
+            if let Err(error) = written {
+                *so_far = if error.kind() == ErrorKind::BrokenPipe {
+                    Written::Unwanted
+                } else {
+                    print_error(&format!("cannot write to stdout: {error}"), None);
+                    Written::Lost
+                };
+            }
+        }
+        Ok(bytes.len())
     }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How the program ends: a command whose results were lost has not succeeded; one that failed keeps its own exit code.
+pub(crate) fn exit_code(exit: Exit) -> Exit {
+    let lost = *WRITTEN.lock().unwrap_or_else(PoisonError::into_inner) == Written::Lost;
+    if exit == Exit::Ok && lost { Exit::Failed } else { exit }
+}
+
+/// A result on stdout.
+pub(crate) fn print(text: &str) {
+    // It never fails: see there.
+    let _ = Stdout.write_all(text.as_bytes());
 }
 
 /// A value as indented JSON on stdout.

@@ -7,12 +7,12 @@ use flow_engine::events::JsonLines;
 use flow_engine::{Event, Reporter};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::{bars, duration, print_error, say};
+use crate::output::{Stdout, bars, duration, print_error, say};
 
 /// The reporter that fits the terminal and the options.
 pub(crate) fn reporter(quiet: bool, verbose: u8, json: bool) -> Box<dyn Reporter> {
     if json {
-        return Box::new(JsonLines::new(std::io::stdout()));
+        return Box::new(JsonLines::new(Stdout));
     }
     let terminal = std::io::stderr().is_terminal() && !quiet;
     Box::new(Console {

@@ -80,6 +80,11 @@ impl Layout {
         self.root.join("tags")
     }
 
+    /// Names that entries were found under, see [`crate::marks::other_names`].
+    pub(crate) fn names(&self) -> PathBuf {
+        self.root.join("names")
+    }
+
     pub(crate) fn collected(&self) -> PathBuf {
         self.root.join("collected")
     }

@@ -21,6 +21,7 @@ mod layout;
 mod lease;
 mod lock;
 mod marks;
+pub mod name;
 mod publish;
 pub mod query;
 mod recall;

@@ -66,6 +66,48 @@ pub(crate) fn unset(files: &Files, folder: &Path, name: &str) -> Result<bool, Ca
     files.remove(&folder.join(name))
 }
 
+/// The names that runs found entries under, other than those that they were made under: two nodes may have one key, and a node
+/// may be renamed. One line for each in the file `names`: the key, and the name in quotes.
+pub(crate) fn other_names(files: &Files) -> Result<BTreeMap<ActionKey, BTreeSet<String>>, CacheError> {
+    let path = files.layout.names();
+    let bytes = match files.disk.read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(|error| CacheError::io("read", &path, error))?,
+    };
+    let mut names: BTreeMap<ActionKey, BTreeSet<String>> = BTreeMap::new();
+    for line in String::from_utf8_lossy(&bytes).lines() {
+        // A line that a process did not finish says nothing.
+        let parsed = line.split_once(' ').and_then(|(key, name)| {
+            let name: String = serde_json::from_str(name).ok()?;
+            Some((key.parse().ok()?, name))
+        });
+        if let Some((key, name)) = parsed {
+            names.entry(key).or_default().insert(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Writes down those of these names that are not known yet.
+pub(crate) fn also_called<'a>(
+    files: &Files,
+    names: impl Iterator<Item = (ActionKey, &'a str)>,
+) -> Result<(), CacheError> {
+    let mut names = names.peekable();
+    if names.peek().is_none() {
+        return Ok(());
+    }
+    let known = other_names(files)?;
+    let is_known = |key: &ActionKey, name: &str| known.get(key).is_some_and(|names| names.contains(name));
+    let new = names.filter(|(key, name)| !is_known(key, name));
+    let lines: String = new
+        .map(|(key, name)| format!("{key} {}\n", serde_json::Value::from(name)))
+        .collect();
+    let path = files.layout.names();
+    let appended = files.disk.append(&path, lines.as_bytes());
+    appended.map_err(|error| CacheError::io("append to", &path, error))
+}
+
 fn names(files: &Files, folder: &Path) -> Result<Vec<String>, CacheError> {
     match files.disk.list(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),

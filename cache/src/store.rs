@@ -1,5 +1,6 @@
 //! The store: open it, look keys up, list what it holds.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::gc::{self, GcOptions, GcReport};
 use crate::key::{ActionKey, Components};
 use crate::lease::Lease;
 use crate::marks::{self, Marks};
+use crate::name;
 use crate::publish::Slot;
 use crate::query::{Query, QueryError};
 use crate::recall::{self, Recall};
@@ -254,8 +256,9 @@ impl Store {
         Ok(self.shared.catalog.records(Some(kind))?.into_iter().min_by_key(rank))
     }
 
-    /// The records whose key begins with `text` (at least four hexadecimal digits) or whose node has that name, newest first; or the
-    /// one that has that tag. If there are none, those of nodes that have the name but for what follows it in brackets.
+    /// The record that has that tag; or those of nodes of that name (see [`crate::name`]), which is the one that a record was made
+    /// under or one that a run found it under; or those of which the key begins with `text`, four hexadecimal digits or more.
+    /// Newest first.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -263,14 +266,35 @@ impl Store {
         if let Some(key) = self.marks()?.tags.get(text) {
             return Ok(self.record(key)?.into_iter().collect());
         }
-        let is_prefix = text.len() >= 4 && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
-        let fits = |record: &Record| record.node == text || (is_prefix && record.key.to_string().starts_with(text));
-        let (found, others): (Vec<Record>, Vec<Record>) = self.records()?.into_iter().partition(fits);
-        if !found.is_empty() {
-            return Ok(found);
+        let names = self.other_names()?;
+        let records = self.records()?;
+        let named = name::select(text, records.iter().collect(), |record| {
+            let others = names.get(&record.key).into_iter().flatten();
+            others.chain([&record.node]).map(String::as_str).collect()
+        });
+        if !named.is_empty() {
+            return Ok(named.into_iter().cloned().collect());
         }
-        let of_name = |record: &Record| record.node.strip_prefix(text).is_some_and(|rest| rest.starts_with('['));
-        Ok(others.into_iter().filter(of_name).collect())
+        let is_prefix = text.len() >= 4 && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
+        let fits = |record: &Record| is_prefix && record.key.to_string().starts_with(text);
+        Ok(records.into_iter().filter(fits).collect())
+    }
+
+    /// The names that runs found entries under, other than those that they were made under.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn other_names(&self) -> Result<BTreeMap<ActionKey, BTreeSet<String>>, CacheError> {
+        marks::other_names(&self.shared.files)
+    }
+
+    /// Remembers that a run found these entries under these names. A name that is lost is given again by the next run.
+    pub fn also_called<'a>(&self, names: impl Iterator<Item = (ActionKey, &'a str)>) {
+        if self.shared.files.writable()
+            && let Err(error) = marks::also_called(&self.shared.files, names)
+        {
+            tracing::warn!(%error, "names of entries are not remembered");
+        }
     }
 
     /// All records, newest first.

@@ -7,12 +7,14 @@
 //! ```
 
 mod action;
+pub mod code;
 pub mod events;
 mod execute;
 pub mod graph;
 mod lineage;
 mod machine;
 pub mod node;
+mod os_path;
 mod outcome;
 pub mod plan;
 mod pools;

@@ -25,6 +25,9 @@ pub struct NodeOutcome {
     pub metrics: BTreeMap<String, f64>,
     /// What it took when it was made, if it is done.
     pub cost: Option<Cost>,
+    /// Whether its record was made under another name.
+    #[serde(skip)]
+    pub(crate) renamed: bool,
 }
 
 /// How an instance ended.
@@ -54,6 +57,7 @@ impl NodeOutcome {
             key: None,
             metrics: BTreeMap::new(),
             cost: None,
+            renamed: false,
         }
     }
 
@@ -67,6 +71,7 @@ impl NodeOutcome {
             .map(|(name, v)| (name.clone(), *v))
             .collect();
         self.cost = Some(record.cost);
+        self.renamed = record.node != self.name;
     }
 }
 

@@ -13,5 +13,6 @@ pub fn recall(store: &Store, path: &Path) {
 /// One memory for each workflow file, whatever its overrides.
 pub(crate) fn recall_name(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    absolute.to_string_lossy().into_owned()
+    // As written for debugging, bytes that are not UTF-8 are told apart.
+    format!("{absolute:?}")
 }

@@ -37,6 +37,7 @@ pub(crate) trait ErasedNode: Send + Sync {
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError>;
     fn resources(&self) -> Resources;
     fn isolated(&self) -> bool;
+    fn copies_files(&self) -> bool;
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError>;
     fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError>;
     /// All parameters as JSON, defaults filled in: what a worker process makes the node from.
@@ -72,6 +73,10 @@ impl<N: Node> ErasedNode for N {
 
     fn resources(&self) -> Resources {
         Node::resources(self)
+    }
+
+    fn copies_files(&self) -> bool {
+        Node::copies_files(self)
     }
 
     fn isolated(&self) -> bool {

@@ -168,7 +168,10 @@ pub(crate) fn run_planned(
     let execute = || Execution::new(&shop, plan, &mut folder, &mut both, mail).drive();
     let (nodes, failures) = tracing::info_span!("execute").in_scope(execute);
     let status = status(&nodes, &failures);
-    let wall_s = begun.at.elapsed().as_secs_f64();
+    let renamed = nodes.iter().filter(|node| node.renamed);
+    let renamed = renamed.filter_map(|node| Some((node.key?, node.name.as_str())));
+    site.store.also_called(renamed);
+    let wall = begun.at.elapsed();
     let mut summary = Summary {
         schema: 0,
         id: folder.id.clone(),
@@ -178,7 +181,8 @@ pub(crate) fn run_planned(
         environment: workflow.environment().clone(),
         status,
         started_unix_ms: begun.unix_ms,
-        finished_unix_ms: unix_ms(),
+        // Whatever happened to the clock meanwhile.
+        finished_unix_ms: begun.unix_ms + u64::try_from(wall.as_millis()).unwrap_or(0),
         threads,
         nodes,
         failures,
@@ -193,7 +197,7 @@ pub(crate) fn run_planned(
         nodes: summary.nodes,
         failures: summary.failures,
         reports,
-        wall_s,
+        wall_s: wall.as_secs_f64(),
     };
     both.report(&Event::RunFinished {
         status,
@@ -201,7 +205,7 @@ pub(crate) fn run_planned(
         cached: outcome.count(NodeStatus::Cached),
         failed: outcome.count(NodeStatus::Failed),
         skipped: outcome.count(NodeStatus::Skipped) + outcome.count(NodeStatus::Stopped),
-        wall_s,
+        wall_s: outcome.wall_s,
     });
     both.flush();
     Ok(outcome)

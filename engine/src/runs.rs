@@ -58,9 +58,15 @@ pub struct Run {
     /// Its id, the name of its folder.
     pub id: String,
     /// Its folder.
+    #[serde(serialize_with = "lossy")]
     pub dir: PathBuf,
     /// What it came to; `None` if it is still running or was killed.
     pub summary: Option<Summary>,
+}
+
+/// For eyes and scripts, which take text.
+fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// Why runs cannot be shown.
@@ -85,20 +91,14 @@ pub enum RunsError {
         why: String,
     },
     /// No run of that name.
-    #[error("no run in {dir} begins or ends with `{id}`. `flow runs ls` lists them", dir = dir.display())]
+    #[error("no run in {dir} begins or ends with `{id}`", dir = dir.display())]
     NotFound {
         /// What was asked for.
         id: String,
         /// The folder of runs.
         dir: PathBuf,
-    },
-    /// Several runs of that name.
-    #[error("`{id}` could be any of {}. Give more of the name", candidates.join(", "))]
-    Ambiguous {
-        /// What was asked for.
-        id: String,
-        /// The runs that fit.
-        candidates: Vec<String>,
+        /// The runs that there are, newest first.
+        known: Vec<String>,
     },
 }
 
@@ -129,41 +129,35 @@ impl Runs {
     /// # Errors
     /// If the folder cannot be read. A damaged summary counts as none.
     pub fn list(&self) -> Result<Vec<Run>, RunsError> {
-        let mut ids = self.ids()?;
-        ids.sort_unstable_by(|a, b| b.cmp(a));
+        let ids = self.ids()?.into_iter();
         Ok(ids
-            .into_iter()
             .map(|id| self.run(&id).unwrap_or_else(|_| self.without_summary(id)))
             .collect())
     }
 
-    /// The run of which the id begins with `id`, or ends with it (the short id is last).
+    /// The run of which that is the id, or else those of which the id begins with it, or ends with it (the short id is last),
+    /// newest first: at least one.
     ///
     /// # Errors
-    /// If there is none, more than one, or its summary is damaged.
-    pub fn show(&self, id: &str) -> Result<Run, RunsError> {
-        let all = self.ids()?;
-        if all.iter().any(|known| known == id) {
-            return self.run(id);
+    /// If there is none, or a summary is damaged.
+    pub fn matching(&self, id: &str) -> Result<Vec<Run>, RunsError> {
+        let known = self.ids()?;
+        let mut fitting: Vec<&String> = known.iter().filter(|known| *known == id).collect();
+        if fitting.is_empty() {
+            let fits = |known: &&String| known.starts_with(id) || known.ends_with(id);
+            fitting = known.iter().filter(fits).collect();
         }
-        let mut fitting: Vec<String> = all
-            .into_iter()
-            .filter(|k| k.starts_with(id) || k.ends_with(id))
-            .collect();
-        fitting.sort_unstable();
-        match fitting.as_slice() {
-            [] => Err(RunsError::NotFound {
+        if fitting.is_empty() {
+            return Err(RunsError::NotFound {
                 id: id.to_owned(),
                 dir: self.dir.clone(),
-            }),
-            [one] => self.run(one),
-            _ => Err(RunsError::Ambiguous {
-                id: id.to_owned(),
-                candidates: fitting,
-            }),
+                known,
+            });
         }
+        fitting.into_iter().map(|id| self.run(id)).collect()
     }
 
+    /// Newest first: the order of their names is the order in which they began, see [`RunFolder::claim`].
     fn ids(&self) -> Result<Vec<String>, RunsError> {
         let entries = match std::fs::read_dir(&self.dir) {
             Ok(entries) => entries,
@@ -172,9 +166,10 @@ impl Runs {
         };
         let is_run = |path: &PathBuf| path.join(EVENTS).is_file();
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_run);
-        Ok(paths
-            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-            .collect())
+        let ids = paths.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        let mut ids: Vec<String> = ids.collect();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(ids)
     }
 
     fn run(&self, id: &str) -> Result<Run, RunsError> {
@@ -228,6 +223,7 @@ impl RunFolder {
         started_unix_ms: u64,
     ) -> Result<(Self, JsonLines<File>), RunsError> {
         std::fs::create_dir_all(runs).map_err(|error| RunsError::io("make", runs, error))?;
+        keep_out_of_code(runs);
         let (id, dir) = Self::claim(runs, workflow.name(), started_unix_ms)?;
         let logs = dir.join("logs");
         std::fs::create_dir(&logs).map_err(|error| RunsError::io("make", &logs, error))?;
@@ -251,12 +247,21 @@ impl RunFolder {
         ))
     }
 
-    /// Two runs may begin in the same second, in two processes: the folder is made, or another id is tried.
+    /// Two runs may begin in the same millisecond, in two processes: the folder is made, or another id is tried.
+    ///
+    /// The order of names is the order in which runs began, also where the clock was set back: then a name's time is the
+    /// millisecond after the newest run's (and not the one in the summary).
     fn claim(runs: &Path, workflow: &str, started_unix_ms: u64) -> Result<(String, PathBuf), RunsError> {
-        // To the millisecond, so that the order of names is the order of runs.
-        let time = jiff::Timestamp::from_millisecond(i64::try_from(started_unix_ms).unwrap_or(0))
+        let entries = std::fs::read_dir(runs).map_err(|error| RunsError::io("read", runs, error))?;
+        let times = entries.filter_map(|entry| time_of(entry.ok()?.file_name().to_str()?));
+        let started = jiff::Timestamp::from_millisecond(i64::try_from(started_unix_ms).unwrap_or(0));
+        let after = times
+            .max()
+            .and_then(|newest| newest.checked_add(jiff::SignedDuration::from_millis(1)).ok());
+        let time = started
             .unwrap_or_default()
-            .strftime("%Y%m%dT%H%M%S.%3fZ");
+            .max(after.unwrap_or(jiff::Timestamp::MIN))
+            .strftime(TIME);
         for attempt in 0_u32.. {
             let salt = format!("{workflow} {started_unix_ms} {} {attempt}", std::process::id());
             let id = format!("{time}-{workflow}-{}", &Digest::of(salt.as_bytes()).short()[..6]);
@@ -313,6 +318,24 @@ impl RunFolder {
     }
 }
 
+/// How a run's id begins: when it began (UTC).
+const TIME: &str = "%Y%m%dT%H%M%S.%3fZ";
+
+/// The time at the beginning of a run's id.
+fn time_of(id: &str) -> Option<jiff::Timestamp> {
+    let (time, _) = id.split_once('-')?;
+    let civil = jiff::civil::DateTime::strptime(TIME, time).ok()?;
+    jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()
+}
+
+/// Runs may lie in a folder of code, which they are no part of. Where that cannot be written down, nothing else can either.
+fn keep_out_of_code(runs: &Path) {
+    let path = runs.join(crate::code::FLOWIGNORE);
+    if !path.exists() {
+        let _ = std::fs::write(path, "# Runs of flow are no part of any program.\n*\n");
+    }
+}
+
 /// A node's name as a file name: values of matrix variables may contain anything. A name that had to be changed gets a
 /// piece of its digest, so that no two nodes share a file.
 fn file_stem(node: &str) -> String {
@@ -331,6 +354,28 @@ fn file_stem(node: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_are_in_the_order_in_which_they_began_also_where_the_clock_was_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("notes-on-runs")).unwrap();
+        // 2026, 2001, 2026, 1970, and a clock that is broken.
+        let started = [1_790_000_000_000, 1_000_000_000_000, 1_790_000_000_000, 0, u64::MAX];
+        let ids = started.map(|ms| RunFolder::claim(dir.path(), "w", ms).unwrap().0);
+        let mut sorted = ids.to_vec();
+        sorted.sort_unstable();
+        assert_eq!(sorted, ids, "oldest first");
+        for id in &ids {
+            std::fs::write(dir.path().join(id).join(EVENTS), "").unwrap();
+        }
+        let listed: Vec<String> = Runs::open(dir.path())
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|run| run.id)
+            .collect();
+        assert!(listed.iter().eq(ids.iter().rev()), "{listed:?}");
+    }
 
     #[test]
     fn a_value_with_slashes_stays_in_its_folder() {

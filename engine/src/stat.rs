@@ -13,13 +13,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use flow_cache::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::code::{self, Listing};
+use crate::os_path::OsPath;
+
 /// Changes this close before the hashing are not told apart by every file system.
 const RACY_MS: u64 = 2_000;
 
 /// How often a file that changes while it is read is read again.
 const ATTEMPTS: usize = 3;
 
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Digests of files by path.
 #[derive(Debug, Default)]
@@ -38,7 +41,7 @@ struct Known {
 #[serde(deny_unknown_fields)]
 struct OnDisk {
     schema: u32,
-    files: BTreeMap<PathBuf, Entry>,
+    files: Vec<(OsPath, Entry)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,7 +104,7 @@ impl FileDigests {
             .and_then(|bytes| serde_json::from_slice::<OnDisk>(&bytes).ok());
         let entries = read
             .filter(|read| read.schema == SCHEMA)
-            .map(|read| read.files)
+            .map(|read| read.files.into_iter().map(|(path, entry)| (path.0, entry)).collect())
             .unwrap_or_default();
         Self {
             memory: Some(memory),
@@ -112,14 +115,15 @@ impl FileDigests {
         }
     }
 
-    /// The digest of a file's content, or of a folder's: names and contents of everything below it.
+    /// The digest of a file's content, or of a folder's: names and contents of the files that [`Listing`] has of it.
     ///
     /// # Errors
-    /// If it cannot be read, or changes again and again while it is read.
+    /// If it cannot be read, is a FIFO or the like, or changes again and again while it is read.
     pub fn digest(&self, path: &Path) -> io::Result<Digest> {
-        let metadata = std::fs::metadata(path)?;
+        let metadata = code::regular(path)?;
         if metadata.is_dir() {
-            self.digest_folder(path)
+            let digest_of = |file: &Path| self.digest(&path.join(file));
+            Listing::of(path)?.digest(digest_of)
         } else {
             self.digest_file(path, &metadata)
         }
@@ -157,22 +161,6 @@ impl FileDigests {
         Err(io::Error::other("it changes while it is being read"))
     }
 
-    fn digest_folder(&self, folder: &Path) -> io::Result<Digest> {
-        let mut names: Vec<_> = std::fs::read_dir(folder)?
-            .map(|e| Ok(e?.file_name()))
-            .collect::<io::Result<_>>()?;
-        names.sort();
-        let mut listing = Vec::new();
-        for name in names {
-            let digest = self.digest(&folder.join(&name))?;
-            let name = name.as_encoded_bytes();
-            listing.extend_from_slice(&(name.len() as u64).to_le_bytes());
-            listing.extend_from_slice(name);
-            listing.extend_from_slice(digest.as_bytes());
-        }
-        Ok(Digest::of(&listing))
-    }
-
     /// Writes down what was hashed. The memory only saves time, so that a failure is a note for developers.
     pub fn save(&self) {
         let Some(memory) = &self.memory else { return };
@@ -184,7 +172,11 @@ impl FileDigests {
         known.entries.retain(|path, _| path.exists());
         let on_disk = OnDisk {
             schema: SCHEMA,
-            files: known.entries.clone(),
+            files: known
+                .entries
+                .iter()
+                .map(|(path, entry)| (OsPath(path.clone()), entry.clone()))
+                .collect(),
         };
         if let Err(error) = write_whole(memory, &on_disk) {
             tracing::debug!(path = %memory.display(), %error, "digests of input files are not remembered");

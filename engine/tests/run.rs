@@ -403,11 +403,8 @@ fn a_run_can_be_found_again() {
     let runs = flow_engine::Runs::open(&bench.path("runs"));
     let listed = runs.list().unwrap();
     assert_eq!(listed.len(), 1);
-    let summary = runs
-        .show(&run.outcome.id[run.outcome.id.len() - 6..])
-        .unwrap()
-        .summary
-        .unwrap();
+    let mut found = runs.matching(&run.outcome.id[run.outcome.id.len() - 6..]).unwrap();
+    let summary = found.remove(0).summary.unwrap();
     assert_eq!(summary.status, RunStatus::Finished);
     assert_eq!(summary.nodes, run.outcome.nodes);
     let log = std::fs::read_to_string(run.outcome.dir.join("events.jsonl")).unwrap();
@@ -421,7 +418,7 @@ fn a_run_can_be_found_again() {
         .collect();
     assert_eq!(logged, run.events);
     assert!(matches!(
-        runs.show("nothing"),
+        runs.matching("nothing"),
         Err(flow_engine::RunsError::NotFound { .. })
     ));
 }

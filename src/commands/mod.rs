@@ -15,6 +15,7 @@ use flow_engine::{Override, Workflow};
 
 use crate::cli::{Cli, Command, PartArgs, WorkflowArgs};
 use crate::exit::{Exit, Failure};
+use crate::output::Stdout;
 
 /// Does what the command line says.
 pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
@@ -32,7 +33,7 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
             Ok(Exit::Ok)
         }
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "flow", &mut std::io::stdout());
+            clap_complete::generate(*shell, &mut Cli::command(), "flow", &mut Stdout);
             Ok(Exit::Ok)
         }
     }

@@ -21,7 +21,7 @@ pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
             PlanState::Cached { .. } => ("cached", String::new()),
             PlanState::WillRun { reasons, .. } => ("run", words(reasons)),
             PlanState::Shared { with, .. } => ("shared", format!("the same as {with}")),
-            PlanState::Unknown { reasons } => ("perhaps", words(reasons)),
+            PlanState::Unknown { reasons } => ("unknown", words(reasons)),
         };
         let estimate = node.estimate_s.map_or_else(String::new, duration);
         vec![state.to_owned(), node.name.clone(), node.kind.to_owned(), estimate, why]

@@ -9,7 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::load_beside_store;
 use crate::cli::{Cli, HowArgs, RunArgs, WORKER};
 use crate::exit::{Exit, Failure};
-use crate::output::{print, say};
+use crate::output::{print, print_failure, say};
 use crate::progress::reporter;
 use crate::trace::Tracer;
 
@@ -19,24 +19,32 @@ pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
     let signals = Signals::listen()?;
     let options = options(cli, &args.how, &signals);
     let mut reporter: Box<dyn Reporter> = reporter(cli.quiet, cli.verbose, args.json);
-    let outcome = match &args.trace {
-        None => flow_engine::run(&workflow, &store, &options, reporter.as_mut())?,
+    let (outcome, traced) = match &args.trace {
+        None => (
+            flow_engine::run(&workflow, &store, &options, reporter.as_mut())?,
+            Ok(()),
+        ),
         Some(path) => {
             let mut tracer = Tracer::new(reporter.as_mut());
-            let outcome = flow_engine::run(&workflow, &store, &options, &mut tracer);
-            tracer.write(path)?;
-            outcome?
+            let outcome = flow_engine::run(&workflow, &store, &options, &mut tracer)?;
+            (outcome, tracer.write(path))
         }
     };
     if !args.json {
         print_reports(cli, &outcome);
     }
-    Ok(match outcome.status {
+    let exit = match outcome.status {
         RunStatus::Finished => Exit::Ok,
         RunStatus::Stopped => signals.exit(),
         RunStatus::Failed if outcome.failures.iter().any(|f| f.cache_corrupt) => Exit::Corrupt,
         RunStatus::Failed => Exit::Failed,
-    })
+    };
+    // A trace that cannot be written does not hide what became of the run.
+    match traced {
+        Err(failure) if exit != Exit::Ok => print_failure(&failure),
+        traced => traced?,
+    }
+    Ok(exit)
 }
 
 /// The engine's options for these arguments.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Cli, RunsCommand};
 use crate::exit::{Exit, Failure};
+use crate::handle;
 use crate::output::{duration, print, print_json, print_json_lines, print_table, when};
 
 pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
@@ -16,7 +17,9 @@ pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
         RunsCommand::Ls { json: true } => print_json_lines(runs.list()?)?,
         RunsCommand::Ls { json: false } => list(&runs)?,
         RunsCommand::Show { run, json } => show(&runs, run.as_deref(), *json)?,
-        RunsCommand::Compare { a, b, all, json } => compare(cli, &runs.show(a)?, &runs.show(b)?, *all, *json)?,
+        RunsCommand::Compare { a, b, all, json } => {
+            compare(cli, &handle::run(&runs, a)?, &handle::run(&runs, b)?, *all, *json)?
+        }
     }
     Ok(Exit::Ok)
 }
@@ -25,7 +28,7 @@ fn list(runs: &Runs) -> Result<(), Failure> {
     let rows = runs.list()?.into_iter().map(|run| match run.summary {
         Some(summary) => {
             let count = |status| summary.nodes.iter().filter(|n| n.status == status).count().to_string();
-            let took = (summary.finished_unix_ms - summary.started_unix_ms) as f64 / 1e3;
+            let took = summary.finished_unix_ms.saturating_sub(summary.started_unix_ms) as f64 / 1e3;
             let status = format!("{:?}", summary.status).to_lowercase();
             vec![
                 run.id,
@@ -44,7 +47,7 @@ fn list(runs: &Runs) -> Result<(), Failure> {
 
 fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
     let run = match id {
-        Some(id) => runs.show(id)?,
+        Some(id) => handle::run(runs, id)?,
         None => runs
             .list()?
             .into_iter()

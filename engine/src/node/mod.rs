@@ -69,6 +69,12 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether it works on copies of its files that it compares with their digests in [`Context::files`] before it begins, so that the originals may
+    /// change meanwhile. Of others a change under their hands is an error.
+    fn copies_files(&self) -> bool {
+        false
+    }
+
     /// Checks the parameters against what is known of the inputs, and says what is known of the output.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use flow_cache::Digest;
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
+use crate::code::{FLOWIGNORE, Listing};
 use crate::stat::FileDigests;
 
 /// A file that is gone for a moment, between an editor's removal and its renaming, is given this moment.
@@ -78,7 +79,9 @@ pub(super) struct WatchedFiles<'a> {
     options: WatchOptions,
     watcher: Option<RecommendedWatcher>,
     hints: Receiver<Hint>,
-    folders: BTreeMap<PathBuf, Folder>,
+    /// Folders under watch, each with its identity: the system goes on watching one that was moved away, not the one that took
+    /// its place.
+    folders: BTreeMap<PathBuf, Identity>,
     digests: &'a FileDigests,
     /// The workflow file and those that it includes.
     texts: BTreeSet<PathBuf>,
@@ -87,14 +90,8 @@ pub(super) struct WatchedFiles<'a> {
     looked: Instant,
 }
 
-/// A folder under watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Folder {
-    /// With all below it.
-    deep: bool,
-    /// Which folder it is: the system goes on watching one that was moved away, not the one that took its place.
-    identity: Option<(u64, u64)>,
-}
+/// Which folder it is, where the system tells.
+type Identity = Option<(u64, u64)>;
 
 impl<'a> WatchedFiles<'a> {
     /// Begins to watch the workflow file; its content now is what changes are told against.
@@ -164,47 +161,40 @@ impl<'a> WatchedFiles<'a> {
         self.watch(self.texts.iter().cloned().chain(texts).collect(), files)
     }
 
-    /// A file is watched through its folder, which outlives it; a folder through itself, with all below it. What is not
-    /// there is watched through the nearest folder that is.
+    /// A file is watched through its folder, which outlives it; a folder through itself and those below it that count (see
+    /// [`Listing`]). What is not there is watched through the nearest folder that is.
     fn watch_folders(&mut self) -> Result<(), WatchError> {
         let Some(watcher) = &mut self.watcher else {
             return Ok(());
         };
-        let mut folders: BTreeMap<PathBuf, Folder> = BTreeMap::new();
-        let mut want = |path: &Path, deep: bool| {
-            let identity = identity(path);
-            let folder = folders.entry(path.to_owned()).or_insert(Folder { deep, identity });
-            folder.deep |= deep;
+        let mut folders: BTreeMap<PathBuf, Identity> = BTreeMap::new();
+        let mut want = |path: &Path| {
+            folders.insert(path.to_owned(), identity(path));
         };
         for path in self.seen.keys() {
             if let Some(parent) = path.ancestors().skip(1).find(|folder| folder.is_dir()) {
-                want(parent, false);
+                want(parent);
             }
             if path.is_dir() {
-                want(path, true);
+                want(path);
+                // A folder that cannot be listed is an error of the run, which is told there.
+                let below = Listing::of(path).unwrap_or_default().folders;
+                below.iter().for_each(|folder| want(&path.join(folder)));
             }
         }
-        let same = |path: &Path, folder: &Folder, others: &BTreeMap<PathBuf, Folder>| others.get(path) == Some(folder);
-        for (path, _) in self
-            .folders
-            .iter()
-            .filter(|(path, folder)| !same(path, folder, &folders))
-        {
+        let differ = |those: &BTreeMap<PathBuf, Identity>, others: &BTreeMap<PathBuf, Identity>| -> Vec<PathBuf> {
+            let differing = those
+                .iter()
+                .filter(|(path, identity)| others.get(*path) != Some(identity));
+            differing.map(|(path, _)| path.clone()).collect()
+        };
+        for path in differ(&self.folders, &folders) {
             // A folder that is gone is not watched any more, which is all that is wanted.
-            let _ = watcher.unwatch(path);
+            let _ = watcher.unwatch(&path);
         }
-        for (path, folder) in folders
-            .iter()
-            .filter(|(path, folder)| !same(path, folder, &self.folders))
-        {
-            let mode = match folder.deep {
-                true => RecursiveMode::Recursive,
-                false => RecursiveMode::NonRecursive,
-            };
-            watcher.watch(path, mode).map_err(|source| WatchError {
-                path: path.clone(),
-                source,
-            })?;
+        for path in differ(&folders, &self.folders) {
+            let watched = watcher.watch(&path, RecursiveMode::NonRecursive);
+            watched.map_err(|source| WatchError { path, source })?;
         }
         self.folders = folders;
         Ok(())
@@ -269,19 +259,20 @@ impl<'a> WatchedFiles<'a> {
     fn is_ours(&self, path: &Path) -> bool {
         let after = self.seen.range(path.to_owned()..).next();
         after.is_some_and(|(ours, _)| ours.starts_with(path))
+            || path.file_name().is_some_and(|name| name == FLOWIGNORE)
             || path.ancestors().any(|folder| self.seen.contains_key(folder))
     }
 }
 
 #[cfg(unix)]
-fn identity(path: &Path) -> Option<(u64, u64)> {
+fn identity(path: &Path) -> Identity {
     use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
 
 #[cfg(not(unix))]
-fn identity(_path: &Path) -> Option<(u64, u64)> {
+fn identity(_path: &Path) -> Identity {
     None
 }
 

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Shown;
+use crate::os_path;
 
 /// The version of this link: engine and worker are the same program, unless it was replaced meanwhile.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Everything that a worker process needs to know.
 #[derive(Serialize, Deserialize)]
@@ -30,14 +31,17 @@ pub(super) struct Manifest {
     pub(super) threads: usize,
     pub(super) gpus: Vec<String>,
     /// The store, where inputs are read and checkpoints kept.
+    #[serde(with = "os_path")]
     pub(super) cache: PathBuf,
     /// Where outputs are left.
+    #[serde(with = "os_path")]
     pub(super) staging: PathBuf,
 }
 
 /// A file that the node reads.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ManifestFile {
+    #[serde(with = "os_path")]
     pub(super) path: PathBuf,
     pub(super) digest: Digest,
 }
@@ -73,6 +77,7 @@ pub(super) enum Said {
     Corrupt {
         key: ActionKey,
         name: String,
+        #[serde(with = "os_path")]
         path: PathBuf,
         why: String,
     },

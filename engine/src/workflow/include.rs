@@ -33,7 +33,7 @@ pub(crate) struct Included {
 /// All syntax errors, files that cannot be read, circles, and what is defined twice.
 pub(crate) fn read(source: &Arc<Source>, included: &mut Vec<Included>) -> Result<Located, Diagnostics> {
     let mut reading = Reading {
-        chain: vec![identity(Path::new(source.name.as_ref()))],
+        chain: vec![identity(&source.path)],
         names: vec![source.name.to_string()],
         done: Vec::new(),
         included,
@@ -128,8 +128,8 @@ impl Reading<'_> {
             path: path.clone(),
             text: None,
         });
-        let source = match std::fs::read_to_string(&path) {
-            Ok(text) => Arc::new(Source::new(path.to_string_lossy().as_ref(), text)),
+        let source = match crate::code::read_text(&path) {
+            Ok(text) => Arc::new(Source::file(&path, text)),
             Err(error) => {
                 let message = format!("cannot read `{name}`: {error}");
                 let problem = Problem::at("workflow::include", span, message, "included here");
@@ -227,10 +227,7 @@ mod tests {
         let path = dir.path().join("w.toml");
         let text = std::fs::read_to_string(&path).unwrap();
         let mut included = Vec::new();
-        let root = read(
-            &Arc::new(Source::new(path.to_string_lossy().as_ref(), text)),
-            &mut included,
-        );
+        let root = read(&Arc::new(Source::file(&path, text)), &mut included);
         let names = included
             .iter()
             .map(|i| i.path.strip_prefix(dir.path()).unwrap().to_string_lossy().into_owned());

@@ -60,7 +60,7 @@ impl Workflow {
     /// # Errors
     /// Everything that is wrong with it, as far as it can be told.
     pub fn load(path: &Path, registry: &Registry, overrides: &[Override]) -> Result<Self, Diagnostics> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = crate::code::read_text(path).map_err(|error| {
             Problem::nowhere(
                 "workflow::unreadable",
                 format!("cannot read {}: {error}", path.display()),
@@ -93,7 +93,7 @@ impl Workflow {
         overrides: &[Override],
         included: &mut Vec<Included>,
     ) -> Result<Self, Diagnostics> {
-        let source = Arc::new(Source::new(path.to_string_lossy().as_ref(), text));
+        let source = Arc::new(Source::file(path, text));
         let mut diagnostics = Diagnostics::default();
         let document = tracing::debug_span!("read")
             .in_scope(|| parse::document(&source, included, overrides, &mut diagnostics))?;

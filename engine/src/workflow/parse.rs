@@ -2,6 +2,7 @@
 //!
 //! A node's own parameters are left as they were written; [`super::template`] gives them to the node's kind.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::constants::Constants;
@@ -15,6 +16,9 @@ use super::span::{Source, Span};
 use super::tree::{Data, Entry, find};
 use super::variables::Matrix;
 use super::when::Condition;
+
+/// Letters of a workflow's name.
+const LONGEST_NAME: usize = 64;
 
 /// More rounds than this are taken for a mistake.
 const MAX_ROUNDS: u32 = 1000;
@@ -50,7 +54,7 @@ pub(crate) fn document(
     let constants = Constants::apply(&mut root, &|name| std::env::var(name).ok(), diagnostics);
     let sections = root.table().unwrap_or(&[]);
     check_keys(sections, &SECTIONS, "sections", diagnostics);
-    let (name, question) = header(sections, &root.span, diagnostics);
+    let (name, question) = header(sections, &source.path, diagnostics);
     let matrix = matrix::matrix(section(sections, "matrix", diagnostics), diagnostics);
     let defaults = section(sections, "defaults", diagnostics).to_vec();
     let (nodes, broken) = nodes(sections, &matrix, &constants, &root.span, diagnostics);
@@ -71,22 +75,19 @@ fn section<'a>(entries: &'a [Entry], name: &str, diagnostics: &mut Diagnostics) 
     table_of(&entry.value, name, diagnostics).unwrap_or(&[])
 }
 
-fn header(sections: &[Entry], whole: &Span, diagnostics: &mut Diagnostics) -> (String, Option<String>) {
+/// The name, by default that of the file, and the question.
+fn header(sections: &[Entry], file: &Path, diagnostics: &mut Diagnostics) -> (String, Option<String>) {
     let header = section(sections, "workflow", diagnostics);
     check_keys(header, &["name", "question"], "keys of [workflow]", diagnostics);
     let question = find(header, "question").and_then(|e| string(e, diagnostics));
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let Some(entry) = find(header, "name") else {
-        let start = find(sections, "workflow").map_or_else(|| Span::new(&whole.source, 0..0), |e| e.key_span.clone());
-        let problem = Problem::at("workflow::missing_key", &start, "the workflow has no name", "here");
-        diagnostics.push(problem.help("write [workflow] and below it name = \"my_experiment\""));
-        return (String::new(), question);
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let name = stem.chars().take(LONGEST_NAME).map(|c| if plain(c) { c } else { '_' });
+        return (name.collect(), question);
     };
     let name = string(entry, diagnostics).unwrap_or_default();
-    let valid = name.len() <= 64
-        && !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let valid = (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(plain);
     if !valid && entry.value.str().is_some() {
         let message = format!("{name:?} is not a name for a workflow");
         let problem = Problem::at("workflow::bad_name", &entry.value.span, message, "names a folder");

@@ -11,20 +11,27 @@ pub(crate) struct Source {
     pub(crate) name: Arc<str>,
     /// All of it.
     pub(crate) text: Arc<str>,
+    /// The file; `name` where there is none.
+    pub(crate) path: PathBuf,
     /// The folder that the paths written in it are relative to.
     pub(crate) dir: PathBuf,
 }
 
 impl Source {
-    pub(crate) fn new(name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Self {
-        let name = name.into();
-        let dir = match Path::new(name.as_ref()).parent() {
+    pub(crate) fn new(name: &str, text: impl Into<Arc<str>>) -> Self {
+        Self::file(Path::new(name), text)
+    }
+
+    /// The text of a file, whose path need not be UTF-8.
+    pub(crate) fn file(path: &Path, text: impl Into<Arc<str>>) -> Self {
+        let dir = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
         Self {
-            name,
+            name: path.to_string_lossy().into(),
             text: text.into(),
+            path: path.to_owned(),
             dir,
         }
     }

@@ -11,7 +11,8 @@
 //! params = { lr = 0.1 }
 //! ```
 //!
-//! The program runs in a fresh folder that holds the declared code at its own relative path, the inputs' files in
+//! The program runs in a fresh folder that holds a copy of the declared code at its own relative path (of a folder what
+//! [`flow_engine::code`] lists, so without `.git`, `__pycache__`, editors' files and what a `.flowignore` names), the inputs' files in
 //! `inputs/NAME/` and an empty `outputs/`. What it leaves in `outputs/` must be what was declared. It sees the variables
 //! [`process::BASE`], those of `env`, and those named in `pass_env`; nothing else of the environment.
 
@@ -157,6 +158,10 @@ impl Node for CommandNode {
             .collect()
     }
 
+    fn copies_files(&self) -> bool {
+        true
+    }
+
     fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
         if self.run.first().is_none_or(String::is_empty) {
             return Err(at(
@@ -213,13 +218,13 @@ impl Node for CommandNode {
             ("OMP_NUM_THREADS".to_owned(), threads.clone()),
             ("RAYON_NUM_THREADS".to_owned(), threads),
             ("CUDA_VISIBLE_DEVICES".to_owned(), cx.gpus.join(",")),
-            ("TMPDIR".to_owned(), stage.scratch().display().to_string()),
         ]);
         env.extend(self.env.clone());
         let said = process::run(
             &process::Spec {
                 arguments: &arguments,
                 folder: stage.folder(),
+                scratch: &stage.scratch(),
                 env: &env,
                 pass_env: &self.pass_env.0,
             },

@@ -34,6 +34,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(super) struct Spec<'a> {
     pub(super) arguments: &'a [String],
     pub(super) folder: &'a Path,
+    /// For its temporary files.
+    pub(super) scratch: &'a Path,
     pub(super) env: &'a BTreeMap<String, String>,
     pub(super) pass_env: &'a std::collections::BTreeSet<String>,
 }
@@ -55,7 +57,7 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<Vec<u8>, NodeError
             command.env(name, value);
         }
     }
-    command.envs(spec.env).process_group(0);
+    command.env("TMPDIR", spec.scratch).envs(spec.env).process_group(0);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -91,7 +93,7 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<Vec<u8>, NodeError
     }
     let how = match (status.code(), status.signal()) {
         (Some(code), _) => format!("ended with exit status {code}"),
-        (None, Some(9)) => "was killed (signal 9): as a rule because memory ran out".to_owned(),
+        (None, Some(9)) => "was killed (signal 9): probably out of memory".to_owned(),
         (None, Some(signal)) => format!("was ended by signal {signal}"),
         (None, None) => "ended in an unknown way".to_owned(),
     };

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use flow_engine::code;
 use flow_engine::node::{Input, NodeError, OpenedFile};
 use tempfile::TempDir;
 
@@ -52,14 +53,19 @@ impl Stage {
         self.folder.path().join(SCRATCH)
     }
 
-    /// A copy of a code file, or of a folder with all below it, at its own relative path. A copy, lest the program change the
-    /// original, or read what was saved meanwhile.
+    /// A copy of a code file, or of a folder, at its own relative path. A copy, lest the program change the original, or read what
+    /// was saved meanwhile: so it is the copy that must be what the node's key says.
     pub(super) fn put_code(&self, code: &Path, file: &OpenedFile) -> Result<(), NodeError> {
-        let to = self.folder.path().join(code);
-        if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent).map_err(cannot("make", parent))?;
+        let from = &file.path;
+        let copied = code::copy(from, &self.folder.path().join(code)).map_err(cannot("copy", from))?;
+        if copied == file.digest {
+            return Ok(());
         }
-        copy(&file.path, &to)
+        let message = format!(
+            "{} changed after the run had begun; the program was not started",
+            from.display()
+        );
+        Err(NodeError::failed(message).with_help("run again: the new version has a key of its own"))
     }
 
     /// The files of an input's artifact, verified.
@@ -131,18 +137,6 @@ impl Stage {
         };
         declared.iter().map(read).collect()
     }
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), NodeError> {
-    if !from.is_dir() {
-        return fs::copy(from, to).map(drop).map_err(cannot("copy", from));
-    }
-    fs::create_dir_all(to).map_err(cannot("make", to))?;
-    for entry in fs::read_dir(from).map_err(cannot("read", from))? {
-        let entry = entry.map_err(cannot("read", from))?;
-        copy(&entry.path(), &to.join(entry.file_name()))?;
-    }
-    Ok(())
 }
 
 /// Every file below a folder, sorted.

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use flow_cache::{ActionKey, ArchiveError, Record, Store};
 
-use super::one;
 use crate::exit::{Exit, Failure};
 use crate::output::{bytes, say};
 
@@ -18,13 +17,10 @@ impl From<ArchiveError> for Failure {
     }
 }
 
-/// Writes entries, and perhaps all that they were made from, to an archive.
-pub(super) fn export(store: &Store, entries: &[String], with_inputs: bool, output: &Path) -> Result<Exit, Failure> {
+/// Writes entries, and on request all that they were made from, to an archive.
+pub(super) fn export(store: &Store, entries: Vec<Record>, with_inputs: bool, output: &Path) -> Result<Exit, Failure> {
     let mut records: BTreeMap<ActionKey, Record> = BTreeMap::new();
-    let mut open: Vec<Record> = entries
-        .iter()
-        .map(|entry| one(store, entry))
-        .collect::<Result<_, _>>()?;
+    let mut open = entries;
     let asked: BTreeSet<ActionKey> = open.iter().map(|record| record.key).collect();
     while let Some(record) = open.pop() {
         if with_inputs {
@@ -53,7 +49,7 @@ pub(super) fn export(store: &Store, entries: &[String], with_inputs: bool, outpu
 pub(super) fn import(store: &Store, archive: &Path) -> Result<Exit, Failure> {
     let imported = store.import(archive)?;
     say(&format!(
-        "{} entries taken in, {} were here already",
+        "imported {}, {} already present",
         imported.new.len(),
         imported.known.len()
     ));

@@ -5,27 +5,15 @@ use std::collections::HashMap;
 use flow_cache::{ActionKey, Change, Record, Store};
 use serde_json::{Value, json};
 
-use super::{number, one};
+use super::number;
 use crate::exit::{Exit, Failure};
 use crate::output::{print, print_json, print_table, say, when};
 
 /// Digits of a digest that are shown.
 const DIGEST_SHOWN: usize = 12;
 
-/// `flow cache diff A B`: components and metrics that differ, from A to B.
-pub(super) fn diff(store: &Store, a: &str, b: &str, json: bool) -> Result<Exit, Failure> {
-    let (a, b) = (one(store, a)?, one(store, b)?);
-    tell(&a, &b, json)
-}
-
 /// `flow cache why NODE`: what made the entry a miss when it ran, seen from the earlier entry that is most like it.
-pub(super) fn why(store: &Store, entry: &str, json: bool) -> Result<Exit, Failure> {
-    let mut found = store.find(entry)?;
-    if found.is_empty() {
-        return Err(super::no_entry(entry));
-    }
-    // A node's name stands for its newest entry.
-    let record = found.swap_remove(0);
+pub(super) fn why(store: &Store, record: &Record, json: bool) -> Result<Exit, Failure> {
     let earlier = store
         .records()?
         .into_iter()
@@ -35,7 +23,7 @@ pub(super) fn why(store: &Store, entry: &str, json: bool) -> Result<Exit, Failur
         (r.node != record.node, changes, std::cmp::Reverse(r.finished_unix_ms))
     };
     match earlier.min_by_key(rank) {
-        Some(nearest) => tell(&nearest, &record, json),
+        Some(nearest) => diff(&nearest, record, json),
         None if json => {
             print_json(&json!({ "version": 1, "from": null, "to": record.key, "changes": [], "reason": "new" }))?;
             Ok(Exit::Ok)
@@ -52,7 +40,8 @@ pub(super) fn why(store: &Store, entry: &str, json: bool) -> Result<Exit, Failur
     }
 }
 
-fn tell(from: &Record, to: &Record, json: bool) -> Result<Exit, Failure> {
+/// `flow cache diff A B`: components and metrics that differ, from A to B.
+pub(super) fn diff(from: &Record, to: &Record, json: bool) -> Result<Exit, Failure> {
     let changes = from.components.diff(&to.components);
     if json {
         let change = |c: &Change| json!({ "name": c.name, "old": c.old, "new": c.new });
@@ -116,8 +105,7 @@ fn shown(value: Option<&Value>) -> String {
 }
 
 /// `flow cache tree ENTRY`: what it was made from, or with `down` what was made from it.
-pub(super) fn tree(store: &Store, entry: &str, down: bool, json: bool) -> Result<Exit, Failure> {
-    let root = one(store, entry)?;
+pub(super) fn tree(store: &Store, root: &Record, down: bool, json: bool) -> Result<Exit, Failure> {
     let records: HashMap<ActionKey, Record> = store.records()?.into_iter().map(|r| (r.key, r)).collect();
     let mut next: HashMap<ActionKey, Vec<ActionKey>> = HashMap::new();
     for record in records.values() {
@@ -135,7 +123,7 @@ pub(super) fn tree(store: &Store, entry: &str, down: bool, json: bool) -> Result
         keys.sort_by(|a, b| (name(a), a.to_string()).cmp(&(name(b), b.to_string())));
         keys.dedup();
     }
-    // Depth first; an entry that several others rest on is opened up once.
+    // Depth first; an entry that several others depend on is opened up once.
     let mut lines: Vec<(usize, ActionKey, bool)> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     let mut open = vec![(0, root.key)];

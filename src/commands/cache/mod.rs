@@ -2,27 +2,32 @@
 
 mod archive;
 mod explain;
-mod room;
+mod gc;
+mod marks;
 mod torch;
 
 use flow_cache::{GcOptions, Record, Store};
+use flow_engine::Runs;
 
 use super::look_into_store;
 use crate::cli::{CacheCommand, Cli, ExportTo};
 use crate::exit::{Exit, Failure};
+use crate::handle::Handles;
 use crate::output::{bytes, duration, print, print_json, print_json_lines, print_table, say, when};
 
 /// Figures shown in a list, if there are any.
 const SHOWN_METRICS: usize = 3;
-
-/// Entries that are named where a name could mean any of several.
-const SHOWN_ENTRIES: usize = 6;
 
 pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> {
     let store = match command {
         // An empty cache can be filled from an archive.
         CacheCommand::Import { .. } => super::open_store(cli)?,
         _ => look_into_store(cli)?,
+    };
+    let runs = Runs::open(&cli.runs);
+    let handles = Handles {
+        store: &store,
+        runs: &runs,
     };
     match command {
         CacheCommand::Ls { json } => list(&store.records()?, *json),
@@ -32,17 +37,17 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
             path: false,
         } => list(&store.query(query)?, *json),
         CacheCommand::Query { query, .. } => paths(&store, &store.query(query)?),
-        CacheCommand::Show { entry, json } => show(&store, entry, *json),
-        CacheCommand::Diff { a, b, json } => explain::diff(&store, a, b, *json),
-        CacheCommand::Why { entry, json } => explain::why(&store, entry, *json),
-        CacheCommand::Tree { entry, down, json } => explain::tree(&store, entry, *down, *json),
+        CacheCommand::Show { entry, json } => show(&handles.entry(entry)?, *json),
+        CacheCommand::Diff { a, b, json } => explain::diff(&handles.entry(a)?, &handles.entry(b)?, *json),
+        CacheCommand::Why { entry, json } => explain::why(&store, &handles.entry(entry)?, *json),
+        CacheCommand::Tree { entry, down, json } => explain::tree(&store, &handles.entry(entry)?, *down, *json),
         CacheCommand::Export {
             entries,
             to: ExportTo::Torch,
             output,
             ..
         } => match entries.as_slice() {
-            [entry] => torch::export(&store, entry, output),
+            [entry] => torch::export(&store, &handles.entry(entry)?, output),
             _ => Err(Failure::usage(
                 "weights of one entry make a file",
                 "name one entry with `--to torch`",
@@ -53,7 +58,7 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
             with_inputs,
             output,
             ..
-        } => archive::export(&store, entries, *with_inputs, output),
+        } => archive::export(&store, handles.entries(entries)?, *with_inputs, output),
         CacheCommand::Import { archive } => archive::import(&store, archive),
         CacheCommand::Gc {
             max_size,
@@ -63,24 +68,24 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
             delete,
             json,
         } => {
-            let keep = room::used_by(&cli.runs, keep_run, *keep_runs)?;
+            let keep = gc::used_by(&runs, keep_run, *keep_runs)?;
             let options = GcOptions {
                 max_bytes: *max_size,
                 older_than_s: *older_than,
                 keep,
                 delete: *delete,
             };
-            room::collect(&store, &options, *json)
+            gc::collect(&store, &options, *json)
         }
-        CacheCommand::Pin { entries, note } => room::pin(&store, entries, Some(note)),
-        CacheCommand::Unpin { entries } => room::pin(&store, entries, None),
-        CacheCommand::Tag { name, entry } => room::tag(&store, name, entry),
-        CacheCommand::Untag { name } => room::untag(&store, name),
-        CacheCommand::Marks { json } => room::marks(&store, *json),
+        CacheCommand::Pin { entries, note } => marks::pin(&store, &handles.entries(entries)?, Some(note)),
+        CacheCommand::Unpin { entries } => marks::pin(&store, &handles.entries(entries)?, None),
+        CacheCommand::Tag { name, entry } => marks::tag(&store, name, &handles.entry(entry)?),
+        CacheCommand::Untag { name } => marks::untag(&store, name),
+        CacheCommand::Marks { json } => marks::list(&store, *json),
         CacheCommand::Verify { repair, json } => verify(&store, *repair, *json),
         CacheCommand::Rebuild => {
             let records = store.rebuild_index()?;
-            say(&format!("the index holds {records} entries again"));
+            say(&format!("index rebuilt: {records} entries"));
             Ok(Exit::Ok)
         }
     }
@@ -135,37 +140,9 @@ fn paths(store: &Store, records: &[Record]) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn no_entry(entry: &str) -> Failure {
-    let help = "`flow cache ls` lists all; give the beginning of a key (four digits or more), a node's name or a tag";
-    Failure::usage(format!("no entry `{entry}`"), help)
-}
-
-/// The entry that a key's beginning or a node's name stands for.
-fn one(store: &Store, entry: &str) -> Result<Record, Failure> {
-    let mut found = store.find(entry)?;
-    match found.len() {
-        0 => Err(no_entry(entry)),
-        1 => Ok(found.swap_remove(0)),
-        _ => {
-            let named = found.iter().take(SHOWN_ENTRIES);
-            let keys: Vec<String> = named.map(|r| format!("{} ({})", r.key.short(), r.node)).collect();
-            let more = match found.len().saturating_sub(SHOWN_ENTRIES) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let message = format!("`{entry}` could be any of {}{more}", keys.join(", "));
-            Err(Failure::usage(
-                message,
-                "give one of these keys or the node's whole name",
-            ))
-        }
-    }
-}
-
-fn show(store: &Store, entry: &str, json: bool) -> Result<Exit, Failure> {
-    let record = one(store, entry)?;
+fn show(record: &Record, json: bool) -> Result<Exit, Failure> {
     if json {
-        print_json(&record)?;
+        print_json(record)?;
         return Ok(Exit::Ok);
     }
     let mut rows = vec![

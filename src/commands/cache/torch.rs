@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
-use flow_cache::Store;
+use flow_cache::{Record, Store};
 
-use super::one;
 use crate::exit::{Exit, Failure};
 use crate::output::{bytes, print, say};
 
 /// Writes the file, prints the Python that loads it, and says what to know about it.
-pub(crate) fn export(store: &Store, entry: &str, to: &Path) -> Result<Exit, Failure> {
-    let record = one(store, entry)?;
+pub(crate) fn export(store: &Store, record: &Record, to: &Path) -> Result<Exit, Failure> {
     let gone = || Failure::failed(format!("entry {} is no longer in the cache", record.key.short()));
     let artifact = store.peek(&record.key)?.ok_or_else(gone)?;
     let weights = flow_nodes::torch_weights(&artifact)

@@ -1,0 +1,260 @@
+//! The files of a folder of code: the one list that digests, copies and watching go by, so that what is not digested is not
+//! copied either.
+//!
+//! What belongs to no program is left out ([`IGNORED`]), and so is what `.flowignore` files say, in the syntax of `.gitignore`: one in the
+//! folder, in a folder below it, or in one above it, of which the nearest counts most. Caches (`CACHEDIR.TAG`) are left out wherever they
+//! lie. Links are followed; folders count by the files in them, and nothing but files is taken.
+
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use flow_cache::Digest;
+use ignore::Match;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+/// What is left out of every folder of code, in the syntax of `.gitignore`; `.flowignore` can bring it back (`!lib.pyc`).
+pub const IGNORED: &[&str] = &[
+    // version control, and flow's own
+    ".git",
+    ".hg",
+    ".svn",
+    ".flow",
+    ".flowignore",
+    // what interpreters and tools leave
+    "__pycache__",
+    "*.py[co]",
+    ".ipynb_checkpoints",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    // what editors leave: swap, backup and lock files
+    "*~",
+    "*.bak",
+    "*.sw[a-p]",
+    "4913",
+    "\\#*#",
+    ".#*",
+    ".goutputstream-*",
+    ".idea",
+    ".vscode",
+    // what file managers and network disks leave
+    ".DS_Store",
+    "Thumbs.db",
+    ".nfs*",
+];
+
+/// The name of a file with more of that.
+pub(crate) const FLOWIGNORE: &str = ".flowignore";
+
+/// How `CACHEDIR.TAG` begins, see <https://bford.info/cachedir/>.
+const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+
+/// What lies in a folder, by paths below it, sorted.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The files.
+    pub files: Vec<PathBuf>,
+    /// The folders that were looked into, that one (as an empty path) included.
+    pub folders: Vec<PathBuf>,
+}
+
+impl Listing {
+    /// Lists a folder.
+    ///
+    /// # Errors
+    /// If something in it cannot be read, a link leads back to a folder above it, or a `.flowignore` is none.
+    pub fn of(folder: &Path) -> io::Result<Self> {
+        let folder = match (folder.parent(), folder.file_name()) {
+            // Links above it are resolved, so that the folders above are those where it lies; it keeps the name that it has there.
+            (Some(parent), Some(name)) => fs::canonicalize(nonempty(parent))?.join(name),
+            _ => fs::canonicalize(folder)?,
+        };
+        let mut walk = Walk {
+            rules: vec![defaults()?],
+            above: Vec::new(),
+            found: Self::default(),
+        };
+        for above in folder.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
+            walk.rules.extend(rules_in(above)?);
+        }
+        walk.folder(&folder, PathBuf::new())?;
+        let Self { files, folders } = &mut walk.found;
+        files.sort_unstable();
+        folders.sort_unstable();
+        Ok(walk.found)
+    }
+
+    /// The digest of names and contents, where `digest_of` gives that of a file by its path below the folder.
+    pub(crate) fn digest(&self, mut digest_of: impl FnMut(&Path) -> io::Result<Digest>) -> io::Result<Digest> {
+        let mut listing = Vec::new();
+        for file in &self.files {
+            let name = file.as_os_str().as_encoded_bytes();
+            listing.extend_from_slice(&(name.len() as u64).to_le_bytes());
+            listing.extend_from_slice(name);
+            listing.extend_from_slice(digest_of(file)?.as_bytes());
+        }
+        Ok(Digest::of(&listing))
+    }
+}
+
+/// Copies a file of code, or a folder with what is listed in it; the digest of the copy, as [`crate::stat::FileDigests`] has it.
+///
+/// # Errors
+/// If something cannot be read or written.
+pub fn copy(from: &Path, to: &Path) -> io::Result<Digest> {
+    let copy_file = |from: &Path, to: &Path| {
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        regular(from)?;
+        fs::copy(from, to).map_err(|error| named(from, &error))?;
+        Digest::of_file(to)
+    };
+    if !from.is_dir() {
+        return copy_file(from, to);
+    }
+    fs::create_dir_all(to)?;
+    Listing::of(from)?.digest(|file| copy_file(&from.join(file), &to.join(file)))
+}
+
+/// The metadata of a file that can be read to its end: opening a FIFO would wait for someone who writes to it.
+///
+/// # Errors
+/// If it cannot be looked at, or is neither a file nor a folder.
+pub(crate) fn regular(path: &Path) -> io::Result<Metadata> {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_file() || metadata.is_dir() {
+        return Ok(metadata);
+    }
+    Err(io::Error::other(format!(
+        "it is {}, expected a regular file",
+        kind(&metadata)
+    )))
+}
+
+#[cfg(unix)]
+fn kind(metadata: &Metadata) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = metadata.file_type();
+    match () {
+        () if kind.is_fifo() => "a FIFO (named pipe)",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    }
+}
+
+#[cfg(not(unix))]
+fn kind(_metadata: &Metadata) -> &'static str {
+    "no file"
+}
+
+/// Reads a text in UTF-8.
+///
+/// # Errors
+/// As [`std::fs::read_to_string`], and if it is not a regular file.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    regular(path)?;
+    fs::read_to_string(path)
+}
+
+fn nonempty(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    }
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn defaults() -> io::Result<Gitignore> {
+    let mut builder = GitignoreBuilder::new("/");
+    for line in IGNORED {
+        builder.add_line(None, line).map_err(io::Error::other)?;
+    }
+    builder.build().map_err(io::Error::other)
+}
+
+/// What the `.flowignore` of a folder says, if it has one.
+fn rules_in(folder: &Path) -> io::Result<Option<Gitignore>> {
+    let path = folder.join(FLOWIGNORE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut builder = GitignoreBuilder::new(folder);
+    match builder.add(&path) {
+        Some(error) => Err(io::Error::other(format!("{}: {error}", path.display()))),
+        None => builder.build().map(Some).map_err(io::Error::other),
+    }
+}
+
+fn is_cache(folder: &Path) -> bool {
+    let tag = folder.join("CACHEDIR.TAG");
+    tag.is_file() && fs::read(tag).is_ok_and(|text| text.starts_with(CACHE_SIGNATURE))
+}
+
+struct Walk {
+    /// The nearest last.
+    rules: Vec<Gitignore>,
+    /// The folders that lead here, without links.
+    above: Vec<PathBuf>,
+    found: Listing,
+}
+
+impl Walk {
+    fn folder(&mut self, path: &Path, relative: PathBuf) -> io::Result<()> {
+        let real = fs::canonicalize(path).map_err(|error| named(path, &error))?;
+        if self.above.contains(&real) {
+            let message = format!("{}: a link that leads back to a folder above it", path.display());
+            return Err(io::Error::other(message));
+        }
+        let rules = rules_in(path)?;
+        let own = usize::from(rules.is_some());
+        self.rules.extend(rules);
+        self.above.push(real);
+        for entry in fs::read_dir(path).map_err(|error| named(path, &error))? {
+            let name = entry.map_err(|error| named(path, &error))?.file_name();
+            self.entry(&path.join(&name), &relative.join(&name))?;
+        }
+        self.above.pop();
+        self.rules.truncate(self.rules.len() - own);
+        self.found.folders.push(relative);
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &Path, relative: &Path) -> io::Result<()> {
+        let metadata = fs::metadata(path);
+        if self.is_ignored(path, metadata.as_ref().is_ok_and(Metadata::is_dir)) {
+            return Ok(());
+        }
+        match metadata {
+            Ok(metadata) if metadata.is_dir() && is_cache(path) => {}
+            Ok(metadata) if metadata.is_dir() => self.folder(path, relative.to_owned())?,
+            Ok(metadata) if metadata.is_file() => self.found.files.push(relative.to_owned()),
+            // A socket, a FIFO, a device.
+            Ok(_) => {}
+            // It has just gone, or is a link that leads nowhere.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(named(path, &error)),
+        }
+        Ok(())
+    }
+
+    fn is_ignored(&self, path: &Path, is_dir: bool) -> bool {
+        for rules in self.rules.iter().rev() {
+            match rules.matched(path, is_dir) {
+                Match::None => {}
+                Match::Ignore(_) => return true,
+                Match::Whitelist(_) => return false,
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+#[path = "code/tests.rs"]
+mod tests;
