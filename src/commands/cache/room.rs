@@ -79,7 +79,7 @@ fn entries(store: &Store, words: &[String]) -> Result<Vec<Record>, Failure> {
     if let [query] = words
         && query.contains([' ', '=', '<', '>', '~'])
     {
-        return Ok(store.query(query)?);
+        return super::selected(store, query);
     }
     words.iter().map(|word| one(store, word)).collect()
 }
