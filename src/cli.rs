@@ -206,9 +206,12 @@ pub(crate) enum CacheCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Find entries, e.g. `kind = finetune and params.labels <= 100 and metrics.accuracy > 0.7 order by metrics.accuracy desc`.
+    /// Find entries, e.g. `kind = evaluate and params.labels = 100 and params.backbone.name = resnet18 and cost.total_s < 300
+    /// order by metrics.accuracy desc`.
     Query {
-        /// The question. Fields: kind, node, workflow, key, params.*, metrics.*, cost.*, size, started, finished, age, tag, pinned, collected.
+        /// The question. Fields: kind, node, workflow, key, inputs, params.*, metrics.*, cost.wall_s, cost.total_s (with all that it
+        /// was made from), cost.threads, size, started, finished, age, tag, pinned, collected. Operators: = != < <= > >= ~ in [..],
+        /// not, and, or. A parameter that an entry does not have itself is that of what it was made from.
         query: String,
         /// As JSON lines.
         #[arg(long)]

@@ -38,7 +38,7 @@ impl Handles<'_> {
             && name::Name::parse(query).is_none()
             && query.contains([' ', '=', '<', '>', '~'])
         {
-            return Ok(self.store.query(query)?);
+            return Ok(self.store.query(query, &flow_nodes::registry().kinds())?);
         }
         let mut entries = Vec::new();
         for word in words {

@@ -3,6 +3,7 @@
 //! The index is opened when first asked, so that a run of nothing but hits never waits for it. One process at a time may
 //! hold it; every process announces its commits in the journal, from which the holder learns of them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,7 @@ use crate::key::ActionKey;
 use crate::lock::{IndexLock, Refused};
 use crate::marks::Marks;
 use crate::query::{Query, World};
-use crate::record::{PastRun, Record, sort_newest_first};
+use crate::record::{PastRun, Record};
 
 /// The records of a store, as a list.
 pub(crate) struct Catalog {
@@ -53,7 +54,7 @@ impl Catalog {
 
     /// The records that a query selects, in its order.
     pub(crate) fn select(&self, query: &Query) -> Result<Vec<Record>, CacheError> {
-        let marks = if query.columns().is_none() {
+        let marks = if query.names_marks() {
             Marks::read(&self.files)?
         } else {
             Marks::default()
@@ -66,9 +67,15 @@ impl Catalog {
         if let Some(records) = self.ask_index(|index| index.select(&self.files, query, &world))? {
             return Ok(records);
         }
-        let mut records = self.scan(None)?;
-        sort_newest_first(&mut records);
-        Ok(query.select(records, &world))
+        query.select_from(&self.scan(None)?, &world)
+    }
+
+    /// All kinds that records have.
+    pub(crate) fn kinds(&self) -> Result<BTreeSet<String>, CacheError> {
+        match self.ask_index(Index::kinds)? {
+            Some(kinds) => Ok(kinds),
+            None => Ok(self.scan(None)?.into_iter().map(|record| record.kind).collect()),
+        }
     }
 
     /// What earlier runs were and took, in no order.

@@ -12,6 +12,7 @@ mod claim;
 pub mod digest;
 mod disk;
 mod error;
+pub mod expr;
 mod files;
 mod gc;
 mod host;

@@ -307,13 +307,25 @@ impl Store {
         Ok(records)
     }
 
-    /// The records that a query selects, in its order; the language is described in [`crate::query`].
+    /// The records that a query selects, in its order; the language is described in [`crate::query`]. `kinds` are those that
+    /// there are, whether or not an entry has them.
     ///
     /// # Errors
-    /// [`QueryError::Syntax`] with the place, [`QueryError::Cache`] if the records cannot be read.
-    pub fn query(&self, text: &str) -> Result<Vec<Record>, QueryError> {
-        let query: Query = text.parse()?;
-        Ok(self.shared.catalog.select(&query)?)
+    /// [`QueryError::Syntax`] with the place, also for a kind that is neither one of `kinds` nor that of an entry;
+    /// [`QueryError::Cache`] if the records cannot be read.
+    pub fn query(&self, text: &str, kinds: &[&str]) -> Result<Vec<Record>, QueryError> {
+        let catalog = &self.shared.catalog;
+        let unless_known = |kind: &str| {
+            let mut all = match kinds.contains(&kind) {
+                true => return None,
+                // What is wrong with the records is told when they are selected.
+                false => catalog.kinds().ok()?,
+            };
+            all.extend(kinds.iter().map(|&kind| kind.to_owned()));
+            (!all.is_empty() && !all.contains(kind)).then(|| all.into_iter().collect())
+        };
+        let query = Query::read(text, &unless_known)?;
+        Ok(catalog.select(&query)?)
     }
 
     /// What earlier runs were and took, in no order.

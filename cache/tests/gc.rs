@@ -67,7 +67,7 @@ fn what_is_cheapest_to_make_again_for_its_size_goes_first_and_its_record_stays()
     let store = open(dir.path());
     assert!(!is_hit(&store, &cheap) && is_hit(&store, &dear) && is_hit(&store, &old));
     assert!(store.record(&cheap).unwrap().is_some() && store.is_collected(&cheap));
-    assert_eq!(common::nodes(&store.query("collected = true").unwrap()), ["cheap"]);
+    assert_eq!(common::nodes(&store.query("collected = true", &[]).unwrap()), ["cheap"]);
     assert!(store.verify().unwrap().is_sound(), "collected is not damaged");
     assert!(
         !dir.path().join("quarantine").read_dir().unwrap().any(|_| true),

@@ -31,7 +31,7 @@ fn lists_the_truth(root: &Path, context: &str) {
             "{context}"
         );
     }
-    assert_eq!(nodes(&store.query("node = ccc").unwrap()), ["ccc"], "{context}");
+    assert_eq!(nodes(&store.query("node = ccc", &[]).unwrap()), ["ccc"], "{context}");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn varied(store: &flow_cache::Store, i: usize) {
 /// What a query selects, in its order. By keys: a metric that is no number equals nothing.
 fn keys(store: &flow_cache::Store, query: &str) -> Vec<String> {
     store
-        .query(query)
+        .query(query, &[])
         .unwrap()
         .iter()
         .map(|record| record.key.short())

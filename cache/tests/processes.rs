@@ -135,7 +135,7 @@ fn while_another_process_holds_the_index_everything_works_but_a_rebuild() {
     let store = open(dir.path());
     publish_all(&store, &["bb"]);
     assert_eq!(nodes(&store.records().unwrap()), ["bb", "a"]);
-    assert_eq!(nodes(&store.query("node = bb").unwrap()), ["bb"]);
+    assert_eq!(nodes(&store.query("node = bb", &[]).unwrap()), ["bb"]);
     let error = store.rebuild_index().unwrap_err();
     assert!(matches!(error, CacheError::Locked { .. }), "{error}");
     assert!(

@@ -114,7 +114,7 @@ fn a_read_only_store_serves_hits_and_touches_nothing() {
         panic!("a miss")
     };
     assert_eq!(artifact.read("model").unwrap(), b"a");
-    assert_eq!(nodes(&store.query("node = b").unwrap()), ["b"]);
+    assert_eq!(nodes(&store.query("node = b", &[]).unwrap()), ["b"]);
 
     let (missed, new) = draft("c", "c");
     let Lookup::Miss(slot) = store.lookup(&missed).unwrap() else {

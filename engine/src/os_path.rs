@@ -31,20 +31,6 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 #[serde(transparent)]
 pub(crate) struct OsPath(#[serde(with = "crate::os_path")] pub(crate) PathBuf);
 
-/// A list of paths.
-pub(crate) mod list {
-    use super::{Deserialize, Deserializer, OsPath, PathBuf, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(paths.iter().map(|path| OsPath(path.clone())))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
-        let paths = Vec::<OsPath>::deserialize(deserializer)?;
-        Ok(paths.into_iter().map(|path| path.0).collect())
-    }
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;

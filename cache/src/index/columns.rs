@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{IndexError, checksum, guarded};
+use crate::expr::Number;
 use crate::key::ActionKey;
 use crate::record::Record;
 
@@ -32,7 +33,8 @@ pub(crate) const OWN: &str = "own";
 pub(crate) enum Cell {
     /// The record does not have the field.
     Absent,
-    Number(f64),
+    Integer(i64),
+    Float(f64),
     Text(String),
     Bool(bool),
     Key([u8; 32]),
@@ -47,17 +49,17 @@ fn cells(record: &Record) -> Vec<(String, Cell)> {
         ("kind".into(), text(&record.kind)),
         ("node".into(), text(&record.node)),
         ("workflow".into(), text(&record.workflow)),
-        ("cost.wall_s".into(), Cell::Number(record.cost.wall_s)),
-        ("cost.threads".into(), Cell::Number(record.cost.threads.into())),
-        ("size".into(), Cell::Number(record.size() as f64)),
-        ("started".into(), Cell::Number(record.started_unix_ms as f64)),
-        ("finished".into(), Cell::Number(record.finished_unix_ms as f64)),
+        ("cost.wall_s".into(), Cell::Float(record.cost.wall_s)),
+        ("cost.threads".into(), integer(record.cost.threads)),
+        ("size".into(), integer(record.size())),
+        ("started".into(), integer(record.started_unix_ms)),
+        ("finished".into(), integer(record.finished_unix_ms)),
         (OWN.into(), Cell::Key(*record.components.own_digest().as_bytes())),
     ];
     let params = record.components.iter().filter(|(name, _)| name.starts_with("param."));
     cells.extend(params.map(|(name, value)| (name.to_owned(), cell(value))));
     let metrics = record.metrics.iter();
-    cells.extend(metrics.map(|(name, value)| (format!("metric.{name}"), Cell::Number(*value))));
+    cells.extend(metrics.map(|(name, value)| (format!("metric.{name}"), Cell::Float(*value))));
     cells
 }
 
@@ -69,12 +71,20 @@ fn text(text: &str) -> Cell {
     }
 }
 
+/// An integer that is too large for a cell is looked up in the record.
+fn integer(integer: impl TryInto<i64>) -> Cell {
+    integer.try_into().map_or(Cell::InRecord, Cell::Integer)
+}
+
 fn cell(value: &Value) -> Cell {
     match value {
         Value::Null => Cell::Absent,
         Value::Bool(bool) => Cell::Bool(*bool),
         Value::String(string) => text(string),
-        Value::Number(number) => number.as_f64().map_or(Cell::InRecord, Cell::Number),
+        Value::Number(number) => match Number::from(number) {
+            Number::Integer(whole) => integer(whole),
+            Number::Float(float) => Cell::Float(float),
+        },
         Value::Array(_) | Value::Object(_) => Cell::InRecord,
     }
 }
@@ -209,7 +219,8 @@ fn decode(bytes: &[u8]) -> Result<Chunk, IndexError> {
 enum Chunk {
     /// So many times the same.
     Same(Cell, usize),
-    Numbers(Vec<f64>),
+    Integers(Vec<i64>),
+    Floats(Vec<f64>),
     Keys(Vec<[u8; 32]>),
     /// All texts in one, and where each ends.
     Texts(String, Vec<usize>),
@@ -228,12 +239,19 @@ impl Chunk {
         if cells.iter().all(|cell| cell == first) {
             return Self::Same(first.clone(), cells.len());
         }
-        let numbers = cells.iter().map(|cell| match cell {
-            Cell::Number(number) => Some(*number),
+        let integers = cells.iter().map(|cell| match cell {
+            Cell::Integer(integer) => Some(*integer),
             _ => None,
         });
-        if let Some(numbers) = numbers.collect() {
-            return Self::Numbers(numbers);
+        if let Some(integers) = integers.collect() {
+            return Self::Integers(integers);
+        }
+        let floats = cells.iter().map(|cell| match cell {
+            Cell::Float(float) => Some(*float),
+            _ => None,
+        });
+        if let Some(floats) = floats.collect() {
+            return Self::Floats(floats);
         }
         let keys = cells.iter().map(|cell| match cell {
             Cell::Key(key) => Some(*key),
@@ -259,7 +277,8 @@ impl Chunk {
     fn into_cells(self) -> Vec<Cell> {
         match self {
             Self::Same(cell, count) => vec![cell; count],
-            Self::Numbers(numbers) => numbers.into_iter().map(Cell::Number).collect(),
+            Self::Integers(integers) => integers.into_iter().map(Cell::Integer).collect(),
+            Self::Floats(floats) => floats.into_iter().map(Cell::Float).collect(),
             Self::Keys(keys) => keys.into_iter().map(Cell::Key).collect(),
             Self::Mixed(cells) => cells,
             Self::Texts(all, ends) => {
@@ -275,7 +294,8 @@ impl Chunk {
     fn get(&self, place: usize) -> CellRef<'_> {
         let found = match self {
             Self::Same(cell, count) => (place < *count).then(|| cell.into()),
-            Self::Numbers(numbers) => numbers.get(place).map(|number| CellRef::Number(*number)),
+            Self::Integers(integers) => integers.get(place).map(|integer| CellRef::Integer(*integer)),
+            Self::Floats(floats) => floats.get(place).map(|float| CellRef::Float(*float)),
             Self::Keys(keys) => keys.get(place).map(CellRef::Key),
             Self::Mixed(cells) => cells.get(place).map(Into::into),
             Self::Texts(all, ends) => {
@@ -310,7 +330,8 @@ impl Column {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum CellRef<'a> {
     Absent,
-    Number(f64),
+    Integer(i64),
+    Float(f64),
     Text(&'a str),
     Bool(bool),
     Key(&'a [u8; 32]),
@@ -321,7 +342,8 @@ impl<'a> From<&'a Cell> for CellRef<'a> {
     fn from(cell: &'a Cell) -> Self {
         match cell {
             Cell::Absent => Self::Absent,
-            Cell::Number(number) => Self::Number(*number),
+            Cell::Integer(integer) => Self::Integer(*integer),
+            Cell::Float(float) => Self::Float(*float),
             Cell::Text(text) => Self::Text(text),
             Cell::Bool(bool) => Self::Bool(*bool),
             Cell::Key(key) => Self::Key(key),

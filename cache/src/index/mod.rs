@@ -16,15 +16,15 @@ use crate::digest::Digest;
 use crate::error::CacheError;
 use crate::files::Files;
 use crate::key::ActionKey;
-use crate::query::{self, Query, World};
-use crate::record::{PastRun, Record, sort_newest_first};
+use crate::query::{self, Candidate, Cells, Query, World};
+use crate::record::{PastRun, Record};
 use crate::stamp::FolderStamps;
 
 use columns::Columns;
 pub(crate) use columns::{CellRef, Column};
 
 /// The version of the entries; another one has the index rebuilt.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const MAX_ENTRY: usize = 4096;
 const HEADER: usize = 1 + 8 + 2;
 /// sled's page cache: its default of 1 GiB is more than the rest of flow needs.
@@ -225,16 +225,27 @@ impl Index {
 
     /// The records that a query selects.
     pub(crate) fn select(&self, files: &Files, query: &Query, world: &World<'_>) -> Result<Vec<Record>, IndexError> {
-        let Some(fields) = query.columns() else {
-            let mut records = self.records(files, None)?;
-            sort_newest_first(&mut records);
-            return Ok(query.select(records, world));
-        };
-        let columns = query::Columns::read(fields, |name| self.columns.read(name))?;
+        let columns = query::Columns::read(query.fields(), |name| self.columns.read(name))?;
         let keys = self.columns.read(columns::KEY)?;
-        query.select_slots(&columns, self.live(&keys), world, |slot| {
-            self.record_at(files, slot, &keys)
-        })
+        let rows = self.live(&keys).map(|(slot, key)| {
+            let (columns, key) = (&columns, ActionKey::from(Digest::from(*key)));
+            Candidate::from(Cells { columns, slot, key })
+        });
+        query.select(rows, world, |key| self.record_of(files, key))
+    }
+
+    /// All kinds that records have.
+    pub(crate) fn kinds(&self) -> Result<BTreeSet<String>, IndexError> {
+        let (keys, kinds) = (self.columns.read(columns::KEY)?, self.columns.read("kind")?);
+        let mut all = BTreeSet::new();
+        for (slot, _) in self.live(&keys) {
+            if let CellRef::Text(kind) = kinds.get(slot)
+                && !all.contains(kind)
+            {
+                all.insert(kind.to_owned());
+            }
+        }
+        Ok(all)
     }
 
     /// The slots that have a record, with its key.
@@ -245,17 +256,11 @@ impl Index {
         })
     }
 
-    /// The record whose slot that is.
-    fn record_at(&self, files: &Files, slot: usize, keys: &Column) -> Result<Option<Record>, IndexError> {
-        let CellRef::Key(bytes) = keys.get(slot) else {
-            return Ok(None);
-        };
-        let key = ActionKey::from(Digest::from(*bytes));
-        if self.columns.slot(&key)? != Some(slot) {
-            return Ok(None);
-        }
-        match guarded(|| self.entries.get(bytes))? {
-            Some(entry) => self.record(files, bytes, &entry),
+    /// The record of a key.
+    fn record_of(&self, files: &Files, key: &ActionKey) -> Result<Option<Record>, IndexError> {
+        let bytes = key.digest();
+        match guarded(|| self.entries.get(bytes.as_bytes()))? {
+            Some(entry) => self.record(files, bytes.as_bytes(), &entry),
             None => Ok(None),
         }
     }
@@ -317,7 +322,8 @@ fn damaged() -> IndexError {
 
 fn number(cell: CellRef<'_>) -> f64 {
     match cell {
-        CellRef::Number(number) => number,
+        CellRef::Float(float) => float,
+        CellRef::Integer(integer) => integer as f64,
         _ => 0.0,
     }
 }

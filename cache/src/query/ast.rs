@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::field::Field;
 use super::literal::Literal;
-use super::op::Op;
+use crate::expr::Op;
 
 /// A parsed query.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,86 +1,83 @@
 //! What a query selects. Conditions are true, false or unknown (a field is absent, or is no match for the operator);
-//! only what is true is selected, and the opposite of unknown is unknown.
+//! only what is true is selected, and the opposite of unknown is unknown. A condition that is true or false stays so
+//! whatever becomes known of its fields.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
 use serde_json::Value;
 
 use super::ast::{Direction, Expr, Query};
 use super::field::Field;
+use super::lineage::{Candidate, Lineage};
 use super::literal::Literal;
-use super::op::Op;
-use super::row::{Cells, Columns, Found, Row, World, has_column};
+use super::row::{Found, Row, World};
+use crate::expr::{Number, Op};
+use crate::key::ActionKey;
 use crate::record::Record;
 
 /// More rows than a query's limit that are put in order at once.
 const SPARE: usize = 64;
 
 impl Query {
-    /// The records that fit, in the query's order. `records` come newest first.
-    pub(crate) fn select(&self, mut records: Vec<Record>, world: &World<'_>) -> Vec<Record> {
-        if let Some(filter) = &self.filter {
-            records.retain(|record| holds(filter, record, world) == Some(true));
-        }
-        records.sort_by(|a, b| self.compare(a, b, world));
-        records.truncate(self.limit.unwrap_or(usize::MAX));
-        records
-    }
-
-    fn compare(&self, a: &impl Row, b: &impl Row, world: &World<'_>) -> Ordering {
-        let fields = self.order.iter();
-        fields
-            .map(|(field, direction)| compare(field, *direction, a, b, world))
-            .fold(Ordering::Equal, Ordering::then)
-    }
-
-    /// The fields that the query names, if all of them have columns, and when records finished, by which they are ordered last.
-    pub(crate) fn columns(&self) -> Option<Vec<Field>> {
-        let mut fields: Vec<&Field> = self.order.iter().map(|(field, _)| field).collect();
-        fields.push(&Field::Finished);
-        let mut open: Vec<&Expr> = self.filter.iter().collect();
-        while let Some(expr) = open.pop() {
-            match expr {
-                Expr::Compare(field, _, _) => fields.push(field),
-                Expr::Not(inner) => open.push(inner),
-                Expr::And(parts) | Expr::Or(parts) => open.extend(parts),
-            }
-        }
-        fields
-            .into_iter()
-            .map(|field| has_column(field).then(|| field.clone()))
-            .collect()
-    }
-
-    /// As [`Query::select`], from columns, of which one says when the records finished. `slots` come with their keys; `load`
-    /// gives the record of a slot, or `None` if it has none any more.
-    pub(crate) fn select_slots<'k, E>(
+    /// The records that fit, in the query's order, the newest first among equals. `load` gives the record of a key, or
+    /// `None` if there is none (any more).
+    pub(crate) fn select<'a, E>(
         &self,
-        columns: &Columns,
-        slots: impl Iterator<Item = (usize, &'k [u8; 32])>,
+        rows: impl Iterator<Item = Candidate<'a>>,
         world: &World<'_>,
-        mut load: impl FnMut(usize) -> Result<Option<Record>, E>,
+        mut load: impl FnMut(&ActionKey) -> Result<Option<Record>, E>,
     ) -> Result<Vec<Record>, E> {
-        let fits = |row: &Candidate<'_>| self.filter.as_ref().is_none_or(|f| holds(f, row, world) == Some(true));
-        let mut rows = Vec::new();
-        for (slot, key) in slots {
-            let cells = Cells { columns, slot };
-            let row = if cells.is_vague() {
-                let Some(record) = load(slot)? else { continue };
-                Candidate::Read(Box::new(record))
-            } else {
-                Candidate::Cells(cells)
+        let (mut filtered, ordered) = (
+            Vec::new(),
+            self.order.iter().map(|(field, _)| field).collect::<Vec<_>>(),
+        );
+        self.filter.iter().for_each(|filter| filter.add_fields(&mut filtered));
+        let mut lineage = Lineage::new(filtered.iter().chain(&ordered).copied(), &mut load);
+        let truth = |row: &Candidate<'_>| self.filter.as_ref().map_or(Some(true), |f| holds(f, row, world));
+        let mut fitting = Vec::new();
+        for mut row in rows {
+            let mut fits = truth(&row);
+            // What is known of a row decides for good; more is looked up only where that leaves something open.
+            let open = match fits {
+                None => row.lacks_any(&filtered),
+                Some(fits) => fits && row.lacks_any(&ordered),
             };
-            if fits(&row) {
-                rows.push((row, key));
+            if open {
+                let Some(whole) = row.complete(&mut lineage)? else {
+                    continue;
+                };
+                row = whole;
+                fits = truth(&row);
+            }
+            if fits == Some(true) {
+                fitting.push(row);
             }
         }
-        let newest_first =
-            |a: &Candidate<'_>, b: &Candidate<'_>| compare(&Field::Finished, Direction::Descending, a, b, world);
-        let in_order = |(a, a_key): &(Candidate<'_>, &[u8; 32]), (b, b_key): &(Candidate<'_>, &[u8; 32])| {
-            let by_fields = self.compare(a, b, world);
-            by_fields
-                .then_with(|| newest_first(a, b))
-                .then_with(|| a_key.cmp(b_key))
+        self.first(fitting, world, load)
+    }
+
+    /// As [`Query::select`], from records that were read.
+    pub(crate) fn select_from<E>(&self, records: &[Record], world: &World<'_>) -> Result<Vec<Record>, E> {
+        let by_key: HashMap<ActionKey, &Record> = records.iter().map(|record| (record.key, record)).collect();
+        let load = |key: &ActionKey| Ok(by_key.get(key).copied().cloned());
+        self.select(records.iter().map(Candidate::from), world, load)
+    }
+
+    /// The first records of those that fit.
+    fn first<E>(
+        &self,
+        mut rows: Vec<Candidate<'_>>,
+        world: &World<'_>,
+        mut load: impl FnMut(&ActionKey) -> Result<Option<Record>, E>,
+    ) -> Result<Vec<Record>, E> {
+        let newest = (Field::Finished, Direction::Descending);
+        let in_order = |a: &Candidate<'_>, b: &Candidate<'_>| {
+            let fields = self.order.iter().chain([&newest]);
+            fields
+                .map(|(field, direction)| compare(field, *direction, a, b, world))
+                .fold(Ordering::Equal, Ordering::then)
+                .then_with(|| a.key().cmp(b.key()))
         };
         // Of many, only those that come first are put in order; the rest only if some of them have no record any more.
         let limit = self.limit.unwrap_or(usize::MAX);
@@ -93,42 +90,49 @@ impl Query {
         };
         let mut records = Vec::new();
         for mut part in [rows, rest] {
-            if records.len() >= limit {
-                break;
-            }
             part.sort_by(in_order);
-            for (row, _) in part {
+            for row in part {
                 if records.len() >= limit {
-                    break;
+                    return Ok(records);
                 }
                 match row {
-                    Candidate::Read(record) => records.push(*record),
-                    Candidate::Cells(cells) => records.extend(load(cells.slot)?),
+                    Candidate::Whole(record, _) => records.push(record.into_owned()),
+                    Candidate::Cells(cells) => records.extend(load(&cells.key)?),
                 }
             }
         }
         Ok(records)
     }
+
+    /// The fields that the query names, and when records finished, by which they are ordered last.
+    pub(crate) fn fields(&self) -> Vec<Field> {
+        let mut fields: Vec<&Field> = self.order.iter().map(|(field, _)| field).collect();
+        fields.push(&Field::Finished);
+        self.filter.iter().for_each(|filter| filter.add_fields(&mut fields));
+        fields.into_iter().cloned().collect()
+    }
+
+    /// Whether the query asks for what people said of entries.
+    pub(crate) fn names_marks(&self) -> bool {
+        self.fields().iter().any(Field::is_mark)
+    }
 }
 
-/// A record that may be selected: read, or known by its cells.
-enum Candidate<'a> {
-    Read(Box<Record>),
-    Cells(Cells<'a>),
-}
-
-impl Row for Candidate<'_> {
-    fn find(&self, field: &Field, world: &World<'_>) -> Option<Found<'_>> {
+impl Expr {
+    /// Adds the fields that it names.
+    fn add_fields<'a>(&'a self, fields: &mut Vec<&'a Field>) {
         match self {
-            Self::Read(record) => record.find(field, world),
-            Self::Cells(cells) => cells.find(field, world),
+            Self::Compare(field, _, _) if fields.contains(&field) => {}
+            Self::Compare(field, _, _) => fields.push(field),
+            Self::Not(inner) => inner.add_fields(fields),
+            Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.add_fields(fields)),
         }
     }
 }
 
 fn holds(expr: &Expr, row: &impl Row, world: &World<'_>) -> Option<bool> {
     match expr {
-        Expr::Compare(field, op, literal) => matches(&row.find(field, world)?, *op, literal),
+        Expr::Compare(field, op, literal) => matches(field, &row.find(field, world)?, *op, literal),
         Expr::Not(inner) => holds(inner, row, world).map(|truth| !truth),
         Expr::And(parts) => all(parts.iter().map(|part| holds(part, row, world))),
         Expr::Or(parts) => {
@@ -150,8 +154,13 @@ fn all(truths: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     result
 }
 
-fn matches(found: &Found<'_>, op: Op, literal: &Literal) -> Option<bool> {
+fn matches(field: &Field, found: &Found<'_>, op: Op, literal: &Literal) -> Option<bool> {
     match (found, literal) {
+        (Found::Any(values), _) => {
+            let found = values.iter().filter_map(Found::param);
+            let truths = found.filter_map(|found| matches(field, &found, op, literal));
+            truths.reduce(|a, b| if op == Op::NotEqual { a && b } else { a || b })
+        }
         (Found::Keys(keys), Literal::Text(digits)) => match op {
             Op::Equal => Some(keys.iter().any(|key| key.starts_with(digits))),
             Op::NotEqual => Some(!keys.iter().any(|key| key.starts_with(digits))),
@@ -162,14 +171,21 @@ fn matches(found: &Found<'_>, op: Op, literal: &Literal) -> Option<bool> {
             Some(texts.contains(text) == (op == Op::Equal))
         }
         (_, _) if op == Op::Contains => Some(contains(found, &plain(literal))),
-        (Found::Text(a), Literal::Text(b)) => Some(accepts(op, a.partial_cmp(&b.as_str()))),
+        (Found::Text(node), Literal::Text(name)) if *field == Field::Node && is_node(node, name) => {
+            Some(op.accepts(Ordering::Equal))
+        }
+        (Found::Text(a), Literal::Text(b)) => Some(op.accepts((*a).cmp(b))),
         (Found::Json(Value::Bool(a)), Literal::Bool(b)) if matches!(op, Op::Equal | Op::NotEqual) => {
-            Some(accepts(op, a.partial_cmp(b)))
+            Some(op.accepts(a.cmp(b)))
         }
         (Found::Json(json), Literal::Text(text)) if matches!(op, Op::Equal | Op::NotEqual) => {
             Some((json.to_string() == *text) == (op == Op::Equal))
         }
-        (Found::Number(a), _) if literal.as_f64().is_some() => Some(accepts(op, a.partial_cmp(&literal.as_f64()?))),
+        (Found::Number(a), _) if literal.number().is_some() => {
+            let b = literal.number()?;
+            let same = matches!(field, Field::Param(_)) && is_rounded(*a, b);
+            Some(op.accepts(if same { Ordering::Equal } else { a.partial_cmp(&b)? }))
+        }
         // Another type is another value; neither is the larger.
         _ => match op {
             Op::Equal => Some(false),
@@ -179,17 +195,21 @@ fn matches(found: &Found<'_>, op: Op, literal: &Literal) -> Option<bool> {
     }
 }
 
-/// Whether `op` holds for values in this order; `None` (a NaN) is unequal to everything.
-fn accepts(op: Op, ordering: Option<Ordering>) -> bool {
-    match op {
-        Op::Equal => ordering == Some(Ordering::Equal),
-        Op::NotEqual => ordering != Some(Ordering::Equal),
-        Op::Less => ordering == Some(Ordering::Less),
-        Op::LessOrEqual => matches!(ordering, Some(Ordering::Less | Ordering::Equal)),
-        Op::Greater => ordering == Some(Ordering::Greater),
-        Op::GreaterOrEqual => matches!(ordering, Some(Ordering::Greater | Ordering::Equal)),
-        Op::Contains => false,
-    }
+/// Whether `name` is that of the node, of the node in all its rounds, or of one instance: `student` and `student@1` both name
+/// `student@1[seed=0]`.
+pub(crate) fn is_node(node: &str, name: &str) -> bool {
+    let rest = node.strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('[') || (rest.starts_with('@') && !name.contains('@')))
+}
+
+/// Whether the stored number is what is left of the other one in an `f32`, as which most parameters are kept: such a number
+/// is found as it stands in the workflow and as it stands in the record.
+fn is_rounded(stored: Number, written: Number) -> bool {
+    let (Number::Float(stored), written) = (stored, written.as_f64()) else {
+        return false;
+    };
+    (stored - written).abs() <= written.abs() * f64::from(f32::EPSILON)
+        && (written as f32).to_string().parse() == Ok(stored)
 }
 
 /// Whether a text contains the other, or a list has an element that does.
@@ -203,6 +223,10 @@ fn contains(found: &Found<'_>, text: &str) -> bool {
             other => other.to_string().contains(text),
         }),
         Found::Json(other) => other.to_string().contains(text),
+        Found::Any(values) => values
+            .iter()
+            .filter_map(Found::param)
+            .any(|found| contains(&found, text)),
     }
 }
 
@@ -216,7 +240,7 @@ fn plain(literal: &Literal) -> String {
 
 /// Records without the field come last in either direction.
 fn compare(field: &Field, direction: Direction, a: &impl Row, b: &impl Row, world: &World<'_>) -> Ordering {
-    match (a.find(field, world), b.find(field, world)) {
+    match (a.find(field, world).and_then(one), b.find(field, world).and_then(one)) {
         (Some(a), Some(b)) if direction == Direction::Descending => by_value(&b, &a),
         (Some(a), Some(b)) => by_value(&a, &b),
         (a, b) => b.is_some().cmp(&a.is_some()),
@@ -229,12 +253,21 @@ fn by_value(a: &Found<'_>, b: &Found<'_>) -> Ordering {
         Found::Text(text) => (*text).to_owned(),
         Found::Keys(texts) | Found::Texts(texts) => texts.join(" "),
         Found::Json(json) => json.to_string(),
-        Found::Number(_) => String::new(),
+        Found::Number(_) | Found::Any(_) => String::new(),
     };
     match (a, b) {
-        (Found::Number(a), Found::Number(b)) => a.total_cmp(b),
+        (Found::Number(a), Found::Number(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
         (Found::Number(_), _) => Ordering::Less,
         (_, Found::Number(_)) => Ordering::Greater,
+        (Found::Text(a), Found::Text(b)) => a.cmp(b),
         _ => text(a).cmp(&text(b)),
+    }
+}
+
+/// Of several values the first counts.
+fn one<'a>(found: Found<'a>) -> Option<Found<'a>> {
+    match found {
+        Found::Any(values) => values.first().and_then(Found::param),
+        found => Some(found),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::lex::{is_word, quote, tokens};
+use crate::expr::{is_word, quote, unquote};
 use crate::key::quote_unless_plain;
 
 /// A field of a record.
@@ -24,6 +24,8 @@ pub enum Field {
     Metric(Vec<String>),
     /// Wall-clock seconds.
     WallS,
+    /// Wall-clock seconds of it and of everything that it was made from, each counted once.
+    TotalS,
     /// Threads given.
     Threads,
     /// Bytes of all outputs.
@@ -49,6 +51,7 @@ pub(super) enum Class {
     /// One or more keys, compared by their first digits.
     Keys,
     Number,
+    Bool,
     /// Whatever the parameter is.
     Any,
     Bytes,
@@ -57,13 +60,14 @@ pub(super) enum Class {
 }
 
 /// The fields with a fixed name.
-const NAMED: [(&str, Field); 14] = [
+const NAMED: [(&str, Field); 15] = [
     ("kind", Field::Kind),
     ("node", Field::Node),
     ("workflow", Field::Workflow),
     ("key", Field::Key),
     ("inputs", Field::Inputs),
     ("cost.wall_s", Field::WallS),
+    ("cost.total_s", Field::TotalS),
     ("cost.threads", Field::Threads),
     ("size", Field::Size),
     ("started", Field::Started),
@@ -108,12 +112,18 @@ impl Field {
         match self {
             Self::Kind | Self::Node | Self::Workflow | Self::Tag => Class::Text,
             Self::Key | Self::Inputs => Class::Keys,
-            Self::Param(_) | Self::Pinned | Self::Collected => Class::Any,
-            Self::Metric(_) | Self::WallS | Self::Threads => Class::Number,
+            Self::Param(_) => Class::Any,
+            Self::Pinned | Self::Collected => Class::Bool,
+            Self::Metric(_) | Self::WallS | Self::TotalS | Self::Threads => Class::Number,
             Self::Size => Class::Bytes,
             Self::Started | Self::Finished => Class::Time,
             Self::Age => Class::Span,
         }
+    }
+
+    /// Whether it is what people said of an entry, and not part of its record.
+    pub(super) fn is_mark(&self) -> bool {
+        matches!(self, Self::Tag | Self::Pinned | Self::Collected)
     }
 
     /// The key component of a parameter.
@@ -128,35 +138,21 @@ fn split_path(path: &str) -> Option<Vec<String>> {
     let mut parts = Vec::new();
     let mut rest = path;
     loop {
-        let end = if rest.starts_with('"') {
-            closing_quote(rest)? + 1
+        let (part, length) = if rest.starts_with('"') {
+            unquote(rest)?
         } else {
-            rest.find('.').unwrap_or(rest.len())
+            let end = rest.find('.').unwrap_or(rest.len());
+            (rest[..end].to_owned(), end)
         };
-        let (part, tail) = rest.split_at(end);
-        match tokens(part).ok()?.pop()?.kind {
-            super::lex::Kind::Word(text) | super::lex::Kind::Quoted(text) => parts.push(text),
-            _ => return None,
+        if length == 0 {
+            return None;
         }
-        match tail.strip_prefix('.') {
+        parts.push(part);
+        match rest[length..].strip_prefix('.') {
             Some(next) => rest = next,
-            None => return tail.is_empty().then_some(parts),
+            None => return rest[length..].is_empty().then_some(parts),
         }
     }
-}
-
-/// The offset of the quote that ends the text beginning at offset 0.
-fn closing_quote(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return Some(at),
-            _ => {}
-        }
-    }
-    None
 }
 
 impl fmt::Display for Field {

@@ -7,7 +7,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
 use super::field::Class;
-use super::lex::quote;
+use crate::expr::{Number, quote};
 
 /// A value in a query.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +15,7 @@ pub enum Literal {
     /// A text, or the first digits of a key.
     Text(String),
     /// A number.
-    Number(f64),
+    Number(Number),
     /// `true` or `false`.
     Bool(bool),
     /// A size: the amount and the unit as written, e.g. 10 and `MB`.
@@ -47,10 +47,10 @@ impl Literal {
         match class {
             Class::Text => Ok(Self::Text(word.to_owned())),
             Class::Keys => key_digits(word),
-            Class::Number => number(word).map(Self::Number).ok_or("a number"),
-            Class::Any => Ok(match (word, number(word)) {
-                ("true", _) => Self::Bool(true),
-                ("false", _) => Self::Bool(false),
+            Class::Number => Number::parse(word).map(Self::Number).ok_or("a number"),
+            Class::Bool => word.parse().map(Self::Bool).map_err(|_| "`true` or `false`"),
+            Class::Any => Ok(match (word.parse(), Number::parse(word)) {
+                (Ok(bool), _) => Self::Bool(bool),
                 (_, Some(number)) => Self::Number(number),
                 (_, None) => Self::Text(word.to_owned()),
             }),
@@ -75,14 +75,16 @@ impl Literal {
     }
 
     /// The number behind a number, a size (bytes), a span (seconds) or a time (milliseconds since 1970).
-    pub(super) fn as_f64(&self) -> Option<f64> {
-        let scale =
-            |unit: &str, units: &[(&str, f64)]| units.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale);
+    pub(super) fn number(&self) -> Option<Number> {
+        let scaled = |amount: f64, unit: &str, units: &[(&str, f64)]| {
+            let (_, scale) = units.iter().find(|(name, _)| *name == unit)?;
+            Some(Number::Float(amount * scale))
+        };
         match self {
             Self::Number(number) => Some(*number),
-            Self::Bytes(amount, unit) => scale(unit, &BYTES).map(|scale| amount * scale),
-            Self::Span(amount, unit) => scale(unit, &SPANS).map(|scale| amount * scale),
-            Self::Time(millis) => Some(*millis as f64),
+            Self::Bytes(amount, unit) => scaled(*amount, unit, &BYTES),
+            Self::Span(amount, unit) => scaled(*amount, unit, &SPANS),
+            Self::Time(millis) => Some(Number::Integer((*millis).into())),
             Self::Text(_) | Self::Bool(_) => None,
         }
     }
@@ -93,9 +95,9 @@ impl Literal {
 /// # Errors
 /// What was expected.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let read = Literal::bare(text, Class::Bytes).ok().and_then(|size| size.as_f64());
-    read.map(|bytes| bytes as u64)
-        .ok_or_else(|| format!("`{text}` found, expected {SIZE}"))
+    let read = amount(text, &BYTES).map(|(amount, unit)| Literal::Bytes(amount, unit.unwrap_or("B")));
+    let bytes = read.and_then(|size| size.number()).map(|bytes| bytes.as_f64() as u64);
+    bytes.ok_or_else(|| format!("`{text}` found, expected {SIZE}"))
 }
 
 /// Seconds from a text such as `90s`, `12h` or `2d`.
@@ -103,10 +105,8 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 /// # Errors
 /// What was expected.
 pub fn parse_span(text: &str) -> Result<f64, String> {
-    let read = Literal::bare(text, Class::Span).map(|span| span.as_f64());
-    read.ok()
-        .flatten()
-        .ok_or_else(|| format!("`{text}` found, expected a span of time such as 90s, 30m, 12h, 2d or 1w"))
+    let read = Literal::bare(text, Class::Span).map_err(|expected| format!("`{text}` found, expected {expected}"))?;
+    Ok(read.number().map_or(0.0, Number::as_f64))
 }
 
 const SIZE: &str = "a size such as 4096, 500kB, 10MB or 1GiB";
@@ -121,15 +121,6 @@ fn key_digits(word: &str) -> Result<Literal, &'static str> {
     }
 }
 
-/// Stricter than `f64::from_str`, which takes `inf` and `nan`: those are words here.
-fn number(word: &str) -> Option<f64> {
-    let digits = word.strip_prefix(['-', '+']).unwrap_or(word);
-    let starts_like_one = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
-    word.parse()
-        .ok()
-        .filter(|number: &f64| starts_like_one && number.is_finite())
-}
-
 /// A number of at least 0 with an optional unit.
 fn amount(word: &str, units: &[(&'static str, f64)]) -> Option<(f64, Option<&'static str>)> {
     let split = word
@@ -140,7 +131,7 @@ fn amount(word: &str, units: &[(&'static str, f64)]) -> Option<(f64, Option<&'st
         "" => None,
         _ => Some(units.iter().find(|(name, _)| *name == suffix)?.0),
     };
-    Some((number(digits)?, unit))
+    Some((Number::parse(digits)?.as_f64(), unit))
 }
 
 fn time(word: &str) -> Option<i64> {

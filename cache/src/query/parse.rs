@@ -1,225 +1,192 @@
-//! From tokens to a tree: recursive descent, `or` binding least, then `and`, then `not`.
+//! From a text to a query: the condition as [`crate::expr`] reads it, its words taken as fields and values; then the clauses.
 
 use std::str::FromStr;
 
+use super::QueryError;
 use super::ast::{Direction, Expr, Query};
-use super::error::{QueryError, SyntaxError, nearest};
 use super::field::{Class, Field};
-use super::lex::{Kind, Token, tokens};
 use super::literal::Literal;
-use super::op::Op;
+use crate::expr::{self, Op, Parser, SyntaxError, Tree};
 
-/// How deep parentheses and `not` may nest, so that no text overflows the stack.
-const DEPTH: usize = 64;
+/// Says which kinds there are, if a word is none of them.
+pub(crate) type Kinds<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
 
 impl FromStr for Query {
     type Err = QueryError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut parser = Parser {
-            query: text,
-            tokens: tokens(text)?,
-            next: 0,
-            depth: 0,
-        };
-        Ok(parser.query()?)
+        Ok(Self::read(text, &|_| None)?)
     }
 }
 
-struct Parser<'a> {
-    query: &'a str,
-    tokens: Vec<Token>,
-    next: usize,
-    depth: usize,
+impl Query {
+    /// Reads a query that names only kinds that there are.
+    pub(crate) fn read(text: &str, kinds: Kinds<'_>) -> Result<Self, SyntaxError> {
+        let mut reader = Reader {
+            parser: Parser::new(text)?,
+            kinds,
+        };
+        reader.query()
+    }
 }
 
-impl Parser<'_> {
+struct Reader<'a> {
+    parser: Parser<'a>,
+    kinds: Kinds<'a>,
+}
+
+impl Reader<'_> {
     fn query(&mut self) -> Result<Query, SyntaxError> {
-        let starts_with_clause = self.at_end() || self.is_word("order") || self.is_word("limit");
-        let filter = if starts_with_clause { None } else { Some(self.or()?) };
-        let order = if self.take_word("order") {
+        let parser = &mut self.parser;
+        let no_filter = parser.at_end() || parser.is_word("order") || parser.is_word("limit");
+        let filter = match no_filter {
+            true => None,
+            false => {
+                let tree = parser.condition()?;
+                Some(self.filter(tree)?)
+            }
+        };
+        let order = if self.parser.take_word("order") {
             self.order()?
         } else {
             Vec::new()
         };
-        let limit = if self.take_word("limit") {
+        let limit = if self.parser.take_word("limit") {
             Some(self.limit()?)
         } else {
             None
         };
-        if !self.at_end() {
+        if !self.parser.at_end() {
             let expected = match (&limit, order.is_empty()) {
                 (Some(_), _) => "nothing more",
                 (None, false) => "`,`, `limit` or the end",
                 (None, true) => "`and`, `or`, `order by`, `limit` or the end",
             };
-            return Err(self.error(expected, &["and", "or", "order", "limit"]));
+            return Err(self.parser.error(expected, &["and", "or", "order", "limit"]));
         }
         Ok(Query { filter, order, limit })
     }
 
-    fn or(&mut self) -> Result<Expr, SyntaxError> {
-        let first = self.and()?;
-        self.joined(first, "or", Self::and, Expr::Or)
-    }
-
-    fn and(&mut self) -> Result<Expr, SyntaxError> {
-        let first = self.not()?;
-        self.joined(first, "and", Self::not, Expr::And)
-    }
-
-    fn joined(
-        &mut self,
-        first: Expr,
-        word: &str,
-        next: fn(&mut Self) -> Result<Expr, SyntaxError>,
-        join: fn(Vec<Expr>) -> Expr,
-    ) -> Result<Expr, SyntaxError> {
-        let mut parts = vec![first];
-        while self.take_word(word) {
-            parts.push(next(self)?);
-        }
-        Ok(if parts.len() == 1 { parts.remove(0) } else { join(parts) })
-    }
-
-    fn not(&mut self) -> Result<Expr, SyntaxError> {
-        if self.depth == DEPTH {
-            return Err(self.error("a condition nested less deeply", &[]));
-        }
-        self.depth += 1;
-        let expr = if self.take_word("not") {
-            Expr::Not(Box::new(self.not()?))
-        } else if self.take(&Kind::Open) {
-            let inner = self.or()?;
-            if !self.take(&Kind::Close) {
-                return Err(self.error("`and`, `or` or `)`", &["and", "or"]));
-            }
-            inner
-        } else {
-            self.comparison()?
+    fn filter(&self, tree: Tree) -> Result<Expr, SyntaxError> {
+        let all = |parts: Vec<Tree>| {
+            parts
+                .into_iter()
+                .map(|part| self.filter(part))
+                .collect::<Result<_, SyntaxError>>()
         };
-        self.depth -= 1;
-        Ok(expr)
+        match tree.expr {
+            expr::Expr::Not(inner) => Ok(Expr::Not(Box::new(self.filter(*inner)?))),
+            expr::Expr::And(parts) => Ok(Expr::And(all(parts)?)),
+            expr::Expr::Or(parts) => Ok(Expr::Or(all(parts)?)),
+            expr::Expr::Compare(left, op, right) => self.comparison(&left, op, &right),
+            _ => {
+                let field = self.field(&tree)?;
+                Err(self.parser.error_at(tree.span.end, operators(field.class()), &[]))
+            }
+        }
     }
 
-    fn comparison(&mut self) -> Result<Expr, SyntaxError> {
-        let field = self.field()?;
-        let op = self.op(&field)?;
-        let literal = match self.peek() {
-            Some(Kind::Word(word)) => Literal::bare(word, field.class()),
-            Some(Kind::Quoted(text)) => Literal::quoted(text, field.class()),
+    fn comparison(&self, left: &Tree, op: Op, right: &Tree) -> Result<Expr, SyntaxError> {
+        let field = self.field(left)?;
+        let class = field.class();
+        if !operators(class).contains(&format!("`{op}`")) {
+            return Err(self.parser.error_at(left.span.end, operators(class), &[]));
+        }
+        match (&right.expr, op) {
+            // One of a list: what `=` says of any of them.
+            (expr::Expr::List(items), Op::In) => {
+                let equals = |item| {
+                    Ok(Expr::Compare(
+                        field.clone(),
+                        Op::Equal,
+                        self.literal(&field, Op::Equal, item)?,
+                    ))
+                };
+                let mut any = items.iter().map(equals).collect::<Result<Vec<Expr>, SyntaxError>>()?;
+                Ok(if any.len() == 1 { any.remove(0) } else { Expr::Or(any) })
+            }
+            (_, Op::In) => Err(self.parser.error_at(right.span.start, "a list such as [1, 2]", &[])),
+            _ => {
+                let literal = self.literal(&field, op, right)?;
+                Ok(Expr::Compare(field, op, literal))
+            }
+        }
+    }
+
+    fn field(&self, tree: &Tree) -> Result<Field, SyntaxError> {
+        let expected = || format!("a field: {}", Field::names());
+        let expr::Expr::Word(word) = &tree.expr else {
+            return Err(self.parser.error_at(tree.span.start, &expected(), &[]));
+        };
+        Field::parse(word).ok_or_else(|| {
+            let names = Field::suggestions(word);
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            self.parser.error_at(tree.span.start, &expected(), &names)
+        })
+    }
+
+    fn literal(&self, field: &Field, op: Op, tree: &Tree) -> Result<Literal, SyntaxError> {
+        let wrong = |expected: &str, names: &[&str]| self.parser.error_at(tree.span.start, expected, names);
+        let literal = match &tree.expr {
+            expr::Expr::Word(word) => Literal::bare(word, field.class()),
+            expr::Expr::Text(text) => Literal::quoted(text, field.class()),
             _ => Err("a value"),
         };
-        let literal = literal.map_err(|expected| self.error(expected, &[]))?;
-        self.next += 1;
-        Ok(Expr::Compare(field, op, literal))
-    }
-
-    fn field(&mut self) -> Result<Field, SyntaxError> {
-        let word = match self.peek() {
-            Some(Kind::Word(word)) => word.clone(),
-            _ => return Err(self.error(&format!("a field: {}", Field::names()), &[])),
-        };
-        match Field::parse(&word) {
-            Some(field) => {
-                self.next += 1;
-                Ok(field)
-            }
-            None => {
-                let names = Field::suggestions(&word);
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                Err(self.error(&format!("a field: {}", Field::names()), &names))
-            }
+        let literal = literal.map_err(|expected| match field.class() {
+            Class::Bool => wrong(expected, &["true", "false"]),
+            _ => wrong(expected, &[]),
+        })?;
+        if let (Field::Kind, Op::Equal | Op::NotEqual, Literal::Text(kind)) = (field, op, &literal)
+            && let Some(kinds) = (self.kinds)(kind)
+        {
+            let names: Vec<&str> = kinds.iter().map(String::as_str).collect();
+            return Err(wrong(&format!("a kind: {}", names.join(", ")), &names));
         }
-    }
-
-    fn op(&mut self, field: &Field) -> Result<Op, SyntaxError> {
-        let expected = match field.class() {
-            Class::Keys => "`=`, `!=` or `~`",
-            Class::Text | Class::Any => "`=`, `!=`, `<`, `<=`, `>`, `>=` or `~`",
-            Class::Number | Class::Bytes | Class::Time | Class::Span => "`=`, `!=`, `<`, `<=`, `>` or `>=`",
-        };
-        match self.peek() {
-            Some(Kind::Op(op)) if expected.contains(&format!("`{op}`")) => {
-                let op = *op;
-                self.next += 1;
-                Ok(op)
-            }
-            _ => Err(self.error(expected, &[])),
-        }
+        Ok(literal)
     }
 
     fn order(&mut self) -> Result<Vec<(Field, Direction)>, SyntaxError> {
-        if !self.take_word("by") {
-            return Err(self.error("`by`", &["by"]));
+        if !self.parser.take_word("by") {
+            return Err(self.parser.error("`by`", &["by"]));
         }
         let mut order = Vec::new();
         loop {
-            let field = self.field()?;
-            let descending = self.take_word("desc");
+            let field = match self.parser.word() {
+                Some(word) => self.field(&word)?,
+                None => return Err(self.parser.error(&format!("a field: {}", Field::names()), &[])),
+            };
+            let descending = self.parser.take_word("desc");
             if !descending {
-                self.take_word("asc");
+                self.parser.take_word("asc");
             }
-            order.push((
-                field,
-                if descending {
-                    Direction::Descending
-                } else {
-                    Direction::Ascending
-                },
-            ));
-            if !self.take(&Kind::Comma) {
+            let direction = if descending {
+                Direction::Descending
+            } else {
+                Direction::Ascending
+            };
+            order.push((field, direction));
+            if !self.parser.take_comma() {
                 return Ok(order);
             }
         }
     }
 
     fn limit(&mut self) -> Result<usize, SyntaxError> {
-        match self.peek() {
-            Some(Kind::Word(word)) if word.parse::<usize>().is_ok() => {
-                let limit = word.parse().unwrap_or(usize::MAX);
-                self.next += 1;
-                Ok(limit)
-            }
-            _ => Err(self.error("a whole number", &[])),
+        let expected = self.parser.error("a whole number", &[]);
+        let word = self.parser.word().ok_or_else(|| expected.clone())?;
+        match word.expr {
+            expr::Expr::Word(word) => word.parse().map_err(|_| expected),
+            _ => Err(expected),
         }
     }
+}
 
-    fn peek(&self) -> Option<&Kind> {
-        self.tokens.get(self.next).map(|token| &token.kind)
-    }
-
-    fn at_end(&self) -> bool {
-        self.next == self.tokens.len()
-    }
-
-    fn is_word(&self, keyword: &str) -> bool {
-        matches!(self.peek(), Some(Kind::Word(word)) if word.eq_ignore_ascii_case(keyword))
-    }
-
-    fn take_word(&mut self, keyword: &str) -> bool {
-        let taken = self.is_word(keyword);
-        self.next += usize::from(taken);
-        taken
-    }
-
-    fn take(&mut self, kind: &Kind) -> bool {
-        let taken = self.peek() == Some(kind);
-        self.next += usize::from(taken);
-        taken
-    }
-
-    fn error(&self, expected: &str, names: &[&str]) -> SyntaxError {
-        let token = self.tokens.get(self.next);
-        let found = token
-            .and_then(|token| self.query.get(token.start..token.end))
-            .map(str::to_owned);
-        SyntaxError {
-            query: self.query.to_owned(),
-            at: token.map_or(self.query.len(), |token| token.start),
-            suggestion: found.as_deref().and_then(|found| nearest(found, names.iter().copied())),
-            found,
-            expected: expected.to_owned(),
-        }
+/// The comparisons that a field of this class takes.
+fn operators(class: Class) -> &'static str {
+    match class {
+        Class::Keys => "`=`, `!=`, `in` or `~`",
+        Class::Bool => "`=` or `!=`",
+        Class::Text | Class::Any => "`=`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `~`",
+        Class::Number | Class::Bytes | Class::Time | Class::Span => "`=`, `!=`, `<`, `<=`, `>`, `>=` or `in`",
     }
 }

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::field::Field;
+use crate::expr::Number;
 use crate::index::{CellRef, Column};
+use crate::key::ActionKey;
 use crate::marks::Marks;
 use crate::record::Record;
 
@@ -11,10 +13,33 @@ use crate::record::Record;
 #[derive(Debug, PartialEq)]
 pub(super) enum Found<'a> {
     Text(&'a str),
-    Number(f64),
+    /// No NaN: that is a field without a value.
+    Number(Number),
     Keys(Vec<String>),
     Texts(Vec<String>),
     Json(&'a Value),
+    /// Several values, each as good as the others.
+    Any(&'a [Value]),
+}
+
+impl<'a> Found<'a> {
+    /// A parameter's value.
+    pub(super) fn param(value: &'a Value) -> Option<Self> {
+        match value {
+            Value::Null => None,
+            Value::String(text) => Some(Self::Text(text)),
+            Value::Number(number) => Some(Self::Number(number.into())),
+            other => Some(Self::Json(other)),
+        }
+    }
+
+    pub(super) fn float(float: f64) -> Option<Self> {
+        (!float.is_nan()).then_some(Self::Number(Number::Float(float)))
+    }
+
+    fn truth(truth: bool) -> Self {
+        Self::Json(if truth { &Value::Bool(true) } else { &Value::Bool(false) })
+    }
 }
 
 /// What a condition depends on besides the record.
@@ -25,6 +50,22 @@ pub(crate) struct World<'a> {
     pub(crate) marks: &'a Marks,
 }
 
+impl World<'_> {
+    /// What people say of a record.
+    fn mark(&self, field: &Field, key: &ActionKey) -> Option<Found<'static>> {
+        Some(match field {
+            Field::Tag => Found::Texts(self.marks.tags_of(key).map(str::to_owned).collect()),
+            Field::Pinned => Found::truth(self.marks.pins.contains_key(key)),
+            Field::Collected => Found::truth(self.marks.collected.contains(key)),
+            _ => return None,
+        })
+    }
+
+    fn age(&self, finished_ms: f64) -> Option<Found<'static>> {
+        Found::float((self.now_ms - finished_ms) / 1e3)
+    }
+}
+
 /// Something that has a record's fields.
 pub(super) trait Row {
     /// The field's value; `None` if the record does not have it.
@@ -33,34 +74,25 @@ pub(super) trait Row {
 
 impl Row for Record {
     fn find(&self, field: &Field, world: &World<'_>) -> Option<Found<'_>> {
-        Some(match field {
-            Field::Kind => Found::Text(&self.kind),
-            Field::Node => Found::Text(&self.node),
-            Field::Workflow => Found::Text(&self.workflow),
-            Field::Key => Found::Keys(vec![self.key.to_string()]),
-            Field::Inputs => Found::Keys(self.inputs.iter().map(ToString::to_string).collect()),
-            Field::Param(path) => match self.components.get(&Field::component(path))? {
-                Value::Null => return None,
-                Value::String(text) => Found::Text(text),
-                Value::Number(number) => Found::Number(number.as_f64()?),
-                other => Found::Json(other),
-            },
-            Field::Metric(path) => Found::Number(*self.metrics.get(&path.join("."))?),
-            Field::WallS => Found::Number(self.cost.wall_s),
-            Field::Threads => Found::Number(self.cost.threads.into()),
-            Field::Size => Found::Number(self.size() as f64),
-            Field::Started => Found::Number(self.started_unix_ms as f64),
-            Field::Finished => Found::Number(self.finished_unix_ms as f64),
-            Field::Age => Found::Number((world.now_ms - self.finished_unix_ms as f64) / 1e3),
-            Field::Tag => Found::Texts(world.marks.tags_of(&self.key).map(str::to_owned).collect()),
-            Field::Pinned => truth(world.marks.pins.contains_key(&self.key)),
-            Field::Collected => truth(world.marks.collected.contains(&self.key)),
-        })
+        let integer = |integer: u64| Some(Found::Number(Number::Integer(integer.into())));
+        match field {
+            Field::Kind => Some(Found::Text(&self.kind)),
+            Field::Node => Some(Found::Text(&self.node)),
+            Field::Workflow => Some(Found::Text(&self.workflow)),
+            Field::Key => Some(Found::Keys(vec![self.key.to_string()])),
+            Field::Inputs => Some(Found::Keys(self.inputs.iter().map(ToString::to_string).collect())),
+            Field::Param(path) => Found::param(self.components.get(&Field::component(path))?),
+            Field::Metric(path) => Found::float(*self.metrics.get(&path.join("."))?),
+            Field::WallS => Found::float(self.cost.wall_s),
+            Field::TotalS => None,
+            Field::Threads => integer(self.cost.threads.into()),
+            Field::Size => integer(self.size()),
+            Field::Started => integer(self.started_unix_ms),
+            Field::Finished => integer(self.finished_unix_ms),
+            Field::Age => world.age(self.finished_unix_ms as f64),
+            Field::Tag | Field::Pinned | Field::Collected => world.mark(field, &self.key),
+        }
     }
-}
-
-fn truth(truth: bool) -> Found<'static> {
-    Found::Json(if truth { &Value::Bool(true) } else { &Value::Bool(false) })
 }
 
 /// The columns that a query needs. There are few, so that looking through them is faster than any map: it is done for every record.
@@ -71,7 +103,7 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// The columns of these fields, each read once; a field that only the record has is left out.
+    /// The columns of these fields, each read once; a field that has none is left out.
     pub(crate) fn read<E>(
         fields: impl IntoIterator<Item = Field>,
         mut read: impl FnMut(&str) -> Result<Column, E>,
@@ -99,43 +131,45 @@ impl Columns {
 }
 
 /// One slot of some columns.
-pub(super) struct Cells<'a> {
-    pub(super) columns: &'a Columns,
-    pub(super) slot: usize,
+#[derive(Clone, Copy)]
+pub(crate) struct Cells<'a> {
+    pub(crate) columns: &'a Columns,
+    pub(crate) slot: usize,
+    pub(crate) key: ActionKey,
 }
 
 impl Cells<'_> {
-    /// Whether a column has only the record to tell.
-    pub(super) fn is_vague(&self) -> bool {
-        self.columns
-            .all
-            .iter()
-            .any(|column| column.get(self.slot) == CellRef::InRecord)
+    /// Whether the record, or what it was made from, may have a value for the field that the cells do not have.
+    pub(super) fn lacks(&self, field: &Field) -> bool {
+        match self.columns.of(field).map(|column| column.get(self.slot)) {
+            Some(CellRef::Absent) => matches!(field, Field::Param(_)),
+            Some(cell) => cell == CellRef::InRecord,
+            None => !field.is_mark(),
+        }
     }
 }
 
 impl Row for Cells<'_> {
     fn find(&self, field: &Field, world: &World<'_>) -> Option<Found<'_>> {
-        Some(match self.columns.of(field)?.get(self.slot) {
-            CellRef::Absent | CellRef::InRecord => return None,
-            CellRef::Text(text) => Found::Text(text),
-            CellRef::Number(ended) if *field == Field::Age => Found::Number((world.now_ms - ended) / 1e3),
-            CellRef::Number(number) => Found::Number(number),
-            CellRef::Bool(bool) => truth(bool),
-            CellRef::Key(bytes) => Found::Keys(vec![crate::Digest::from(*bytes).to_string()]),
-        })
+        let Some(column) = self.columns.of(field) else {
+            return world.mark(field, &self.key);
+        };
+        match column.get(self.slot) {
+            CellRef::Absent | CellRef::InRecord => None,
+            CellRef::Text(text) => Some(Found::Text(text)),
+            CellRef::Integer(ended) if *field == Field::Age => world.age(ended as f64),
+            CellRef::Integer(integer) => Some(Found::Number(Number::Integer(integer.into()))),
+            CellRef::Float(float) => Found::float(float),
+            CellRef::Bool(bool) => Some(Found::truth(bool)),
+            CellRef::Key(bytes) => Some(Found::Keys(vec![crate::Digest::from(*bytes).to_string()])),
+        }
     }
 }
 
-/// Whether a field stands in a column.
-pub(super) fn has_column(field: &Field) -> bool {
-    column(field).is_some()
-}
-
-/// The column in which a field stands; `None` if only the record has it.
+/// The column in which a field stands; `None` if there is none.
 fn column(field: &Field) -> Option<String> {
     Some(match field {
-        Field::Inputs | Field::Tag | Field::Pinned | Field::Collected => return None,
+        Field::Inputs | Field::Tag | Field::Pinned | Field::Collected | Field::TotalS => return None,
         Field::Param(path) => Field::component(path),
         Field::Metric(path) => format!("metric.{}", path.join(".")),
         Field::Age => Field::Finished.to_string(),

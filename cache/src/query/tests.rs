@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::expr::{Number, Op};
 use crate::{Cost, Digest, KeyFields, OutputFile, Record};
 
 const DAY_MS: u64 = 86_400_000;
@@ -81,17 +82,18 @@ fn marks_are_asked_for_by_name() {
 
 fn select(query: &str) -> Vec<String> {
     let query: Query = query.parse().unwrap_or_else(|error| panic!("{error}"));
-    query
-        .select(
-            records(),
-            &World {
-                now_ms: NOW_MS as f64,
-                marks: &marks(),
-            },
-        )
-        .into_iter()
-        .map(|record| record.node)
-        .collect()
+    select_from(&query, &records())
+}
+
+/// The names of those records that the query selects, also when all that is known of them is their cells.
+fn select_from(query: &Query, records: &[Record]) -> Vec<String> {
+    let marks = marks();
+    let world = World {
+        now_ms: NOW_MS as f64,
+        marks: &marks,
+    };
+    let found: Result<Vec<Record>, std::convert::Infallible> = query.select_from(records, &world);
+    found.into_iter().flatten().map(|record| record.node).collect()
 }
 
 #[test]
@@ -175,7 +177,7 @@ fn another_type_is_another_value() {
     assert_eq!(select("params.labels < \"100\""), Vec::<String>::new());
 }
 
-fn refused(query: &str) -> SyntaxError {
+fn refused(query: &str) -> crate::expr::SyntaxError {
     match query.parse::<Query>() {
         Err(QueryError::Syntax(error)) => error,
         other => panic!("{query}: {other:?}"),
@@ -242,6 +244,7 @@ fn field() -> impl Strategy<Value = Field> {
         path().prop_map(Field::Param),
         path().prop_map(Field::Metric),
         Just(Field::WallS),
+        Just(Field::TotalS),
         Just(Field::Threads),
         Just(Field::Size),
         Just(Field::Started),
@@ -263,19 +266,27 @@ fn comparison() -> impl Strategy<Value = Expr> {
         Op::GreaterOrEqual,
     ];
     let text = || ".{0,8}".prop_map(Literal::Text).boxed();
-    let finite = || prop::num::f64::NORMAL | prop::num::f64::ZERO;
+    let number = || {
+        prop_oneof![
+            (prop::num::f64::NORMAL | prop::num::f64::ZERO).prop_map(Number::Float),
+            any::<i128>().prop_map(Number::Integer)
+        ]
+    };
     let positive = || 0.0..1e9f64;
     let with = move |field: Field| {
         let literal = match field {
             Field::Kind | Field::Node | Field::Workflow | Field::Tag => text(),
             Field::Key | Field::Inputs => "[0-9a-f]{1,64}".prop_map(Literal::Text).boxed(),
-            Field::Param(_) | Field::Pinned | Field::Collected => prop_oneof![
+            Field::Pinned | Field::Collected => any::<bool>().prop_map(Literal::Bool).boxed(),
+            Field::Param(_) => prop_oneof![
                 text(),
-                finite().prop_map(Literal::Number),
+                number().prop_map(Literal::Number),
                 any::<bool>().prop_map(Literal::Bool)
             ]
             .boxed(),
-            Field::Metric(_) | Field::WallS | Field::Threads => finite().prop_map(Literal::Number).boxed(),
+            Field::Metric(_) | Field::WallS | Field::TotalS | Field::Threads => {
+                number().prop_map(Literal::Number).boxed()
+            }
             Field::Size => (positive(), prop::sample::select(vec!["B", "kB", "MiB", "GB"]))
                 .prop_map(|(amount, unit)| Literal::Bytes(amount, unit))
                 .boxed(),
@@ -289,6 +300,7 @@ fn comparison() -> impl Strategy<Value = Expr> {
             Field::Kind | Field::Node | Field::Workflow | Field::Tag | Field::Param(_) => {
                 prop::sample::select([&ORDERED[..], &[Op::Contains]].concat()).boxed()
             }
+            Field::Pinned | Field::Collected => prop::sample::select(vec![Op::Equal, Op::NotEqual]).boxed(),
             _ => prop::sample::select(ORDERED.to_vec()).boxed(),
         };
         (Just(field), op, literal).prop_map(|(field, op, literal)| Expr::Compare(field, op, literal))

@@ -52,7 +52,12 @@ impl Constants {
         constants.read_environment(&mine, environment, diagnostics);
         constants.read_variables(&mine, &rest, diagnostics);
         for section in rest.iter_mut().filter(|section| section.key != "workflow") {
-            constants.fill(&mut section.value, diagnostics);
+            match section.value.table_mut().filter(|_| section.key == "nodes") {
+                Some(nodes) => nodes
+                    .iter_mut()
+                    .for_each(|node| constants.fill_node(&mut node.value, diagnostics)),
+                None => constants.fill(&mut section.value, diagnostics),
+            }
         }
         *sections = rest;
         constants
@@ -133,17 +138,24 @@ impl Constants {
         self.values.extend(variables);
     }
 
+    /// As [`Constants::fill`], but for a node's condition, which names what it means without `${}`.
+    fn fill_node(&self, node: &mut Located, diagnostics: &mut Diagnostics) {
+        match node.table_mut() {
+            Some(entries) => entries
+                .iter_mut()
+                .filter(|entry| entry.key != "when")
+                .for_each(|entry| self.fill(&mut entry.value, diagnostics)),
+            None => self.fill(node, diagnostics),
+        }
+    }
+
     /// Puts values in the place of names. What is no constant is left to the matrix.
     fn fill(&self, value: &mut Located, diagnostics: &mut Diagnostics) {
         match &mut value.data {
             Data::Array(items) => items.iter_mut().for_each(|item| self.fill(item, diagnostics)),
-            // A condition names what it means without `${}`.
-            Data::Table(entries) => {
-                let entries = entries
-                    .iter_mut()
-                    .filter(|entry| entry.key != "when" || entry.value.str().is_none());
-                entries.for_each(|entry| self.fill(&mut entry.value, diagnostics));
-            }
+            Data::Table(entries) => entries
+                .iter_mut()
+                .for_each(|entry| self.fill(&mut entry.value, diagnostics)),
             Data::Scalar(toml::Value::String(written)) if written.contains("${") => {
                 if let Some(filled) = self.filled(written, &value.span, diagnostics) {
                     value.data = filled;

@@ -40,7 +40,7 @@ impl Override {
             Some(value) => value,
             None => toml::Value::String(value.trim().to_owned()),
         };
-        if value.as_float().is_some_and(|x| !x.is_finite()) {
+        if !is_finite(&value) {
             return Err(format!("`{text}`: write a finite number"));
         }
         Ok(Self {
@@ -59,6 +59,16 @@ impl Override {
 impl std::fmt::Display for Override {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// Whether all numbers in it are.
+fn is_finite(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::Float(float) => float.is_finite(),
+        toml::Value::Array(items) => items.iter().all(is_finite),
+        toml::Value::Table(table) => table.values().all(is_finite),
+        _ => true,
     }
 }
 
@@ -120,7 +130,8 @@ fn check_may_add(entries: &[Entry], steps: &[&str], depth: usize, last: bool, sp
     let known: Vec<&str> = match (depth, steps[0]) {
         (0, section) if !last && SECTIONS.contains(&section) => return Ok(()),
         (0, _) => SECTIONS.to_vec(),
-        (1, "nodes" | "variables") => entries.iter().map(|e| e.key.as_str()).collect(),
+        (1, "matrix") if ["include", "exclude"].contains(&step) => return Ok(()),
+        (1, "nodes" | "variables" | "matrix" | "env") => entries.iter().map(|e| e.key.as_str()).collect(),
         _ => return Ok(()),
     };
     let what = if depth == 0 { "sections" } else { steps[0] };

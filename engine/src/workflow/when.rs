@@ -1,10 +1,11 @@
 //! `when = "labels <= 100 and arm != 'both'"`: for which values of the matrix a node exists.
 //!
 //! Names are matrix variables, `[variables]` and `env.NAME`; a node is expanded by the matrix variables that its condition
-//! names. Operators: `==` `!=` `<` `<=` `>` `>=`, `in [1, 2]`, `not`, `and`, `or`, parentheses. Text stands in single or double
-//! quotes. Numbers compare by value; other types are equal or not, and in no order.
+//! names. The language is that of [`flow_cache::expr`]; text stands in quotes. Numbers compare by value, without loss; other
+//! types are equal or not, and in no order. Two sides that can never be equal, such as a number and a text, are an error.
 
-use std::cmp::Ordering;
+use flow_cache::expr::{self, Number, Op, Tree, condition};
+use toml::Value;
 
 use super::constants::Constants;
 use super::diagnose::{Problem, suggest};
@@ -23,74 +24,33 @@ pub(crate) struct Condition {
 
 #[derive(Clone, Debug)]
 enum Expr {
-    Literal(toml::Value),
+    Literal(Value),
     Variable(usize),
     Compare(Box<Expr>, Op, Box<Expr>),
     Not(Box<Expr>),
-    And(Box<Expr>, Box<Expr>),
-    Or(Box<Expr>, Box<Expr>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Op {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    In,
-}
-
-const OPERATORS: [(&str, Op); 6] = [
-    ("==", Op::Equal),
-    ("!=", Op::NotEqual),
-    ("<=", Op::LessOrEqual),
-    (">=", Op::GreaterOrEqual),
-    ("<", Op::Less),
-    (">", Op::Greater),
-];
-
-#[derive(Clone, Debug, PartialEq)]
-enum Token {
-    Word(String),
-    Value(toml::Value),
-    Op(Op),
-    Open,
-    Close,
-    ListOpen,
-    ListClose,
-    Comma,
+    And(Vec<Expr>),
+    Or(Vec<Expr>),
 }
 
 impl Condition {
     /// Reads a condition.
     pub(crate) fn read(written: &Located, matrix: &Matrix, constants: &Constants) -> Result<Self, Problem> {
-        let wrong = |why: String| {
-            Problem::at(
-                "workflow::when",
-                &written.span,
-                format!("this condition cannot be read: {why}"),
-                "here",
-            )
-            .help("write e.g. when = \"labels <= 100 and arm != 'both'\"")
-        };
-        let text = written
-            .str()
-            .ok_or_else(|| wrong(format!("it is {}", written.describe())))?;
-        let mut parser = Parser {
-            tokens: tokens(text).map_err(wrong)?,
-            next: 0,
+        let mut reader = Reader {
             matrix,
             constants,
             span: &written.span,
             variables: Vec::new(),
         };
-        let expr = parser.any_of()?;
-        if let Some(more) = parser.tokens.get(parser.next) {
-            return Err(wrong(format!("{} is left over", shown(more))));
-        }
-        let mut variables = parser.variables;
+        let help = "write e.g. when = \"labels <= 100 and arm != 'both'\"";
+        let text = written
+            .str()
+            .ok_or_else(|| reader.problem(format!("it is {}", written.describe())).help(help))?;
+        let tree = condition(text).map_err(|error| {
+            let place = format!("column {} of it: {}", error.column(), error.message());
+            reader.problem(place).help(help)
+        })?;
+        let expr = reader.expr(tree)?;
+        let mut variables = reader.variables;
         variables.sort_unstable();
         variables.dedup();
         Ok(Self {
@@ -102,176 +62,102 @@ impl Condition {
 
     /// Whether it holds for these values.
     pub(crate) fn holds(&self, matrix: &Matrix, binding: &Binding) -> Result<bool, Problem> {
-        let value = value(&self.expr, matrix, binding);
-        match value {
-            Ok(toml::Value::Boolean(holds)) => Ok(holds),
-            Ok(other) => Err(self.problem(format!("it gives {other}, which is neither true nor false"))),
-            Err(why) => Err(self.problem(why)),
-        }
-    }
-
-    fn problem(&self, why: String) -> Problem {
-        Problem::at(
-            "workflow::when",
-            &self.span,
-            format!("this condition cannot be decided: {why}"),
-            "here",
-        )
+        truth(&self.expr, matrix, binding).map_err(|why| {
+            let message = format!("this condition cannot be decided: {why}");
+            Problem::at("workflow::when", &self.span, message, "here")
+        })
     }
 }
 
-fn shown(token: &Token) -> String {
-    match token {
-        Token::Word(word) => format!("`{word}`"),
-        Token::Value(value) => format!("`{value}`"),
-        Token::Op(Op::In) => "`in`".to_owned(),
-        Token::Op(op) => {
-            let known = OPERATORS.iter().find(|(_, known)| known == op);
-            format!("`{}`", known.map_or("", |(text, _)| text))
-        }
-        Token::Open => "`(`".to_owned(),
-        Token::Close => "`)`".to_owned(),
-        Token::ListOpen => "`[`".to_owned(),
-        Token::ListClose => "`]`".to_owned(),
-        Token::Comma => "`,`".to_owned(),
-    }
-}
-
-fn tokens(text: &str) -> Result<Vec<Token>, String> {
-    let mut tokens = Vec::new();
-    let mut rest = text.trim_start();
-    while let Some(first) = rest.chars().next() {
-        let (token, length) = match first {
-            '(' => (Token::Open, 1),
-            ')' => (Token::Close, 1),
-            '[' => (Token::ListOpen, 1),
-            ']' => (Token::ListClose, 1),
-            ',' => (Token::Comma, 1),
-            '\'' | '"' => {
-                let end = rest[1..].find(first).ok_or_else(|| format!("{first} is not closed"))?;
-                (Token::Value(rest[1..=end].to_owned().into()), end + 2)
-            }
-            _ => match OPERATORS.iter().find(|(operator, _)| rest.starts_with(operator)) {
-                Some((operator, op)) => (Token::Op(*op), operator.len()),
-                None => {
-                    let plain = |c: char| c.is_alphanumeric() || "._-+".contains(c);
-                    let end = rest.find(|c| !plain(c)).unwrap_or(rest.len());
-                    if end == 0 {
-                        return Err(format!("`{first}` means nothing here"));
-                    }
-                    (word(&rest[..end]), end)
-                }
-            },
-        };
-        tokens.push(token);
-        rest = rest[length..].trim_start();
-    }
-    Ok(tokens)
-}
-
-fn word(word: &str) -> Token {
-    if let Ok(integer) = word.parse::<i64>() {
-        return Token::Value(integer.into());
-    }
-    let like_a_number = word.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
-    match (word, word.parse::<f64>()) {
-        (_, Ok(number)) if like_a_number && number.is_finite() => Token::Value(number.into()),
-        ("true", _) => Token::Value(true.into()),
-        ("false", _) => Token::Value(false.into()),
-        ("in", _) => Token::Op(Op::In),
-        _ => Token::Word(word.to_owned()),
-    }
-}
-
-struct Parser<'a> {
-    tokens: Vec<Token>,
-    next: usize,
+struct Reader<'a> {
     matrix: &'a Matrix,
     constants: &'a Constants,
     span: &'a Span,
     variables: Vec<usize>,
 }
 
-impl Parser<'_> {
+impl Reader<'_> {
     fn problem(&self, why: impl std::fmt::Display) -> Problem {
-        Problem::at(
-            "workflow::when",
-            self.span,
-            format!("this condition cannot be read: {why}"),
-            "here",
-        )
+        let message = format!("this condition cannot be read: {why}");
+        Problem::at("workflow::when", self.span, message, "here")
     }
 
-    fn take(&mut self, token: &Token) -> bool {
-        let found = self.tokens.get(self.next) == Some(token);
-        self.next += usize::from(found);
-        found
-    }
-
-    fn take_word(&mut self, word: &str) -> bool {
-        self.take(&Token::Word(word.to_owned()))
-    }
-
-    fn any_of(&mut self) -> Result<Expr, Problem> {
-        let mut left = self.all_of()?;
-        while self.take_word("or") {
-            left = Expr::Or(Box::new(left), Box::new(self.all_of()?));
-        }
-        Ok(left)
-    }
-
-    fn all_of(&mut self) -> Result<Expr, Problem> {
-        let mut left = self.not()?;
-        while self.take_word("and") {
-            left = Expr::And(Box::new(left), Box::new(self.not()?));
-        }
-        Ok(left)
-    }
-
-    fn not(&mut self) -> Result<Expr, Problem> {
-        if self.take_word("not") {
-            return Ok(Expr::Not(Box::new(self.not()?)));
-        }
-        let left = self.operand()?;
-        let Some(Token::Op(op)) = self.tokens.get(self.next).cloned() else {
-            return Ok(left);
+    fn expr(&mut self, tree: Tree) -> Result<Expr, Problem> {
+        let all = |reader: &mut Self, parts: Vec<Tree>| {
+            parts
+                .into_iter()
+                .map(|part| reader.expr(part))
+                .collect::<Result<_, Problem>>()
         };
-        self.next += 1;
-        Ok(Expr::Compare(Box::new(left), op, Box::new(self.operand()?)))
+        match tree.expr {
+            expr::Expr::Text(text) => Ok(Expr::Literal(text.into())),
+            expr::Expr::Word(word) => match literal(&word) {
+                Some(value) => Ok(Expr::Literal(value)),
+                None => self.name(&word),
+            },
+            expr::Expr::List(items) => {
+                let item = |item: &Tree| match &item.expr {
+                    expr::Expr::Text(text) => Some(text.as_str().into()),
+                    expr::Expr::Word(word) => literal(word),
+                    _ => None,
+                };
+                let items = items.iter().map(item).collect::<Option<Vec<Value>>>();
+                let items =
+                    items.ok_or_else(|| self.problem("a list holds numbers, texts in quotes, true and false"))?;
+                Ok(Expr::Literal(Value::Array(items)))
+            }
+            expr::Expr::Not(inner) => Ok(Expr::Not(Box::new(self.expr(*inner)?))),
+            expr::Expr::And(parts) => Ok(Expr::And(all(self, parts)?)),
+            expr::Expr::Or(parts) => Ok(Expr::Or(all(self, parts)?)),
+            expr::Expr::Compare(left, op, right) => {
+                let (left, right) = (self.expr(*left)?, self.expr(*right)?);
+                self.check(&left, op, &right)?;
+                Ok(Expr::Compare(Box::new(left), op, Box::new(right)))
+            }
+        }
     }
 
-    fn operand(&mut self) -> Result<Expr, Problem> {
-        let Some(token) = self.tokens.get(self.next).cloned() else {
-            return Err(self.problem("it ends too early"));
+    /// Whether the two sides have any type in common: if not, the answer would be the same for all values.
+    fn check(&self, left: &Expr, op: Op, right: &Expr) -> Result<(), Problem> {
+        let (lefts, mut rights) = (self.values(left), self.values(right));
+        let items: Vec<&Value>;
+        if op == Op::In {
+            let lists = rights.iter().filter_map(|value| value.as_array());
+            items = lists.flatten().collect();
+            rights = items.clone();
+        }
+        let alike = |a: &Value| lefts.is_empty() || lefts.iter().any(|b| kind(a) == kind(b));
+        let odd = match op {
+            Op::In => rights.iter().find(|item| !alike(item)),
+            _ => rights.first().filter(|_| !rights.iter().any(|value| alike(value))),
         };
-        self.next += 1;
-        match token {
-            Token::Value(value) => Ok(Expr::Literal(value)),
-            Token::Word(name) => self.name(&name),
-            Token::Open => {
-                let inner = self.any_of()?;
-                if self.take(&Token::Close) {
-                    Ok(inner)
-                } else {
-                    Err(self.problem("`(` is not closed"))
-                }
+        let (Some(odd), Some(left)) = (odd, lefts.first()) else {
+            return Ok(());
+        };
+        let problem = self.problem(format!(
+            "{} {left} is compared with {} {odd}: they are never equal",
+            kind(left),
+            kind(odd)
+        ));
+        let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Err(match (kind(left), kind(odd)) {
+            ("the text", "the number") => {
+                problem.help(format!("write '{}' in quotes to compare with a text", plain(odd)))
             }
-            Token::ListOpen => self.list(),
-            other => Err(self.problem(format!("{} stands where a value should", shown(&other)))),
-        }
+            ("the number", "the text") => {
+                problem.help(format!("write {} without quotes to compare with a number", plain(odd)))
+            }
+            _ => problem,
+        })
     }
 
-    fn list(&mut self) -> Result<Expr, Problem> {
-        let mut items = Vec::new();
-        while !self.take(&Token::ListClose) {
-            match self.tokens.get(self.next).cloned() {
-                Some(Token::Value(value)) => items.push(value),
-                _ => return Err(self.problem("a list holds numbers, texts, true and false, between `[` and `]`")),
-            }
-            self.next += 1;
-            self.take(&Token::Comma);
+    /// The values that an operand can have; none if they are not known before it is decided.
+    fn values<'e>(&'e self, expr: &'e Expr) -> Vec<&'e Value> {
+        match expr {
+            Expr::Literal(value) => vec![value],
+            Expr::Variable(index) => self.matrix.variables[*index].values.iter().collect(),
+            _ => Vec::new(),
         }
-        Ok(Expr::Literal(toml::Value::Array(items)))
     }
 
     fn name(&mut self, name: &str) -> Result<Expr, Problem> {
@@ -290,75 +176,101 @@ impl Parser<'_> {
     }
 }
 
-fn plain(value: &Located) -> Option<toml::Value> {
+/// The number or truth that a word is.
+fn literal(word: &str) -> Option<Value> {
+    match Number::parse(word) {
+        Some(Number::Integer(integer)) => Some(match i64::try_from(integer) {
+            Ok(integer) => integer.into(),
+            Err(_) => (integer as f64).into(),
+        }),
+        Some(Number::Float(float)) => Some(float.into()),
+        None => word.parse::<bool>().ok().map(Into::into),
+    }
+}
+
+fn plain(value: &Located) -> Option<Value> {
     match &value.data {
         Data::Scalar(value) => Some(value.clone()),
-        Data::Array(items) => items
-            .iter()
-            .map(plain)
-            .collect::<Option<Vec<_>>>()
-            .map(toml::Value::Array),
+        Data::Array(items) => items.iter().map(plain).collect::<Option<Vec<_>>>().map(Value::Array),
         Data::Table(_) => None,
     }
 }
 
-fn value(expr: &Expr, matrix: &Matrix, binding: &Binding) -> Result<toml::Value, String> {
-    let truth = |expr: &Expr| match value(expr, matrix, binding)? {
-        toml::Value::Boolean(truth) => Ok(truth),
-        other => Err(format!("{other} is neither true nor false")),
+/// What a value is, for messages; numbers of either type are one.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) | Value::Float(_) => "the number",
+        Value::String(_) => "the text",
+        Value::Boolean(_) => "the truth value",
+        Value::Datetime(_) => "the date",
+        Value::Array(_) => "the list",
+        Value::Table(_) => "the table",
+    }
+}
+
+fn truth(expr: &Expr, matrix: &Matrix, binding: &Binding) -> Result<bool, String> {
+    let all = |parts: &[Expr], until: bool| {
+        for part in parts {
+            if truth(part, matrix, binding)? == until {
+                return Ok(until);
+            }
+        }
+        Ok(!until)
     };
+    match expr {
+        Expr::Not(inner) => truth(inner, matrix, binding).map(|truth| !truth),
+        Expr::And(parts) => all(parts, false),
+        Expr::Or(parts) => all(parts, true),
+        Expr::Compare(left, op, right) => compare(&value(left, matrix, binding)?, *op, &value(right, matrix, binding)?),
+        Expr::Literal(_) | Expr::Variable(_) => {
+            let value = value(expr, matrix, binding)?;
+            value
+                .as_bool()
+                .ok_or_else(|| format!("{value} is neither true nor false"))
+        }
+    }
+}
+
+fn value(expr: &Expr, matrix: &Matrix, binding: &Binding) -> Result<Value, String> {
     Ok(match expr {
         Expr::Literal(value) => value.clone(),
         Expr::Variable(index) => {
             let place = binding.0[*index].ok_or("BUG: a variable of it is free")?;
             matrix.variables[*index].values[place as usize].clone()
         }
-        Expr::Not(inner) => (!truth(inner)?).into(),
-        Expr::And(left, right) => (truth(left)? && truth(right)?).into(),
-        Expr::Or(left, right) => (truth(left)? || truth(right)?).into(),
-        Expr::Compare(left, op, right) => {
-            let (left, right) = (value(left, matrix, binding)?, value(right, matrix, binding)?);
-            compare(&left, *op, &right)?.into()
-        }
+        _ => truth(expr, matrix, binding)?.into(),
     })
 }
 
-fn compare(left: &toml::Value, op: Op, right: &toml::Value) -> Result<bool, String> {
-    match op {
-        Op::Equal => return Ok(equal(left, right)),
-        Op::NotEqual => return Ok(!equal(left, right)),
-        Op::In => {
-            let list = right
-                .as_array()
-                .ok_or_else(|| format!("`in` needs a list, found {right}"))?;
-            return Ok(list.iter().any(|item| equal(left, item)));
+fn compare(left: &Value, op: Op, right: &Value) -> Result<bool, String> {
+    match (op, left, right) {
+        (Op::Equal, ..) => Ok(equal(left, right)),
+        (Op::NotEqual, ..) => Ok(!equal(left, right)),
+        (Op::In, _, Value::Array(items)) => Ok(items.iter().any(|item| equal(left, item))),
+        (Op::In, ..) => Err(format!("`in` needs a list, found {right}")),
+        (Op::Contains, Value::String(text), Value::String(part)) => Ok(text.contains(part.as_str())),
+        (Op::Contains, ..) => Err(format!("`~` needs two texts, found {left} and {right}")),
+        _ => {
+            let ordering = number(left).zip(number(right)).and_then(|(a, b)| a.partial_cmp(&b));
+            let ordering = ordering.ok_or_else(|| format!("{left} and {right} have no order"))?;
+            Ok(op.accepts(ordering))
         }
-        _ => {}
     }
-    let ordering = match (number(left), number(right)) {
-        (Some(a), Some(b)) => a.partial_cmp(&b),
-        _ => None,
-    };
-    let ordering = ordering.ok_or_else(|| format!("{left} and {right} have no order"))?;
-    Ok(match op {
-        Op::Less => ordering == Ordering::Less,
-        Op::LessOrEqual => ordering != Ordering::Greater,
-        Op::Greater => ordering == Ordering::Greater,
-        _ => ordering != Ordering::Less,
-    })
 }
 
-fn equal(left: &toml::Value, right: &toml::Value) -> bool {
+fn equal(left: &Value, right: &Value) -> bool {
     match (number(left), number(right)) {
         (Some(a), Some(b)) => a == b,
         _ => left == right,
     }
 }
 
-fn number(value: &toml::Value) -> Option<f64> {
-    value
-        .as_float()
-        .or_else(|| value.as_integer().map(|integer| integer as f64))
+fn number(value: &Value) -> Option<Number> {
+    match value {
+        Value::Integer(integer) => Some(Number::Integer((*integer).into())),
+        Value::Float(float) => Some(Number::Float(*float)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -411,7 +323,8 @@ mod tests {
             ("arm in ['neither']", false),
             ("labels > 100 and labels <= 250", true),
             ("true", true),
-            ("arm == 250", false),
+            ("arm ~ 'ot' and not arm ~ 'x'", true),
+            ("labels = 250", true),
         ] {
             assert_eq!(holds(text).unwrap(), expected, "{text}");
         }
@@ -422,22 +335,48 @@ mod tests {
     fn what_makes_no_sense_is_told() {
         for (text, told) in [
             ("label == 40", "unknown variable `label`"),
-            ("labels ==", "ends too early"),
-            ("(labels == 40", "`(` is not closed"),
-            ("labels == 40 arm", "`arm` is left over"),
-            ("arm == 'both", "' is not closed"),
-            ("labels = 40", "`=` means nothing here"),
+            ("labels ==", "column 10 of it: expected a value, found the end"),
+            ("(labels == 40", "or `)`, found the end"),
+            ("labels == 40 arm", "or the end, found `arm`"),
+            ("arm == 'both", "a text with a closing quote"),
+            ("arm == 250", "the text \"both\" is compared with the number 250"),
+            (
+                "labels in [40, '250']",
+                "the number 40 is compared with the text \"250\"",
+            ),
+            ("labels < true", "compared with the truth value true"),
+            ("arm < 3", "they are never equal"),
             ("arm in [both]", "a list holds"),
         ] {
             assert!(read(text).unwrap_err().to_string().contains(told), "{text}");
         }
         for (text, told) in [
-            ("arm < 3", "have no order"),
+            ("arm < 'x'", "have no order"),
             ("labels", "neither true nor false"),
             ("arm in 3", "needs a list"),
             ("labels and true", "neither true nor false"),
         ] {
             assert!(holds(text).unwrap_err().to_string().contains(told), "{text}");
         }
+    }
+
+    #[test]
+    fn integers_beyond_the_digits_of_a_float_are_told_apart() {
+        for (text, expected) in [
+            ("9007199254740993 == 9007199254740992", false),
+            ("9007199254740993 in [9007199254740992, 9007199254740992.0]", false),
+            ("9007199254740993 > 9007199254740992.0", true),
+        ] {
+            assert_eq!(holds(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_a_long_chain_is_none() {
+        for deep in ["(", "not ", "not (", "labels == ("] {
+            let told = read(&deep.repeat(100_000)).unwrap_err().to_string();
+            assert!(told.contains("nested less deeply") && told.len() < 300, "{told}");
+        }
+        assert!(holds(&vec!["labels == 250"; 100_000].join(" and ")).unwrap());
     }
 }

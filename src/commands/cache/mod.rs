@@ -35,8 +35,8 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
             query,
             json,
             path: false,
-        } => list(&store.query(query)?, *json),
-        CacheCommand::Query { query, .. } => paths(&store, &store.query(query)?),
+        } => list(&selected(&store, query)?, *json),
+        CacheCommand::Query { query, .. } => paths(&store, &selected(&store, query)?),
         CacheCommand::Show { entry, json } => show(&handles.entry(entry)?, *json),
         CacheCommand::Diff { a, b, json } => explain::diff(&handles.entry(a)?, &handles.entry(b)?, *json),
         CacheCommand::Why { entry, json } => explain::why(&store, &handles.entry(entry)?, *json),
@@ -89,6 +89,11 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
             Ok(Exit::Ok)
         }
     }
+}
+
+/// The entries that a query selects.
+fn selected(store: &Store, query: &str) -> Result<Vec<Record>, Failure> {
+    Ok(store.query(query, &flow_nodes::registry().kinds())?)
 }
 
 fn size(record: &Record) -> u64 {
