@@ -134,11 +134,12 @@ impl Reader<'_> {
         let (Some(odd), Some(left)) = (odd, lefts.first()) else {
             return Ok(());
         };
-        let problem = self.problem(format!(
-            "{} {left} is compared with {} {odd}: they are never equal",
-            kind(left),
-            kind(odd)
-        ));
+        let why = match op {
+            Op::Equal | Op::NotEqual | Op::In => "they are never equal",
+            _ => "they have no order",
+        };
+        let sides = format!("{} {left} is compared with {} {odd}: {why}", kind(left), kind(odd));
+        let problem = self.problem(sides);
         let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Err(match (kind(left), kind(odd)) {
             ("the text", "the number") => {
@@ -345,7 +346,7 @@ mod tests {
                 "the number 40 is compared with the text \"250\"",
             ),
             ("labels < true", "compared with the truth value true"),
-            ("arm < 3", "they are never equal"),
+            ("arm < 3", "they have no order"),
             ("arm in [both]", "a list holds"),
         ] {
             assert!(read(text).unwrap_err().to_string().contains(told), "{text}");
