@@ -3,7 +3,8 @@
 //!
 //! What belongs to no program is left out ([`IGNORED`]), and so is what `.flowignore` files say, in the syntax of `.gitignore`: one in the
 //! folder, in a folder below it, or in one above it, of which the nearest counts most. Caches (`CACHEDIR.TAG`) are left out wherever they
-//! lie. Links are followed; folders count by the files in them, and nothing but files is taken.
+//! lie. Links are followed; folders count by the files in them, and nothing but files is taken, nor the
+//! file that flow itself prints to.
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
@@ -196,6 +197,26 @@ fn is_cache(folder: &Path) -> bool {
     tag.is_file() && fs::read(tag).is_ok_and(|text| text.starts_with(CACHE_SIGNATURE))
 }
 
+/// Whether it is the file that this process prints to: a log that is begun in a folder of code would change it with every line.
+#[cfg(unix)]
+fn is_our_output(metadata: &Metadata) -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::LazyLock;
+    static OURS: LazyLock<Vec<(u64, u64)>> = LazyLock::new(|| {
+        let (out, err) = (io::stdout(), io::stderr());
+        let files = [out.as_fd(), err.as_fd()].map(|fd| fd.try_clone_to_owned().map(fs::File::from));
+        let metadata = files.into_iter().filter_map(|file| file.ok()?.metadata().ok());
+        metadata.map(|m| (m.dev(), m.ino())).collect()
+    });
+    OURS.contains(&(metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_our_output(_metadata: &Metadata) -> bool {
+    false
+}
+
 struct Walk {
     /// The nearest last.
     rules: Vec<Gitignore>,
@@ -233,8 +254,10 @@ impl Walk {
         match metadata {
             Ok(metadata) if metadata.is_dir() && is_cache(path) => {}
             Ok(metadata) if metadata.is_dir() => self.folder(path, relative.to_owned())?,
-            Ok(metadata) if metadata.is_file() => self.found.files.push(relative.to_owned()),
-            // A socket, a FIFO, a device.
+            Ok(metadata) if metadata.is_file() && !is_our_output(&metadata) => {
+                self.found.files.push(relative.to_owned())
+            }
+            // A socket, a FIFO, a device, or what this process prints.
             Ok(_) => {}
             // It has just gone, or is a link that leads nowhere.
             Err(error) if error.kind() == ErrorKind::NotFound => {}

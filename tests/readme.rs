@@ -1,0 +1,77 @@
+//! What README shows works as printed.
+
+mod common;
+
+use common::Place;
+
+const README: &str = include_str!("../README.md");
+
+/// A place with what the workflows in README need beside them.
+fn place() -> Place {
+    let place = Place::new("");
+    place.write("common.toml", "");
+    place.write("train.py", "");
+    place
+}
+
+fn blocks() -> Vec<&'static str> {
+    let blocks = README.split("```toml\n").skip(1);
+    blocks.filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn every_workflow_in_readme_can_be_planned() {
+    let place = place();
+    let blocks = blocks();
+    assert!(blocks.len() >= 2, "README shows workflows");
+    for (number, block) in blocks.into_iter().enumerate() {
+        let file = format!("block-{number}.toml");
+        place.write(&file, block);
+        let ended = place.flow(&["plan", &file]);
+        assert_eq!(ended.code, 0, "{file}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn the_first_workflow_in_readme_runs() {
+    let place = place();
+    place.write("w.toml", blocks()[0]);
+    place.run(&[
+        "--set",
+        "matrix.labels=[40]",
+        "--set",
+        "nodes.images.train=200",
+        "--set",
+        "nodes.scratch.steps=2",
+        "--set",
+        "nodes.student.steps=2",
+        "--set",
+        "nodes.guess.threshold=0.1",
+    ]);
+}
+
+#[test]
+fn every_command_in_readme_is_one() {
+    let place = place();
+    let commands = README.lines().filter_map(|line| line.strip_prefix("    flow "));
+    let mut seen = 0;
+    for line in commands {
+        // What the command is, without its explanation.
+        let command = line.split("  ").next().unwrap_or_default();
+        let words: Vec<&str> = command
+            .split(' ')
+            .take_while(|word| !word.starts_with('-') && word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+            .collect();
+        let help = place.flow(&[&words[..], &["--help"]].concat());
+        assert_eq!(help.code, 0, "flow {command}: {}", help.stderr);
+        for option in command.split(' ').filter(|word| word.starts_with("--")) {
+            assert!(
+                help.stdout.contains(option),
+                "flow {command}: no {option} in\n{}",
+                help.stdout
+            );
+        }
+        seen += 1;
+    }
+    assert!(seen > 15, "README lists commands");
+}
