@@ -40,7 +40,7 @@ fn why_names_the_parameter_and_the_input_that_changed() {
         first.stdout
     );
     let second = place.flow(&["cache", "why", "second"]);
-    assert!(second.stdout.contains("input.inputs.0"), "{}", second.stdout);
+    assert!(second.stdout.contains("input.inputs.n"), "{}", second.stdout);
     assert!(
         second.stdout.contains("+1.0000"),
         "the metric's difference: {}",

@@ -158,7 +158,22 @@ fn a_budget_that_makes_no_sense_is_refused_at_its_line() {
 fn classes_are_taken_by_name_and_compose_with_labels() {
     let part = |classes: &str| {
         let text = format!("from = \"images\"\nclasses = {classes}\nlabels");
-        ZOO.replacen("from = \"images\"\nlabels", &text, 1)
+        // What is judged on is of the same classes.
+        let judged =
+            format!("[nodes.part]\nkind = \"dataset\"\nfrom = \"images\"\nclasses = {classes}\n\n[nodes.labelled]");
+        let judged_on = |model: &str| {
+            (
+                format!("model = \"{model}\"\ndata = \"images\""),
+                format!("model = \"{model}\"\ndata = \"part\""),
+            )
+        };
+        let mut workflow = ZOO
+            .replacen("from = \"images\"\nlabels", &text, 1)
+            .replacen("[nodes.labelled]", &judged, 1);
+        for (images, part) in ["tuned", "scratch"].map(judged_on) {
+            workflow = workflow.replacen(&images, &part, 1);
+        }
+        workflow
     };
     let place = Place::new(&part("[\"ring\", \"star\", 9, 0, 1, 2]"));
     let ended = place.flow(&["run", "w.toml", "--only", "labelled"]);

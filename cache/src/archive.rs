@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::CacheError;
-use crate::files::{Files, Found};
+use crate::files::{Files, Lookup};
 use crate::key::ActionKey;
 use crate::record::{OutputFile, Record};
 use crate::record_file;
@@ -164,15 +164,16 @@ impl Opened {
         let mut imported = Imported::default();
         for record in &self.records {
             match files.find(&record.key)? {
-                Found::Complete(published) if published.outputs == record.outputs => imported.known.push(record.key),
-                Found::Complete(_) => {
+                Lookup::Sound(entry) if entry.collected => imported.new.push(record.key),
+                Lookup::Sound(entry) if entry.record.outputs == record.outputs => imported.known.push(record.key),
+                Lookup::Sound(_) => {
                     let why = format!("`{}` is in this cache already, with other outputs", record.node);
                     return Err(ArchiveError::Unusable {
                         path: path.to_owned(),
                         why,
                     });
                 }
-                Found::Collected(_) | Found::Broken(_) | Found::Nothing => imported.new.push(record.key),
+                Lookup::Damaged(_) | Lookup::Missing => imported.new.push(record.key),
             }
         }
         for record in self.records.iter().filter(|record| imported.new.contains(&record.key)) {

@@ -17,16 +17,19 @@ use crate::stamp::Stamp;
 #[derive(Clone)]
 pub struct Artifact {
     account: Arc<Account>,
-    /// The stamp of its record's file, if it was recalled.
+    /// Of its record's file, from before the account was read.
     stamp: Option<Stamp>,
+    /// Whether an earlier run had remembered it.
+    recalled: bool,
     files: Arc<Files>,
 }
 
 impl Artifact {
-    pub(crate) fn new(account: Account, files: Arc<Files>) -> Self {
+    pub(crate) fn new(account: Account, stamp: Option<Stamp>, files: Arc<Files>) -> Self {
         Self {
             account: Arc::new(account),
-            stamp: None,
+            stamp,
+            recalled: false,
             files,
         }
     }
@@ -36,6 +39,7 @@ impl Artifact {
         Self {
             account,
             stamp: Some(stamp),
+            recalled: true,
             files,
         }
     }
@@ -52,6 +56,10 @@ impl Artifact {
 
     pub(crate) fn stamp(&self) -> Option<Stamp> {
         self.stamp
+    }
+
+    pub(crate) fn is_recalled(&self) -> bool {
+        self.recalled
     }
 
     /// The action that made it.

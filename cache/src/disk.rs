@@ -1,10 +1,11 @@
 //! The few file operations that the store needs, behind a trait, so that tests can run it on a disk that fails or forgets.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::stamp::Stamp;
 
 #[cfg(debug_assertions)]
 mod failpoint;
@@ -29,6 +30,15 @@ pub(crate) trait Disk: Send + Sync {
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// A file's content.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// A file's stamp; `None` on a disk that has none.
+    fn stamp(&self, path: &Path) -> Option<Stamp> {
+        let _ = path;
+        None
+    }
+    /// A file's content, and its stamp from before it was read.
+    fn read_stamped(&self, path: &Path) -> io::Result<(Vec<u8>, Option<Stamp>)> {
+        Ok((self.read(path)?, None))
+    }
     /// A file's length in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
     /// The names in a folder, sorted; those that are not UTF-8 are no business of the store's and left out.
@@ -37,6 +47,34 @@ pub(crate) trait Disk: Send + Sync {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder with all that is in it.
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// As [`Disk::stage`], synced.
+    fn stage_synced(&self, dir: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+        let staged = self.stage(dir, bytes)?;
+        self.sync_file(&staged).inspect_err(|_| self.unstage(&staged))?;
+        Ok(staged)
+    }
+
+    /// Writes a file in one piece, in place of what is there, by way of `staging`, a folder of the same file system. A
+    /// `durable` one is synced before it is moved; its folder is yet to be.
+    fn place(&self, staging: &Path, path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+        let staged = if durable {
+            self.stage_synced(staging, bytes)
+        } else {
+            self.stage(staging, bytes)
+        }?;
+        self.rename(&staged, path).inspect_err(|_| self.unstage(&staged))
+    }
+
+    /// Removes a staged file that is not wanted: on a full disk its space is.
+    fn unstage(&self, staged: &Path) {
+        match self.remove_file(staged) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::debug!(path = %staged.display(), %error, "staged file left behind");
+            }
+            _ => {}
+        }
+    }
 
     /// Waits for a lock on a file that is made if need be, together with others or alone; held until the file is dropped.
     /// `None` on a disk that has no locks.
@@ -53,6 +91,25 @@ pub(crate) trait Disk: Send + Sync {
 
 /// The disk of this machine.
 pub(crate) struct RealDisk;
+
+/// Writes a file in one piece, in place of what is there: whatever happens meanwhile, a reader finds the old content or the new.
+/// A `durable` one survives a loss of power once this has returned; otherwise it may be gone then, or empty.
+///
+/// # Errors
+/// What the system says. What was there before is there still, unless the folder could not be synced.
+pub fn write_whole(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+    let folder = match parent(path) {
+        here if here.as_os_str().is_empty() => Path::new("."),
+        folder => folder,
+    };
+    RealDisk.place(folder, path, bytes, durable)?;
+    if durable { RealDisk.sync_dir(folder) } else { Ok(()) }
+}
+
+/// The folder that holds `path`.
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
 
 /// The disk that a store is opened on.
 pub(crate) fn of_this_machine() -> Box<dyn Disk> {
@@ -117,6 +174,18 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn stamp(&self, path: &Path) -> Option<Stamp> {
+        Stamp::of(path)
+    }
+
+    fn read_stamped(&self, path: &Path) -> io::Result<(Vec<u8>, Option<Stamp>)> {
+        let mut file = File::open(path)?;
+        let metadata = file.metadata()?;
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        file.read_to_end(&mut bytes)?;
+        Ok((bytes, Stamp::from_metadata(&metadata)))
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::digest::Digest;
-use crate::disk::Disk;
+use crate::disk::{Disk, parent};
 use crate::error::CacheError;
 use crate::key::ActionKey;
 use crate::layout::{CACHEDIR_TAG, Layout};
 use crate::record::{OutputFile, Record, SCHEMA};
 use crate::record_file::{self, BadRecord};
+use crate::stamp::Stamp;
 
 /// What a store may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +36,24 @@ pub(crate) struct Files {
 }
 
 /// What lies at a key's place.
-pub(crate) enum Found {
-    /// A sound record, all of whose blobs exist with the right length.
-    Complete(Box<Record>),
-    /// A sound record of which outputs were collected.
-    Collected(Box<Record>),
+#[derive(Debug)]
+pub(crate) enum Lookup<T> {
     /// Nothing.
-    Nothing,
+    Missing,
     /// Something that cannot be used, with the reason.
-    Broken(String),
+    Damaged(String),
+    /// It can be used.
+    Sound(T),
+}
+
+/// A sound record.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) record: Record,
+    /// Of the record's file, from before it was read.
+    pub(crate) stamp: Option<Stamp>,
+    /// Whether there are outputs that were collected; otherwise all are there with the right length.
+    pub(crate) collected: bool,
 }
 
 impl Files {
@@ -150,8 +160,14 @@ impl Files {
 
     /// Puts `bytes` at `path`, replacing what is there: after a crash the file has the old content or the new one.
     pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
-        self.stage_and_place(bytes, path)?;
+        self.place(path, bytes)?;
         self.sync_dir(parent(path))
+    }
+
+    /// The same, but for the folder, which is yet to be synced.
+    fn place(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+        let placed = self.disk.place(&self.layout.staging(), path, bytes, true);
+        placed.map_err(|e| CacheError::io("write", path, e))
     }
 
     /// Puts blobs in their places. Those that are there already, with the right bytes, are kept.
@@ -165,28 +181,34 @@ impl Files {
             if self.disk.digest(&path).ok() == Some(*digest) {
                 continue;
             }
-            self.stage_and_place(bytes, &path)?;
+            self.place(&path, bytes)?;
         }
         folders.iter().try_for_each(|folder| self.sync_dir(folder))
     }
 
-    /// Puts a record in its place; `Ok(false)` if another came first.
-    pub(crate) fn put_record(&self, record: &Record) -> Result<bool, CacheError> {
+    /// Puts a record in its place; `None` if another came first. The stamp is that of this record as long as nobody discards it
+    /// meanwhile and publishes anew, which a claim on the key keeps others from.
+    pub(crate) fn put_record(&self, record: Record) -> Result<Option<Entry>, CacheError> {
         let path = self.layout.record(&record.key);
-        let bytes = record_file::encode(record).map_err(|e| CacheError::io("encode", &path, e.into()))?;
+        let bytes = record_file::encode(&record).map_err(|e| CacheError::io("encode", &path, e.into()))?;
         self.ensure_durable(parent(&path))?;
-        let staged = self.stage(&bytes)?;
-        match self.disk.rename_new(&staged, &path) {
-            Ok(()) => self.sync_dir(parent(&path)).map(|()| true),
-            Err(error) => {
-                self.unstage(&staged);
-                let was_there = error.kind() == io::ErrorKind::AlreadyExists;
-                if was_there {
-                    Ok(false)
-                } else {
-                    Err(CacheError::io("write", &path, error))
-                }
+        let staged = self.disk.stage_synced(&self.layout.staging(), &bytes);
+        let placed = staged.and_then(|staged| {
+            let placed = self.disk.rename_new(&staged, &path);
+            placed.inspect_err(|_| self.disk.unstage(&staged))
+        });
+        match placed {
+            Ok(()) => {
+                self.sync_dir(parent(&path))?;
+                let (stamp, collected) = (self.disk.stamp(&path), false);
+                Ok(Some(Entry {
+                    record,
+                    stamp,
+                    collected,
+                }))
             }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(CacheError::io("write", &path, error)),
         }
     }
 
@@ -219,43 +241,50 @@ impl Files {
         self.remove(&self.layout.collected_mark(key)).map(drop)
     }
 
-    /// What lies at a key's place. Contents of blobs are not read here: [`Files::read_output`] verifies them.
-    pub(crate) fn find(&self, key: &ActionKey) -> Result<Found, CacheError> {
-        let record = match self.record(key)? {
-            Ok(Some(record)) => record,
-            Ok(None) => return Ok(Found::Nothing),
-            Err(why) => return Ok(Found::Broken(format!("its record cannot be used: {why}"))),
+    /// The record of a key, and whether its outputs are there. Contents of blobs are not read here: [`Files::read_output`]
+    /// verifies them.
+    pub(crate) fn find(&self, key: &ActionKey) -> Result<Lookup<Entry>, CacheError> {
+        let mut entry = match self.record(key)? {
+            Lookup::Sound(entry) => entry,
+            Lookup::Damaged(why) => return Ok(Lookup::Damaged(format!("its record cannot be used: {why}"))),
+            Lookup::Missing => return Ok(Lookup::Missing),
         };
-        for (name, output) in &record.outputs {
-            match self.disk.len(&self.layout.blob(&output.digest)) {
+        for (name, output) in &entry.record.outputs {
+            let path = self.layout.blob(&output.digest);
+            match self.disk.len(&path) {
                 Ok(bytes) if bytes == output.bytes => {}
                 Ok(bytes) => {
                     let why = format!("output `{name}` has {bytes} bytes instead of {}", output.bytes);
-                    return Ok(Found::Broken(why));
+                    return Ok(Lookup::Damaged(why));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_collected(key) => {
-                    return Ok(Found::Collected(Box::new(record)));
+                    entry.collected = true;
+                    break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Ok(Found::Broken(format!("output `{name}` is missing")));
+                    return Ok(Lookup::Damaged(format!("output `{name}` is missing")));
                 }
-                Err(error) => return Err(CacheError::io("read", &self.layout.blob(&output.digest), error)),
+                Err(error) => return Err(CacheError::io("read", &path, error)),
             }
         }
-        Ok(Found::Complete(Box::new(record)))
+        Ok(Lookup::Sound(entry))
     }
 
-    /// The record of a key, or why its file cannot be used; an unknown schema is an error.
-    pub(crate) fn record(&self, key: &ActionKey) -> Result<Result<Option<Record>, String>, CacheError> {
+    /// The record of a key, whether or not its outputs are there; an unknown schema is an error.
+    pub(crate) fn record(&self, key: &ActionKey) -> Result<Lookup<Entry>, CacheError> {
         let path = self.layout.record(key);
-        let bytes = match self.disk.read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
+        let (bytes, stamp) = match self.disk.read_stamped(&path) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lookup::Missing),
             Err(error) => return Err(CacheError::io("read", &path, error)),
         };
         match record_file::decode(&bytes, key) {
-            Ok(record) => Ok(Ok(Some(record))),
-            Err(BadRecord::Garbled(why)) => Ok(Err(why)),
+            Ok(record) => Ok(Lookup::Sound(Entry {
+                record,
+                stamp,
+                collected: false,
+            })),
+            Err(BadRecord::Garbled(why)) => Ok(Lookup::Damaged(why)),
             Err(BadRecord::Schema { found }) => Err(CacheError::UnknownSchema {
                 path,
                 found,
@@ -267,8 +296,9 @@ impl Files {
     /// The record of a key if there is one that can be used; for listings, which leave the others out with a warning.
     pub(crate) fn sound_record(&self, key: &ActionKey) -> Result<Option<Record>, CacheError> {
         match self.record(key) {
-            Ok(Ok(record)) => Ok(record),
-            Ok(Err(why)) => {
+            Ok(Lookup::Sound(entry)) => Ok(Some(entry.record)),
+            Ok(Lookup::Missing) => Ok(None),
+            Ok(Lookup::Damaged(why)) => {
                 tracing::warn!(%key, "record left out: {why}");
                 Ok(None)
             }
@@ -282,20 +312,12 @@ impl Files {
 
     /// The keys of all record files, sorted; whether the records are sound is not looked at.
     pub(crate) fn keys(&self) -> Result<Vec<ActionKey>, CacheError> {
-        let names = self.fanned_out(&self.layout.records())?;
-        Ok(names
-            .iter()
-            .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
-            .collect())
+        Ok(keys_of(&self.fanned_out(&self.layout.records())?))
     }
 
     /// The keys of the record files in one of the 256 folders; as [`Files::keys`].
     pub(crate) fn keys_from(&self, first: u8) -> Result<Vec<ActionKey>, CacheError> {
-        let names = self.list(&self.layout.records_from(first))?;
-        Ok(names
-            .iter()
-            .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
-            .collect())
+        Ok(keys_of(&self.list(&self.layout.records_from(first))?))
     }
 
     /// The digests of all blob files, sorted.
@@ -345,8 +367,8 @@ impl Files {
     /// may refer to them.
     pub(crate) fn quarantine(&self, key: &ActionKey) -> Result<(), CacheError> {
         self.must_write()?;
-        if let Ok(Ok(Some(record))) = self.record(key) {
-            for output in record.outputs.values() {
+        if let Ok(Lookup::Sound(entry)) = self.record(key) {
+            for output in entry.record.outputs.values() {
                 let path = self.layout.blob(&output.digest);
                 if self.disk.digest(&path).is_ok_and(|found| found != output.digest) {
                     self.move_to_quarantine(&path)?;
@@ -388,44 +410,16 @@ impl Files {
         Ok(())
     }
 
-    /// A synced file in the staging folder.
-    fn stage(&self, bytes: &[u8]) -> Result<PathBuf, CacheError> {
-        let staging = self.layout.staging();
-        let staged = self
-            .disk
-            .stage(&staging, bytes)
-            .map_err(|e| CacheError::io("write into", &staging, e))?;
-        self.disk.sync_file(&staged).map_err(|e| {
-            self.unstage(&staged);
-            CacheError::io("sync", &staged, e)
-        })?;
-        Ok(staged)
-    }
-
-    /// A synced file at `path`, in whose folder the rename is yet to be synced.
-    fn stage_and_place(&self, bytes: &[u8], path: &Path) -> Result<(), CacheError> {
-        let staged = self.stage(bytes)?;
-        self.disk.rename(&staged, path).map_err(|e| {
-            self.unstage(&staged);
-            CacheError::io("write", path, e)
-        })
-    }
-
-    /// Removes a staged file that is not wanted: on a full disk its space is.
-    fn unstage(&self, staged: &Path) {
-        match self.disk.remove_file(staged) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::debug!(path = %staged.display(), %error, "staged file left behind");
-            }
-            _ => {}
-        }
-    }
-
     /// Removes what lies in the staging folder; no other process may be writing.
     pub(crate) fn sweep_staging(&self) {
         let staging = self.layout.staging();
         for name in self.disk.list(&staging).unwrap_or_default() {
-            if let Err(error) = self.disk.remove_file(&staging.join(&name)) {
+            let path = staging.join(&name);
+            let removed = self
+                .disk
+                .remove_file(&path)
+                .or_else(|_| self.disk.remove_dir_all(&path));
+            if let Err(error) = removed {
                 tracing::debug!(name, %error, "staged file left behind");
             }
         }
@@ -436,7 +430,8 @@ impl Files {
     }
 }
 
-/// The folder that holds `path`.
-fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(path)
+/// The keys whose records have these names.
+fn keys_of(names: &[String]) -> Vec<ActionKey> {
+    let keys = names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok());
+    keys.collect()
 }

@@ -26,11 +26,6 @@ impl ActionKey {
         self.0.short()
     }
 
-    /// Its first byte, by which records are spread over folders.
-    pub(crate) fn first_byte(&self) -> u8 {
-        self.0.as_bytes()[0]
-    }
-
     /// The digest that the key is.
     pub fn digest(&self) -> Digest {
         self.0

@@ -1,13 +1,11 @@
 //! Publishing: from a draft to an artifact, once for each key.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::error::{CacheError, NonDeterminism};
-use crate::files::Found;
+use crate::files::{Entry, Lookup};
 use crate::host::host_name;
 use crate::key::{ActionKey, Components};
 use crate::record::{Cost, OutputFile, Record, SCHEMA};
@@ -15,12 +13,6 @@ use crate::shared::Shared;
 
 /// How often a commit starts anew when another process publishes or discards the same key at the same moment.
 const RACES: usize = 8;
-
-/// The right to publish one missed key, once.
-pub struct Slot {
-    key: ActionKey,
-    store: Arc<Shared>,
-}
 
 /// A finished action that is to be published.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +23,7 @@ pub struct Draft {
     pub node: String,
     /// The workflow; a label.
     pub workflow: String,
-    /// What the key was made of: must be what the slot's key is the digest of.
+    /// What the key was made of: must be what the key is the digest of.
     pub components: Components,
     /// What came out: unique names, and contents.
     pub files: Vec<(String, Vec<u8>)>,
@@ -47,139 +39,109 @@ pub struct Draft {
     pub finished_unix_ms: u64,
 }
 
-impl Slot {
-    pub(crate) fn new(key: ActionKey, store: Arc<Shared>) -> Self {
-        Self { key, store }
-    }
-
-    /// The missed key.
-    pub fn key(&self) -> &ActionKey {
-        &self.key
-    }
-
-    /// Publishes: when this returns, the artifact survives a power loss, and the key's checkpoints are gone.
-    ///
-    /// If another process published the key meanwhile, equal outputs give its artifact.
-    ///
-    /// # Errors
-    /// [`CacheError::NonDeterministic`] if the key is published with other outputs, [`CacheError::DiskFull`],
-    /// [`CacheError::ReadOnly`], [`CacheError::InvalidDraft`], [`CacheError::Io`]. After an error nothing of the draft is
-    /// visible, and the key can be looked up again.
-    pub fn commit(self, draft: Draft) -> Result<Artifact, CacheError> {
-        let files = &self.store.files;
-        files.must_write()?;
-        self.check(&draft)?;
-        let (record, blobs) = self.describe(&draft);
-        let _no_collection = files.disk.lock(&files.layout.publish_lock(), false);
-        for _ in 0..RACES {
-            match files.find(&self.key)? {
-                Found::Complete(published) => return self.agree(&published, &record),
-                // Its bytes are made again. If they are others now, nobody can say any more which are right.
-                Found::Collected(known) if known.outputs == record.outputs => {
-                    files.put_blobs(&blobs)?;
-                    files.uncollect(&self.key)?;
-                    return Ok(self.finish(&known));
-                }
-                Found::Collected(_) => self
-                    .store
-                    .set_aside(&self.key, "its outputs were collected, and are others now")?,
-                Found::Broken(why) => self.store.set_aside(&self.key, &why)?,
-                Found::Nothing => {}
+/// See [`crate::Store::publish`].
+pub(crate) fn publish(store: &Shared, key: &ActionKey, draft: &Draft) -> Result<Artifact, CacheError> {
+    let files = &store.files;
+    files.must_write()?;
+    draft.check(key)?;
+    let (record, blobs) = draft.describe(key);
+    let _no_collection = files.disk.lock(&files.layout.publish_lock(), false);
+    for _ in 0..RACES {
+        match files.find(key)? {
+            // The first writer of a key wins; the second must have made the same.
+            Lookup::Sound(entry) if !entry.collected => {
+                agree(&entry.record, &record)?;
+                return Ok(finish(store, &entry));
             }
-            files.put_blobs(&blobs)?;
-            if files.put_record(&record)? {
-                self.store.catalog.announce(&self.key);
-                return Ok(self.finish(&record));
+            // Its bytes are made again. If they are others now, nobody can say any more which are right.
+            Lookup::Sound(entry) if entry.record.outputs == record.outputs => {
+                files.put_blobs(&blobs)?;
+                files.uncollect(key)?;
+                return Ok(finish(store, &entry));
             }
+            Lookup::Sound(_) => store.set_aside(key, "its outputs were collected, and are others now")?,
+            Lookup::Damaged(why) => store.set_aside(key, &why)?,
+            Lookup::Missing => {}
         }
-        Err(CacheError::io(
-            "publish",
-            &files.layout.record(&self.key),
-            std::io::Error::other("other processes keep publishing and discarding this key"),
-        ))
+        files.put_blobs(&blobs)?;
+        if let Some(entry) = files.put_record(record.clone())? {
+            store.catalog.announce(key);
+            return Ok(finish(store, &entry));
+        }
     }
+    Err(CacheError::io(
+        "publish",
+        &files.layout.record(key),
+        std::io::Error::other("other processes keep publishing and discarding this key"),
+    ))
+}
 
-    fn check(&self, draft: &Draft) -> Result<(), CacheError> {
+/// Whether two runs of one action made the same.
+fn agree(published: &Record, new: &Record) -> Result<(), CacheError> {
+    if published.outputs == new.outputs {
+        return Ok(());
+    }
+    let names = published.outputs.keys().chain(new.outputs.keys());
+    let differing = names.filter(|name| published.outputs.get(*name) != new.outputs.get(*name));
+    let differing: BTreeSet<&String> = differing.collect();
+    Err(CacheError::NonDeterministic(Box::new(NonDeterminism {
+        key: new.key,
+        node: new.node.clone(),
+        published: published.digest(),
+        new: new.digest(),
+        files: differing.into_iter().cloned().collect(),
+    })))
+}
+
+fn finish(store: &Shared, entry: &Entry) -> Artifact {
+    store.scratch(&entry.record.key).remove();
+    store.artifact(entry)
+}
+
+impl Draft {
+    fn check(&self, key: &ActionKey) -> Result<(), CacheError> {
         let invalid = |why: String| CacheError::InvalidDraft {
-            key: self.key,
-            node: draft.node.clone(),
+            key: *key,
+            node: self.node.clone(),
             why,
         };
-        if draft.components.key() != self.key {
+        if self.components.key() != *key {
             return Err(invalid("its components do not hash to the key".into()));
         }
-        let mut names: Vec<&str> = draft.files.iter().map(|(name, _)| name.as_str()).collect();
-        names.sort_unstable();
-        match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(invalid(format!("it has two outputs named `{}`", pair[0]))),
+        let mut names = BTreeSet::new();
+        match self.files.iter().find(|(name, _)| !names.insert(name)) {
+            Some((name, _)) => Err(invalid(format!("it has two outputs named `{name}`"))),
             None => Ok(()),
         }
     }
 
-    fn describe<'a>(&self, draft: &'a Draft) -> (Record, Vec<(Digest, &'a [u8])>) {
-        let blobs: Vec<(Digest, &[u8])> = draft
+    fn describe(&self, key: &ActionKey) -> (Record, Vec<(Digest, &[u8])>) {
+        let blobs: Vec<(Digest, &[u8])> = self
             .files
             .iter()
             .map(|(_, bytes)| (Digest::of(bytes), bytes.as_slice()))
             .collect();
-        let outputs = draft.files.iter().zip(&blobs).map(|((name, bytes), (digest, _))| {
-            (
-                name.clone(),
-                OutputFile {
-                    digest: *digest,
-                    bytes: bytes.len() as u64,
-                },
-            )
+        let outputs = self.files.iter().zip(&blobs).map(|((name, bytes), (digest, _))| {
+            let (digest, bytes) = (*digest, bytes.len() as u64);
+            (name.clone(), OutputFile { digest, bytes })
         });
         let record = Record {
             schema: SCHEMA,
-            key: self.key,
-            kind: draft.kind.clone(),
-            node: draft.node.clone(),
-            workflow: draft.workflow.clone(),
-            components: draft.components.clone(),
+            key: *key,
+            kind: self.kind.clone(),
+            node: self.node.clone(),
+            workflow: self.workflow.clone(),
+            components: self.components.clone(),
             outputs: outputs.collect(),
-            metrics: draft.metrics.clone(),
-            inputs: draft.inputs.clone(),
-            cost: draft.cost,
-            started_unix_ms: draft.started_unix_ms,
-            finished_unix_ms: draft.finished_unix_ms,
+            metrics: self.metrics.clone(),
+            inputs: self.inputs.clone(),
+            cost: self.cost,
+            started_unix_ms: self.started_unix_ms,
+            finished_unix_ms: self.finished_unix_ms,
             flow_version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host_name(),
         };
         (record, blobs)
-    }
-
-    /// The first writer of a key wins; the second must have made the same.
-    fn agree(&self, published: &Record, new: &Record) -> Result<Artifact, CacheError> {
-        if published.outputs == new.outputs {
-            return Ok(self.finish(published));
-        }
-        let names = published.outputs.keys().chain(new.outputs.keys());
-        let mut differing: Vec<String> = names
-            .filter(|name| published.outputs.get(*name) != new.outputs.get(*name))
-            .cloned()
-            .collect();
-        differing.sort();
-        differing.dedup();
-        Err(CacheError::NonDeterministic(Box::new(NonDeterminism {
-            key: self.key,
-            node: new.node.clone(),
-            published: published.digest(),
-            new: new.digest(),
-            files: differing,
-        })))
-    }
-
-    fn finish(&self, record: &Record) -> Artifact {
-        self.store.scratch(&self.key).remove();
-        Artifact::new(record.into(), Arc::clone(&self.store.files))
-    }
-}
-
-impl fmt::Debug for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").field("key", &self.key).finish_non_exhaustive()
     }
 }
 

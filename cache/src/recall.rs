@@ -1,16 +1,15 @@
 //! What the last run of a workflow found, so that the next one need not read thousands of records again.
 //!
 //! A file `recall/<digest of the workflow's name>` holds the accounts of the artifacts that the last run took or made, each
-//! with the stamp of its record's file. It is read beside other work, and an account counts only if the record's file still
-//! has that stamp (size, times, inode) and every blob its length: what is left to trust is what [`crate::files::Files::find`]
-//! trusts as well. Records come and go by renames, which their folder's times tell: where a folder has the stamp that it had,
-//! the files in it are not looked at one by one. Whatever does not fit is looked up in the ordinary way, so that the file can
-//! be lost at any time.
+//! with the stamp that its record's file had when it was read. It is read beside other work, and an account counts only if the
+//! record's file still has that stamp and every blob its length: what is left to trust is what [`crate::files::Files::find`]
+//! trusts as well. Whatever does not fit is looked up in the ordinary way, so that the file can be lost at any time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,34 +18,39 @@ use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::files::Files;
 use crate::key::ActionKey;
-use crate::stamp::{FolderStamps, Stamp};
+use crate::stamp::Stamp;
 
 /// The version of the file; another one is ignored.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// The file begins with the version and the digest of what follows.
 const HEADER: usize = 1 + 32;
+/// What was compared with its files longer ago is compared once more: a process that watches lives for days.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Accounts that may be served without reading their records; each once, so that one that is discarded is not served again.
 #[derive(Default)]
 pub(crate) enum Recall {
     #[default]
     Nothing,
-    Reading(JoinHandle<HashMap<ActionKey, Remembered>>),
-    Ready(HashMap<ActionKey, Remembered>),
+    Reading(JoinHandle<Memory>),
+    Ready(Memory),
 }
 
 /// One account as it was found.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Remembered {
     pub(crate) account: Arc<Account>,
+    /// Of the record's file, from before it was read.
     pub(crate) stamp: Stamp,
 }
 
-/// What the file holds.
-#[derive(Serialize, Deserialize)]
-struct Memory {
-    folders: FolderStamps,
-    accounts: Vec<Remembered>,
+/// What is remembered and lay there when it was looked at.
+pub(crate) struct Memory {
+    path: PathBuf,
+    accounts: HashMap<ActionKey, Remembered>,
+    /// Whether the file holds more than what still lay there.
+    partial: bool,
+    looked: Instant,
 }
 
 impl Recall {
@@ -54,7 +58,7 @@ impl Recall {
     pub(crate) fn begin(files: &Arc<Files>, name: &str) -> Self {
         let (path, files) = (path(files, name), Arc::clone(files));
         let thread = std::thread::Builder::new().name("recall".to_owned());
-        match thread.spawn(move || read(&path, &files)) {
+        match thread.spawn(move || read(path, &files)) {
             Ok(reading) => Self::Reading(reading),
             Err(error) => {
                 tracing::debug!(%error, "nothing is recalled");
@@ -63,80 +67,87 @@ impl Recall {
         }
     }
 
-    /// Gives the account of a key away; waits for the reading to end.
-    pub(crate) fn take(&mut self, key: &ActionKey) -> Option<Remembered> {
+    /// Gives the account of a key away; waits for the reading to end. `now` is the present.
+    pub(crate) fn take(&mut self, files: &Files, key: &ActionKey, now: Instant) -> Option<Remembered> {
         if let Self::Reading(_) = self
             && let Self::Reading(reading) = std::mem::take(self)
         {
             // A panic there would be a defect, and costs no more than time.
-            *self = Self::Ready(reading.join().unwrap_or_default());
+            *self = reading.join().map_or(Self::Nothing, Self::Ready);
         }
-        match self {
-            Self::Ready(accounts) => accounts.remove(key),
-            Self::Nothing | Self::Reading(_) => None,
-        }
+        let Self::Ready(memory) = self else { return None };
+        let remembered = memory.accounts.remove(key)?;
+        let is_fresh = now.saturating_duration_since(memory.looked) < FRESH;
+        (is_fresh || remembered.is_there(files)).then_some(remembered)
+    }
+}
+
+impl Remembered {
+    /// Whether the record is the one that was read, and its outputs have their lengths.
+    fn is_there(&self, files: &Files) -> bool {
+        let mut outputs = self.account.outputs.values();
+        let now = files.disk.stamp(&files.layout.record(&self.account.key));
+        now.is_some_and(|now| self.stamp.is_unchanged(&now))
+            && outputs.all(|output| files.disk.len(&files.layout.blob(&output.digest)).ok() == Some(output.bytes))
     }
 }
 
 /// Remembers what a run took and made under `name`, unless that is what was remembered already. It only saves time, so that
 /// a failure is a note for developers.
 pub(crate) fn remember(files: &Files, recall: &Recall, name: &str, artifacts: &[&Artifact]) {
-    let is_known = artifacts.iter().all(|artifact| artifact.stamp().is_some());
-    if is_known && matches!(recall, Recall::Ready(left) if left.is_empty()) {
+    let path = path(files, name);
+    if let Recall::Ready(memory) = recall
+        && memory.path == path
+        && !memory.partial
+        && memory.accounts.is_empty()
+        && artifacts.iter().all(|artifact| artifact.is_recalled())
+    {
         // Its time says when these were used last.
-        let touched =
-            std::fs::File::open(path(files, name)).and_then(|file| file.set_modified(std::time::SystemTime::now()));
+        let touched = std::fs::File::open(&path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
         if touched.is_ok() {
             return;
         }
     }
-    let remembered = |artifact: &&Artifact| {
-        let account = artifact.shared_account();
-        let stamp = artifact
-            .stamp()
-            .or_else(|| Stamp::of(&files.layout.record(&account.key)))?;
-        Some(Remembered { account, stamp })
-    };
-    let all = Memory {
-        folders: FolderStamps::now(&files.layout),
-        accounts: artifacts.iter().filter_map(remembered).collect(),
-    };
-    if let Err(error) = write(&path(files, name), &all) {
+    let mut keys = HashSet::new();
+    let once = artifacts.iter().filter(|artifact| keys.insert(*artifact.key()));
+    let remembered = once.filter_map(|artifact| {
+        Some(Remembered {
+            account: artifact.shared_account(),
+            stamp: artifact.stamp()?,
+        })
+    });
+    let all: Vec<Remembered> = remembered.collect();
+    if let Err(error) = write(files, &path, &all) {
         tracing::debug!(%error, "what this run found is not remembered");
     }
 }
 
-fn write(path: &Path, all: &Memory) -> Result<(), String> {
+/// Not synced: it only saves time, and a torn file is seen by its digest.
+fn write(files: &Files, path: &Path, all: &[Remembered]) -> Result<(), String> {
     let body = postcard::to_stdvec(all).map_err(|e| e.to_string())?;
     let whole = [&[VERSION], &Digest::of(&body).as_bytes()[..], &body].concat();
-    let folder = path.parent().unwrap_or(path);
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&temporary, whole))
-        .and_then(|()| std::fs::rename(&temporary, path))
+    std::fs::create_dir_all(files.layout.recall())
+        .and_then(|()| files.disk.place(&files.layout.staging(), path, &whole, false))
         .map_err(|e| e.to_string())
 }
 
 /// What is remembered and still lies there as it did; nothing if the file is absent, damaged or of another version.
-fn read(path: &Path, files: &Files) -> HashMap<ActionKey, Remembered> {
+fn read(path: PathBuf, files: &Files) -> Memory {
     let _span = tracing::debug_span!("recall").entered();
-    let Some(memory) = std::fs::read(path).ok().and_then(|bytes| decode(&bytes)) else {
-        return HashMap::new();
-    };
-    let layout = &files.layout;
-    let now = FolderStamps::now(layout);
-    let unchanged = |one: &Remembered| memory.folders.is_unchanged(one.account.key.first_byte(), &now);
-    let is_there = |one: &Remembered| {
-        let mut outputs = one.account.outputs.values();
-        (unchanged(one) || Stamp::of(&layout.record(&one.account.key)) == Some(one.stamp))
-            && outputs.all(|output| files.disk.len(&layout.blob(&output.digest)).ok() == Some(output.bytes))
-    };
-    let kept = memory.accounts.iter().map(is_there).collect::<Vec<bool>>();
-    let kept = memory.accounts.into_iter().zip(kept).filter(|(_, kept)| *kept);
-    kept.map(|(one, _)| (one.account.key, one)).collect()
+    let all = std::fs::read(&path).ok().and_then(|bytes| decode(&bytes));
+    let all = all.unwrap_or_default();
+    let count = all.len();
+    let there = all.into_iter().filter(|one| one.is_there(files));
+    let accounts: HashMap<ActionKey, Remembered> = there.map(|one| (one.account.key, one)).collect();
+    Memory {
+        path,
+        partial: accounts.len() < count,
+        accounts,
+        looked: Instant::now(),
+    }
 }
 
-fn decode(bytes: &[u8]) -> Option<Memory> {
+fn decode(bytes: &[u8]) -> Option<Vec<Remembered>> {
     let (header, body) = bytes.split_at_checked(HEADER)?;
     let (version, digest) = header.split_first()?;
     if *version != VERSION || digest != Digest::of(body).as_bytes() {
@@ -152,7 +163,7 @@ pub(crate) fn last_used(files: &Files) -> HashMap<ActionKey, f64> {
         let modified = entry.metadata().and_then(|data| data.modified()).ok();
         let modified = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         let memory = std::fs::read(entry.path()).ok().and_then(|bytes| decode(&bytes));
-        for one in memory.into_iter().flat_map(|memory| memory.accounts) {
+        for one in memory.into_iter().flatten() {
             let at = used.entry(one.account.key).or_default();
             *at = at.max(modified.unwrap_or_default().as_millis() as f64);
         }
@@ -164,3 +175,6 @@ pub(crate) fn last_used(files: &Files) -> HashMap<ActionKey, f64> {
 fn path(files: &Files, name: &str) -> PathBuf {
     files.layout.recall().join(Digest::of(name.as_bytes()).to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,21 @@
-//! What a store, its slots and its artifacts share: files, catalog, recall, claims, and the lock of those that stage files.
+//! What a store and its artifacts share: files, catalog, recall, claims, and the lock of those that stage files.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::artifact::Artifact;
 use crate::catalog::Catalog;
 use crate::claim::Claims;
 use crate::disk::Disk;
 use crate::error::CacheError;
-use crate::files::{Access, Files};
+use crate::files::{Access, Entry, Files};
 use crate::key::ActionKey;
 use crate::layout::Layout;
 use crate::lock::StagingLock;
 use crate::recall::Recall;
 use crate::scratch::Scratch;
 
-/// What a store, its slots and its artifacts share.
+/// What a store and its artifacts share.
 pub(crate) struct Shared {
     pub(crate) files: Arc<Files>,
     pub(crate) catalog: Catalog,
@@ -52,6 +53,10 @@ impl Shared {
         self.files.quarantine(key)?;
         self.catalog.announce(key);
         Ok(())
+    }
+
+    pub(crate) fn artifact(&self, entry: &Entry) -> Artifact {
+        Artifact::new((&entry.record).into(), entry.stamp, Arc::clone(&self.files))
     }
 
     pub(crate) fn scratch(&self, key: &ActionKey) -> Scratch {

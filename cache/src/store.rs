@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::archive::{self, ArchiveError, Imported, Opened};
 use crate::artifact::Artifact;
 use crate::claim::Claiming;
 use crate::disk;
 use crate::error::CacheError;
-use crate::files::{Access, Found};
+use crate::files::{Access, Lookup};
 use crate::gc::{self, GcOptions, GcReport};
 use crate::key::{ActionKey, Components};
 use crate::lease::Lease;
 use crate::marks::{self, Marks};
 use crate::name;
-use crate::publish::Slot;
+use crate::publish::{self, Draft};
 use crate::query::{Query, QueryError};
 use crate::recall::{self, Recall};
 use crate::record::{PastRun, Record, sort_newest_first};
@@ -27,15 +28,6 @@ use crate::verify::{self, VerifyReport};
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
-}
-
-/// What is known of a key.
-#[derive(Debug)]
-pub enum Lookup {
-    /// It was done before.
-    Hit(Artifact),
-    /// It was not: do it, and commit to the slot.
-    Miss(Slot),
 }
 
 impl Store {
@@ -59,58 +51,63 @@ impl Store {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn files(&self) -> &Arc<crate::files::Files> {
+        &self.shared.files
+    }
+
     /// The store's folder.
     pub fn root(&self) -> &Path {
         self.shared.files.layout.root()
     }
 
-    /// Looks a key up. An entry that cannot be used is set aside with a warning, and is a miss.
+    /// What was published under a key. An entry that cannot be used is set aside with a warning, and is none.
     ///
     /// # Errors
     /// [`CacheError::UnknownSchema`] if another version of flow wrote the record, [`CacheError::Io`].
-    pub fn lookup(&self, key: &ActionKey) -> Result<Lookup, CacheError> {
-        if let Some(artifact) = self.recalled(key) {
-            return Ok(Lookup::Hit(artifact));
+    pub fn lookup(&self, key: &ActionKey) -> Result<Option<Artifact>, CacheError> {
+        let (found, why) = self.look(key)?;
+        match why {
+            Some(why) if self.shared.files.writable() => self.shared.set_aside(key, &why)?,
+            Some(why) => tracing::warn!(%key, "cache entry cannot be used: {why}"),
+            None => {}
         }
-        match self.shared.files.find(key)? {
-            Found::Complete(record) => return Ok(Lookup::Hit(self.artifact(&record))),
-            Found::Broken(why) if self.shared.files.writable() => self.shared.set_aside(key, &why)?,
-            Found::Broken(why) => tracing::warn!(%key, "cache entry cannot be used: {why}"),
-            Found::Collected(_) | Found::Nothing => {}
-        }
-        Ok(Lookup::Miss(Slot::new(*key, Arc::clone(&self.shared))))
+        Ok(found)
     }
 
-    /// Looks a key up without the intention to publish, as a plan does: nothing is written.
+    /// The same without the intention to publish, as a plan does: nothing is written.
     ///
     /// # Errors
     /// As [`Store::lookup`].
     pub fn peek(&self, key: &ActionKey) -> Result<Option<Artifact>, CacheError> {
-        if let Some(artifact) = self.recalled(key) {
-            return Ok(Some(artifact));
+        Ok(self.look(key)?.0)
+    }
+
+    /// What was published under a key, or what is wrong with it.
+    fn look(&self, key: &ActionKey) -> Result<(Option<Artifact>, Option<String>), CacheError> {
+        let files = &self.shared.files;
+        if let Some(known) = self.shared.recall().take(files, key, Instant::now()) {
+            let artifact = Artifact::recalled(known.account, known.stamp, Arc::clone(files));
+            return Ok((Some(artifact), None));
         }
-        Ok(match self.shared.files.find(key)? {
-            Found::Complete(record) => Some(self.artifact(&record)),
-            Found::Broken(_) | Found::Collected(_) | Found::Nothing => None,
+        Ok(match files.find(key)? {
+            Lookup::Sound(entry) if !entry.collected => (Some(self.shared.artifact(&entry)), None),
+            Lookup::Damaged(why) => (None, Some(why)),
+            Lookup::Sound(_) | Lookup::Missing => (None, None),
         })
     }
 
-    /// The right to do a published key again: what is committed must be what was published.
-    pub fn again(&self, key: &ActionKey) -> Slot {
-        Slot::new(*key, Arc::clone(&self.shared))
-    }
-
-    fn artifact(&self, record: &Record) -> Artifact {
-        Artifact::new(record.into(), Arc::clone(&self.shared.files))
-    }
-
-    fn recalled(&self, key: &ActionKey) -> Option<Artifact> {
-        let remembered = self.shared.recall().take(key)?;
-        Some(Artifact::recalled(
-            remembered.account,
-            remembered.stamp,
-            Arc::clone(&self.shared.files),
-        ))
+    /// Publishes what was made under a key: when this returns, the artifact survives a power loss, and the key's checkpoints
+    /// are gone.
+    ///
+    /// If the key was published meanwhile, equal outputs give its artifact.
+    ///
+    /// # Errors
+    /// [`CacheError::NonDeterministic`] if the key is published with other outputs, [`CacheError::DiskFull`],
+    /// [`CacheError::ReadOnly`], [`CacheError::InvalidDraft`], [`CacheError::Io`]. After an error nothing of the draft is
+    /// visible, and the key can be looked up again.
+    pub fn publish(&self, key: &ActionKey, draft: &Draft) -> Result<Artifact, CacheError> {
+        publish::publish(&self.shared, key, draft)
     }
 
     /// The record of a key, whether or not its outputs are there; `None` if there is none that can be used.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::disk::sim::SimDisk;
-use crate::{ActionKey, Artifact, CacheError, Draft, KeyFields, Lookup, Store};
+use crate::{ActionKey, Artifact, CacheError, Draft, KeyFields, Store};
 
 /// Where a simulated store lies.
 pub(crate) const ROOT: &str = "/data/cache";
@@ -35,8 +35,8 @@ pub(crate) fn open(disk: &SimDisk) -> Result<Store, CacheError> {
 /// Looks a key up and publishes the draft if it is missed.
 pub(crate) fn publish(store: &Store, key: &ActionKey, draft: &Draft) -> Result<Artifact, CacheError> {
     match store.lookup(key)? {
-        Lookup::Hit(artifact) => Ok(artifact),
-        Lookup::Miss(slot) => slot.commit(draft.clone()),
+        Some(artifact) => Ok(artifact),
+        None => store.publish(key, draft),
     }
 }
 

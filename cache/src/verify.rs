@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 use crate::error::CacheError;
-use crate::files::{Files, Found};
+use crate::files::{Entry, Files, Lookup};
 use crate::key::ActionKey;
 
 /// What a full verification found. Nothing was changed.
@@ -44,6 +44,30 @@ impl VerifyReport {
     pub fn is_sound(&self) -> bool {
         self.corrupt.is_empty() && self.missing.is_empty()
     }
+
+    /// Adds an entry; of each blob that is there it is known whether it is sound.
+    fn add(&mut self, entry: &Entry, blobs: &BTreeMap<Digest, bool>) {
+        let key = entry.record.key;
+        if entry.collected {
+            return self.collected.push(key);
+        }
+        let before = self.corrupt.len() + self.missing.len();
+        for (name, output) in &entry.record.outputs {
+            let fault = |why: &str| Fault {
+                key,
+                output: Some(name.clone()),
+                why: why.to_owned(),
+            };
+            match blobs.get(&output.digest) {
+                Some(true) => {}
+                Some(false) => self.corrupt.push(fault("does not have the content that was published")),
+                None => self.missing.push(fault("is missing")),
+            }
+        }
+        if self.corrupt.len() + self.missing.len() == before {
+            self.ok.push(key);
+        }
+    }
 }
 
 /// Reads everything. Entries that are published meanwhile may or may not be seen.
@@ -60,35 +84,18 @@ pub(crate) fn verify(files: &Files) -> Result<VerifyReport, CacheError> {
     }
     let mut used = BTreeSet::new();
     for key in keys {
-        match files.record(&key)? {
-            Err(why) => report.corrupt.push(Fault { key, output: None, why }),
-            Ok(None) => {} // Discarded meanwhile.
-            Ok(Some(record)) => {
-                if let Found::Collected(_) = files.find(&key)? {
-                    used.extend(record.outputs.values().map(|output| output.digest));
-                    report.collected.push(key);
-                    continue;
-                }
-                let before = report.corrupt.len() + report.missing.len();
-                for (name, output) in &record.outputs {
-                    used.insert(output.digest);
-                    let fault = |why: &str| Fault {
-                        key,
-                        output: Some(name.clone()),
-                        why: why.to_owned(),
-                    };
-                    match blobs.get(&output.digest) {
-                        Some(true) => {}
-                        Some(false) => report
-                            .corrupt
-                            .push(fault("does not have the content that was published")),
-                        None => report.missing.push(fault("is missing")),
-                    }
-                }
-                if report.corrupt.len() + report.missing.len() == before {
-                    report.ok.push(key);
-                }
+        let entry = match files.find(&key)? {
+            Lookup::Sound(entry) => Lookup::Sound(entry),
+            // Of a sound record all outputs are looked at, and not only the first that is wrong.
+            Lookup::Damaged(_) | Lookup::Missing => files.record(&key)?,
+        };
+        match entry {
+            Lookup::Sound(entry) => {
+                used.extend(entry.record.outputs.values().map(|output| output.digest));
+                report.add(&entry, &blobs);
             }
+            Lookup::Damaged(why) => report.corrupt.push(Fault { key, output: None, why }),
+            Lookup::Missing => {} // Discarded meanwhile.
         }
     }
     for (digest, sound) in blobs.into_iter().filter(|(digest, _)| !used.contains(digest)) {

@@ -7,7 +7,6 @@ use std::fs;
 use std::path::Path;
 
 use common::{draft, files_under, nodes, open, open_read_only, publish, publish_all};
-use flow_cache::Lookup;
 
 const NODES: [&str; 5] = ["a", "bb", "ccc", "dddd", "eeeee"];
 
@@ -26,10 +25,7 @@ fn lists_the_truth(root: &Path, context: &str) {
     assert_eq!(listed, open_read_only(root).records().unwrap(), "{context}");
     assert_eq!(listed.len(), NODES.len(), "{context}");
     for node in NODES {
-        assert!(
-            matches!(store.lookup(&draft(node, node).0).unwrap(), Lookup::Hit(_)),
-            "{context}"
-        );
+        assert!(store.lookup(&draft(node, node).0).unwrap().is_some(), "{context}");
     }
     assert_eq!(nodes(&store.query("node = ccc", &[]).unwrap()), ["ccc"], "{context}");
 }

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Barrier};
 
 use common::{draft, nodes, open, publish, publish_all};
-use flow_cache::{Account, CacheError, Lookup};
+use flow_cache::{Account, CacheError};
 
 /// Starts this binary's `child` with a task.
 fn start(root: &Path, task: &str) -> Child {
@@ -73,11 +73,9 @@ fn threads_that_publish_the_same_key_all_get_the_same_artifact() {
             let (store, start, mut new) = (store.clone(), Arc::clone(&start), new.clone());
             new.finished_unix_ms = i;
             std::thread::spawn(move || {
-                let Lookup::Miss(slot) = store.lookup(&key).unwrap() else {
-                    panic!("nobody has published yet")
-                };
+                assert!(store.lookup(&key).unwrap().is_none(), "nobody has published yet");
                 start.wait();
-                slot.commit(new).unwrap().shared_account()
+                store.publish(&key, &new).unwrap().shared_account()
             })
         })
         .collect();
@@ -115,7 +113,7 @@ fn a_killed_process_loses_nothing_that_it_published() {
         let store = open(dir.path());
         for i in 0..kill_after {
             let (key, new) = draft(&format!("node{i}"), &"content ".repeat(i * 100 + 1));
-            let Lookup::Hit(hit) = store.lookup(&key).unwrap() else {
+            let Some(hit) = store.lookup(&key).unwrap() else {
                 panic!("node{i} is gone")
             };
             assert_eq!(hit.read("model").unwrap(), new.files[0].1);

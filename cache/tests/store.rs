@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 
 use common::{draft, files_under, nodes, open, open_read_only, publish, publish_all};
-use flow_cache::{Access, CacheError, KeyFields, Lookup, Store};
+use flow_cache::{Access, CacheError, KeyFields, Store};
 
 #[test]
 fn what_was_published_is_a_hit_after_reopening() {
@@ -14,7 +14,7 @@ fn what_was_published_is_a_hit_after_reopening() {
     let (key, new) = draft("student", "weights");
     let published = publish(&open(&root), &key, new.clone()).unwrap();
 
-    let Lookup::Hit(hit) = open(&root).lookup(&key).unwrap() else {
+    let Some(hit) = open(&root).lookup(&key).unwrap() else {
         panic!("a miss")
     };
     assert_eq!(hit.read("model").unwrap(), b"weights");
@@ -37,23 +37,21 @@ fn a_run_of_hits_and_commits_never_opens_the_index() {
     let store = open(dir.path());
     publish_all(&store, &["a", "b"]);
     let (key, _) = draft("a", "a");
-    assert!(matches!(store.lookup(&key).unwrap(), Lookup::Hit(_)));
+    assert!(store.lookup(&key).unwrap().is_some());
     assert!(!dir.path().join("index").exists());
 }
 
 #[test]
-fn a_second_slot_of_a_key_gets_what_the_first_published() {
+fn who_publishes_a_key_second_gets_what_the_first_published() {
     let dir = tempfile::tempdir().unwrap();
     let (first, second) = (open(dir.path()), open(dir.path()));
     let (key, new) = draft("student", "weights");
-    let (Lookup::Miss(one), Lookup::Miss(two)) = (first.lookup(&key).unwrap(), second.lookup(&key).unwrap()) else {
-        panic!("a hit in an empty store")
-    };
-    let winner = one.commit(new.clone()).unwrap();
+    assert!(first.lookup(&key).unwrap().is_none() && second.lookup(&key).unwrap().is_none());
+    let winner = first.publish(&key, &new).unwrap();
     let mut later = new;
     later.finished_unix_ms += 60_000;
     assert_eq!(
-        two.commit(later).unwrap().account(),
+        second.publish(&key, &later).unwrap().account(),
         winner.account(),
         "the first writer's record stands"
     );
@@ -65,11 +63,8 @@ fn other_outputs_under_the_same_key_are_reported_and_the_first_are_kept() {
     let store = open(dir.path());
     let (key, one) = draft("student", "weights");
     let (_, other) = draft("student", "weightz");
-    let (Lookup::Miss(first), Lookup::Miss(second)) = (store.lookup(&key).unwrap(), store.lookup(&key).unwrap()) else {
-        panic!("a hit in an empty store")
-    };
-    let kept = first.commit(one).unwrap();
-    let error = second.commit(other).unwrap_err();
+    let kept = store.publish(&key, &one).unwrap();
+    let error = store.publish(&key, &other).unwrap_err();
     let CacheError::NonDeterministic(found) = &error else {
         panic!("{error}")
     };
@@ -89,18 +84,18 @@ fn a_draft_that_does_not_fit_its_key_is_refused() {
     let store = open(dir.path());
     let (key, _) = draft("student", "weights");
     let (_, another) = draft("teacher", "weights");
-    let Lookup::Miss(slot) = store.lookup(&key).unwrap() else {
-        panic!("a hit")
-    };
-    assert!(matches!(slot.commit(another), Err(CacheError::InvalidDraft { .. })));
+    assert!(matches!(
+        store.publish(&key, &another),
+        Err(CacheError::InvalidDraft { .. })
+    ));
 
     let (_, mut twice) = draft("student", "weights");
     twice.files.push(twice.files[0].clone());
-    let Lookup::Miss(slot) = store.lookup(&key).unwrap() else {
-        panic!("a hit")
-    };
-    assert!(matches!(slot.commit(twice), Err(CacheError::InvalidDraft { .. })));
-    assert!(matches!(store.lookup(&key).unwrap(), Lookup::Miss(_)));
+    assert!(matches!(
+        store.publish(&key, &twice),
+        Err(CacheError::InvalidDraft { .. })
+    ));
+    assert!(store.lookup(&key).unwrap().is_none());
 }
 
 #[test]
@@ -110,17 +105,15 @@ fn a_read_only_store_serves_hits_and_touches_nothing() {
     let before = files_under(dir.path());
     let store = open_read_only(dir.path());
     let (hit, _) = draft("a", "a");
-    let Lookup::Hit(artifact) = store.lookup(&hit).unwrap() else {
+    let Some(artifact) = store.lookup(&hit).unwrap() else {
         panic!("a miss")
     };
     assert_eq!(artifact.read("model").unwrap(), b"a");
     assert_eq!(nodes(&store.query("node = b", &[]).unwrap()), ["b"]);
 
     let (missed, new) = draft("c", "c");
-    let Lookup::Miss(slot) = store.lookup(&missed).unwrap() else {
-        panic!("a hit")
-    };
-    assert!(matches!(slot.commit(new), Err(CacheError::ReadOnly { .. })));
+    assert!(store.lookup(&missed).unwrap().is_none());
+    assert!(matches!(store.publish(&missed, &new), Err(CacheError::ReadOnly { .. })));
     assert!(matches!(
         store.scratch(&missed).save("epoch", b"1"),
         Err(CacheError::ReadOnly { .. })
@@ -134,7 +127,7 @@ fn a_read_only_store_serves_hits_and_touches_nothing() {
 
     // A corrupt entry cannot be set aside there, and is a miss all the same.
     fs::write(artifact.path("model").unwrap(), "longer").unwrap();
-    assert!(matches!(store.lookup(&hit).unwrap(), Lookup::Miss(_)));
+    assert!(store.lookup(&hit).unwrap().is_none());
 }
 
 #[test]
@@ -143,7 +136,7 @@ fn a_read_only_store_that_does_not_exist_is_empty_and_is_not_made() {
     let root = dir.path().join("absent");
     let store = open_read_only(&root);
     assert_eq!(store.records().unwrap(), []);
-    assert!(matches!(store.lookup(&draft("a", "a").0).unwrap(), Lookup::Miss(_)));
+    assert!(store.lookup(&draft("a", "a").0).unwrap().is_none());
     assert!(!root.exists());
 }
 

@@ -202,7 +202,7 @@ impl Registry {
     pub(crate) fn parse(&self, kind: &str, table: toml::Table) -> Option<Result<Arc<dyn ErasedNode>, ParseError>> {
         let forms = self.kinds.get(kind)?;
         Some(match meant(forms, |key| table.contains_key(key)).as_slice() {
-            [form] => (form.parse)(table),
+            [form] => (form.parse)(table).map_err(|error| of_other_form(forms, form, error)),
             meant => Err(self.no_form(kind, forms, meant, &table)),
         })
     }
@@ -233,6 +233,36 @@ impl Registry {
             path: String::new(),
             message,
         }
+    }
+}
+
+/// A key that this form does not know, but another does, is told as what it is: no slip of the pen.
+fn of_other_form(forms: &[Form], form: &Form, error: ParseError) -> ParseError {
+    let unknown = error
+        .message
+        .strip_prefix("unknown field `")
+        .and_then(|rest| rest.split('`').next());
+    let Some(key) = unknown.map(str::to_owned) else {
+        return error;
+    };
+    let knows = |other: &&Form| other.keys().is_some_and(|keys| keys.contains(&key));
+    match forms.iter().find(knows) {
+        Some(other) => {
+            let quoted = |marks: &[&str]| {
+                marks
+                    .iter()
+                    .map(|mark| format!("`{mark}`"))
+                    .collect::<Vec<_>>()
+                    .join(" or ")
+            };
+            let message = format!(
+                "`{key}` goes with {}, not with {}",
+                quoted(other.marks),
+                quoted(form.marks)
+            );
+            ParseError { path: key, message }
+        }
+        None => error,
     }
 }
 

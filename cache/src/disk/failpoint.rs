@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Disk, RealDisk};
 use crate::digest::Digest;
+use crate::stamp::Stamp;
 
 /// The variable that says how many changes are made before the process is killed, in the middle of the next.
 const VARIABLE: &str = "FLOW_FAILPOINT_DIE_AFTER";
@@ -86,6 +87,14 @@ impl Disk for DeadlyDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         RealDisk.read(path)
+    }
+
+    fn stamp(&self, path: &Path) -> Option<Stamp> {
+        RealDisk.stamp(path)
+    }
+
+    fn read_stamped(&self, path: &Path) -> io::Result<(Vec<u8>, Option<Stamp>)> {
+        RealDisk.read_stamped(path)
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {

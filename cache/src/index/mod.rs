@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::digest::Digest;
 use crate::error::CacheError;
 use crate::files::Files;
+use crate::host::panic_text;
 use crate::key::ActionKey;
 use crate::query::{self, Candidate, Cells, Query, World};
 use crate::record::{PastRun, Record};
@@ -34,7 +35,7 @@ const JOURNAL_BYTES: u64 = 1 << 20;
 /// How far into the journal the index has come, u64 LE; in sled's default tree.
 const APPLIED: &[u8] = b"journal applied";
 /// How the records' folders were when they were last compared with the index; in sled's default tree.
-const FOLDERS: &[u8] = b"folders";
+const FOLDERS: &[u8] = b"folder stamps";
 /// The [`VERSION`] that made the index; in sled's default tree.
 const LAYOUT: &[u8] = b"layout";
 /// So many records are read and put in together.
@@ -342,16 +343,10 @@ impl Drop for Index {
 fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, IndexError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| IndexError::Broken(error.to_string())),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or(panic.downcast_ref::<&str>().copied());
-            Err(IndexError::Broken(format!(
-                "sled panicked: {}",
-                text.unwrap_or("no message")
-            )))
-        }
+        Err(panic) => Err(IndexError::Broken(format!(
+            "sled panicked: {}",
+            panic_text(panic.as_ref())
+        ))),
     }
 }
 

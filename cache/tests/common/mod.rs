@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use flow_cache::{Access, ActionKey, Artifact, CacheError, Cost, Draft, KeyFields, Lookup, Record, Store};
+use flow_cache::{Access, ActionKey, Artifact, CacheError, Cost, Draft, KeyFields, Record, Store};
 
 /// Opens a store for reading and writing.
 pub(crate) fn open(root: &Path) -> Store {
@@ -42,8 +42,8 @@ pub(crate) fn draft(node: &str, content: &str) -> (ActionKey, Draft) {
 /// Looks up, and publishes what is missed.
 pub(crate) fn publish(store: &Store, key: &ActionKey, draft: Draft) -> Result<Artifact, CacheError> {
     match store.lookup(key)? {
-        Lookup::Hit(artifact) => Ok(artifact),
-        Lookup::Miss(slot) => slot.commit(draft),
+        Some(artifact) => Ok(artifact),
+        None => store.publish(key, &draft),
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::thread::Scope;
 use std::time::Instant;
 
-use flow_cache::{ActionKey, Artifact, Claim, Claiming, Lookup, Slot};
+use flow_cache::{ActionKey, Artifact, Claim, Claiming};
 
 use super::{Execution, LOOK_AGAIN, PUBLISHING_TOGETHER, Running};
 use crate::action::{Action, OwnPart};
@@ -46,24 +46,19 @@ impl<'a, 'e> Execution<'a, 'e> {
             return Ok(());
         }
         match self.shop.store.lookup(&action.key)? {
-            Lookup::Hit(artifact) if self.is_forced(id, &action.key) => {
-                let slot = self.shop.store.again(artifact.key());
-                self.enqueue(id, action, slot);
-                Ok(())
-            }
-            Lookup::Hit(artifact) => self.cached(id, artifact),
-            Lookup::Miss(slot) => {
-                self.enqueue(id, action, slot);
+            Some(artifact) if !self.is_forced(id, &action.key) => self.cached(id, artifact),
+            Some(_) | None => {
+                self.enqueue(id, action);
                 Ok(())
             }
         }
     }
 
-    fn enqueue(&mut self, id: InstanceId, action: Action, slot: Slot) {
+    fn enqueue(&mut self, id: InstanceId, action: Action) {
         self.claimed.insert(action.key, Vec::new());
         let priority = self.shop.workflow.instances()[id].terms().priority;
         let urgency = (Reverse(priority), self.schedule.rank(id), id);
-        self.queue.insert(urgency, (action, slot));
+        self.queue.insert(urgency, action);
     }
 
     /// Whether an instance is to run though its key is published.
@@ -102,9 +97,9 @@ impl<'a, 'e> Execution<'a, 'e> {
                 // Another run of this process may have been faster.
                 let grant = self.shop.room.slots().take(&need, others);
                 if let Some(grant) = grant
-                    && let Some((action, slot)) = self.queue.remove(&urgency)
+                    && let Some(action) = self.queue.remove(&urgency)
                 {
-                    self.claim_and_start(scope, id, action, slot, grant);
+                    self.claim_and_start(scope, id, action, grant);
                 }
             }
             next = self
@@ -121,7 +116,6 @@ impl<'a, 'e> Execution<'a, 'e> {
         scope: &'scope Scope<'scope, '_>,
         id: InstanceId,
         action: Action,
-        slot: Slot,
         grant: Grant,
     ) where
         'a: 'scope,
@@ -132,9 +126,9 @@ impl<'a, 'e> Execution<'a, 'e> {
             Claiming::Held(holder) => Ok(Err(holder)),
         });
         match claimed {
-            Ok(Ok((claim, None))) => return self.start(scope, id, action, slot, claim, grant),
+            Ok(Ok((claim, None))) => return self.start(scope, id, action, claim, grant),
             Ok(Ok((claim, Some(_)))) if self.is_forced(id, &key) => {
-                return self.start(scope, id, action, slot, claim, grant);
+                return self.start(scope, id, action, claim, grant);
             }
             Ok(Ok((_, Some(artifact)))) => {
                 self.release(&key);
@@ -170,7 +164,6 @@ impl<'a, 'e> Execution<'a, 'e> {
         scope: &'scope Scope<'scope, '_>,
         id: InstanceId,
         action: Action,
-        slot: Slot,
         claim: Claim,
         grant: Grant,
     ) where
@@ -186,10 +179,9 @@ impl<'a, 'e> Execution<'a, 'e> {
             instance,
             workflow: shop.workflow.name(),
             action,
-            slot,
+            store: shop.store,
             claim,
             scratch: shop.store.scratch(&key),
-            cache: shop.store.root(),
             inputs,
             lineage,
             grant: grant.clone(),

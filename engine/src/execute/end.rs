@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use flow_cache::{ActionKey, Artifact, CacheError};
+use flow_cache::{ActionKey, Artifact, CacheError, panic_text};
 
 use super::{Execution, Running};
 use crate::events::Event;
@@ -160,7 +160,12 @@ impl<'a, 'e> Execution<'a, 'e> {
         let report = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             instance.node.report(artifact, &lineage)
         }))
-        .unwrap_or_else(|_| Err(NodeError::failed("BUG: the report of this node panicked")))?;
+        .unwrap_or_else(|payload| {
+            let text = panic_text(payload.as_ref());
+            Err(NodeError::failed(format!(
+                "BUG: the report of this node panicked: {text}"
+            )))
+        })?;
         if let Some(report) = report {
             let file = self.folder.write_report(&instance.name, report).map_err(|error| {
                 NodeError::failed(format!("cannot write its report: {error}"))

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use flow_cache::{ActionKey, Artifact, Lease, Slot, Store};
+use flow_cache::{ActionKey, Artifact, Lease, Store};
 
 use crate::action::Action;
 use crate::events::{Event, Reporter};
@@ -89,7 +89,7 @@ pub(crate) struct Execution<'a, 'e> {
     outcomes: Vec<NodeOutcome>,
     pub(crate) failures: Vec<NodeFailure>,
     /// Missed, waiting for their part of the machine.
-    queue: BTreeMap<Urgency, (Action, Slot)>,
+    queue: BTreeMap<Urgency, Action>,
     /// Keys that are queued or running, each with the instances that wait for the same key.
     claimed: HashMap<ActionKey, Vec<InstanceId>>,
     running: HashMap<InstanceId, Running>,

@@ -6,12 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 
-use flow_cache::{Access, ActionKey, CacheError, Store};
+use flow_cache::{Access, ActionKey, CacheError, Store, panic_text, peak_memory_bytes};
 use serde_json::Value;
 
 use super::host::{JobHost, Shown, Tell};
 use super::manifest::{Manifest, ManifestFile, ManifestInput, Said, VERSION};
-use super::{no_threads, panic_text, peak_rss_bytes};
+use super::no_threads;
 use crate::node::{Context, Input, Inputs, NodeError, OpenedFile, Output};
 use crate::registry::{ErasedNode, Registry};
 use crate::stop::StopFlag;
@@ -22,7 +22,7 @@ pub fn serve(manifest: &Path, registry: &Registry) {
     say(&match said {
         Ok(Ok(done)) => done,
         Ok(Err(error)) => failed(error),
-        Err(payload) => Said::Panicked(panic_text(payload.as_ref())),
+        Err(payload) => Said::Panicked(panic_text(payload.as_ref()).to_owned()),
     });
 }
 
@@ -167,7 +167,7 @@ fn leave(staging: &Path, output: Output, wall_s: f64) -> Result<Said, NodeError>
         files: names,
         metrics,
         wall_s,
-        peak_rss_bytes: peak_rss_bytes(),
+        peak_rss_bytes: peak_memory_bytes(),
     })
 }
 

@@ -5,14 +5,12 @@ mod host;
 mod manifest;
 mod process;
 
-use std::any::Any;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use flow_cache::{ActionKey, Artifact, Claim, Cost, Draft, Scratch, Slot};
+use flow_cache::{ActionKey, Artifact, Claim, Cost, Draft, Scratch, Store, panic_text, peak_memory_bytes};
 
 use crate::action::Action;
 use crate::node::{Context, Inputs, NodeError, OpenedFile, Output};
@@ -75,12 +73,11 @@ pub(crate) struct Job<'a> {
     pub(crate) instance: &'a Instance,
     pub(crate) workflow: &'a str,
     pub(crate) action: Action,
-    pub(crate) slot: Slot,
+    /// Where it is published.
+    pub(crate) store: &'a Store,
     /// Held until the outcome is known: whoever else wants the same key waits.
     pub(crate) claim: Claim,
     pub(crate) scratch: Scratch,
-    /// The store's folder.
-    pub(crate) cache: &'a Path,
     pub(crate) inputs: Inputs,
     /// The records whose outputs are consumed.
     pub(crate) lineage: Vec<ActionKey>,
@@ -99,7 +96,7 @@ impl Job<'_> {
         let (id, tell) = (self.id, self.tell.clone());
         let _span = tracing::info_span!("node", name = self.instance.name(), threads = self.grant.threads).entered();
         let result = catch_unwind(AssertUnwindSafe(|| self.run_and_publish()))
-            .unwrap_or_else(|payload| Err(Failure::Panic(panic_text(payload.as_ref()))));
+            .unwrap_or_else(|payload| Err(Failure::Panic(panic_text(payload.as_ref()).to_owned())));
         // The run is gone only if it was torn down already; then nobody is left to tell.
         let _ = tell.send(Message::Finished(id, result));
     }
@@ -129,7 +126,7 @@ impl Job<'_> {
             started_unix_ms,
             finished_unix_ms: unix_ms(),
         };
-        let published = self.slot.commit(draft).map_err(NodeError::Cache);
+        let published = self.store.publish(&self.action.key, &draft).map_err(NodeError::Cache);
         drop(self.claim);
         Ok(published?)
     }
@@ -157,7 +154,7 @@ impl Job<'_> {
             (Ok(output), _) => Ok(Made {
                 output,
                 wall_s: host.elapsed_s(),
-                peak_rss_bytes: peak_rss_bytes(),
+                peak_rss_bytes: peak_memory_bytes(),
             }),
             (Err(NodeError::Stopped), Some(limit)) if !self.is_stopping() => Err(timed_out(limit).into()),
             (Err(error), _) => Err(error.into()),
@@ -220,22 +217,4 @@ fn timed_out(limit: Duration) -> NodeError {
 /// A thread's name cannot hold a NUL, a value of a matrix variable can.
 pub(crate) fn thread_name(instance: &str) -> String {
     instance.replace('\0', "?")
-}
-
-fn panic_text(payload: &(dyn Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "without a text".to_owned()
-    }
-}
-
-/// The most memory that this process has held so far, where the system tells.
-fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }

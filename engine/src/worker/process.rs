@@ -125,7 +125,7 @@ fn describe(job: &Job<'_>, staging: &Path) -> Result<Manifest, NodeError> {
         files: job.action.files.iter().map(given_file).collect(),
         threads: job.grant.threads,
         gpus: job.grant.gpus.clone(),
-        cache: job.cache.to_owned(),
+        cache: job.store.root().to_owned(),
         staging: staging.to_owned(),
     })
 }
