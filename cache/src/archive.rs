@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::disk;
 use crate::error::CacheError;
 use crate::files::{Files, Lookup};
 use crate::key::ActionKey;
@@ -64,7 +65,7 @@ pub(crate) fn export(files: &Files, records: &[Record], path: &Path) -> Result<u
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let staged = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let staged = disk::temporary().tempfile_in(folder).map_err(failed)?;
     let compressed = zstd::Encoder::new(staged.as_file(), 0).map_err(failed)?;
     let mut archive = tar::Builder::new(compressed);
     add(&mut archive, HEAD, VERSION.as_bytes()).map_err(failed)?;

@@ -106,6 +106,16 @@ pub fn write_whole(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     if durable { RealDisk.sync_dir(folder) } else { Ok(()) }
 }
 
+/// How a file is made that is moved to its place later. The umask decides who may read it, as for any file: a cache may be
+/// shared between people, and an archive is made to be given away.
+pub(crate) fn temporary() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.prefix("new-");
+    builder
+}
+
 /// The folder that holds `path`.
 pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
@@ -129,11 +139,7 @@ impl Disk for RealDisk {
     }
 
     fn stage(&self, dir: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
-        let mut builder = tempfile::Builder::new();
-        // The umask decides who may read, as for any file: a cache may be shared between people.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.prefix("new-").tempfile_in(dir)?;
+        let mut file = temporary().tempfile_in(dir)?;
         file.write_all(bytes)?;
         // From here on the caller moves the file; what a crash leaves is swept when the store is next opened.
         let (_, path) = file.keep().map_err(|kept| kept.error)?;

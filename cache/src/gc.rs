@@ -3,15 +3,18 @@
 //! What is worth its room is what takes long to make again for each byte. An entry that is collected says so with a mark, so
 //! that a later miss is explained, and not taken for damage. The order of writes is marks, then blobs: a collection that is
 //! killed leaves entries that are whole although they are marked, which counts for nothing.
+//!
+//! It reads the record files themselves, not the index. A record that this version cannot read (damaged, or written by a newer
+//! one) may refer to any blob: those whose digest stands in it stay, and so does every blob that no other record refers to.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 
 use crate::digest::Digest;
 use crate::error::CacheError;
-use crate::files::Files;
+use crate::files::{Files, Lookup};
+use crate::host::unix_ms;
 use crate::key::ActionKey;
 use crate::lease::leased;
 use crate::marks::{self, Marks};
@@ -38,8 +41,10 @@ pub struct GcReport {
     pub deleted: bool,
     /// The entries, in the order in which they go.
     pub collected: Vec<Collected>,
-    /// Blobs that no record refers to.
+    /// Blobs that no record refers to, and that go.
     pub orphans: usize,
+    /// Records that cannot be read. As long as there are any, no orphan goes.
+    pub unreadable: usize,
     /// Bytes that this frees.
     pub freed_bytes: u64,
     /// Bytes of the outputs that stay.
@@ -68,152 +73,176 @@ pub struct Collected {
 }
 
 /// Collects; the caller has made sure that nobody publishes meanwhile.
-pub(crate) fn collect(files: &Files, records: Vec<Record>, options: &GcOptions) -> Result<GcReport, CacheError> {
-    let blobs = Blobs::of(files, &records);
+pub(crate) fn collect(files: &Files, options: &GcOptions) -> Result<GcReport, CacheError> {
+    let (records, unreadable) = read_records(files)?;
+    let blobs = Blobs::of(files, &unreadable)?;
+    let protected = protected(files, options)?;
+    let there = records.iter().filter(|record| blobs.any(record));
+    let (kept, free): (Vec<&Record>, Vec<&Record>) = there.partition(|record| protected.contains(&record.key));
+    let mut plan = EvictionPlan::new(&blobs, &records);
+    let mut report = GcReport {
+        deleted: options.delete,
+        protected: kept.len(),
+        unreadable: unreadable.len(),
+        ..GcReport::default()
+    };
+    let candidates = by_worth(files, &free);
+    let is_old = |entry: &Collected| options.older_than_s.is_some_and(|most| entry.age_s > most);
+    let (old, young): (Vec<Collected>, Vec<Collected>) = candidates.into_iter().partition(is_old);
+    for entry in old {
+        plan.take(&entry.key);
+        report.collected.push(entry);
+    }
+    for entry in young {
+        if options.max_bytes.is_none_or(|most| plan.left <= most) {
+            break;
+        }
+        plan.take(&entry.key);
+        report.collected.push(entry);
+    }
+    if unreadable.is_empty() {
+        plan.take_orphans();
+    }
+    report.orphans = plan.orphans;
+    report.kept_bytes = plan.left;
+    report.over_bytes = options.max_bytes.map_or(0, |most| plan.left.saturating_sub(most));
+    report.freed_bytes = plan.freed;
+    if options.delete {
+        delete(files, &report.collected, &plan.gone)?;
+    }
+    Ok(report)
+}
+
+/// The records, and the bytes of those that cannot be read. One that the system does not let us read may refer to anything:
+/// then nothing can be collected.
+fn read_records(files: &Files) -> Result<(Vec<Record>, Vec<Vec<u8>>), CacheError> {
+    let (mut records, mut unreadable) = (Vec::new(), Vec::new());
+    for key in files.keys()? {
+        let why = match files.record(&key) {
+            Ok(Lookup::Sound(entry)) => {
+                records.push(entry.record);
+                continue;
+            }
+            Ok(Lookup::Missing) => continue,
+            Ok(Lookup::Damaged(why)) => why,
+            Err(error @ CacheError::UnknownSchema { .. }) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        tracing::warn!(%key, "record cannot be read, so blobs that no other record refers to are kept: {why}");
+        let path = files.layout.record(&key);
+        let bytes = files.disk.read(&path);
+        unreadable.push(bytes.map_err(|error| CacheError::io("read", &path, error))?);
+    }
+    Ok((records, unreadable))
+}
+
+/// The entries that stay whatever their worth.
+fn protected(files: &Files, options: &GcOptions) -> Result<BTreeSet<ActionKey>, CacheError> {
     let marks = Marks::read(files)?;
-    let mut protected: BTreeSet<ActionKey> = options.keep.clone();
+    let mut protected = options.keep.clone();
     protected.extend(marks.pins.keys());
     protected.extend(marks.tags.values());
     protected.extend(leased(files));
+    Ok(protected)
+}
+
+/// The cheapest to make again for each byte first, the oldest of equals.
+fn by_worth(files: &Files, free: &[&Record]) -> Vec<Collected> {
     let used = recall::last_used(files);
-    let now_ms = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis() as f64;
-    let there: Vec<&Record> = records.iter().filter(|record| blobs.any(record)).collect();
-    let (kept, free): (Vec<&Record>, Vec<&Record>) = there.iter().partition(|record| protected.contains(&record.key));
-    let mut candidates: Vec<Collected> = free
-        .into_iter()
-        .map(|record| Collected {
+    let now_ms = unix_ms() as f64;
+    let describe = |record: &&Record| {
+        let used_ms = used.get(&record.key).copied().unwrap_or(0.0);
+        Collected {
             key: record.key,
             node: record.node.clone(),
             kind: record.kind.clone(),
             bytes: record.size(),
             wall_s: record.cost.wall_s,
             // A clock that was set back makes things younger, never older.
-            age_s: (now_ms
-                - used
-                    .get(&record.key)
-                    .copied()
-                    .unwrap_or(0.0)
-                    .max(record.finished_unix_ms as f64))
-            .max(0.0)
-                / 1e3,
-        })
-        .collect();
-    // The cheapest to make again for each byte first, the oldest of equals.
+            age_s: (now_ms - used_ms.max(record.finished_unix_ms as f64)).max(0.0) / 1e3,
+        }
+    };
+    let mut entries: Vec<Collected> = free.iter().map(describe).collect();
     let worth = |entry: &Collected| entry.wall_s / entry.bytes.max(1) as f64;
-    candidates.sort_by(|a, b| {
+    entries.sort_by(|a, b| {
         worth(a)
             .total_cmp(&worth(b))
             .then(b.age_s.total_cmp(&a.age_s))
             .then(a.key.cmp(&b.key))
     });
-    let mut going = Going::new(blobs, &records);
-    let mut report = GcReport {
-        deleted: options.delete,
-        protected: kept.len(),
-        ..GcReport::default()
-    };
-    let (old, young): (Vec<Collected>, Vec<Collected>) = candidates
-        .into_iter()
-        .partition(|entry| options.older_than_s.is_some_and(|most| entry.age_s > most));
-    for entry in old {
-        going.take(&entry.key);
-        report.collected.push(entry);
-    }
-    for entry in young {
-        if options.max_bytes.is_none_or(|most| going.left <= most) {
-            break;
-        }
-        going.take(&entry.key);
-        report.collected.push(entry);
-    }
-    let orphans: Vec<Digest> = files
-        .blobs()?
-        .into_iter()
-        .filter(|digest| !going.blobs.sizes.contains_key(digest))
-        .collect();
-    report.orphans = orphans.len();
-    report.kept_bytes = going.left;
-    report.over_bytes = options.max_bytes.map_or(0, |most| going.left.saturating_sub(most));
-    report.freed_bytes = going.freed
-        + orphans
-            .iter()
-            .filter_map(|digest| going.blobs.size_of(files, digest))
-            .sum::<u64>();
-    if options.delete {
-        for entry in &report.collected {
-            marks::set(files, &files.layout.collected(), &entry.key.to_string(), "")?;
-        }
-        for digest in going.gone.iter().chain(&orphans) {
-            let path = files.layout.blob(digest);
-            match files.disk.remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(CacheError::io("remove", &path, error));
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(report)
+    entries
 }
 
-/// The blobs that records refer to and that are there.
+fn delete(files: &Files, collected: &[Collected], gone: &[Digest]) -> Result<(), CacheError> {
+    for entry in collected {
+        marks::set(files, &files.layout.collected(), &entry.key.to_string(), "")?;
+    }
+    for digest in gone {
+        let path = files.layout.blob(digest);
+        match files.disk.remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(CacheError::io("remove", &path, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The blobs that are there.
 struct Blobs {
-    sizes: BTreeMap<Digest, Option<u64>>,
+    sizes: HashMap<Digest, u64>,
+    /// Those whose digest stands in a record that cannot be read.
+    named: HashSet<Digest>,
 }
 
 impl Blobs {
-    fn of(files: &Files, records: &[Record]) -> Self {
-        let outputs = records.iter().flat_map(|record| record.outputs.values());
-        let size = |digest: &Digest| files.disk.len(&files.layout.blob(digest)).ok();
-        let digests: BTreeSet<Digest> = outputs.map(|output| output.digest).collect();
-        Self {
-            sizes: digests.into_iter().map(|digest| (digest, size(&digest))).collect(),
-        }
-    }
-
-    fn size(&self, digest: &Digest) -> u64 {
-        self.sizes.get(digest).copied().flatten().unwrap_or(0)
-    }
-
-    fn size_of(&self, files: &Files, digest: &Digest) -> Option<u64> {
-        files.disk.len(&files.layout.blob(digest)).ok()
+    fn of(files: &Files, unreadable: &[Vec<u8>]) -> Result<Self, CacheError> {
+        let size = |digest: Digest| Some((digest, files.disk.len(&files.layout.blob(&digest)).ok()?));
+        let sizes: HashMap<Digest, u64> = files.blobs()?.into_iter().filter_map(size).collect();
+        let words = unreadable
+            .iter()
+            .flat_map(|bytes| bytes.split(|b| !b.is_ascii_hexdigit()));
+        let named = words.filter_map(|word| str::from_utf8(word).ok()?.parse().ok());
+        Ok(Self {
+            sizes,
+            named: named.collect(),
+        })
     }
 
     fn any(&self, record: &Record) -> bool {
-        record
-            .outputs
-            .values()
-            .any(|output| self.sizes.get(&output.digest).copied().flatten().is_some())
+        let mut outputs = record.outputs.values();
+        outputs.any(|output| self.sizes.contains_key(&output.digest))
     }
 }
 
 /// What goes, entry by entry: a blob goes with the last entry that has it.
-struct Going<'a> {
-    blobs: Blobs,
+struct EvictionPlan<'a> {
+    blobs: &'a Blobs,
     by_key: HashMap<ActionKey, &'a Record>,
     users: HashMap<Digest, usize>,
     gone: Vec<Digest>,
+    orphans: usize,
     freed: u64,
+    /// Bytes of the outputs that stay.
     left: u64,
 }
 
-impl<'a> Going<'a> {
-    fn new(blobs: Blobs, records: &'a [Record]) -> Self {
+impl<'a> EvictionPlan<'a> {
+    fn new(blobs: &'a Blobs, records: &'a [Record]) -> Self {
         let mut users: HashMap<Digest, usize> = HashMap::new();
-        for record in records.iter().filter(|record| blobs.any(record)) {
-            for digest in digests(record) {
+        for digest in records.iter().flat_map(digests) {
+            if blobs.sizes.contains_key(&digest) {
                 *users.entry(digest).or_default() += 1;
             }
         }
         Self {
-            left: blobs.sizes.values().flatten().sum(),
+            left: users.keys().map(|digest| blobs.sizes[digest]).sum(),
             by_key: records.iter().map(|record| (record.key, record)).collect(),
             blobs,
             users,
             gone: Vec::new(),
+            orphans: 0,
             freed: 0,
         }
     }
@@ -225,12 +254,26 @@ impl<'a> Going<'a> {
                 continue;
             };
             *users -= 1;
-            if *users == 0 {
-                let bytes = self.blobs.size(&digest);
+            if *users == 0 && !self.blobs.named.contains(&digest) {
+                let bytes = self.blobs.sizes[&digest];
                 self.freed += bytes;
                 self.left -= bytes;
                 self.gone.push(digest);
             }
+        }
+    }
+
+    /// Blobs that no record refers to.
+    fn take_orphans(&mut self) {
+        let orphans = self
+            .blobs
+            .sizes
+            .iter()
+            .filter(|(digest, _)| !self.users.contains_key(digest));
+        for (digest, bytes) in orphans {
+            self.orphans += 1;
+            self.freed += bytes;
+            self.gone.push(*digest);
         }
     }
 }

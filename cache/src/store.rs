@@ -155,7 +155,7 @@ impl Store {
         let _alone = options
             .delete
             .then(|| files.disk.lock(&files.layout.publish_lock(), true));
-        gc::collect(files, self.shared.catalog.records(None)?, options)
+        gc::collect(files, options)
     }
 
     /// Pins, tags and what was collected.

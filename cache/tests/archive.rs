@@ -107,3 +107,58 @@ fn of_a_damaged_foreign_or_contradicting_archive_nothing_is_taken() {
     );
     assert_eq!(files_under(&there.path().join("records")).len(), 1);
 }
+
+/// The permission bits of a file or folder.
+#[cfg(unix)]
+fn mode(path: &std::path::Path) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o7777
+}
+
+#[test]
+#[cfg(unix)]
+fn files_of_an_archive_and_the_archive_itself_have_the_permissions_of_any_new_file() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (plain_file, plain_dir) = (here.path().join("plain"), here.path().join("folder"));
+    fs::write(&plain_file, "").unwrap();
+    fs::create_dir(&plain_dir).unwrap();
+    let (store, other) = (
+        open(here.path().join("cache").as_path()),
+        open(&there.path().join("cache")),
+    );
+    publish_all(&store, &["a"]);
+    let archive = here.path().join("a.tar.zst");
+    store.export(&store.records().unwrap(), &archive).unwrap();
+    assert_eq!(mode(&archive), mode(&plain_file));
+
+    // The same archive, with setuid and write permission for everyone on all that is in it.
+    let plain = zstd::decode_all(fs::File::open(&archive).unwrap()).unwrap();
+    let mut opened = tar::Archive::new(plain.as_slice());
+    let mut wild = tar::Builder::new(Vec::new());
+    for entry in opened.entries().unwrap() {
+        let entry = entry.unwrap();
+        let mut header = entry.header().clone();
+        header.set_mode(0o7777);
+        header.set_cksum();
+        wild.append(&header, entry).unwrap();
+    }
+    let wild = zstd::encode_all(wild.into_inner().unwrap().as_slice(), 0).unwrap();
+    fs::write(&archive, wild).unwrap();
+    assert_eq!(other.import(&archive).unwrap().new.len(), 1);
+    for folder in ["blobs", "records"] {
+        for file in files_under(&there.path().join("cache").join(folder)) {
+            assert_eq!(mode(&file), mode(&plain_file), "{}", file.display());
+            assert_eq!(mode(file.parent().unwrap()), mode(&plain_dir));
+        }
+    }
+}
+
+#[test]
+fn what_an_import_left_that_was_killed_is_swept_away() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let left = dir.path().join("staging/import-x");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("blob"), "half").unwrap();
+    drop(open(dir.path()));
+    assert!(!left.exists());
+}

@@ -241,3 +241,88 @@ fn a_tag_stands_for_its_entry_and_cannot_be_taken_for_a_key() {
     }
     assert!(store.untag("best").unwrap() && !store.untag("best").unwrap());
 }
+
+/// Where the record of a key lies.
+fn record_path(root: &Path, key: &ActionKey) -> std::path::PathBuf {
+    let hex = key.to_string();
+    root.join("records").join(&hex[..2]).join(format!("{hex}.json"))
+}
+
+/// Makes a record what a newer version of flow would write: another schema, with a checksum that fits.
+fn of_a_newer_version(path: &Path) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let text = text.replacen("\"schema\": 1", "\"schema\": 99,\n  \"news\": [1, 2]", 1);
+    let (fields, _) = text.rsplit_once(",\n  \"checksum\"").unwrap();
+    let checksum = flow_cache::Digest::of(fields.as_bytes());
+    std::fs::write(path, format!("{fields},\n  \"checksum\": \"{checksum}\"\n}}\n")).unwrap();
+}
+
+#[test]
+fn a_collection_never_takes_the_blobs_of_records_that_it_cannot_read() {
+    for newer in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, [cheap, dear, old]) = filled(dir.path());
+        // An entry that can be read shares a blob with the one that cannot.
+        let (twin, mut same) = draft("twin", "");
+        same.files = entry("dear", 1000, 1.0, 60).1.files;
+        publish(&store, &twin, same).unwrap();
+        let blob = store.peek(&dear).unwrap().unwrap().path("model").unwrap();
+        // An index that knows the record does not help.
+        assert_eq!(store.records().unwrap().len(), 4);
+        let path = record_path(dir.path(), &dear);
+        if newer {
+            of_a_newer_version(&path);
+        } else {
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, text.replacen("finetune", "finetunE", 1)).unwrap();
+        }
+        let orphan = dir.path().join("blobs/00").join(format!("00{}", "7".repeat(62)));
+        std::fs::create_dir_all(orphan.parent().unwrap()).unwrap();
+        std::fs::write(&orphan, "whose?").unwrap();
+
+        let report = store.gc(&cap(0)).unwrap();
+        assert_eq!((report.unreadable, report.orphans), (1, 0));
+        assert!(blob.exists() && orphan.exists() && path.exists());
+        assert!(![cheap, old].iter().any(|key| is_hit(&store, key)), "the others go");
+        // Without it, what it kept goes as well.
+        std::fs::remove_file(&path).unwrap();
+        let report = store.gc(&cap(0)).unwrap();
+        assert_eq!(report.unreadable, 0);
+        assert!(!blob.exists() && !orphan.exists());
+    }
+}
+
+#[test]
+fn a_record_that_the_system_does_not_let_us_read_ends_a_collection_before_anything_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, [cheap, dear, _]) = filled(dir.path());
+    let blobs = files_under(&dir.path().join("blobs"));
+    // A folder in its place cannot be read by anyone, whatever their rights.
+    let path = record_path(dir.path(), &dear);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let error = store.gc(&cap(0)).unwrap_err().to_string();
+    assert!(error.contains(&dear.to_string()), "{error}");
+    assert_eq!(files_under(&dir.path().join("blobs")), blobs);
+    assert!(is_hit(&store, &cheap) && !store.is_collected(&cheap));
+}
+
+#[test]
+fn a_record_made_anew_behind_the_indexs_back_keeps_its_blobs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, [cheap, ..]) = filled(dir.path());
+    assert_eq!(store.records().unwrap().len(), 3, "they are indexed");
+    let journal = std::fs::read(dir.path().join("journal")).unwrap();
+    let other = open(dir.path());
+    other.discard(&cheap, "a test says so").unwrap();
+    let (_, anew) = draft("cheap", "other content");
+    publish(&other, &cheap, anew).unwrap();
+    // The process died before it reached the journal.
+    std::fs::write(dir.path().join("journal"), journal).unwrap();
+    store.gc(&cap(1 << 30)).unwrap();
+    assert!(is_hit(&store, &cheap));
+    assert_eq!(
+        store.peek(&cheap).unwrap().unwrap().read("model").unwrap(),
+        b"other content"
+    );
+}
