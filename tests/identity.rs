@@ -35,25 +35,49 @@ fn refused(nodes: &[String], expected: &str) {
     let place = Place::new(&format!("{SCENES}{}", nodes.concat()));
     let ended = place.flow(&["run", "w.toml"]);
     assert_eq!(ended.code, 3, "{}", ended.stderr);
-    let words = ended.stderr.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
-    assert!(words.contains(expected) && words.contains("w.toml:"), "no `{expected}` in {}", ended.stderr);
+    let words = ended
+        .stderr
+        .split_whitespace()
+        .filter(|word| *word != "│")
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        words.contains(expected) && words.contains("w.toml:"),
+        "no `{expected}` in {}",
+        ended.stderr
+    );
 }
 
 #[test]
 fn a_model_is_not_judged_on_its_classes_in_another_order() {
-    let nodes = [classes("a", "[0, 1]"), classes("b", "[1, 0]"), model("m", "[\"a\"]"), score("s", "m", "b")];
+    let nodes = [
+        classes("a", "[0, 1]"),
+        classes("b", "[1, 0]"),
+        model("m", "[\"a\"]"),
+        score("s", "m", "b"),
+    ];
     refused(&nodes, "in another order");
 }
 
 #[test]
 fn a_teacher_does_not_label_images_of_other_classes() {
     let guess = "[nodes.g]\nkind = \"pseudo-label\"\nteacher = \"m\"\ndata = \"all\"\n".to_owned();
-    refused(&[classes("a", "[0, 1]"), model("m", "[\"a\"]"), guess], "the network has the classes");
+    refused(
+        &[classes("a", "[0, 1]"), model("m", "[\"a\"]"), guess],
+        "the network has the classes",
+    );
 }
 
 #[test]
 fn a_second_data_set_of_other_classes_is_refused() {
-    refused(&[classes("a", "[0, 1]"), classes("b", "[0, 2]"), model("m", "[\"a\", \"b\"]")], "the first data set has the classes");
+    refused(
+        &[
+            classes("a", "[0, 1]"),
+            classes("b", "[0, 2]"),
+            model("m", "[\"a\", \"b\"]"),
+        ],
+        "the first data set has the classes",
+    );
 }
 
 #[test]
@@ -86,33 +110,61 @@ fn replicates_too_few_to_show_anything_are_told_before_any_training() {
 fn learning_rates_are_not_averaged_as_seeds() {
     let matrix = "[matrix]\nrate = [0.1, 0.2]\n".to_owned();
     let rated = |node: &str| model(node, "[\"all\"]").replace("lr = 0.01", "lr = \"${rate}\"");
-    let nodes = [matrix, rated("m"), score("s", "m", "all"), score("t", "m", "all"), verdict("over = [\"rate\"]")];
+    let nodes = [
+        matrix,
+        rated("m"),
+        score("s", "m", "all"),
+        score("t", "m", "all"),
+        verdict("over = [\"rate\"]"),
+    ];
     refused(&nodes, "varies by `rate`");
 }
 
 #[test]
 fn scores_of_other_images_are_not_compared() {
-    let other = "[nodes.other]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 80\ntest = 40\nside = 16\nseed = 7\n".to_owned();
-    let nodes = [other, model("m", "[\"all\"]"), score("s", "m", "all"), score("t", "m", "other"), verdict("")].concat();
+    let other = "[nodes.other]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 80\ntest = 40\nside = 16\nseed = 7\n"
+        .to_owned();
+    let nodes = [
+        other,
+        model("m", "[\"all\"]"),
+        score("s", "m", "all"),
+        score("t", "m", "other"),
+        verdict(""),
+    ]
+    .concat();
     let place = Place::new(&format!("{SCENES}{nodes}"));
     let ended = place.flow(&["run", "w.toml"]);
     assert_eq!(ended.code, 1, "{}", ended.stderr);
-    assert!(ended.stderr.contains("not judged on the same images"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("not judged on the same images"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
 fn with_fewer_than_three_draws_no_arm_is_called_better() {
-    let nodes = [model("m", "[\"all\"]"), score("s", "m", "all"), score("t", "m", "all"), verdict("")].concat();
+    let nodes = [
+        model("m", "[\"all\"]"),
+        score("s", "m", "all"),
+        score("t", "m", "all"),
+        verdict(""),
+    ]
+    .concat();
     let place = Place::new(&format!("{SCENES}{nodes}"));
     let said = place.run(&[]).stdout;
-    assert!(said.contains("with fewer than 3 draws of each arm nobody can tell"), "{said}");
+    assert!(
+        said.contains("with fewer than 3 draws of each arm nobody can tell"),
+        "{said}"
+    );
 }
 
 #[test]
 fn supervised_pretraining_sees_labelled_images_only() {
     let labelled = "[nodes.few]\nkind = \"dataset\"\nfrom = \"all\"\nlabels = 20\n";
     let task = "[nodes.task]\nkind = \"pretext\"\nmethod = \"supervised\"\n";
-    let pretrain = format!("[nodes.e]\nkind = \"pretrain\"\ndata = \"few\"\ntask = \"task\"\nepochs = 1\nmonitor = 0\n{NETWORK}");
+    let pretrain =
+        format!("[nodes.e]\nkind = \"pretrain\"\ndata = \"few\"\ntask = \"task\"\nepochs = 1\nmonitor = 0\n{NETWORK}");
     let place = Place::new(&format!("{SCENES}{labelled}{task}{pretrain}"));
     place.run(&[]);
     assert!(place.logs().contains("trains on 20 images"), "{}", place.logs());
@@ -122,25 +174,41 @@ fn supervised_pretraining_sees_labelled_images_only() {
 fn images_to_leave_out_are_known_by_what_they_show_and_not_by_their_place() {
     // Labelled images of all classes; the teacher labels two classes, in which places begin anew.
     let labelled = "[nodes.few]\nkind = \"dataset\"\nfrom = \"all\"\nlabels = 40\n".to_owned();
-    let guess = "[nodes.g]\nkind = \"pseudo-label\"\nteacher = \"m\"\ndata = \"a\"\nexcept = \"few\"\nthreshold = 0.0\n".to_owned();
+    let guess =
+        "[nodes.g]\nkind = \"pseudo-label\"\nteacher = \"m\"\ndata = \"a\"\nexcept = \"few\"\nthreshold = 0.0\n"
+            .to_owned();
     let nodes = [classes("a", "[0, 1]"), labelled, model("m", "[\"a\"]"), guess].concat();
     let place = Place::new(&format!("{SCENES}{nodes}"));
     place.run(&[]);
     let record = &place.flow(&["cache", "query", "node = g", "--json"]).json_lines()[0];
-    assert_eq!(record["metrics"]["pool"], 8.0, "of 16 images of two classes half are labelled");
+    assert_eq!(
+        record["metrics"]["pool"], 8.0,
+        "of 16 images of two classes half are labelled"
+    );
     // Images of another set are not among them at all.
     let other = "[nodes.other]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 80\ntest = 40\nside = 16\nseed = 7\n";
     let text = std::fs::read_to_string(place.path("w.toml")).expect("the workflow");
     place.write("w.toml", text.replace("except = \"few\"", "except = \"other\"") + other);
     let ended = place.flow(&["run", "w.toml"]);
     assert_eq!(ended.code, 1, "{}", ended.stderr);
-    assert!(ended.stderr.contains("none of the examples of `except`"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("none of the examples of `except`"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
 fn no_pseudo_labels_means_that_self_training_did_not_happen() {
     let guess = "[nodes.g]\nkind = \"pseudo-label\"\nteacher = \"m\"\ndata = \"all\"\nthreshold = 0.9999\n".to_owned();
-    let nodes = [model("m", "[\"all\"]"), guess, model("n", "[\"all\", \"g\"]"), score("s", "m", "all"), score("t", "n", "all"), verdict("")];
+    let nodes = [
+        model("m", "[\"all\"]"),
+        guess,
+        model("n", "[\"all\", \"g\"]"),
+        score("s", "m", "all"),
+        score("t", "n", "all"),
+        verdict(""),
+    ];
     let place = Place::new(&format!("{SCENES}{}", nodes.concat()));
     let said = place.run(&[]).stdout;
     assert!(said.contains("Self-training did not happen in 1 of 1 draws"), "{said}");
@@ -168,7 +236,13 @@ fn idx(place: &Place, folder: &str, shade: u8) {
 #[test]
 fn a_model_is_judged_with_the_normalisation_that_it_was_trained_with() {
     let source = |node: &str| format!("[nodes.{node}]\nkind = \"dataset\"\nsource = \"idx\"\npath = \"{node}\"\n");
-    let nodes = [source("bright"), source("dark"), model("m", "[\"bright\"]"), score("s", "m", "bright"), score("t", "m", "dark")];
+    let nodes = [
+        source("bright"),
+        source("dark"),
+        model("m", "[\"bright\"]"),
+        score("s", "m", "bright"),
+        score("t", "m", "dark"),
+    ];
     let place = Place::new(&nodes.concat());
     idx(&place, "bright", 0);
     idx(&place, "dark", 90);
@@ -182,7 +256,8 @@ fn a_model_is_judged_with_the_normalisation_that_it_was_trained_with() {
 #[test]
 fn a_data_set_in_a_process_of_its_own_reads_its_path() {
     let lines: String = (0..20).map(|i| format!("sea\twave {i}\nland\thouse {i}\n")).collect();
-    let place = Place::new("[nodes.lines]\nkind = \"dataset\"\nsource = \"text\"\npath = \"lines.tsv\"\nisolate = true\n");
+    let place =
+        Place::new("[nodes.lines]\nkind = \"dataset\"\nsource = \"text\"\npath = \"lines.tsv\"\nisolate = true\n");
     place.write("lines.tsv", lines);
     let Ended { stderr, .. } = place.run(&[]);
     assert!(stderr.contains("1 ran"), "{stderr}");

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{draft, files_under, nodes, open, publish};
-use flow_cache::{ActionKey, KeyBuilder, Store};
+use flow_cache::{ActionKey, KeyFields, Store};
 
 /// The keys of the entries, written down when they were made: how keys are made now has no part in it.
 const STUDENT: &str = "e37921657cfd4918b3d5ab337b4e06f4d9d2fdb7c073165eafa43c4e6bc2ba7e";
@@ -33,7 +33,7 @@ fn holds_both(store: &Store) {
     let [student, teacher] = [STUDENT, TEACHER].map(|hex| hex.parse::<ActionKey>().unwrap());
     assert_eq!(nodes(&store.records().unwrap()), ["student[seed=0]", "teacher"]);
     assert_eq!(
-        nodes(&store.query("metrics.accuracy > 0.4 order by node").unwrap()),
+        nodes(&store.query("metrics.accuracy > 0.4 order by node", &[]).unwrap()),
         ["student[seed=0]", "teacher"]
     );
     let artifact = store.lookup(&student).unwrap().expect("a hit");
@@ -89,7 +89,7 @@ fn make() {
     publish(&store, &teacher, made.clone()).unwrap();
     let lr = serde_json::json!({ "lr": 0.1, "betas": [0.9, 0.999] });
     let input = flow_cache::Digest::of(b"teacher weights");
-    let builder = KeyBuilder::new("finetune", 1)
+    let builder = KeyFields::new("finetune", 1)
         .param("optimizer", &lr)
         .input("teacher", 0, input, Some("teacher"));
     let (student, components) = builder.finish();

@@ -242,10 +242,11 @@ fn of_other_form(forms: &[Form], form: &Form, error: ParseError) -> ParseError {
         .message
         .strip_prefix("unknown field `")
         .and_then(|rest| rest.split('`').next());
-    let Some(key) = unknown.map(str::to_owned) else {
+    let top = |key: &String| error.path.is_empty() || error.path == *key;
+    let Some(key) = unknown.map(str::to_owned).filter(top) else {
         return error;
     };
-    let knows = |other: &&Form| other.keys().is_some_and(|keys| keys.contains(&key));
+    let knows = |other: &&Form| other.marks != form.marks && other.keys().is_some_and(|keys| keys.contains(&key));
     match forms.iter().find(knows) {
         Some(other) => {
             let quoted = |marks: &[&str]| {

@@ -17,9 +17,11 @@
 //! that is nothing but `"${name}"` becomes the value itself, a number or a list too.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 use super::diagnose::{Diagnostics, Problem, suggest};
 use super::entries::{check_keys, is_variable_name, table_of, wrong_type};
+use super::overrides::COMMAND_LINE;
 use super::tree::{Data, Entry, Located, find};
 use super::variables::{Piece, pieces, text};
 
@@ -37,7 +39,7 @@ pub(crate) struct Constants {
 }
 
 /// Where the environment is looked up.
-pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl Constants {
     /// Takes both sections out of the root and puts their values wherever they are named.
@@ -92,23 +94,42 @@ impl Constants {
         for entry in declared.unwrap_or(&[]) {
             let name = format!("{ENV}{}", entry.key);
             match declaration(entry, diagnostics) {
-                Some(default) => match environment(&entry.key).or(default) {
-                    Some(value) => {
-                        let data = Data::Scalar(toml::Value::String(value));
-                        let span = entry.value.span.clone();
-                        self.values.insert(name, Located { data, span });
+                // What the command line says comes before the environment.
+                Some(Some(value)) if &*entry.value.span.source.name == COMMAND_LINE => {
+                    self.declared(name, entry, value)
+                }
+                Some(default) => {
+                    match environment(&entry.key).map_or(Ok(default), |value| value.into_string().map(Some)) {
+                        Err(_) => {
+                            let message = format!("the environment variable {} is not UTF-8", entry.key);
+                            diagnostics.push(Problem::at("workflow::env", &entry.key_span, message, "needed here"));
+                            self.broken.push(name);
+                        }
+                        Ok(Some(value)) => self.declared(name, entry, value),
+                        Ok(None) => {
+                            let message = format!("the environment variable {} is not set", entry.key);
+                            let problem = Problem::at("workflow::env", &entry.key_span, message, "needed here");
+                            let help = format!("set it, or give it a default: {} = \"..\"", entry.key);
+                            diagnostics.push(problem.help(help));
+                            self.broken.push(name);
+                        }
                     }
-                    None => {
-                        let message = format!("the environment variable {} is not set", entry.key);
-                        let problem = Problem::at("workflow::env", &entry.key_span, message, "needed here");
-                        let help = format!("set it, or give it a default: {} = \"..\"", entry.key);
-                        diagnostics.push(problem.help(help));
-                        self.broken.push(name);
-                    }
-                },
+                }
                 None => self.broken.push(name),
             }
         }
+    }
+
+    /// Its value is known.
+    fn declared(&mut self, name: String, entry: &Entry, value: String) {
+        let data = Data::Scalar(toml::Value::String(value));
+        self.values.insert(
+            name,
+            Located {
+                data,
+                span: entry.value.span.clone(),
+            },
+        );
     }
 
     /// A variable may use the environment, but no other variable: there is no order among them.
@@ -241,5 +262,54 @@ fn declaration(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Option<St
             diagnostics.push(problem);
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::overrides::{self, Override};
+    use super::super::span::Source;
+    use super::super::tree;
+    use super::*;
+
+    /// What `env.DATA` is, or what is wrong, with `set` on the command line and `value` in the environment.
+    fn data(set: &[&str], value: Option<OsString>) -> Result<String, String> {
+        let mut root = tree::read(&Arc::new(Source::new(
+            "w.toml",
+            "[env]\nDATA = \"default\"\n[nodes.a]\nx = 1\n",
+        )))
+        .expect("TOML");
+        let mut diagnostics = Diagnostics::default();
+        let sets: Vec<Override> = set
+            .iter()
+            .map(|set| Override::parse(set).expect("well-formed"))
+            .collect();
+        overrides::apply(&mut root, &sets, &mut diagnostics);
+        let constants = Constants::apply(&mut root, &|_| value.clone(), &mut diagnostics);
+        match diagnostics.problems().first() {
+            Some(problem) => Err(problem.to_string()),
+            None => Ok(constants.environment()["DATA"].clone()),
+        }
+    }
+
+    #[test]
+    fn the_command_line_comes_before_the_environment_and_that_before_the_default() {
+        assert_eq!(data(&[], None).as_deref(), Ok("default"));
+        assert_eq!(data(&[], Some("outside".into())).as_deref(), Ok("outside"));
+        assert_eq!(
+            data(&["env.DATA=given"], Some("outside".into())).as_deref(),
+            Ok("given")
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_not_utf8_is_an_error_and_not_unset() {
+        use std::os::unix::ffi::OsStringExt;
+        let latin = OsString::from_vec(b"donn\xe9es".to_vec());
+        let refused = data(&[], Some(latin)).expect_err("it is set");
+        assert!(refused.contains("DATA is not UTF-8"), "{refused}");
     }
 }

@@ -1,11 +1,15 @@
 //! `--set nodes.simclr.epochs=5`: values that take the place of what the file says, before anything is checked.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::diagnose::{Diagnostics, Problem, suggest};
 use super::include::SECTIONS;
 use super::span::{Source, Span};
 use super::tree::{Data, Entry, Located};
+
+/// The name of the source of values that the command line gives.
+pub(crate) const COMMAND_LINE: &str = "--set";
 
 /// A value from the command line and the path in the workflow that it takes the place of.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,11 +32,11 @@ impl Override {
     /// # Errors
     /// If there is no `=`, the path is empty or has an empty part, or the value is an infinite number.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let Some((path, value)) = text.split_once('=') else {
+        let Some((path, value)) = equals(text).map(|at| (&text[..at], &text[at + 1..])) else {
             return Err(format!("`{text}` has no `=`: write --set nodes.NAME.KEY=VALUE"));
         };
         let path = path.trim();
-        if path.split('.').any(str::is_empty) {
+        if steps(path).is_none() {
             return Err(format!("`{path}` is not a path: write --set nodes.NAME.KEY=VALUE"));
         }
         let parsed = toml::from_str::<toml::Table>(&format!("v = {value}")).ok();
@@ -62,6 +66,49 @@ impl std::fmt::Display for Override {
     }
 }
 
+/// Where the path ends: the first `=` outside of quotes.
+fn equals(text: &str) -> Option<usize> {
+    let mut quote = None;
+    text.char_indices().find_map(|(at, c)| {
+        match (quote, c) {
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            (None, '=') => return Some(at),
+            _ => {}
+        }
+        None
+    })
+}
+
+/// The keys of a dotted path, each with its place; a key in quotes is one whatever is in it, as in TOML. `None` if it is no path.
+fn steps(path: &str) -> Option<Vec<(String, Range<usize>)>> {
+    let (mut steps, mut at) = (Vec::new(), 0);
+    loop {
+        let rest = &path[at..];
+        let len = match rest.chars().next() {
+            Some(quote @ ('"' | '\'')) => rest[1..].find(quote)? + 2,
+            _ => rest.find('.').unwrap_or(rest.len()),
+        };
+        let written = &rest[..len];
+        let step = if written.starts_with(['"', '\'']) {
+            let read: toml::Table = toml::from_str(&format!("{written} = 0")).ok()?;
+            read.keys().next()?.clone()
+        } else {
+            written.to_owned()
+        };
+        if written.is_empty() {
+            return None;
+        }
+        steps.push((step, at..at + len));
+        at += len;
+        match path[at..].chars().next() {
+            None => return Some(steps),
+            Some('.') => at += 1,
+            Some(_) => return None,
+        }
+    }
+}
+
 /// Whether all numbers in it are.
 fn is_finite(value: &toml::Value) -> bool {
     match value {
@@ -75,7 +122,7 @@ fn is_finite(value: &toml::Value) -> bool {
 /// Puts the overrides into the tree, the last one of a path winning.
 pub(crate) fn apply(root: &mut Located, overrides: &[Override], diagnostics: &mut Diagnostics) {
     for set in overrides {
-        let source = Arc::new(Source::new("--set", set.text.as_str()));
+        let source = Arc::new(Source::new(COMMAND_LINE, set.text.as_str()));
         if let Err(problem) = apply_one(root, set, &source) {
             diagnostics.push(problem);
         }
@@ -83,14 +130,13 @@ pub(crate) fn apply(root: &mut Located, overrides: &[Override], diagnostics: &mu
 }
 
 fn apply_one(root: &mut Located, set: &Override, source: &Arc<Source>) -> Result<(), Problem> {
-    let equals = set.text.find('=').unwrap_or(set.text.len());
+    let equals = equals(&set.text).unwrap_or(set.text.len());
     let value_span = Span::new(source, equals + 1..set.text.len());
-    let steps: Vec<&str> = set.path.split('.').collect();
+    let written = steps(&set.path).unwrap_or_default();
+    let steps: Vec<&str> = written.iter().map(|(step, _)| step.as_str()).collect();
     let mut here = root;
-    let mut offset = 0;
-    for (depth, step) in steps.iter().enumerate() {
-        let span = Span::new(source, offset..offset + step.len());
-        offset += step.len() + 1;
+    for (depth, (step, range)) in written.iter().enumerate() {
+        let span = Span::new(source, range.clone());
         let last = depth + 1 == steps.len();
         let Some(entries) = here.table_mut() else {
             let parent = steps[..depth].join(".");
@@ -106,7 +152,7 @@ fn apply_one(root: &mut Located, set: &Override, source: &Arc<Source>) -> Result
                     span: span.clone(),
                 };
                 entries.push(Entry {
-                    key: (*step).to_owned(),
+                    key: step.clone(),
                     key_span: span.clone(),
                     value,
                 });
@@ -170,6 +216,23 @@ mod tests {
         );
         assert!(Override::parse("a.b").is_err());
         assert!(Override::parse("a..b=1").is_err());
+    }
+
+    #[test]
+    fn a_key_in_quotes_is_one_key_as_in_toml() {
+        let mut root = tree("[nodes.a.params]\n\"a.b\" = 1\n");
+        let mut diagnostics = Diagnostics::default();
+        let sets = ["nodes.a.params.\"a.b\"=5", "nodes.a.params.'c=d'=6"].map(|t| Override::parse(t).unwrap());
+        apply(&mut root, &sets, &mut diagnostics);
+        assert!(diagnostics.is_empty());
+        let params = value_at(&root, "nodes.a.params")
+            .and_then(Located::table)
+            .expect("a table");
+        let keys: Vec<&str> = params.iter().map(|entry| entry.key.as_str()).collect();
+        assert_eq!(keys, ["a.b", "c=d"]);
+        for wrong in ["a..b=1", "a.\"b=1", "=1", "\"a\"b=1", ".a=1"] {
+            assert!(Override::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

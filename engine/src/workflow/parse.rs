@@ -51,7 +51,7 @@ pub(crate) fn document(
 ) -> Result<Document, Diagnostics> {
     let mut root = include::read(source, included)?;
     overrides::apply(&mut root, overrides, diagnostics);
-    let constants = Constants::apply(&mut root, &|name| std::env::var(name).ok(), diagnostics);
+    let constants = Constants::apply(&mut root, &|name| std::env::var_os(name), diagnostics);
     let sections = root.table().unwrap_or(&[]);
     check_keys(sections, &SECTIONS, "sections", diagnostics);
     let (name, question) = header(sections, &source.path, diagnostics);
