@@ -16,7 +16,7 @@ struct Entries {
 
 impl Entries {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("a folder");
         let store = open(dir.path());
         Self {
             dir,
@@ -50,7 +50,7 @@ impl Entries {
         new.inputs = inputs.to_vec();
         new.metrics = BTreeMap::from_iter(metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)));
         new.finished_unix_ms = self.finished;
-        publish(&self.store, &key, new).unwrap();
+        publish(&self.store, &key, new).expect("published");
         key
     }
 
@@ -69,7 +69,7 @@ impl Entries {
     fn refused(&self, query: &str) -> String {
         self.store
             .query(query, &["finetune", "evaluate"])
-            .unwrap_err()
+            .expect_err("refused")
             .to_string()
     }
 }

@@ -14,7 +14,10 @@ use crate::key::ActionKey;
 use crate::record::Record;
 
 /// A record that may be selected.
-#[expect(clippy::large_enum_variant, reason = "most are cells; one that is read is used at once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are cells; one that is read is used at once"
+)]
 pub(crate) enum Candidate<'a> {
     /// Known by its cells.
     Cells(Cells<'a>),

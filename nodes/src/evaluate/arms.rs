@@ -108,10 +108,13 @@ impl Axes<'_> {
     }
 }
 
+/// Values by name, in the order in which the names came.
+type ByName<V> = Vec<(String, V)>;
+
 /// Scores of every arm at every budget, in the order given; those of a budget's arms are of the same draws, in the same order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Paired<T> {
-    pub(super) budgets: Vec<(String, Vec<(String, Vec<T>)>)>,
+    pub(super) budgets: ByName<ByName<Vec<T>>>,
     /// The least and the most draws at a budget.
     pub(super) draws: (usize, usize),
 }
@@ -121,7 +124,7 @@ pub(super) struct Paired<T> {
 /// # Errors
 /// At `port`, if two scores stand at the same place, or an arm has not the draws of the others.
 pub(super) fn pair<T>(port: &str, scores: impl IntoIterator<Item = (Place, T)>) -> Result<Paired<T>, ParamError> {
-    let mut table: Vec<(String, Vec<(String, BTreeMap<String, T>)>)> = Vec::new();
+    let mut table: ByName<ByName<BTreeMap<String, T>>> = Vec::new();
     for (Place { budget, arm, draw }, score) in scores {
         let arms = entry(&mut table, &budget);
         let draws = entry(arms, &arm);

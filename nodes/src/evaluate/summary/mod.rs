@@ -307,12 +307,16 @@ fn rows(all: &[Found]) -> Result<Vec<Row>, NodeError> {
             ));
         }
     }
-    let row = |((name, control), cells): ((&(Option<Subject>, String), bool), Vec<BTreeMap<&str, f64>>)| Row {
-        name: name.1.clone(),
-        control,
-        cells: cells.into_iter().map(|draws| draws.into_values().collect()).collect(),
-    };
-    Ok(names.into_iter().zip(cells).map(row).collect())
+    let mut rows = Vec::with_capacity(names.len());
+    for (((_, name), control), cells) in names.into_iter().zip(cells) {
+        let cells = cells.into_iter().map(|draws| draws.into_values().collect()).collect();
+        rows.push(Row {
+            name: name.clone(),
+            control,
+            cells,
+        });
+    }
+    Ok(rows)
 }
 
 /// Means by figure, row and budget, for queries.
