@@ -153,10 +153,26 @@ fn kind(_metadata: &Metadata) -> &'static str {
 /// Reads a text in UTF-8.
 ///
 /// # Errors
-/// As [`std::fs::read_to_string`], and if it is not a regular file.
+/// As [`std::fs::read`], if it is not a regular file, and if it is not UTF-8: with line and column, and what it is likely to be.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     regular(path)?;
-    fs::read_to_string(path)
+    let not_utf8 = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+    let bytes = fs::read(path)?;
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(not_utf8(
+            "1:1: this is UTF-16, expected UTF-8: save it as UTF-8".to_owned(),
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(&error.as_bytes()[..at]);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+        let byte = error.as_bytes().get(at).copied().unwrap_or_default();
+        not_utf8(format!(
+            "{line}:{column}: byte 0x{byte:02x} is not UTF-8: save it as UTF-8"
+        ))
+    })
 }
 
 fn nonempty(path: &Path) -> &Path {

@@ -132,3 +132,15 @@ fn names_that_are_not_utf8_are_files_like_others() {
     let listing = Listing::of(&dir.path().join("code")).unwrap();
     assert_eq!(listing.files, [Path::new(name), Path::new("x")]);
 }
+
+#[test]
+fn a_text_that_is_not_utf8_is_told_with_its_line_and_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = |bytes: &[u8]| {
+        let path = dir.path().join("w.toml");
+        std::fs::write(&path, bytes).unwrap();
+        read_text(&path).expect_err("not UTF-8").to_string()
+    };
+    assert!(told(b"[nodes.a]\n# gr\xfcn\n").starts_with("2:5: byte 0xfc is not UTF-8"));
+    assert!(told(b"\xff\xfea\0").contains("UTF-16"));
+}
