@@ -169,7 +169,7 @@ impl Bars {
                         bar.reset_eta();
                     }
                     bar.set_position(*step);
-                    let figure = |f: &flow_engine::events::Figure| match f.value {
+                    let figure = |f: &flow_engine::events::Metric| match f.value {
                         Some(value) if value.fract() == 0.0 || value.abs() >= 100.0 => format!("{} {value:.0}", f.name),
                         Some(value) => format!("{} {value:.3}", f.name),
                         None => format!("{} ?", f.name),

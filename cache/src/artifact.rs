@@ -1,23 +1,23 @@
-//! A published artifact: its account, and its files by name.
+//! A published artifact: its summary, and its files by name.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::account::Account;
 use crate::digest::Digest;
 use crate::error::CacheError;
 use crate::files::Files;
 use crate::key::ActionKey;
 use crate::record::{Cost, OutputFile};
 use crate::stamp::Stamp;
+use crate::summary::ArtifactSummary;
 
 /// A published artifact. It exists only for what is in the store, and every byte that it gives was verified.
 #[derive(Clone)]
 pub struct Artifact {
-    account: Arc<Account>,
-    /// Of its record's file, from before the account was read.
+    summary: Arc<ArtifactSummary>,
+    /// Of its record's file, from before the summary was read.
     stamp: Option<Stamp>,
     /// Whether an earlier run had remembered it.
     recalled: bool,
@@ -25,9 +25,9 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    pub(crate) fn new(account: Account, stamp: Option<Stamp>, files: Arc<Files>) -> Self {
+    pub(crate) fn new(summary: ArtifactSummary, stamp: Option<Stamp>, files: Arc<Files>) -> Self {
         Self {
-            account: Arc::new(account),
+            summary: Arc::new(summary),
             stamp,
             recalled: false,
             files,
@@ -35,9 +35,9 @@ impl Artifact {
     }
 
     /// As it was found in an earlier run.
-    pub(crate) fn recalled(account: Arc<Account>, stamp: Stamp, files: Arc<Files>) -> Self {
+    pub(crate) fn recalled(summary: Arc<ArtifactSummary>, stamp: Stamp, files: Arc<Files>) -> Self {
         Self {
-            account,
+            summary,
             stamp: Some(stamp),
             recalled: true,
             files,
@@ -45,13 +45,13 @@ impl Artifact {
     }
 
     /// What it is and what it cost.
-    pub fn account(&self) -> &Account {
-        &self.account
+    pub fn summary(&self) -> &ArtifactSummary {
+        &self.summary
     }
 
-    /// The account, shared.
-    pub fn shared_account(&self) -> Arc<Account> {
-        Arc::clone(&self.account)
+    /// The summary, shared.
+    pub fn shared_summary(&self) -> Arc<ArtifactSummary> {
+        Arc::clone(&self.summary)
     }
 
     pub(crate) fn stamp(&self) -> Option<Stamp> {
@@ -64,26 +64,26 @@ impl Artifact {
 
     /// The action that made it.
     pub fn key(&self) -> &ActionKey {
-        &self.account.key
+        &self.summary.key
     }
 
     /// What was measured on the way.
     pub fn metrics(&self) -> &BTreeMap<String, f64> {
-        &self.account.metrics
+        &self.summary.metrics
     }
 
     /// What it took when it was made.
     pub fn cost(&self) -> Cost {
-        self.account.cost
+        self.summary.cost
     }
 
     /// The digest of all files together, see [`crate::Record::digest`].
     pub fn digest(&self) -> Digest {
-        self.account.digest
+        self.summary.digest
     }
 
     fn outputs(&self) -> &BTreeMap<String, OutputFile> {
-        &self.account.outputs
+        &self.summary.outputs
     }
 
     /// The names of the files, sorted.
@@ -122,7 +122,7 @@ impl Artifact {
 impl fmt::Debug for Artifact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Artifact")
-            .field("account", &self.account)
+            .field("summary", &self.summary)
             .finish_non_exhaustive()
     }
 }

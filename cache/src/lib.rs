@@ -4,7 +4,6 @@
 //! (the bytes). Blobs and records are files and are the truth; sled holds an index over them that can be rebuilt at any
 //! time. The store knows nothing of experiments: a node's kind, parameters and metrics are names and values to it.
 
-mod account;
 mod archive;
 mod artifact;
 mod catalog;
@@ -32,11 +31,11 @@ mod scratch;
 mod shared;
 mod stamp;
 pub mod store;
+mod summary;
 #[cfg(test)]
 mod testing;
 mod verify;
 
-pub use account::Account;
 pub use archive::{ArchiveError, Imported};
 pub use artifact::Artifact;
 pub use claim::{Claim, Claiming};
@@ -55,4 +54,5 @@ pub use record::{Cost, OutputFile, PastRun, Record};
 pub use scratch::Scratch;
 pub use stamp::Stamp;
 pub use store::Store;
+pub use summary::ArtifactSummary;
 pub use verify::{Fault, VerifyReport};

@@ -1,7 +1,7 @@
 //! What the last run of a workflow found, so that the next one need not read thousands of records again.
 //!
-//! A file `recall/<digest of the workflow's name>` holds the accounts of the artifacts that the last run took or made, each
-//! with the stamp that its record's file had when it was read. It is read beside other work, and an account counts only if the
+//! A file `recall/<digest of the workflow's name>` holds the summaries of the artifacts that the last run took or made, each
+//! with the stamp that its record's file had when it was read. It is read beside other work, and a summary counts only if the
 //! record's file still has that stamp and every blob its length: what is left to trust is what [`crate::files::Files::find`]
 //! trusts as well. Whatever does not fit is looked up in the ordinary way, so that the file can be lost at any time.
 
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::Account;
 use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::files::Files;
 use crate::key::ActionKey;
 use crate::stamp::Stamp;
+use crate::summary::ArtifactSummary;
 
 /// The version of the file; another one is ignored.
 const VERSION: u8 = 2;
@@ -36,10 +36,10 @@ pub(crate) enum Recall {
     Ready(Memory),
 }
 
-/// One account as it was found.
+/// One summary as it was found.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Remembered {
-    pub(crate) account: Arc<Account>,
+    pub(crate) summary: Arc<ArtifactSummary>,
     /// Of the record's file, from before it was read.
     pub(crate) stamp: Stamp,
 }
@@ -47,7 +47,7 @@ pub(crate) struct Remembered {
 /// What is remembered and lay there when it was looked at.
 pub(crate) struct Memory {
     path: PathBuf,
-    accounts: HashMap<ActionKey, Remembered>,
+    summaries: HashMap<ActionKey, Remembered>,
     /// Whether the file holds more than what still lay there.
     partial: bool,
     looked: Instant,
@@ -67,7 +67,7 @@ impl Recall {
         }
     }
 
-    /// Gives the account of a key away; waits for the reading to end. `now` is the present.
+    /// Gives the summary of a key away; waits for the reading to end. `now` is the present.
     pub(crate) fn take(&mut self, files: &Files, key: &ActionKey, now: Instant) -> Option<Remembered> {
         if let Self::Reading(_) = self
             && let Self::Reading(reading) = std::mem::take(self)
@@ -76,7 +76,7 @@ impl Recall {
             *self = reading.join().map_or(Self::Nothing, Self::Ready);
         }
         let Self::Ready(memory) = self else { return None };
-        let remembered = memory.accounts.remove(key)?;
+        let remembered = memory.summaries.remove(key)?;
         let is_fresh = now.saturating_duration_since(memory.looked) < FRESH;
         (is_fresh || remembered.is_there(files)).then_some(remembered)
     }
@@ -85,8 +85,8 @@ impl Recall {
 impl Remembered {
     /// Whether the record is the one that was read, and its outputs have their lengths.
     fn is_there(&self, files: &Files) -> bool {
-        let mut outputs = self.account.outputs.values();
-        let now = files.disk.stamp(&files.layout.record(&self.account.key));
+        let mut outputs = self.summary.outputs.values();
+        let now = files.disk.stamp(&files.layout.record(&self.summary.key));
         now.is_some_and(|now| self.stamp.is_unchanged(&now))
             && outputs.all(|output| files.disk.len(&files.layout.blob(&output.digest)).ok() == Some(output.bytes))
     }
@@ -99,7 +99,7 @@ pub(crate) fn remember(files: &Files, recall: &Recall, name: &str, artifacts: &[
     if let Recall::Ready(memory) = recall
         && memory.path == path
         && !memory.partial
-        && memory.accounts.is_empty()
+        && memory.summaries.is_empty()
         && artifacts.iter().all(|artifact| artifact.is_recalled())
     {
         // Its time says when these were used last.
@@ -112,7 +112,7 @@ pub(crate) fn remember(files: &Files, recall: &Recall, name: &str, artifacts: &[
     let once = artifacts.iter().filter(|artifact| keys.insert(*artifact.key()));
     let remembered = once.filter_map(|artifact| {
         Some(Remembered {
-            account: artifact.shared_account(),
+            summary: artifact.shared_summary(),
             stamp: artifact.stamp()?,
         })
     });
@@ -138,11 +138,11 @@ fn read(path: PathBuf, files: &Files) -> Memory {
     let all = all.unwrap_or_default();
     let count = all.len();
     let there = all.into_iter().filter(|one| one.is_there(files));
-    let accounts: HashMap<ActionKey, Remembered> = there.map(|one| (one.account.key, one)).collect();
+    let summaries: HashMap<ActionKey, Remembered> = there.map(|one| (one.summary.key, one)).collect();
     Memory {
         path,
-        partial: accounts.len() < count,
-        accounts,
+        partial: summaries.len() < count,
+        summaries,
         looked: Instant::now(),
     }
 }
@@ -164,7 +164,7 @@ pub(crate) fn last_used(files: &Files) -> HashMap<ActionKey, f64> {
         let modified = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         let memory = std::fs::read(entry.path()).ok().and_then(|bytes| decode(&bytes));
         for one in memory.into_iter().flatten() {
-            let at = used.entry(one.account.key).or_default();
+            let at = used.entry(one.summary.key).or_default();
             *at = at.max(modified.unwrap_or_default().as_millis() as f64);
         }
     }

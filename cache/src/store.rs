@@ -87,7 +87,7 @@ impl Store {
     fn look(&self, key: &ActionKey) -> Result<(Option<Artifact>, Option<String>), CacheError> {
         let files = &self.shared.files;
         if let Some(known) = self.shared.recall().take(files, key, Instant::now()) {
-            let artifact = Artifact::recalled(known.account, known.stamp, Arc::clone(files));
+            let artifact = Artifact::recalled(known.summary, known.stamp, Arc::clone(files));
             return Ok((Some(artifact), None));
         }
         Ok(match files.find(key)? {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Barrier};
 
 use common::{draft, nodes, open, publish, publish_all};
-use flow_cache::{Account, CacheError};
+use flow_cache::{ArtifactSummary, CacheError};
 
 /// Starts this binary's `child` with a task.
 fn start(root: &Path, task: &str) -> Child {
@@ -75,13 +75,13 @@ fn threads_that_publish_the_same_key_all_get_the_same_artifact() {
             std::thread::spawn(move || {
                 assert!(store.lookup(&key).unwrap().is_none(), "nobody has published yet");
                 start.wait();
-                store.publish(&key, &new).unwrap().shared_account()
+                store.publish(&key, &new).unwrap().shared_summary()
             })
         })
         .collect();
     let records: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert!(records.iter().all(|record| *record == records[0]), "one winner");
-    let listed: Vec<Account> = store.records().unwrap().iter().map(Account::from).collect();
+    let listed: Vec<ArtifactSummary> = store.records().unwrap().iter().map(ArtifactSummary::from).collect();
     assert_eq!(listed, [(*records[0]).clone()]);
 }
 

@@ -21,8 +21,8 @@ fn what_was_published_is_a_hit_after_reopening() {
     assert_eq!(fs::read(hit.path("model").unwrap()).unwrap(), b"weights");
     assert_eq!(hit.names().collect::<Vec<_>>(), ["model"]);
     assert_eq!(hit.digest(), published.digest());
-    assert_eq!(hit.account(), published.account());
-    assert_eq!(hit.account().metrics, new.metrics, "an infinite loss is a result too");
+    assert_eq!(hit.summary(), published.summary());
+    assert_eq!(hit.summary().metrics, new.metrics, "an infinite loss is a result too");
     assert!(matches!(hit.read("optimizer"), Err(CacheError::Corrupt { .. })));
     assert!(
         fs::read(root.join("CACHEDIR.TAG"))
@@ -51,8 +51,8 @@ fn who_publishes_a_key_second_gets_what_the_first_published() {
     let mut later = new;
     later.finished_unix_ms += 60_000;
     assert_eq!(
-        second.publish(&key, &later).unwrap().account(),
-        winner.account(),
+        second.publish(&key, &later).unwrap().summary(),
+        winner.summary(),
         "the first writer's record stands"
     );
 }

@@ -91,7 +91,7 @@ pub enum Event {
         /// What a unit is.
         unit: String,
         /// Figures worth watching.
-        figures: Vec<Figure>,
+        figures: Vec<Metric>,
     },
     /// A line of a node's log.
     NodeNote {
@@ -178,7 +178,7 @@ pub enum RunStatus {
 /// A figure of a node's progress.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Figure {
+pub struct Metric {
     /// What it is, e.g. `loss`.
     pub name: String,
     /// Its value; `None` if it is not finite.
@@ -334,7 +334,7 @@ mod tests {
             step,
             total: 9,
             unit: "epoch".into(),
-            figures: vec![Figure {
+            figures: vec![Metric {
                 name: "loss".into(),
                 value: None,
             }],

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use flow_cache::{Account, Artifact};
+use flow_cache::{Artifact, ArtifactSummary};
 
 use crate::node::{InputCost, MissingInput};
 use crate::workflow::{InstanceId, Workflow};
@@ -58,7 +58,7 @@ fn costs(workflow: &Workflow, id: InstanceId, artifacts: &[Option<Artifact>]) ->
 }
 
 /// The accounts of an instance and of everything before it, in the order of the workflow.
-fn ancestors(workflow: &Workflow, id: InstanceId, artifacts: &[Option<Artifact>]) -> Vec<Arc<Account>> {
+fn ancestors(workflow: &Workflow, id: InstanceId, artifacts: &[Option<Artifact>]) -> Vec<Arc<ArtifactSummary>> {
     let mut seen = BTreeSet::new();
     let mut stack = vec![id];
     while let Some(id) = stack.pop() {
@@ -70,6 +70,6 @@ fn ancestors(workflow: &Workflow, id: InstanceId, artifacts: &[Option<Artifact>]
     let records = seen
         .iter()
         .filter_map(|id| artifacts[*id].as_ref())
-        .map(Artifact::shared_account);
+        .map(Artifact::shared_summary);
     records.filter(|record| keys.insert(record.key)).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flow_cache::{Account, ActionKey, Cost};
+use flow_cache::{ActionKey, ArtifactSummary, Cost};
 use serde::{Deserialize, Serialize};
 
 use crate::node::NodeError;
@@ -61,7 +61,7 @@ impl NodeOutcome {
         }
     }
 
-    pub(crate) fn done(&mut self, record: &Account, status: NodeStatus) {
+    pub(crate) fn done(&mut self, record: &ArtifactSummary, status: NodeStatus) {
         self.status = status;
         self.key = Some(record.key);
         self.metrics = record

@@ -6,7 +6,7 @@ use std::time::Instant;
 use flow_cache::Store;
 
 use crate::events::{Event, Reporter, RunStatus};
-use crate::execute::{Execution, Mailbox, Shop};
+use crate::execute::{Execution, Mailbox, RunContext};
 use crate::machine::Machine;
 use crate::node::Report;
 use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
@@ -96,22 +96,29 @@ pub fn run(
     options: &Options,
     reporter: &mut dyn Reporter,
 ) -> Result<RunOutcome, RunError> {
-    let begun = Begun::now();
+    let started = RunStart::now();
     let files = plan::file_digests(store);
     let plan = plan::plan(workflow, store, &files)?;
     let room = Room::new(options.machine.clone());
-    let site = Site {
+    let session = Session {
         store,
         options,
         files: &files,
         room: &room,
     };
-    Ok(run_planned(workflow, plan, &site, begun, Mailbox::new(), reporter)?)
+    Ok(run_planned(
+        workflow,
+        plan,
+        &session,
+        started,
+        Mailbox::new(),
+        reporter,
+    )?)
 }
 
 /// What runs of one process share.
 #[derive(Clone, Copy)]
-pub(crate) struct Site<'a> {
+pub(crate) struct Session<'a> {
     pub(crate) store: &'a Store,
     pub(crate) options: &'a Options,
     pub(crate) files: &'a FileDigests,
@@ -119,12 +126,12 @@ pub(crate) struct Site<'a> {
 }
 
 /// When a run began.
-pub(crate) struct Begun {
+pub(crate) struct RunStart {
     unix_ms: u64,
     at: Instant,
 }
 
-impl Begun {
+impl RunStart {
     pub(crate) fn now() -> Self {
         Self {
             unix_ms: unix_ms(),
@@ -137,41 +144,41 @@ impl Begun {
 pub(crate) fn run_planned(
     workflow: &Workflow,
     plan: Plan,
-    site: &Site<'_>,
-    begun: Begun,
+    session: &Session<'_>,
+    started: RunStart,
     mail: Mailbox,
     reporter: &mut dyn Reporter,
 ) -> Result<RunOutcome, RunsError> {
-    let options = site.options;
-    let (mut folder, mut log) = RunFolder::create(&options.runs_dir, workflow, begun.unix_ms)?;
+    let options = session.options;
+    let (mut folder, mut log) = RunFolder::create(&options.runs_dir, workflow, started.unix_ms)?;
     let threads = options.machine.threads;
-    let mut both = Both {
+    let mut tee = TeeReporter {
         log: &mut log,
         reporter,
     };
-    both.report(&Event::RunStarted {
+    tee.report(&Event::RunStarted {
         run: folder.id.clone(),
         workflow: workflow.name().to_owned(),
         nodes: plan.nodes.len(),
         threads,
     });
-    tracing::debug_span!("tell plan").in_scope(|| tell_plan(&plan, &mut both));
-    let shop = Shop {
+    tracing::debug_span!("tell plan").in_scope(|| tell_plan(&plan, &mut tee));
+    let context = RunContext {
         workflow,
-        store: site.store,
-        files: site.files,
-        room: site.room,
+        store: session.store,
+        files: session.files,
+        room: session.room,
         program: options.worker.as_ref(),
         keep_going: options.keep_going,
         stop: options.stop.clone(),
     };
-    let execute = || Execution::new(&shop, plan, &mut folder, &mut both, mail).drive();
+    let execute = || Execution::new(&context, plan, &mut folder, &mut tee, mail).drive();
     let (nodes, failures) = tracing::info_span!("execute").in_scope(execute);
     let status = status(&nodes, &failures);
     let renamed = nodes.iter().filter(|node| node.renamed);
     let renamed = renamed.filter_map(|node| Some((node.key?, node.name.as_str())));
-    site.store.also_called(renamed);
-    let wall = begun.at.elapsed();
+    session.store.also_called(renamed);
+    let wall = started.at.elapsed();
     let mut summary = Summary {
         schema: 0,
         id: folder.id.clone(),
@@ -180,9 +187,9 @@ pub(crate) fn run_planned(
         overrides: workflow.overrides().iter().map(ToString::to_string).collect(),
         environment: workflow.environment().clone(),
         status,
-        started_unix_ms: begun.unix_ms,
+        started_unix_ms: started.unix_ms,
         // Whatever happened to the clock meanwhile.
-        finished_unix_ms: begun.unix_ms + u64::try_from(wall.as_millis()).unwrap_or(0),
+        finished_unix_ms: started.unix_ms + u64::try_from(wall.as_millis()).unwrap_or(0),
         threads,
         nodes,
         failures,
@@ -199,7 +206,7 @@ pub(crate) fn run_planned(
         reports,
         wall_s: wall.as_secs_f64(),
     };
-    both.report(&Event::RunFinished {
+    tee.report(&Event::RunFinished {
         status,
         ran: outcome.count(NodeStatus::Ran),
         cached: outcome.count(NodeStatus::Cached),
@@ -207,17 +214,17 @@ pub(crate) fn run_planned(
         skipped: outcome.count(NodeStatus::Skipped) + outcome.count(NodeStatus::Stopped),
         wall_s: outcome.wall_s,
     });
-    both.flush();
+    tee.flush();
     Ok(outcome)
 }
 
 /// The log of the run and the caller's reporter are told the same.
-struct Both<'a> {
+struct TeeReporter<'a> {
     log: &'a mut dyn Reporter,
     reporter: &'a mut dyn Reporter,
 }
 
-impl Reporter for Both<'_> {
+impl Reporter for TeeReporter<'_> {
     fn report(&mut self, event: &Event) {
         self.log.report(event);
         self.reporter.report(event);

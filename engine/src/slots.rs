@@ -23,12 +23,12 @@ pub(crate) struct Need {
 
 impl Need {
     pub(crate) fn of(instance: &Instance) -> Self {
-        let (kind, terms) = (instance.node.resources(), instance.terms());
+        let (kind, policy) = (instance.node.resources(), instance.policy());
         Self {
-            threads: terms.resources.threads.unwrap_or(kind.max_threads).max(1),
-            gpus: terms.resources.gpus.unwrap_or(kind.gpus),
-            memory: terms.resources.memory.unwrap_or(kind.memory_bytes),
-            mutex: terms.mutex.clone(),
+            threads: policy.resources.threads.unwrap_or(kind.max_threads).max(1),
+            gpus: policy.resources.gpus.unwrap_or(kind.gpus),
+            memory: policy.resources.memory.unwrap_or(kind.memory_bytes),
+            mutex: policy.mutex.clone(),
         }
     }
 }

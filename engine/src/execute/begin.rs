@@ -36,16 +36,16 @@ impl<'a, 'e> Execution<'a, 'e> {
             Some(Known::Published(artifact)) => return self.cached(id, artifact),
             Some(Known::Missed(action)) => action,
             None => {
-                let own = OwnPart::new(self.shop.workflow, id, self.shop.files)?;
+                let own = OwnPart::new(self.context.workflow, id, self.context.files)?;
                 let digest_of = |input: InstanceId| self.artifacts[input].as_ref().map(Artifact::digest);
-                Action::new(self.shop.workflow, id, own, digest_of)?
+                Action::new(self.context.workflow, id, own, digest_of)?
             }
         };
         if let Some(waiting) = self.claimed.get_mut(&action.key) {
             waiting.push(id);
             return Ok(());
         }
-        match self.shop.store.lookup(&action.key)? {
+        match self.context.store.lookup(&action.key)? {
             Some(artifact) if !self.is_forced(id, &action.key) => self.cached(id, artifact),
             Some(_) | None => {
                 self.enqueue(id, action);
@@ -56,14 +56,14 @@ impl<'a, 'e> Execution<'a, 'e> {
 
     fn enqueue(&mut self, id: InstanceId, action: Action) {
         self.claimed.insert(action.key, Vec::new());
-        let priority = self.shop.workflow.instances()[id].terms().priority;
+        let priority = self.context.workflow.instances()[id].policy().priority;
         let urgency = (Reverse(priority), self.schedule.rank(id), id);
         self.queue.insert(urgency, action);
     }
 
     /// Whether an instance is to run though its key is published.
     fn is_forced(&self, id: InstanceId, key: &ActionKey) -> bool {
-        self.shop.workflow.instances()[id].forced && !self.made_again.contains(key)
+        self.context.workflow.instances()[id].forced && !self.made_again.contains(key)
     }
 
     fn cached(&mut self, id: InstanceId, artifact: Artifact) -> Result<(), NodeError> {
@@ -78,7 +78,7 @@ impl<'a, 'e> Execution<'a, 'e> {
     where
         'a: 'scope,
     {
-        let mut left = self.shop.room.slots().clone();
+        let mut left = self.context.room.slots().clone();
         let mut next = self.queue.keys().next().copied();
         while let Some(urgency) = next
             && !left.is_full()
@@ -86,16 +86,16 @@ impl<'a, 'e> Execution<'a, 'e> {
             && self.may_begin()
         {
             let id = urgency.2;
-            let need = Need::of(&self.shop.workflow.instances()[id]);
+            let need = Need::of(&self.context.workflow.instances()[id]);
             let others = self.queue.len() - 1;
-            if let Some(error) = self.shop.room.machine.refuse(&need) {
+            if let Some(error) = self.context.room.machine.refuse(&need) {
                 self.queue.remove(&urgency);
                 self.fail(id, Failure::Node(error));
             } else if left.take(&need, others).is_none() {
                 left.keep_for(&need);
             } else {
                 // Another run of this process may have been faster.
-                let grant = self.shop.room.slots().take(&need, others);
+                let grant = self.context.room.slots().take(&need, others);
                 if let Some(grant) = grant
                     && let Some(action) = self.queue.remove(&urgency)
                 {
@@ -121,8 +121,8 @@ impl<'a, 'e> Execution<'a, 'e> {
         'a: 'scope,
     {
         let key = action.key;
-        let claimed = self.shop.store.claim(&key).and_then(|claiming| match claiming {
-            Claiming::Given(claim) => Ok(Ok((claim, self.shop.store.peek(&key)?))),
+        let claimed = self.context.store.claim(&key).and_then(|claiming| match claiming {
+            Claiming::Given(claim) => Ok(Ok((claim, self.context.store.peek(&key)?))),
             Claiming::Held(holder) => Ok(Err(holder)),
         });
         match claimed {
@@ -149,7 +149,7 @@ impl<'a, 'e> Execution<'a, 'e> {
                 self.fail(id, Failure::Node(error.into()));
             }
         }
-        self.shop.room.slots().give_back(grant);
+        self.context.room.slots().give_back(grant);
     }
 
     /// Nobody in this run works on a key any more: who waited for that is handed out again.
@@ -169,26 +169,26 @@ impl<'a, 'e> Execution<'a, 'e> {
     ) where
         'a: 'scope,
     {
-        let shop = self.shop;
-        let instance = &shop.workflow.instances()[id];
+        let context = self.context;
+        let instance = &context.workflow.instances()[id];
         let key = action.key;
         let cancel = StopFlag::new();
         let (inputs, lineage) = self.inputs(id);
         let job = Job {
             id,
             instance,
-            workflow: shop.workflow.name(),
+            workflow: context.workflow.name(),
             action,
-            store: shop.store,
+            store: context.store,
             claim,
-            scratch: shop.store.scratch(&key),
+            scratch: context.store.scratch(&key),
             inputs,
             lineage,
             grant: grant.clone(),
-            files: shop.files,
-            pools: &shop.room.pools,
-            program: shop.program,
-            stops: [shop.stop.clone(), self.drain.clone(), cancel.clone()],
+            files: context.files,
+            pools: &context.room.pools,
+            program: context.program,
+            stops: [context.stop.clone(), self.drain.clone(), cancel.clone()],
             tell: self.mail.sender(),
         };
         self.tell_all(&Event::NodeStarted {
@@ -214,7 +214,7 @@ impl<'a, 'e> Execution<'a, 'e> {
     }
 
     fn inputs(&self, id: InstanceId) -> (Inputs, Vec<ActionKey>) {
-        let instances = self.shop.workflow.instances();
+        let instances = self.context.workflow.instances();
         let mut inputs = Inputs::default();
         let mut keys = BTreeSet::new();
         for port in &instances[id].ports {

@@ -25,15 +25,15 @@ impl<'a, 'e> Execution<'a, 'e> {
             return;
         };
         if let Some(grant) = grant {
-            self.shop.room.slots().give_back(grant);
+            self.context.room.slots().give_back(grant);
         }
         self.release(&key);
         match result {
             Ok(artifact) => {
-                if self.shop.workflow.instances()[id].forced {
+                if self.context.workflow.instances()[id].forced {
                     self.made_again.insert(key);
                 }
-                let record = artifact.account();
+                let record = artifact.summary();
                 let metrics = finite(&record.metrics);
                 if logged.is_some() {
                     let figures: String = metrics
@@ -78,7 +78,7 @@ impl<'a, 'e> Execution<'a, 'e> {
         let failed = self.failed_attempts.entry(id).or_default();
         *failed += 1;
         let failed = *failed;
-        let wait = self.shop.workflow.instances()[id].terms().retry.wait(failed);
+        let wait = self.context.workflow.instances()[id].policy().retry.wait(failed);
         let Some(wait) = wait.filter(|_| self.may_begin()) else {
             return self.fail(id, failure);
         };
@@ -98,7 +98,7 @@ impl<'a, 'e> Execution<'a, 'e> {
     /// An input could not be read as it was published: it is made again, once, and this instance after it.
     fn repair_input(&mut self, id: InstanceId, key: ActionKey, error: CacheError) -> Result<(), NodeError> {
         let holds = |input: &InstanceId| self.artifacts[*input].as_ref().is_some_and(|a| *a.key() == key);
-        let Some(input) = self.shop.workflow.instances()[id].inputs().find(holds) else {
+        let Some(input) = self.context.workflow.instances()[id].inputs().find(holds) else {
             return Err(error.into());
         };
         if !self.sent_back.insert((id, key)) {
@@ -108,7 +108,7 @@ impl<'a, 'e> Execution<'a, 'e> {
             self.schedule.redo(input, id);
         } else if self.repaired.insert(key) {
             let why = error.to_string();
-            self.shop.store.discard(&key, &why)?;
+            self.context.store.discard(&key, &why)?;
             let node = self.name(input);
             self.tell_all(&Event::NodeRepaired { node, key, why });
             self.schedule.redo(input, id);
@@ -124,13 +124,13 @@ impl<'a, 'e> Execution<'a, 'e> {
         if let Some(lease) = &mut self.lease {
             lease.add([&key]);
         }
-        self.outcomes[id].done(artifact.account(), status);
+        self.outcomes[id].done(artifact.summary(), status);
         self.artifacts[id] = Some(artifact);
         match self.write_report(id) {
             Ok(()) => self.schedule.done(id),
             Err(NodeError::Cache(error @ CacheError::Corrupt { .. })) if self.repaired.insert(key) => {
                 let why = error.to_string();
-                if let Err(error) = self.shop.store.discard(&key, &why) {
+                if let Err(error) = self.context.store.discard(&key, &why) {
                     return self.fail(id, Failure::Node(error.into()));
                 }
                 let node = self.name(id);
@@ -143,7 +143,7 @@ impl<'a, 'e> Execution<'a, 'e> {
 
     /// Nodes at the end, and nodes that see names, may have something to say to people.
     fn write_report(&mut self, id: InstanceId) -> Result<(), NodeError> {
-        let workflow = self.shop.workflow;
+        let workflow = self.context.workflow;
         let instance = &workflow.instances()[id];
         if !workflow.users(id).is_empty() && !instance.has_labelled_port() {
             return Ok(());
@@ -186,7 +186,7 @@ impl<'a, 'e> Execution<'a, 'e> {
         self.folder.note(&node, &format!("failed: {message}"));
         self.tell_all(&Event::NodeFailed { node, message, help });
         self.failures.push(failure);
-        if !self.shop.keep_going {
+        if !self.context.keep_going {
             self.drain.request();
         }
         self.lose(id, true);

@@ -26,7 +26,7 @@ use crate::worker::{Message, Shown, WorkerProgram};
 use crate::workflow::{InstanceId, Workflow};
 
 /// What a run works with; all of it outlives the workers.
-pub(crate) struct Shop<'a> {
+pub(crate) struct RunContext<'a> {
     pub(crate) workflow: &'a Workflow,
     pub(crate) store: &'a Store,
     pub(crate) files: &'a FileDigests,
@@ -80,7 +80,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// A run under way.
 pub(crate) struct Execution<'a, 'e> {
-    shop: &'a Shop<'a>,
+    context: &'a RunContext<'a>,
     folder: &'e mut RunFolder,
     reporter: &'e mut dyn Reporter,
     schedule: Schedule<'a>,
@@ -114,18 +114,18 @@ pub(crate) struct Execution<'a, 'e> {
 
 impl<'a, 'e> Execution<'a, 'e> {
     pub(crate) fn new(
-        shop: &'a Shop<'a>,
+        context: &'a RunContext<'a>,
         plan: Plan,
         folder: &'e mut RunFolder,
         reporter: &'e mut dyn Reporter,
         mail: Mailbox,
     ) -> Self {
-        let instances = shop.workflow.instances();
+        let instances = context.workflow.instances();
         Self {
-            shop,
+            context,
             folder,
             reporter,
-            schedule: Schedule::new(shop.workflow, &plan),
+            schedule: Schedule::new(context.workflow, &plan),
             known: plan.known,
             artifacts: vec![None; instances.len()],
             outcomes: instances.iter().map(NodeOutcome::waiting).collect(),
@@ -148,14 +148,14 @@ impl<'a, 'e> Execution<'a, 'e> {
 
     /// Runs until everything is done, or nothing more may begin and nothing is running.
     pub(crate) fn drive(mut self) -> (Vec<NodeOutcome>, Vec<NodeFailure>) {
-        let shop = self.shop;
+        let context = self.context;
         // A run of nothing but hits reads nothing that could be collected under it.
         if self
             .known
             .iter()
             .any(|known| !matches!(known, Some(Known::Published(_))))
         {
-            let mut lease = shop.store.lease();
+            let mut lease = context.store.lease();
             lease.add(
                 self.known
                     .iter()
@@ -194,11 +194,13 @@ impl<'a, 'e> Execution<'a, 'e> {
         }
         // What published may be written to; a store that is open for reading is left as it is.
         if self.outcomes.iter().any(|outcome| outcome.status == NodeStatus::Ran) {
-            shop.files.save();
+            context.files.save();
         }
         if !self.superseded {
             let artifacts: Vec<&Artifact> = self.artifacts.iter().flatten().collect();
-            shop.store.remember(&recall_name(shop.workflow.path()), &artifacts);
+            context
+                .store
+                .remember(&recall_name(context.workflow.path()), &artifacts);
         }
         (self.outcomes, self.failures)
     }
@@ -222,7 +224,7 @@ impl<'a, 'e> Execution<'a, 'e> {
     /// Whether nodes wait for what another run of this process has.
     fn waits_for_room(&self) -> bool {
         let ours = self.running.len() - self.publishing();
-        !self.queue.is_empty() && self.shop.room.slots().granted() > ours
+        !self.queue.is_empty() && self.context.room.slots().granted() > ours
     }
 
     /// How many nodes have run and are being published.
@@ -242,7 +244,7 @@ impl<'a, 'e> Execution<'a, 'e> {
     }
 
     fn may_begin(&self) -> bool {
-        !self.superseded && !self.drain.is_requested() && !self.shop.stop.is_requested()
+        !self.superseded && !self.drain.is_requested() && !self.context.stop.is_requested()
     }
 
     fn hear_message(&mut self, message: Message) {
@@ -271,7 +273,7 @@ impl<'a, 'e> Execution<'a, 'e> {
             }
             Message::Computed(id) => {
                 if let Some(grant) = self.running.get_mut(&id).and_then(|running| running.grant.take()) {
-                    self.shop.room.slots().give_back(grant);
+                    self.context.room.slots().give_back(grant);
                 }
             }
             Message::Finished(id, result) => self.worker_ended(id, result),
@@ -298,7 +300,7 @@ impl<'a, 'e> Execution<'a, 'e> {
     }
 
     fn name(&self, id: InstanceId) -> String {
-        self.shop.workflow.instances()[id].name.clone()
+        self.context.workflow.instances()[id].name.clone()
     }
 
     fn tell_all(&mut self, event: &Event) {

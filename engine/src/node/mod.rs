@@ -213,7 +213,7 @@ pub struct InputCost {
     pub bindings: BTreeMap<String, Value>,
     /// Every record that it rests on, itself included, each once. Costs and metrics are in the records; a record that came
     /// from the cache carries the cost of when it was made.
-    pub records: Vec<std::sync::Arc<flow_cache::Account>>,
+    pub records: Vec<std::sync::Arc<flow_cache::ArtifactSummary>>,
 }
 
 /// An input of a reporting node that failed, or rests on what did, while the run kept going.

@@ -23,7 +23,7 @@ use crate::events::Reporter;
 use crate::execute::Mailbox;
 use crate::plan::{self, Known};
 use crate::recall::recall;
-use crate::run::{Begun, Options, RunError, RunOutcome, Site, run_planned};
+use crate::run::{Options, RunError, RunOutcome, RunStart, Session, run_planned};
 use crate::slots::Room;
 use crate::worker::Message;
 use crate::workflow::{Diagnostics, Workflow};
@@ -68,7 +68,7 @@ pub fn watch(
 ) -> Result<(), WatchError> {
     let files = plan::file_digests(store);
     let room = Room::new(options.machine.clone());
-    let site = Site {
+    let session = Session {
         store,
         options,
         files: &files,
@@ -79,7 +79,7 @@ pub fn watch(
         let (tell_end, ended) = unbounded();
         let mut watch = Watch {
             path,
-            site,
+            session,
             audience,
             watched,
             workflow: None,
@@ -105,13 +105,13 @@ struct Live {
 
 struct Watch<'a> {
     path: &'a Path,
-    site: Site<'a>,
+    session: Session<'a>,
     audience: &'a dyn Audience,
     watched: WatchedFiles<'a>,
     /// As it was loaded last.
     workflow: Option<Arc<Workflow>>,
     runs: Vec<Live>,
-    /// Runs begun so far.
+    /// Runs started so far.
     count: usize,
     tell_end: Sender<Ended>,
     ended: Receiver<Ended>,
@@ -142,7 +142,7 @@ impl<'a> Watch<'a> {
     }
 
     fn is_stopping(&self) -> bool {
-        self.site.options.stop.is_requested()
+        self.session.options.stop.is_requested()
     }
 
     /// Waits for a change, and hears of runs that end meanwhile; `None` once asked to stop and all runs have.
@@ -185,7 +185,7 @@ impl<'a> Watch<'a> {
     /// Loads the workflow and watches what it reads; `false` if it cannot be loaded. What was watched before then stays
     /// watched, and so do the files that it is made of.
     fn reload(&mut self) -> Result<bool, WatchError> {
-        recall(self.site.store, self.path);
+        recall(self.session.store, self.path);
         match self.audience.load() {
             Ok(workflow) => {
                 let texts = workflow.included().map(|(path, _)| path.to_owned()).collect();
@@ -209,8 +209,8 @@ impl<'a> Watch<'a> {
         'a: 'scope,
     {
         let Some(workflow) = self.workflow.clone() else { return };
-        let begun = Begun::now();
-        let plan = match plan::plan(&workflow, self.site.store, self.site.files) {
+        let started = RunStart::now();
+        let plan = match plan::plan(&workflow, self.session.store, self.session.files) {
             Ok(plan) => plan,
             // A data file that is gone may come back.
             Err(error) => return self.audience.ended(Err(error.into()), false),
@@ -223,13 +223,13 @@ impl<'a> Watch<'a> {
         }
         let mail = Mailbox::new();
         self.count += 1;
-        let (id, site, audience, tell_end) = (self.count, self.site, self.audience, self.tell_end.clone());
+        let (id, session, audience, tell_end) = (self.count, self.session, self.audience, self.tell_end.clone());
         self.runs.push(Live {
             id,
             tell: mail.sender(),
         });
         scope.spawn(move || {
-            let outcome = run_planned(&workflow, plan, &site, begun, mail, audience.reporter().as_mut());
+            let outcome = run_planned(&workflow, plan, &session, started, mail, audience.reporter().as_mut());
             // If nobody listens any more, watching has ended with an error.
             let _ = tell_end.send((id, outcome.map_err(RunError::from)));
         });

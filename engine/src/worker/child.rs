@@ -10,7 +10,7 @@ use flow_cache::{Access, ActionKey, CacheError, Store, panic_text, peak_memory_b
 use serde_json::Value;
 
 use super::host::{JobHost, Shown, Tell};
-use super::manifest::{Manifest, ManifestFile, ManifestInput, Said, VERSION};
+use super::manifest::{Manifest, ManifestFile, ManifestInput, VERSION, WorkerMessage};
 use super::no_threads;
 use crate::node::{Context, Input, Inputs, NodeError, OpenedFile, Output};
 use crate::registry::{ErasedNode, Registry};
@@ -22,23 +22,25 @@ pub fn serve(manifest: &Path, registry: &Registry) {
     say(&match said {
         Ok(Ok(done)) => done,
         Ok(Err(error)) => failed(error),
-        Err(payload) => Said::Panicked(panic_text(payload.as_ref()).to_owned()),
+        Err(payload) => WorkerMessage::Panicked(panic_text(payload.as_ref()).to_owned()),
     });
 }
 
-fn failed(error: NodeError) -> Said {
+fn failed(error: NodeError) -> WorkerMessage {
     match error {
-        NodeError::Stopped => Said::Stopped,
-        NodeError::Cache(CacheError::Corrupt { key, name, path, why }) => Said::Corrupt { key, name, path, why },
-        NodeError::Cache(error) => Said::Failed {
+        NodeError::Stopped => WorkerMessage::Stopped,
+        NodeError::Cache(CacheError::Corrupt { key, name, path, why }) => {
+            WorkerMessage::Corrupt { key, name, path, why }
+        }
+        NodeError::Cache(error) => WorkerMessage::Failed {
             message: error.to_string(),
             help: None,
         },
-        NodeError::Failed { message, help } => Said::Failed { message, help },
+        NodeError::Failed { message, help } => WorkerMessage::Failed { message, help },
     }
 }
 
-fn work(path: &Path, registry: &Registry) -> Result<Said, NodeError> {
+fn work(path: &Path, registry: &Registry) -> Result<WorkerMessage, NodeError> {
     let unusable = |why: String| NodeError::failed(format!("BUG: the worker's manifest {} {why}", path.display()));
     let bytes = std::fs::read(path).map_err(|e| unusable(format!("cannot be read: {e}")))?;
     let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| unusable(format!("is none: {e}")))?;
@@ -151,7 +153,7 @@ fn listen(stop: StopFlag) -> Result<(), NodeError> {
         .map_err(|error| NodeError::failed(format!("cannot start a thread: {error}")))
 }
 
-fn leave(staging: &Path, output: Output, wall_s: f64) -> Result<Said, NodeError> {
+fn leave(staging: &Path, output: Output, wall_s: f64) -> Result<WorkerMessage, NodeError> {
     let mut names = Vec::with_capacity(output.files.len());
     for (index, (name, bytes)) in output.files.into_iter().enumerate() {
         let path = staging.join(index.to_string());
@@ -163,7 +165,7 @@ fn leave(staging: &Path, output: Output, wall_s: f64) -> Result<Said, NodeError>
         .into_iter()
         .map(|(name, value)| (name, value.to_bits()))
         .collect();
-    Ok(Said::Done {
+    Ok(WorkerMessage::Done {
         files: names,
         metrics,
         wall_s,
@@ -176,16 +178,16 @@ struct Stdout;
 
 impl Tell for Stdout {
     fn progress(&self, shown: Shown) {
-        say(&Said::Progress(shown));
+        say(&WorkerMessage::Progress(shown));
     }
 
     fn note(&self, line: &str) {
-        say(&Said::Note(line.to_owned()));
+        say(&WorkerMessage::Note(line.to_owned()));
     }
 }
 
 /// Says one line. An engine that no longer hears has gone, which the end of stdin tells as well.
-fn say(said: &Said) {
+fn say(said: &WorkerMessage) {
     static LINES: Mutex<()> = Mutex::new(());
     let _whole_lines = LINES.lock();
     if let Ok(mut line) = serde_json::to_vec(said) {

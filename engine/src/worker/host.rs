@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use flow_cache::Scratch;
 
-use crate::events::Figure;
+use crate::events::Metric;
 use crate::node::{Host, NodeError, Progress};
 use crate::stop::StopFlag;
 
@@ -31,12 +31,12 @@ pub(crate) struct Shown {
     pub(crate) step: u64,
     pub(crate) total: u64,
     pub(crate) unit: String,
-    pub(crate) figures: Vec<Figure>,
+    pub(crate) figures: Vec<Metric>,
 }
 
 impl From<Progress> for Shown {
     fn from(progress: Progress) -> Self {
-        let figure = |(name, value): (&str, f64)| Figure {
+        let figure = |(name, value): (&str, f64)| Metric {
             name: name.to_owned(),
             value: value.is_finite().then_some(value),
         };

@@ -1,6 +1,6 @@
 //! What a worker process is given, and what it says: the whole of its link to the engine.
 //!
-//! It is started with the path of a manifest (JSON). It says [`Said`] as JSON lines on stdout and leaves its outputs as
+//! It is started with the path of a manifest (JSON). It says [`WorkerMessage`] as JSON lines on stdout and leaves its outputs as
 //! files `0`, `1`, .. in the staging folder. On stdin a line `stop` asks it to stop; the end of stdin means that the engine is gone.
 
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ pub(super) struct ManifestInput {
 /// One line of what a worker process says.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Said {
+pub(super) enum WorkerMessage {
     Progress(Shown),
     Note(String),
     Done {

@@ -103,7 +103,7 @@ impl Job<'_> {
 
     fn run_and_publish(self) -> Result<Artifact, Failure> {
         let started_unix_ms = unix_ms();
-        let isolated = self.instance.terms().isolate.unwrap_or(self.instance.node.isolated());
+        let isolated = self.instance.policy().isolate.unwrap_or(self.instance.node.isolated());
         let made = match self.program.filter(|_| isolated) {
             Some(program) => process::run(program, &self)?,
             None => self.run_here()?,
@@ -162,7 +162,7 @@ impl Job<'_> {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        self.instance.terms().timeout_s.map(Duration::from_secs_f64)
+        self.instance.policy().timeout_s.map(Duration::from_secs_f64)
     }
 
     fn is_stopping(&self) -> bool {

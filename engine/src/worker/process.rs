@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use flow_cache::CacheError;
 
 use super::host::Tell;
-use super::manifest::{Manifest, ManifestFile, ManifestInput, Said, VERSION};
+use super::manifest::{Manifest, ManifestFile, ManifestInput, VERSION, WorkerMessage};
 use super::{Failure, Job, Made, Thread, timed_out};
 use crate::node::{NodeError, Output};
 
@@ -64,11 +64,11 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
         let (status, limit) = watch.join().unwrap_or((None, None));
         (said, last, status, limit)
     });
-    if let (Some(limit), None | Some(Said::Stopped)) = (limit, &said) {
+    if let (Some(limit), None | Some(WorkerMessage::Stopped)) = (limit, &said) {
         return Err(timed_out(limit).into());
     }
     match said {
-        Some(Said::Done {
+        Some(WorkerMessage::Done {
             files,
             metrics,
             wall_s,
@@ -89,13 +89,13 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
                 peak_rss_bytes,
             })
         }
-        Some(Said::Stopped) => Err(NodeError::Stopped.into()),
-        Some(Said::Failed { message, help }) => Err(NodeError::Failed { message, help }.into()),
-        Some(Said::Corrupt { key, name, path, why }) => {
+        Some(WorkerMessage::Stopped) => Err(NodeError::Stopped.into()),
+        Some(WorkerMessage::Failed { message, help }) => Err(NodeError::Failed { message, help }.into()),
+        Some(WorkerMessage::Corrupt { key, name, path, why }) => {
             Err(NodeError::Cache(CacheError::Corrupt { key, name, path, why }).into())
         }
-        Some(Said::Panicked(text)) => Err(Failure::Panic(text)),
-        Some(Said::Progress(_) | Said::Note(_)) | None => Err(died(status, &last).into()),
+        Some(WorkerMessage::Panicked(text)) => Err(Failure::Panic(text)),
+        Some(WorkerMessage::Progress(_) | WorkerMessage::Note(_)) | None => Err(died(status, &last).into()),
     }
 }
 
@@ -131,7 +131,7 @@ fn describe(job: &Job<'_>, staging: &Path) -> Result<Manifest, NodeError> {
 }
 
 /// Sends on what it says, and gives the last word; `None` if it ended without one.
-fn listen(out: impl Read, job: &Job<'_>) -> Option<Said> {
+fn listen(out: impl Read, job: &Job<'_>) -> Option<WorkerMessage> {
     let tell = Thread {
         id: job.id,
         tell: &job.tell,
@@ -139,8 +139,8 @@ fn listen(out: impl Read, job: &Job<'_>) -> Option<Said> {
     let mut last = None;
     for line in BufReader::new(out).lines() {
         match serde_json::from_str(&line.ok()?) {
-            Ok(Said::Progress(shown)) => tell.progress(shown),
-            Ok(Said::Note(line)) => tell.note(&line),
+            Ok(WorkerMessage::Progress(shown)) => tell.progress(shown),
+            Ok(WorkerMessage::Note(line)) => tell.note(&line),
             Ok(word) => last = Some(word),
             Err(error) => tracing::debug!(%error, "a worker said something else"),
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::diagnose::{Diagnostics, Problem, suggest};
 use super::entries::table_of;
-use super::node_table::{NodeTable, RESERVED, TERMS};
+use super::node_table::{NodeTable, POLICY_KEYS, RESERVED};
 use super::params::unknown_kind;
 use super::tree::{Entry, find};
 use crate::registry::Registry;
@@ -34,7 +34,7 @@ pub(crate) fn apply(defaults: &[Entry], nodes: &mut [NodeTable], registry: &Regi
         let given: Vec<&str> = node.params.iter().map(|entry| entry.key.as_str()).collect();
         let keys = registry.keys_of_form(&node.kind, &given);
         let takes = |entry: &&&Entry, unknown: bool| {
-            TERMS.contains(&entry.key.as_str()) || keys.as_ref().map_or(unknown, |keys| keys.contains(&entry.key))
+            POLICY_KEYS.contains(&entry.key.as_str()) || keys.as_ref().map_or(unknown, |keys| keys.contains(&entry.key))
         };
         let own = of_kinds.get(node.kind.as_str()).into_iter().flatten();
         let own = own.filter(|entry| takes(entry, true));
@@ -56,7 +56,7 @@ fn of_kind<'a>(kind: &'a Entry, keys: Option<&[String]>, diagnostics: &mut Diagn
     for param in params {
         if RESERVED.contains(&param.key.as_str()) {
             diagnostics.push(reserved(param));
-        } else if TERMS.contains(&param.key.as_str()) {
+        } else if POLICY_KEYS.contains(&param.key.as_str()) {
             known.push(param);
         } else if let Some(keys) = keys.filter(|keys| !keys.contains(&param.key)) {
             let message = format!("unknown key `{}`", param.key);
@@ -84,7 +84,7 @@ fn is_known(entry: &Entry, keys: &BTreeMap<&str, Option<Vec<String>>>, diagnosti
     let mut all: Vec<&str> = keys.values().flatten().flatten().map(String::as_str).collect();
     all.sort_unstable();
     all.dedup();
-    if all.contains(&entry.key.as_str()) || TERMS.contains(&entry.key.as_str()) {
+    if all.contains(&entry.key.as_str()) || POLICY_KEYS.contains(&entry.key.as_str()) {
         return true;
     }
     let names = keys.keys().copied();

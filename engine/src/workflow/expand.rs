@@ -275,7 +275,7 @@ impl Relations<'_> {
             node: Arc::clone(&variant.node),
             ports: bound,
             files: variant.files.clone(),
-            terms: Arc::clone(&templates[unit.template].terms),
+            policy: Arc::clone(&templates[unit.template].policy),
             dir: templates[unit.template].table.dir.clone(),
             forced: false,
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::terms::Terms;
+use super::policy::ExecutionPolicy;
 use crate::node::{ArtifactType, NodeFile};
 use crate::registry::ErasedNode;
 
@@ -23,7 +23,7 @@ pub struct Instance {
     pub(crate) node: Arc<dyn ErasedNode>,
     pub(crate) ports: Vec<InstancePort>,
     pub(crate) files: Vec<NodeFile>,
-    pub(crate) terms: Arc<Terms>,
+    pub(crate) policy: Arc<ExecutionPolicy>,
     pub(crate) dir: PathBuf,
     /// To be run even if it is cached.
     pub(crate) forced: bool,
@@ -68,9 +68,9 @@ impl Instance {
             .map(|edge| edge.instance)
     }
 
-    /// On what terms it runs.
-    pub fn terms(&self) -> &Terms {
-        &self.terms
+    /// How it is run.
+    pub fn policy(&self) -> &ExecutionPolicy {
+        &self.policy
     }
 
     /// Whether names and bindings of inputs are part of what it makes.

@@ -9,8 +9,8 @@ use super::when::Condition;
 /// The keys of a node's table that the engine reads itself.
 pub(crate) const RESERVED: [&str; 5] = ["kind", "over", "rounds", "becomes", "when"];
 
-/// The keys of a node's table that are terms.
-pub(crate) const TERMS: [&str; 6] = ["priority", "mutex", "retry", "timeout_s", "resources", "isolate"];
+/// The keys of a node's table that belong to its execution policy.
+pub(crate) const POLICY_KEYS: [&str; 6] = ["priority", "mutex", "retry", "timeout_s", "resources", "isolate"];
 
 /// `[nodes.<name>]`.
 #[derive(Debug)]

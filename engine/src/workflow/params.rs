@@ -1,7 +1,7 @@
 //! Objections to a node's kind and serde's to its parameters, in words for the person who wrote them and at the place where they stand.
 
 use super::diagnose::{Problem, suggest};
-use super::node_table::{NodeTable, RESERVED, TERMS};
+use super::node_table::{NodeTable, POLICY_KEYS, RESERVED};
 use super::span::Span;
 use super::tree::locate;
 use crate::registry::ParseError;
@@ -62,7 +62,7 @@ fn unknown_key(table: &NodeTable, error: &ParseError, path: &str) -> Problem {
         Some((_, field)) => field,
         None => {
             known.extend(RESERVED);
-            known.extend(TERMS);
+            known.extend(POLICY_KEYS);
             path
         }
     };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::diagnose::{Diagnostics, Problem};
 use super::node_table::NodeTable;
 use super::params::{param_problem, unknown_kind, unknown_path};
+use super::policy::{self, ExecutionPolicy};
 use super::span::Span;
-use super::terms::{self, Terms};
 use super::variables::{Binding, MAX_INSTANCES, Matrix, fill, used};
 use crate::node::{NodeFile, Port};
 use crate::registry::{ErasedNode, Registry};
@@ -14,7 +14,7 @@ use crate::registry::{ErasedNode, Registry};
 /// A node of the file.
 pub(crate) struct Template {
     pub(crate) table: NodeTable,
-    pub(crate) terms: Arc<Terms>,
+    pub(crate) policy: Arc<ExecutionPolicy>,
     /// One for each combination of the variables that its text uses; exactly one if it uses none.
     pub(crate) variants: Vec<Variant>,
 }
@@ -47,7 +47,7 @@ pub(crate) fn read(
     registry: &Registry,
     diagnostics: &mut Diagnostics,
 ) -> Template {
-    let terms = Arc::new(terms::take(&mut table, diagnostics));
+    let policy = Arc::new(policy::take(&mut table, diagnostics));
     let mut variants = Vec::new();
     match used(&table.params, matrix) {
         Err(problems) => problems.into_iter().for_each(|p| diagnostics.push(p)),
@@ -76,7 +76,11 @@ pub(crate) fn read(
             }
         }
     }
-    Template { table, terms, variants }
+    Template {
+        table,
+        policy,
+        variants,
+    }
 }
 
 /// The variables that a node's text uses, with those that its condition names.

@@ -1,4 +1,4 @@
-//! The terms on which a node runs, whatever its kind: what it needs, what it must not run beside, how long, how often.
+//! The execution policy of a node, whatever its kind: what it needs, what it must not run beside, how long, how often.
 //!
 //! ```toml
 //! [nodes.train]
@@ -19,15 +19,15 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::diagnose::Diagnostics;
-use super::node_table::{NodeTable, TERMS};
+use super::node_table::{NodeTable, POLICY_KEYS};
 use super::params::param_problem;
 use super::variables::{Matrix, fill};
 use crate::registry::ParseError;
 
-/// On what terms a node runs.
+/// How a node is run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Terms {
+pub struct ExecutionPolicy {
     /// Of the nodes that could run, those with the highest number come first.
     pub priority: i64,
     /// Of the nodes that share one of these names, one runs at a time.
@@ -101,7 +101,7 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Er
     flow_cache::query::parse_size(&text).map(Some).map_err(D::Error::custom)
 }
 
-impl Terms {
+impl ExecutionPolicy {
     fn check(&self) -> Result<(), (&'static str, String)> {
         let seconds = |value: f64| value.is_finite() && (0.0..=MOST_S).contains(&value);
         let wrong =
@@ -119,32 +119,32 @@ impl Terms {
     }
 }
 
-/// Takes the terms out of a node's parameters. What is wrong with them goes to `diagnostics`.
-pub(crate) fn take(table: &mut NodeTable, diagnostics: &mut Diagnostics) -> Terms {
-    let is_term = |key: &str| TERMS.contains(&key);
+/// Takes the execution policy out of a node's parameters. What is wrong with them goes to `diagnostics`.
+pub(crate) fn take(table: &mut NodeTable, diagnostics: &mut Diagnostics) -> ExecutionPolicy {
+    let is_term = |key: &str| POLICY_KEYS.contains(&key);
     if !table.params.iter().any(|entry| is_term(&entry.key)) {
-        return Terms::default();
+        return ExecutionPolicy::default();
     }
     let all = std::mem::take(&mut table.params);
     let (own, params) = all.into_iter().partition(|entry| is_term(&entry.key));
     table.params = own;
     let none = Matrix::default();
     let written = fill(&table.params, &none, &none.free());
-    let read = serde_path_to_error::deserialize::<_, Terms>(toml::Value::Table(written));
+    let read = serde_path_to_error::deserialize::<_, ExecutionPolicy>(toml::Value::Table(written));
     let read = read.map_err(|error| {
         let path = error.path().to_string();
         (path, error.into_inner().message().to_owned())
     });
-    let checked = read.and_then(|terms| match terms.check() {
-        Ok(()) => Ok(terms),
+    let checked = read.and_then(|policy| match policy.check() {
+        Ok(()) => Ok(policy),
         Err((path, message)) => Err((path.to_owned(), message)),
     });
-    let terms = checked.unwrap_or_else(|(path, message)| {
+    let policy = checked.unwrap_or_else(|(path, message)| {
         diagnostics.push(param_problem(table, &ParseError { path, message }));
-        Terms::default()
+        ExecutionPolicy::default()
     });
     table.params = params;
-    terms
+    policy
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::record::{Cost, OutputFile, Record};
 
 /// The part of a [`Record`] that is needed each time its artifact is used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Account {
+pub struct ArtifactSummary {
     /// As in the record.
     pub key: ActionKey,
     /// As in the record.
@@ -27,7 +27,7 @@ pub struct Account {
     pub digest: Digest,
 }
 
-impl From<&Record> for Account {
+impl From<&Record> for ArtifactSummary {
     fn from(record: &Record) -> Self {
         Self {
             key: record.key,
