@@ -163,16 +163,57 @@ pub enum Event {
     },
 }
 
-/// How a run ended.
+/// How a run ended; there is no other way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(from = "WrittenStatus", into = "WrittenStatus")]
 pub enum RunStatus {
     /// Every node is done.
     Finished,
     /// A node failed.
     Failed,
-    /// It was asked to stop.
+    /// Somebody stopped it: written as `stopped`, or `superseded` if that was the next run.
+    Stopped(StoppedBy),
+}
+
+/// Who stopped a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoppedBy {
+    /// Who raised the flag of [`crate::Options::stop`], as a signal does.
+    Request,
+    /// The run that takes over after a change under watch.
+    NextRun,
+}
+
+/// [`RunStatus`] in files: one word.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WrittenStatus {
+    Finished,
+    Failed,
     Stopped,
+    Superseded,
+}
+
+impl From<RunStatus> for WrittenStatus {
+    fn from(status: RunStatus) -> Self {
+        match status {
+            RunStatus::Finished => Self::Finished,
+            RunStatus::Failed => Self::Failed,
+            RunStatus::Stopped(StoppedBy::Request) => Self::Stopped,
+            RunStatus::Stopped(StoppedBy::NextRun) => Self::Superseded,
+        }
+    }
+}
+
+impl From<WrittenStatus> for RunStatus {
+    fn from(written: WrittenStatus) -> Self {
+        match written {
+            WrittenStatus::Finished => Self::Finished,
+            WrittenStatus::Failed => Self::Failed,
+            WrittenStatus::Stopped => Self::Stopped(StoppedBy::Request),
+            WrittenStatus::Superseded => Self::Stopped(StoppedBy::NextRun),
+        }
+    }
 }
 
 /// A figure of a node's progress.

@@ -34,7 +34,7 @@ pub mod workflow;
 
 use std::path::Path;
 
-pub use events::{Event, Reporter, RunStatus};
+pub use events::{Event, Reporter, RunStatus, StoppedBy};
 pub use machine::Machine;
 pub use outcome::{NodeFailure, NodeOutcome, NodeStatus};
 pub use plan::{Plan, PlanError, PlanState, PlannedNode};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use flow_cache::Store;
 
 use crate::events::{Event, Reporter, RunStatus};
-use crate::execute::{Execution, Mailbox, RunContext};
+use crate::execute::{self, Mailbox, RunContext};
 use crate::machine::Machine;
 use crate::node::Report;
 use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
@@ -172,9 +172,8 @@ pub(crate) fn run_planned(
         keep_going: options.keep_going,
         stop: options.stop.clone(),
     };
-    let execute = || Execution::new(&context, plan, &mut folder, &mut tee, mail).drive();
-    let (nodes, failures) = tracing::info_span!("execute").in_scope(execute);
-    let status = status(&nodes, &failures);
+    let execute = || execute::drive(&context, plan, &mut folder, &mut tee, mail);
+    let (status, nodes, failures) = tracing::info_span!("execute").in_scope(execute);
     let renamed = nodes.iter().filter(|node| node.renamed);
     let renamed = renamed.filter_map(|node| Some((node.key?, node.name.as_str())));
     session.store.also_called(renamed);
@@ -250,16 +249,5 @@ fn tell_plan(plan: &Plan, reporter: &mut dyn Reporter) {
             state: state.to_owned(),
             reasons,
         });
-    }
-}
-
-fn status(nodes: &[NodeOutcome], failures: &[NodeFailure]) -> RunStatus {
-    let is_done = |node: &NodeOutcome| matches!(node.status, NodeStatus::Ran | NodeStatus::Cached);
-    if !failures.is_empty() {
-        RunStatus::Failed
-    } else if nodes.iter().all(is_done) {
-        RunStatus::Finished
-    } else {
-        RunStatus::Stopped
     }
 }

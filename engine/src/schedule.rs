@@ -151,12 +151,6 @@ impl<'a> Schedule<'a> {
     pub(crate) fn is_done(&self, id: InstanceId) -> bool {
         self.turns[id] == Turn::Done
     }
-
-    /// The instances that never got their turn.
-    pub(crate) fn left_over(&self) -> Vec<InstanceId> {
-        let waits = |id: &InstanceId| matches!(self.turns[*id], Turn::Waiting(_) | Turn::Ready);
-        (0..self.turns.len()).filter(waits).collect()
-    }
 }
 
 fn distinct_input_counts(workflow: &Workflow) -> Vec<usize> {

@@ -35,7 +35,7 @@ pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
     }
     let exit = match outcome.status {
         RunStatus::Finished => Exit::Ok,
-        RunStatus::Stopped => signals.exit(),
+        RunStatus::Stopped(_) => signals.exit(),
         RunStatus::Failed if outcome.failures.iter().any(|f| f.cache_corrupt) => Exit::Corrupt,
         RunStatus::Failed => Exit::Failed,
     };

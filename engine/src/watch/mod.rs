@@ -21,7 +21,7 @@ pub use files::{Changed, WatchError, WatchOptions};
 use self::files::WatchedFiles;
 use crate::events::Reporter;
 use crate::execute::Mailbox;
-use crate::plan::{self, Known};
+use crate::plan::{self, Resolved};
 use crate::recall::recall;
 use crate::run::{Options, RunError, RunOutcome, RunStart, Session, run_planned};
 use crate::slots::Room;
@@ -215,7 +215,7 @@ impl<'a> Watch<'a> {
             // A data file that is gone may come back.
             Err(error) => return self.audience.ended(Err(error.into()), false),
         };
-        let wanted: HashSet<_> = plan.known.iter().flatten().map(Known::key).collect();
+        let wanted: HashSet<_> = plan.resolved.iter().flatten().map(Resolved::key).collect();
         for run in &self.runs {
             let wanted = wanted.clone();
             // One that has just ended need not be told.

@@ -27,12 +27,12 @@ pub(crate) use host::Shown;
 use host::{JobHost, Tell};
 
 /// What a worker tells the run.
-pub(crate) enum Message {
+pub(crate) enum Message<A = Artifact> {
     Progress(InstanceId, Shown),
     Note(InstanceId, String),
     /// The node has run; what it left is still to be published.
     Computed(InstanceId),
-    Finished(InstanceId, Result<Artifact, Failure>),
+    Finished(InstanceId, Result<A, Failure>),
     /// Another run takes over: only what is under these keys is wanted any more.
     Superseded {
         wanted: HashSet<ActionKey>,
@@ -81,7 +81,8 @@ pub(crate) struct Job<'a> {
     pub(crate) inputs: Inputs,
     /// The records whose outputs are consumed.
     pub(crate) lineage: Vec<ActionKey>,
-    pub(crate) grant: Grant,
+    /// Given back once the node has run: what it left is published beside the next.
+    pub(crate) grant: Grant<'a>,
     pub(crate) files: &'a FileDigests,
     pub(crate) stops: [StopFlag; 3],
     pub(crate) pools: &'a Pools,
@@ -108,8 +109,10 @@ impl Job<'_> {
             Some(program) => process::run(program, &self)?,
             None => self.run_here()?,
         };
-        let _ = self.tell.send(Message::Computed(self.id));
+        let threads = u32::try_from(self.grant.threads).unwrap_or(u32::MAX);
         self.check_files()?;
+        drop(self.grant);
+        let _ = self.tell.send(Message::Computed(self.id));
         let draft = Draft {
             kind: self.instance.kind().to_owned(),
             node: self.instance.name().to_owned(),
@@ -120,7 +123,7 @@ impl Job<'_> {
             inputs: self.lineage,
             cost: Cost {
                 wall_s: made.wall_s,
-                threads: u32::try_from(self.grant.threads).unwrap_or(u32::MAX),
+                threads,
                 peak_rss_bytes: made.peak_rss_bytes,
             },
             started_unix_ms,
