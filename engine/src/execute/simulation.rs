@@ -621,6 +621,9 @@ impl<'a> Simulation<'a> {
 
     /// Nothing is granted twice, nothing that fits waits, and nothing more urgent waits for what was just given to another.
     fn check_room(&self, run: RunId) {
+        // Asks the universe whether it is stopped.
+        let execution = &self.runs[&run];
+        let may_start = execution.may_begin() && execution.publishing() < PUBLISHING_TOGETHER;
         let universe = &mut *self.universe.borrow_mut();
         let process = self.process_of[run];
         let used = &universe.used[process];
@@ -635,9 +638,7 @@ impl<'a> Simulation<'a> {
         for (who, need) in used {
             assert!(free(Some(*who), need), "more was granted than there is: {used:?}");
         }
-        let execution = &self.runs[&run];
         let instances = self.workflow.instances();
-        let may_start = execution.may_begin() && execution.publishing() < PUBLISHING_TOGETHER;
         if may_start && let Some((_, _, id)) = execution.queue.keys().next() {
             assert!(!free(None, &Need::of(&instances[*id])), "n{id} fits, and waits");
         }
