@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     after_help = "Exit codes: 0 done, 1 a node failed, 2 usage, 3 invalid workflow, 4 corrupt cache, 5 locked, 130/143 stopped by a signal."
 )]
 pub(crate) struct Cli {
-    /// Folder of the artifact cache.
+    /// Directory of the artifact cache.
     #[arg(
         long,
         global = true,
@@ -24,7 +24,7 @@ pub(crate) struct Cli {
         default_value = ".flow/cache"
     )]
     pub(crate) cache: PathBuf,
-    /// Folder of the runs.
+    /// Directory of the runs.
     #[arg(
         long,
         global = true,
@@ -54,10 +54,10 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Run a workflow again whenever it, or a file that it reads, changes.
     Watch(WatchArgs),
-    /// Look into the artifact cache.
+    /// Inspect the artifact cache.
     #[command(subcommand)]
     Cache(CacheCommand),
-    /// Look at earlier runs.
+    /// Inspect earlier runs.
     #[command(subcommand)]
     Runs(RunsCommand),
     /// Draw a workflow.
@@ -67,10 +67,10 @@ pub(crate) enum Command {
     /// Time training and augmentation on this machine.
     #[command(subcommand)]
     Bench(crate::commands::bench::BenchCommand),
-    /// The inside of a node's own process.
+    /// Internal: runs one node in its own process.
     #[command(name = WORKER, hide = true)]
     Worker {
-        /// What is to be done.
+        /// The file that describes the node.
         manifest: PathBuf,
     },
     /// Print a completion script for a shell.
@@ -80,7 +80,7 @@ pub(crate) enum Command {
     },
 }
 
-/// The command that `flow run` starts for nodes in processes of their own.
+/// The command that `flow run` starts for nodes in separate processes.
 pub(crate) const WORKER: &str = "__worker";
 
 /// Which workflow.
@@ -97,7 +97,7 @@ pub(crate) struct WorkflowArgs {
 /// Which part of it.
 #[derive(Debug, Args)]
 pub(crate) struct PartArgs {
-    /// Nothing but this node (or instance) and what it depends on; may be given several times.
+    /// Only this node (or instance) and what it depends on; may be given several times.
     #[arg(long, value_name = "NODE")]
     pub(crate) only: Vec<String>,
     /// Run this node (or instance) even if it is cached: it fails if something else comes out; may be given several times.
@@ -155,7 +155,7 @@ pub(crate) struct WatchArgs {
     pub(crate) workflow: WorkflowArgs,
     #[command(flatten)]
     pub(crate) how: HowArgs,
-    /// Look at the files from time to time instead of waiting for the system to tell: for network disks.
+    /// Poll the files instead of waiting for file system events: for network disks.
     #[arg(long)]
     pub(crate) poll: bool,
 }
@@ -182,7 +182,7 @@ pub(crate) enum GraphFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Run every golden case of the JSON files in this folder.
+    /// Run every golden case of the JSON files in this directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) reference: Option<PathBuf>,
     /// As JSON.
@@ -220,7 +220,7 @@ pub(crate) enum CacheCommand {
         #[arg(long, conflicts_with = "json")]
         path: bool,
     },
-    /// Say what differs between two entries: parameters, inputs, files, versions, metrics.
+    /// Show what differs between two entries: parameters, inputs, files, versions, metrics.
     Diff {
         /// As for `show`.
         a: String,
@@ -230,7 +230,7 @@ pub(crate) enum CacheCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Say why an entry had to be made: what differs from the earlier entry that is most like it.
+    /// Explain why an entry was computed: what differs from the nearest earlier entry.
     Why {
         /// As for `show`.
         entry: String,
@@ -264,17 +264,17 @@ pub(crate) enum CacheCommand {
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Take the entries of an archive in; everything in it is verified first.
+    /// Import the entries of an archive; everything in it is verified first.
     Import {
         /// The archive.
         archive: PathBuf,
     },
-    /// Free disk space: the outputs that are cheapest to make again are removed, their records stay. A dry run unless `--delete` is given.
+    /// Free disk space: the outputs that are cheapest to recompute are removed, their records stay. A dry run unless `--delete` is given.
     Gc {
-        /// Bytes that may stay, e.g. 20GB: what is cheapest to make again for each byte goes first.
+        /// Bytes to keep, e.g. 20GB: what is cheapest to recompute per byte goes first.
         #[arg(long, value_name = "SIZE", value_parser = flow_cache::query::parse_size)]
         max_size: Option<u64>,
-        /// What was last used longer ago goes, e.g. 30d.
+        /// Remove what was last used longer ago, e.g. 30d.
         #[arg(long, value_name = "SPAN", value_parser = flow_cache::query::parse_span)]
         older_than: Option<f64>,
         /// Keep what this run used: the beginning or end of its id. May be given several times.
@@ -312,7 +312,7 @@ pub(crate) enum CacheCommand {
         /// As for `show`.
         entry: String,
     },
-    /// Take a tag away.
+    /// Remove a tag.
     Untag {
         /// The name.
         name: String,
@@ -325,14 +325,14 @@ pub(crate) enum CacheCommand {
     },
     /// Hash everything again and say what is damaged.
     Verify {
-        /// Set what is damaged aside at once, so that it is made anew when it is needed next.
+        /// Quarantine what is damaged at once, so that it is recomputed when it is needed next.
         #[arg(long)]
         repair: bool,
         /// As JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Make the index anew from the records.
+    /// Rebuild the index from the records.
     Rebuild,
 }
 
@@ -361,7 +361,7 @@ pub(crate) enum RunsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Set two runs side by side: status, parameters and metrics of each node.
+    /// Compare two runs: status, parameters and metrics of each node.
     Compare {
         /// The beginning or end of a run's id.
         a: String,

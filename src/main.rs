@@ -30,7 +30,7 @@ fn run() -> Exit {
     };
     output::set_colour(cli.color);
     output::start_log(cli.verbose);
-    // A panic is caught where it can be dealt with (a node, a damaged index) and told there in words; the default hook would
+    // A panic is caught where it can be dealt with (a node, a damaged index) and reported there; the default hook would
     // print it to the person as well.
     std::panic::set_hook(Box::new(|info| tracing::debug!("{info}")));
     match catch_unwind(AssertUnwindSafe(|| commands::dispatch(&cli))) {

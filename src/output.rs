@@ -57,7 +57,7 @@ pub(crate) fn start_log(verbose: u8) {
         .init();
 }
 
-/// Writes whole lines to stderr with the bars out of the way. Where stderr takes nothing, nobody can be told.
+/// Writes whole lines to stderr with the bars out of the way. If stderr cannot be written to, there is nowhere to report it.
 struct Lines;
 
 impl Write for Lines {
@@ -71,7 +71,7 @@ impl Write for Lines {
     }
 }
 
-/// A line on stderr, between the bars. Where stderr takes nothing, nobody can be told.
+/// A line on stderr, between the bars. If stderr cannot be written to, there is nowhere to report it.
 pub(crate) fn say(line: &str) {
     let _ = bars().suspend(|| writeln!(anstream::stderr(), "{line}"));
 }

@@ -73,8 +73,8 @@ impl Reporter for Console {
                     figures.collect::<String>()
                 ));
             }
-            Event::NodeRepaired { node, why, .. } => say(&format!("repair {node}: its artifact {why}; made again")),
-            Event::NodeWaits { node, holder, .. } => say(&format!("wait   {node}: {holder} is at work on it")),
+            Event::NodeRepaired { node, why, .. } => say(&format!("repair {node}: its artifact {why}; recomputing")),
+            Event::NodeWaits { node, holder, .. } => say(&format!("wait   {node}: {holder} is running it")),
             Event::NodeRetried {
                 node,
                 failed,
@@ -82,11 +82,11 @@ impl Reporter for Console {
                 message,
             } => {
                 say(&format!(
-                    "retry  {node}: {message} ({failed} failed, again in {})",
+                    "retry  {node}: {message} ({failed} failed, retrying in {})",
                     duration(*wait_s)
                 ));
             }
-            Event::NodeStopped { node } => say(&format!("stop   {node}: goes on from its checkpoint in the next run")),
+            Event::NodeStopped { node } => say(&format!("stop   {node}: resumes from its checkpoint in the next run")),
             Event::NodeNote { node, line } if self.notes => say(&format!("note   {node}: {line}")),
             Event::RunFinished {
                 ran,

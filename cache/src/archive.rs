@@ -36,7 +36,7 @@ pub enum ArchiveError {
         source: io::Error,
     },
     /// It is not an archive of flow, or damaged. Nothing of it was taken.
-    #[error("{path} cannot be imported: {why}. Nothing of it was taken", path = path.display())]
+    #[error("{path} cannot be imported: {why}. Nothing was imported", path = path.display())]
     Unusable {
         /// The archive.
         path: PathBuf,
@@ -120,8 +120,8 @@ impl Opened {
         let folder = tempfile::Builder::new()
             .prefix("import-")
             .tempdir_in(files.layout.staging());
-        let folder = folder.map_err(|error| CacheError::io("make a folder in", &files.layout.staging(), error))?;
-        let not_one = |error: io::Error| unusable(format!("it is not an archive of flow, or cut short ({error})"));
+        let folder = folder.map_err(|error| CacheError::io("make a directory in", &files.layout.staging(), error))?;
+        let not_one = |error: io::Error| unusable(format!("it is not a flow archive, or it is truncated ({error})"));
         let mut archive = tar::Archive::new(zstd::Decoder::new(file).map_err(not_one)?);
         let (mut blobs, mut records, mut known) = (BTreeMap::new(), Vec::new(), false);
         for entry in archive.entries().map_err(not_one)? {
@@ -133,7 +133,7 @@ impl Opened {
                 known = bytes == VERSION.as_bytes();
             } else if let Some(digest) = name.strip_prefix("blobs/").and_then(|hex| hex.parse::<Digest>().ok()) {
                 if Digest::of(&bytes) != digest {
-                    return Err(unusable(format!("{name} does not have the content that its name says")));
+                    return Err(unusable(format!("{name} does not match the digest in its name")));
                 }
                 blobs.insert(digest, bytes.len() as u64);
                 let staged = folder.path().join(digest.to_string());
@@ -142,12 +142,12 @@ impl Opened {
                 let record = record_file::decode(&bytes, &key);
                 records.push(record.map_err(|why| unusable(format!("{name} cannot be used: {why}")))?);
             } else {
-                return Err(unusable(format!("it holds `{name}`, which is nothing of flow's")));
+                return Err(unusable(format!("it holds `{name}`, which is not part of an archive")));
             }
         }
         if !known {
             return Err(unusable(
-                "it is not an archive of flow, or of another version".to_owned(),
+                "it is not a flow archive, or one of another version".to_owned(),
             ));
         }
         let complete = |output: &OutputFile| blobs.get(&output.digest) == Some(&output.bytes);
@@ -155,7 +155,7 @@ impl Opened {
             .iter()
             .find(|record: &&Record| !record.outputs.values().all(complete))
         {
-            Some(record) => Err(unusable(format!("outputs of `{}` are missing in it", record.node))),
+            Some(record) => Err(unusable(format!("outputs of `{}` are missing from it", record.node))),
             None => Ok(Self { folder, records }),
         }
     }

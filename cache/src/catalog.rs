@@ -86,7 +86,7 @@ impl Catalog {
         }
     }
 
-    /// Tells whoever holds the index that the record of `key` came or went. The change itself is durable already: what
+    /// Notifies the process that holds the index that the record of `key` came or went. The change itself is durable already: what
     /// fails here is made up for when the index is next opened.
     pub(crate) fn announce(&self, key: &ActionKey) {
         let line = format!("{key}\n");
@@ -95,7 +95,7 @@ impl Catalog {
         }
     }
 
-    /// Throws the index away and makes it anew; the number of records in it.
+    /// Deletes the index and rebuilds it; the number of records in it.
     pub(crate) fn rebuild(&self) -> Result<usize, CacheError> {
         self.files.must_write()?;
         let mut state = self.state();

@@ -2,7 +2,7 @@
 //!
 //! Every open store that works has a file under `claims/`, locked as long as it is open, with who it is and the keys that it works
 //! on, a line each. Who claims a key looks through the others' files, one process at a time. The system gives locks back when a
-//! process ends, however it ends: a file that nobody has locked claims nothing, and is removed. It is a file for each process and not
+//! process ends, however it ends: a file that is not locked claims nothing, and is removed. It is a file for each process and not
 //! for each key because some file systems are slow to make a file where many were just removed.
 
 use std::collections::BTreeSet;
@@ -129,7 +129,7 @@ impl Board {
             // The number of a process is not enough: those of another container may have the same.
             let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
             let path = folder.join(name);
-            // Whoever finds it before it is locked takes it for a dead one's, and removes it.
+            // A process that finds it before it is locked takes it for a dead one's, and removes it.
             let made = turn.lock().and_then(|()| {
                 let file = lock::open(&path)?;
                 let locked = file.try_lock();
@@ -140,7 +140,7 @@ impl Board {
                 Ok((file, Ok(()))) => return Ok(Some(Self { path, file, turn })),
                 Ok((_, Err(TryLockError::WouldBlock))) => {}
                 Ok((_, Err(TryLockError::Error(error)))) | Err(error) => {
-                    tracing::debug!(%error, "the disk does no locks: work may be done twice");
+                    tracing::debug!(%error, "the file system does not support locks: work may be done twice");
                     return Ok(None);
                 }
             }

@@ -61,13 +61,13 @@ pub enum CacheError {
         holder: String,
     },
     /// Something had to be written to a store that is open for reading or cannot be written to.
-    #[error("the cache at {root} is read-only. Make it writable, or choose a cache folder of your own", root = root.display())]
+    #[error("the cache at {root} is read-only. Make it writable, or choose a cache directory of your own", root = root.display())]
     ReadOnly {
         /// The store's folder.
         root: PathBuf,
     },
     /// The folder holds something that is not a cache.
-    #[error("{root} is neither empty nor a cache of flow. Choose another folder for the cache", root = root.display())]
+    #[error("{root} is neither empty nor a cache of flow. Choose another directory for the cache", root = root.display())]
     NotACache {
         /// The folder.
         root: PathBuf,

@@ -176,7 +176,7 @@ impl Files {
         for (digest, bytes) in blobs {
             let path = self.layout.blob(digest);
             self.ensure_durable(parent(&path))?;
-            // A kept blob's folder is synced too: whoever wrote it may not have come that far.
+            // A kept blob's folder is synced too: its writer may not have come that far.
             folders.insert(parent(&path).to_owned());
             if self.disk.digest(&path).ok() == Some(*digest) {
                 continue;
@@ -186,7 +186,7 @@ impl Files {
         folders.iter().try_for_each(|folder| self.sync_dir(folder))
     }
 
-    /// Puts a record in its place; `None` if another came first. The stamp is that of this record as long as nobody discards it
+    /// Puts a record in its place; `None` if another came first. The stamp is that of this record as long as it is not discarded
     /// meanwhile and publishes anew, which a claim on the key keeps others from.
     pub(crate) fn put_record(&self, record: Record) -> Result<Option<Entry>, CacheError> {
         let path = self.layout.record(&record.key);
@@ -246,7 +246,7 @@ impl Files {
     pub(crate) fn find(&self, key: &ActionKey) -> Result<Lookup<Entry>, CacheError> {
         let mut entry = match self.record(key)? {
             Lookup::Sound(entry) => entry,
-            Lookup::Damaged(why) => return Ok(Lookup::Damaged(format!("its record cannot be used: {why}"))),
+            Lookup::Damaged(why) => return Ok(Lookup::Damaged(format!("its record is unreadable: {why}"))),
             Lookup::Missing => return Ok(Lookup::Missing),
         };
         for (name, output) in &entry.record.outputs {
@@ -357,7 +357,7 @@ impl Files {
         };
         match self.disk.read(&path) {
             Ok(bytes) if Digest::of(&bytes) == output.digest => Ok(bytes),
-            Ok(_) => Err(corrupt("does not have the content that was published")),
+            Ok(_) => Err(corrupt("does not match its digest")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(corrupt("is missing")),
             Err(error) => Err(CacheError::io("read", &path, error)),
         }
@@ -391,7 +391,7 @@ impl Files {
     pub(crate) fn create_dir(&self, dir: &Path) -> Result<bool, CacheError> {
         self.disk
             .create_dir(dir)
-            .map_err(|e| CacheError::io("make folder", dir, e))
+            .map_err(|e| CacheError::io("make directory", dir, e))
     }
 
     /// Makes one folder, and sees to it that a power loss does not take it away.

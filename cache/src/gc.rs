@@ -1,6 +1,6 @@
 //! Collection: the bytes of entries that are least worth their room go, their records stay.
 //!
-//! What is worth its room is what takes long to make again for each byte. An entry that is collected says so with a mark, so
+//! What is worth its room is what takes long to recompute per byte. An entry that is collected says so with a mark, so
 //! that a later miss is explained, and not taken for damage. The order of writes is marks, then blobs: a collection that is
 //! killed leaves entries that are whole although they are marked, which counts for nothing.
 //!
@@ -72,7 +72,7 @@ pub struct Collected {
     pub age_s: f64,
 }
 
-/// Collects; the caller has made sure that nobody publishes meanwhile.
+/// Collects; the caller has made sure that nothing is published meanwhile.
 pub(crate) fn collect(files: &Files, options: &GcOptions) -> Result<GcReport, CacheError> {
     let (records, unreadable) = read_records(files)?;
     let blobs = Blobs::of(files, &unreadable)?;
@@ -146,7 +146,7 @@ fn protected(files: &Files, options: &GcOptions) -> Result<BTreeSet<ActionKey>, 
     Ok(protected)
 }
 
-/// The cheapest to make again for each byte first, the oldest of equals.
+/// The cheapest to recompute per byte first, the oldest of equals.
 fn by_worth(files: &Files, free: &[&Record]) -> Vec<Collected> {
     let used = recall::last_used(files);
     let now_ms = unix_ms() as f64;

@@ -138,7 +138,7 @@ impl Layout {
         self.root.join("quarantine")
     }
 
-    /// One line for each commit, by every process: how the index hears of commits that it did not see.
+    /// One line for each commit, by every process: how the index learns of commits by others.
     pub(crate) fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }

@@ -1,7 +1,7 @@
 //! Leases: the entries that a run under way counts on. A collection of another process leaves them alone.
 //!
 //! A file under `leases/`, locked as long as the run lasts, with the keys one after another, 32 bytes each. The system gives
-//! the lock back when a process ends: a file that nobody has locked is no lease, and removed.
+//! the lock back when a process ends: a file that is not locked is no lease, and removed.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -14,7 +14,7 @@ use crate::files::Files;
 use crate::key::ActionKey;
 
 /// The entries that one run counts on, until it is dropped. On a disk without locks, or one that is full, there is none: an
-/// entry that is collected under a run is made again by it.
+/// entry that is collected during a run is recomputed by it.
 #[derive(Debug)]
 pub struct Lease {
     held: Option<(File, PathBuf)>,
@@ -31,7 +31,7 @@ impl Lease {
         ));
         let begun = std::fs::create_dir_all(&folder).and_then(|()| {
             let file = OpenOptions::new().append(true).create(true).open(&path)?;
-            // One of a dead process with our number: its keys are nobody's.
+            // One of a dead process with our number: its keys have no owner.
             file.lock()?;
             file.set_len(0)?;
             Ok(file)

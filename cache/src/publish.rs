@@ -53,7 +53,7 @@ pub(crate) fn publish(store: &Shared, key: &ActionKey, draft: &Draft) -> Result<
                 agree(&entry.record, &record)?;
                 return Ok(finish(store, &entry));
             }
-            // Its bytes are made again. If they are others now, nobody can say any more which are right.
+            // Its bytes are recomputed. If they are others now, it is unknown which are right.
             Lookup::Sound(entry) if entry.record.outputs == record.outputs => {
                 files.put_blobs(&blobs)?;
                 files.uncollect(key)?;

@@ -1,7 +1,7 @@
 //! What the last run of a workflow found, so that the next one need not read thousands of records again.
 //!
 //! A file `recall/<digest of the workflow's name>` holds the summaries of the artifacts that the last run took or made, each
-//! with the stamp that its record's file had when it was read. It is read beside other work, and a summary counts only if the
+//! with the stamp that its record's file had when it was read. It is read concurrently with other work, and a summary counts only if the
 //! record's file still has that stamp and every blob its length: what is left to trust is what [`crate::files::Files::find`]
 //! trusts as well. Whatever does not fit is looked up in the ordinary way, so that the file can be lost at any time.
 
@@ -61,7 +61,7 @@ impl Recall {
         match thread.spawn(move || read(path, &files)) {
             Ok(reading) => Self::Reading(reading),
             Err(error) => {
-                tracing::debug!(%error, "nothing is recalled");
+                tracing::debug!(%error, "the previous run's results are not used");
                 Self::Nothing
             }
         }
@@ -118,7 +118,7 @@ pub(crate) fn remember(files: &Files, recall: &Recall, name: &str, artifacts: &[
     });
     let all: Vec<Remembered> = remembered.collect();
     if let Err(error) = write(files, &path, &all) {
-        tracing::debug!(%error, "what this run found is not remembered");
+        tracing::debug!(%error, "cannot save this run's results for the next");
     }
 }
 

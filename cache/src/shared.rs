@@ -29,7 +29,7 @@ impl Shared {
     pub(crate) fn open(disk: Box<dyn Disk>, root: &Path, access: Access, real: bool) -> Result<Self, CacheError> {
         let files = Arc::new(Files::open(disk, Layout::new(root), access)?);
         let shared = real && access == Access::ReadWrite;
-        // Before anything is staged: whoever opens the store next would sweep it away.
+        // Before anything is staged: the next process that opens the store would sweep it away.
         let staging = if shared { join_writers(&files)? } else { None };
         if access == Access::ReadWrite {
             files.tag()?;
@@ -72,7 +72,7 @@ fn join_writers(files: &Files) -> Result<Option<StagingLock>, CacheError> {
         Err(error) => match files.read_only_if_refused(CacheError::io("lock", &path, error)) {
             refused @ CacheError::ReadOnly { .. } => Err(refused),
             error => {
-                tracing::debug!(%error, "the disk does no locks: staged files of crashed processes stay");
+                tracing::debug!(%error, "the file system does not support locks: staged files of crashed processes stay");
                 Ok(None)
             }
         },

@@ -118,7 +118,7 @@ impl Store {
         self.shared.files.sound_record(key)
     }
 
-    /// Begins to read, beside other work, what was remembered under `name`: [`Store::lookup`] and [`Store::peek`] are fast
+    /// Begins to read, concurrently with other work, what was remembered under `name`: [`Store::lookup`] and [`Store::peek`] are fast
     /// for these keys.
     pub fn recall(&self, name: &str) {
         *self.shared.recall() = Recall::begin(&self.shared.files, name);
@@ -145,7 +145,7 @@ impl Store {
         Lease::begin(&self.shared.files)
     }
 
-    /// Collects what is least worth its room, or says what would go. Whoever publishes meanwhile waits.
+    /// Collects what is least worth its room, or says what would go. Publishers wait meanwhile.
     ///
     /// # Errors
     /// [`CacheError::ReadOnly`], [`CacheError::Io`]. What was not removed by then is still there.
@@ -290,7 +290,7 @@ impl Store {
         if self.shared.files.writable()
             && let Err(error) = marks::also_called(&self.shared.files, names)
         {
-            tracing::warn!(%error, "names of entries are not remembered");
+            tracing::warn!(%error, "cannot save the entries' names");
         }
     }
 
@@ -315,7 +315,7 @@ impl Store {
         let unless_known = |kind: &str| {
             let mut all = match kinds.contains(&kind) {
                 true => return None,
-                // What is wrong with the records is told when they are selected.
+                // What is wrong with the records is reported when they are selected.
                 false => catalog.kinds().ok()?,
             };
             all.extend(kinds.iter().map(|&kind| kind.to_owned()));
@@ -350,7 +350,7 @@ impl Store {
         verify::verify(&self.shared.files)
     }
 
-    /// Throws the index away and makes it anew from the records; how many there are. Needed only if a person doubts it:
+    /// Deletes the index and rebuilds it from the records; how many there are. Needed only if a person doubts it:
     /// a broken index is noticed and rebuilt unasked.
     ///
     /// # Errors

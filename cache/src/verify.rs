@@ -60,7 +60,7 @@ impl VerifyReport {
             };
             match blobs.get(&output.digest) {
                 Some(true) => {}
-                Some(false) => self.corrupt.push(fault("does not have the content that was published")),
+                Some(false) => self.corrupt.push(fault("does not match its digest")),
                 None => self.missing.push(fault("is missing")),
             }
         }

@@ -79,9 +79,9 @@ fn an_archive_of_version_1_is_imported() {
 }
 
 #[test]
-#[ignore = "makes a fixture of the present format, for a new schema: FLOW_FIXTURE names the folder"]
+#[ignore = "makes a fixture of the present format, for a new schema: FLOW_FIXTURE names the directory"]
 fn make() {
-    let folder = PathBuf::from(std::env::var_os("FLOW_FIXTURE").expect("FLOW_FIXTURE names a folder"));
+    let folder = PathBuf::from(std::env::var_os("FLOW_FIXTURE").expect("FLOW_FIXTURE names a directory"));
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (teacher, mut made) = draft("teacher", "teacher weights");

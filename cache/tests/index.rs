@@ -46,7 +46,7 @@ fn a_garbled_index_is_rebuilt_to_the_same_hits_and_listing() {
         let index = dir.path().join("index");
         if garble == "a file" {
             fs::remove_dir_all(&index).unwrap();
-            fs::write(&index, "no folder").unwrap();
+            fs::write(&index, "no directory").unwrap();
         } else {
             for file in files_under(&index) {
                 let name = file.file_name().unwrap().to_string_lossy().into_owned();
@@ -186,7 +186,7 @@ fn keys(store: &flow_cache::Store, query: &str) -> Vec<String> {
 fn a_query_by_columns_selects_what_the_records_say() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    // More than one chunk of columns, in several steps, with some taken out and made again.
+    // More than one chunk of columns, in several steps, with some removed and added again.
     for part in 0..3 {
         (part * 220..part * 220 + 220).for_each(|i| varied(&store, i));
         let some = store.records().unwrap();

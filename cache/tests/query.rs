@@ -16,7 +16,7 @@ struct Entries {
 
 impl Entries {
     fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir().expect("a directory");
         let store = open(dir.path());
         Self {
             dir,

@@ -245,7 +245,7 @@ impl Walk {
     fn folder(&mut self, path: &Path, relative: PathBuf) -> io::Result<()> {
         let real = fs::canonicalize(path).map_err(|error| named(path, &error))?;
         if self.above.contains(&real) {
-            let message = format!("{}: a link that leads back to a folder above it", path.display());
+            let message = format!("{}: a link that leads back to a directory above it", path.display());
             return Err(io::Error::other(message));
         }
         let rules = rules_in(path)?;

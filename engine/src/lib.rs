@@ -50,7 +50,7 @@ pub use workflow::{Diagnostics, Override, Workflow};
 /// Reads and checks the workflow file at `path`.
 ///
 /// # Errors
-/// Everything that is wrong with it, as far as it can be told.
+/// Everything that is wrong with it, as far as it can be determined.
 pub fn load(path: &Path, registry: &Registry, overrides: &[Override]) -> Result<Workflow, Diagnostics> {
     Workflow::load(path, registry, overrides)
 }

@@ -44,7 +44,7 @@ pub enum Reason {
         /// The version of this build.
         new: Option<Value>,
     },
-    /// It ran before, but its artifact is gone or damaged.
+    /// It ran before, but its artifact is missing or damaged.
     Missing,
     /// It ran before, and its outputs were collected.
     Collected,
@@ -64,13 +64,13 @@ impl fmt::Display for Reason {
             Self::New => write!(f, "new"),
             Self::ParamChanged { name, old, new } => write!(f, "{name}: {} -> {}", shown(old), shown(new)),
             Self::InputChanged { port, node: Some(node) } => write!(f, "input {port} ({node}) has changed"),
-            Self::InputChanged { port, node: None } => write!(f, "input {port} is gone"),
+            Self::InputChanged { port, node: None } => write!(f, "input {port} was removed"),
             Self::FileChanged { name } => write!(f, "file {name} has changed"),
             Self::VersionChanged { old, new } => {
                 write!(f, "the node kind has changed: version {} -> {}", shown(old), shown(new))
             }
             Self::Collected => write!(f, "its outputs were collected by flow cache gc"),
-            Self::Missing => write!(f, "its artifact is gone or damaged"),
+            Self::Missing => write!(f, "its artifact is missing or damaged"),
             Self::Forced => write!(f, "forced"),
             Self::Upstream { node } => write!(f, "until {node} has run"),
         }

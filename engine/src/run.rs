@@ -28,7 +28,7 @@ pub struct Options {
     pub machine: Machine,
     /// Where a process for a node comes from; without it, all nodes run in threads of this one.
     pub worker: Option<WorkerProgram>,
-    /// After a failure, still run what does not rest on the failed node.
+    /// After a failure, still run what does not depend on the failed node.
     pub keep_going: bool,
     /// Raised by the caller to stop.
     pub stop: StopFlag,

@@ -83,7 +83,7 @@ pub enum RunsError {
         source: io::Error,
     },
     /// A summary that is not one.
-    #[error("{path} is damaged: {why}. The results are in the cache; delete this run's folder if it is in the way", path = path.display())]
+    #[error("{path} is damaged: {why}. The results are in the cache; delete this run directory if it is in the way", path = path.display())]
     Damaged {
         /// The summary's file.
         path: PathBuf,
@@ -216,7 +216,7 @@ pub(crate) struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes a folder of its own for a run of `workflow`, and the writer of its event log.
+    /// Makes a new directory for a run of `workflow`, and the writer of its event log.
     pub(crate) fn create(
         runs: &Path,
         workflow: &Workflow,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::code::{self, Listing};
 use crate::os_path::OsPath;
 
-/// Changes this close before the hashing are not told apart by every file system.
+/// Changes this close before the hashing are not distinguished by every file system.
 const RACY_MS: u64 = 2_000;
 
 /// How often a file that changes while it is read is read again.
@@ -97,7 +97,7 @@ impl Stamp {
 }
 
 impl FileDigests {
-    /// Remembers digests in the file `memory`. One that is absent, damaged or of another version is begun anew.
+    /// Remembers digests in the file `memory`. One that is absent, damaged or of another version is started from scratch.
     pub fn open(memory: PathBuf) -> Self {
         let read = std::fs::read(&memory)
             .ok()
@@ -179,7 +179,7 @@ impl FileDigests {
                 .collect(),
         };
         if let Err(error) = write_whole(memory, &on_disk) {
-            tracing::debug!(path = %memory.display(), %error, "digests of input files are not remembered");
+            tracing::debug!(path = %memory.display(), %error, "cannot save the digests of input files");
         }
     }
 

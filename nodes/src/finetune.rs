@@ -222,7 +222,7 @@ impl Node for FinetuneNode {
             same_task("data[1]", data, second)?;
         }
         if data.class_names.as_ref().is_some_and(|names| names.len() < 2) {
-            let message = "all images are of one class: there is nothing to tell apart";
+            let message = "all images are of one class: there is nothing to classify";
             return Err(at_with("data", message, "give images of at least two classes"));
         }
         check_recipe(inputs, "views", data)?;
@@ -327,7 +327,7 @@ impl FinetuneNode {
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             fit.resume(&checkpoint).map_err(failure)?;
             cx.host
-                .note(&format!("goes on after step {} of {}", fit.step(), self.steps));
+                .note(&format!("resumes after step {} of {}", fit.step(), self.steps));
         }
         let (began, first) = (Instant::now(), fit.step());
         let mut recent = f64::NAN;

@@ -58,7 +58,7 @@ pub struct PretrainNode {
     #[serde(default)]
     warmup_epochs: usize,
     /// Images that the features are watched on after each epoch; 0 for none. So many training images show deviation and effective rank, and vote
-    /// on so many that are not trained on: the first of the validation images, or, where there are none, training images that are put aside for
+    /// on so many that are not trained on: the first of the validation images, or, where there are none, training images that are held out for
     /// this, a twentieth of them at most, the same for every seed and method. Labels are only watched: no weight depends on them.
     #[serde(default = "monitor")]
     monitor: usize,
@@ -147,7 +147,7 @@ impl PretrainNode {
         {
             let (noun, rest) = (data.input.modality.noun(), all - aside);
             let message = format!(
-                "{} found, but there are only {rest} {noun} to train on ({aside} of {all} are put aside by `monitor`)",
+                "{} found, but there are only {rest} {noun} to train on ({aside} of {all} are held out by `monitor`)",
                 self.batch
             );
             return Err(at_with("batch", message, "lower `batch`"));
@@ -171,7 +171,7 @@ impl PretrainNode {
         method.check(&constraints).map_err(|e| at_task(&e))
     }
 
-    /// The examples to train on, and those that are only watched. Whoever looks at labels sees labelled examples only.
+    /// The examples to train on, and those that are only watched. A method that uses labels sees labelled examples only.
     fn watched(&self, data: &Dataset, uses_labels: bool) -> Result<(Images, Images), NodeError> {
         let train = if uses_labels {
             data.with_targets()?
@@ -322,7 +322,7 @@ impl PretrainNode {
                 String::new()
             };
             cx.host
-                .note(&format!("goes on after epoch {epochs} of {}{more}", training.epochs()));
+                .note(&format!("resumes after epoch {epochs} of {}{more}", training.epochs()));
         }
         while !training.is_done() {
             let epoch = training.history().len();

@@ -52,7 +52,7 @@ fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
             .list()?
             .into_iter()
             .next()
-            .ok_or_else(|| Failure::usage("there is no run yet", "`flow run FILE.toml` makes one"))?,
+            .ok_or_else(|| Failure::usage("no runs yet", "start one with `flow run FILE.toml`"))?,
     };
     if json {
         return print_json(&run);

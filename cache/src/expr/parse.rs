@@ -120,9 +120,9 @@ impl<'a> Parser<'a> {
         if !self.take(&Kind::ListOpen) {
             return self.value("a value");
         }
-        let mut items = vec![self.value("a number or a text")?];
+        let mut items = vec![self.value("a number or a string")?];
         while self.take(&Kind::Comma) {
-            items.push(self.value("a number or a text")?);
+            items.push(self.value("a number or a string")?);
         }
         let span = start..self.here().end;
         if !self.take(&Kind::ListClose) {

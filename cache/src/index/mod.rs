@@ -266,7 +266,7 @@ impl Index {
         }
     }
 
-    /// What earlier runs took and were told, see [`PastRun`].
+    /// The durations and parameters of earlier runs, see [`PastRun`].
     pub(crate) fn past(&self) -> Result<Vec<PastRun>, IndexError> {
         let read = |name: &str| self.columns.read(name);
         let (keys, own) = (read(columns::KEY)?, read(columns::OWN)?);
@@ -318,7 +318,7 @@ impl Index {
 const FINISHED: &str = "finished";
 
 fn damaged() -> IndexError {
-    IndexError::Broken("an entry's checksum does not fit".into())
+    IndexError::Broken("an entry's checksum does not match".into())
 }
 
 fn number(cell: CellRef<'_>) -> f64 {

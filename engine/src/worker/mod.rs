@@ -1,4 +1,4 @@
-//! One node's work: run in a thread of the engine or in a process of its own, check that files stayed as they were, publish.
+//! One node's work: run in a thread of the engine or in a separate process, check that files stayed as they were, publish.
 
 mod child;
 mod host;
@@ -75,7 +75,7 @@ pub(crate) struct Job<'a> {
     pub(crate) action: Action,
     /// Where it is published.
     pub(crate) store: &'a Store,
-    /// Held until the outcome is known: whoever else wants the same key waits.
+    /// Held until the outcome is known: others that want the same key wait.
     pub(crate) claim: Claim,
     pub(crate) scratch: Scratch,
     pub(crate) inputs: Inputs,
@@ -179,10 +179,10 @@ impl Job<'_> {
             let after = self.files.digest(path);
             if after.as_ref().ok() != Some(digest) {
                 let message = format!(
-                    "{} changed while it was being read; nothing was kept of this",
+                    "{} changed while it was being read; its result was discarded",
                     path.display()
                 );
-                return Err(NodeError::failed(message).with_help("run again once the file is as it should be"));
+                return Err(NodeError::failed(message).with_help("run again when the file is complete"));
             }
         }
         Ok(())
@@ -211,7 +211,7 @@ impl Tell for Thread<'_> {
 
 fn timed_out(limit: Duration) -> NodeError {
     let message = format!("it was still running after {} s and was stopped", limit.as_secs_f64());
-    NodeError::failed(message).with_help("raise `timeout_s` if it needs more; it goes on from its last checkpoint")
+    NodeError::failed(message).with_help("raise `timeout_s` if it needs more; it resumes from its last checkpoint")
 }
 
 /// A thread's name cannot hold a NUL, a value of a matrix variable can.

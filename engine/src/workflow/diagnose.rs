@@ -112,7 +112,7 @@ impl Diagnostic for Problem {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let again = (self.0.repeats > 0).then(|| format!("the same holds for {} more instances", self.0.repeats));
+        let again = (self.0.repeats > 0).then(|| format!("the same error in {} more instances", self.0.repeats));
         match (&self.0.help, again) {
             (Some(help), Some(again)) => Some(Box::new(format!("{help} ({again})"))),
             (Some(help), None) => Some(Box::new(help)),

@@ -109,14 +109,10 @@ impl Reading<'_> {
         let known = identity(&path);
         if let Some(at) = self.chain.iter().position(|above| *above == known) {
             let circle: Vec<&str> = self.names[at..].iter().map(String::as_str).collect();
-            let message = format!(
-                "files include each other: {} -> {}",
-                circle.join(" -> "),
-                self.names[at]
-            );
-            let problem = Problem::at("workflow::include", span, message, "closes the circle");
+            let message = format!("include cycle: {} -> {}", circle.join(" -> "), self.names[at]);
+            let problem = Problem::at("workflow::include", span, message, "closes the cycle");
             self.diagnostics
-                .push(problem.help("take one of these away; put what both need into a third file"));
+                .push(problem.help("remove one of these; put what both need into a third file"));
             return Vec::new();
         }
         if self.done.contains(&known) {
@@ -157,7 +153,7 @@ impl Reading<'_> {
     fn only_parts(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
         let (header, parts): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| entry.key == "workflow");
         for entry in header {
-            let message = "an included file has no [workflow] of its own";
+            let message = "an included file has no [workflow] table";
             let problem = Problem::at("workflow::include", &entry.key_span, message, "not in this file");
             self.diagnostics
                 .push(problem.help("the name is that of the file that is run: move what both need into a third file"));
@@ -207,9 +203,7 @@ fn twice(path: &[&str], first: &Entry, again: &Span) -> Problem {
         "again",
     )
     .also(&first.key_span, "first here")
-    .help(format!(
-        "it is at {place} already: take one away, or give it another name"
-    ))
+    .help(format!("it is at {place} already: remove one, or rename it"))
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ fn apply_one(root: &mut Located, set: &Override, source: &Arc<Source>) -> Result
         let Some(entries) = here.table_mut() else {
             let parent = steps[..depth].join(".");
             let message = format!("`{parent}` is a value, it has no `{step}`");
-            return Err(Problem::at("override::path", &span, message, "no such place"));
+            return Err(Problem::at("override::path", &span, message, "no such key"));
         };
         let at = match entries.iter().position(|e| e.key == *step) {
             Some(at) => at,

@@ -27,7 +27,7 @@ pub(crate) fn param_problem(table: &NodeTable, error: &ParseError) -> Problem {
     let span = table.span_of(&error.path);
     if let Some(variant) = quoted_after(message, "unknown variant `") {
         let message = format!("`{}` of `{name}` cannot be `{variant}`", error.path);
-        return Problem::at("workflow::unknown_value", &span, message, "no such choice").help(suggest(
+        return Problem::at("workflow::unknown_value", &span, message, "not a valid choice").help(suggest(
             variant,
             "choices",
             expected_names(&error.message),

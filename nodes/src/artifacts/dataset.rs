@@ -148,7 +148,7 @@ pub(crate) const TEXTS_HAVE_NO_VIEWS: &str =
 
 /// Said where labels are asked of pseudo-labelled images.
 pub(crate) const GUESSES_ARE_NO_LABELS: &str =
-    "these are pseudo-labels: a part of them would be chosen by the true labels, which nobody has";
+    "these are pseudo-labels: a part of them would be chosen by the true labels, which are unknown";
 
 /// A data set in memory.
 #[derive(Clone, Debug)]
@@ -319,7 +319,7 @@ impl Dataset {
                 self.name,
                 self.modality().noun()
             ))
-            .with_help("`validation = N` in the dataset node puts some of the training images aside")
+            .with_help("`validation = N` in the dataset node holds out some of the training images")
         })
     }
 

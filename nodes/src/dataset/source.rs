@@ -1,4 +1,4 @@
-//! `kind = "dataset"` with `source`: images or texts from a source, with a part put aside to choose settings on.
+//! `kind = "dataset"` with `source`: images or texts from a source, with a part held out to choose settings on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct SourceNode {
     path: Option<DeclaredFile>,
     /// Training images of a source that makes them, or that has more.
     train: Option<usize>,
-    /// Test images of a source that makes them; texts to put aside for testing, in equal shares of the classes (a fifth if left out).
+    /// Test images of a source that makes them; texts to hold out for testing, in equal shares of the classes (a fifth if left out).
     test: Option<usize>,
     /// Height and width of images of a source that makes them.
     side: Option<usize>,
@@ -44,9 +44,9 @@ pub struct SourceNode {
     /// How wild images of a source that makes them are: `turn`, `clutter`, `size`, `contrast`, `typical`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     style: Option<SceneStyle>,
-    /// Training images to put aside, in equal shares of the classes, to choose settings on.
+    /// Training images to hold out, in equal shares of the classes, to choose settings on.
     validation: Option<usize>,
-    /// Decides what is made and put aside.
+    /// Decides what is made and held out.
     #[serde(default)]
     seed: u64,
 }
@@ -78,7 +78,7 @@ impl SourceNode {
         }
     }
 
-    /// Places of `count` examples to put aside for `purpose`, in equal shares of the classes, and of the rest.
+    /// Places of `count` examples to hold out for `purpose`, in equal shares of the classes, and of the rest.
     fn put_aside(&self, labels: &[u16], classes: usize, count: usize, purpose: &str) -> Result<Parts, NodeError> {
         let aside = stratified(labels, classes, count, &Stream::new(self.seed, purpose)).map_err(failure)?;
         let left = |i: &u32| aside.binary_search(i).is_err();
@@ -144,7 +144,7 @@ impl SourceNode {
         let aside = self.validation.unwrap_or(0);
         let splits = match shape.counts {
             Some([train, _]) if aside >= train => {
-                let message = format!("{aside} images to put aside, but there are only {train} training images");
+                let message = format!("{aside} images to hold out, but there are only {train} training images");
                 return Err(at("validation", message));
             }
             Some([train, test]) => {

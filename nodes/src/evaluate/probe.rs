@@ -30,7 +30,7 @@ use crate::failure::{at, at_with, backbone_error, failure};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeNode {
-    /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, beside the same on raw
+    /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, alongside the same on raw
     /// pixels (or a bag of words) and on the encoder with random weights.
     encoder: Option<EncoderStart>,
     /// The network of an encoder from a file, `encoder = { file = "resnet18.safetensors" }`. Without an encoder, only its controls are
@@ -47,7 +47,7 @@ pub struct ProbeNode {
     /// Temperature of the kNN's weights.
     #[serde(default = "temperature")]
     temperature: f32,
-    /// Whether an encoder's controls are judged beside it. Where many encoders share a network, its controls are judged once, by
+    /// Whether an encoder's controls are judged alongside. Where many encoders share a network, its controls are judged once, by
     /// a node with the `backbone` alone.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     controls: bool,

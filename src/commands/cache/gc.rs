@@ -32,7 +32,7 @@ pub(super) fn used_by(runs: &Runs, named: &[String], newest: usize) -> Result<BT
 pub(super) fn collect(store: &Store, options: &GcOptions, json: bool) -> Result<Exit, Failure> {
     if options.max_bytes.is_none() && options.older_than_s.is_none() {
         let help = "give `--max-size 20GB`, `--older-than 30d` or both; without `--delete` nothing is changed";
-        return Err(Failure::usage("nothing says what to remove", help));
+        return Err(Failure::usage("it is not specified what to remove", help));
     }
     let report = store.gc(options)?;
     if json {

@@ -215,7 +215,7 @@ fn verify(store: &Store, repair: bool, json: bool) -> Result<Exit, Failure> {
         }
     }
     say(&format!(
-        "{} entries sound, {} corrupt, {} with something missing; {} hashed",
+        "{} entries valid, {} corrupt, {} with something missing; {} hashed",
         report.ok.len(),
         report.corrupt.len(),
         report.missing.len(),
@@ -223,9 +223,9 @@ fn verify(store: &Store, repair: bool, json: bool) -> Result<Exit, Failure> {
     ));
     if !report.is_sound() {
         say(if repair {
-            "what was damaged is set aside, in the cache's quarantine folder; the next run that needs it makes it anew"
+            "what was damaged is set aside, in the cache's quarantine directory; the next run that needs it recomputes it"
         } else {
-            "the next run that needs a damaged entry makes it anew; `--repair` sets it aside now"
+            "the next run that needs a damaged entry recomputes it; `--repair` sets it aside now"
         });
     }
     Ok(exit)

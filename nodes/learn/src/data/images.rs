@@ -148,14 +148,14 @@ impl Images {
     /// Reads [`Images::encode`]'s bytes.
     ///
     /// # Errors
-    /// If they are not such a file, or cut short.
+    /// If they are not such a file, or truncated.
     pub fn decode(bytes: &[u8]) -> Result<Self, ImagesError> {
         let rest = bytes
             .strip_prefix(MAGIC)
             .ok_or(ImagesError::Format("it does not begin with its mark"))?;
         let (sizes, rest) = rest
             .split_at_checked(16)
-            .ok_or(ImagesError::Format("its header is cut short"))?;
+            .ok_or(ImagesError::Format("its header is truncated"))?;
         let [n, height, width, channels] = std::array::from_fn(|i| {
             sizes[4 * i..4 * i + 4]
                 .iter()

@@ -122,7 +122,7 @@ pub struct Batch<'a> {
     pub epoch: usize,
     /// The share of all steps that are done, in `[0, 1)`.
     pub progress: f32,
-    /// Views of this step that were made beside the last one.
+    /// Views of this step that were made during the last one.
     pub views: Views,
 }
 

@@ -148,9 +148,7 @@ impl<'a> Fit<'a> {
             return Err(SettingError::new("data", "there are no labelled images to fit").into());
         }
         if classifier.classes < 2 {
-            return Err(
-                SettingError::new("data", "all images are of one class: there is nothing to tell apart").into(),
-            );
+            return Err(SettingError::new("data", "all images are of one class: there is nothing to classify").into());
         }
         let pseudo = pseudo.filter(|p| !p.indices.is_empty());
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_steps, settings.steps);

@@ -1,4 +1,4 @@
-//! What the features look like after an epoch: deviation, effective rank, and what neighbours say of images that were put aside.
+//! What the features look like after an epoch: deviation, effective rank, and what neighbours say of images that were held out.
 //!
 //! The neighbours' vote looks at labels to show progress; nothing that is trained or kept depends on it.
 
@@ -18,7 +18,7 @@ const TEMPERATURE: f32 = 0.07;
 /// Rows that the effective rank is of: enough to see a collapse, few enough to cost nothing beside an epoch.
 const RANKED: usize = 256;
 
-/// Of so many training images, one at most is put aside.
+/// Of so many training images, one at most is held out.
 const ONE_OF: usize = 20;
 
 /// Fewer images do not show whether features have collapsed.
@@ -30,12 +30,12 @@ const LEAST_DEVIATION: f32 = 0.01;
 /// Of features that are all the same the rank is 1.
 const LEAST_RANK: f32 = 1.02;
 
-/// How many of `images` training images are put aside to be watched, where `wanted` are asked for: a twentieth at most.
+/// How many of `images` training images are held out to be watched, where `wanted` are asked for: a twentieth at most.
 pub fn held_out(images: usize, wanted: usize) -> usize {
     wanted.min(images / ONE_OF)
 }
 
-/// The training images without those that are put aside, and these: [`held_out`] of them, the same whatever the seed and the method, so that
+/// The training images without those that are held out, and these: [`held_out`] of them, the same whatever the seed and the method, so that
 /// all of them train on the same images.
 pub fn hold_out(images: &Images, wanted: usize) -> (Images, Images) {
     let mut order = Stream::new(0, "held out").permutation(images.n);

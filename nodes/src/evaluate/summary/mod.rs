@@ -1,4 +1,4 @@
-//! Many arms in one table: every figure that was found of each, over seeds, with the controls as rows of their own.
+//! Many arms in one table: every metric that was found of each, over seeds, with the controls as separate rows.
 
 mod chart;
 mod page;
@@ -62,7 +62,7 @@ impl SummaryNode {
         }
         Err(at_with(
             "baseline",
-            format!("`{baseline}` is none of the arms"),
+            format!("`{baseline}` is not one of the arms"),
             suggest(baseline, "arms", arms),
         ))
     }
@@ -279,7 +279,7 @@ fn columns(all: &[Found]) -> Vec<Column> {
 /// A row for each arm and control, one value for each draw: a control that several nodes judged in the same way counts once.
 ///
 /// # Errors
-/// If one row has two different values of one draw: their mean would be nobody's.
+/// If one row has two different values of one draw: their mean would be meaningless.
 fn rows(all: &[Found]) -> Result<Vec<Row>, NodeError> {
     let columns = columns(all);
     let mut names: Vec<(&(Option<Subject>, String), bool)> = Vec::new();
@@ -302,9 +302,8 @@ fn rows(all: &[Found]) -> Result<Vec<Row>, NodeError> {
                 found.column.figure.title(),
                 found.draw
             );
-            return Err(failure(message).with_help(
-                "judge each arm once, and controls in a node of their own: `controls = false` in the others",
-            ));
+            return Err(failure(message)
+                .with_help("judge each arm once, and controls in a separate node: `controls = false` in the others"));
         }
     }
     let mut rows = Vec::with_capacity(names.len());
