@@ -3,7 +3,7 @@
 //! The index is opened when first asked, so that a run of nothing but hits never waits for it. One process at a time may
 //! hold it; every process announces its commits in the journal, from which the holder learns of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::files::Files;
 use crate::index::{Index, IndexError};
 use crate::key::ActionKey;
 use crate::lock::{IndexLock, Refused};
-use crate::marks::Marks;
+use crate::marks::{self, Marks};
 use crate::query::{Query, World};
 use crate::record::{PastRun, Record};
 
@@ -60,9 +60,15 @@ impl Catalog {
             Marks::default()
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let names = if query.names_nodes() {
+            marks::other_names(&self.files)?
+        } else {
+            BTreeMap::new()
+        };
         let world = World {
             now_ms: now.as_millis() as f64,
             marks: &marks,
+            names: &names,
         };
         if let Some(records) = self.ask_index(|index| index.select(&self.files, query, &world))? {
             return Ok(records);

@@ -12,12 +12,13 @@ use crate::disk;
 use crate::error::CacheError;
 use crate::files::{Access, Lookup};
 use crate::gc::{self, GcOptions, GcReport};
-use crate::key::{ActionKey, Components};
+use crate::key::ActionKey;
 use crate::lease::Lease;
 use crate::marks::{self, Marks};
 use crate::name;
+use crate::nearest;
 use crate::publish::{self, Draft};
-use crate::query::{Query, QueryError};
+use crate::query::{Field, Query, QueryError};
 use crate::recall::{self, Recall};
 use crate::record::{PastRun, Record, sort_newest_first};
 use crate::scratch::Scratch;
@@ -235,22 +236,17 @@ impl Store {
         Ok(imported)
     }
 
-    /// The earlier record that explains a miss best: of the same kind, with the fewest components changed; among equals
-    /// one of the same node, then the newest.
+    /// The earlier record that explains best why `record` was computed, see [`Record::distance`]; `None` if no other of its kind
+    /// had finished when it began.
     ///
     /// # Errors
     /// [`CacheError::Io`].
-    pub fn nearest(&self, kind: &str, node: &str, components: &Components) -> Result<Option<Record>, CacheError> {
-        let rank = |record: &Record| {
-            let newest_first = std::cmp::Reverse(record.finished_unix_ms);
-            (
-                record.components.diff(components).len(),
-                record.node != node,
-                newest_first,
-                record.key,
-            )
-        };
-        Ok(self.shared.catalog.records(Some(kind))?.into_iter().min_by_key(rank))
+    pub fn nearest(&self, record: &Record) -> Result<Option<Record>, CacheError> {
+        let mut earlier = self.shared.catalog.records(Some(&record.kind))?;
+        earlier.retain(|other| other.key != record.key && other.finished_unix_ms <= record.started_unix_ms);
+        Ok(earlier
+            .into_iter()
+            .min_by_key(|other| other.distance(&record.node, &record.components.diff(&other.components))))
     }
 
     /// The record that has that tag; or those of nodes of that name (see [`crate::name`]), which is the one that a record was made
@@ -323,6 +319,28 @@ impl Store {
         };
         let query = Query::read(text, &unless_known)?;
         Ok(catalog.select(&query)?)
+    }
+
+    /// The parameters in a query that no record has, each with the nearest that one has. Reads all records.
+    ///
+    /// # Errors
+    /// As [`Store::query`].
+    pub fn unknown_params(&self, query: &str) -> Result<Vec<(String, Option<String>)>, QueryError> {
+        let mut unknown = Query::read(query, &|_| None)?.params();
+        if unknown.is_empty() {
+            return Ok(Vec::new());
+        }
+        let records = self.records()?;
+        let names = records.iter().flat_map(|record| record.components.iter());
+        let known: BTreeSet<&str> = names.filter_map(|(name, _)| name.strip_prefix("param.")).collect();
+        let name = |path: &[String]| Field::component(path).split_off("param.".len());
+        unknown.retain(|path| !known.contains(name(path).as_str()));
+        let nearest = |path: &Vec<String>| {
+            let name = name(path);
+            let near = nearest(&name, known.iter().copied()).map(|near| format!("params.{near}"));
+            (format!("params.{name}"), near)
+        };
+        Ok(unknown.iter().map(nearest).collect())
     }
 
     /// What earlier runs were and took, in no order.

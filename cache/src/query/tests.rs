@@ -91,6 +91,7 @@ fn select_from(query: &Query, records: &[Record]) -> Vec<String> {
     let world = World {
         now_ms: NOW_MS as f64,
         marks: &marks,
+        names: &std::collections::BTreeMap::new(),
     };
     let found: Result<Vec<Record>, std::convert::Infallible> = query.select_from(records, &world);
     found.into_iter().flatten().map(|record| record.node).collect()

@@ -14,6 +14,12 @@ use super::tree::{self, Data, Entry, Located};
 /// The sections of a workflow file.
 pub(crate) const SECTIONS: [&str; 6] = ["workflow", "variables", "env", "matrix", "defaults", "nodes"];
 
+/// How deep includes may be nested.
+const MAX_INCLUDE_DEPTH: usize = 64;
+
+/// How many files a workflow may include, directly or through others.
+const MAX_INCLUDES: usize = 1000;
+
 /// The lists of `[matrix]` that grow where two files have one.
 const LISTS: [&str; 2] = ["include", "exclude"];
 
@@ -103,6 +109,14 @@ impl Reading<'_> {
         names
     }
 
+    /// Which limit another included file would exceed.
+    fn exceeded_limit(&self) -> Option<String> {
+        if self.chain.len() > MAX_INCLUDE_DEPTH {
+            return Some(format!("includes are nested more than {MAX_INCLUDE_DEPTH} deep"));
+        }
+        (self.done.len() >= MAX_INCLUDES).then(|| format!("the workflow includes more than {MAX_INCLUDES} files"))
+    }
+
     /// The sections of the file called `name` in `by`; none if it was read already, or cannot be.
     fn included(&mut self, by: &Source, name: &str, span: &Span) -> Vec<Entry> {
         let path = by.dir.join(name);
@@ -116,6 +130,11 @@ impl Reading<'_> {
             return Vec::new();
         }
         if self.done.contains(&known) {
+            return Vec::new();
+        }
+        if let Some(limit) = self.exceeded_limit() {
+            let problem = Problem::at("workflow::include", span, limit, "one too many");
+            self.diagnostics.push(problem.help("merge some of the files"));
             return Vec::new();
         }
         self.done.push(known.clone());

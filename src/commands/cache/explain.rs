@@ -14,15 +14,7 @@ const DIGEST_SHOWN: usize = 12;
 
 /// `flow cache why NODE`: what made the entry a miss when it ran, seen from the earlier entry that is most like it.
 pub(super) fn why(store: &Store, record: &Record, json: bool) -> Result<Exit, Failure> {
-    let earlier = store
-        .records()?
-        .into_iter()
-        .filter(|r| r.kind == record.kind && r.key != record.key && r.finished_unix_ms <= record.started_unix_ms);
-    let rank = |r: &Record| {
-        let changes = r.components.diff(&record.components).len();
-        (r.node != record.node, changes, std::cmp::Reverse(r.finished_unix_ms))
-    };
-    match earlier.min_by_key(rank) {
+    match store.nearest(record)? {
         Some(nearest) => diff(&nearest, record, json),
         None if json => {
             print_json(&json!({ "version": 1, "from": null, "to": record.key, "changes": [], "reason": "new" }))?;

@@ -93,7 +93,14 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
 
 /// The entries that a query selects.
 fn selected(store: &Store, query: &str) -> Result<Vec<Record>, Failure> {
-    Ok(store.query(query, &flow_nodes::registry().kinds())?)
+    let found = store.query(query, &flow_nodes::registry().kinds())?;
+    if found.is_empty() {
+        for (name, nearest) in store.unknown_params(query)? {
+            let nearest = nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
+            say(&format!("note: no entry has a parameter `{name}`{nearest}"));
+        }
+    }
+    Ok(found)
 }
 
 fn size(record: &Record) -> u64 {

@@ -196,7 +196,7 @@ impl Summary {
 }
 
 /// One value that was found.
-struct Found {
+struct Measurement {
     /// The arm, or the control, whatever arms are called.
     row: (Option<Subject>, String),
     control: bool,
@@ -205,7 +205,7 @@ struct Found {
     value: f64,
 }
 
-fn found(node: &SummaryNode, place: &Place, scores: &Scores) -> Vec<Found> {
+fn found(node: &SummaryNode, place: &Place, scores: &Scores) -> Vec<Measurement> {
     let of_score = |score: &FeatureScore| {
         let control = score.of.is_control();
         let row = if control {
@@ -214,7 +214,7 @@ fn found(node: &SummaryNode, place: &Place, scores: &Scores) -> Vec<Found> {
             (None, place.arm.clone())
         };
         let control = control || node.baseline.as_ref() == Some(&place.arm);
-        Figure::of(score).into_iter().map(move |(figure, value)| Found {
+        Figure::of(score).into_iter().map(move |(figure, value)| Measurement {
             row: row.clone(),
             control,
             column: Column {
@@ -248,7 +248,7 @@ fn judge(node: &SummaryNode, inputs: &Inputs) -> Result<Output, NodeError> {
         let message = format!("`{}` was not judged on the same images as the others", other.arm);
         return Err(failure(message).with_help("judge all of them on the same `data` and `split`"));
     }
-    let all: Vec<Found> = all
+    let all: Vec<Measurement> = all
         .iter()
         .flat_map(|(place, scores)| found(node, place, scores))
         .collect();
@@ -264,7 +264,7 @@ fn judge(node: &SummaryNode, inputs: &Inputs) -> Result<Output, NodeError> {
     })
 }
 
-fn columns(all: &[Found]) -> Vec<Column> {
+fn columns(all: &[Measurement]) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     for found in all {
         if !columns.contains(&found.column) {
@@ -280,7 +280,7 @@ fn columns(all: &[Found]) -> Vec<Column> {
 ///
 /// # Errors
 /// If one row has two different values of one draw: their mean would be meaningless.
-fn rows(all: &[Found]) -> Result<Vec<Row>, NodeError> {
+fn rows(all: &[Measurement]) -> Result<Vec<Row>, NodeError> {
     let columns = columns(all);
     let mut names: Vec<(&(Option<Subject>, String), bool)> = Vec::new();
     let mut cells: Vec<Vec<BTreeMap<&str, f64>>> = Vec::new();
