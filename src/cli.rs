@@ -62,6 +62,10 @@ pub(crate) enum Command {
     Runs(RunsCommand),
     /// Draw a workflow.
     Graph(GraphArgs),
+    /// List the node kinds, or what one of them takes: each parameter with type, default, range and meaning.
+    Kinds(KindsArgs),
+    /// Print the JSON Schema (draft 07) of workflow files, for editors.
+    Schema,
     /// Check this machine, and the numerics against reference values.
     Doctor(DoctorArgs),
     /// Time training and augmentation on this machine.
@@ -178,6 +182,18 @@ pub(crate) enum GraphFormat {
     Dot,
     /// Mermaid.
     Mermaid,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KindsArgs {
+    /// The kind, e.g. `finetune`.
+    pub(crate) kind: Option<String>,
+    /// Only this parameter, or what goes with this word, e.g. `simclr` of the kind `pretext`.
+    #[arg(requires = "kind")]
+    pub(crate) name: Option<String>,
+    /// As JSON: the schemas.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

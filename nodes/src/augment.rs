@@ -4,13 +4,14 @@ use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
 };
 use flow_learn::augment::{Op, Recipe};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, DatasetFacts, RECIPE, RecipeArtifact, TEXTS_HAVE_NO_VIEWS};
 use crate::failure::{at, at_with};
 
 /// Names a recipe, or lists its operations.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AugmentNode {
     /// A shipped recipe: `none`, `weak`, `simclr`, `simclr-gray`, `strong`, ...

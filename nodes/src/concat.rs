@@ -15,6 +15,7 @@ use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, OpenedFile,
     Output, ParamError, Port,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{ANY, FILES};
@@ -24,7 +25,7 @@ use crate::failure::at_with;
 const FILE: &str = "text";
 
 /// What is joined, in this order: the files of every input, files of the workflow's folder, a text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConcatNode {
     /// Nodes whose files are taken, each one's in the order of their names.

@@ -12,6 +12,7 @@ use flow_learn::augment::Recipe;
 use flow_learn::data::Images;
 use flow_learn::pseudo::{Balance, Selection, select};
 use flow_learn::train::predict;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
@@ -20,7 +21,7 @@ use crate::artifacts::{
 use crate::failure::{at, failure, refused};
 
 /// Teacher, images and what is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PseudoLabelNode {
     /// The classifier that guesses.

@@ -30,6 +30,7 @@ use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, NotInKey,
     Output, ParamError, Port, Resources,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -39,7 +40,7 @@ use placeholder::Placeholders;
 use stage::Stage;
 
 /// A program with all that it reads and leaves.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandNode {
     /// The program and its arguments, with `{inputs.NAME}`, `{outputs}`, `{params.NAME}` and `{threads}` filled in; `{{` is a brace.

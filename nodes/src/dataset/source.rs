@@ -9,6 +9,7 @@ use flow_engine::node::{
 use flow_learn::data::{Annotations, Images, SceneStyle, stratified};
 use flow_learn::rng::Stream;
 use flow_learn::text::Vocabulary;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, SplitName, Targets};
@@ -16,7 +17,7 @@ use crate::failure::{at, failure, refused};
 use crate::sources::{self, Background, Colour, Labelled, Loaded, Source, SourceSettings, SourceShape, Texts};
 
 /// A source with what it takes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceNode {
     /// Where examples come from: `fashion-mnist-sample`, `fashion-mnist`, `idx`, `scenes`, `text`.

@@ -8,6 +8,7 @@ use flow_engine::node::{
 use flow_learn::augment::Recipe;
 use flow_learn::metrics::{argmax, ece};
 use flow_learn::train::predict;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{all_threads, score_facts, test};
@@ -21,7 +22,7 @@ use crate::failure::refused;
 const BINS: usize = 15;
 
 /// A classifier and what it is judged on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreNode {
     /// The classifier.

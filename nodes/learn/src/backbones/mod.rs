@@ -6,6 +6,7 @@ mod stack;
 mod transformer;
 mod vit;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use transformer::TextEncoder;
@@ -18,7 +19,7 @@ use crate::settings::{SettingError, WIDTH};
 pub use vit::{Visible, VisionTransformer, VitShape};
 
 /// How a backbone begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stem {
     /// 3x3, stride 1, no pooling: for images of some 32 pixels.
@@ -29,7 +30,7 @@ pub enum Stem {
 }
 
 /// What a transformer's features are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pool {
     /// The class token.
@@ -40,7 +41,7 @@ pub enum Pool {
 }
 
 /// A backbone as declared. What is left out takes the backbone's own value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackboneSettings {
     /// A name in [`BACKBONES`].
