@@ -212,7 +212,9 @@ fn tidy(schema: &mut Value) {
                 *text = text
                     .replace("\n\n", "\u{0}")
                     .replace('\n', " ")
-                    .replace('\u{0}', "\n\n");
+                    .replace('\u{0}', "\n\n")
+                    .replace("[`", "`")
+                    .replace("`]", "`");
             }
             if let Some(default) = object.get_mut("default") {
                 narrow(default);

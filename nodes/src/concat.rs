@@ -24,7 +24,7 @@ use crate::failure::at_with;
 /// The name of the file that comes out.
 const FILE: &str = "text";
 
-/// What is joined, in this order: the files of every input, files of the workflow's folder, a text.
+/// Joins files into one, in this order: the files of every input, files of the workflow's folder, a text.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConcatNode {

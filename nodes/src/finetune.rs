@@ -29,7 +29,7 @@ use crate::failure::{at_with, backbone_error, failure, refused, setting_error, t
 /// Steps between two looks at the clock for a checkpoint.
 const STRETCH: usize = 25;
 
-/// Data, start, network and optimiser of a fit.
+/// Trains a classifier on labelled (and pseudo-labelled) images, from scratch or from an encoder.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneNode {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::{TASK, TaskArtifact};
 use crate::failure::setting_error;
 
-/// `method = "simclr"` and that method's hyper-parameters.
+/// What an encoder is to learn without labels: a method and its hyper-parameters.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PretextNode(MethodSettings);

@@ -26,7 +26,7 @@ use crate::artifacts::{
 use crate::augment::check_recipe;
 use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
 
-/// Data, views, task, network and optimiser of a pre-training.
+/// Trains an encoder on a pretext task.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainNode {

@@ -20,7 +20,7 @@ use crate::artifacts::{
 };
 use crate::failure::{at, failure, refused};
 
-/// Teacher, images and what is kept.
+/// Labels images with a trained classifier, and keeps those that it is sure of.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PseudoLabelNode {

@@ -39,7 +39,7 @@ use crate::failure::{at, at_with};
 use placeholder::Placeholders;
 use stage::Stage;
 
-/// A program with all that it reads and leaves.
+/// A program of your own, with all that it reads and leaves.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandNode {

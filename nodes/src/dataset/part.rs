@@ -12,7 +12,7 @@ use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, GUESSES_ARE_N
 use crate::classes::{self, ClassRef};
 use crate::failure::{at_with, failure, refused};
 
-/// A data set with `classes`, a label budget, or both.
+/// A part of a data set: some of its classes, a label budget, or both.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartNode {

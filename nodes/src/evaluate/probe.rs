@@ -27,7 +27,7 @@ use crate::artifacts::{
 };
 use crate::failure::{at, at_with, backbone_error, failure};
 
-/// An encoder, what it is judged on, and how.
+/// Judges a frozen encoder by linear probe and nearest neighbours, beside random weights and raw pixels.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeNode {

@@ -21,7 +21,7 @@ use crate::failure::refused;
 /// Bins of the calibration error.
 const BINS: usize = 15;
 
-/// A classifier and what it is judged on.
+/// Judges a classifier on a split of a data set.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreNode {

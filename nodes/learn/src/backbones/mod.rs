@@ -44,7 +44,8 @@ pub enum Pool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackboneSettings {
-    /// A name in [`BACKBONES`].
+    /// Its name.
+    #[schemars(extend("enum" = backbone_names()))]
     pub name: String,
     /// Channels of each stage; empty takes the backbone's own.
     #[serde(default)]
@@ -127,11 +128,15 @@ impl Backbone {
     }
 }
 
+fn backbone_names() -> Vec<&'static str> {
+    BACKBONES.iter().map(|backbone| backbone.name).collect()
+}
+
 /// Why a backbone cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackboneError {
     /// No such name.
-    #[error("unknown backbone `{name}`, expected one of {}", BACKBONES.iter().map(|b| b.name).collect::<Vec<_>>().join(", "))]
+    #[error("unknown backbone `{name}`, expected one of {}", backbone_names().join(", "))]
     Unknown {
         /// The name found.
         name: String,

@@ -18,7 +18,7 @@ use super::arms::{Axes, Names, Paired, pair};
 use crate::artifacts::{SCORES, ScoreFacts, Scores, same_task};
 use crate::failure::{at, at_with, refused};
 
-/// Arms, what tells them apart, and what they are held against.
+/// Compares arms over label budgets and draws, and ends with a verdict.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompareNode {
