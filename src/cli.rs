@@ -276,6 +276,9 @@ pub(crate) enum CacheCommand {
         /// Everything that the entries were made from as well.
         #[arg(long)]
         with_inputs: bool,
+        /// With `--to onnx`: images in [0, 1] go in, their normalisation is part of the network.
+        #[arg(long)]
+        with_preprocessing: bool,
         /// The file to write.
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
@@ -359,6 +362,8 @@ pub(crate) enum ExportTo {
     Archive,
     /// PyTorch: safetensors with torchvision's names.
     Torch,
+    /// onnxruntime and others: the network with its weights.
+    Onnx,
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use transformer::TextEncoder;
 
 use crate::data::{Modality, NetworkInput};
-use crate::layers::{Entry, FeatureMap, GridPool, Layer, MapShape, Pass, Sequential, Tensors};
+use crate::layers::{Entry, FeatureMap, Graph, GridPool, Layer, MapShape, NoGraph, Pass, Sequential, Tensors, Value};
 use crate::rng::Stream;
 use crate::settings::{SettingError, WIDTH};
 
@@ -382,6 +382,10 @@ impl Layer for Encoder {
 
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
         self.network.layer_mut().backward(dy, pass, need_dx)
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        self.network.layer().describe(graph, x, input, prefix)
     }
 }
 
