@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::Arc;
 
 use flow_learn::backbones::{BACKBONES, BackboneSettings, Pool, Stem};
 use flow_learn::data::Modality;
