@@ -73,13 +73,15 @@ impl<'a, 'e> Execution<'a, 'e> {
         Ok(())
     }
 
-    /// Starts queued nodes while there is room: many get one thread each, a lone one gets all.
-    pub(super) fn start_queued<'scope>(&mut self, scope: &'scope Scope<'scope, '_>)
+    /// Starts queued nodes while there is room: many get one thread each, a lone one gets all. Whether one that was given its part of
+    /// the machine gave it back, which others can have.
+    pub(super) fn start_queued<'scope>(&mut self, scope: &'scope Scope<'scope, '_>) -> bool
     where
         'a: 'scope,
     {
         let mut left = self.context.room.slots().clone();
         let mut next = self.queue.keys().next().copied();
+        let mut room_came_back = false;
         while let Some(urgency) = next
             && !left.is_full()
             && self.publishing() < PUBLISHING_TOGETHER
@@ -99,7 +101,7 @@ impl<'a, 'e> Execution<'a, 'e> {
                 if let Some(grant) = grant
                     && let Some(action) = self.queue.remove(&urgency)
                 {
-                    self.claim_and_start(scope, id, action, grant);
+                    room_came_back |= !self.claim_and_start(scope, id, action, grant);
                 }
             }
             next = self
@@ -108,16 +110,18 @@ impl<'a, 'e> Execution<'a, 'e> {
                 .next()
                 .map(|(urgency, _)| *urgency);
         }
+        room_came_back
     }
 
-    /// Starts a node, unless another process works on its key, or has published it meanwhile.
+    /// Starts a node, unless another process works on its key, or has published it meanwhile; whether it was started.
     fn claim_and_start<'scope>(
         &mut self,
         scope: &'scope Scope<'scope, '_>,
         id: InstanceId,
         action: Action,
         grant: Grant,
-    ) where
+    ) -> bool
+    where
         'a: 'scope,
     {
         let key = action.key;
@@ -126,9 +130,13 @@ impl<'a, 'e> Execution<'a, 'e> {
             Claiming::Held(holder) => Ok(Err(holder)),
         });
         match claimed {
-            Ok(Ok((claim, None))) => return self.start(scope, id, action, claim, grant),
+            Ok(Ok((claim, None))) => {
+                self.start(scope, id, action, claim, grant);
+                return true;
+            }
             Ok(Ok((claim, Some(_)))) if self.is_forced(id, &key) => {
-                return self.start(scope, id, action, claim, grant);
+                self.start(scope, id, action, claim, grant);
+                return true;
             }
             Ok(Ok((_, Some(artifact)))) => {
                 self.release(&key);
@@ -150,6 +158,7 @@ impl<'a, 'e> Execution<'a, 'e> {
             }
         }
         self.context.room.slots().give_back(grant);
+        false
     }
 
     /// Nobody in this run works on a key any more: who waited for that is handed out again.

@@ -169,7 +169,11 @@ impl<'a, 'e> Execution<'a, 'e> {
             loop {
                 self.wake();
                 self.look_up_ready();
-                self.start_queued(scope);
+                let room_came_back = self.start_queued(scope);
+                // What was published meanwhile by another process gives its part of the machine back, and makes its users ready.
+                if self.may_begin() && (self.schedule.has_ready() || room_came_back && !self.queue.is_empty()) {
+                    continue;
+                }
                 let waits = !self.later.is_empty() || self.waits_for_room();
                 if self.running.is_empty() && !(waits && self.may_begin()) {
                     break;
