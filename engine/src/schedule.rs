@@ -63,11 +63,6 @@ impl<'a> Schedule<'a> {
         Some(id)
     }
 
-    /// Whether one is ready that was not handed out.
-    pub(crate) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
     /// The place in the order of urgency.
     pub(crate) fn rank(&self, id: InstanceId) -> usize {
         self.rank[id]

@@ -73,15 +73,14 @@ impl<'a, 'e> Execution<'a, 'e> {
         Ok(())
     }
 
-    /// Starts queued nodes while there is room: many get one thread each, a lone one gets all. Whether one that was given its part of
-    /// the machine gave it back, which others can have.
+    /// Starts queued nodes while there is room: many get one thread each, a lone one gets all. Whether one ended, or has to wait
+    /// for another process, instead of being started: then others may be ready, and there is more room than was left for them.
     pub(super) fn start_queued<'scope>(&mut self, scope: &'scope Scope<'scope, '_>) -> bool
     where
         'a: 'scope,
     {
         let mut left = self.context.room.slots().clone();
         let mut next = self.queue.keys().next().copied();
-        let mut room_came_back = false;
         while let Some(urgency) = next
             && !left.is_full()
             && self.publishing() < PUBLISHING_TOGETHER
@@ -93,6 +92,7 @@ impl<'a, 'e> Execution<'a, 'e> {
             if let Some(error) = self.context.room.machine.refuse(&need) {
                 self.queue.remove(&urgency);
                 self.fail(id, Failure::Node(error));
+                return true;
             } else if left.take(&need, others).is_none() {
                 left.keep_for(&need);
             } else {
@@ -101,7 +101,10 @@ impl<'a, 'e> Execution<'a, 'e> {
                 if let Some(grant) = grant
                     && let Some(action) = self.queue.remove(&urgency)
                 {
-                    room_came_back |= !self.claim_and_start(scope, id, action, grant);
+                    self.claim_and_start(scope, id, action, grant);
+                    if !self.running.contains_key(&id) {
+                        return true;
+                    }
                 }
             }
             next = self
@@ -110,18 +113,17 @@ impl<'a, 'e> Execution<'a, 'e> {
                 .next()
                 .map(|(urgency, _)| *urgency);
         }
-        room_came_back
+        false
     }
 
-    /// Starts a node, unless another process works on its key, or has published it meanwhile; whether it was started.
+    /// Starts a node, unless another process works on its key, or has published it meanwhile.
     fn claim_and_start<'scope>(
         &mut self,
         scope: &'scope Scope<'scope, '_>,
         id: InstanceId,
         action: Action,
         grant: Grant,
-    ) -> bool
-    where
+    ) where
         'a: 'scope,
     {
         let key = action.key;
@@ -130,13 +132,9 @@ impl<'a, 'e> Execution<'a, 'e> {
             Claiming::Held(holder) => Ok(Err(holder)),
         });
         match claimed {
-            Ok(Ok((claim, None))) => {
-                self.start(scope, id, action, claim, grant);
-                return true;
-            }
+            Ok(Ok((claim, None))) => return self.start(scope, id, action, claim, grant),
             Ok(Ok((claim, Some(_)))) if self.is_forced(id, &key) => {
-                self.start(scope, id, action, claim, grant);
-                return true;
+                return self.start(scope, id, action, claim, grant);
             }
             Ok(Ok((_, Some(artifact)))) => {
                 self.release(&key);
@@ -158,7 +156,6 @@ impl<'a, 'e> Execution<'a, 'e> {
             }
         }
         self.context.room.slots().give_back(grant);
-        false
     }
 
     /// Nobody in this run works on a key any more: who waited for that is handed out again.

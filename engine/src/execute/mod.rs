@@ -169,12 +169,10 @@ impl<'a, 'e> Execution<'a, 'e> {
             loop {
                 self.wake();
                 self.look_up_ready();
-                let room_came_back = self.start_queued(scope);
-                // What was published meanwhile by another process gives its part of the machine back, and makes its users ready.
-                if self.may_begin() && (self.schedule.has_ready() || room_came_back && !self.queue.is_empty()) {
-                    continue;
+                while self.start_queued(scope) {
+                    self.look_up_ready();
                 }
-                let waits = !self.later.is_empty() || self.waits_for_room();
+                let waits = !self.later.is_empty() || !self.queue.is_empty();
                 if self.running.is_empty() && !(waits && self.may_begin()) {
                     break;
                 }
@@ -220,7 +218,7 @@ impl<'a, 'e> Execution<'a, 'e> {
         let look_again = Instant::now() + LOOK_AGAIN;
         match self.later.first() {
             Some((due, _)) => self.mail.hear.recv_deadline((*due).min(look_again)).ok(),
-            None if self.waits_for_room() => self.mail.hear.recv_deadline(look_again).ok(),
+            None if self.running.is_empty() || self.waits_for_room() => self.mail.hear.recv_deadline(look_again).ok(),
             None => self.mail.hear.recv().ok(),
         }
     }
