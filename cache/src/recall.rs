@@ -126,7 +126,9 @@ pub(crate) fn remember(files: &Files, recall: &Recall, name: &str, artifacts: &[
 fn write(files: &Files, path: &Path, all: &[Remembered]) -> Result<(), String> {
     let body = postcard::to_stdvec(all).map_err(|e| e.to_string())?;
     let whole = [&[VERSION], &Digest::of(&body).as_bytes()[..], &body].concat();
-    std::fs::create_dir_all(files.layout.recall())
+    files
+        .sharing
+        .create_dir_all(&files.layout.recall())
         .and_then(|()| files.disk.place(&files.layout.staging(), path, &whole, false))
         .map_err(|e| e.to_string())
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::error::CacheError;
+use crate::error::{CacheError, is_limit};
 use crate::files::Files;
 use crate::host::panic_text;
 use crate::key::ActionKey;
@@ -46,6 +46,8 @@ const BATCH: usize = 4096;
 pub(crate) enum IndexError {
     /// It is damaged, or of another version: throw it away.
     Broken(String),
+    /// The machine does not let us use it now (no room, no permission, no more files): it may be sound.
+    Unavailable(String),
     /// The records cannot be read.
     Cache(CacheError),
 }
@@ -342,12 +344,36 @@ impl Drop for Index {
 /// Runs sled, turning its errors and panics into [`IndexError::Broken`].
 fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, IndexError> {
     match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Err(sled::Error::Io(error))) => Err(of_io(&error)),
         Ok(result) => result.map_err(|error| IndexError::Broken(error.to_string())),
-        Err(panic) => Err(IndexError::Broken(format!(
-            "sled panicked: {}",
-            panic_text(panic.as_ref())
-        ))),
+        Err(panic) => {
+            let why = format!("sled panicked: {}", panic_text(panic.as_ref()));
+            Err(match limit_named_in(&why) {
+                true => IndexError::Unavailable(why),
+                false => IndexError::Broken(why),
+            })
+        }
     }
+}
+
+/// What it means that sled could not read or write: a limit of the machine is no damage.
+fn of_io(error: &std::io::Error) -> IndexError {
+    let why = error.to_string();
+    let refused =
+        error.kind() == std::io::ErrorKind::PermissionDenied || error.kind() == std::io::ErrorKind::WouldBlock;
+    if refused || is_limit(error) || limit_named_in(&why) {
+        IndexError::Unavailable(why)
+    } else {
+        IndexError::Broken(why)
+    }
+}
+
+/// sled copies errors as text, and panics with it: files, memory, threads, room, a disk that became read-only.
+fn limit_named_in(text: &str) -> bool {
+    let codes = [11, 12, 13, 23, 24, 27, 28, 30, 122];
+    codes
+        .iter()
+        .any(|code| text.contains(&format!("code: {code},")) || text.contains(&format!("os error {code})")))
 }
 
 /// sled gives its own file lock back a moment after it was closed: a refusal while we hold ours is waited out.
