@@ -144,12 +144,8 @@ fn read_records(files: &Files) -> Result<(Vec<Record>, Vec<Vec<u8>>), CacheError
         };
         tracing::debug!(%key, "record cannot be read, so blobs that no other record refers to are kept: {why}");
         let path = files.layout.record(&key);
-        match files.disk.read(&path) {
-            Ok(bytes) => unreadable.push(bytes),
-            // A folder, say: it names no blob.
-            Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => unreadable.push(Vec::new()),
-            Err(error) => return Err(CacheError::io("read", &path, error)),
-        }
+        let bytes = files.disk.read(&path);
+        unreadable.push(bytes.map_err(|error| CacheError::io("read", &path, error))?);
     }
     Ok((records, unreadable))
 }

@@ -1,6 +1,7 @@
 //! The store: open it, look keys up, list what it holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -381,6 +382,17 @@ impl Store {
     /// Whose the store's files are.
     pub fn sharing(&self) -> Sharing {
         self.shared.files.sharing
+    }
+
+    /// Writes a file of the caller's in the store's folder in one piece. It is not synced: after a loss of power it may be gone.
+    ///
+    /// # Errors
+    /// What the system says; on a read-only store that it is one.
+    pub fn place(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let files = &self.shared.files;
+        files.must_write().map_err(io::Error::other)?;
+        let path = files.layout.root().join(name);
+        files.disk.place(&files.layout.staging(), &path, bytes, false)
     }
 
     /// A temporary folder in the store, for files on their way.
