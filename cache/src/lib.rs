@@ -8,6 +8,8 @@ mod archive;
 mod artifact;
 mod catalog;
 mod claim;
+#[cfg(test)]
+mod decoding;
 pub mod digest;
 mod disk;
 mod error;

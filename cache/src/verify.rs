@@ -124,6 +124,14 @@ pub(crate) fn verify(files: &Files) -> Result<VerifyReport, CacheError> {
     for key in keys {
         match record(files, &key)? {
             Ok(Lookup::Sound(entry)) => {
+                for output in entry.record.outputs.values().filter(|_| !entry.collected) {
+                    // It may have come since the blobs were listed.
+                    if !blobs.contains_key(&output.digest)
+                        && let Some(blob) = Blob::look(files, &output.digest, &mut report.bytes)?
+                    {
+                        blobs.insert(output.digest, blob);
+                    }
+                }
                 used.extend(entry.record.outputs.values().map(|output| output.digest));
                 report.add(&entry, &blobs);
             }

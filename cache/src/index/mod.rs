@@ -391,12 +391,12 @@ fn open_sled(path: &Path) -> sled::Result<sled::Db> {
     config.open()
 }
 
-struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     kind: &'a [u8],
     json: &'a [u8],
 }
 
-fn encode(record: &Record) -> Result<Vec<u8>, String> {
+pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, String> {
     let json = serde_json::to_vec(record).map_err(|e| e.to_string())?;
     let kind = record.kind.as_bytes();
     let kind_length = u16::try_from(kind.len()).map_err(|_| format!("a kind of {} bytes", kind.len()))?;
@@ -407,7 +407,7 @@ fn encode(record: &Record) -> Result<Vec<u8>, String> {
 }
 
 /// The parts of an entry; `None` if it is damaged or of another version.
-fn decode(bytes: &[u8]) -> Option<Entry<'_>> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Entry<'_>> {
     let (version, rest) = bytes.split_first()?;
     let (sum, body) = rest.split_at_checked(8)?;
     if *version != VERSION || checksum(body) != sum {
