@@ -354,10 +354,12 @@ impl Files {
     fn fanned_out(&self, dir: &Path) -> Result<Vec<String>, CacheError> {
         let mut names = Vec::new();
         for fan in self.list(dir)? {
-            // A stray file among the folders is none of ours.
-            match self.disk.list(&dir.join(fan)) {
+            let folder = dir.join(fan);
+            match self.disk.list(&folder) {
                 Ok(found) => names.extend(found),
-                Err(error) => tracing::debug!(%error, dir = %dir.display(), "skipped"),
+                // A stray file among the folders is none of ours. Any other folder may hold what a collection would take for unused.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound) => {}
+                Err(error) => return Err(CacheError::io("list", &folder, error)),
             }
         }
         Ok(names)

@@ -235,7 +235,7 @@ fn what_an_archive_takes_is_bounded_and_each_bound_names_its_option() {
             SMALL,
             "--max-record-size",
         ),
-        (liar, SMALL, "cut short"),
+        (liar, SMALL, "does not have the content"),
     ];
     for (archive, limits, named) in cases {
         let told = target.refuses(&archive, limits);

@@ -168,8 +168,8 @@ fn a_repair_beside_runs_and_collections_sets_nothing_sound_aside() {
         ];
         let ended = publishers.map(|thread| thread.join());
         done.store(true, Ordering::SeqCst);
-        others.map(|thread| thread.join().unwrap());
-        ended.map(|thread| thread.unwrap());
+        others.into_iter().for_each(|thread| thread.join().unwrap());
+        ended.into_iter().for_each(|thread| thread.unwrap());
     });
     assert_eq!(aside(dir.path()), 0, "nothing was set aside");
     assert!(open(dir.path()).verify().unwrap().is_sound());

@@ -9,7 +9,7 @@ mod columns;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest::Digest;
@@ -19,6 +19,7 @@ use crate::host::panic_text;
 use crate::key::ActionKey;
 use crate::query::{self, Candidate, Cells, Query, World};
 use crate::record::{PastRun, Record};
+use crate::sharing::Sharing;
 use crate::stamp::FolderStamps;
 
 use columns::Columns;
@@ -65,12 +66,30 @@ pub(crate) struct Index {
     entries: sled::Tree,
     columns: Columns,
     applied: u64,
+    permissions: Permissions,
+}
+
+/// Whose the files are that sled makes as it likes.
+struct Permissions {
+    sharing: Sharing,
+    folder: PathBuf,
+}
+
+impl Permissions {
+    /// Someone else's files stay as they are.
+    fn set(&self) {
+        if let Err(error) = self.sharing.apply(&self.folder) {
+            tracing::debug!(%error, "permissions of the index are not set");
+        }
+    }
 }
 
 impl Index {
     /// Opens the index, or makes an empty one, and brings it up to date with the record files: first by the journal, then
     /// by the names of the files, so that a commit whose process died before it reached the journal is found as well.
     pub(crate) fn open(files: &Files) -> Result<Self, IndexError> {
+        let folder = files.layout.index();
+        files.sharing.create_dir_all(&folder).map_err(|error| of_io(&error))?;
         let (db, entries, columns, applied) = tracing::debug_span!("open index").in_scope(|| {
             guarded(|| {
                 let db = open_sled(&files.layout.index())?;
@@ -91,11 +110,16 @@ impl Index {
             guarded(|| db.insert(LAYOUT, &[VERSION]).map(drop))?;
         }
         let mut index = Self {
+            permissions: Permissions {
+                sharing: files.sharing,
+                folder,
+            },
             db: Some(db),
             entries,
             columns,
             applied,
         };
+        index.permissions.set();
         tracing::debug_span!("catch up").in_scope(|| index.catch_up(files))?;
         if index.applied > JOURNAL_BYTES {
             index.empty_journal(files)?;
@@ -338,6 +362,7 @@ impl Drop for Index {
         if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
             tracing::debug!("the index panicked while it was closed");
         }
+        self.permissions.set();
     }
 }
 
