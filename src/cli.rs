@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::output::Colour;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use flow_cache::ArchiveLimits;
 
 /// A declarative experiment engine for vision models with few labels.
 #[derive(Debug, Parser)]
@@ -284,10 +285,7 @@ pub(crate) enum CacheCommand {
         output: PathBuf,
     },
     /// Take the entries of an archive in; everything in it is verified first.
-    Import {
-        /// The archive.
-        archive: PathBuf,
-    },
+    Import(ImportArgs),
     /// Free disk space: the outputs that are cheapest to make again are removed, their records stay. A dry run unless `--delete` is given.
     Gc {
         /// Bytes that may stay, e.g. 20GB: what is cheapest to make again for each byte goes first.
@@ -302,6 +300,9 @@ pub(crate) enum CacheCommand {
         /// Keep what the newest runs used.
         #[arg(long, value_name = "N", default_value_t = 1)]
         keep_runs: usize,
+        /// What was set aside as damaged, and checkpoints that no run came back for, go when they are older [default: 30d].
+        #[arg(long, value_name = "SPAN", value_parser = flow_cache::query::parse_span)]
+        litter_older_than: Option<f64>,
         /// Remove them.
         #[arg(long)]
         delete: bool,
@@ -342,6 +343,12 @@ pub(crate) enum CacheCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make a cache, or say anew who may read and write it: its owner alone, unless `--shared` is given.
+    Init {
+        /// Its group may: folders and files are group-writable whatever a process' umask, as with git's core.sharedRepository.
+        #[arg(long)]
+        shared: bool,
+    },
     /// Hash everything again and say what is damaged.
     Verify {
         /// Set what is damaged aside at once, so that it is made anew when it is needed next.
@@ -353,6 +360,25 @@ pub(crate) enum CacheCommand {
     },
     /// Make the index anew from the records.
     Rebuild,
+}
+
+/// What to import, and how much it may take of the machine: an archive may be anybody's.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The archive.
+    pub(crate) archive: PathBuf,
+    /// Files that it may hold.
+    #[arg(long, value_name = "N", default_value_t = ArchiveLimits::DEFAULT.entries)]
+    pub(crate) max_entries: u64,
+    /// Bytes that it may unpack to.
+    #[arg(long, value_name = "SIZE", default_value = "100GiB", value_parser = flow_cache::query::parse_size)]
+    pub(crate) max_size: u64,
+    /// Bytes that one record in it may have.
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = flow_cache::query::parse_size)]
+    pub(crate) max_record_size: u64,
+    /// Bytes that one of its bytes may unpack to on average, if it unpacks to more than 64 MiB.
+    #[arg(long, value_name = "N", default_value_t = ArchiveLimits::DEFAULT.ratio)]
+    pub(crate) max_ratio: u64,
 }
 
 /// What an entry is exported for.
@@ -378,6 +404,18 @@ pub(crate) enum RunsCommand {
     Show {
         /// The beginning or end of its id: of several the newest, as if it is left out.
         run: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove the folders of old runs; what they made stays in the cache. Runs under way are never removed.
+    Gc {
+        /// So many of the newest stay, besides those under way.
+        #[arg(long, value_name = "N")]
+        keep: usize,
+        /// Only say what would be removed.
+        #[arg(long)]
+        dry_run: bool,
         /// As JSON.
         #[arg(long)]
         json: bool,

@@ -43,7 +43,7 @@ pub use reason::{Reason, in_words};
 pub use recall::recall;
 pub use registry::Registry;
 pub use run::{Options, RunError, RunOutcome, run};
-pub use runs::{Run, Runs, RunsError};
+pub use runs::{Run, Runs, RunsError, RunsGcReport};
 pub use schema::FormSchema;
 pub use stop::StopFlag;
 pub use worker::{WorkerProgram, serve};

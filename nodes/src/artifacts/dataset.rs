@@ -296,7 +296,7 @@ impl Dataset {
     /// # Errors
     /// If it has no such split.
     pub fn digest_of(input: &Input, split: SplitName) -> Result<Digest, NodeError> {
-        let output = input.artifact.summary().outputs.get(&split.file());
+        let output = input.artifact.summary().outputs.get(split.file().as_str());
         output
             .map(|file| file.digest)
             .ok_or_else(|| failure(format!("the data set has no {split} split")))
