@@ -80,7 +80,11 @@ fn a_path_or_a_value_of_set_nested_too_deeply_is_refused() {
     let said = Override::parse(&deep).expect_err("too deep");
     assert!(said.contains("1:79: ") && said.contains("64 deep"), "{said:.200}");
     let long = format!("nodes.{}b=1", "a.".repeat(40_000));
-    assert!(Override::parse(&long).expect_err("too long").contains("more than 64 keys"));
+    assert!(
+        Override::parse(&long)
+            .expect_err("too long")
+            .contains("more than 64 keys")
+    );
     for value in ["nan", "[1, nan]", "{ a = inf }", "[[-inf]]"] {
         let said = Override::parse(&format!("nodes.a.value={value}")).expect_err("not finite");
         assert!(said.contains("finite number"), "{value}: {said}");

@@ -25,7 +25,11 @@ fn failure() -> io::Error {
 fn after(error: &CacheError) -> Option<CacheError> {
     let (path, source) = (path(), failure());
     Some(match error {
-        CacheError::Io { .. } => CacheError::DiskFull { action: "write", path, source },
+        CacheError::Io { .. } => CacheError::DiskFull {
+            action: "write",
+            path,
+            source,
+        },
         CacheError::DiskFull { .. } => CacheError::Corrupt {
             key: key(),
             name: "encoder".into(),
@@ -45,7 +49,11 @@ fn after(error: &CacheError) -> Option<CacheError> {
         },
         CacheError::Locked { .. } => CacheError::ReadOnly { root: path },
         CacheError::ReadOnly { .. } => CacheError::NotACache { root: path },
-        CacheError::NotACache { .. } => CacheError::UnknownSchema { path, found: 9, known: 1 },
+        CacheError::NotACache { .. } => CacheError::UnknownSchema {
+            path,
+            found: 9,
+            known: 1,
+        },
         CacheError::UnknownSchema { .. } => CacheError::InvalidDraft {
             key: key(),
             node: "fit".into(),
