@@ -21,7 +21,7 @@ use crate::name;
 use crate::nearest;
 use crate::publish::{self, Draft};
 use crate::publishing::Publishing;
-use crate::query::{Query, QueryError};
+use crate::query::{Field, Query, QueryError};
 use crate::recall::{self, Recall};
 use crate::record::{PastRun, Record, sort_newest_first};
 use crate::scratch::Scratch;

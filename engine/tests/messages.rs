@@ -25,7 +25,20 @@ fn failure() -> io::Error {
 fn after(error: &CacheError) -> Option<CacheError> {
     let (path, source) = (path(), failure());
     Some(match error {
-        CacheError::Io { .. } => CacheError::DiskFull {
+        CacheError::Io { .. } => CacheError::Limit {
+            action: "open",
+            path,
+            source,
+            advice: "Raise the limit, and run again",
+        },
+        CacheError::Limit { .. } => CacheError::Interrupted {
+            holder: "process 123 on host".into(),
+        },
+        CacheError::Interrupted { .. } => CacheError::BadOutputName {
+            node: "fit".into(),
+            source: flow_cache::OutputName::try_from("../x".to_owned()).expect_err("it climbs"),
+        },
+        CacheError::BadOutputName { .. } => CacheError::DiskFull {
             action: "write",
             path,
             source,
