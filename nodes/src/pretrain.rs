@@ -10,7 +10,7 @@ use flow_engine::node::{
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::{BackboneSettings, Encoder};
-use flow_learn::data::Images;
+use flow_learn::data::Samples;
 use flow_learn::methods::{MethodConstraints, MethodError, MethodSettings, Settings};
 use flow_learn::optim::{OptimizerConfig, check_lr};
 use flow_learn::rng::Stream;
@@ -173,7 +173,7 @@ impl PretrainNode {
     }
 
     /// The examples to train on, and those that are only watched. A method that uses labels sees labelled examples only.
-    fn watched(&self, data: &Dataset, uses_labels: bool) -> Result<(Images, Images), NodeError> {
+    fn watched(&self, data: &Dataset, uses_labels: bool) -> Result<(Samples, Samples), NodeError> {
         let train = if uses_labels {
             data.with_targets()?
         } else {
@@ -182,7 +182,7 @@ impl PretrainNode {
         let Ok(validation) = data.split(SplitName::Validation) else {
             return Ok(hold_out(&train, self.monitor));
         };
-        let first: Vec<u32> = (0..validation.n.min(self.monitor) as u32).collect();
+        let first: Vec<u32> = (0..validation.n().min(self.monitor) as u32).collect();
         Ok((train, validation.select(&first)))
     }
 
@@ -283,9 +283,9 @@ impl Node for PretrainNode {
         training = training.watching(&held);
         cx.host.note(&format!(
             "trains on {} {}, watches {} that are not trained on",
-            images.n,
+            images.n(),
             data.modality().noun(),
-            held.n
+            held.n()
         ));
         self.train(&mut training, cx)?;
         let images_trained = training.images_seen() as f64;

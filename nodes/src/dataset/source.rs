@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, Output, ParamError, Port,
 };
-use flow_learn::data::{Annotations, Images, SceneStyle, stratified};
+use flow_learn::data::{Annotations, Samples, SceneStyle, stratified};
 use flow_learn::rng::Stream;
 use flow_learn::text::Vocabulary;
 use schemars::JsonSchema;
@@ -90,23 +90,24 @@ impl SourceNode {
 
     fn images(&self, name: &str, images: Labelled) -> Result<Dataset, NodeError> {
         let classes = images.class_names.len();
-        let mut splits = BTreeMap::from([(SplitName::Test, images.test)]);
+        let mut splits = BTreeMap::from([(SplitName::Test, Samples::from(images.test))]);
         let mut train = images.train;
         let (mut train_annotations, test_annotations) = images.annotations.map(|[a, b]| (a, b)).unzip();
         let mut annotations: BTreeMap<SplitName, Annotations> =
             test_annotations.map(|a| (SplitName::Test, a)).into_iter().collect();
         if let Some(count) = self.validation.filter(|count| *count > 0) {
             let Parts { aside, rest } = self.put_aside(&train.labels, classes, count, "validation")?;
-            splits.insert(SplitName::Validation, train.select(&aside));
+            splits.insert(SplitName::Validation, train.select(&aside).into());
             train = train.select(&rest);
             if let Some(all) = train_annotations {
                 annotations.insert(SplitName::Validation, all.select(&aside));
                 train_annotations = Some(all.select(&rest));
             }
         }
-        splits.insert(SplitName::Train, train);
+        splits.insert(SplitName::Train, train.into());
         annotations.extend(train_annotations.map(|a| (SplitName::Train, a)));
-        Ok(Dataset::new(name.to_owned(), images.class_names, splits, annotations))
+        let (name, classes) = (name.to_owned(), images.class_names);
+        Ok(Dataset::new(name, classes, splits, annotations, None))
     }
 
     /// Splits texts first, so that the vocabulary knows the training texts only.
@@ -132,11 +133,12 @@ impl SourceNode {
             let labels = places.iter().map(|i| all.labels[*i as usize]).collect();
             vocabulary.encode(&texts, length, labels).map_err(failure)
         };
-        let splits: Result<BTreeMap<SplitName, Images>, NodeError> = parts
+        let splits: Result<BTreeMap<SplitName, Samples>, NodeError> = parts
             .into_iter()
-            .map(|(split, places)| Ok((split, encoded(places)?)))
+            .map(|(split, places)| Ok((split, encoded(places)?.into())))
             .collect();
-        Ok(Dataset::texts(name.to_owned(), all.class_names, splits?, vocabulary))
+        let (name, classes) = (name.to_owned(), all.class_names);
+        Ok(Dataset::new(name, classes, splits?, BTreeMap::new(), Some(vocabulary)))
     }
 }
 

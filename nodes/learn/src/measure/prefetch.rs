@@ -48,7 +48,8 @@ pub fn prefetch_times(
         monitor: 0,
         seed: 0,
     };
-    let mut training = Pretraining::new(settings, &images, &augmenter, None)?;
+    let samples = images.into();
+    let mut training = Pretraining::new(settings, &samples, &augmenter, None)?;
     training.run_epoch(|_, _| std::ops::ControlFlow::Continue(()))?;
     let wait_times = training.wait_times();
     Ok(PrefetchTimes {

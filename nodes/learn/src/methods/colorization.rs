@@ -79,7 +79,10 @@ impl Settings for ColorizationSettings {
             w: w / SHRUNK,
             c: self.width,
         };
-        let palette = Palette::of_screen(self.bin).rebalanced_by(setup.images, self.rebalance);
+        let Some(images) = setup.images.images() else {
+            return Err(MethodError::setting("method", "colorization takes images, found texts"));
+        };
+        let palette = Palette::of_screen(self.bin).rebalanced_by(images, self.rebalance);
         let mut stream: Stream = setup.stream.child("head");
         let head = Sequential::default()
             .with("0", Linear::new(setup.encoder.dim, map.len(), false, &mut stream))

@@ -65,7 +65,7 @@ impl Settings for ScanSettings {
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
         Ok(Box::new(Scan {
             head: Linear::new(setup.encoder.dim, self.clusters, true, &mut setup.stream.child("head")),
-            neighbours: Carried::zeros(&[setup.images.n, self.neighbours]),
+            neighbours: Carried::zeros(&[setup.images.n(), self.neighbours]),
             labelling: Carried::zeros(&[1]),
             settings: self.clone(),
         }))
