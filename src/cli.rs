@@ -69,10 +69,7 @@ pub(crate) enum Command {
     Bench(crate::commands::bench::BenchCommand),
     /// The inside of a node's own process.
     #[command(name = WORKER, hide = true)]
-    Worker {
-        /// What is to be done.
-        manifest: PathBuf,
-    },
+    Worker,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -82,6 +79,9 @@ pub(crate) enum Command {
 
 /// The command that `flow run` starts for nodes in processes of their own.
 pub(crate) const WORKER: &str = "__worker";
+
+/// What this program is called with to be a keeper, see [`flow_engine::leash`]. Its life begins before any command line is read.
+pub(crate) const KEEPER: &str = "__keeper";
 
 /// Which workflow.
 #[derive(Debug, Args)]

@@ -7,13 +7,17 @@
 //! ```
 
 mod action;
+mod build;
 pub mod code;
 pub mod events;
 mod execute;
 pub mod graph;
+pub mod leash;
 mod lineage;
+pub mod lines;
 mod machine;
 pub mod node;
+mod node_log;
 mod os_path;
 mod outcome;
 pub mod plan;
@@ -25,6 +29,7 @@ pub mod registry;
 mod run;
 pub mod runs;
 mod schedule;
+mod secrets;
 mod slots;
 pub mod stat;
 mod stop;

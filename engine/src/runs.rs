@@ -8,11 +8,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use flow_cache::Digest;
+use flow_cache::{Digest, unix_ms};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{JsonLines, RunStatus};
 use crate::node::Report;
+use crate::node_log::stamped;
 use crate::outcome::{NodeFailure, NodeOutcome};
 use crate::workflow::Workflow;
 
@@ -228,11 +229,12 @@ impl RunFolder {
         let logs = dir.join("logs");
         std::fs::create_dir(&logs).map_err(|error| RunsError::io("make", &logs, error))?;
         let copy = dir.join("workflow.toml");
-        std::fs::write(&copy, workflow.text()).map_err(|error| RunsError::io("write", &copy, error))?;
+        let hide = |text| workflow.secrets().hide(text).into_owned();
+        std::fs::write(&copy, hide(workflow.text())).map_err(|error| RunsError::io("write", &copy, error))?;
         for (number, (path, text)) in workflow.included().enumerate() {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let copy = dir.join(format!("included-{number}-{name}"));
-            std::fs::write(&copy, text).map_err(|error| RunsError::io("write", &copy, error))?;
+            std::fs::write(&copy, hide(text)).map_err(|error| RunsError::io("write", &copy, error))?;
         }
         let events = dir.join(EVENTS);
         let file = File::create(&events).map_err(|error| RunsError::io("write", &events, error))?;
@@ -275,14 +277,19 @@ impl RunFolder {
         unreachable!("BUG: the loop above returns after 100 attempts")
     }
 
-    /// Adds a line, with the time (UTC), to a node's log. A log that cannot be written does not fail the node.
+    /// Where a node's log lies.
+    pub(crate) fn log(&self, node: &str) -> PathBuf {
+        self.dir.join("logs").join(format!("{}.log", file_stem(node)))
+    }
+
+    /// Adds a line of the engine's, with the time (UTC), to a node's log. A log that cannot be written does not fail the node.
     pub(crate) fn note(&self, node: &str, line: &str) {
-        let path = self.dir.join("logs").join(format!("{}.log", file_stem(node)));
+        let path = self.log(node);
         let written = OpenOptions::new()
             .create(true)
             .append(true)
             .open(&path)
-            .and_then(|mut file| writeln!(file, "{}  {line}", jiff::Timestamp::now().strftime("%FT%T.%3fZ")));
+            .and_then(|mut file| file.write_all(stamped(unix_ms(), line).as_bytes()));
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "a node's log cannot be written");
         }
@@ -309,11 +316,9 @@ impl RunFolder {
         summary.schema = SCHEMA;
         summary.reports = self.report_files.clone();
         let path = self.dir.join(SUMMARY);
-        let temporary = self.dir.join("summary.json.tmp");
         let written = serde_json::to_vec(summary)
             .map_err(io::Error::from)
-            .and_then(|json| std::fs::write(&temporary, json))
-            .and_then(|()| std::fs::rename(&temporary, &path));
+            .and_then(|json| flow_cache::write_whole(&path, &json, false));
         written.map_err(|error| RunsError::io("write", &path, error))
     }
 }

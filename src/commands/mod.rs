@@ -5,7 +5,7 @@ mod cache;
 mod doctor;
 mod graph;
 mod plan;
-mod run;
+pub(crate) mod run;
 mod runs;
 mod watch;
 
@@ -28,8 +28,8 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Graph(args) => graph::graph(args),
         Command::Doctor(args) => doctor::doctor(cli, args),
         Command::Bench(command) => bench::bench(command),
-        Command::Worker { manifest } => {
-            flow_engine::serve(manifest, &flow_nodes::registry());
+        Command::Worker => {
+            flow_engine::serve(&flow_nodes::registry());
             Ok(Exit::Ok)
         }
         Command::Completions { shell } => {

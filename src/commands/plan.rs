@@ -1,6 +1,8 @@
 //! `flow plan`: what a run would do, and why.
 
-use flow_engine::PlanState;
+use std::collections::BTreeMap;
+
+use flow_engine::{PlanState, Workflow};
 
 use super::load_beside_store;
 use crate::cli::{Cli, PlanArgs};
@@ -33,6 +35,27 @@ pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
             "{} cached, {} to run, {} done together with another, {} that depend on what comes out",
             counts.cached, counts.will_run, counts.shared, counts.unknown
         ));
+        say_not_in_key(&workflow);
     }
     Ok(Exit::Ok)
+}
+
+/// One line on what nodes may depend on without their keys knowing.
+fn say_not_in_key(workflow: &Workflow) {
+    let mut nodes: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (node, words) in workflow.not_in_key() {
+        words.into_iter().for_each(|word| nodes.entry(word).or_default().push(node));
+    }
+    let named = nodes.iter().map(|(word, nodes)| match nodes.as_slice() {
+        [node] => format!("`{word}` of {node}"),
+        [node, others @ ..] => format!("`{word}` of {node} and {} more", others.len()),
+        [] => format!("`{word}`"),
+    });
+    let named: Vec<String> = named.collect();
+    if !named.is_empty() {
+        say(&format!(
+            "in no key (name it in `tools`, or in `code`, if its content counts): {}",
+            named.join(", ")
+        ));
+    }
 }

@@ -160,6 +160,20 @@ fn apply_one(root: &mut Located, set: &Override, source: &Arc<Source>) -> Result
             }
         };
         let entry = &mut entries[at];
+        // A declaration stays what it is, secret or not: it is given a value.
+        if last
+            && steps[0] == "env"
+            && depth == 1
+            && let Some(fields) = entry.value.table_mut()
+        {
+            fields.retain(|field| field.key != "default");
+            fields.push(Entry {
+                key: "default".to_owned(),
+                key_span: span,
+                value: Located::from_value(set.value.clone(), &value_span),
+            });
+            return Ok(());
+        }
         if last {
             entry.key_span = span;
             entry.value = Located::from_value(set.value.clone(), &value_span);
