@@ -74,7 +74,11 @@ impl Stamp {
     /// Whether both are of the same file with the same times, which a change within a tick of the clock does not alter.
     pub fn is_same(&self, other: &Self) -> bool {
         let taken_unix_ms = self.taken_unix_ms;
-        *self == Self { taken_unix_ms, ..*other }
+        *self
+            == Self {
+                taken_unix_ms,
+                ..*other
+            }
     }
 
     fn last_change_ms(&self) -> u64 {

@@ -72,7 +72,11 @@ fn seal(workflow: &Workflow, params: &mut BTreeMap<String, Value>, digests: &Fil
         return Ok(());
     }
     // Asked for once, so that digests can be made without failing.
-    let cannot = |error| NodeError::failed(format!("the key that hides secrets in the cache cannot be read or made: {error}"));
+    let cannot = |error| {
+        NodeError::failed(format!(
+            "the key that hides secrets in the cache cannot be read or made: {error}"
+        ))
+    };
     let sealed = |secret: &str| digests.sealed(secret).map(|digest| digest.to_string());
     sealed("").map_err(cannot)?;
     let digest = |secret: &str| sealed(secret).unwrap_or_default();

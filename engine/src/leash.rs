@@ -61,13 +61,18 @@ impl Keeper {
     fn start(program: &Path, argument: &str) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("flow-").tempdir()?;
         let lock = LOCK.get().and_then(Option::as_ref);
-        let held = lock.and_then(|lock| lock.try_clone().ok()).map_or_else(Stdio::null, Stdio::from);
+        let held = lock
+            .and_then(|lock| lock.try_clone().ok())
+            .map_or_else(Stdio::null, Stdio::from);
         let mut command = Command::new(program);
         command.arg(argument).arg(folder.path());
         command.stdin(Stdio::piped()).stdout(held).stderr(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().map_err(|error| {
-            io::Error::new(error.kind(), format!("the process that watches over programs cannot be started: {error}"))
+            io::Error::new(
+                error.kind(),
+                format!("the process that watches over programs cannot be started: {error}"),
+            )
         })?;
         let Some(tell) = child.stdin.take() else {
             return Err(io::Error::other("BUG: the keeper has no pipe"));
@@ -91,7 +96,9 @@ pub fn folder(prefix: &str) -> io::Result<TempDir> {
     {
         *keeper = Some(Keeper::start(program, argument)?);
     }
-    let base = keeper.as_ref().map_or_else(std::env::temp_dir, |keeper| keeper.folder.clone());
+    let base = keeper
+        .as_ref()
+        .map_or_else(std::env::temp_dir, |keeper| keeper.folder.clone());
     tempfile::Builder::new().prefix(prefix).tempdir_in(base)
 }
 
@@ -191,7 +198,10 @@ fn left(groups: &BTreeSet<i32>, folder: &Path) -> Vec<Pid> {
     mark.push(b'=');
     mark.extend_from_slice(folder.as_os_str().as_encoded_bytes());
     let is_left = |pid: &i32| {
-        let Some((state, group)) = std::fs::read(format!("/proc/{pid}/stat")).ok().and_then(|stat| state(&stat)) else {
+        let Some((state, group)) = std::fs::read(format!("/proc/{pid}/stat"))
+            .ok()
+            .and_then(|stat| state(&stat))
+        else {
             return false;
         };
         let environ = || std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -201,7 +211,10 @@ fn left(groups: &BTreeSet<i32>, folder: &Path) -> Vec<Pid> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let own = i32::try_from(std::process::id()).unwrap_or_default();
-    pids.filter(|pid| *pid != own).filter(is_left).filter_map(Pid::from_raw).collect()
+    pids.filter(|pid| *pid != own)
+        .filter(is_left)
+        .filter_map(Pid::from_raw)
+        .collect()
 }
 
 /// State and process group of `/proc/PID/stat`: what follows the name, which may contain anything, in its last parenthesis.
@@ -227,7 +240,11 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn a_process_that_left_its_group_is_found_by_its_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let mut stray = Command::new("sleep").arg("600").env(MARK, folder.path()).spawn().unwrap();
+        let mut stray = Command::new("sleep")
+            .arg("600")
+            .env(MARK, folder.path())
+            .spawn()
+            .unwrap();
         end_strays(folder.path());
         assert!(!stray.wait().unwrap().success(), "it was killed");
     }

@@ -19,12 +19,7 @@ const CHUNK: usize = 64 << 10;
 
 /// Gives each line of `from` to `take`, at most `longest` bytes of it, until the other end is closed; or, once `over` is raised, until
 /// nothing more lies in the pipe. Says whether the other end was closed.
-pub fn follow(
-    mut from: impl Read + AsFd,
-    longest: usize,
-    over: &AtomicBool,
-    mut take: impl FnMut(String),
-) -> bool {
+pub fn follow(mut from: impl Read + AsFd, longest: usize, over: &AtomicBool, mut take: impl FnMut(String)) -> bool {
     let mut line = Line::new(longest);
     let mut chunk = vec![0; CHUNK];
     let mut left = AFTER_END;

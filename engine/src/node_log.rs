@@ -109,7 +109,10 @@ impl Drop for NodeLog {
         };
         let mut text = String::new();
         if *left_out > 0 {
-            let note = format!("... {left_out} lines are left out here: a log keeps its first and its last {} MiB", HALF >> 20);
+            let note = format!(
+                "... {left_out} lines are left out here: a log keeps its first and its last {} MiB",
+                HALF >> 20
+            );
             text += &stamped(unix_ms(), &note);
         }
         tail.drain(..).for_each(|(at, line)| text += &stamped(at, &line));
@@ -138,7 +141,9 @@ impl State {
 
 /// A line of a log, with its time (UTC).
 pub(crate) fn stamped(unix_ms: u64, line: &str) -> String {
-    let at = i64::try_from(unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let at = i64::try_from(unix_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     format!("{}  {line}\n", at.unwrap_or_default().strftime("%FT%T.%3fZ"))
 }
 
@@ -160,7 +165,10 @@ mod tests {
         assert!(text.len() < 2 * HALF + 1000, "{} bytes", text.len());
         let lines: Vec<&str> = text.lines().map(|line| line.split_once("  ").unwrap().1).collect();
         assert_eq!((lines[0], *lines.last().unwrap()), ("0", "999999"));
-        let note = lines.iter().position(|line| line.starts_with("...")).expect("a note of what is missing");
+        let note = lines
+            .iter()
+            .position(|line| line.starts_with("..."))
+            .expect("a note of what is missing");
         let missing: usize = lines[note].split(' ').nth(1).unwrap().parse().unwrap();
         assert_eq!(lines.len() - 1 + missing, 1_000_000);
         assert!((1..500_000).contains(&shown), "{shown} lines were shown");

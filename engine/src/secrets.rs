@@ -12,7 +12,17 @@ pub(crate) const HIDDEN: &str = "***";
 const LEAST: usize = 4;
 
 /// How the names of such variables end, or what they are.
-const ENDINGS: &[&str] = &["TOKEN", "KEY", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "CREDENTIALS"];
+const ENDINGS: &[&str] = &[
+    "TOKEN",
+    "KEY",
+    "SECRET",
+    "SECRETS",
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "CREDENTIAL",
+    "CREDENTIALS",
+];
 
 /// The secrets of a workflow.
 #[derive(Clone, Debug, Default)]
@@ -39,14 +49,18 @@ pub(crate) fn is_secret(name: &str, declared: Option<bool>, value: &str) -> bool
         let before = name.strip_suffix(*ending);
         before.is_some_and(|before| before.is_empty() || before.ends_with('_') || ending.starts_with("PASS"))
     };
-    !value.is_empty() && declared.unwrap_or_else(|| value.len() >= LEAST && ENDINGS.iter().any(|ending| looks_like_one(ending)))
+    !value.is_empty()
+        && declared.unwrap_or_else(|| value.len() >= LEAST && ENDINGS.iter().any(|ending| looks_like_one(ending)))
 }
 
 impl Secrets {
     /// The variables of these names and values.
     pub(crate) fn new(named: impl IntoIterator<Item = (String, String)>) -> Self {
         let secret = |(name, value): (String, String)| {
-            let inner = value.lines().filter(|line| line.len() >= LEAST && **line != value).map(str::to_owned);
+            let inner = value
+                .lines()
+                .filter(|line| line.len() >= LEAST && **line != value)
+                .map(str::to_owned);
             let lines = std::iter::once(value.clone()).chain(inner).collect();
             Secret { name, value, lines }
         };
@@ -58,7 +72,10 @@ impl Secrets {
 
     /// Names and values, for a worker.
     pub(crate) fn all(&self) -> Vec<(String, String)> {
-        self.0.iter().map(|secret| (secret.name.clone(), secret.value.clone())).collect()
+        self.0
+            .iter()
+            .map(|secret| (secret.name.clone(), secret.value.clone()))
+            .collect()
     }
 
     /// The name of a secret that a text has in it.
@@ -134,7 +151,14 @@ mod tests {
 
     #[test]
     fn names_that_look_like_secrets_are_secret_unless_declared_otherwise() {
-        for name in ["API_KEY", "TOKEN", "HF_TOKEN", "db_password", "DBPASSWORD", "AWS_SECRET"] {
+        for name in [
+            "API_KEY",
+            "TOKEN",
+            "HF_TOKEN",
+            "db_password",
+            "DBPASSWORD",
+            "AWS_SECRET",
+        ] {
             assert!(is_secret(name, None, "hunter22"), "{name}");
             assert!(!is_secret(name, Some(false), "hunter22"), "{name}");
         }
@@ -155,6 +179,9 @@ mod tests {
         assert_eq!(bytes, b"\xffx *** ***, then ***.");
         let mut params = serde_json::json!({"env": {"T": "Bearer s3cret"}, "run": ["x", "y"], "n": 1});
         secrets.seal(&mut params, &|value| value.len().to_string());
-        assert_eq!(params, serde_json::json!({"env": {"T": "Bearer secret:A:6"}, "run": ["x", "y"], "n": 1}));
+        assert_eq!(
+            params,
+            serde_json::json!({"env": {"T": "Bearer secret:A:6"}, "run": ["x", "y"], "n": 1})
+        );
     }
 }

@@ -166,8 +166,12 @@ fn seal_key(memory: Option<&Path>) -> io::Result<[u8; 32]> {
     let path = folder.join(SEAL_KEY);
     let read = || {
         let key = std::fs::read(&path)?;
-        key.try_into()
-            .map_err(|_| io::Error::other(format!("{} is damaged: delete it, and what depends on secrets runs again", path.display())))
+        key.try_into().map_err(|_| {
+            io::Error::other(format!(
+                "{} is damaged: delete it, and what depends on secrets runs again",
+                path.display()
+            ))
+        })
     };
     match read() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -88,7 +88,9 @@ impl Signals {
     pub(super) fn listen() -> Result<Self, Failure> {
         let refused = |e: std::io::Error| Failure::failed(format!("cannot listen to signals: {e}"));
         // `nohup` sees to it that a closed terminal is no reason to stop.
-        let heard = [SIGINT, SIGTERM, SIGQUIT].into_iter().chain((!is_ignored(SIGHUP)).then_some(SIGHUP));
+        let heard = [SIGINT, SIGTERM, SIGQUIT]
+            .into_iter()
+            .chain((!is_ignored(SIGHUP)).then_some(SIGHUP));
         let mut signals = signal_hook::iterator::Signals::new(heard).map_err(refused)?;
         let told = Self {
             stop: StopFlag::new(),

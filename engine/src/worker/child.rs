@@ -12,11 +12,11 @@ use serde_json::Value;
 use super::host::{JobHost, Shown, Tell};
 use super::manifest::{Manifest, ManifestFile, ManifestInput, WorkerMessage};
 use super::no_threads;
-use crate::{build, code};
 use crate::node::{Context, Input, Inputs, NodeError, OpenedFile, Output};
 use crate::registry::{ErasedNode, Registry};
 use crate::secrets::Secrets;
 use crate::stop::StopFlag;
+use crate::{build, code};
 
 /// Runs the node that the manifest on stdin describes and says how it went; whatever goes wrong is said as well.
 pub fn serve(registry: &Registry) {

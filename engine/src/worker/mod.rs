@@ -12,16 +12,16 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use flow_cache::{ActionKey, Artifact, Claim, Cost, Draft, Scratch, Store, panic_text, peak_memory_bytes, unix_ms};
 
-use crate::{build, leash};
 use crate::action::Action;
 use crate::node::{Context, Inputs, NodeError, OpenedFile, Output};
-use crate::pools::Pools;
-use crate::slots::Grant;
 use crate::node_log::NodeLog;
+use crate::pools::Pools;
 use crate::secrets::Secrets;
+use crate::slots::Grant;
 use crate::stat::FileDigests;
 use crate::stop::StopFlag;
 use crate::workflow::{Instance, InstanceId};
+use crate::{build, leash};
 
 pub use child::serve;
 pub use process::WorkerProgram;

@@ -14,8 +14,8 @@ use super::manifest::{Manifest, ManifestFile, ManifestInput, WorkerMessage};
 use super::{Failure, Job, Made, timed_out};
 use crate::leash::{self, Group};
 use crate::lines::{self, LastLines};
-use crate::{build, code};
 use crate::node::{NodeError, Output};
+use crate::{build, code};
 
 /// How often requests to stop and time limits are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -173,7 +173,10 @@ fn watch(
         if over.load(Ordering::SeqCst) && last_word.get_or_insert_with(Instant::now).elapsed() > LEAVE {
             group.signal(Signal::KILL);
         }
-        if let Some(most) = job.timeout().filter(|most| last_word.is_none() && started.elapsed() > *most) {
+        if let Some(most) = job
+            .timeout()
+            .filter(|most| last_word.is_none() && started.elapsed() > *most)
+        {
             limit = Some(most);
             if started.elapsed() > most + GRACE {
                 group.signal(Signal::KILL);

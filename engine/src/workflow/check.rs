@@ -30,7 +30,8 @@ pub(crate) fn no_secret_in_names(instances: &[Instance], secrets: &Secrets) -> R
     match instances.iter().filter(|_| !secrets.is_empty()).find_map(told) {
         None => Ok(()),
         Some(secret) => {
-            let message = format!("the secret `{secret}` is the value of a matrix variable, and would be part of names");
+            let message =
+                format!("the secret `{secret}` is the value of a matrix variable, and would be part of names");
             let help = format!("use it in parameters only, or declare {secret} = {{ .., secret = false }} below [env]");
             Err(Problem::nowhere("workflow::secret", message).help(help).into())
         }

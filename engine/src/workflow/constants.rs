@@ -90,7 +90,9 @@ impl Constants {
             true => HIDDEN.to_owned(),
             false => value.to_owned(),
         };
-        self.declared_ones().map(|(name, value)| (name.to_owned(), shown(name, value))).collect()
+        self.declared_ones()
+            .map(|(name, value)| (name.to_owned(), shown(name, value)))
+            .collect()
     }
 
     /// The declared environment variables that are secrets.
@@ -263,14 +265,20 @@ struct Declared {
 
 /// `None` if the declaration makes no sense, which was told.
 fn declaration(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Declared> {
-    const EXPECTED: &str = "a default (a string) or { required = true }, with `secret = true` where it is not to be written down";
+    const EXPECTED: &str =
+        "a default (a string) or { required = true }, with `secret = true` where it is not to be written down";
     let wrong = |value: &Located| wrong_type(&value.span, &entry.key, EXPECTED, value);
     let mut declared = Declared::default();
     let fields = match &entry.value.data {
         Data::Table(fields) => fields.as_slice(),
         _ => &[],
     };
-    check_keys(fields, &["default", "required", "secret"], "keys of a declaration", diagnostics);
+    check_keys(
+        fields,
+        &["default", "required", "secret"],
+        "keys of a declaration",
+        diagnostics,
+    );
     let mut required = false;
     for field in fields {
         match (field.key.as_str(), &field.value.data) {

@@ -9,7 +9,16 @@ use std::time::{Duration, Instant};
 /// Folders of a system's packages. What lies there is known to the package manager, is the same on machines that are set up alike, and
 /// changes with every update: it is no part of keys.
 const SYSTEM: &[&str] = &[
-    "/bin", "/sbin", "/lib", "/lib64", "/usr", "/nix/store", "/gnu/store", "/snap", "/System", "/opt/homebrew",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/usr",
+    "/nix/store",
+    "/gnu/store",
+    "/snap",
+    "/System",
+    "/opt/homebrew",
 ];
 /// What administrators install by hand lies here.
 const NOT_SYSTEM: &str = "/usr/local";

@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
-use flow_engine::{code, leash};
 use flow_engine::node::{Host, Input, NodeError, OpenedFile};
+use flow_engine::{code, leash};
 use tempfile::TempDir;
 
 /// The folder of the inputs' folders.
@@ -37,8 +37,7 @@ fn cannot(what: &str, path: &Path) -> impl FnOnce(io::Error) -> NodeError {
 
 impl Stage {
     pub(super) fn new() -> Result<Self, NodeError> {
-        let folder =
-            leash::folder("flow-command-").map_err(cannot("make a folder in", &std::env::temp_dir()))?;
+        let folder = leash::folder("flow-command-").map_err(cannot("make a folder in", &std::env::temp_dir()))?;
         for name in [INPUTS, OUTPUTS, SCRATCH] {
             let path = folder.path().join(name);
             fs::create_dir(&path).map_err(cannot("make", &path))?;
@@ -146,7 +145,10 @@ fn read(path: &Path) -> Result<Vec<u8>, NodeError> {
     let mut bytes = Vec::new();
     let room = usize::try_from(size).ok().map(|size| bytes.try_reserve_exact(size));
     if !matches!(room, Some(Ok(()))) {
-        let message = format!("{} has {size} bytes, for which there is not enough memory", path.display());
+        let message = format!(
+            "{} has {size} bytes, for which there is not enough memory",
+            path.display()
+        );
         return Err(NodeError::failed(message).with_help("let the program leave less, or raise the limit (ulimit -v)"));
     }
     file.read_to_end(&mut bytes).map_err(cannot("read", path))?;

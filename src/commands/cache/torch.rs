@@ -26,12 +26,6 @@ pub(crate) fn export(store: &Store, record: &Record, to: &Path) -> Result<Exit, 
 
 /// Whole or not at all: a reader never sees half a file.
 fn write(to: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut name = to.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let partial = to.with_file_name(name);
-    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, to));
-    written.map_err(|e| {
-        let _ = std::fs::remove_file(&partial);
-        Failure::failed(format!("cannot write {}: {e}", to.display()))
-    })
+    let written = flow_cache::write_whole(to, bytes, false);
+    written.map_err(|e| Failure::failed(format!("cannot write {}: {e}", to.display())))
 }
