@@ -28,6 +28,10 @@ fn main() -> ExitCode {
         keep(arguments.next());
         return Exit::Ok.into();
     }
+    if let Some(why) = flow_engine::limits::too_little_memory() {
+        eprintln!("error: {why}");
+        return Exit::Failed.into();
+    }
     output::exit_code(run()).into()
 }
 
@@ -49,6 +53,10 @@ fn run() -> Exit {
     };
     // A file that grows beyond its limit is an error of that write, and not the silent end of this process.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    if let Some(why) = flow_engine::limits::too_few_processes() {
+        output::print_error(&why, None);
+        return Exit::Failed;
+    }
     if let Some(program) = commands::run::this_program() {
         flow_engine::leash::configure(program, cli::KEEPER);
     }

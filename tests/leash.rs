@@ -429,3 +429,32 @@ fn a_plan_is_made_where_no_cache_can_be() {
     assert_eq!(plan.code, 0, "{}", plan.stderr);
     assert!(plan.stderr.contains("1 to run"), "{}", plan.stderr);
 }
+
+#[test]
+fn too_little_memory_and_too_few_processes_are_one_clear_error() {
+    let place = Place::new(
+        "[workflow]\nname = \"w\"\n[nodes.a]\nkind = \"command\"\nrun = [\"echo\", \"x\"]\nstdout = \"o\"\n",
+    );
+    for kib in [600_000, 1_000_000, 2_000_000] {
+        let run = limited(&place, &format!("-v {kib}"), "run w.toml");
+        assert_eq!(run.code, 1, "{kib}: {}", run.stderr);
+        assert!(run.stderr.contains("ulimit -v"), "{kib}: {}", run.stderr);
+    }
+    // Root is not limited: whoever runs this as root takes another user.
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let chmod = |path: PathBuf| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("ours");
+    chmod(place.dir.path().to_owned());
+    std::fs::copy(env!("CARGO_BIN_EXE_flow"), place.path("flow")).expect("copied");
+    for processes in [1, 3, 5, 9] {
+        let command = format!("ulimit -u {processes}; exec ./flow run w.toml");
+        let is_root = std::fs::metadata(place.dir.path()).expect("it is there").uid() == 0;
+        let mut shell = Command::new(if is_root { "setpriv" } else { "sh" });
+        if is_root {
+            shell.args(["--reuid=65533", "--clear-groups", "sh"]);
+        }
+        shell.args(["-c", &command]).current_dir(place.dir.path());
+        let run = Ended::from(shell.output().expect("sh starts"));
+        assert_eq!(run.code, 1, "{processes}: {}", run.stderr);
+        assert!(run.stderr.contains("ulimit -u"), "{processes}: {}", run.stderr);
+    }
+}

@@ -13,6 +13,7 @@ pub mod events;
 mod execute;
 pub mod graph;
 pub mod leash;
+pub mod limits;
 mod lineage;
 pub mod lines;
 mod machine;

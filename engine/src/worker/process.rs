@@ -58,16 +58,22 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
     let group = Group::of(&child);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let over = AtomicBool::new(false);
-    let (said, last, status, limit) = std::thread::scope(|scope| {
-        let watch = scope.spawn(|| watch(job, stdin.as_ref(), &mut child, &group, &over));
-        let last = scope.spawn(|| stderr.map(|stderr| noted(stderr, job, &over)).unwrap_or_default());
+    let (said, last, status, limit) = std::thread::scope(|scope| -> std::io::Result<_> {
+        let start = || std::thread::Builder::new();
+        let watch = start().spawn_scoped(scope, || watch(job, stdin.as_ref(), &mut child, &group, &over));
+        let hear = || stderr.map(|stderr| noted(stderr, job, &over)).unwrap_or_default();
+        let last = start().spawn_scoped(scope, hear);
+        if watch.is_err() || last.is_err() {
+            group.signal(Signal::KILL);
+        }
         // One that has ended already is told by its status.
         let _ = stdin.as_ref().map(|mut stdin| stdin.write_all(&manifest));
         let said = stdout.and_then(|out| listen(out, job, &over));
         over.store(true, Ordering::SeqCst);
-        let (status, limit) = watch.join().unwrap_or((None, None));
-        (said, last.join().unwrap_or_default(), status, limit)
-    });
+        let (status, limit) = watch.map(|watch| watch.join().unwrap_or((None, None)))?;
+        Ok((said, last.map(|last| last.join().unwrap_or_default())?, status, limit))
+    })
+    .map_err(|error| cannot("start a thread that hears", error))?;
     if let (Some(limit), None | Some(WorkerMessage::Stopped)) = (limit, &said) {
         return Err(timed_out(limit).into());
     }

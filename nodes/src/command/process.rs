@@ -66,13 +66,22 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<(), NodeError> {
     let last: Mutex<LastLines> = Mutex::default();
     let over = AtomicBool::new(false);
     let (ended, closed) = std::thread::scope(|scope| {
-        let heard = scope.spawn(|| out.is_none_or(|out| follow(out, host, &last, &over)));
-        let heard_of_errors = scope.spawn(|| err.is_none_or(|err| follow(err, host, &last, &over)));
+        let start = || std::thread::Builder::new();
+        let heard = [
+            start().spawn_scoped(scope, || out.is_none_or(|out| follow(out, host, &last, &over))),
+            start().spawn_scoped(scope, || err.is_none_or(|err| follow(err, host, &last, &over))),
+        ];
+        let deaf = heard.iter().find_map(|heard| heard.as_ref().err());
+        let deaf = deaf.map(|error| NodeError::failed(format!("cannot start a thread that hears `{name}`: {error}")));
+        if deaf.is_some() {
+            group.signal(Signal::KILL);
+        }
         let ended = wait(&mut child, &group, host);
+        let ended = deaf.map_or(ended, Err);
         // What the program started and left running would outlive the node.
         group.signal(Signal::KILL);
         over.store(true, Ordering::SeqCst);
-        let closed = [heard, heard_of_errors].map(|heard| heard.join().unwrap_or(false));
+        let closed = heard.map(|heard| heard.is_ok_and(|heard| heard.join().unwrap_or(false)));
         (ended, closed == [true, true])
     });
     if !closed {
