@@ -448,9 +448,9 @@ fn too_little_memory_and_too_few_processes_are_one_clear_error() {
     for processes in [1, 3, 5, 9] {
         let command = format!("ulimit -u {processes}; exec ./flow run w.toml");
         let is_root = std::fs::metadata(place.dir.path()).expect("it is there").uid() == 0;
-        let mut shell = Command::new(if is_root { "setpriv" } else { "sh" });
+        let mut shell = Command::new(if is_root { "setpriv" } else { "bash" });
         if is_root {
-            shell.args(["--reuid=65533", "--clear-groups", "sh"]);
+            shell.args(["--reuid=65533", "--clear-groups", "bash"]);
         }
         shell.args(["-c", &command]).current_dir(place.dir.path());
         let run = Ended::from(shell.output().expect("sh starts"));

@@ -38,6 +38,8 @@ pub(crate) struct Constants {
     values: BTreeMap<String, Located>,
     /// The names, without [`ENV`], of those that are not to be written down.
     secret: BTreeSet<String>,
+    /// Defaults of these that are written in the workflow, whether they count or not.
+    written: Vec<(String, String)>,
     /// Names that are declared but have no value, which was told.
     broken: Vec<String>,
 }
@@ -98,7 +100,8 @@ impl Constants {
     /// The declared environment variables that are secrets.
     pub(crate) fn secrets(&self) -> Secrets {
         let secret = self.declared_ones().filter(|(name, _)| self.secret.contains(*name));
-        Secrets::new(secret.map(|(name, value)| (name.to_owned(), value.to_owned())))
+        let secret = secret.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Secrets::new(secret.chain(self.written.iter().cloned()))
     }
 
     fn declared_ones(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -110,12 +113,22 @@ impl Constants {
         let declared = find(sections, "env").and_then(|entry| table_of(&entry.value, "env", diagnostics));
         for entry in declared.unwrap_or(&[]) {
             let name = format!("{ENV}{}", entry.key);
-            match declaration(entry, diagnostics) {
+            let declaration = declaration(entry, diagnostics);
+            if let Some(declared) = &declaration {
+                let hidden = declared
+                    .defaults
+                    .iter()
+                    .filter(|text| is_secret(&entry.key, declared.secret, text));
+                self.written
+                    .extend(hidden.map(|text| (entry.key.clone(), text.clone())));
+            }
+            match declaration {
                 // What the command line says comes before the environment.
                 Some(Declared {
                     default: Some(value),
                     given: true,
                     secret,
+                    ..
                 }) => self.declared(name, entry, secret, value),
                 Some(Declared { default, secret, .. }) => {
                     match environment(&entry.key).map_or(Ok(default), |value| value.into_string().map(Some)) {
@@ -258,6 +271,8 @@ fn escaped(text: &str) -> String {
 #[derive(Default)]
 struct Declared {
     default: Option<String>,
+    /// All that are written, of which the first counts.
+    defaults: Vec<String>,
     /// Whether the default is what the command line says.
     given: bool,
     secret: Option<bool>,
@@ -284,7 +299,7 @@ fn declaration(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Declared>
         match (field.key.as_str(), &field.value.data) {
             ("required", Data::Scalar(toml::Value::Boolean(true))) => required = true,
             ("secret", Data::Scalar(toml::Value::Boolean(secret))) => declared.secret = Some(*secret),
-            ("default", Data::Scalar(toml::Value::String(_))) => {}
+            ("default", Data::Scalar(toml::Value::String(text))) => declared.defaults.push(text.clone()),
             ("default" | "required" | "secret", _) => {
                 diagnostics.push(wrong(&field.value));
                 return None;
@@ -298,6 +313,7 @@ fn declaration(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Declared>
     };
     if let Some((default, text)) = default.and_then(|default| Some((default, default.str()?))) {
         declared.default = Some(text.to_owned());
+        declared.defaults.push(text.to_owned());
         declared.given = &*default.span.source.name == COMMAND_LINE;
         return Some(declared);
     }
