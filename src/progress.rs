@@ -7,12 +7,12 @@ use flow_engine::events::JsonLines;
 use flow_engine::{Event, Reporter};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::{Stdout, bars, duration, print_error, say};
+use crate::output::{JsonStdout, bars, duration, print_error, say, shown};
 
 /// The reporter that fits the terminal and the options.
 pub(crate) fn reporter(quiet: bool, verbose: u8, json: bool) -> Box<dyn Reporter> {
     if json {
-        return Box::new(JsonLines::new(Stdout));
+        return Box::new(JsonLines::new(JsonStdout));
     }
     let terminal = std::io::stderr().is_terminal() && !quiet;
     Box::new(Console {
@@ -149,7 +149,7 @@ impl Bars {
                     None => bars().add(ProgressBar::no_length()),
                 };
                 bar.set_style(style("{spinner} {prefix}"));
-                bar.set_prefix(node.clone());
+                bar.set_prefix(shown(node).into_owned());
                 bar.enable_steady_tick(std::time::Duration::from_millis(200));
                 self.nodes.insert(node.clone(), bar);
             }
@@ -174,7 +174,8 @@ impl Bars {
                         Some(value) => format!("{} {value:.3}", f.name),
                         None => format!("{} ?", f.name),
                     };
-                    bar.set_message(figures.iter().map(figure).collect::<Vec<_>>().join("  "));
+                    let message = figures.iter().map(figure).collect::<Vec<_>>().join("  ");
+                    bar.set_message(shown(&message).into_owned());
                 }
             }
             Event::NodeFinished { node, .. }

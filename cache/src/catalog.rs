@@ -104,11 +104,13 @@ impl Catalog {
                 drop(index);
                 lock
             }
-            State::Closed | State::Off => match IndexLock::try_take(&self.files.layout.index_lock()) {
-                Ok(lock) => lock,
-                Err(Refused::Held { path, holder }) => return Err(CacheError::Locked { path, holder }),
-                Err(Refused::Failed(error)) => return Err(error),
-            },
+            State::Closed | State::Off => {
+                match IndexLock::try_take(&self.files.layout.index_lock(), self.files.sharing) {
+                    Ok(lock) => lock,
+                    Err(Refused::Held { path, holder }) => return Err(CacheError::Locked { path, holder }),
+                    Err(Refused::Failed(error)) => return Err(error),
+                }
+            }
         };
         let rebuilt = self
             .move_aside()
@@ -121,7 +123,7 @@ impl Catalog {
                 Ok(count)
             }
             Err(IndexError::Cache(error)) => Err(error),
-            Err(IndexError::Broken(why)) => Err(CacheError::io(
+            Err(IndexError::Broken(why) | IndexError::Unavailable(why)) => Err(CacheError::io(
                 "rebuild the index in",
                 &self.files.layout.index(),
                 io::Error::other(why),
@@ -137,7 +139,7 @@ impl Catalog {
             let (index, lock) = match std::mem::replace(&mut *state, State::Off) {
                 State::Off => return Ok(None),
                 State::Open { index, lock } => (Ok(index), lock),
-                State::Closed => match IndexLock::try_take(&self.files.layout.index_lock()) {
+                State::Closed => match IndexLock::try_take(&self.files.layout.index_lock(), self.files.sharing) {
                     Ok(lock) => (Index::open(&self.files), lock),
                     Err(Refused::Held { holder, .. }) => {
                         tracing::debug!(%holder, "the index is in use: reading the record files instead");
@@ -162,6 +164,10 @@ impl Catalog {
                 Err(IndexError::Cache(error)) => {
                     *state = State::Closed;
                     return Err(error);
+                }
+                Err(IndexError::Unavailable(why)) => {
+                    tracing::warn!("the cache's index cannot be used now ({why}): reading the record files instead");
+                    return Ok(None);
                 }
                 Err(IndexError::Broken(why)) => {
                     tracing::warn!("the cache's index is broken ({why}): rebuilding it from the records");

@@ -8,6 +8,7 @@
 //! one) may refer to any blob: those whose digest stands in it stay, and so does every blob that no other record refers to.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -17,6 +18,7 @@ use crate::files::{Files, Lookup};
 use crate::host::unix_ms;
 use crate::key::ActionKey;
 use crate::lease::leased;
+use crate::litter::{self, Litter};
 use crate::marks::{self, Marks};
 use crate::recall;
 use crate::record::Record;
@@ -30,6 +32,8 @@ pub struct GcOptions {
     pub older_than_s: Option<f64>,
     /// Entries that stay whatever their worth, besides pinned and tagged ones and those that a run under way counts on.
     pub keep: BTreeSet<ActionKey>,
+    /// What was set aside as damaged, and checkpoints that no run came back for, go once they are so old, in seconds; `None` keeps them.
+    pub litter_older_than_s: Option<f64>,
     /// Whether to do it; otherwise nothing is changed.
     pub delete: bool,
 }
@@ -45,7 +49,11 @@ pub struct GcReport {
     pub orphans: usize,
     /// Records that cannot be read. As long as there are any, no orphan goes.
     pub unreadable: usize,
-    /// Bytes that this frees.
+    /// Files and folders that are no entries and that nobody will come back for, and that go.
+    pub litter: usize,
+    /// Bytes of these.
+    pub litter_bytes: u64,
+    /// Bytes of outputs that this frees.
     pub freed_bytes: u64,
     /// Bytes of the outputs that stay.
     pub kept_bytes: u64,
@@ -107,8 +115,14 @@ pub(crate) fn collect(files: &Files, options: &GcOptions) -> Result<GcReport, Ca
     report.kept_bytes = plan.left;
     report.over_bytes = options.max_bytes.map_or(0, |most| plan.left.saturating_sub(most));
     report.freed_bytes = plan.freed;
+    let litter = match options.litter_older_than_s.map(Duration::try_from_secs_f64) {
+        Some(Ok(age)) => litter::find(files, age)?,
+        _ => Litter::default(),
+    };
+    (report.litter, report.litter_bytes) = (litter.paths.len(), litter.bytes);
     if options.delete {
         delete(files, &report.collected, &plan.gone)?;
+        litter.remove(files);
     }
     Ok(report)
 }
@@ -128,7 +142,7 @@ fn read_records(files: &Files) -> Result<(Vec<Record>, Vec<Vec<u8>>), CacheError
             Err(error @ CacheError::UnknownSchema { .. }) => error.to_string(),
             Err(error) => return Err(error),
         };
-        tracing::warn!(%key, "record cannot be read, so blobs that no other record refers to are kept: {why}");
+        tracing::debug!(%key, "record cannot be read, so blobs that no other record refers to are kept: {why}");
         let path = files.layout.record(&key);
         let bytes = files.disk.read(&path);
         unreadable.push(bytes.map_err(|error| CacheError::io("read", &path, error))?);

@@ -46,6 +46,11 @@ impl Layout {
         self.root.join("CACHEDIR.TAG")
     }
 
+    /// Whose the store's files are, see [`crate::sharing`]; absent from a private store.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.root.join("config")
+    }
+
     pub(crate) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::key::{ActionKey, Components};
+use crate::output_name::OutputName;
 
 /// The version of [`Record`] that this build writes, and the only one that it reads.
 pub const SCHEMA: u32 = 1;
@@ -27,7 +28,7 @@ pub struct Record {
     /// Everything that the key depends on.
     pub components: Components,
     /// The files that came out, by name.
-    pub outputs: BTreeMap<String, OutputFile>,
+    pub outputs: BTreeMap<OutputName, OutputFile>,
     /// What was measured on the way, by name.
     #[serde(with = "numbers")]
     pub metrics: BTreeMap<String, f64>,

@@ -11,6 +11,7 @@ use crate::error::CacheError;
 use crate::files::{Access, Entry, Files};
 use crate::key::ActionKey;
 use crate::layout::Layout;
+use crate::litter;
 use crate::lock::StagingLock;
 use crate::recall::Recall;
 use crate::scratch::Scratch;
@@ -67,7 +68,13 @@ impl Shared {
 /// Registers this process as one that may have staged files, sweeping away what a crash left if it is the only one.
 fn join_writers(files: &Files) -> Result<Option<StagingLock>, CacheError> {
     let path = files.layout.staging_lock();
-    match StagingLock::take(&path, || files.sweep_staging()) {
+    let taken = StagingLock::take(
+        &path,
+        files.sharing,
+        || litter::sweep_alone(files),
+        || litter::sweep_beside_others(files),
+    );
+    match taken {
         Ok(lock) => Ok(Some(lock)),
         Err(error) => match files.read_only_if_refused(CacheError::io("lock", &path, error)) {
             refused @ CacheError::ReadOnly { .. } => Err(refused),

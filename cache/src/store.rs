@@ -1,11 +1,13 @@
 //! The store: open it, look keys up, list what it holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use crate::archive::{self, ArchiveError, Imported, Opened};
+use crate::archive::{self, ArchiveError, ArchiveLimits, Imported, Opened};
 use crate::artifact::Artifact;
 use crate::claim::Claiming;
 use crate::disk;
@@ -17,12 +19,15 @@ use crate::lease::Lease;
 use crate::marks::{self, Marks};
 use crate::name;
 use crate::publish::{self, Draft};
+use crate::publishing::Publishing;
 use crate::query::{Query, QueryError};
 use crate::recall::{self, Recall};
 use crate::record::{PastRun, Record, sort_newest_first};
 use crate::scratch::Scratch;
 use crate::shared::Shared;
+use crate::sharing::Sharing;
 use crate::verify::{self, VerifyReport};
+use crate::work_folder::WorkFolder;
 
 /// A store, open. Cheap to clone; any number of threads and processes may have the same folder open.
 #[derive(Clone)]
@@ -157,9 +162,10 @@ impl Store {
     pub fn gc(&self, options: &GcOptions) -> Result<GcReport, CacheError> {
         let files = &self.shared.files;
         files.must_write()?;
-        let _alone = options
-            .delete
-            .then(|| files.disk.lock(&files.layout.publish_lock(), true));
+        let _alone = match options.delete {
+            true => files.lock_publishing(Publishing::Alone)?,
+            false => None,
+        };
         gc::collect(files, options)
     }
 
@@ -230,14 +236,11 @@ impl Store {
     ///
     /// # Errors
     /// [`ArchiveError::Unusable`] with what is wrong with it, [`ArchiveError::Cache`], [`ArchiveError::Io`].
-    pub fn import(&self, path: &Path) -> Result<Imported, ArchiveError> {
+    pub fn import(&self, path: &Path, limits: ArchiveLimits) -> Result<Imported, ArchiveError> {
         let files = &self.shared.files;
-        files.must_write()?;
-        let opened = Opened::read(files, path)?;
-        let _no_collection = files.disk.lock(&files.layout.publish_lock(), false);
-        let imported = opened.publish(files, path)?;
-        imported.new.iter().for_each(|key| self.shared.catalog.announce(key));
-        Ok(imported)
+        let opened = Opened::read(files, path, limits)?;
+        let _no_collection = files.lock_publishing(Publishing::Together)?;
+        archive::install(&self.shared, &opened, path)
     }
 
     /// The earlier record that explains a miss best: of the same kind, with the fewest components changed; among equals
@@ -347,12 +350,80 @@ impl Store {
         self.shared.set_aside(key, why)
     }
 
-    /// Reads every record and hashes every blob again; changes nothing.
+    /// Reads every record and hashes every blob again; changes nothing. One that cannot be read is part of the report, and does not end
+    /// it. Nothing is collected meanwhile.
     ///
     /// # Errors
-    /// [`CacheError::Io`], [`CacheError::UnknownSchema`].
+    /// [`CacheError::Limit`], [`CacheError::Io`] if the folders cannot be listed, [`CacheError::Interrupted`].
     pub fn verify(&self) -> Result<VerifyReport, CacheError> {
-        verify::verify(&self.shared.files)
+        let files = &self.shared.files;
+        let _no_collection = match files.writable() {
+            true => files.lock_publishing(Publishing::Together)?,
+            false => None,
+        };
+        verify::verify(files)
+    }
+
+    /// The same, and sets what is damaged aside, each entry after another look at it: whoever published it anew meanwhile keeps it.
+    ///
+    /// # Errors
+    /// As [`Store::verify`], and [`CacheError::ReadOnly`].
+    pub fn repair(&self) -> Result<VerifyReport, CacheError> {
+        self.shared.files.must_write()?;
+        let report = self.verify()?;
+        if !report.is_sound() || !report.corrupt_orphans.is_empty() {
+            let _alone = self.shared.files.lock_publishing(Publishing::Alone)?;
+            verify::repair(&self.shared, &report)?;
+        }
+        Ok(report)
+    }
+
+    /// From now on nothing is waited for once `stop` is raised: what waits for another process ends with [`CacheError::Interrupted`].
+    pub fn stop_waiting_when(&self, stop: Arc<AtomicBool>) {
+        // A second call changes nothing: a process has one way to be ended.
+        let _ = self.shared.files.stop.set(stop);
+    }
+
+    /// Whose the store's files are.
+    pub fn sharing(&self) -> Sharing {
+        self.shared.files.sharing
+    }
+
+    /// Writes a file of the caller's in the store's folder in one piece. It is not synced: after a loss of power it may be gone.
+    ///
+    /// # Errors
+    /// What the system says; on a read-only store that it is one.
+    pub fn place(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let files = &self.shared.files;
+        files.must_write().map_err(io::Error::other)?;
+        let path = files.layout.root().join(name);
+        files.disk.place(&files.layout.staging(), &path, bytes, false)
+    }
+
+    /// A temporary folder in the store, for files on their way.
+    ///
+    /// # Errors
+    /// [`CacheError::ReadOnly`], [`CacheError::DiskFull`], [`CacheError::Io`].
+    pub fn work_folder(&self) -> Result<WorkFolder, CacheError> {
+        WorkFolder::make(&self.shared.files)
+    }
+
+    /// Makes the store in `root` the owner's or the group's, with everything that is in it; makes it if it is absent. Every process that
+    /// opens it from then on keeps to that.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn init(root: &Path, sharing: Sharing) -> Result<Self, CacheError> {
+        let failed = |error| CacheError::io("make", root, error);
+        if !root.exists() {
+            sharing.create_dir_all(root).map_err(failed)?;
+        }
+        let store = Self::open(root, Access::ReadWrite)?;
+        let files = &store.shared.files;
+        files.write(&files.layout.config(), sharing.encode().as_bytes())?;
+        sharing.apply(root).map_err(failed)?;
+        drop(store);
+        Self::open(root, Access::ReadWrite)
     }
 
     /// Throws the index away and makes it anew from the records; how many there are. Needed only if a person doubts it:

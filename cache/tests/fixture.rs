@@ -72,7 +72,14 @@ fn an_archive_of_version_1_is_imported() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     assert_eq!(
-        store.import(&fixtures().join("archive-1.tar.zst")).unwrap().new.len(),
+        store
+            .import(
+                &fixtures().join("archive-1.tar.zst"),
+                flow_cache::ArchiveLimits::DEFAULT
+            )
+            .unwrap()
+            .new
+            .len(),
         2
     );
     holds_both(&store);

@@ -1,13 +1,13 @@
 //! A node's log, bounded whatever the node says: its first lines and its last ones, with a note of how many are missing between them.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use flow_cache::unix_ms;
+use flow_cache::{Sharing, unix_ms};
 
 use crate::secrets::Secrets;
 
@@ -23,6 +23,7 @@ const SHOWN_A_SECOND: f64 = 32_768.0;
 /// The log of one attempt at a node. The end of it is written when this is dropped.
 pub(crate) struct NodeLog {
     path: PathBuf,
+    sharing: Sharing,
     secrets: Secrets,
     state: Mutex<State>,
 }
@@ -41,7 +42,7 @@ struct State {
 }
 
 impl NodeLog {
-    pub(crate) fn new(path: PathBuf, secrets: Secrets) -> Self {
+    pub(crate) fn new(path: PathBuf, sharing: Sharing, secrets: Secrets) -> Self {
         let state = State {
             file: None,
             written: 0,
@@ -54,6 +55,7 @@ impl NodeLog {
         };
         Self {
             path,
+            sharing,
             secrets,
             state: Mutex::new(state),
         }
@@ -71,7 +73,7 @@ impl NodeLog {
 
     fn take(&self, state: &mut State, line: &str) -> io::Result<()> {
         if state.file.is_none() && state.tail.is_empty() {
-            let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+            let file = self.sharing.append(&self.path)?;
             // What earlier attempts said counts.
             state.written = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
             state.file = Some(file);
@@ -155,7 +157,7 @@ mod tests {
     fn a_log_keeps_its_beginning_and_its_end_and_says_how_much_is_missing_between() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("n.log");
-        let log = NodeLog::new(path.clone(), Secrets::default());
+        let log = NodeLog::new(path.clone(), Sharing::default(), Secrets::default());
         let mut shown = 0;
         for number in 0..1_000_000 {
             shown += log.note(&number.to_string()).len();

@@ -161,7 +161,7 @@ impl Workflow {
 
 /// The store's memory of file digests.
 pub(crate) fn file_digests(store: &Store) -> FileDigests {
-    FileDigests::open(store.root().join("stat.json"))
+    FileDigests::open(store)
 }
 
 pub(crate) fn plan(workflow: &Workflow, store: &Store, files: &FileDigests) -> Result<Plan, PlanError> {

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use flow_cache::{Digest, Stamp};
+use flow_cache::{Digest, Stamp, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::code::{self, Listing};
@@ -22,10 +22,13 @@ const SCHEMA: u32 = 3;
 /// The name of the file with the key of secrets.
 const SEAL_KEY: &str = "secret.key";
 
+/// The file in the store.
+const MEMORY: &str = "stat.json";
+
 /// Digests of files by path.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FileDigests {
-    memory: Option<PathBuf>,
+    memory: Option<Store>,
     known: Mutex<Known>,
 }
 
@@ -51,9 +54,9 @@ struct Entry {
 }
 
 impl FileDigests {
-    /// Remembers digests in the file `memory`. One that is absent, damaged or of another version is begun anew.
-    pub fn open(memory: PathBuf) -> Self {
-        let read = std::fs::read(&memory)
+    /// Remembers digests in a file of the store. One that is absent, damaged or of another version is begun anew.
+    pub fn open(store: &Store) -> Self {
+        let read = std::fs::read(store.root().join(MEMORY))
             .ok()
             .and_then(|bytes| serde_json::from_slice::<OnDisk>(&bytes).ok());
         let entries = read
@@ -61,7 +64,7 @@ impl FileDigests {
             .map(|read| read.files.into_iter().map(|(path, entry)| (path.0, entry)).collect())
             .unwrap_or_default();
         Self {
-            memory: Some(memory),
+            memory: Some(store.clone()),
             known: Mutex::new(Known {
                 entries,
                 ..Known::default()
@@ -121,7 +124,7 @@ impl FileDigests {
         let mut known = self.lock();
         let key = match known.key {
             Some(key) => key,
-            None => *known.key.insert(seal_key(self.memory.as_deref())?),
+            None => *known.key.insert(seal_key(self.memory.as_ref())?),
         };
         // BLAKE3 with the key in front is a keyed digest: nothing can be added to what was digested.
         Ok(Digest::of(&[&key[..], secret.as_bytes()].concat()))
@@ -144,9 +147,11 @@ impl FileDigests {
                 .map(|(path, entry)| (OsPath(path.clone()), entry.clone()))
                 .collect(),
         };
-        let written = serde_json::to_vec(&on_disk).map_err(io::Error::from);
-        if let Err(error) = written.and_then(|bytes| flow_cache::write_whole(memory, &bytes, false)) {
-            tracing::debug!(path = %memory.display(), %error, "digests of input files are not remembered");
+        let written = serde_json::to_vec(&on_disk)
+            .map_err(io::Error::from)
+            .and_then(|bytes| memory.place(MEMORY, &bytes));
+        if let Err(error) = written {
+            tracing::debug!(%error, "digests of input files are not remembered");
         }
     }
 
@@ -155,15 +160,15 @@ impl FileDigests {
     }
 }
 
-/// The key of secrets, in a file beside the memory that only its owner may read. A cache that cannot be written to and has none gives a
-/// key that is forgotten: nothing in it can depend on a secret.
-fn seal_key(memory: Option<&Path>) -> io::Result<[u8; 32]> {
+/// The key of secrets, in a file of the store that only those who own the store may read. A store that cannot be written to and has none
+/// gives a key that is forgotten: nothing in it can depend on a secret.
+fn seal_key(store: Option<&Store>) -> io::Result<[u8; 32]> {
     let mut fresh = [0; 32];
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut fresh)?;
-    let Some(folder) = memory.and_then(Path::parent) else {
+    let Some(store) = store else {
         return Ok(fresh);
     };
-    let path = folder.join(SEAL_KEY);
+    let path = store.root().join(SEAL_KEY);
     let read = || {
         let key = std::fs::read(&path)?;
         key.try_into().map_err(|_| {
@@ -177,21 +182,23 @@ fn seal_key(memory: Option<&Path>) -> io::Result<[u8; 32]> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         found => return found,
     }
-    // A temporary file is its owner's only (0600).
-    let Ok(mut file) = tempfile::NamedTempFile::new_in(folder) else {
+    let Ok(folder) = store.work_folder() else {
         return Ok(fresh);
     };
-    io::Write::write_all(&mut file, &fresh)?;
-    match file.persist_noclobber(&path) {
-        Ok(_) => Ok(fresh),
-        // Someone else was faster.
-        Err(_) => read(),
+    let whole = folder.path().join(SEAL_KEY);
+    store.sharing().write(&whole, &fresh)?;
+    // Never in place of another's, who may have been faster.
+    match std::fs::hard_link(&whole, &path) {
+        Ok(()) => Ok(fresh),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(),
+        Err(_) => std::fs::rename(&whole, &path).and_then(|()| read()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flow_cache::Access;
 
     #[test]
     fn a_file_rewritten_with_the_same_size_within_a_tick_is_seen() {
@@ -219,13 +226,14 @@ mod tests {
     fn an_old_file_is_remembered_and_a_damaged_memory_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
-        let memory = dir.path().join("stat.json");
+        let store = Store::open(&dir.path().join("cache"), Access::ReadWrite).unwrap();
+        let memory = store.root().join(MEMORY);
         std::fs::write(&path, "one").unwrap();
-        let digests = FileDigests::open(memory.clone());
+        let digests = FileDigests::open(&store);
         let digest = digests.digest(&path).unwrap();
         digests.save();
-        assert_eq!(FileDigests::open(memory.clone()).lock().entries.len(), 1);
+        assert_eq!(FileDigests::open(&store).lock().entries.len(), 1);
         std::fs::write(&memory, "{").unwrap();
-        assert_eq!(FileDigests::open(memory).digest(&path).unwrap(), digest);
+        assert_eq!(FileDigests::open(&store).digest(&path).unwrap(), digest);
     }
 }

@@ -12,6 +12,7 @@ use flow_learn::augment::Recipe;
 use flow_learn::data::Images;
 use flow_learn::pseudo::{Balance, Selection, select};
 use flow_learn::train::predict;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
@@ -19,8 +20,8 @@ use crate::artifacts::{
 };
 use crate::failure::{at, failure, refused};
 
-/// Teacher, images and what is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Labels images with a trained classifier, and keeps those that it is sure of.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PseudoLabelNode {
     /// The classifier that guesses.

@@ -28,7 +28,7 @@ fn record(node: &str, labels: u32, accuracy: Option<f64>, age_days: u64) -> Reco
         workflow: "simclr vs selftrain".into(),
         components,
         outputs: BTreeMap::from([(
-            "model".into(),
+            "model".to_owned().try_into().unwrap(),
             OutputFile {
                 digest: Digest::of(b"m"),
                 bytes: 1_000_000 * u64::from(labels),

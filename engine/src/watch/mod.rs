@@ -66,6 +66,7 @@ pub fn watch(
     options: &Options,
     audience: &dyn Audience,
 ) -> Result<(), WatchError> {
+    store.stop_waiting_when(options.stop.shared());
     let files = plan::file_digests(store);
     let room = Room::new(options.machine.clone());
     let session = Session {

@@ -10,7 +10,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use flow_cache::{ActionKey, Artifact, Claim, Cost, Draft, Scratch, Store, panic_text, peak_memory_bytes, unix_ms};
+use flow_cache::{
+    ActionKey, Artifact, CacheError, Claim, Cost, Draft, Scratch, Store, panic_text, peak_memory_bytes, unix_ms,
+};
 
 use crate::action::Action;
 use crate::node::{Context, Inputs, NodeError, OpenedFile, Output};
@@ -148,7 +150,13 @@ impl Job<'_> {
             finished_unix_ms: unix_ms(),
             flow_version: build::id().to_owned(),
         };
-        let published = self.store.publish(&self.action.key, &draft).map_err(NodeError::Cache);
+        let published = self
+            .store
+            .publish(&self.action.key, &draft)
+            .map_err(|error| match error {
+                CacheError::Interrupted { .. } => NodeError::Stopped,
+                error => NodeError::Cache(error),
+            });
         drop(self.claim);
         Ok(published?)
     }

@@ -15,6 +15,7 @@ use flow_learn::layers::MapShape;
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DatasetFacts, Targets, from_json, to_json};
@@ -26,7 +27,7 @@ const EXAMPLES: &str = "examples.safetensors";
 const VOCABULARY: &str = "vocabulary.txt";
 
 /// A part of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SplitName {
     /// To learn from.
@@ -295,7 +296,7 @@ impl Dataset {
     /// # Errors
     /// If it has no such split.
     pub fn digest_of(input: &Input, split: SplitName) -> Result<Digest, NodeError> {
-        let output = input.artifact.summary().outputs.get(&split.file());
+        let output = input.artifact.summary().outputs.get(split.file().as_str());
         output
             .map(|file| file.digest)
             .ok_or_else(|| failure(format!("the data set has no {split} split")))
