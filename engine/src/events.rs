@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use flow_cache::{ActionKey, Cost};
+use flow_cache::{ActionKey, Cost, unix_ms};
 use serde::{Deserialize, Serialize};
-
-use crate::stat::unix_ms;
 
 /// Version of [`LoggedEvent`] and everything in it.
 pub const SCHEMA: u32 = 1;
@@ -111,7 +109,7 @@ pub enum Event {
         /// What it took.
         cost: Cost,
     },
-    /// A node's cached artifact turned out to be damaged: it is made again.
+    /// A node's cached artifact turned out to be damaged: it is recomputed.
     NodeRepaired {
         /// The instance whose artifact it is.
         node: String,
@@ -134,7 +132,7 @@ pub enum Event {
         /// What to do.
         help: Option<String>,
     },
-    /// A node cannot run because something that it rests on failed or stopped.
+    /// A node cannot run because something that it depends on failed or stopped.
     NodeSkipped {
         /// The instance.
         node: String,
@@ -241,7 +239,7 @@ pub struct LoggedEvent {
     pub what: Event,
 }
 
-/// Someone who is told what happens. Called from one thread only.
+/// Receives the events of a run. Called from one thread only.
 pub trait Reporter {
     /// Something happened.
     fn report(&mut self, event: &Event);
@@ -250,7 +248,7 @@ pub trait Reporter {
     fn flush(&mut self) {}
 }
 
-/// Tells nobody.
+/// Reports nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use flow_cache::Store;
+use flow_cache::{Store, unix_ms};
 
 use crate::events::{Event, Reporter, RunStatus};
 use crate::execute::{self, Mailbox, RunContext};
@@ -14,7 +14,7 @@ use crate::plan::{self, Plan, PlanError, PlanState};
 use crate::reason::in_words;
 use crate::runs::{RunFolder, RunsError, Summary};
 use crate::slots::Room;
-use crate::stat::{FileDigests, unix_ms};
+use crate::stat::FileDigests;
 use crate::stop::StopFlag;
 use crate::worker::WorkerProgram;
 use crate::workflow::Workflow;
@@ -28,7 +28,7 @@ pub struct Options {
     pub machine: Machine,
     /// Where a process for a node comes from; without it, all nodes run in threads of this one.
     pub worker: Option<WorkerProgram>,
-    /// After a failure, still run what does not rest on the failed node.
+    /// After a failure, still run what does not depend on the failed node.
     pub keep_going: bool,
     /// Raised by the caller to stop.
     pub stop: StopFlag,
@@ -97,6 +97,7 @@ pub fn run(
     reporter: &mut dyn Reporter,
 ) -> Result<RunOutcome, RunError> {
     let started = RunStart::now();
+    store.stop_waiting_when(options.stop.shared());
     let files = plan::file_digests(store);
     let plan = plan::plan(workflow, store, &files)?;
     let room = Room::new(options.machine.clone());
@@ -150,7 +151,8 @@ pub(crate) fn run_planned(
     reporter: &mut dyn Reporter,
 ) -> Result<RunOutcome, RunsError> {
     let options = session.options;
-    let (mut folder, mut log) = RunFolder::create(&options.runs_dir, workflow, started.unix_ms)?;
+    let (mut folder, mut log) =
+        RunFolder::create(&options.runs_dir, session.store.sharing(), workflow, started.unix_ms)?;
     let threads = options.machine.threads;
     let mut tee = TeeReporter {
         log: &mut log,
@@ -183,7 +185,7 @@ pub(crate) fn run_planned(
         id: folder.id.clone(),
         workflow: workflow.name().to_owned(),
         question: workflow.question().map(str::to_owned),
-        overrides: workflow.overrides().iter().map(ToString::to_string).collect(),
+        overrides: workflow.overrides_in_words(),
         environment: workflow.environment().clone(),
         status,
         started_unix_ms: started.unix_ms,

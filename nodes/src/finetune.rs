@@ -16,6 +16,7 @@ use flow_learn::backbones::BackboneSettings;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::train::{Classifier, Fit, FitSettings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
@@ -28,8 +29,8 @@ use crate::failure::{at_with, backbone_error, failure, refused, setting_error, t
 /// Steps between two looks at the clock for a checkpoint.
 const STRETCH: usize = 25;
 
-/// Data, start, network and optimiser of a fit.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Trains a classifier on labelled (and pseudo-labelled) images, from scratch or from an encoder.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneNode {
     /// Labelled images and, if there are two, pseudo-labelled ones.
@@ -77,7 +78,7 @@ pub struct FinetuneNode {
 }
 
 /// How a head begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum HeadStart {
     /// With random weights.
@@ -222,7 +223,7 @@ impl Node for FinetuneNode {
             same_task("data[1]", data, second)?;
         }
         if data.class_names.as_ref().is_some_and(|names| names.len() < 2) {
-            let message = "all images are of one class: there is nothing to tell apart";
+            let message = "all images are of one class: there is nothing to classify";
             return Err(at_with("data", message, "give images of at least two classes"));
         }
         check_recipe(inputs, "views", data)?;
@@ -327,7 +328,7 @@ impl FinetuneNode {
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             fit.resume(&checkpoint).map_err(failure)?;
             cx.host
-                .note(&format!("goes on after step {} of {}", fit.step(), self.steps));
+                .note(&format!("resumes after step {} of {}", fit.step(), self.steps));
         }
         let (began, first) = (Instant::now(), fit.step());
         let mut recent = f64::NAN;

@@ -9,9 +9,10 @@ use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
 };
 use flow_learn::augment::Recipe;
-use flow_learn::data::Images;
+use flow_learn::data::{Sample, Samples};
 use flow_learn::pseudo::{Balance, Selection, select};
 use flow_learn::train::predict;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
@@ -19,8 +20,8 @@ use crate::artifacts::{
 };
 use crate::failure::{at, failure, refused};
 
-/// Teacher, images and what is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Labels images with a trained classifier, and keeps those that it is sure of.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PseudoLabelNode {
     /// The classifier that guesses.
@@ -108,7 +109,7 @@ impl Node for PseudoLabelNode {
         let train = data.train()?;
         let pool = match inputs.maybe("except") {
             Some(except) => without(train, &Dataset::read(except, &[SplitName::Train])?)?,
-            None => (0..train.n as u32).collect(),
+            None => (0..train.n() as u32).collect(),
         };
         let probabilities = predict(&mut teacher.classifier, train, &pool, &augmenter);
         let classes = data.classes();
@@ -124,7 +125,7 @@ impl Node for PseudoLabelNode {
         let truths: Vec<usize> = examples
             .indices
             .iter()
-            .map(|i| usize::from(train.labels[*i as usize]))
+            .map(|i| usize::from(train.labels()[*i as usize]))
             .collect();
         let right = guesses.iter().zip(&truths).filter(|(g, t)| g == t).count();
         let count = examples.indices.len();
@@ -160,13 +161,13 @@ impl Node for PseudoLabelNode {
 ///
 /// # Errors
 /// If none of the other's examples is among the images: then it is a part of something else.
-fn without(images: &Images, other: &Dataset) -> Result<Vec<u32>, NodeError> {
+fn without(images: &Samples, other: &Dataset) -> Result<Vec<u32>, NodeError> {
     let (theirs, examples) = (other.train()?, other.example_set()?);
-    let left_out: HashSet<&[u8]> = examples.indices.iter().map(|i| theirs.pixels_of(*i as usize)).collect();
-    let kept: Vec<u32> = (0..images.n as u32)
-        .filter(|i| !left_out.contains(images.pixels_of(*i as usize)))
+    let left_out: HashSet<Sample<'_>> = examples.indices.iter().map(|i| theirs.get(*i as usize)).collect();
+    let kept: Vec<u32> = (0..images.n() as u32)
+        .filter(|i| !left_out.contains(&images.get(*i as usize)))
         .collect();
-    if kept.len() == images.n && !left_out.is_empty() {
+    if kept.len() == images.n() && !left_out.is_empty() {
         let message = "none of the examples of `except` is among the images of `data`";
         return Err(failure(message).with_help("`except` must be a part of the data set that the teacher labels"));
     }

@@ -51,7 +51,7 @@ impl<'a, W: World<'a>> Execution<'a, W> {
             return self.fail(id, failure);
         };
         let NodeFailure { node, message, .. } = NodeFailure::new(self.name(id), failure);
-        self.world.note(id, &format!("failed, to be tried again: {message}"));
+        self.world.note(id, &format!("failed, will be retried: {message}"));
         let wait_s = wait.as_secs_f64();
         self.world.tell(&Event::NodeRetried {
             node,

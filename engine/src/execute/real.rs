@@ -13,6 +13,7 @@ use crate::action::{Action, OwnPart};
 use crate::events::{Event, Reporter, RunStatus};
 use crate::lineage::Lineage;
 use crate::node::{Input, Inputs, NodeError};
+use crate::node_log::NodeLog;
 use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
 use crate::plan::{Plan, Resolved};
 use crate::recall::recall_name;
@@ -20,7 +21,7 @@ use crate::runs::RunFolder;
 use crate::slots::{Grant, Room};
 use crate::stat::FileDigests;
 use crate::stop::StopFlag;
-use crate::worker::{Job, Message, Shown, WorkerProgram, thread_name};
+use crate::worker::{Job, Message, Shown, Thread, WorkerProgram, thread_name};
 use crate::workflow::{InstanceId, Workflow};
 
 /// What a run works with; all of it outlives the workers.
@@ -267,7 +268,16 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
             pools: &context.room.pools,
             program: context.program,
             stops: [context.stop.clone(), drain.clone(), cancel.clone()],
-            tell: self.tell.clone(),
+            tell: Thread {
+                id,
+                tell: self.tell.clone(),
+                log: NodeLog::new(
+                    self.folder.log(&instance.name),
+                    self.folder.sharing(),
+                    context.workflow.secrets().clone(),
+                ),
+            },
+            secrets: context.workflow.secrets(),
         };
         let builder = std::thread::Builder::new().name(thread_name(&instance.name));
         let spawned = builder.spawn_scoped(self.scope, move || job.work());
@@ -321,7 +331,7 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
         if let Some(report) = report {
             let file = self.folder.write_report(&instance.name, report).map_err(|error| {
                 NodeError::failed(format!("cannot write its report: {error}"))
-                    .with_help("make room in the run's folder")
+                    .with_help("free disk space for the run directory")
             })?;
             self.reporter.report(&Event::ReportWritten {
                 node: instance.name.clone(),
@@ -377,7 +387,6 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
     }
 
     fn tell_note(&mut self, id: InstanceId, line: String) {
-        self.note(id, &line);
         let node = self.name(id).to_owned();
         self.reporter.report(&Event::NodeNote { node, line });
     }

@@ -61,7 +61,7 @@ impl Random {
 }
 
 /// A node that is never run.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Toy {
     #[serde(default)]

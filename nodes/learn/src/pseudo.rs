@@ -1,9 +1,10 @@
 //! Pseudo-labels: which of a teacher's guesses are kept, and as what targets (Lee 2013; Xie et al. 2020, 1911.04252).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the classes of the kept guesses are balanced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// All confident guesses.

@@ -19,14 +19,14 @@ pub use self::background::Background;
 pub use self::colour::Colour;
 use crate::failure::{at, at_with};
 
-/// What a source can be told.
+/// Options of a source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceSettings {
     /// Folder of the files, or the file.
     pub path: Option<PathBuf>,
     /// Training images to make.
     pub train: Option<usize>,
-    /// Test images to make, or test examples to put aside.
+    /// Test images to make, or test examples to hold out.
     pub test: Option<usize>,
     /// Height and width of the images to make.
     pub side: Option<usize>,
@@ -184,10 +184,15 @@ pub const SOURCES: &[Source] = &[
     text::TEXT,
 ];
 
+/// The names of all sources.
+pub fn names() -> Vec<&'static str> {
+    SOURCES.iter().map(|source| source.name).collect()
+}
+
 /// The source of a name, with only settings that it takes.
 pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, ParamError> {
     let source = SOURCES.iter().find(|s| s.name == name).ok_or_else(|| {
-        let names = SOURCES.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
+        let names = names().join(", ");
         at_with(
             "source",
             format!("unknown source `{name}`"),
@@ -205,7 +210,7 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
     if source.takes.contains(&"path") && settings.path.is_none() {
         let help = match source.files {
             [] => "give the file".to_owned(),
-            files => format!("give the folder that holds {}", files.join(", ")),
+            files => format!("give the directory that holds {}", files.join(", ")),
         };
         return Err(at_with("source", format!("source `{name}` needs `path`"), help));
     }

@@ -1,4 +1,4 @@
-//! Backbones: what turns an image or a text into features, each a file of its own, found by name in [`BACKBONES`].
+//! Backbones: what turns an image or a text into features, each in a separate file, found by name in [`BACKBONES`].
 
 mod conv_net;
 mod resnet;
@@ -6,19 +6,20 @@ mod stack;
 mod transformer;
 mod vit;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use transformer::TextEncoder;
 
 use crate::data::{Modality, NetworkInput};
-use crate::layers::{Entry, FeatureMap, GridPool, Layer, MapShape, Pass, Sequential, Tensors};
+use crate::layers::{Entry, FeatureMap, Graph, GridPool, Layer, MapShape, NoGraph, Pass, Sequential, Tensors, Value};
 use crate::rng::Stream;
 use crate::settings::{SettingError, WIDTH};
 
 pub use vit::{Visible, VisionTransformer, VitShape};
 
 /// How a backbone begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stem {
     /// 3x3, stride 1, no pooling: for images of some 32 pixels.
@@ -29,7 +30,7 @@ pub enum Stem {
 }
 
 /// What a transformer's features are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pool {
     /// The class token.
@@ -40,10 +41,11 @@ pub enum Pool {
 }
 
 /// A backbone as declared. What is left out takes the backbone's own value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackboneSettings {
-    /// A name in [`BACKBONES`].
+    /// Its name.
+    #[schemars(extend("enum" = backbone_names()))]
     pub name: String,
     /// Channels of each stage; empty takes the backbone's own.
     #[serde(default)]
@@ -126,11 +128,15 @@ impl Backbone {
     }
 }
 
+fn backbone_names() -> Vec<&'static str> {
+    BACKBONES.iter().map(|backbone| backbone.name).collect()
+}
+
 /// Why a backbone cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackboneError {
     /// No such name.
-    #[error("unknown backbone `{name}`, expected one of {}", BACKBONES.iter().map(|b| b.name).collect::<Vec<_>>().join(", "))]
+    #[error("unknown backbone `{name}`, expected one of {}", backbone_names().join(", "))]
     Unknown {
         /// The name found.
         name: String,
@@ -376,6 +382,10 @@ impl Layer for Encoder {
 
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
         self.network.layer_mut().backward(dy, pass, need_dx)
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        self.network.layer().describe(graph, x, input, prefix)
     }
 }
 

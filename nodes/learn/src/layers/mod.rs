@@ -11,6 +11,7 @@ mod conv;
 mod conv_norm;
 mod feature_map;
 mod gelu;
+mod graph;
 mod layer_norm;
 mod linear;
 mod mlp;
@@ -32,6 +33,8 @@ pub use conv::{Conv2d, ConvSettings};
 pub use conv_norm::ConvNorm;
 pub use feature_map::{Buffer, BufferPool, FeatureMap, MapShape};
 pub use gelu::Gelu;
+pub(crate) use graph::as_int;
+pub use graph::{Attribute, Constant, Graph, NoGraph, Operator, Value};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
@@ -58,6 +61,17 @@ pub trait Layer: Tensors + Send + Sync {
     /// Takes the gradient of the output of the last forward pass that has not been taken back, adds to the parameters'
     /// gradients and returns the gradient of the input (unless `need_dx` is false, as in a network's first layer).
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap>;
+
+    /// What it makes of `x`, of shape `input` for one image, in evaluation mode, as operators; its tensors are named behind `prefix` as in its state.
+    ///
+    /// # Errors
+    /// If it has no such description, which is the default.
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let _ = (graph, x, input, prefix);
+        Err(NoGraph {
+            what: "a layer of this network".to_owned(),
+        })
+    }
 }
 
 /// `prefix.name`, or the one of them that is not empty.
