@@ -2,384 +2,36 @@
 //! everything: which workflow, who starts when, what fails, is damaged, edited, stopped or killed. After each step it is checked that
 //! no key is worked on twice, nothing is granted twice and nothing that fits waits; at the end of a run that it ended for a reason.
 
+mod shapes;
+mod universe;
+
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
-use std::sync::{Once, OnceLock};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use flow_cache::{ActionKey, CacheError, Digest, panic_text};
+use flow_cache::{ActionKey, panic_text};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use super::world::{Claimed, Known, World};
+use self::shapes::{Random, SHAPES, shapes};
+use self::universe::{Happening, ProcessId, RunId, Shared, Simulated, Universe, Work, corrupt};
 use super::{Execution, PUBLISHING_TOGETHER, Step};
-use crate::events::{Event, RunStatus, StoppedBy};
+use crate::events::{RunStatus, StoppedBy};
 use crate::machine::Machine;
-use crate::node::{ArtifactType, Context, Inputs, Node, NodeError, NodeRef, Output, Port};
+use crate::node::NodeError;
 use crate::outcome::NodeStatus;
 use crate::plan::{Plan, PlanState, PlannedNode};
-use crate::registry::Registry;
-use crate::slots::{Grant, Need, Room};
+use crate::slots::{Need, Room};
 use crate::stop::StopFlag;
-use crate::worker::{Failure, Message, Shown};
+use crate::worker::{Failure, Message};
 use crate::workflow::{InstanceId, Workflow};
 
 /// Seeds that are tried in a test run; `FLOW_SIMULATIONS` says another number.
 const SEEDS: u64 = 100_000;
 
-/// Workflows that the seeds share.
-const SHAPES: u64 = 256;
-
 /// A simulation that takes more events than this is taken for one that never ends.
 const MOST_EVENTS: usize = 50_000;
-
-/// Small, fast, the same everywhere (SplitMix64).
-#[derive(Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn percent(&mut self, p: u64) -> bool {
-        self.below(100) < p
-    }
-
-    fn ms(&mut self, most: u64) -> Duration {
-        Duration::from_millis(self.below(most))
-    }
-}
-
-/// A node that is never run.
-#[derive(Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Toy {
-    #[serde(default)]
-    inputs: Vec<NodeRef>,
-    #[serde(default)]
-    partial: Vec<NodeRef>,
-}
-
-const ANY: ArtifactType = ArtifactType("any");
-
-impl Node for Toy {
-    const KIND: &'static str = "toy";
-    const VERSION: u32 = 1;
-    const OUTPUT: ArtifactType = ANY;
-
-    fn ports(&self) -> Vec<Port> {
-        vec![
-            Port::many("inputs", &self.inputs, &[ANY]),
-            Port::many("partial", &self.partial, &[ANY]).partial(),
-        ]
-    }
-
-    fn run(&self, _: &Inputs, _: &mut Context<'_>) -> Result<Output, NodeError> {
-        Err(NodeError::failed("it is simulated"))
-    }
-}
-
-/// A workflow of one to ten nodes with policies of all sorts; some of the shapes force a node.
-fn shape(seed: u64) -> Workflow {
-    let mut random = Random(seed);
-    let count = 1 + random.below(10);
-    let mut text = String::from("[workflow]\nname = \"w\"\n");
-    for node in 0..count {
-        text += &format!("[nodes.n{node}]\nkind = \"toy\"\n");
-        let mut some = |random: &mut Random, name: &str, percent| {
-            let names: Vec<String> = (0..node)
-                .filter(|_| random.percent(percent))
-                .map(|input| format!("\"n{input}\""))
-                .collect();
-            if !names.is_empty() {
-                text += &format!("{name} = [{}]\n", names.join(", "));
-            }
-        };
-        some(&mut random, "inputs", 25);
-        some(&mut random, "partial", 8);
-        let mut maybe = |percent, line: &str| {
-            if random.percent(percent) {
-                text += line;
-            }
-        };
-        maybe(20, "priority = 5\n");
-        maybe(15, "mutex = \"m\"\n");
-        maybe(20, "retry = { times = 2, wait_s = 0.05 }\n");
-        maybe(15, "resources = { gpus = 1, memory = \"1MB\" }\n");
-    }
-    let mut registry = Registry::new();
-    registry.register::<Toy>();
-    let workflow = Workflow::from_text(Path::new("w.toml"), &text, &registry, &[]);
-    let workflow = workflow.unwrap_or_else(|problems| panic!("{problems:?}"));
-    match random.percent(25) {
-        true => workflow.force(&["n0".to_owned()]).expect("it has n0"),
-        false => workflow,
-    }
-}
-
-fn shapes() -> &'static [Workflow] {
-    static SHAPES_MADE: OnceLock<Vec<Workflow>> = OnceLock::new();
-    SHAPES_MADE.get_or_init(|| (0..SHAPES).map(shape).collect())
-}
-
-type RunId = usize;
-type ProcessId = usize;
-
-/// What is there outside of all runs.
-struct Universe<'a> {
-    random: Random,
-    now: Instant,
-    /// Published keys; whether their bytes are sound.
-    store: HashMap<ActionKey, bool>,
-    claims: HashMap<ActionKey, (u64, ProcessId)>,
-    count: u64,
-    events: BTreeMap<(Instant, u64), Happening<'a>>,
-    stops: Vec<StopFlag>,
-    /// What is in use: by process, then by run and node.
-    used: Vec<HashMap<(RunId, InstanceId), Need>>,
-    /// Runs in which something was made to fail.
-    hurt: HashSet<RunId>,
-    /// What was started in this step.
-    started: Vec<(RunId, InstanceId)>,
-    /// Keys that are worked on, whatever claims say.
-    working: HashSet<ActionKey>,
-}
-
-enum Happening<'a> {
-    /// A process starts its first run.
-    Start(ProcessId),
-    /// A process is edited under: the next run takes over.
-    Edit(ProcessId),
-    Stop(ProcessId),
-    Kill(ProcessId),
-    Damage,
-    /// A run has waited as long as it wanted to.
-    Due(RunId, u64),
-    Computed(Box<Work<'a>>),
-    Published(Box<Work<'a>>),
-    Deliver(RunId, Message<ActionKey>),
-}
-
-/// A node at work.
-struct Work<'a> {
-    run: RunId,
-    process: ProcessId,
-    id: InstanceId,
-    key: ActionKey,
-    inputs: Vec<ActionKey>,
-    grant: Option<Grant<'a>>,
-    claim: Option<SimulatedClaim<'a>>,
-    stops: [StopFlag; 3],
-}
-
-struct SimulatedClaim<'a> {
-    key: ActionKey,
-    number: u64,
-    universe: Shared<'a>,
-}
-
-impl Drop for SimulatedClaim<'_> {
-    fn drop(&mut self) {
-        let mut universe = self.universe.borrow_mut();
-        if universe
-            .claims
-            .get(&self.key)
-            .is_some_and(|(number, _)| *number == self.number)
-        {
-            universe.claims.remove(&self.key);
-        }
-    }
-}
-
-type Shared<'a> = Rc<RefCell<Universe<'a>>>;
-
-impl<'a> Universe<'a> {
-    fn after(&mut self, wait: Duration, happening: Happening<'a>) {
-        self.count += 1;
-        self.events.insert((self.now + wait, self.count), happening);
-    }
-}
-
-/// The world as one run sees it.
-struct Simulated<'a> {
-    universe: Shared<'a>,
-    workflow: &'a Workflow,
-    run: RunId,
-    process: ProcessId,
-    /// What an edit has changed: a part of each node's key.
-    versions: Vec<u64>,
-    /// What the plan found.
-    planned: Vec<Option<ActionKey>>,
-    keys: Vec<Option<ActionKey>>,
-    kept: Vec<Option<ActionKey>>,
-}
-
-impl Simulated<'_> {
-    /// The key of a node by what it and its inputs are.
-    fn key(&self, id: InstanceId, kept: &[Option<ActionKey>]) -> ActionKey {
-        let mut text = format!("{id} {}", self.versions[id]);
-        for input in self.workflow.instances()[id].inputs() {
-            text += &kept[input].map_or_else(String::new, |key| key.short());
-        }
-        ActionKey::from(Digest::of(text.as_bytes()))
-    }
-
-    /// What is in the store already, as far as keys are known.
-    fn plan(&mut self) {
-        let universe = self.universe.borrow();
-        let mut planned = vec![None; self.keys.len()];
-        for (id, instance) in self.workflow.instances().iter().enumerate() {
-            if !instance.forced && instance.inputs().all(|input| planned[input].is_some()) {
-                let key = self.key(id, &planned);
-                planned[id] = universe.store.contains_key(&key).then_some(key);
-            }
-        }
-        drop(universe);
-        self.planned = planned;
-    }
-}
-
-impl<'a> World<'a> for Simulated<'a> {
-    type Artifact = ActionKey;
-    type Claim = SimulatedClaim<'a>;
-
-    fn now(&self) -> Instant {
-        self.universe.borrow().now
-    }
-
-    fn stop_requested(&self) -> bool {
-        self.universe.borrow().stops[self.process].is_requested()
-    }
-
-    fn known(&mut self, id: InstanceId) -> Result<Known<ActionKey>, NodeError> {
-        if let Some(key) = self.planned[id].take() {
-            return Ok(Known::Published(key));
-        }
-        let missing = |input: InstanceId| self.kept[input].is_none();
-        let ports = &self.workflow.instances()[id].ports;
-        let needs = ports.iter().filter(|port| !port.partial).flat_map(|port| &port.inputs);
-        assert!(
-            !needs.map(|edge| edge.instance).any(missing),
-            "looked up before its inputs are done"
-        );
-        let key = self.key(id, &self.kept);
-        self.keys[id] = Some(key);
-        Ok(Known::Action(key))
-    }
-
-    fn lookup(&mut self, key: &ActionKey) -> Result<Option<ActionKey>, NodeError> {
-        Ok(self.universe.borrow().store.contains_key(key).then_some(*key))
-    }
-
-    fn claim(&mut self, key: &ActionKey) -> Result<Claimed<SimulatedClaim<'a>, ActionKey>, NodeError> {
-        let mut universe = self.universe.borrow_mut();
-        if universe.claims.contains_key(key) {
-            return Ok(Claimed::Held("another".to_owned()));
-        }
-        // Others do not wait while this one asks.
-        if universe.random.percent(2) {
-            universe.store.insert(*key, true);
-        }
-        universe.count += 1;
-        let number = universe.count;
-        universe.claims.insert(*key, (number, self.process));
-        let published = universe.store.contains_key(key).then_some(*key);
-        let (key, universe) = (*key, Rc::clone(&self.universe));
-        Ok(Claimed::Ours(SimulatedClaim { key, number, universe }, published))
-    }
-
-    fn discard(&mut self, key: &ActionKey, _: &str) -> Result<(), NodeError> {
-        self.universe.borrow_mut().store.remove(key);
-        Ok(())
-    }
-
-    fn start(
-        &mut self,
-        id: InstanceId,
-        claim: SimulatedClaim<'a>,
-        grant: Grant<'a>,
-        drain: &StopFlag,
-        cancel: &StopFlag,
-    ) -> Result<(), NodeError> {
-        let (run, process) = (self.run, self.process);
-        let mut universe = self.universe.borrow_mut();
-        assert_eq!(
-            universe.claims.get(&claim.key),
-            Some(&(claim.number, process)),
-            "it has the claim"
-        );
-        assert!(universe.working.insert(claim.key), "n{id} is worked on already");
-        let mut need = Need::of(&self.workflow.instances()[id]);
-        need.threads = grant.threads;
-        universe.used[process].insert((run, id), need);
-        universe.started.push((run, id));
-        let work = Work {
-            run,
-            process,
-            id,
-            key: claim.key,
-            inputs: self.workflow.instances()[id]
-                .inputs()
-                .filter_map(|input| self.kept[input])
-                .collect(),
-            grant: Some(grant),
-            claim: Some(claim),
-            stops: [universe.stops[process].clone(), drain.clone(), cancel.clone()],
-        };
-        let takes = universe.random.ms(300);
-        universe.after(takes, Happening::Computed(Box::new(work)));
-        Ok(())
-    }
-
-    fn key_of(artifact: &ActionKey) -> ActionKey {
-        *artifact
-    }
-
-    fn keep(&mut self, id: InstanceId, artifact: ActionKey) {
-        self.kept[id] = Some(artifact);
-    }
-
-    fn kept(&self, id: InstanceId) -> Option<ActionKey> {
-        self.kept[id]
-    }
-
-    fn write_report(&mut self, id: InstanceId) -> Result<(), NodeError> {
-        let mut universe = self.universe.borrow_mut();
-        match self.kept[id] {
-            Some(key) if self.workflow.users(id).is_empty() && universe.store.get(&key) == Some(&false) => {
-                universe.hurt.insert(self.run);
-                Err(corrupt(key))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn tell_published(&mut self, _: InstanceId, _: &ActionKey) {}
-    fn tell_progress(&mut self, _: InstanceId, _: Shown) {}
-    fn tell_note(&mut self, _: InstanceId, _: String) {}
-    fn tell(&mut self, _: &Event) {}
-    fn note(&mut self, _: InstanceId, _: &str) {}
-}
-
-fn corrupt(key: ActionKey) -> NodeError {
-    NodeError::Cache(CacheError::Corrupt {
-        key,
-        name: "o".to_owned(),
-        path: "o".into(),
-        why: "was damaged".to_owned(),
-    })
-}
 
 /// Everything of one seed.
 struct Simulation<'a> {
@@ -478,7 +130,7 @@ impl<'a> Simulation<'a> {
                 let universe = &mut *self.universe.borrow_mut();
                 let count = universe.store.len() as u64;
                 if count > 0 {
-                    let keys: std::collections::BTreeSet<ActionKey> = universe.store.keys().copied().collect();
+                    let keys: BTreeSet<ActionKey> = universe.store.keys().copied().collect();
                     let key = keys.into_iter().nth(universe.random.below(count) as usize);
                     universe.store.extend(key.map(|key| (key, false)));
                 }
@@ -530,8 +182,8 @@ impl<'a> Simulation<'a> {
         }
         for run in self.runs.keys().filter(|run| self.process_of[**run] == process) {
             self.superseded.insert(*run);
-            let running = self.runs[run].running.values().map(|running| running.key);
-            let wanted = running.filter(|_| universe.random.percent(50)).collect();
+            let running: BTreeSet<ActionKey> = self.runs[run].running.values().map(|running| running.key).collect();
+            let wanted = running.into_iter().filter(|_| universe.random.percent(50)).collect();
             universe.count += 1;
             let place = (universe.now, universe.count);
             universe
@@ -672,7 +324,10 @@ impl<'a> Simulation<'a> {
         let all_done = (0..execution.statuses.len()).all(is_done);
         assert!(execution.running.is_empty(), "it ended with nodes at work");
         let failures = &execution.failures;
-        assert!(!failures.iter().any(|f| f.message.starts_with("BUG: the run ended")), "{failures:?}");
+        assert!(
+            !failures.iter().any(|f| f.message.starts_with("BUG: the run ended")),
+            "{failures:?}"
+        );
         let stopped = universe.stops[self.process_of[run]].is_requested();
         match status {
             RunStatus::Finished => assert!(all_done && failures.is_empty()),
@@ -687,7 +342,9 @@ impl<'a> Simulation<'a> {
                 );
             }
             RunStatus::Stopped(StoppedBy::Request) => assert!(stopped && !all_done),
-            RunStatus::Stopped(StoppedBy::NextRun) => assert!(self.superseded.contains(&run) && !all_done),
+            RunStatus::Stopped(StoppedBy::NextRun) => {
+                assert!(self.superseded.contains(&run) && !all_done)
+            }
         }
         if status == RunStatus::Failed && execution.keep_going && !stopped && !self.superseded.contains(&run) {
             for (id, status) in execution.statuses.iter().enumerate() {
