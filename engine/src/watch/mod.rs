@@ -6,6 +6,7 @@
 //! and new run share the machine's slots; who needs what an old run still works on waits for it, as for another process.
 
 mod files;
+mod links;
 
 use std::collections::HashSet;
 use std::path::Path;
