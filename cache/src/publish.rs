@@ -39,6 +39,8 @@ pub struct Draft {
     pub started_unix_ms: u64,
     /// When it ended, in milliseconds since 1970 (UTC).
     pub finished_unix_ms: u64,
+    /// The version of flow that made it.
+    pub flow_version: String,
 }
 
 /// See [`crate::Store::publish`].
@@ -144,7 +146,7 @@ impl Draft {
             cost: self.cost,
             started_unix_ms: self.started_unix_ms,
             finished_unix_ms: self.finished_unix_ms,
-            flow_version: env!("CARGO_PKG_VERSION").to_owned(),
+            flow_version: self.flow_version.clone(),
             host: host_name(),
         };
         Ok((record, blobs))

@@ -233,6 +233,8 @@ threads = 1"#,
             ("params", "{ n = 1, path = \"a.tsv\" }"),
             ("params", "{ n = 1.0, path = \"lib\" }"),
             ("env", "{ A = \"2\" }"),
+            ("tools", "[\"b.tsv\"]"),
+            ("tools", "[\"sh\"]"),
         ],
         ports: &["inputs"],
         not_in_key: &[
