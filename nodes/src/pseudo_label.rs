@@ -3,21 +3,21 @@
 //! The teacher sees the images as they are (Xie et al. 2020, 1911.04252: an un-noised teacher, a noised student). True labels
 //! of the images are used for statistics only: how many of the guesses kept were right.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
 };
 use flow_learn::augment::Recipe;
-use flow_learn::data::Images;
 use flow_learn::pseudo::{Balance, Selection, select};
 use flow_learn::train::predict;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ExampleSet, MODEL, ModelArtifact, NetworkFacts, SplitName, Targets, compatible,
+    without,
 };
-use crate::failure::{at, failure, refused};
+use crate::failure::{at, refused};
 
 /// Teacher, images and what is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -107,7 +107,10 @@ impl Node for PseudoLabelNode {
             .augmenter(&Recipe::default(), teacher.classifier.encoder.takes())?;
         let train = data.train()?;
         let pool = match inputs.maybe("except") {
-            Some(except) => without(train, &Dataset::read(except, &[SplitName::Train])?)?,
+            Some(except) => without(
+                ("data", train),
+                ("except", &Dataset::read(except, &[SplitName::Train])?),
+            )?,
             None => (0..train.n as u32).collect(),
         };
         let probabilities = predict(&mut teacher.classifier, train, &pool, &augmenter);
@@ -154,21 +157,4 @@ impl Node for PseudoLabelNode {
             metrics,
         })
     }
-}
-
-/// The places of the images that are not, pixel for pixel, examples of the other data set: places in one set mean nothing in another.
-///
-/// # Errors
-/// If none of the other's examples is among the images: then it is a part of something else.
-fn without(images: &Images, other: &Dataset) -> Result<Vec<u32>, NodeError> {
-    let (theirs, examples) = (other.train()?, other.example_set()?);
-    let left_out: HashSet<&[u8]> = examples.indices.iter().map(|i| theirs.pixels_of(*i as usize)).collect();
-    let kept: Vec<u32> = (0..images.n as u32)
-        .filter(|i| !left_out.contains(images.pixels_of(*i as usize)))
-        .collect();
-    if kept.len() == images.n && !left_out.is_empty() {
-        let message = "none of the examples of `except` is among the images of `data`";
-        return Err(failure(message).with_help("`except` must be a part of the data set that the teacher labels"));
-    }
-    Ok(kept)
 }

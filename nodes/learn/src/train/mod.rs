@@ -6,13 +6,14 @@
 mod classify;
 mod epoch;
 mod feed;
+mod guesses;
 mod infer;
 mod length;
 mod monitor;
 mod prefetch;
 mod pretrain;
 
-pub use classify::{Classifier, Examples, Fit, FitSettings};
+pub use classify::{Classifier, Examples, Fit, FitSettings, Pool};
 pub use epoch::EpochOutcome;
 pub use infer::{embed, predict};
 pub use length::Length;
