@@ -25,7 +25,7 @@ use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, HeadInfo, History, MODEL, ModelArtifact,
     NetworkFacts, RECIPE, RecipeArtifact, SplitName, same_task, without,
 };
-use crate::augment::check_recipe;
+use crate::augment::{check_mixing, check_recipe};
 use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
 
 /// Steps between two looks at the clock for a checkpoint.
@@ -322,7 +322,7 @@ impl Node for FinetuneNode {
         if let Some(unlabelled) = inputs.get::<DatasetFacts>("unlabelled") {
             same_task("unlabelled", data, unlabelled)?;
         }
-        check_recipe(inputs, "views", data)?;
+        check_mixing(inputs, "views", data)?;
         check_recipe(inputs, "strong", data)?;
         if let Some(backbone) = &self.backbone {
             backbone

@@ -74,7 +74,9 @@ fn eager(method: &SemiSettings) -> SemiSettings {
     let mut table = serde_json::to_value(method).expect("a table");
     table["ratio"] = json!(2);
     table["ema"] = json!(0.9);
-    for (key, value) in [("threshold", 0.5), ("momentum", 0.9)] {
+    // Six labelled images bear no weight of 75.
+    table["weight"] = json!(table["weight"].as_f64().expect("a number").min(1.0));
+    for (key, value) in [("threshold", 0.7), ("momentum", 0.9)] {
         if table.get(key).is_some() {
             table[key] = json!(value);
         }

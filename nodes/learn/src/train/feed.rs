@@ -64,6 +64,8 @@ impl Feed<'_> {
         let smoothing = self.label_smoothing;
         let smooth = |t: &mut f32| *t = *t * (1.0 - smoothing) + smoothing / self.classes as f32;
         targets.iter_mut().for_each(smooth);
+        let mixing = self.stream.child("mixing").index(step as u64);
+        self.augmenter.mix_batch(&mut x.data, &mut targets, &mixing);
         (x, targets, places)
     }
 

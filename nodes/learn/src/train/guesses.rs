@@ -17,7 +17,7 @@ const PARTS: usize = 20;
 const TELLING: usize = 16;
 
 /// The share of the training that classes are given to appear in the guesses.
-const YOUNG: f32 = 0.25;
+const YOUNG: f32 = 0.4;
 
 /// Guesses of fewer classes than this share of the labelled images' (beyond the first), as exp of the entropy, have collapsed.
 const FEW: f32 = 0.2;
