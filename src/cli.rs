@@ -62,6 +62,10 @@ pub(crate) enum Command {
     Runs(RunsCommand),
     /// Draw a workflow.
     Graph(GraphArgs),
+    /// List the node kinds, or what one of them takes: each parameter with type, default, range and meaning.
+    Kinds(KindsArgs),
+    /// Print the JSON Schema (draft 07) of workflow files, for editors.
+    Schema,
     /// Check this machine, and the numerics against reference values.
     Doctor(DoctorArgs),
     /// Time training and augmentation on this machine.
@@ -181,6 +185,18 @@ pub(crate) enum GraphFormat {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct KindsArgs {
+    /// The kind, e.g. `finetune`.
+    pub(crate) kind: Option<String>,
+    /// Only this parameter, or what goes with this word, e.g. `simclr` of the kind `pretext`.
+    #[arg(requires = "kind")]
+    pub(crate) name: Option<String>,
+    /// As JSON: the schemas.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// Run every golden case of the JSON files in this folder.
     #[arg(long, value_name = "DIR")]
@@ -260,6 +276,9 @@ pub(crate) enum CacheCommand {
         /// Everything that the entries were made from as well.
         #[arg(long)]
         with_inputs: bool,
+        /// With `--to onnx`: images in [0, 1] go in, their normalisation is part of the network.
+        #[arg(long)]
+        with_preprocessing: bool,
         /// The file to write.
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
@@ -343,6 +362,8 @@ pub(crate) enum ExportTo {
     Archive,
     /// PyTorch: safetensors with torchvision's names.
     Torch,
+    /// onnxruntime and others: the network with its weights.
+    Onnx,
 }
 
 #[derive(Debug, Subcommand)]

@@ -118,9 +118,11 @@ fn parse<N: Node>(table: toml::Table) -> Result<Arc<dyn ErasedNode>, ParseError>
 }
 
 /// One form of a kind: as a rule its only one.
-struct Form {
-    marks: &'static [&'static str],
+pub(crate) struct Form {
+    pub(crate) marks: &'static [&'static str],
     parse: ParseFn,
+    /// The JSON Schema of its parameters.
+    pub(crate) schema: fn() -> Value,
 }
 
 impl Form {
@@ -161,6 +163,7 @@ impl Registry {
         forms.push(Form {
             marks: N::FORM,
             parse: parse::<N>,
+            schema: crate::schema::of::<N>,
         });
         self
     }
@@ -168,6 +171,11 @@ impl Registry {
     /// The names of all kinds, sorted.
     pub fn kinds(&self) -> Vec<&'static str> {
         self.kinds.keys().copied().collect()
+    }
+
+    /// The forms of a kind; none if there is no such kind.
+    pub(crate) fn forms(&self, kind: &str) -> &[Form] {
+        self.kinds.get(kind).map_or(&[], Vec::as_slice)
     }
 
     /// Whether there is such a kind.

@@ -4,16 +4,18 @@ use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
 };
 use flow_learn::augment::{Op, Recipe};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, DatasetFacts, RECIPE, RecipeArtifact, TEXTS_HAVE_NO_VIEWS};
 use crate::failure::{at, at_with};
 
-/// Names a recipe, or lists its operations.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// How training images are varied at random: operations in order, or a shipped recipe by name.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AugmentNode {
-    /// A shipped recipe: `none`, `weak`, `simclr`, `simclr-gray`, `strong`, ...
+    /// A shipped recipe.
+    #[schemars(extend("enum" = Recipe::names()))]
     recipe: Option<String>,
     /// Operations in order, each with its parameters: `{ op = "random_resized_crop", scale = [0.3, 1.0] }`.
     ops: Option<Vec<Op>>,

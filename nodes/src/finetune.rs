@@ -18,7 +18,8 @@ use flow_learn::backbones::BackboneSettings;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::semi::{SecondView, SemiSettings};
-use flow_learn::train::{Classifier, Fit, FitSettings, Pool};
+use flow_learn::train::{Classifier, Fit, FitSettings, JointLossSettings, Pool};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
@@ -31,8 +32,8 @@ use crate::failure::{at_with, backbone_error, failure, refused, setting_error, t
 /// Steps between two looks at the clock for a checkpoint.
 const STRETCH: usize = 25;
 
-/// Data, start, network and optimiser of a fit.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Trains a classifier on labelled (and pseudo-labelled) images, from scratch or from an encoder.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneNode {
     /// Labelled images and, if there are two, pseudo-labelled ones.
@@ -74,6 +75,10 @@ pub struct FinetuneNode {
     /// Share of each batch that is truly labelled, where there are pseudo-labels too.
     #[serde(default = "half")]
     labelled_share: f32,
+    /// How labelled and pseudo-labelled images are weighed against each other, as `{ weight = 1.0, temperature = 2.0 }`; if nothing is said, all
+    /// images of a batch count alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pseudo_loss: Option<JointLossSettings>,
     /// How much of each target is spread evenly over the classes.
     #[serde(default)]
     label_smoothing: f32,
@@ -92,7 +97,7 @@ pub struct FinetuneNode {
 }
 
 /// How a head begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum HeadStart {
     /// With random weights.
@@ -153,6 +158,7 @@ impl FinetuneNode {
             steps,
             batch: self.batch,
             labelled_share: self.labelled_share,
+            joint: self.pseudo_loss,
             label_smoothing: self.label_smoothing,
             freeze: self.freeze,
             keep_statistics: self.keep_statistics,
@@ -205,6 +211,14 @@ impl FinetuneNode {
                 "data",
                 message,
                 "write `data = [\"labelled\"]` or `data = [\"labelled\", \"pseudo\"]`",
+            ));
+        }
+        if self.pseudo_loss.is_some() && self.data.len() < 2 {
+            let help = "write `data = [\"labelled\", \"pseudo\"]`, or leave out `pseudo_loss`";
+            return Err(at_with(
+                "pseudo_loss",
+                "there are no pseudo-labelled images to weigh",
+                help,
             ));
         }
         if settings.steps == 0 && self.head != HeadStart::Probe {

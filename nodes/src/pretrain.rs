@@ -16,6 +16,7 @@ use flow_learn::optim::{OptimizerConfig, check_lr};
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError, held_out, hold_out};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
@@ -25,8 +26,8 @@ use crate::artifacts::{
 use crate::augment::check_recipe;
 use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
 
-/// Data, views, task, network and optimiser of a pre-training.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Trains an encoder on a pretext task.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainNode {
     /// The images. Their labels are not looked at, but by `supervised`, which sees only the images that are labelled.

@@ -9,18 +9,19 @@ use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
 };
 use flow_learn::augment::Recipe;
-use flow_learn::pseudo::{Balance, Selection, select};
+use flow_learn::pseudo::{Balance, Selection, Selector, align, select};
 use flow_learn::train::predict;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ExampleSet, MODEL, ModelArtifact, NetworkFacts, SplitName, Targets, compatible,
     without,
 };
-use crate::failure::{at, refused};
+use crate::failure::{at, at_with, refused};
 
-/// Teacher, images and what is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Labels images with a trained classifier, and keeps those that it is sure of.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PseudoLabelNode {
     /// The classifier that guesses.
@@ -40,6 +41,20 @@ pub struct PseudoLabelNode {
     /// that has any (at least `at_least`), so that the student does not see the teacher's favourites only.
     #[serde(default)]
     balance: Balance,
+    /// At most so many of each class, the most confident ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    per_class: Option<usize>,
+    /// Temperature of soft targets, `p^(1/T)`: below 1 they are sharper than the teacher's, above 1 softer.
+    #[serde(default = "as_it_is")]
+    temperature: f32,
+    /// Whether the guesses are first scaled so that their classes are, in the mean, those of the labelled images of `except`, or even where there
+    /// are none (distribution alignment).
+    #[serde(default)]
+    align: bool,
+}
+
+fn as_it_is() -> f32 {
+    1.0
 }
 
 fn threshold() -> f32 {
@@ -48,7 +63,7 @@ fn threshold() -> f32 {
 
 impl Node for PseudoLabelNode {
     const KIND: &'static str = "pseudo-label";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUT: ArtifactType = DATASET;
 
     fn ports(&self) -> Vec<Port> {
@@ -66,6 +81,17 @@ impl Node for PseudoLabelNode {
                 self.threshold
             );
             return Err(at("threshold", message));
+        }
+        if self.per_class == Some(0) {
+            return Err(at("per_class", "0 found, expected at least 1"));
+        }
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
+            let message = format!("{} found, expected a number above 0", self.temperature);
+            return Err(at("temperature", message));
+        }
+        if self.temperature != 1.0 && !self.soft {
+            let message = "hard targets have no temperature";
+            return Err(at_with("temperature", message, "write `soft = true`, or leave it out"));
         }
         let Some(data) = inputs.get::<DatasetFacts>("data") else {
             return Ok(Facts::unknown());
@@ -157,4 +183,19 @@ impl Node for PseudoLabelNode {
             metrics,
         })
     }
+}
+
+/// The share of each class among labelled examples; even where there are none.
+fn shares(labelled: Option<&Dataset>, classes: usize) -> Result<Vec<f32>, NodeError> {
+    let Some(labelled) = labelled else {
+        return Ok(vec![1.0 / classes as f32; classes]);
+    };
+    let examples = labelled.example_set()?;
+    let mut shares = vec![0.0; classes];
+    for row in examples.targets.chunks_exact(classes) {
+        shares.iter_mut().zip(row).for_each(|(share, target)| *share += target);
+    }
+    let count = examples.indices.len().max(1) as f32;
+    shares.iter_mut().for_each(|share| *share /= count);
+    Ok(shares)
 }

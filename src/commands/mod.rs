@@ -4,6 +4,7 @@ pub(crate) mod bench;
 mod cache;
 mod doctor;
 mod graph;
+mod kinds;
 mod plan;
 mod run;
 mod runs;
@@ -26,6 +27,8 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Cache(command) => cache::cache(cli, command),
         Command::Runs(command) => runs::runs(cli, command),
         Command::Graph(args) => graph::graph(args),
+        Command::Kinds(args) => kinds::kinds(args),
+        Command::Schema => kinds::schema(),
         Command::Doctor(args) => doctor::doctor(cli, args),
         Command::Bench(command) => bench::bench(command),
         Command::Worker { manifest } => {

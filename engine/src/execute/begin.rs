@@ -73,8 +73,9 @@ impl<'a, 'e> Execution<'a, 'e> {
         Ok(())
     }
 
-    /// Starts queued nodes while there is room: many get one thread each, a lone one gets all.
-    pub(super) fn start_queued<'scope>(&mut self, scope: &'scope Scope<'scope, '_>)
+    /// Starts queued nodes while there is room: many get one thread each, a lone one gets all. Whether one ended, or has to wait
+    /// for another process, instead of being started: then others may be ready, and there is more room than was left for them.
+    pub(super) fn start_queued<'scope>(&mut self, scope: &'scope Scope<'scope, '_>) -> bool
     where
         'a: 'scope,
     {
@@ -91,6 +92,7 @@ impl<'a, 'e> Execution<'a, 'e> {
             if let Some(error) = self.context.room.machine.refuse(&need) {
                 self.queue.remove(&urgency);
                 self.fail(id, Failure::Node(error));
+                return true;
             } else if left.take(&need, others).is_none() {
                 left.keep_for(&need);
             } else {
@@ -100,6 +102,9 @@ impl<'a, 'e> Execution<'a, 'e> {
                     && let Some(action) = self.queue.remove(&urgency)
                 {
                     self.claim_and_start(scope, id, action, grant);
+                    if !self.running.contains_key(&id) {
+                        return true;
+                    }
                 }
             }
             next = self
@@ -108,6 +113,7 @@ impl<'a, 'e> Execution<'a, 'e> {
                 .next()
                 .map(|(urgency, _)| *urgency);
         }
+        false
     }
 
     /// Starts a node, unless another process works on its key, or has published it meanwhile.

@@ -169,8 +169,10 @@ impl<'a, 'e> Execution<'a, 'e> {
             loop {
                 self.wake();
                 self.look_up_ready();
-                self.start_queued(scope);
-                let waits = !self.later.is_empty() || self.waits_for_room();
+                while self.start_queued(scope) {
+                    self.look_up_ready();
+                }
+                let waits = !self.later.is_empty() || !self.queue.is_empty();
                 if self.running.is_empty() && !(waits && self.may_begin()) {
                     break;
                 }
@@ -216,7 +218,7 @@ impl<'a, 'e> Execution<'a, 'e> {
         let look_again = Instant::now() + LOOK_AGAIN;
         match self.later.first() {
             Some((due, _)) => self.mail.hear.recv_deadline((*due).min(look_again)).ok(),
-            None if self.waits_for_room() => self.mail.hear.recv_deadline(look_again).ok(),
+            None if self.running.is_empty() || self.waits_for_room() => self.mail.hear.recv_deadline(look_again).ok(),
             None => self.mail.hear.recv().ok(),
         }
     }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use flow_cache::Artifact;
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -47,7 +48,7 @@ impl Default for Resources {
 }
 
 /// A node kind with its parameters.
-pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The `kind` written in TOML.
     const KIND: &'static str;
     /// Raised when `run` changes meaning; part of the key.

@@ -15,6 +15,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,7 @@ use super::variables::{Matrix, fill};
 use crate::registry::ParseError;
 
 /// How a node is run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExecutionPolicy {
     /// Of the nodes that could run, those with the highest number come first.
@@ -44,7 +45,7 @@ pub struct ExecutionPolicy {
 }
 
 /// `retry = { times = 2, wait_s = 30 }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
     /// How often it is tried again.
@@ -68,7 +69,7 @@ impl Retry {
 }
 
 /// `resources = { threads = 4, gpus = 1, memory = "8GB" }`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Needs {
     /// The most CPU threads that it is given.

@@ -49,6 +49,7 @@ fn settings(steps: usize) -> FitSettings {
         steps,
         batch: 6,
         labelled_share: 0.5,
+        joint: None,
         label_smoothing: 0.0,
         freeze: false,
         keep_statistics: false,

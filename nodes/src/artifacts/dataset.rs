@@ -15,6 +15,7 @@ use flow_learn::layers::MapShape;
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DatasetFacts, Targets, from_json, to_json};
@@ -26,7 +27,7 @@ const EXAMPLES: &str = "examples.safetensors";
 const VOCABULARY: &str = "vocabulary.txt";
 
 /// A part of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SplitName {
     /// To learn from.

@@ -30,6 +30,7 @@ use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, NotInKey,
     Output, ParamError, Port, Resources,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -38,8 +39,8 @@ use crate::failure::{at, at_with};
 use placeholder::Placeholders;
 use stage::Stage;
 
-/// A program with all that it reads and leaves.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A program of your own, with all that it reads and leaves.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandNode {
     /// The program and its arguments, with `{inputs.NAME}`, `{outputs}`, `{params.NAME}` and `{threads}` filled in; `{{` is a brace.

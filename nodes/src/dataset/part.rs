@@ -5,14 +5,15 @@ use flow_engine::node::{
 };
 use flow_learn::data::stratified;
 use flow_learn::rng::Stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, GUESSES_ARE_NO_LABELS, SplitName, Targets};
 use crate::classes::{self, ClassRef};
 use crate::failure::{at_with, failure, refused};
 
-/// A data set with `classes`, a label budget, or both.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A part of a data set: some of its classes, a label budget, or both.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartNode {
     /// The data set of which this is a part.

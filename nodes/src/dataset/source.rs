@@ -9,17 +9,19 @@ use flow_engine::node::{
 use flow_learn::data::{Annotations, Images, SceneStyle, stratified};
 use flow_learn::rng::Stream;
 use flow_learn::text::Vocabulary;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, SplitName, Targets};
 use crate::failure::{at, failure, refused};
 use crate::sources::{self, Background, Colour, Labelled, Loaded, Source, SourceSettings, SourceShape, Texts};
 
-/// A source with what it takes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Images or texts from a source, in splits: to train on, to choose settings on, to judge on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceNode {
-    /// Where examples come from: `fashion-mnist-sample`, `fashion-mnist`, `idx`, `scenes`, `text`.
+    /// Where examples come from.
+    #[schemars(extend("enum" = sources::names()))]
     source: String,
     /// Folder of the source's files, or for `text` the file, relative to the workflow file. Their content is part of the key, the path is not.
     path: Option<DeclaredFile>,

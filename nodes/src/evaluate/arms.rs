@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flow_engine::node::ParamError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::failure::at_with;
 
 /// One name, or several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected the name of a matrix variable, or a list of such names"

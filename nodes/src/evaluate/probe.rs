@@ -17,6 +17,7 @@ use flow_learn::probe::Probe;
 use flow_learn::rng::Stream;
 use flow_learn::text::bag_of_words;
 use flow_learn::train::embed;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{all_threads, score_facts, test};
@@ -26,8 +27,8 @@ use crate::artifacts::{
 };
 use crate::failure::{at, at_with, backbone_error, failure};
 
-/// An encoder, what it is judged on, and how.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Judges a frozen encoder by linear probe and nearest neighbours, beside random weights and raw pixels.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeNode {
     /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, beside the same on raw

@@ -3,10 +3,11 @@
 use flow_learn::data::Images;
 use flow_learn::image::{grayscale, of_hue};
 use flow_learn::rng::Stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What three channels hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Colour {
     /// The same gray in each channel: of gray images their own, of those in colour their lightness.

@@ -184,10 +184,15 @@ pub const SOURCES: &[Source] = &[
     text::TEXT,
 ];
 
+/// The names of all sources.
+pub fn names() -> Vec<&'static str> {
+    SOURCES.iter().map(|source| source.name).collect()
+}
+
 /// The source of a name, with only settings that it takes.
 pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, ParamError> {
     let source = SOURCES.iter().find(|s| s.name == name).ok_or_else(|| {
-        let names = SOURCES.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
+        let names = names().join(", ");
         at_with(
             "source",
             format!("unknown source `{name}`"),

@@ -4,7 +4,7 @@ mod archive;
 mod explain;
 mod gc;
 mod marks;
-mod torch;
+mod network;
 
 use flow_cache::{GcOptions, Record, Store};
 use flow_engine::Runs;
@@ -43,14 +43,16 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
         CacheCommand::Tree { entry, down, json } => explain::tree(&store, &handles.entry(entry)?, *down, *json),
         CacheCommand::Export {
             entries,
-            to: ExportTo::Torch,
+            to: to @ (ExportTo::Torch | ExportTo::Onnx),
             output,
+            with_preprocessing,
             ..
-        } => match entries.as_slice() {
-            [entry] => torch::export(&store, &handles.entry(entry)?, output),
+        } => match (entries.as_slice(), to) {
+            ([entry], ExportTo::Onnx) => network::to_onnx(&store, &handles.entry(entry)?, *with_preprocessing, output),
+            ([entry], _) => network::to_torch(&store, &handles.entry(entry)?, output),
             _ => Err(Failure::usage(
-                "weights of one entry make a file",
-                "name one entry with `--to torch`",
+                "one network makes a file",
+                "name one entry with `--to torch` or `--to onnx`",
             )),
         },
         CacheCommand::Export {

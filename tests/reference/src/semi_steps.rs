@@ -53,6 +53,7 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
             average: &mut average,
             mode: Mode::Train,
             buffers: &buffers,
+            noise: None,
         };
         let outcome = method
             .step(&mut student, &batch(step))
@@ -92,7 +93,10 @@ fn classifier(stream: &Stream) -> Result<Classifier, String> {
     for (name, tensor) in &mut state.tensors {
         let rule = name.strip_prefix("encoder.").unwrap_or(name);
         *tensor = filled(rule, tensor.shape.clone());
-        for (_, spread) in SPREAD.iter().filter(|(part, _)| tensor.shape.len() == 2 && name.starts_with(part)) {
+        for (_, spread) in SPREAD
+            .iter()
+            .filter(|(part, _)| tensor.shape.len() == 2 && name.starts_with(part))
+        {
             tensor.data.iter_mut().for_each(|v| *v *= spread);
         }
     }

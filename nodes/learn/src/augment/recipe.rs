@@ -1,9 +1,10 @@
 //! Recipes: which operations in which order, with which probabilities and ranges.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One operation with the ranges that its parameters are drawn from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Op {
     /// A random part of the image, at full size (Szegedy et al. 2015): `scale` is its share of the area, `ratio` its aspect.
@@ -159,7 +160,7 @@ fn erase_scale() -> [f32; 2] {
 }
 
 /// Operations in order; none leaves images as they are.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// The operations.

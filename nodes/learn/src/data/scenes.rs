@@ -6,6 +6,7 @@
 use std::f32::consts::TAU;
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Annotations, Images};
@@ -34,7 +35,7 @@ pub struct Scenes {
 }
 
 /// How much scenes vary. What is left out is wild: at 32 pixels even a network with thousands of labels learns little of it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SceneStyle {
     /// Largest angle that a shape is turned by, either way, in degrees from 0 to 180.

@@ -40,6 +40,7 @@ mod swav;
 mod tiles;
 mod vicreg;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use autoencoder::AutoencoderSettings;
@@ -79,7 +80,7 @@ use crate::settings::{SEVERAL, SettingError, check};
 macro_rules! methods {
     ($($(#[doc = $doc:literal])+ $name:ident($settings:ty),)+) => {
         /// A method with its hyper-parameters, as written in workflows: `method = "simclr"` and the settings beside it.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "method", rename_all = "kebab-case")]
         pub enum MethodSettings {
             $($(#[doc = $doc])+ $name($settings),)+

@@ -8,9 +8,9 @@
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup, passes};
 use super::student::{Student, WEAK};
-use super::{SemiMethod, Settings, common};
+use super::{RATIO, SemiMethod, Settings, common};
 use crate::layers::{Carried, tensors};
-use crate::settings::{SHARE, settings};
+use crate::settings::{BELOW_ONE, SHARE, settings};
 use crate::train::TrainError;
 
 settings! {
@@ -19,13 +19,13 @@ settings! {
         /// Probability from which on a guess tells of what is learnt (`tau`), and the highest threshold.
         threshold: f32 = 0.95, in SHARE;
         /// Unlabelled images for each labelled one (`mu`).
-        ratio: usize = 7;
+        ratio: usize = 7, in RATIO;
         /// What the unlabelled loss counts.
-        weight: f32 = 1.0;
+        weight: f32 = 1.0, in 0.0..;
         /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.0;
+        ramp: f32 = 0.0, in SHARE;
         /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999;
+        ema: f32 = 0.999, in BELOW_ONE;
     }
 }
 

@@ -9,10 +9,10 @@
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup, passes};
 use super::softmatch::{follow, largest, mean_row};
 use super::student::{LABELLED, SECOND, Student, WEAK};
-use super::{SemiMethod, Settings, common};
+use super::{RATIO, SemiMethod, Settings, common};
 use crate::layers::{Carried, tensors};
 use crate::losses::{again, class_fairness, soft_cross_entropy, value_and_grads, value_of, weighted_sum};
-use crate::settings::{BELOW_ONE, settings};
+use crate::settings::{BELOW_ONE, SHARE, settings};
 use crate::train::TrainError;
 
 settings! {
@@ -23,13 +23,13 @@ settings! {
         /// What the fairness term counts (`w_f`).
         fairness: f32 = 0.01, in 0.0..;
         /// Unlabelled images for each labelled one.
-        ratio: usize = 7;
+        ratio: usize = 7, in RATIO;
         /// What the unlabelled loss counts.
-        weight: f32 = 1.0;
+        weight: f32 = 1.0, in 0.0..;
         /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.0;
+        ramp: f32 = 0.0, in SHARE;
         /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999;
+        ema: f32 = 0.999, in BELOW_ONE;
     }
 }
 

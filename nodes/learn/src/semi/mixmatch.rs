@@ -9,10 +9,10 @@
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup};
 use super::student::{LABELLED, Student, WEAK};
-use super::{SecondView, SemiMethod, Settings, common};
+use super::{RATIO, SecondView, SemiMethod, Settings, common};
 use crate::layers::{FeatureMap, tensors};
 use crate::losses::{consistency, soft_cross_entropy, value_and_grads, value_of, weighted_sum};
-use crate::settings::{ABOVE_ZERO, TEMPERATURE, settings};
+use crate::settings::{ABOVE_ZERO, BELOW_ONE, SHARE, TEMPERATURE, settings};
 use crate::train::TrainError;
 
 settings! {
@@ -23,13 +23,13 @@ settings! {
         /// How much is mixed (`alpha`): near 0 hardly, 1 evenly.
         alpha: f32 = 0.75, in ABOVE_ZERO;
         /// Unlabelled images for each labelled one.
-        ratio: usize = 1;
+        ratio: usize = 1, in RATIO;
         /// What the unlabelled loss counts at most.
-        weight: f32 = 75.0;
+        weight: f32 = 75.0, in 0.0..;
         /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.015625;
+        ramp: f32 = 0.015625, in SHARE;
         /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999;
+        ema: f32 = 0.999, in BELOW_ONE;
     }
 }
 

@@ -21,6 +21,9 @@ mod softmatch;
 mod student;
 mod uda;
 
+use std::ops::RangeInclusive;
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup};
@@ -37,14 +40,14 @@ pub use student::Student;
 pub use uda::{Annealing, UdaSettings};
 
 use crate::layers::Tensors;
-use crate::settings::{BELOW_ONE, SHARE, SettingError, check};
+use crate::settings::SettingError;
 use crate::train::TrainError;
 
 /// A method with its hyper-parameters. A new method is a file and a line in the table below.
 macro_rules! methods {
     ($($(#[doc = $doc:literal])+ $name:ident($settings:ty),)+) => {
         /// A semi-supervised method with its hyper-parameters, as written in workflows: `{ method = "fixmatch", threshold = 0.95 }`.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "method", rename_all = "kebab-case")]
         pub enum SemiSettings {
             $($(#[doc = $doc])+ $name($settings),)+
@@ -71,7 +74,7 @@ macro_rules! methods {
                 let ranges = match self {
                     $(Self::$name(settings) => settings.check_ranges(),)+
                 };
-                ranges.and_then(|()| self.settings().common().check()).map_err(|error| error.within("semi"))
+                ranges.map_err(|error| error.within("semi"))
             }
         }
     };
@@ -100,6 +103,9 @@ methods! {
     Simmatch(SimmatchSettings),
 }
 
+/// Unlabelled images for each labelled one.
+const RATIO: RangeInclusive<usize> = 1..=64;
+
 /// What every method has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Common {
@@ -120,13 +126,6 @@ impl Common {
             return self.weight;
         }
         self.weight * (progress / self.ramp).clamp(0.0, 1.0)
-    }
-
-    fn check(&self) -> Result<(), SettingError> {
-        check("ratio", &self.ratio, 1..=64)?;
-        check("weight", &self.weight, 0.0..)?;
-        check("ramp", &self.ramp, SHARE)?;
-        check("ema", &self.ema, BELOW_ONE)
     }
 }
 

@@ -8,10 +8,10 @@
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup, passes};
 use super::student::{LABELLED, Student, WEAK};
-use super::{SecondView, SemiMethod, Settings, common};
+use super::{RATIO, SecondView, SemiMethod, Settings, common};
 use crate::layers::tensors;
 use crate::losses::{fixmatch_unlabelled, soft_cross_entropy, value_and_grads, value_of, weighted_sum};
-use crate::settings::{SHARE, settings};
+use crate::settings::{BELOW_ONE, SHARE, settings};
 use crate::train::TrainError;
 
 settings! {
@@ -20,13 +20,13 @@ settings! {
         /// Probability from which on a guess counts.
         threshold: f32 = 0.95, in SHARE;
         /// Unlabelled images for each labelled one.
-        ratio: usize = 1;
+        ratio: usize = 1, in RATIO;
         /// What the unlabelled loss counts at most.
-        weight: f32 = 1.0;
+        weight: f32 = 1.0, in 0.0..;
         /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.4;
+        ramp: f32 = 0.4, in SHARE;
         /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999;
+        ema: f32 = 0.999, in BELOW_ONE;
     }
 }
 

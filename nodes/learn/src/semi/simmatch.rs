@@ -11,7 +11,7 @@
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup, passes};
 use super::softmatch::{follow, mean_row};
 use super::student::{LABELLED, SECOND, Seen, Student, WEAK};
-use super::{SemiMethod, Settings, common};
+use super::{RATIO, SemiMethod, Settings, common};
 use crate::layers::{Carried, FeatureMap, Layer, Linear, Relu, Sequential, tensors};
 use crate::losses::{likeness, probabilities, soft_cross_entropy, value_and_grads, value_of, weighted_sum};
 use crate::metrics::{argmax, normalised};
@@ -36,13 +36,13 @@ settings! {
         /// Steps whose mean guesses are aligned to even classes.
         aligned: usize = 256, in WIDTH;
         /// Unlabelled images for each labelled one.
-        ratio: usize = 7;
+        ratio: usize = 7, in RATIO;
         /// What the unlabelled loss counts.
-        weight: f32 = 1.0;
+        weight: f32 = 1.0, in 0.0..;
         /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.0;
+        ramp: f32 = 0.0, in SHARE;
         /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999;
+        ema: f32 = 0.999, in BELOW_ONE;
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::batch::{Guesses, SemiBatch, SemiOutcome};
 use crate::layers::{BufferPool, FeatureMap, Layer, MapShape, Mode, Pass, Role, Tensors};
 use crate::losses::{self, soft_cross_entropy, value_and_grads, value_of, weighted_sum};
+use crate::rng::Stream;
 use crate::train::{Classifier, TrainError};
 
 /// The network that is trained, and the average of its weights.
@@ -17,6 +18,8 @@ pub struct Student<'a> {
     pub mode: Mode,
     /// Buffers of its passes.
     pub buffers: &'a Arc<BufferPool>,
+    /// What layers such as dropout draw from.
+    pub noise: Option<Stream>,
 }
 
 /// One recorded pass of several views.
@@ -73,6 +76,9 @@ impl Student<'_> {
     /// One pass of all views together, which a backward pass follows.
     pub(super) fn look(&mut self, views: &[&FeatureMap]) -> Seen {
         let mut pass = Pass::recording(self.mode, self.buffers);
+        if let Some(noise) = &self.noise {
+            pass = pass.noisy(noise.clone());
+        }
         let x = together(views, &pass);
         let features = self.classifier.encoder.forward(x, &mut pass);
         let logits = self.classifier.head.forward(features.clone(), &mut pass);

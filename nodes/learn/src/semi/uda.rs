@@ -6,18 +6,19 @@
 //!
 //! Trap: a temperature far below 1 is a hard label without FixMatch's threshold.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup, passes};
 use super::student::{LABELLED, SECOND, Student, WEAK};
-use super::{SemiMethod, Settings, common};
+use super::{RATIO, SemiMethod, Settings, common};
 use crate::layers::tensors;
 use crate::losses::{probabilities, soft_cross_entropy, value_and_grads, value_of, weighted_sum};
-use crate::settings::{SHARE, TEMPERATURE, settings};
+use crate::settings::{BELOW_ONE, SHARE, TEMPERATURE, settings};
 use crate::train::TrainError;
 
 /// How the threshold of labelled images rises.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Annealing {
     /// It is 1 from the start: all labelled images count.
@@ -55,13 +56,13 @@ settings! {
         /// Whether confident labelled images are left out at first: `none`, `linear`, `exp`, `log`.
         annealing: Annealing = Annealing::None;
         /// Unlabelled images for each labelled one.
-        ratio: usize = 7;
+        ratio: usize = 7, in RATIO;
         /// What the unlabelled loss counts.
-        weight: f32 = 1.0;
+        weight: f32 = 1.0, in 0.0..;
         /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.0;
+        ramp: f32 = 0.0, in SHARE;
         /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999;
+        ema: f32 = 0.999, in BELOW_ONE;
     }
 }
 

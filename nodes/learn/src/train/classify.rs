@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::epoch::{EpochOutcome, load_history, save_history};
 use super::feed::{Feed, Prepared};
 use super::guesses::{GuessMonitor, distance, follow};
+use super::joint::{JointLoss, JointLossSettings};
 use super::{TrainError, WaitTimes, embed, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
@@ -98,6 +99,8 @@ pub struct FitSettings {
     pub batch: usize,
     /// Share of each batch that is truly labelled, where there are pseudo-labels too.
     pub labelled_share: f32,
+    /// How labelled and pseudo-labelled images are weighed against each other; if nothing is said, all of a batch count alike.
+    pub joint: Option<JointLossSettings>,
     /// How much of each target is spread evenly over the classes.
     pub label_smoothing: f32,
     /// Whether the encoder stays as it is: only the head learns.
@@ -131,6 +134,9 @@ impl FitSettings {
         check("steps", &self.steps, COUNTED)?;
         check("batch", &self.batch, SEVERAL)?;
         check("labelled_share", &self.labelled_share, SHARE)?;
+        if let Some(joint) = &self.joint {
+            joint.check_ranges().map_err(|error| error.within("pseudo_loss"))?;
+        }
         check("label_smoothing", &self.label_smoothing, BELOW_ONE)?;
         check_warmup("warmup_steps", self.warmup_steps, self.steps, "steps")
     }
@@ -155,6 +161,9 @@ struct Learner {
     schedule: Schedule,
     buffers: Arc<BufferPool>,
     semi: Option<Semi>,
+    /// Of a fit with pseudo-labels, with how many rows of a batch are truly labelled.
+    joint: Option<(JointLoss, usize)>,
+    noise: Stream,
 }
 
 /// What learning from unlabelled images adds.
@@ -217,6 +226,11 @@ impl<'a> Fit<'a> {
             schedule,
             buffers,
             semi: None,
+            joint: settings
+                .joint
+                .filter(|_| feed.pseudo.is_some())
+                .map(|joint| (JointLoss::new(joint), truths)),
+            noise: feed.stream.child("noise"),
         };
         Ok(Self {
             settings,
@@ -351,6 +365,9 @@ impl<'a> Fit<'a> {
         );
         save_optimizer(self.learner.head_optimizer.as_ref(), "head_optimizer", &mut optimizers);
         state.extend(optimizers);
+        if let Some((joint, _)) = &mut self.learner.joint {
+            state.extend(StateDict::of(joint, "joint"));
+        }
         if let Some(semi) = &mut self.learner.semi {
             for (part, name) in [
                 (&mut semi.average as &mut dyn Tensors, "average"),
@@ -382,6 +399,9 @@ impl<'a> Fit<'a> {
         state.load(&mut self.learner.classifier, "classifier")?;
         load_optimizer(self.learner.encoder_optimizer.as_mut(), "encoder_optimizer", &state);
         load_optimizer(self.learner.head_optimizer.as_mut(), "head_optimizer", &state);
+        if let Some((joint, _)) = &mut self.learner.joint {
+            state.load(joint, "joint")?;
+        }
         if let Some(semi) = &mut self.learner.semi {
             state.load(&mut semi.average, "average")?;
             state.load(semi.method.as_mut(), "semi")?;
@@ -416,7 +436,7 @@ impl Learner {
             Mode::Train
         };
         let Classifier { encoder, head, classes } = &mut self.classifier;
-        let mut pass = Pass::recording(mode, &self.buffers);
+        let mut pass = Pass::recording(mode, &self.buffers).noisy(self.noise.index(step as u64));
         let features = if freeze {
             encoder.forward(x, &mut Pass::inference(&self.buffers))
         } else {
@@ -424,9 +444,14 @@ impl Learner {
         };
         let logits = head.forward(features, &mut pass);
         let (n, shape) = (logits.n, logits.shape);
-        let (loss, [gradient]) = value_and_grads([(logits.data.to_vec(), (n, *classes))], |[logits]| {
-            soft_cross_entropy(logits, targets)
-        })?;
+        let (loss, gradient) = match &mut self.joint {
+            Some((joint, truths)) => joint.of(&logits.data, targets, *truths, *classes)?,
+            None => {
+                let input = (logits.data.to_vec(), (n, *classes));
+                let (loss, [gradient]) = value_and_grads([input], |[logits]| soft_cross_entropy(logits, targets))?;
+                (loss, gradient)
+            }
+        };
         let dfeatures = head.backward(FeatureMap::new(n, shape, gradient), &mut pass, !freeze);
         if let Some(dfeatures) = dfeatures {
             encoder.backward(dfeatures, &mut pass, false);
@@ -456,6 +481,7 @@ impl Learner {
                 Mode::Train
             },
             buffers: &self.buffers,
+            noise: Some(self.noise.index(step as u64)),
         };
         let outcome = semi.method.step(&mut student, batch)?;
         if !outcome.loss.is_finite() {
@@ -533,6 +559,7 @@ mod tests {
             steps: 20,
             batch: 16,
             labelled_share: 0.5,
+            joint: None,
             label_smoothing: 0.1,
             freeze,
             keep_statistics: false,

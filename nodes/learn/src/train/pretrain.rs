@@ -357,7 +357,8 @@ fn take_step(
     batch: &Batch<'_>,
     buffers: &Arc<BufferPool>,
 ) -> Result<StepOutcome, MethodError> {
-    let outcome = method.step(encoder, batch, &mut Pass::recording(Mode::Train, buffers))?;
+    let mut pass = Pass::recording(Mode::Train, buffers).noisy(batch.stream.child("layers"));
+    let outcome = method.step(encoder, batch, &mut pass)?;
     if outcome.loss.is_finite() {
         let parts = method.unscheduled().iter();
         let constant: Vec<String> = parts.map(|part| format!("method.{part}.")).collect();

@@ -10,6 +10,7 @@ use flow_engine::node::{
     ArtifactType, Context, Facts, InputFact, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output, ParamError,
     Port, Report,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::verdict::{FEWEST_DRAWS, Verdict};
@@ -17,8 +18,8 @@ use super::arms::{Axes, Names, Paired, pair};
 use crate::artifacts::{SCORES, ScoreFacts, Scores, same_task};
 use crate::failure::{at, at_with, refused};
 
-/// Arms, what tells them apart, and what they are held against.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Compares arms over label budgets and draws, and ends with a verdict.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompareNode {
     /// Scores of classifiers to compare; with `over`, all their instances.

@@ -11,6 +11,7 @@ use flow_engine::node::{
     Port, Report,
 };
 use flow_engine::workflow::suggest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::arms::{Axes, Names, Place};
@@ -19,7 +20,7 @@ use crate::artifacts::{FeatureScore, Protocol, SCORES, Scores, SplitName, Subjec
 use crate::failure::{at_with, failure, refused};
 
 /// Scores of models and of frozen encoders in one table and one chart: a row for each arm, means over draws.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SummaryNode {
     /// The scores; with `over`, all their instances. Arms that failed are shown as such if the run kept going.
