@@ -61,6 +61,18 @@ fn threshold() -> f32 {
     0.9
 }
 
+impl PseudoLabelNode {
+    fn selector(&self) -> Selector {
+        Selector {
+            threshold: self.threshold,
+            balance: self.balance,
+            per_class: self.per_class,
+            soft: self.soft,
+            temperature: self.temperature,
+        }
+    }
+}
+
 impl Node for PseudoLabelNode {
     const KIND: &'static str = "pseudo-label";
     const VERSION: u32 = 4;
@@ -132,16 +144,20 @@ impl Node for PseudoLabelNode {
             .normalisation
             .augmenter(&Recipe::default(), teacher.classifier.encoder.takes())?;
         let train = data.train()?;
-        let pool = match inputs.maybe("except") {
-            Some(except) => without(
-                ("data", train),
-                ("except", &Dataset::read(except, &[SplitName::Train])?),
-            )?,
+        let except = inputs
+            .maybe("except")
+            .map(|except| Dataset::read(except, &[SplitName::Train]));
+        let except = except.transpose()?;
+        let pool = match &except {
+            Some(except) => without(("data", train), ("except", except))?,
             None => (0..train.n as u32).collect(),
         };
-        let probabilities = predict(&mut teacher.classifier, train, &pool, &augmenter);
+        let mut probabilities = predict(&mut teacher.classifier, train, &pool, &augmenter);
         let classes = data.classes();
-        let Selection { kept, targets } = select(&probabilities, classes, self.threshold, self.balance, self.soft);
+        if self.align {
+            align(&mut probabilities, &shares(except.as_ref(), classes)?);
+        }
+        let Selection { kept, targets } = select(&probabilities, classes, &self.selector());
         let indices: Vec<u32> = kept.iter().map(|i| pool[*i as usize]).collect();
         let examples = ExampleSet {
             guessed: true,

@@ -61,6 +61,7 @@ from semilearn.core.criterions import CELoss, ConsistencyLoss  # noqa: E402
 from semilearn.core.utils.misc import EMA, Bn_Controller  # noqa: E402
 
 torch.set_num_threads(1)
+torch.set_default_dtype(torch.float64)
 torch.Tensor.cuda = lambda self, *where: self
 CLASSES, SIDE, LABELLED, RATIO, POOL, TOTAL, LR = 3, 8, 4, 2, 10, 4, 0.02
 # Matrices of the rule are small; with these factors guesses are of all classes, and some confident.
@@ -87,7 +88,7 @@ def fill(name, shape):
 
 def view(kind, step, count):
     i = torch.arange(count * SIDE * SIDE, dtype=torch.float64)
-    return torch.sin(0.11 * i * (1 + kind) + 3 * step + kind).reshape(count, 1, SIDE, SIDE).float()
+    return torch.sin(0.11 * i * (1 + kind) + 3 * step + kind).reshape(count, 1, SIDE, SIDE).float().double()
 
 
 class Net(torch.nn.Module):
@@ -99,7 +100,7 @@ class Net(torch.nn.Module):
         with torch.no_grad():
             for name, value in self.named_parameters():
                 spread = SPREAD.get(name.split(".")[0], 1.0) if value.dim() == 2 else 1.0
-                value.copy_(spread * fill(name.removeprefix("encoder."), tuple(value.shape)))
+                value.copy_(spread * fill(name.removeprefix("encoder."), tuple(value.shape)).float())
 
     def forward(self, x):
         features = self.encoder(x)
@@ -144,7 +145,7 @@ def places(step):
 
 
 def steps(self, settings, count, ema=0.0):
-    """Losses of each step, and weights after the last."""
+    """Losses of each step, and weights after the first."""
     losses, shares = [], []
     for step in range(count):
         self.it = step
@@ -159,11 +160,12 @@ def steps(self, settings, count, ema=0.0):
             for p in self.model.parameters():
                 if p.grad is not None:
                     p -= LR * p.grad
+        if step == 0:
+            weights = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self.ema.decay = min(ema, 1 - 1 / (step + 1))
         self.ema.update()
         losses += [out["loss"].item(), log["train/unsup_loss"]]
         shares.append(log.get("train/util_ratio", 1.0))
-    weights = dict(self.model.named_parameters())
     kept = {name: tensor(weights[name]) for name in ("head.weight", "encoder.patch_embed.proj.weight", "encoder.blocks.0.attn.qkv.weight")}
     return {"case": "semi_step", "source": "semilearn 0.3.2", "params": {"semi": settings, "steps": count},
             "inputs": {}, "outputs": {"losses": tensor(torch.tensor(losses, dtype=torch.float64)), "kept": tensor(torch.tensor(shares, dtype=torch.float64)), **kept}, "grads": {}}
@@ -207,7 +209,7 @@ def cases():
     align = DistAlignEMAHook(num_classes=CLASSES, momentum=0.5)
     yield steps(hook(algorithm("SoftMatch", TOTAL, lambda_u=1.0, **common), MaskingHook=soft, DistAlignHook=align, PseudoLabelingHook=PseudoLabelingHook()), named("softmatch", momentum=0.5), 3)
     sim = algorithm("SimMatch", TOTAL, T=0.1, p_cutoff=0.5, proj_size=6, K=LABELLED, smoothing_alpha=0.9, lambda_u=1.0, lambda_in=1.0, use_ema_teacher=False, ema_bank=0.7)
-    sim.mem_bank = F.normalize(wave("memory", (LABELLED, 6)).float(), dim=1).t().contiguous()
+    sim.mem_bank = F.normalize((0.1 * wave("memory", (LABELLED, 6))).float().double(), dim=1).t().contiguous()
     sim.labels_bank = torch.arange(LABELLED) % CLASSES
     yield steps(hook(sim, MaskingHook=FixedThresholdingHook(), DistAlignHook=DistAlignQueueHook(num_classes=CLASSES, queue_length=256)), named("simmatch", threshold=0.5, projection=6), 1)
 
