@@ -10,6 +10,7 @@ mod trace;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
@@ -30,7 +31,10 @@ fn run() -> Exit {
     };
     output::set_colour(cli.color);
     output::start_log(cli.verbose);
-    // A panic is caught where it can be dealt with (a node, a damaged index) and told there in words; the default hook would
+    // A file that grows past `ulimit -f` is an error of the write then, with words, and does not kill us in silence. Programs that are
+    // started get the system's own way back. Where it cannot be registered, it is as it was.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+    // A panic is caught where it can be dealt with (a node, a damaged index) and reported there; the default hook would
     // print it to the person as well.
     std::panic::set_hook(Box::new(|info| tracing::debug!("{info}")));
     match catch_unwind(AssertUnwindSafe(|| commands::dispatch(&cli))) {
@@ -55,10 +59,10 @@ fn run() -> Exit {
 fn print_usage(error: &clap::Error) -> Exit {
     let text = error.render().ansi().to_string();
     if error.use_stderr() {
-        output::say(text.trim_end());
+        output::say_styled(text.trim_end());
         Exit::Usage
     } else {
-        output::print(&text);
+        output::print_exact(&text);
         Exit::Ok
     }
 }

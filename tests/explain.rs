@@ -1,4 +1,4 @@
-//! Why a node ran, how two entries or runs differ, and what rests on what.
+//! Why a node ran, how two entries or runs differ, and what depends on what.
 
 mod common;
 

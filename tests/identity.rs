@@ -97,7 +97,7 @@ fn verdict(more: &str) -> String {
 fn a_baseline_that_is_no_arm_is_told_before_any_training() {
     let nodes = [model("m", "[\"all\"]"), score("s", "m", "all"), score("t", "m", "all")];
     let other = verdict("").replace("baseline = \"s\"", "baseline = \"scratch\"");
-    refused(&[nodes.concat(), other], "`scratch` is none of the arms");
+    refused(&[nodes.concat(), other], "`scratch` is not one of the arms");
 }
 
 #[test]

@@ -246,11 +246,11 @@ fn a_worker_that_is_killed_is_one_failed_node_that_goes_on_from_its_checkpoint()
         ended.stderr
     );
     let resumed = killed.run(&["-v"]);
-    assert!(resumed.stderr.contains("goes on after epoch"), "{}", resumed.stderr);
+    assert!(resumed.stderr.contains("resumes after epoch"), "{}", resumed.stderr);
     let logs = killed.logs();
     for part in [
         "failed: its process was killed",
-        "goes on after epoch",
+        "resumes after epoch",
         "of 160  epoch",
         "epoch 40: loss",
         "published as ",

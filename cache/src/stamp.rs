@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::unix_ms;
 use crate::layout::Layout;
 
-/// Changes this close before the file system was asked are not told apart by every file system.
+/// Changes this close before the file system was asked are not distinguished by every file system.
 const RACY_MS: u64 = 2_000;
 
 /// Size, times and inode of a file or folder, and when they were asked for.

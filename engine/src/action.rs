@@ -112,7 +112,7 @@ fn place(port: &InstancePort, index: usize) -> String {
 }
 
 impl Workflow {
-    /// What an instance's key depends on beside its inputs: kind, version, parameters and the content of files.
+    /// What an instance's key depends on besides its inputs: kind, version, parameters and the content of files.
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -137,7 +137,7 @@ fn open(instance: &Instance, file: &NodeFile, digests: &FileDigests) -> Result<O
     match digests.digest(&path) {
         Ok(digest) => Ok(OpenedFile { path, digest }),
         Err(error) => Err(NodeError::failed(format!("cannot read {}: {error}", path.display()))
-            .with_help("put the file there, or change the path in the workflow")),
+            .with_help("create the file, or change the path in the workflow")),
     }
 }
 

@@ -7,7 +7,7 @@
 //! file that flow itself prints to.
 
 use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use flow_cache::Digest;
@@ -147,17 +147,49 @@ fn kind(metadata: &Metadata) -> &'static str {
 
 #[cfg(not(unix))]
 fn kind(_metadata: &Metadata) -> &'static str {
-    "no file"
+    "not a file"
 }
 
-/// Reads a text in UTF-8.
+/// The most bytes of a workflow file or of a file that it includes.
+const MAX_TEXT_BYTES: u64 = 16 << 20;
+
+/// Opens a file for reading. Opening never waits, and what was opened is asked what it is, so that a file that is replaced by a
+/// FIFO meanwhile is found out as well.
+fn open(path: &Path) -> io::Result<fs::File> {
+    regular(path)?;
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    }
+    let file = options.open(path)?;
+    let metadata = file.metadata()?;
+    match () {
+        () if metadata.is_file() => Ok(file),
+        () if metadata.is_dir() => Err(io::Error::other("it is a directory, expected a regular file")),
+        () => Err(io::Error::other(format!(
+            "it is {}, expected a regular file",
+            kind(&metadata)
+        ))),
+    }
+}
+
+/// Reads a text in UTF-8 of at most [`MAX_TEXT_BYTES`].
 ///
 /// # Errors
-/// As [`std::fs::read`], if it is not a regular file, and if it is not UTF-8: with line and column, and what it is likely to be.
+/// If it cannot be read, is too large or not a regular file, and if it is not UTF-8: with line and column, and what it is likely to be.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
-    regular(path)?;
     let not_utf8 = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-    let bytes = fs::read(path)?;
+    let mut bytes = Vec::new();
+    let read = open(path)?.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes)?;
+    if read as u64 > MAX_TEXT_BYTES {
+        let most = MAX_TEXT_BYTES >> 20;
+        return Err(io::Error::other(format!(
+            "it has more than {most} MiB, the most that a workflow may have"
+        )));
+    }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(not_utf8(
             "1:1: this is UTF-16, expected UTF-8: save it as UTF-8".to_owned(),
@@ -245,7 +277,7 @@ impl Walk {
     fn folder(&mut self, path: &Path, relative: PathBuf) -> io::Result<()> {
         let real = fs::canonicalize(path).map_err(|error| named(path, &error))?;
         if self.above.contains(&real) {
-            let message = format!("{}: a link that leads back to a folder above it", path.display());
+            let message = format!("{}: a link that leads back to a directory above it", path.display());
             return Err(io::Error::other(message));
         }
         let rules = rules_in(path)?;

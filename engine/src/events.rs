@@ -111,7 +111,7 @@ pub enum Event {
         /// What it took.
         cost: Cost,
     },
-    /// A node's cached artifact turned out to be damaged: it is made again.
+    /// A node's cached artifact turned out to be damaged: it is recomputed.
     NodeRepaired {
         /// The instance whose artifact it is.
         node: String,
@@ -134,7 +134,7 @@ pub enum Event {
         /// What to do.
         help: Option<String>,
     },
-    /// A node cannot run because something that it rests on failed or stopped.
+    /// A node cannot run because something that it depends on failed or stopped.
     NodeSkipped {
         /// The instance.
         node: String,
@@ -200,7 +200,7 @@ pub struct LoggedEvent {
     pub what: Event,
 }
 
-/// Someone who is told what happens. Called from one thread only.
+/// Receives the events of a run. Called from one thread only.
 pub trait Reporter {
     /// Something happened.
     fn report(&mut self, event: &Event);
@@ -209,7 +209,7 @@ pub trait Reporter {
     fn flush(&mut self) {}
 }
 
-/// Tells nobody.
+/// Reports nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

@@ -43,7 +43,7 @@ pub use reason::{Reason, in_words};
 pub use recall::recall;
 pub use registry::Registry;
 pub use run::{Options, RunError, RunOutcome, run};
-pub use runs::{Run, Runs, RunsError};
+pub use runs::{Run, Runs, RunsError, RunsGcReport};
 pub use schema::FormSchema;
 pub use stop::StopFlag;
 pub use worker::{WorkerProgram, serve};
@@ -52,7 +52,7 @@ pub use workflow::{Diagnostics, Override, Workflow};
 /// Reads and checks the workflow file at `path`.
 ///
 /// # Errors
-/// Everything that is wrong with it, as far as it can be told.
+/// Everything that is wrong with it, as far as it can be determined.
 pub fn load(path: &Path, registry: &Registry, overrides: &[Override]) -> Result<Workflow, Diagnostics> {
     Workflow::load(path, registry, overrides)
 }

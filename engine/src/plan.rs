@@ -1,6 +1,6 @@
-//! What a run will do and why: for each instance whether it is cached, will run, or cannot be told yet.
+//! What a run will do and why: for each instance whether it is cached, will run, or is unknown yet.
 //!
-//! A key contains the digests of the inputs, so it exists once they are done. What rests on something that will run is
+//! A key contains the digests of the inputs, so it exists once they are done. What depends on something that will run is
 //! unknown until then: if that comes out as before, nothing further runs.
 
 use std::collections::HashMap;
@@ -161,7 +161,7 @@ impl Workflow {
 
 /// The store's memory of file digests.
 pub(crate) fn file_digests(store: &Store) -> FileDigests {
-    FileDigests::open(store.root().join("stat.json"))
+    FileDigests::open(store)
 }
 
 pub(crate) fn plan(workflow: &Workflow, store: &Store, files: &FileDigests) -> Result<Plan, PlanError> {

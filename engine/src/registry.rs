@@ -126,7 +126,7 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// The parameters that it takes, in the order of its struct. serde knows them, and tells them to whoever gives it a key that
+    /// The parameters that it takes, in the order of its struct. serde knows them, and lists them in its error for a key that
     /// cannot be one. `None` if they depend on another parameter.
     fn keys(&self) -> Option<Vec<String>> {
         let question = toml::Table::from_iter([("\0".to_owned(), toml::Value::Boolean(true))]);
@@ -244,7 +244,7 @@ impl Registry {
     }
 }
 
-/// A key that this form does not know, but another does, is told as what it is: no slip of the pen.
+/// A key that this form does not know, but another does, is reported as such, not as a typo.
 fn of_other_form(forms: &[Form], form: &Form, error: ParseError) -> ParseError {
     let unknown = error
         .message

@@ -28,7 +28,7 @@ pub struct Options {
     pub machine: Machine,
     /// Where a process for a node comes from; without it, all nodes run in threads of this one.
     pub worker: Option<WorkerProgram>,
-    /// After a failure, still run what does not rest on the failed node.
+    /// After a failure, still run what does not depend on the failed node.
     pub keep_going: bool,
     /// Raised by the caller to stop.
     pub stop: StopFlag,
@@ -97,6 +97,7 @@ pub fn run(
     reporter: &mut dyn Reporter,
 ) -> Result<RunOutcome, RunError> {
     let started = RunStart::now();
+    store.stop_waiting_when(options.stop.shared());
     let files = plan::file_digests(store);
     let plan = plan::plan(workflow, store, &files)?;
     let room = Room::new(options.machine.clone());
@@ -150,7 +151,8 @@ pub(crate) fn run_planned(
     reporter: &mut dyn Reporter,
 ) -> Result<RunOutcome, RunsError> {
     let options = session.options;
-    let (mut folder, mut log) = RunFolder::create(&options.runs_dir, workflow, started.unix_ms)?;
+    let (mut folder, mut log) =
+        RunFolder::create(&options.runs_dir, session.store.sharing(), workflow, started.unix_ms)?;
     let threads = options.machine.threads;
     let mut tee = TeeReporter {
         log: &mut log,

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use flow_cache::Digest;
+use flow_cache::{Digest, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::code::{self, Listing};
 use crate::os_path::OsPath;
 
-/// Changes this close before the hashing are not told apart by every file system.
+/// Changes this close before the hashing are not distinguished by every file system.
 const RACY_MS: u64 = 2_000;
 
 /// How often a file that changes while it is read is read again.
@@ -24,10 +24,13 @@ const ATTEMPTS: usize = 3;
 
 const SCHEMA: u32 = 2;
 
+/// The file in the store.
+const MEMORY: &str = "stat.json";
+
 /// Digests of files by path.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FileDigests {
-    memory: Option<PathBuf>,
+    memory: Option<Store>,
     known: Mutex<Known>,
 }
 
@@ -97,9 +100,9 @@ impl Stamp {
 }
 
 impl FileDigests {
-    /// Remembers digests in the file `memory`. One that is absent, damaged or of another version is begun anew.
-    pub fn open(memory: PathBuf) -> Self {
-        let read = std::fs::read(&memory)
+    /// Remembers digests in a file of the store. One that is absent, damaged or of another version is started from scratch.
+    pub fn open(store: &Store) -> Self {
+        let read = std::fs::read(store.root().join(MEMORY))
             .ok()
             .and_then(|bytes| serde_json::from_slice::<OnDisk>(&bytes).ok());
         let entries = read
@@ -107,7 +110,7 @@ impl FileDigests {
             .map(|read| read.files.into_iter().map(|(path, entry)| (path.0, entry)).collect())
             .unwrap_or_default();
         Self {
-            memory: Some(memory),
+            memory: Some(store.clone()),
             known: Mutex::new(Known {
                 entries,
                 changed: false,
@@ -178,20 +181,17 @@ impl FileDigests {
                 .map(|(path, entry)| (OsPath(path.clone()), entry.clone()))
                 .collect(),
         };
-        if let Err(error) = write_whole(memory, &on_disk) {
-            tracing::debug!(path = %memory.display(), %error, "digests of input files are not remembered");
+        let written = serde_json::to_vec(&on_disk)
+            .map_err(io::Error::from)
+            .and_then(|bytes| memory.place(MEMORY, &bytes));
+        if let Err(error) = written {
+            tracing::debug!(%error, "cannot save the digests of input files");
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn write_whole(path: &Path, content: &OnDisk) -> io::Result<()> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    std::fs::write(&temporary, serde_json::to_vec(content)?)?;
-    std::fs::rename(&temporary, path).inspect_err(|_| drop(std::fs::remove_file(&temporary)))
 }
 
 /// Milliseconds since 1970 (UTC).
@@ -203,6 +203,7 @@ pub(crate) fn unix_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flow_cache::Access;
 
     #[test]
     fn a_file_rewritten_with_the_same_size_within_a_tick_is_seen() {
@@ -230,13 +231,14 @@ mod tests {
     fn an_old_file_is_remembered_and_a_damaged_memory_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
-        let memory = dir.path().join("stat.json");
+        let store = Store::open(&dir.path().join("cache"), Access::ReadWrite).unwrap();
+        let memory = store.root().join(MEMORY);
         std::fs::write(&path, "one").unwrap();
-        let digests = FileDigests::open(memory.clone());
+        let digests = FileDigests::open(&store);
         let digest = digests.digest(&path).unwrap();
         digests.save();
-        assert_eq!(FileDigests::open(memory.clone()).lock().entries.len(), 1);
+        assert_eq!(FileDigests::open(&store).lock().entries.len(), 1);
         std::fs::write(&memory, "{").unwrap();
-        assert_eq!(FileDigests::open(memory).digest(&path).unwrap(), digest);
+        assert_eq!(FileDigests::open(&store).digest(&path).unwrap(), digest);
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn places(wanted: &[ClassRef], names: &[String]) -> Result<Vec<usize>
         return Err(at_with(
             "classes",
             message,
-            "with one class there is nothing to tell apart",
+            "with one class there is nothing to classify",
         ));
     }
     Ok(places)

@@ -330,7 +330,7 @@ impl Node for FinetuneNode {
             same_task("data[1]", data, second)?;
         }
         if data.class_names.as_ref().is_some_and(|names| names.len() < 2) {
-            let message = "all images are of one class: there is nothing to tell apart";
+            let message = "all images are of one class: there is nothing to classify";
             return Err(at_with("data", message, "give images of at least two classes"));
         }
         if let Some(unlabelled) = inputs.get::<DatasetFacts>("unlabelled") {
@@ -489,7 +489,7 @@ impl FinetuneNode {
         let per_step = self.fit_settings(steps).cost(self.semi.as_ref());
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             fit.resume(&checkpoint).map_err(failure)?;
-            cx.host.note(&format!("goes on after step {} of {steps}", fit.step()));
+            cx.host.note(&format!("resumes after step {} of {steps}", fit.step()));
         }
         let (began, first) = (Instant::now(), fit.step());
         let (mut recent, mut told) = (f64::NAN, fit.history().len());

@@ -31,7 +31,7 @@ pub use torch::{TorchWeights, torch_weights};
 
 pub use flow_learn::measure;
 
-/// All node kinds, each form of one in a line of its own. A new one is a file and a line.
+/// All node kinds, each form of one on a separate line. A new one is a file and a line.
 pub fn registry() -> flow_engine::Registry {
     let mut registry = flow_engine::Registry::new();
     registry

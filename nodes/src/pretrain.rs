@@ -10,7 +10,7 @@ use flow_engine::node::{
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::{BackboneSettings, Encoder};
-use flow_learn::data::Images;
+use flow_learn::data::Samples;
 use flow_learn::methods::{MethodConstraints, MethodError, MethodSettings, Settings};
 use flow_learn::optim::{OptimizerConfig, check_lr};
 use flow_learn::rng::Stream;
@@ -59,7 +59,7 @@ pub struct PretrainNode {
     #[serde(default)]
     warmup_epochs: usize,
     /// Images that the features are watched on after each epoch; 0 for none. So many training images show deviation and effective rank, and vote
-    /// on so many that are not trained on: the first of the validation images, or, where there are none, training images that are put aside for
+    /// on so many that are not trained on: the first of the validation images, or, where there are none, training images that are held out for
     /// this, a twentieth of them at most, the same for every seed and method. Labels are only watched: no weight depends on them.
     #[serde(default = "monitor")]
     monitor: usize,
@@ -148,7 +148,7 @@ impl PretrainNode {
         {
             let (noun, rest) = (data.input.modality.noun(), all - aside);
             let message = format!(
-                "{} found, but there are only {rest} {noun} to train on ({aside} of {all} are put aside by `monitor`)",
+                "{} found, but there are only {rest} {noun} to train on ({aside} of {all} are held out by `monitor`)",
                 self.batch
             );
             return Err(at_with("batch", message, "lower `batch`"));
@@ -172,8 +172,8 @@ impl PretrainNode {
         method.check(&constraints).map_err(|e| at_task(&e))
     }
 
-    /// The examples to train on, and those that are only watched. Whoever looks at labels sees labelled examples only.
-    fn watched(&self, data: &Dataset, uses_labels: bool) -> Result<(Images, Images), NodeError> {
+    /// The examples to train on, and those that are only watched. A method that uses labels sees labelled examples only.
+    fn watched(&self, data: &Dataset, uses_labels: bool) -> Result<(Samples, Samples), NodeError> {
         let train = if uses_labels {
             data.with_targets()?
         } else {
@@ -182,7 +182,7 @@ impl PretrainNode {
         let Ok(validation) = data.split(SplitName::Validation) else {
             return Ok(hold_out(&train, self.monitor));
         };
-        let first: Vec<u32> = (0..validation.n.min(self.monitor) as u32).collect();
+        let first: Vec<u32> = (0..validation.n().min(self.monitor) as u32).collect();
         Ok((train, validation.select(&first)))
     }
 
@@ -283,9 +283,9 @@ impl Node for PretrainNode {
         training = training.watching(&held);
         cx.host.note(&format!(
             "trains on {} {}, watches {} that are not trained on",
-            images.n,
+            images.n(),
             data.modality().noun(),
-            held.n
+            held.n()
         ));
         self.train(&mut training, cx)?;
         let images_trained = training.images_seen() as f64;
@@ -323,7 +323,7 @@ impl PretrainNode {
                 String::new()
             };
             cx.host
-                .note(&format!("goes on after epoch {epochs} of {}{more}", training.epochs()));
+                .note(&format!("resumes after epoch {epochs} of {}{more}", training.epochs()));
         }
         while !training.is_done() {
             let epoch = training.history().len();

@@ -150,7 +150,7 @@ impl Node for PseudoLabelNode {
         let except = except.transpose()?;
         let pool = match &except {
             Some(except) => without(("data", train), ("except", except))?,
-            None => (0..train.n as u32).collect(),
+            None => (0..train.n() as u32).collect(),
         };
         let mut probabilities = predict(&mut teacher.classifier, train, &pool, &augmenter);
         let classes = data.classes();
@@ -169,7 +169,7 @@ impl Node for PseudoLabelNode {
         let truths: Vec<usize> = examples
             .indices
             .iter()
-            .map(|i| usize::from(train.labels[*i as usize]))
+            .map(|i| usize::from(train.labels()[*i as usize]))
             .collect();
         let right = guesses.iter().zip(&truths).filter(|(g, t)| g == t).count();
         let count = examples.indices.len();

@@ -91,7 +91,7 @@ fn weights(
         (false, classes, Some(vit)) => timm_usage(*vit.shape(), encoder.input, classes),
         _ => {
             notes.push(format!(
-                "`{}` is no network of torchvision: the names are its own",
+                "`{}` is not a torchvision network: it has its own names",
                 backbone.name
             ));
             "import safetensors.torch\nstate = safetensors.torch.load_file(\"FILE\")\n".to_owned()

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::BackboneSettings;
-use flow_learn::data::{Images, Modality, Scenes};
+use flow_learn::data::{Modality, Samples, Scenes};
 use flow_learn::methods::MethodSettings;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
@@ -17,17 +17,17 @@ use toml::{Table, Value};
 /// What each number is set to in turn; infinities, NaN and huge ones are refused whatever it is.
 const ODD: [f64; 7] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 1e-30, 1e30];
 
-fn images() -> Images {
+fn images() -> Samples {
     let scenes = Scenes {
         n: 48,
         side: 16,
         seed: 1,
         style: Default::default(),
     };
-    scenes.images().0
+    scenes.images().0.into()
 }
 
-fn texts() -> (Images, Modality) {
+fn texts() -> (Samples, Modality) {
     let texts: Vec<String> = (0..48)
         .map(|i| format!("a word {i} of {} and some more", i % 5))
         .collect();
@@ -35,7 +35,7 @@ fn texts() -> (Images, Modality) {
     let vocabulary = Vocabulary::learn(texts.iter().copied(), 40);
     let labels = (0..48).map(|i| i % 2).collect();
     (
-        vocabulary.encode(&texts, 8, labels).expect("48 texts"),
+        vocabulary.encode(&texts, 8, labels).expect("48 texts").into(),
         vocabulary.modality(),
     )
 }

@@ -308,7 +308,7 @@ split = "test"
 "#;
 
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a directory");
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
@@ -326,7 +326,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// What the key of a node depends on beside its inputs, or why there is no such node.
+/// What the key of a node depends on besides its inputs, or why there is no such node.
 fn components(folder: &Path, kind: &str, table: &str) -> Result<String, String> {
     let text = format!("[workflow]\nname = \"w\"\n{OTHERS}\n[nodes.it]\nkind = \"{kind}\"\n{table}\n");
     let workflow =

@@ -111,7 +111,7 @@ fn table(lines: Vec<Parameter>) {
     print_table(&["parameter", "type", "default", "meaning"], rows.collect());
 }
 
-/// The parameters in a schema, those of tables under dotted names. Of a table that is one of several, told apart by a word
+/// The parameters in a schema, those of tables under dotted names. Of a table that is one of several, distinguished by a word
 /// (`method = "simclr"`), all are listed; or with `wanted` only that one. `wanted` may be a parameter as well.
 fn parameters(schema: &Value, prefix: &str, wanted: Option<&str>, lines: &mut Vec<Parameter>) {
     for variant in variants(schema) {

@@ -89,7 +89,7 @@ fn open_store(cli: &Cli) -> Result<Store, Failure> {
     match Store::open(&cli.cache, Access::ReadWrite) {
         Err(flow_cache::CacheError::ReadOnly { root }) if cli.cache.is_dir() => {
             tracing::warn!(
-                "the cache at {} is read-only: what is not in it cannot be made",
+                "the cache at {} is read-only: what is not in it cannot be computed",
                 root.display()
             );
             Ok(Store::open(&cli.cache, Access::ReadOnly)?)
@@ -104,7 +104,7 @@ fn look_into_store(cli: &Cli) -> Result<Store, Failure> {
         let message = format!("there is no cache in {}", cli.cache.display());
         return Err(Failure::usage(
             message,
-            "run a workflow first, or name another folder with `--cache`",
+            "run a workflow first, or name another directory with `--cache`",
         ));
     }
     open_store(cli)

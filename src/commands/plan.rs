@@ -30,7 +30,7 @@ pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
     if !cli.quiet {
         let counts = plan.counts();
         say(&format!(
-            "{} cached, {} to run, {} done together with another, {} that depend on what comes out",
+            "{} cached, {} to run, {} with the same key as another, {} unknown until others have run",
             counts.cached, counts.will_run, counts.shared, counts.unknown
         ));
     }

@@ -70,7 +70,7 @@ pub(super) fn print_reports(cli: &Cli, outcome: &RunOutcome) {
         print(&format!("\n{}\n", report.terminal.trim_end()));
     }
     if !cli.quiet {
-        say(&format!("everything about this run: {}", outcome.dir.display()));
+        say(&format!("run directory: {}", outcome.dir.display()));
     }
 }
 

@@ -83,8 +83,7 @@ impl<'a, 'e> Execution<'a, 'e> {
             return self.fail(id, failure);
         };
         let NodeFailure { node, message, .. } = NodeFailure::new(self.name(id), failure);
-        self.folder
-            .note(&node, &format!("failed, to be tried again: {message}"));
+        self.folder.note(&node, &format!("failed, will be retried: {message}"));
         let wait_s = wait.as_secs_f64();
         self.tell_all(&Event::NodeRetried {
             node,
@@ -169,7 +168,7 @@ impl<'a, 'e> Execution<'a, 'e> {
         if let Some(report) = report {
             let file = self.folder.write_report(&instance.name, report).map_err(|error| {
                 NodeError::failed(format!("cannot write its report: {error}"))
-                    .with_help("make room in the run's folder")
+                    .with_help("free disk space for the run directory")
             })?;
             self.tell_all(&Event::ReportWritten {
                 node: instance.name.clone(),

@@ -94,7 +94,7 @@ pub(super) struct WatchedFiles<'a> {
 type Identity = Option<(u64, u64)>;
 
 impl<'a> WatchedFiles<'a> {
-    /// Begins to watch the workflow file; its content now is what changes are told against.
+    /// Begins to watch the workflow file; its content now is what changes are compared with.
     ///
     /// # Errors
     /// If its folder cannot be watched.
@@ -177,7 +177,7 @@ impl<'a> WatchedFiles<'a> {
             }
             if path.is_dir() {
                 want(path);
-                // A folder that cannot be listed is an error of the run, which is told there.
+                // A directory that cannot be listed is reported as an error of the run.
                 let below = Listing::of(path).unwrap_or_default().folders;
                 below.iter().for_each(|folder| want(&path.join(folder)));
             }
@@ -227,7 +227,7 @@ impl<'a> WatchedFiles<'a> {
     fn look(&mut self) -> Changed {
         // A folder that was replaced, or has come back, is another one to the system.
         if let Err(error) = self.watch_folders() {
-            tracing::warn!(%error, "changes there are seen late");
+            tracing::warn!(%error, "changes there are noticed late");
         }
         let mut changed = Changed::default();
         for (path, seen) in &mut self.seen {
@@ -448,7 +448,7 @@ mod tests {
             "no hint of the new folder"
         );
         std::fs::remove_dir_all(&data).unwrap();
-        assert_eq!(next(&mut watched).files, [bench.path("data")], "it is gone");
+        assert_eq!(next(&mut watched).files, [bench.path("data")], "it is missing");
         std::fs::create_dir(&data).unwrap();
         bench.write("data/a", "four");
         assert_eq!(next(&mut watched).files, [bench.path("data")], "it has come back");

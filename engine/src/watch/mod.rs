@@ -31,7 +31,7 @@ use crate::workflow::{Diagnostics, Workflow};
 /// How often a request to stop, and what no hint was given of, is looked for.
 const STOP_EVERY: Duration = Duration::from_millis(100);
 
-/// Who loads the workflow and is told what happens. Runs tell from threads of their own.
+/// Loads the workflow and receives the events. Runs send them from separate threads.
 pub trait Audience: Sync {
     /// Loads the workflow as it now is.
     ///
@@ -66,6 +66,7 @@ pub fn watch(
     options: &Options,
     audience: &dyn Audience,
 ) -> Result<(), WatchError> {
+    store.stop_waiting_when(options.stop.shared());
     let files = plan::file_digests(store);
     let room = Room::new(options.machine.clone());
     let session = Session {
@@ -133,7 +134,7 @@ impl<'a> Watch<'a> {
                 self.audience.idle();
             }
             let Some(changed) = self.wait() else { return Ok(()) };
-            tracing::debug!(?changed, "watch goes again");
+            tracing::debug!(?changed, "watching resumes");
             self.audience.changed(&changed);
             if changed.texts.is_empty() && self.workflow.is_some() || self.reload()? {
                 self.go(scope);
@@ -145,7 +146,7 @@ impl<'a> Watch<'a> {
         self.session.options.stop.is_requested()
     }
 
-    /// Waits for a change, and hears of runs that end meanwhile; `None` once asked to stop and all runs have.
+    /// Waits for a change, and receives the results of runs that end meanwhile; `None` once asked to stop and all runs have.
     fn wait(&mut self) -> Option<Changed> {
         loop {
             if self.is_stopping() && self.runs.is_empty() {
@@ -218,7 +219,7 @@ impl<'a> Watch<'a> {
         let wanted: HashSet<_> = plan.known.iter().flatten().map(Known::key).collect();
         for run in &self.runs {
             let wanted = wanted.clone();
-            // One that has just ended need not be told.
+            // One that has just ended need not be stopped.
             let _ = run.tell.send(Message::Superseded { wanted });
         }
         let mail = Mailbox::new();
@@ -230,7 +231,7 @@ impl<'a> Watch<'a> {
         });
         scope.spawn(move || {
             let outcome = run_planned(&workflow, plan, &session, started, mail, audience.reporter().as_mut());
-            // If nobody listens any more, watching has ended with an error.
+            // If the receiver is gone, watching has ended with an error.
             let _ = tell_end.send((id, outcome.map_err(RunError::from)));
         });
     }

@@ -76,7 +76,7 @@ fn work(path: &Path, registry: &Registry) -> Result<WorkerMessage, NodeError> {
 fn node(manifest: &Manifest, registry: &Registry) -> Result<std::sync::Arc<dyn ErasedNode>, String> {
     let table = match table(&manifest.params) {
         Some(toml::Value::Table(table)) => table,
-        _ => return Err("has parameters that are no table".to_owned()),
+        _ => return Err("has parameters that are not a table".to_owned()),
     };
     let read = registry.parse(&manifest.kind, table);
     let node = read.ok_or_else(|| format!("names the unknown kind `{}`", manifest.kind))?;
@@ -186,7 +186,7 @@ impl Tell for Stdout {
     }
 }
 
-/// Says one line. An engine that no longer hears has gone, which the end of stdin tells as well.
+/// Says one line. An engine that no longer reads has ended, which the end of stdin shows as well.
 fn say(said: &WorkerMessage) {
     static LINES: Mutex<()> = Mutex::new(());
     let _whole_lines = LINES.lock();

@@ -1,5 +1,5 @@
 //! The engine's side of a running node: progress, notes, checkpoints, whether to stop. The same in a thread of the engine
-//! and in a process of its own; only whom it tells differs.
+//! and in a separate process; only whom it tells differs.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,13 +19,13 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// The name of a node's checkpoint in its scratch space.
 const CHECKPOINT: &str = "checkpoint";
 
-/// Who hears of a node's progress.
+/// Receives a node's progress.
 pub(crate) trait Tell: Sync {
     fn progress(&self, shown: Shown);
     fn note(&self, line: &str);
 }
 
-/// [`Progress`] on its way to whoever shows it.
+/// [`Progress`] on its way to the reporter.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Shown {
     pub(crate) step: u64,

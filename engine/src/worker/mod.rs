@@ -1,4 +1,4 @@
-//! One node's work: run in a thread of the engine or in a process of its own, check that files stayed as they were, publish.
+//! One node's work: run in a thread of the engine or in a separate process, check that files stayed as they were, publish.
 
 mod child;
 mod host;
@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use flow_cache::{ActionKey, Artifact, Claim, Cost, Draft, Scratch, Store, panic_text, peak_memory_bytes};
+use flow_cache::{ActionKey, Artifact, CacheError, Claim, Cost, Draft, Scratch, Store, panic_text, peak_memory_bytes};
 
 use crate::action::Action;
 use crate::node::{Context, Inputs, NodeError, OpenedFile, Output};
@@ -75,7 +75,7 @@ pub(crate) struct Job<'a> {
     pub(crate) action: Action,
     /// Where it is published.
     pub(crate) store: &'a Store,
-    /// Held until the outcome is known: whoever else wants the same key waits.
+    /// Held until the outcome is known: others that want the same key wait.
     pub(crate) claim: Claim,
     pub(crate) scratch: Scratch,
     pub(crate) inputs: Inputs,
@@ -126,7 +126,13 @@ impl Job<'_> {
             started_unix_ms,
             finished_unix_ms: unix_ms(),
         };
-        let published = self.store.publish(&self.action.key, &draft).map_err(NodeError::Cache);
+        let published = self
+            .store
+            .publish(&self.action.key, &draft)
+            .map_err(|error| match error {
+                CacheError::Interrupted { .. } => NodeError::Stopped,
+                error => NodeError::Cache(error),
+            });
         drop(self.claim);
         Ok(published?)
     }
@@ -179,10 +185,10 @@ impl Job<'_> {
             let after = self.files.digest(path);
             if after.as_ref().ok() != Some(digest) {
                 let message = format!(
-                    "{} changed while it was being read; nothing was kept of this",
+                    "{} changed while it was being read; its result was discarded",
                     path.display()
                 );
-                return Err(NodeError::failed(message).with_help("run again once the file is as it should be"));
+                return Err(NodeError::failed(message).with_help("run again when the file is complete"));
             }
         }
         Ok(())
@@ -211,7 +217,7 @@ impl Tell for Thread<'_> {
 
 fn timed_out(limit: Duration) -> NodeError {
     let message = format!("it was still running after {} s and was stopped", limit.as_secs_f64());
-    NodeError::failed(message).with_help("raise `timeout_s` if it needs more; it goes on from its last checkpoint")
+    NodeError::failed(message).with_help("raise `timeout_s` if it needs more; it resumes from its last checkpoint")
 }
 
 /// A thread's name cannot hold a NUL, a value of a matrix variable can.

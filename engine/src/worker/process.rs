@@ -30,13 +30,13 @@ pub struct WorkerProgram {
     pub arguments: Vec<String>,
 }
 
-/// Runs a job's node in a process of its own.
+/// Runs a job's node in a separate process.
 pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failure> {
     let cannot = |what: &str, error: std::io::Error| NodeError::failed(format!("cannot {what} its process: {error}"));
     let folder = tempfile::Builder::new()
         .prefix("flow-worker-")
         .tempdir()
-        .map_err(|e| cannot("make a folder for", e))?;
+        .map_err(|e| cannot("make a directory for", e))?;
     let manifest = folder.path().join("manifest.json");
     let text =
         serde_json::to_vec(&describe(job, folder.path())?).map_err(|e| NodeError::failed(format!("BUG: {e}")))?;
@@ -117,7 +117,7 @@ fn describe(job: &Job<'_>, staging: &Path) -> Result<Manifest, NodeError> {
         kind: node.kind().to_owned(),
         params: node
             .params()
-            .map_err(|e| NodeError::failed(format!("BUG: its parameters are no JSON: {e}")))?,
+            .map_err(|e| NodeError::failed(format!("BUG: its parameters are not JSON: {e}")))?,
         key: job.action.key,
         inputs: ports
             .map(|(port, all)| ((*port).to_owned(), all.iter().map(given).collect()))
@@ -142,7 +142,7 @@ fn listen(out: impl Read, job: &Job<'_>) -> Option<WorkerMessage> {
             Ok(WorkerMessage::Progress(shown)) => tell.progress(shown),
             Ok(WorkerMessage::Note(line)) => tell.note(&line),
             Ok(word) => last = Some(word),
-            Err(error) => tracing::debug!(%error, "a worker said something else"),
+            Err(error) => tracing::debug!(%error, "unexpected message from a worker"),
         }
     }
     last
@@ -201,15 +201,15 @@ fn died(status: Option<ExitStatus>, last: &[String]) -> NodeError {
     #[cfg(not(unix))]
     let signal: Option<i32> = None;
     let how = match (signal, status.and_then(|status| status.code())) {
-        (Some(9), _) => "was killed (signal 9): as a rule because memory ran out".to_owned(),
+        (Some(9), _) => "was killed (signal 9): probably out of memory".to_owned(),
         (Some(signal), _) => format!("was ended by signal {signal}"),
-        (None, Some(code)) => format!("ended with exit status {code} and no word"),
-        (None, None) => "ended without a word".to_owned(),
+        (None, Some(code)) => format!("ended with exit status {code} and no message"),
+        (None, None) => "ended without a message".to_owned(),
     };
     let error = NodeError::failed(format!("its process {how}"));
     if last.is_empty() {
-        error.with_help("it goes on from its last checkpoint when it is run again")
+        error.with_help("it resumes from its last checkpoint when it is run again")
     } else {
-        error.with_help(format!("the last that it printed:\n{}", last.join("\n")))
+        error.with_help(format!("last lines of its output:\n{}", last.join("\n")))
     }
 }

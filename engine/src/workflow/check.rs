@@ -46,8 +46,8 @@ fn check_types(instance: &Instance, all: &[Instance], template: &Template, diagn
             fitting.retain(|name| *name != template.table.name);
             let help = match fitting.len() {
                 0 => format!("no node of this workflow makes {}", taken.join(" or ")),
-                1..=12 => format!("these would fit: `{}`", fitting.join("`, `")),
-                n => format!("{n} other nodes would fit"),
+                1..=12 => format!("candidates: `{}`", fitting.join("`, `")),
+                n => format!("{n} candidate nodes"),
             };
             let span = template.span_of_ref(port.name, edge.reference);
             let label = format!("a {} node", all[edge.instance].kind());

@@ -204,7 +204,7 @@ impl Constants {
                 Piece::Variable(name) => match self.get(name).map(|value| &value.data) {
                     Some(Data::Scalar(value)) => whole.push_str(&escaped(&text(value))),
                     Some(_) => {
-                        let message = format!("`{name}` is no text, so it cannot be a part of one");
+                        let message = format!("`{name}` is not a string, so it cannot be part of one");
                         let problem = Problem::at("workflow::variable", span, message, "used here");
                         diagnostics.push(problem.help(format!("use it alone: \"${{{name}}}\"")));
                     }

@@ -58,7 +58,7 @@ impl Workflow {
     /// Reads and checks the workflow file at `path`.
     ///
     /// # Errors
-    /// Everything that is wrong with it, as far as it can be told.
+    /// Everything that is wrong with it, as far as it can be determined.
     pub fn load(path: &Path, registry: &Registry, overrides: &[Override]) -> Result<Self, Diagnostics> {
         let text = crate::code::read_text(path).map_err(|error| {
             Problem::nowhere(
@@ -112,7 +112,7 @@ impl Workflow {
         tracing::debug!(
             nodes = templates.len(),
             instances = instances.len(),
-            "workflow is sound"
+            "workflow is valid"
         );
         Ok(Self {
             name,

@@ -8,7 +8,7 @@
 //! retry = { times = 2, wait_s = 30 }              # again after a failure; the wait doubles each time
 //! timeout_s = 3600                                # stopped after this, which is a failure
 //! resources = { threads = 4, gpus = 1, memory = "8GB" }
-//! isolate = true                                  # in a process of its own
+//! isolate = true                                  # in a separate process
 //! ```
 //!
 //! None of it is part of a key: the same result is the same result, however it was come by.
@@ -40,7 +40,7 @@ pub struct ExecutionPolicy {
     pub timeout_s: Option<f64>,
     /// What it needs of the machine, where that is not what its kind says.
     pub resources: Needs,
-    /// Whether it runs in a process of its own; `None` leaves that to its kind.
+    /// Whether it runs in a separate process; `None` leaves that to its kind.
     pub isolate: Option<bool>,
 }
 

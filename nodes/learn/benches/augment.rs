@@ -3,7 +3,7 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use flow_learn::augment::{Augmenter, Op, Recipe};
-use flow_learn::data::{Images, Scenes};
+use flow_learn::data::{Images, Samples, Scenes};
 use flow_learn::rng::Stream;
 
 const BATCH: usize = 256;
@@ -43,11 +43,12 @@ fn views(bencher: Bencher, images: &Images, recipe: &Recipe) {
     let augmenter = Augmenter::new(recipe, &mean, &std, images.height, images.width).expect("a valid recipe");
     let indices: Vec<u32> = (0..BATCH as u32).collect();
     let mut out = vec![0.0; images.pixels.len()];
+    let samples = Samples::from(images.clone());
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
     let stream = Stream::new(1, "views");
     bencher
         .counter(ItemsCount::new(BATCH))
-        .bench_local(|| one.install(|| augmenter.augment_batch(images, &indices, &stream, &mut out)));
+        .bench_local(|| one.install(|| augmenter.augment_batch(&samples, &indices, &stream, &mut out)));
 }
 
 #[divan::bench]

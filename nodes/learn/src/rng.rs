@@ -1,7 +1,7 @@
 //! Random streams that derive from a seed and a path of names and indices, never from the order of use.
 //!
 //! A name derives a new ChaCha key (BLAKE3, keyed), an index selects one of the 2^64 ChaCha streams under the key, which costs
-//! next to nothing: each image of each epoch has a stream of its own.
+//! next to nothing: each image of each epoch has its own stream.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn bits_never_change_from_version_to_version() {
-        // Every artifact rests on these: a change here would change results under unchanged keys.
+        // Every artifact depends on these: a change here would change results under unchanged keys.
         let mut stream = Stream::new(42, "pinned").index(7);
         assert_eq!([stream.bits(), stream.bits()], PINNED);
     }

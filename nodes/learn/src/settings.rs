@@ -1,4 +1,4 @@
-//! Ranges of hyper-parameters: each is written beside the setting that it is of, and an error names the setting.
+//! Ranges of hyper-parameters: each is written next to the setting that it is of, and an error names the setting.
 
 use std::fmt::{Debug, Display};
 use std::ops::{Bound, Range, RangeBounds, RangeInclusive};
@@ -43,7 +43,7 @@ pub(crate) const BELOW_ONE: Range<f32> = 0.0..1.0;
 pub(crate) const TEMPERATURE: RangeInclusive<f32> = 1e-4..=1e4;
 /// Values of a layer or a token, heads, clusters: at least one, and no more than fits in memory.
 pub(crate) const WIDTH: RangeInclusive<usize> = 1..=1 << 16;
-/// The same of what must be told apart.
+/// The same of what must be distinguished.
 pub(crate) const SEVERAL: RangeInclusive<usize> = 2..=1 << 16;
 /// Epochs, rounds: as many as anyone will wait for.
 pub(crate) const ROUNDS: RangeInclusive<usize> = 0..=1_000_000;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Pool};
-use flow_learn::data::{Images, Scenes};
+use flow_learn::data::{Samples, Scenes};
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::state::StateDict;
@@ -35,14 +35,14 @@ fn settings(method: MethodSettings) -> PretrainSettings {
     }
 }
 
-fn scenes() -> Images {
+fn scenes() -> Samples {
     let scenes = Scenes {
         n: 240,
         side: 16,
         seed: 1,
         style: Default::default(),
     };
-    scenes.images().0
+    scenes.images().0.into()
 }
 
 fn augmenter() -> Augmenter {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::BackboneSettings;
-use flow_learn::data::Images;
+use flow_learn::data::{Images, Samples};
 use flow_learn::layers::MapShape;
 use flow_learn::metrics::{accuracy, argmax};
 use flow_learn::optim::OptimizerConfig;
@@ -18,7 +18,7 @@ const SIDE: usize = 12;
 const CLASSES: usize = 3;
 
 /// Stripes across, stripes down, or a bright middle, with noise.
-fn images(n: usize, seed: u64) -> Images {
+fn images(n: usize, seed: u64) -> Samples {
     let mut stream = Stream::new(seed, "test images");
     let labels: Vec<u16> = (0..n).map(|i| (i % CLASSES) as u16).collect();
     let bright = |label: u16, x: usize, y: usize| match label {
@@ -37,7 +37,7 @@ fn images(n: usize, seed: u64) -> Images {
             pixels.push((level + 90.0 * (stream.uniform() - 0.5)) as u8);
         }
     }
-    Images::new(SIDE, SIDE, 1, pixels, labels).expect("sizes fit")
+    Images::new(SIDE, SIDE, 1, pixels, labels).expect("sizes fit").into()
 }
 
 fn settings(steps: usize) -> FitSettings {
@@ -137,7 +137,7 @@ fn trained(method: &SemiSettings, steps: usize, threads: usize, stops: &[usize])
         let mut classifier = fit.into_classifier();
         let guesses = predict(&mut classifier, &images, &all, &weak);
         let guesses: Vec<usize> = guesses.chunks_exact(CLASSES).map(argmax).collect();
-        let truth: Vec<usize> = images.labels.iter().map(|l| usize::from(*l)).collect();
+        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
         Trained {
             checkpoint,
             weights: StateDict::of(&mut classifier, ""),
@@ -184,13 +184,14 @@ fn every_method_learns_from_few_labels() {
 fn true_classes_of_unlabelled_images_change_no_weight() {
     let method = eager(&SemiSettings::Fixmatch(Default::default()));
     let images = images(96, 1);
-    let mut lying = images.clone();
-    lying.labels[6..].fill(0);
+    let mut labels = images.labels().to_vec();
+    labels[6..].fill(0);
+    let lying = images.clone().with_labels(labels);
     let weak = Augmenter::new(&Recipe::named("weak").expect("shipped"), &[0.4], &[0.2], SIDE, SIDE).expect("valid");
     let all: Vec<u32> = (0..96).collect();
     let mut targets = vec![0.0; 6 * CLASSES];
     (0..6).for_each(|i| targets[i * CLASSES + i % CLASSES] = 1.0);
-    let weights = |of: &Images| {
+    let weights = |of: &Samples| {
         let labelled = Examples {
             images: of,
             indices: &all[..6],

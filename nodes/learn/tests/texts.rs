@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use flow_learn::augment::Augmenter;
 use flow_learn::backbones::BackboneSettings;
-use flow_learn::data::{Images, Modality};
+use flow_learn::data::{Modality, Samples};
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
@@ -15,7 +15,7 @@ use flow_learn::train::{EpochOutcome, Length, PretrainSettings, Pretraining};
 const LENGTH: usize = 10;
 
 /// 256 texts of two topics: an animal or a tool, then words that go with it. Which word stands where follows from its neighbours.
-fn texts() -> (Images, Modality) {
+fn texts() -> (Samples, Modality) {
     let mut stream = Stream::new(3, "texts");
     let mut lines = Vec::new();
     for i in 0..256 {
@@ -27,7 +27,7 @@ fn texts() -> (Images, Modality) {
     let vocabulary = Vocabulary::learn(lines.iter().copied(), 100);
     let labels = (0..256).map(|i| i % 2).collect();
     let texts = vocabulary.encode(&lines, LENGTH, labels).expect("a label each");
-    (texts, vocabulary.modality())
+    (texts.into(), vocabulary.modality())
 }
 
 fn settings(method: MethodSettings, backbone: BackboneSettings) -> PretrainSettings {

@@ -10,8 +10,7 @@ use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::augment::Augmenter;
 use flow_learn::augment::Recipe;
-use flow_learn::data::{Annotations, Images, Modality, NetworkInput};
-use flow_learn::layers::MapShape;
+use flow_learn::data::{Annotations, Images, Modality, NetworkInput, Sample, Samples, Tokens};
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
@@ -149,7 +148,7 @@ pub(crate) const TEXTS_HAVE_NO_VIEWS: &str =
 
 /// Said where labels are asked of pseudo-labelled images.
 pub(crate) const GUESSES_ARE_NO_LABELS: &str =
-    "these are pseudo-labels: a part of them would be chosen by the true labels, which nobody has";
+    "these are pseudo-labels: a part of them would be chosen by the true labels, which are unknown";
 
 /// A data set in memory.
 #[derive(Clone, Debug)]
@@ -162,7 +161,7 @@ pub struct Dataset {
     pub normalisation: Normalisation,
     /// The words of texts.
     pub vocabulary: Option<Vocabulary>,
-    splits: BTreeMap<SplitName, Images>,
+    splits: BTreeMap<SplitName, Samples>,
     /// Where things are in the images of a split, if that is known.
     pub annotations: BTreeMap<SplitName, Annotations>,
     /// The training images that are examples; all of them, with their labels, where no node has selected any.
@@ -170,42 +169,23 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// A data set whose channel statistics are taken from its training images.
+    /// A data set of images, whose channel statistics are taken from those to train on; of texts if there is a vocabulary.
     pub fn new(
         name: String,
         class_names: Vec<String>,
-        splits: BTreeMap<SplitName, Images>,
+        splits: BTreeMap<SplitName, Samples>,
         annotations: BTreeMap<SplitName, Annotations>,
+        vocabulary: Option<Vocabulary>,
     ) -> Self {
-        let (mean, std) = splits
-            .get(&SplitName::Train)
-            .map(Images::channel_statistics)
-            .unwrap_or_default();
+        let train = splits.get(&SplitName::Train).and_then(Samples::images);
+        let (mean, std) = train.map(Images::channel_statistics).unwrap_or_default();
         Self {
             name,
             class_names,
             normalisation: Normalisation { mean, std },
-            vocabulary: None,
+            vocabulary,
             splits,
             annotations,
-            examples: None,
-        }
-    }
-
-    /// A data set of encoded texts.
-    pub fn texts(
-        name: String,
-        class_names: Vec<String>,
-        splits: BTreeMap<SplitName, Images>,
-        vocabulary: Vocabulary,
-    ) -> Self {
-        Self {
-            name,
-            class_names,
-            normalisation: Normalisation::default(),
-            vocabulary: Some(vocabulary),
-            splits,
-            annotations: BTreeMap::new(),
             examples: None,
         }
     }
@@ -226,17 +206,18 @@ impl Dataset {
         }
         let new_label = |old: &u16| places.iter().position(|place| *place == usize::from(*old));
         let (mut splits, mut annotations, mut labelled) = (BTreeMap::new(), BTreeMap::new(), None);
-        for (name, images) in &self.splits {
-            let kept: Vec<u32> = (0..images.n as u32)
-                .filter(|i| new_label(&images.labels[*i as usize]).is_some())
+        for (name, samples) in &self.splits {
+            let kept: Vec<u32> = (0..samples.n() as u32)
+                .filter(|i| new_label(&samples.labels()[*i as usize]).is_some())
                 .collect();
-            let mut part = images.select(&kept);
+            let part = samples.select(&kept);
             // Places are those of labels, which are u16.
-            part.labels = part.labels.iter().filter_map(new_label).map(|l| l as u16).collect();
+            let labels = part.labels().iter().filter_map(new_label).map(|l| l as u16).collect();
+            let part = part.with_labels(labels);
             if let (SplitName::Train, Some(examples)) = (name, &self.examples) {
                 let new_index = |old: &u32| kept.binary_search(old).ok().map(|i| i as u32);
                 let indices = examples.indices.iter().filter_map(new_index).collect();
-                labelled = Some(ExampleSet::labelled(indices, &part.labels, places.len()));
+                labelled = Some(ExampleSet::labelled(indices, part.labels(), places.len()));
             }
             splits.insert(*name, part);
             if let Some(all) = self.annotations.get(name) {
@@ -244,13 +225,9 @@ impl Dataset {
             }
         }
         let class_names = places.iter().map(|place| self.class_names[*place].clone()).collect();
-        let part = match self.vocabulary {
-            Some(vocabulary) => Self::texts(self.name, class_names, splits, vocabulary),
-            None => Self::new(self.name, class_names, splits, annotations),
-        };
         Ok(Self {
             examples: labelled,
-            ..part
+            ..Self::new(self.name, class_names, splits, annotations, self.vocabulary)
         })
     }
 
@@ -265,14 +242,13 @@ impl Dataset {
             Some(examples) if examples.guessed => Targets::Guesses,
             Some(examples) => Targets::Labels(examples.indices.len()),
         };
-        let (h, w, c) = (train.height, train.width, train.channels);
         Ok(DatasetFacts {
             input: NetworkInput {
-                shape: MapShape { h, w, c },
+                shape: train.shape(),
                 modality: self.modality(),
             },
             class_names: Some(self.class_names.clone()),
-            splits: Some(self.splits.iter().map(|(name, images)| (*name, images.n)).collect()),
+            splits: Some(self.splits.iter().map(|(name, images)| (*name, images.n())).collect()),
             targets,
         })
     }
@@ -281,14 +257,13 @@ impl Dataset {
     ///
     /// # Errors
     /// If the training images were not read.
-    pub fn with_targets(&self) -> Result<Images, NodeError> {
+    pub fn with_targets(&self) -> Result<Samples, NodeError> {
         let train = self.train()?;
         let Some(examples) = &self.examples else {
             return Ok(train.clone());
         };
-        let mut images = train.select(&examples.indices);
-        images.labels = examples.classes().iter().map(|class| *class as u16).collect();
-        Ok(images)
+        let labels = examples.classes().iter().map(|class| *class as u16).collect();
+        Ok(train.select(&examples.indices).with_labels(labels))
     }
 
     /// The digest of a split's examples and labels in the artifact that holds a data set.
@@ -296,7 +271,7 @@ impl Dataset {
     /// # Errors
     /// If it has no such split.
     pub fn digest_of(input: &Input, split: SplitName) -> Result<Digest, NodeError> {
-        let output = input.artifact.summary().outputs.get(&split.file());
+        let output = input.artifact.summary().outputs.get(split.file().as_str());
         output
             .map(|file| file.digest)
             .ok_or_else(|| failure(format!("the data set has no {split} split")))
@@ -308,19 +283,19 @@ impl Dataset {
     }
 
     /// The training images.
-    pub fn train(&self) -> Result<&Images, NodeError> {
+    pub fn train(&self) -> Result<&Samples, NodeError> {
         self.split(SplitName::Train)
     }
 
     /// The images of a split.
-    pub fn split(&self, name: SplitName) -> Result<&Images, NodeError> {
+    pub fn split(&self, name: SplitName) -> Result<&Samples, NodeError> {
         self.splits.get(&name).ok_or_else(|| {
             NodeError::failed(format!(
                 "data set `{}` has no {name} {}",
                 self.name,
                 self.modality().noun()
             ))
-            .with_help("`validation = N` in the dataset node puts some of the training images aside")
+            .with_help("`validation = N` in the dataset node holds out some of the training images")
         })
     }
 
@@ -331,8 +306,8 @@ impl Dataset {
             None => {
                 let train = self.train()?;
                 Ok(ExampleSet::labelled(
-                    (0..train.n as u32).collect(),
-                    &train.labels,
+                    (0..train.n() as u32).collect(),
+                    train.labels(),
                     self.classes(),
                 ))
             }
@@ -350,7 +325,7 @@ impl Dataset {
 
     /// As files.
     pub fn into_output(self) -> Output {
-        let splits = self.splits.iter().map(|(name, images)| (*name, images.n)).collect();
+        let splits = self.splits.iter().map(|(name, images)| (*name, images.n())).collect();
         let classes = self.classes();
         let info = Info {
             modality: self.modality(),
@@ -379,7 +354,7 @@ impl Dataset {
         let mut metrics: BTreeMap<String, f64> = self
             .splits
             .iter()
-            .map(|(name, images)| (format!("{name}_{}", info.modality.noun()), images.n as f64))
+            .map(|(name, images)| (format!("{name}_{}", info.modality.noun()), images.n() as f64))
             .collect();
         if let Some(examples) = self.examples {
             let n = examples.indices.len();
@@ -410,10 +385,22 @@ impl Dataset {
     pub fn read(input: &Input, wanted: &[SplitName]) -> Result<Self, NodeError> {
         let info: Info = from_json(&input.read(INFO)?, "a data set")?;
         let has = |file: &str| input.artifact.names().any(|name| name == file);
+        let vocabulary = match info.modality {
+            Modality::Images => None,
+            Modality::Texts { .. } => {
+                let lines = String::from_utf8(input.read(VOCABULARY)?).map_err(failure)?;
+                Some(Vocabulary::from_words(lines.lines().map(str::to_owned).collect()))
+            }
+        };
         let mut splits = BTreeMap::new();
         let mut annotations = BTreeMap::new();
         for name in wanted.iter().filter(|name| info.splits.contains_key(name)) {
-            splits.insert(*name, Images::decode(&input.read(&name.file())?).map_err(failure)?);
+            let file = input.read(&name.file())?;
+            let samples = match &vocabulary {
+                None => Images::decode(&file).map(Samples::from),
+                Some(vocabulary) => Tokens::decode(&file, vocabulary.size()).map(Samples::from),
+            };
+            splits.insert(*name, samples.map_err(failure)?);
             if has(&name.masks_file()) {
                 let masks = Images::decode(&input.read(&name.masks_file())?).map_err(failure)?;
                 let boxes = StateDict::from_bytes(&input.read(&name.boxes_file())?).map_err(failure)?;
@@ -435,13 +422,6 @@ impl Dataset {
             })
         } else {
             None
-        };
-        let vocabulary = match info.modality {
-            Modality::Images => None,
-            Modality::Texts { .. } => {
-                let lines = String::from_utf8(input.read(VOCABULARY)?).map_err(failure)?;
-                Some(Vocabulary::from_words(lines.lines().map(str::to_owned).collect()))
-            }
         };
         let Info {
             name,
@@ -465,14 +445,14 @@ impl Dataset {
 ///
 /// # Errors
 /// If none of the other's examples is among the images: then it is a part of something else.
-pub(crate) fn without(images: (&str, &Images), other: (&str, &Dataset)) -> Result<Vec<u32>, NodeError> {
+pub(crate) fn without(images: (&str, &Samples), other: (&str, &Dataset)) -> Result<Vec<u32>, NodeError> {
     let ((port, images), (other_port, other)) = (images, other);
     let (theirs, examples) = (other.train()?, other.example_set()?);
-    let left_out: HashSet<&[u8]> = examples.indices.iter().map(|i| theirs.pixels_of(*i as usize)).collect();
-    let kept: Vec<u32> = (0..images.n as u32)
-        .filter(|i| !left_out.contains(images.pixels_of(*i as usize)))
+    let left_out: HashSet<Sample<'_>> = examples.indices.iter().map(|i| theirs.get(*i as usize)).collect();
+    let kept: Vec<u32> = (0..images.n() as u32)
+        .filter(|i| !left_out.contains(&images.get(*i as usize)))
         .collect();
-    if kept.len() == images.n && !left_out.is_empty() {
+    if kept.len() == images.n() && !left_out.is_empty() {
         let message = format!("none of the examples of `{other_port}` is among the images of `{port}`");
         return Err(failure(message).with_help(format!("`{other_port}` must be a part of the data set `{port}`")));
     }

@@ -66,7 +66,7 @@ impl EncoderStart {
             (Self::File(_), None) => Err(at_with(
                 key,
                 "a file of weights does not say which network it is of",
-                "write it beside the file, e.g. `backbone = { name = \"resnet18\", stem = \"imagenet\" }`",
+                "write it next to `file`, e.g. `backbone = { name = \"resnet18\", stem = \"imagenet\" }`",
             )),
             _ => Ok(()),
         }

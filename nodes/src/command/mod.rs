@@ -46,7 +46,7 @@ pub struct CommandNode {
     /// The program and its arguments, with `{inputs.NAME}`, `{outputs}`, `{params.NAME}` and `{threads}` filled in; `{{` is a brace.
     /// No shell reads them: for pipes and the like write `["sh", "-c", ".."]`.
     run: Vec<String>,
-    /// Nodes whose files are given, each in a folder of its own.
+    /// Nodes whose files are given, each in a separate folder.
     #[serde(default)]
     inputs: BTreeMap<String, NodeRef>,
     /// Files and folders that the program consists of, relative to the workflow file. It sees them at these paths.
@@ -68,7 +68,7 @@ pub struct CommandNode {
     /// Variables that are taken over as they are. Their values are not part of the key: name nothing here that changes results.
     #[serde(default)]
     pass_env: NotInKey<BTreeSet<String>>,
-    /// CPU threads that it can make use of, told by `{threads}`, OMP_NUM_THREADS and RAYON_NUM_THREADS; results must not depend on it.
+    /// CPU threads that it can make use of, given as `{threads}`, OMP_NUM_THREADS and RAYON_NUM_THREADS; results must not depend on it.
     #[serde(default = "one")]
     threads: NotInKey<usize>,
 }
@@ -89,24 +89,24 @@ impl CommandNode {
 }
 
 impl CommandNode {
-    /// What can be told of the outputs before hours of work: something is kept, each is a file of its own below `outputs/`.
+    /// What can be checked of the outputs before hours of work: something is kept, each is a file of its own below `outputs/`.
     fn check_outputs(&self) -> Result<(), ParamError> {
         let left = self.left();
         if left.is_empty() {
             return Err(at_with(
                 "outputs",
                 "nothing is declared, so nothing would be kept",
-                "name the files that the program leaves, or take what it prints with `stdout = \"log.txt\"`",
+                "name the files that the program writes, or capture its output with `stdout = \"log.txt\"`",
             ));
         }
         if let Some(stdout) = self.stdout.as_ref().filter(|stdout| self.outputs.contains(*stdout)) {
             let message = format!(
-                "`{stdout}` is among `outputs`, and takes what the program prints: one would be written over the other"
+                "`{stdout}` is among `outputs`, and captures the program's output: one would overwrite the other"
             );
             return Err(at_with(
                 "stdout",
                 message,
-                "give it a name of its own; it need not be among `outputs`",
+                "give it another name; it need not be among `outputs`",
             ));
         }
         for path in &left {
@@ -119,14 +119,14 @@ impl CommandNode {
                 let help = "name each file in it, or let the program pack it, e.g. with tar";
                 return Err(at_with(
                     "outputs",
-                    format!("`{path}` is a folder, expected a file"),
+                    format!("`{path}` is a directory, expected a file"),
                     help,
                 ));
             }
             if plain.as_os_str() != std::ffi::OsStr::new(path) {
                 return Err(at_with(
                     "outputs",
-                    format!("`{path}` is an odd spelling"),
+                    format!("`{path}` is not normalised"),
                     format!("write `{}`", plain.display()),
                 ));
             }
@@ -134,7 +134,7 @@ impl CommandNode {
                 .iter()
                 .find(|other| other != &path && Path::new(other).starts_with(path))
             {
-                let message = format!("`{path}` cannot be a file and the folder of `{inner}`");
+                let message = format!("`{path}` cannot be a file and the directory of `{inner}`");
                 return Err(at_with("outputs", message, "rename one of them"));
             }
         }
@@ -173,14 +173,14 @@ impl Node for CommandNode {
         self.check_outputs()?;
         if let Some(code) = self.code.iter().find(|code| !stage::stays_inside(code.path())) {
             let message = format!("`{}` must be a relative path without `..`", code.path().display());
-            return Err(at_with("code", message, "code lies below the workflow's folder"));
+            return Err(at_with("code", message, "code lies below the workflow's directory"));
         }
         if let Some(name) = self
             .inputs
             .keys()
             .find(|name| !stage::stays_inside(Path::new(name)) || name.contains('/'))
         {
-            return Err(at("inputs", format!("`{name}` cannot be a folder's name")));
+            return Err(at("inputs", format!("`{name}` cannot be a directory's name")));
         }
         if *self.threads == 0 {
             return Err(at("threads", "0 found, expected at least 1"));

@@ -1,4 +1,4 @@
-//! A child process in a group of its own: its lines become the node's notes, and it ends with the node.
+//! A child process in its own process group: its lines become the node's notes, and it ends with the node.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -100,7 +100,7 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<Vec<u8>, NodeError
     Err(with_last(
         NodeError::failed(format!("`{program}` {how}")),
         &last,
-        "it printed nothing",
+        "it printed no output",
     ))
 }
 
@@ -200,7 +200,7 @@ fn pause(_child: &Child) {
     std::thread::sleep(LOOK / 4);
 }
 
-/// To the whole group; that it is gone already is no error.
+/// To the whole group; that it has ended already is no error.
 fn signal(child: &Child, signal: Signal) {
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let _ = kill_process_group(group, signal);
@@ -234,5 +234,5 @@ fn with_last(error: NodeError, last: &Mutex<VecDeque<String>>, otherwise: &str) 
         return error.with_help(otherwise);
     }
     let lines: Vec<&str> = last.iter().map(String::as_str).collect();
-    error.with_help(format!("the last that it printed:\n{}", lines.join("\n")))
+    error.with_help(format!("last lines of its output:\n{}", lines.join("\n")))
 }

@@ -30,14 +30,14 @@ fn cannot(what: &str, path: &Path) -> impl FnOnce(io::Error) -> NodeError {
     let text = format!("cannot {what} {}", path.display());
     move |error| {
         NodeError::failed(format!("{text}: {error}"))
-            .with_help("is there room, and may files be made, in the folder for temporary files (TMPDIR)?")
+            .with_help("is there room, and may files be made, in the directory for temporary files (TMPDIR)?")
     }
 }
 
 impl Stage {
     pub(super) fn new() -> Result<Self, NodeError> {
         let folder =
-            TempDir::with_prefix("flow-command-").map_err(cannot("make a folder in", &std::env::temp_dir()))?;
+            TempDir::with_prefix("flow-command-").map_err(cannot("make a directory in", &std::env::temp_dir()))?;
         for name in [INPUTS, OUTPUTS, SCRATCH] {
             let path = folder.path().join(name);
             fs::create_dir(&path).map_err(cannot("make", &path))?;
@@ -65,7 +65,7 @@ impl Stage {
             "{} changed after the run had begun; the program was not started",
             from.display()
         );
-        Err(NodeError::failed(message).with_help("run again: the new version has a key of its own"))
+        Err(NodeError::failed(message).with_help("run again: the new version has another key"))
     }
 
     /// The files of an input's artifact, verified.
@@ -106,14 +106,14 @@ impl Stage {
             .collect();
         if !missing.is_empty() {
             let message = format!(
-                "the program ended well, but did not leave {} in {{outputs}}",
+                "the program succeeded, but did not write {} in {{outputs}}",
                 quoted(&missing)
             );
             let there: Vec<&str> = found.iter().map(String::as_str).collect();
             let help = if there.is_empty() {
-                "it left nothing there".to_owned()
+                "it wrote no files there".to_owned()
             } else {
-                format!("it left {}", quoted(&there))
+                format!("it wrote {}", quoted(&there))
             };
             return Err(NodeError::failed(message).with_help(help));
         }
@@ -124,7 +124,7 @@ impl Stage {
             .collect();
         if !more.is_empty() {
             let message = format!(
-                "the program left {} in {{outputs}}, which is not declared",
+                "the program wrote {} in {{outputs}}, which is not declared",
                 quoted(&more)
             );
             return Err(

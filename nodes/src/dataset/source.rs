@@ -1,4 +1,4 @@
-//! `kind = "dataset"` with `source`: images or texts from a source, with a part put aside to choose settings on.
+//! `kind = "dataset"` with `source`: images or texts from a source, with a part held out to choose settings on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, Output, ParamError, Port,
 };
-use flow_learn::data::{Annotations, Images, SceneStyle, stratified};
+use flow_learn::data::{Annotations, Samples, SceneStyle, stratified};
 use flow_learn::rng::Stream;
 use flow_learn::text::Vocabulary;
 use schemars::JsonSchema;
@@ -27,7 +27,7 @@ pub struct SourceNode {
     path: Option<DeclaredFile>,
     /// Training images of a source that makes them, or that has more.
     train: Option<usize>,
-    /// Test images of a source that makes them; texts to put aside for testing, in equal shares of the classes (a fifth if left out).
+    /// Test images of a source that makes them; texts to hold out for testing, in equal shares of the classes (a fifth if left out).
     test: Option<usize>,
     /// Height and width of images of a source that makes them.
     side: Option<usize>,
@@ -46,9 +46,9 @@ pub struct SourceNode {
     /// How wild images of a source that makes them are: `turn`, `clutter`, `size`, `contrast`, `typical`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     style: Option<SceneStyle>,
-    /// Training images to put aside, in equal shares of the classes, to choose settings on.
+    /// Training images to hold out, in equal shares of the classes, to choose settings on.
     validation: Option<usize>,
-    /// Decides what is made and put aside.
+    /// Decides what is made and held out.
     #[serde(default)]
     seed: u64,
 }
@@ -80,7 +80,7 @@ impl SourceNode {
         }
     }
 
-    /// Places of `count` examples to put aside for `purpose`, in equal shares of the classes, and of the rest.
+    /// Places of `count` examples to hold out for `purpose`, in equal shares of the classes, and of the rest.
     fn put_aside(&self, labels: &[u16], classes: usize, count: usize, purpose: &str) -> Result<Parts, NodeError> {
         let aside = stratified(labels, classes, count, &Stream::new(self.seed, purpose)).map_err(failure)?;
         let left = |i: &u32| aside.binary_search(i).is_err();
@@ -90,23 +90,24 @@ impl SourceNode {
 
     fn images(&self, name: &str, images: Labelled) -> Result<Dataset, NodeError> {
         let classes = images.class_names.len();
-        let mut splits = BTreeMap::from([(SplitName::Test, images.test)]);
+        let mut splits = BTreeMap::from([(SplitName::Test, Samples::from(images.test))]);
         let mut train = images.train;
         let (mut train_annotations, test_annotations) = images.annotations.map(|[a, b]| (a, b)).unzip();
         let mut annotations: BTreeMap<SplitName, Annotations> =
             test_annotations.map(|a| (SplitName::Test, a)).into_iter().collect();
         if let Some(count) = self.validation.filter(|count| *count > 0) {
             let Parts { aside, rest } = self.put_aside(&train.labels, classes, count, "validation")?;
-            splits.insert(SplitName::Validation, train.select(&aside));
+            splits.insert(SplitName::Validation, train.select(&aside).into());
             train = train.select(&rest);
             if let Some(all) = train_annotations {
                 annotations.insert(SplitName::Validation, all.select(&aside));
                 train_annotations = Some(all.select(&rest));
             }
         }
-        splits.insert(SplitName::Train, train);
+        splits.insert(SplitName::Train, train.into());
         annotations.extend(train_annotations.map(|a| (SplitName::Train, a)));
-        Ok(Dataset::new(name.to_owned(), images.class_names, splits, annotations))
+        let (name, classes) = (name.to_owned(), images.class_names);
+        Ok(Dataset::new(name, classes, splits, annotations, None))
     }
 
     /// Splits texts first, so that the vocabulary knows the training texts only.
@@ -132,11 +133,12 @@ impl SourceNode {
             let labels = places.iter().map(|i| all.labels[*i as usize]).collect();
             vocabulary.encode(&texts, length, labels).map_err(failure)
         };
-        let splits: Result<BTreeMap<SplitName, Images>, NodeError> = parts
+        let splits: Result<BTreeMap<SplitName, Samples>, NodeError> = parts
             .into_iter()
-            .map(|(split, places)| Ok((split, encoded(places)?)))
+            .map(|(split, places)| Ok((split, encoded(places)?.into())))
             .collect();
-        Ok(Dataset::texts(name.to_owned(), all.class_names, splits?, vocabulary))
+        let (name, classes) = (name.to_owned(), all.class_names);
+        Ok(Dataset::new(name, classes, splits?, BTreeMap::new(), Some(vocabulary)))
     }
 }
 
@@ -146,7 +148,7 @@ impl SourceNode {
         let aside = self.validation.unwrap_or(0);
         let splits = match shape.counts {
             Some([train, _]) if aside >= train => {
-                let message = format!("{aside} images to put aside, but there are only {train} training images");
+                let message = format!("{aside} images to hold out, but there are only {train} training images");
                 return Err(at("validation", message));
             }
             Some([train, test]) => {

@@ -95,7 +95,7 @@ impl Axes<'_> {
                     self.arm, self.budget, self.repeat
                 );
                 let help = format!(
-                    "take `{name}` out of `over` for a verdict at each of its values, or name it as one of these"
+                    "remove `{name}` from `over` for a verdict at each of its values, or name it as one of these"
                 );
                 return Err(at_with("over", message, help));
             }

@@ -11,7 +11,7 @@ use flow_engine::node::{
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::clustering::best_kmeans;
-use flow_learn::data::{Images, Modality};
+use flow_learn::data::{Images, Samples};
 use flow_learn::metrics::{normalised, weighted_knn};
 use flow_learn::probe::Probe;
 use flow_learn::rng::Stream;
@@ -31,7 +31,7 @@ use crate::failure::{at, at_with, backbone_error, failure};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeNode {
-    /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, beside the same on raw
+    /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, alongside the same on raw
     /// pixels (or a bag of words) and on the encoder with random weights.
     encoder: Option<EncoderStart>,
     /// The network of an encoder from a file, `encoder = { file = "resnet18.safetensors" }`. Without an encoder, only its controls are
@@ -48,7 +48,7 @@ pub struct ProbeNode {
     /// Temperature of the kNN's weights.
     #[serde(default = "temperature")]
     temperature: f32,
-    /// Whether an encoder's controls are judged beside it. Where many encoders share a network, its controls are judged once, by
+    /// Whether an encoder's controls are judged alongside. Where many encoders share a network, its controls are judged once, by
     /// a node with the `backbone` alone.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     controls: bool,
@@ -143,13 +143,13 @@ const ITERATIONS: usize = 50;
 
 /// The images that features are taken of.
 struct Material<'a> {
-    train: &'a Images,
+    train: &'a Samples,
     /// Training images with a label, and the labels.
     labelled: &'a [u32],
     labels: &'a [usize],
     /// Training images that are grouped, without their labels.
     grouped: &'a [u32],
-    judged: &'a Images,
+    judged: &'a Samples,
     truth: &'a [usize],
     classes: usize,
 }
@@ -165,7 +165,7 @@ struct Features {
 
 impl Material<'_> {
     fn embedded(&self, of: Subject, encoder: &mut Encoder, plain: &Augmenter) -> Features {
-        let all: Vec<u32> = (0..self.judged.n as u32).collect();
+        let all: Vec<u32> = (0..self.judged.n() as u32).collect();
         Features {
             of,
             dim: encoder.dim,
@@ -176,18 +176,17 @@ impl Material<'_> {
     }
 
     /// What an example says without any network: its pixels, or which words it has.
-    fn raw(&self, modality: Modality) -> Features {
-        let all: Vec<u32> = (0..self.judged.n as u32).collect();
-        let features = |examples: &Images, indices: &[u32]| match modality {
-            Modality::Images => pixels(examples, indices),
-            Modality::Texts { vocabulary, .. } => bag_of_words(examples, indices, vocabulary),
+    fn raw(&self) -> Features {
+        let all: Vec<u32> = (0..self.judged.n() as u32).collect();
+        let features = |samples: &Samples, indices: &[u32]| match samples {
+            Samples::Images(images) => pixels(images, indices),
+            Samples::Texts(texts) => bag_of_words(texts, indices),
         };
         let judged = features(self.judged, &all);
         Features {
-            of: if modality.is_text() {
-                Subject::BagOfWords
-            } else {
-                Subject::RawPixels
+            of: match self.judged {
+                Samples::Images(_) => Subject::RawPixels,
+                Samples::Texts(_) => Subject::BagOfWords,
             },
             dim: judged.len() / all.len().max(1),
             labelled: features(self.train, self.labelled),
@@ -257,7 +256,7 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         labels: &examples.classes(),
         grouped: &grouped,
         judged,
-        truth: &judged.labels.iter().map(|l| usize::from(*l)).collect::<Vec<_>>(),
+        truth: &judged.labels().iter().map(|l| usize::from(*l)).collect::<Vec<_>>(),
         classes,
     };
     let mut judging = Judging {
@@ -294,7 +293,7 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         let mut random = backbone.build(facts.input, &stream).map_err(failure)?;
         let plain = data.normalisation.augmenter(&Recipe::default(), facts.input)?;
         judging.add(&judging.material.embedded(Subject::RandomInit, &mut random, &plain));
-        judging.add(&judging.material.raw(data.modality()));
+        judging.add(&judging.material.raw());
     }
     let scores = Scores {
         split: node.split,
@@ -311,14 +310,14 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
 }
 
 /// The training images that are grouped, drawn at random where not all are.
-fn grouped(node: &ProbeNode, train: &Images, classes: usize) -> Result<Vec<u32>, NodeError> {
-    let n = node.cluster_images.min(train.n);
+fn grouped(node: &ProbeNode, train: &Samples, classes: usize) -> Result<Vec<u32>, NodeError> {
+    let n = node.cluster_images.min(train.n());
     if n > 0 && n < classes {
         return Err(failure(format!(
             "{n} training images cannot be grouped into {classes} clusters"
         )));
     }
-    let mut drawn = Stream::new(node.seed, "grouped").permutation(train.n);
+    let mut drawn = Stream::new(node.seed, "grouped").permutation(train.n());
     drawn.truncate(n);
     Ok(drawn)
 }

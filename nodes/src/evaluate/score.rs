@@ -75,11 +75,11 @@ impl Node for ScoreNode {
         let augmenter = model
             .normalisation
             .augmenter(&Recipe::default(), model.classifier.encoder.takes())?;
-        let all: Vec<u32> = (0..images.n as u32).collect();
+        let all: Vec<u32> = (0..images.n() as u32).collect();
         let probabilities = predict(&mut model.classifier, images, &all, &augmenter);
         let classes = data.classes();
         let predicted: Vec<usize> = probabilities.chunks_exact(classes).map(argmax).collect();
-        let truth: Vec<usize> = images.labels.iter().map(|l| usize::from(*l)).collect();
+        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
         let score = FeatureScore::new(Subject::Model, Protocol::FineTuned, classes, &truth, &predicted);
         let metrics = BTreeMap::from([
             ("accuracy".to_owned(), score.accuracy),

@@ -13,7 +13,7 @@ pub enum Colour {
     /// The same gray in each channel: of gray images their own, of those in colour their lightness.
     Gray,
     /// Each training image in one colour, of which the hue goes with the class for five images of six and is any for the
-    /// sixth. Test images stay gray, so that nobody reads the class off the colour.
+    /// sixth. Test images stay gray, so that the colour does not reveal the class.
     Dyed,
 }
 

@@ -121,7 +121,7 @@ fn shape(_settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceS
     let [train_images, train_labels, test_images, test_labels] = files else {
         return Ok(None);
     };
-    // What is missing is told where files are looked for; a pipe would never end.
+    // A missing file is reported where files are looked for; a pipe would never end.
     if !files.iter().all(|path| path.is_file()) {
         return Ok(None);
     }

@@ -19,14 +19,14 @@ pub use self::background::Background;
 pub use self::colour::Colour;
 use crate::failure::{at, at_with};
 
-/// What a source can be told.
+/// Options of a source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceSettings {
     /// Folder of the files, or the file.
     pub path: Option<PathBuf>,
     /// Training images to make.
     pub train: Option<usize>,
-    /// Test images to make, or test examples to put aside.
+    /// Test images to make, or test examples to hold out.
     pub test: Option<usize>,
     /// Height and width of the images to make.
     pub side: Option<usize>,
@@ -210,7 +210,7 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
     if source.takes.contains(&"path") && settings.path.is_none() {
         let help = match source.files {
             [] => "give the file".to_owned(),
-            files => format!("give the folder that holds {}", files.join(", ")),
+            files => format!("give the directory that holds {}", files.join(", ")),
         };
         return Err(at_with("source", format!("source `{name}` needs `path`"), help));
     }

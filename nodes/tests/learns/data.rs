@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flow_learn::data::{Images, Modality, SceneStyle, Scenes};
+use flow_learn::data::{Images, Modality, Samples, SceneStyle, Scenes};
 use flow_learn::rng::Stream;
 use flow_learn::text::Vocabulary;
 use flow_nodes::sources::background::on_noise;
@@ -41,25 +41,25 @@ pub(crate) const CLASSES: usize = 10;
 
 /// What one seed draws: images to train on, labelled images and test images.
 pub(crate) struct Drawn {
-    pub unlabelled: Images,
-    pub labelled: Images,
-    pub judged: Images,
+    pub unlabelled: Samples,
+    pub labelled: Samples,
+    pub judged: Samples,
     pub modality: Modality,
 }
 
-pub(crate) fn of_classes(images: &Images, wanted: impl Fn(u16) -> bool) -> Images {
-    let kept: Vec<u32> = (0..images.n as u32)
-        .filter(|i| wanted(images.labels[*i as usize]))
+pub(crate) fn of_classes(samples: &Samples, wanted: impl Fn(u16) -> bool) -> Samples {
+    let kept: Vec<u32> = (0..samples.n() as u32)
+        .filter(|i| wanted(samples.labels()[*i as usize]))
         .collect();
-    images.select(&kept)
+    samples.select(&kept)
 }
 
-pub(crate) fn all(images: &Images) -> Vec<u32> {
-    (0..images.n as u32).collect()
+pub(crate) fn all(samples: &Samples) -> Vec<u32> {
+    (0..samples.n() as u32).collect()
 }
 
-pub(crate) fn first(images: &Images, n: usize) -> Images {
-    images.select(&all(images)[..images.n.min(n)])
+pub(crate) fn first(samples: &Samples, n: usize) -> Samples {
+    samples.select(&all(samples)[..samples.n().min(n)])
 }
 
 /// Training images of a seed, and test images that are the same for all.
@@ -78,7 +78,7 @@ fn scenes(images: usize, seed: u64, style: SceneStyle) -> (Images, Images) {
 }
 
 /// The workflow's, of which the last are for testing: they are in random order.
-fn verses(texts: usize, seed: u64) -> (Images, Images, Modality) {
+fn verses(texts: usize, seed: u64) -> (Samples, Samples, Modality) {
     const TEST: usize = 1050;
     const WORDS: usize = 2000;
     const LENGTH: usize = 32;
@@ -97,21 +97,22 @@ fn verses(texts: usize, seed: u64) -> (Images, Images, Modality) {
         let labels = lines.iter().map(|(kind, _)| label(kind)).collect();
         vocabulary.encode(&texts, LENGTH, labels).expect("a label each")
     };
-    (encoded(&train), encoded(test), vocabulary.modality())
+    (encoded(&train).into(), encoded(test).into(), vocabulary.modality())
 }
 
 impl Data {
     /// Training and test examples: a part of their own for each seed, the test examples always the same.
-    pub(crate) fn draw(self, count: usize, seed: u64) -> (Images, Images, Modality) {
-        let of_images = |(train, test)| (train, test, Modality::Images);
+    pub(crate) fn draw(self, count: usize, seed: u64) -> (Samples, Samples, Modality) {
+        let of_images = |(train, test): (Images, Images)| (train.into(), test.into(), Modality::Images);
+        let garments = || {
+            let (train, test) = fashion_mnist::sample().expect("embedded");
+            let order = Stream::new(seed, "trial").permutation(train.n);
+            (train.select(&order[..count]), test)
+        };
         match self {
-            Self::Fashion => {
-                let (train, test) = fashion_mnist::sample().expect("embedded");
-                let order = Stream::new(seed, "trial").permutation(train.n);
-                of_images((train.select(&order[..count]), test))
-            }
+            Self::Fashion => of_images(garments()),
             Self::NoisyFashion => {
-                let (train, test, _) = Self::Fashion.draw(count, seed);
+                let (train, test) = garments();
                 let [of_train, of_test] = [seed, u64::MAX].map(|seed| Stream::new(seed, "background"));
                 of_images((on_noise(&train, &of_train), on_noise(&test, &of_test)))
             }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Encoder};
-use flow_learn::data::{Images, Modality};
+use flow_learn::data::{Images, Samples};
 use flow_learn::methods::MethodSettings;
 use flow_learn::metrics::{accuracy, weighted_knn};
 use flow_learn::optim::OptimizerConfig;
@@ -66,7 +66,7 @@ const TEMPERATURE: f32 = 0.07;
 impl Judged {
     /// Accuracies on features `[n][dim]` of labelled and of test images.
     fn of(features: [&[f32]; 2], drawn: &Drawn, dim: usize) -> Self {
-        let labels = |images: &Images| -> Vec<usize> { images.labels.iter().map(|l| usize::from(*l)).collect() };
+        let labels = |samples: &Samples| -> Vec<usize> { samples.labels().iter().map(|l| usize::from(*l)).collect() };
         let ([known, asked], labels, truth) = (features, labels(&drawn.labelled), labels(&drawn.judged));
         let probe = Probe::fit(known, &labels, dim, CLASSES).predict(asked);
         let votes = weighted_knn(known, &labels, asked, dim, CLASSES, NEIGHBOURS, TEMPERATURE);
@@ -78,18 +78,19 @@ impl Judged {
 
     /// On what needs no network: raw pixels, or a bag of words.
     fn of_raw(drawn: &Drawn) -> Self {
-        if let Modality::Texts { vocabulary, .. } = drawn.modality {
-            let bags = |texts: &Images| bag_of_words(texts, &all(texts), vocabulary);
-            let (known, asked) = (bags(&drawn.labelled), bags(&drawn.judged));
-            return Self::of([&known, &asked], drawn, asked.len() / drawn.judged.n);
-        }
-        let pixels = |images: &Images| -> Vec<f32> { images.pixels.iter().map(|v| f32::from(*v) / 255.0).collect() };
-        let dim = drawn.judged.pixels.len() / drawn.judged.n;
-        Self::of([&pixels(&drawn.labelled), &pixels(&drawn.judged)], drawn, dim)
+        let pixels = |images: &Images| images.pixels.iter().map(|v| f32::from(*v) / 255.0).collect();
+        let raw = |samples: &Samples| -> Vec<f32> {
+            match samples {
+                Samples::Images(images) => pixels(images),
+                Samples::Texts(texts) => bag_of_words(texts, &all(samples)),
+            }
+        };
+        let (known, asked) = (raw(&drawn.labelled), raw(&drawn.judged));
+        Self::of([&known, &asked], drawn, asked.len() / drawn.judged.n())
     }
 
     fn of_encoder(encoder: &mut Encoder, drawn: &Drawn, augmenter: &Augmenter) -> Self {
-        let mut features = |images: &Images| embed(encoder, images, &all(images), augmenter);
+        let mut features = |samples: &Samples| embed(encoder, samples, &all(samples), augmenter);
         let (known, asked) = (features(&drawn.labelled), features(&drawn.judged));
         Self::of([&known, &asked], drawn, encoder.dim)
     }
@@ -99,14 +100,14 @@ impl Trial {
     fn draw(&self, seed: u64) -> Drawn {
         let (train, test, modality) = self.data.draw(self.images, seed);
         let seen = |label: u16| usize::from(label) < CLASSES / 2;
-        let to_judge = |images: &Images, n| {
+        let to_judge = |samples: &Samples, n| {
             let part = match self.transfers {
-                true => first(&of_classes(images, |label| !seen(label)), n),
-                false => first(images, n),
+                true => first(&of_classes(samples, |label| !seen(label)), n),
+                false => first(samples, n),
             };
-            match self.data {
-                Data::ColouredScenes => black_and_white(&part),
-                _ => part,
+            match (self.data, part) {
+                (Data::ColouredScenes, Samples::Images(images)) => black_and_white(&images).into(),
+                (_, part) => part,
             }
         };
         Drawn {
@@ -149,10 +150,10 @@ impl Trial {
 
     /// Views of this trial, normalised by the statistics of its training images.
     fn augmenter(&self, drawn: &Drawn) -> Augmenter {
-        let images = &drawn.unlabelled;
-        if drawn.modality.is_text() {
-            return Augmenter::texts(images.height, drawn.modality);
-        }
+        let images = match &drawn.unlabelled {
+            Samples::Images(images) => images,
+            Samples::Texts(texts) => return Augmenter::texts(texts.length, drawn.modality),
+        };
         let (mean, std) = images.channel_statistics();
         let recipe = Recipe::named(self.views).expect("shipped");
         Augmenter::new(&recipe, &mean, &std, images.height, images.width).expect("valid")

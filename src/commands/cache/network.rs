@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use flow_cache::{Artifact, Record, Store, write_whole};
+use flow_cache::{Artifact, Record, Store};
 use flow_engine::node::NodeError;
 
 use crate::exit::{Exit, Failure};
@@ -35,9 +35,16 @@ fn converted<T>(
     convert(&artifact).map_err(|e| Failure::failed(format!("{} ({}): {e}", record.key.short(), record.node)))
 }
 
-/// Whole or not at all: a reader never sees half a file.
+/// Whole or not at all: a reader never sees half a file. It is the user's file, with the permissions that theirs have.
 fn write(to: &Path, content: &[u8], notes: &[String]) -> Result<(), Failure> {
-    write_whole(to, content, false).map_err(|e| Failure::failed(format!("cannot write {}: {e}", to.display())))?;
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    let partial = to.with_file_name(name);
+    let written = std::fs::write(&partial, content).and_then(|()| std::fs::rename(&partial, to));
+    written.map_err(|e| {
+        let _ = std::fs::remove_file(&partial);
+        Failure::failed(format!("cannot write {}: {e}", to.display()))
+    })?;
     say(&format!("wrote {} ({})", to.display(), bytes(content.len() as u64)));
     notes.iter().for_each(|note| say(note));
     Ok(())

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use rayon::prelude::*;
 
 use super::{Op, Recipe, RecipeError, mix, rand_augment};
-use crate::data::{Images, Modality, NetworkInput};
+use crate::data::{Modality, NetworkInput, Sample, Samples};
 use crate::image::{self, Crop, Resizer, Size};
 use crate::layers::MapShape;
 use crate::rng::Stream;
@@ -75,11 +75,12 @@ impl Augmenter {
         }
     }
 
-    /// Views of the images at `indices`, normalised, `[indices][h][w][c]`; the view at place `i` draws from `stream.index(i)`.
-    pub fn augment_batch(&self, images: &Images, indices: &[u32], stream: &Stream, out: &mut [f32]) {
-        if self.modality.is_text() {
-            return self.plain_batch(images, indices, out);
-        }
+    /// Views of the images at `indices`, normalised, `[indices][h][w][c]`; the view at place `i` draws from `stream.index(i)`. Texts have no
+    /// views: they are given as they are.
+    pub fn augment_batch(&self, samples: &Samples, indices: &[u32], stream: &Stream, out: &mut [f32]) {
+        let Samples::Images(images) = samples else {
+            return self.plain_batch(samples, indices, out);
+        };
         out.par_chunks_mut(self.size.len())
             .zip(indices)
             .enumerate()
@@ -106,16 +107,15 @@ impl Augmenter {
         }
     }
 
-    /// The images as they are, normalised.
-    pub fn plain_batch(&self, images: &Images, indices: &[u32], out: &mut [f32]) {
+    /// The images as they are, normalised; the tokens of texts as [`text::token`] reads them.
+    pub fn plain_batch(&self, samples: &Samples, indices: &[u32], out: &mut [f32]) {
         out.par_chunks_mut(self.size.len())
             .zip(indices)
-            .for_each(|(out, index)| {
-                let bytes = images.pixels_of(*index as usize);
-                if self.modality.is_text() {
-                    out.iter_mut().zip(bytes).for_each(|(o, v)| *o = f32::from(*v));
-                } else {
-                    self.normalize(bytes.iter().map(|v| f32::from(*v) / 255.0), out);
+            .for_each(|(out, index)| match samples.get(*index as usize) {
+                Sample::Image(pixels) => self.normalize(pixels.iter().map(|v| f32::from(*v) / 255.0), out),
+                Sample::Text(ids) => {
+                    let tokens = out.chunks_exact_mut(text::BYTES).zip(ids);
+                    tokens.for_each(|(bytes, id)| text::set_token(bytes, usize::from(*id)));
                 }
             });
     }
@@ -307,12 +307,13 @@ fn largest_crop(size: Size, ratio: [f32; 2]) -> Crop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{Images, Tokens};
 
-    fn images() -> Images {
+    fn images() -> Samples {
         let pixels = (0..6 * 12 * 10 * 3u32)
             .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
             .collect();
-        Images::new(12, 10, 3, pixels, vec![0; 6]).expect("sizes fit")
+        Images::new(12, 10, 3, pixels, vec![0; 6]).expect("sizes fit").into()
     }
 
     fn augmenter() -> Augmenter {
@@ -373,16 +374,17 @@ mod tests {
 
     #[test]
     fn tokens_of_texts_go_through_to_the_bit() {
-        let texts = Images::new(128, 1, text::BYTES, (0..=255).collect(), vec![0]).expect("sizes fit");
+        let ids: Vec<u16> = (0..128).map(|i| i * 513).collect();
+        let texts = Tokens::new(128, text::LARGEST, ids.clone(), vec![0]).expect("sizes fit");
         let modality = Modality::Texts {
             vocabulary: text::LARGEST,
             fingerprint: 0,
         };
         let augmenter = Augmenter::texts(128, modality);
         let mut view = vec![0.0; 256];
-        augmenter.augment_batch(&texts, &[0], &Stream::new(1, "texts"), &mut view);
+        augmenter.augment_batch(&texts.into(), &[0], &Stream::new(1, "texts"), &mut view);
         let tokens: Vec<usize> = view.chunks_exact(text::BYTES).map(text::token).collect();
-        assert_eq!(tokens, text::tokens_of(&texts, 0).collect::<Vec<_>>());
+        assert!(tokens.iter().zip(&ids).all(|(token, id)| *token == usize::from(*id)));
     }
 
     #[test]
@@ -390,7 +392,8 @@ mod tests {
         let (images, augmenter) = (images(), augmenter());
         let mut out = vec![0.0; 360];
         augmenter.plain_batch(&images, &[2], &mut out);
-        for (o, p) in out.iter().zip(images.pixels_of(2)) {
+        let pixels = images.images().expect("images").pixels_of(2);
+        for (o, p) in out.iter().zip(pixels) {
             assert!((o - (f32::from(*p) / 255.0 - 0.5) * 4.0).abs() < 1e-5);
         }
     }

@@ -1,6 +1,6 @@
 //! Augmentation: recipes of image operations with random parameters, applied to batches in parallel.
 //!
-//! Each image of each step has a random stream of its own, so a view depends on the seed and its place only.
+//! Each image of each step has its own random stream, so a view depends on the seed and its place only.
 
 mod apply;
 mod mix;

@@ -1,4 +1,4 @@
-//! Backbones: what turns an image or a text into features, each a file of its own, found by name in [`BACKBONES`].
+//! Backbones: what turns an image or a text into features, each in a separate file, found by name in [`BACKBONES`].
 
 mod conv_net;
 mod convnext;

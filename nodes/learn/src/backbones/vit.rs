@@ -71,7 +71,7 @@ impl VitShape {
         if pool == Pool::Token && grid != 1 {
             return refuse(
                 "grid",
-                "the class token has no cells, expected `pool = \"mean\"` beside it".to_owned(),
+                "the class token has no cells, expected `pool = \"mean\"` with it".to_owned(),
             );
         }
         let (down, across) = (h / patch, w / patch);
@@ -552,7 +552,7 @@ mod tests {
         assert!(refusal(&|s| s.widths = vec![4]).contains("its width is `dim`"));
         assert_eq!(
             refusal(&|s| s.grid = 2),
-            "`grid`: the class token has no cells, expected `pool = \"mean\"` beside it"
+            "`grid`: the class token has no cells, expected `pool = \"mean\"` with it"
         );
         assert_eq!(
             refusal(&|s| (s.pool, s.grid) = (Some(Pool::Mean), 3)),

@@ -34,7 +34,25 @@ pub enum ImagesError {
         /// Channels.
         channels: usize,
     },
-    /// The bytes are not an encoding of images.
+    /// The number of tokens or labels does not fit.
+    #[error("{tokens} tokens and {labels} labels do not make whole texts of {length} tokens")]
+    Texts {
+        /// Tokens found.
+        tokens: usize,
+        /// Labels found.
+        labels: usize,
+        /// Tokens of a text.
+        length: usize,
+    },
+    /// A token is none of the vocabulary.
+    #[error("token {id} found, but the vocabulary has {vocabulary}")]
+    Token {
+        /// The token.
+        id: u16,
+        /// Tokens that there are.
+        vocabulary: usize,
+    },
+    /// The bytes are not an encoding of images or texts.
     #[error("not a flow image file: {0}")]
     Format(&'static str),
 }
@@ -75,7 +93,10 @@ impl Images {
         labels: Vec<u16>,
     ) -> Result<Self, ImagesError> {
         let n = labels.len();
-        if height * width * channels == 0 || pixels.len() != n * height * width * channels {
+        let values = [height, width, channels]
+            .iter()
+            .try_fold(n, |all, size| all.checked_mul(*size));
+        if [height, width, channels].contains(&0) || values != Some(pixels.len()) {
             return Err(ImagesError::Sizes {
                 pixels: pixels.len(),
                 labels: n,
@@ -135,51 +156,51 @@ impl Images {
 
     /// A file: header, labels, pixels. The same images give the same bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER + 2 * self.n + self.pixels.len());
-        bytes.extend_from_slice(MAGIC);
-        for size in [self.n, self.height, self.width, self.channels] {
-            bytes.extend_from_slice(&(size as u32).to_le_bytes());
-        }
-        bytes.extend(self.labels.iter().flat_map(|l| l.to_le_bytes()));
-        bytes.extend_from_slice(&self.pixels);
-        bytes
+        encode_parts(
+            [self.n, self.height, self.width, self.channels],
+            &self.labels,
+            &self.pixels,
+        )
     }
 
     /// Reads [`Images::encode`]'s bytes.
     ///
     /// # Errors
-    /// If they are not such a file, or cut short.
+    /// If they are not such a file, or truncated.
     pub fn decode(bytes: &[u8]) -> Result<Self, ImagesError> {
-        let rest = bytes
-            .strip_prefix(MAGIC)
-            .ok_or(ImagesError::Format("it does not begin with its mark"))?;
-        let (sizes, rest) = rest
-            .split_at_checked(16)
-            .ok_or(ImagesError::Format("its header is cut short"))?;
-        let [n, height, width, channels] = std::array::from_fn(|i| {
-            sizes[4 * i..4 * i + 4]
-                .iter()
-                .rev()
-                .fold(0usize, |v, b| v << 8 | usize::from(*b))
-        });
-        let expected = n.checked_mul(2).zip(
-            height
-                .checked_mul(width)
-                .and_then(|v| v.checked_mul(channels)?.checked_mul(n)),
-        );
-        match expected.and_then(|(labels, pixels)| labels.checked_add(pixels)) {
-            Some(length) if length == rest.len() => {}
-            _ => return Err(ImagesError::Format("its length does not fit its header")),
-        }
-        let (labels, pixels) = rest.split_at(2 * n);
-        let labels = labels
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|b| u16::from_le_bytes(*b))
-            .collect();
+        let ([_, height, width, channels], labels, pixels) = decode_parts(bytes)?;
         Self::new(height, width, channels, pixels.to_vec(), labels)
     }
+}
+
+/// A file of examples: a mark, four sizes, labels, values.
+pub(super) fn encode_parts(sizes: [usize; 4], labels: &[u16], values: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + 2 * labels.len() + values.len());
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend(sizes.iter().flat_map(|size| (*size as u32).to_le_bytes()));
+    bytes.extend(labels.iter().flat_map(|l| l.to_le_bytes()));
+    bytes.extend_from_slice(values);
+    bytes
+}
+
+/// Sizes, labels and values of [`encode_parts`]'s bytes. Nothing is allocated for sizes that the bytes do not have.
+pub(super) fn decode_parts(bytes: &[u8]) -> Result<([usize; 4], Vec<u16>, &[u8]), ImagesError> {
+    let rest = bytes
+        .strip_prefix(MAGIC)
+        .ok_or(ImagesError::Format("it does not begin with its mark"))?;
+    let (header, rest) = rest
+        .split_at_checked(HEADER - MAGIC.len())
+        .ok_or(ImagesError::Format("its header is truncated"))?;
+    let words = header.as_chunks::<4>().0;
+    let sizes: [usize; 4] = std::array::from_fn(|i| u32::from_le_bytes(words[i]) as usize);
+    let values = sizes.iter().try_fold(1usize, |all, size| all.checked_mul(*size));
+    let length = values.and_then(|values| values.checked_add(2 * sizes[0]));
+    if length != Some(rest.len()) {
+        return Err(ImagesError::Format("its length does not fit its header"));
+    }
+    let (labels, values) = rest.split_at(2 * sizes[0]);
+    let labels = labels.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b));
+    Ok((sizes, labels.collect(), values))
 }
 
 #[cfg(test)]

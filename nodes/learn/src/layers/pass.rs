@@ -100,9 +100,9 @@ impl Pass {
         result
     }
 
-    /// A pass of the same mode beside this one that keeps nothing: for a network that takes no gradient, such as a teacher.
+    /// A pass of the same mode that keeps nothing for a backward pass: for a network that takes no gradient, such as a teacher.
     #[must_use]
-    pub fn beside(&self) -> Self {
+    pub fn no_grad(&self) -> Self {
         Self {
             mode: self.mode,
             tape: None,

@@ -84,7 +84,7 @@ pub(crate) fn invalid<T>(loss: &'static str, message: impl Into<String>) -> Resu
     })
 }
 
-/// A constant matrix beside `like`.
+/// A constant matrix like `like`.
 pub(crate) fn constant(data: Vec<f32>, shape: (usize, usize)) -> Result<Matrix, LossError> {
     Ok(Cpu::default().try_tensor_from_vec(data, shape)?)
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Shape, median_seconds};
 use crate::augment::{Augmenter, Recipe, RecipeError};
-use crate::data::Images;
+use crate::data::{Images, Samples};
 use crate::rng::Stream;
 
 /// Time of a view.
@@ -27,12 +27,13 @@ pub fn view_times(recipe: &Recipe, image: Shape, images: usize, repeats: usize) 
     let augmenter = Augmenter::new(recipe, &mean, &std, images.height, images.width)?;
     let indices: Vec<u32> = (0..images.n as u32).collect();
     let mut out = vec![0.0f32; images.pixels.len()];
+    let samples = Samples::from(images);
     let mut batch = 0;
     let seconds = median_seconds(2, repeats, || {
         batch += 1;
-        augmenter.augment_batch(&images, &indices, &random.index(batch).child("view"), &mut out);
+        augmenter.augment_batch(&samples, &indices, &random.index(batch).child("view"), &mut out);
     });
-    let view = seconds / images.n as f64;
+    let view = seconds / indices.len() as f64;
     Ok(ViewTimes {
         median_us: view * 1e6,
         views_per_s: 1.0 / view,

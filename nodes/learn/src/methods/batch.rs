@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::outcome::MethodError;
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
-use crate::data::Images;
+use crate::data::Samples;
 use crate::layers::{BufferPool, FeatureMap, MapShape, Pass, Tensors};
 use crate::rng::Stream;
 use crate::train::embed;
@@ -47,7 +47,7 @@ pub struct Setup<'a> {
     /// How it was declared.
     pub backbone: &'a BackboneSettings,
     /// The training images.
-    pub images: &'a Images,
+    pub images: &'a Samples,
     /// Derives the heads' initial weights.
     pub stream: Stream,
 }
@@ -84,7 +84,7 @@ pub(super) fn clear_gradients(of: &mut dyn Tensors) {
 /// An epoch that is about to begin.
 pub struct Epoch<'a> {
     /// All training images.
-    pub images: &'a Images,
+    pub images: &'a Samples,
     /// Makes a view of an image, or normalises it as it is.
     pub augmenter: &'a Augmenter,
     /// From 0.
@@ -98,12 +98,12 @@ pub struct Epoch<'a> {
 impl Epoch<'_> {
     /// Every image once, in random order.
     pub fn shuffled(&self) -> Vec<u32> {
-        self.stream.clone().permutation(self.images.n)
+        self.stream.clone().permutation(self.images.n())
     }
 
     /// Features of all images as they are, with running statistics, `[images][encoder.dim]`.
     pub fn features(&self, encoder: &mut Encoder) -> Vec<f32> {
-        let all: Vec<u32> = (0..self.images.n as u32).collect();
+        let all: Vec<u32> = (0..self.images.n() as u32).collect();
         embed(encoder, self.images, &all, self.augmenter)
     }
 }
@@ -111,7 +111,7 @@ impl Epoch<'_> {
 /// The images of one step, and the random streams of their views.
 pub struct Batch<'a> {
     /// All training images.
-    pub images: &'a Images,
+    pub images: &'a Samples,
     /// Those of this step.
     pub indices: &'a [u32],
     /// Makes a view of an image.
@@ -122,7 +122,7 @@ pub struct Batch<'a> {
     pub epoch: usize,
     /// The share of all steps that are done, in `[0, 1)`.
     pub progress: f32,
-    /// Views of this step that were made beside the last one.
+    /// Views of this step that were made during the last one.
     pub views: Views,
 }
 
@@ -205,7 +205,7 @@ impl Batch<'_> {
 
     /// The images' classes.
     pub fn labels(&self) -> Vec<usize> {
-        let label = |i: &u32| usize::from(self.images.labels[*i as usize]);
+        let label = |i: &u32| usize::from(self.images.labels()[*i as usize]);
         self.indices.iter().map(label).collect()
     }
 

@@ -60,7 +60,7 @@ impl Settings for DeepClusterSettings {
         Ok(Box::new(DeepCluster {
             settings: self.clone(),
             head: self.head(setup.encoder.dim, &setup.stream),
-            clusters: Carried::zeros(&[setup.images.n]),
+            clusters: Carried::zeros(&[setup.images.n()]),
             agreement: Carried::zeros(&[1]),
         }))
     }
@@ -91,7 +91,7 @@ impl Method for DeepCluster {
         let mut stream = epoch.stream.clone();
         let features = epoch.features(encoder);
         let white = pca_whiten(&features, encoder.dim, components, &mut stream);
-        let dim = white.len() / epoch.images.n;
+        let dim = white.len() / epoch.images.n();
         let found = kmeans(&normalised(&white, dim), dim, clusters, iterations, &mut stream).of;
         let before: Vec<usize> = self.clusters.iter().map(|c| *c as usize).collect();
         self.agreement[0] = if epoch.number > 0 {

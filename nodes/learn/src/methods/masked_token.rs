@@ -5,7 +5,7 @@
 //! only, `L = -1/m sum_i log softmax(g(h_i) E^T + b)_{w_i}`, with `g` a linear layer, GELU and layer norm, and `E` the network's own embedding
 //! (appendix A of the reference, and its code). The head is left behind afterwards.
 //!
-//! A predictor that knows only how frequent each word is has the loss `unigram_loss`: whoever does not get below it has learnt nothing
+//! A predictor that knows only how frequent each word is has the loss `unigram_loss`: a model that does not get below it has learnt nothing
 //! from the words around.
 
 use super::batch::{Batch, MethodConstraints, Setup};
@@ -13,7 +13,7 @@ use super::heads::{gradient, matrix};
 use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::{Encoder, TextEncoder};
-use crate::data::{Images, Modality};
+use crate::data::{Modality, Tokens};
 use crate::layers::{
     Entry, FeatureMap, Gelu, Layer, LayerNorm, Layout, Linear, MapShape, Parameter, Pass, Role, Sequential, Tensors,
     join,
@@ -69,16 +69,22 @@ impl Settings for MaskedTokenSettings {
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
         let network = encoder_of_texts(setup.encoder)?;
-        let (dim, vocabulary) = (network.dim(), network.vocabulary());
+        let dim = network.dim();
+        let Some(texts) = setup.images.texts() else {
+            return Err(MethodError::setting(
+                "method",
+                "masked-token prediction takes texts, found images",
+            ));
+        };
         let mut stream = setup.stream.child("head");
         Ok(Box::new(MaskedToken {
             settings: self.clone(),
-            unigram: unigram(setup.images, vocabulary)?,
+            unigram: unigram(texts)?,
             transform: Sequential::default()
                 .with("dense", Linear::new(dim, dim, true, &mut stream))
                 .with("", Gelu)
                 .with("norm", LayerNorm::new(dim, LayerNorm::EPS)),
-            bias: Parameter::constant(vocabulary, 0.0),
+            bias: Parameter::constant(texts.vocabulary, 0.0),
         }))
     }
 }
@@ -95,9 +101,9 @@ fn encoder_of_texts(encoder: &mut Encoder) -> Result<&mut TextEncoder, MethodErr
 }
 
 /// `ln` of each token's share among all words of the texts.
-fn unigram(texts: &Images, vocabulary: usize) -> Result<Vec<f32>, MethodError> {
-    let mut counts = vec![0u64; vocabulary];
-    for token in (0..texts.n).flat_map(|i| text::tokens_of(texts, i)) {
+fn unigram(texts: &Tokens) -> Result<Vec<f32>, MethodError> {
+    let mut counts = vec![0u64; texts.vocabulary];
+    for token in texts.ids.iter().map(|id| usize::from(*id)) {
         counts[token] += u64::from(token >= SPECIAL);
     }
     let total: u64 = counts.iter().sum();
@@ -117,7 +123,7 @@ struct MaskedToken {
     bias: Parameter,
 }
 
-/// Words that are to be told.
+/// Words that are to be predicted.
 #[derive(Debug, Default, PartialEq)]
 struct Selected {
     /// Rows of `[texts * tokens]`, ascending.
@@ -320,7 +326,8 @@ mod tests {
         let texts = vocabulary
             .encode(&["w3", "unheard", "w1 w2"], 4, vec![0; 3])
             .expect("three texts");
-        let data: Vec<f32> = texts.pixels.iter().map(|v| f32::from(*v)).collect();
+        let bytes = texts.ids.iter().flat_map(|id| id.to_le_bytes());
+        let data: Vec<f32> = bytes.map(f32::from).collect();
         let mut map = FeatureMap::new(3, MapShape { h: 4, w: 1, c: BYTES }, data);
         let selected = method(MaskedTokenSettings::default()).cover(&mut map, &Stream::new(2, "test"));
         let texts: Vec<usize> = selected.rows.iter().map(|row| row / 4).collect();
@@ -333,9 +340,9 @@ mod tests {
         let texts = vocabulary
             .encode(&["a a a b", "a a a b zebra"], 8, vec![0, 0])
             .expect("two texts");
-        let logs = unigram(&texts, vocabulary.size()).expect("known words");
+        let logs = unigram(&texts).expect("known words");
         assert_eq!(&logs[SPECIAL..], [0.75f32.ln(), 0.25f32.ln()]);
         let unknown = vocabulary.encode(&["zebra"], 8, vec![0]).expect("one text");
-        assert!(unigram(&unknown, vocabulary.size()).is_err());
+        assert!(unigram(&unknown).is_err());
     }
 }

@@ -26,7 +26,7 @@ settings! {
         temperature: f32 = 0.07, in TEMPERATURE;
         /// Weight `w` of the patches' term; .5 in the paper.
         weight: f32 = 0.5, in SHARE;
-        /// Entries of other images that each image is told from.
+        /// Entries of other images that each image is distinguished from.
         negatives: usize = 1024, in 1..=1 << 20;
         /// How much of an entry stays; .5 in the paper.
         memory_momentum: f32 = 0.5, in SHARE;
@@ -67,14 +67,14 @@ impl Settings for PirlSettings {
         let tiling = Tiling::new(GRID, setup.encoder.input);
         let head = |name: &str, from: usize| Linear::new(from, projection, true, &mut setup.stream.child(name));
         let mut random = setup.stream.child("memory");
-        let memory: Vec<f32> = (0..setup.images.n * projection).map(|_| random.normal()).collect();
+        let memory: Vec<f32> = (0..setup.images.n() * projection).map(|_| random.normal()).collect();
         Ok(Box::new(Pirl {
             settings: self.clone(),
             tiling,
             image: head("image head", dim),
             patch: head("patch head", dim),
             patches: head("patches head", tiling.cells() * projection),
-            memory: Carried::new(&[setup.images.n, projection], normalised(&memory, projection)),
+            memory: Carried::new(&[setup.images.n(), projection], normalised(&memory, projection)),
         }))
     }
 }
@@ -155,11 +155,11 @@ impl Pirl {
     /// Images that are not in the batch, each at most once.
     fn others(&self, batch: &Batch<'_>) -> Vec<u32> {
         let mut stream: Stream = batch.stream.child("negatives");
-        let mut taken = vec![false; batch.images.n];
+        let mut taken = vec![false; batch.images.n()];
         batch.indices.iter().for_each(|i| taken[*i as usize] = true);
         let mut drawn = Vec::with_capacity(self.settings.negatives);
         while drawn.len() < self.settings.negatives {
-            let i = stream.below(batch.images.n);
+            let i = stream.below(batch.images.n());
             if !std::mem::replace(&mut taken[i], true) {
                 drawn.push(i as u32);
             }

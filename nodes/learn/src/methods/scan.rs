@@ -65,7 +65,7 @@ impl Settings for ScanSettings {
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
         Ok(Box::new(Scan {
             head: Linear::new(setup.encoder.dim, self.clusters, true, &mut setup.stream.child("head")),
-            neighbours: Carried::zeros(&[setup.images.n, self.neighbours]),
+            neighbours: Carried::zeros(&[setup.images.n(), self.neighbours]),
             labelling: Carried::zeros(&[1]),
             settings: self.clone(),
         }))
@@ -134,7 +134,7 @@ impl Scan {
     /// Confident images with their own labels.
     fn label(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
         let clusters = self.settings.clusters;
-        let mut judging = pass.beside();
+        let mut judging = pass.no_grad();
         judging.mode = Mode::Eval;
         let plain = batch.plain(encoder, pass);
         let judged = forward(&mut [encoder, &mut self.head], plain, &mut judging);

@@ -55,7 +55,7 @@ impl Settings for SelaSettings {
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
-        let (n, outputs) = (setup.images.n, self.heads * self.clusters);
+        let (n, outputs) = (setup.images.n(), self.heads * self.clusters);
         Ok(Box::new(Sela {
             settings: self.clone(),
             heads: Linear::new(setup.encoder.dim, outputs, true, &mut setup.stream.child("heads")),
@@ -93,7 +93,7 @@ impl Method for Sela {
             let features = epoch.features(encoder);
             let shape = MapShape::vector(encoder.dim);
             let mut pass = Pass::inference(&std::sync::Arc::<BufferPool>::default());
-            let features = FeatureMap::new(epoch.images.n, shape, features);
+            let features = FeatureMap::new(epoch.images.n(), shape, features);
             let logits = self.heads.forward(features, &mut pass);
             self.assign(&logits.data);
         }

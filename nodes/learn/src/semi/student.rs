@@ -188,7 +188,7 @@ fn together(views: &[&FeatureMap], pass: &Pass) -> FeatureMap {
 
 /// A forward pass that keeps nothing.
 fn probabilities(of: &mut Classifier, view: &FeatureMap, mode: Mode, buffers: &Arc<BufferPool>) -> Vec<f32> {
-    let mut pass = Pass::recording(mode, buffers).beside();
+    let mut pass = Pass::recording(mode, buffers).no_grad();
     let features = of.encoder.forward(view.clone(), &mut pass);
     let logits = of.head.forward(features, &mut pass);
     losses::probabilities(&logits.data, of.classes, 1.0)

@@ -1,7 +1,8 @@
 //! Texts: cut into words, numbered by a vocabulary that was learnt from training texts, and laid out as examples of equal length.
 //!
-//! An encoded text is an example of [`Images`] like any other, so that splits, label budgets, pseudo-labels, probes and training
-//! loops take it as it is: height is the number of tokens, width 1, and the two channels are the token's bytes, low one first.
+//! Encoded texts are [`Tokens`]; splits, label budgets, pseudo-labels and training loops take [`crate::data::Samples`], which are images or
+//! texts. A network is given a text as a feature map: height is the number of tokens, width 1, and the two channels are the token's bytes,
+//! low one first.
 
 mod vocabulary;
 mod words;
@@ -9,7 +10,7 @@ mod words;
 pub use vocabulary::{CLASS, LARGEST, MASK, PAD, SPECIAL, UNKNOWN, Vocabulary};
 pub use words::words;
 
-use crate::data::Images;
+use crate::data::Tokens;
 
 /// Channels of an encoded text.
 pub const BYTES: usize = 2;
@@ -24,19 +25,14 @@ pub fn set_token(bytes: &mut [f32], token: usize) {
     (bytes[0], bytes[1]) = ((token & 0xff) as f32, (token >> 8) as f32);
 }
 
-/// Tokens of one encoded text, padding included.
-pub fn tokens_of(texts: &Images, index: usize) -> impl Iterator<Item = usize> {
-    let pairs = texts.pixels_of(index).as_chunks::<BYTES>().0.iter();
-    pairs.map(|pair| usize::from(u16::from_le_bytes(*pair)))
-}
-
 /// How often each word of the vocabulary occurs in the texts at `indices`, as `ln(1 + count)`: `[indices][vocabulary - SPECIAL]`. The
 /// control that knows no order and was not trained.
-pub fn bag_of_words(texts: &Images, indices: &[u32], vocabulary: usize) -> Vec<f32> {
-    let dim = vocabulary - SPECIAL;
+pub fn bag_of_words(texts: &Tokens, indices: &[u32]) -> Vec<f32> {
+    let dim = texts.vocabulary.saturating_sub(SPECIAL).max(1);
     let mut bags = vec![0.0f32; indices.len() * dim];
     for (bag, index) in bags.chunks_exact_mut(dim).zip(indices) {
-        let known = tokens_of(texts, *index as usize).filter(|token| *token >= SPECIAL);
+        let ids = texts.ids_of(*index as usize).iter().map(|id| usize::from(*id));
+        let known = ids.filter(|token| *token >= SPECIAL);
         known.for_each(|token| bag[token - SPECIAL] += 1.0);
         bag.iter_mut().for_each(|count| *count = count.ln_1p());
     }
@@ -62,7 +58,7 @@ mod tests {
         let texts = vocabulary
             .encode(&["a b b zebra", "zebra"], 8, vec![0, 0])
             .expect("two texts");
-        let bags = bag_of_words(&texts, &[1, 0], vocabulary.size());
+        let bags = bag_of_words(&texts, &[1, 0]);
         assert_eq!(
             bags,
             [0.0, 0.0, 3f32.ln(), 2f32.ln()],

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{BYTES, words};
-use crate::data::{Images, ImagesError, Modality};
+use super::words;
+use crate::data::{ImagesError, Modality, Tokens};
 
 /// Fills a text up to its length.
 pub const PAD: usize = 0;
@@ -73,22 +73,21 @@ impl Vocabulary {
     ///
     /// # Errors
     /// If there is not one label for each text, or the length is 0.
-    pub fn encode(&self, texts: &[&str], length: usize, labels: Vec<u16>) -> Result<Images, ImagesError> {
-        let mut bytes = Vec::with_capacity(texts.len() * length * BYTES);
+    pub fn encode(&self, texts: &[&str], length: usize, labels: Vec<u16>) -> Result<Tokens, ImagesError> {
+        let mut ids = Vec::with_capacity(texts.len() * length);
         for text in texts {
             let number = |word: String| self.numbers.get(&word).copied().unwrap_or(UNKNOWN);
             let tokens = std::iter::once(CLASS).chain(words(text).into_iter().map(number));
             let filled = tokens.chain(std::iter::repeat(PAD)).take(length);
-            bytes.extend(filled.flat_map(|token| (token as u16).to_le_bytes()));
+            ids.extend(filled.map(|token| token as u16));
         }
-        Images::new(length, 1, BYTES, bytes, labels)
+        Tokens::new(length, self.size(), ids, labels)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::tokens_of;
 
     const TEXTS: [&str; 2] = ["the sea, the sea", "a sea of gold"];
 
@@ -106,8 +105,8 @@ mod tests {
         let texts = vocabulary
             .encode(&["The red sea", "the sea the sea the"], 5, vec![0, 1])
             .expect("two texts");
-        assert_eq!((texts.n, texts.height, texts.width, texts.channels), (2, 5, 1, 2));
-        let tokens = |i| tokens_of(&texts, i).collect::<Vec<_>>();
+        assert_eq!((texts.n, texts.length, texts.vocabulary), (2, 5, 6));
+        let tokens = |i| texts.ids_of(i).iter().map(|id| usize::from(*id)).collect::<Vec<_>>();
         assert_eq!(tokens(0), [CLASS, SPECIAL + 1, UNKNOWN, SPECIAL, PAD]);
         assert_eq!(tokens(1), [CLASS, SPECIAL + 1, SPECIAL, SPECIAL + 1, SPECIAL]);
     }

@@ -14,7 +14,7 @@ use super::joint::{JointLoss, JointLossSettings};
 use super::{TrainError, WaitTimes, embed, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
-use crate::data::Images;
+use crate::data::Samples;
 use crate::layers::{BufferPool, FeatureMap, Layer, Linear, Mode, Pass, Tensors, tensors};
 use crate::losses::{soft_cross_entropy, value_and_grads};
 use crate::metrics::argmax;
@@ -64,7 +64,7 @@ tensors!(Classifier: encoder, head);
 #[derive(Clone, Debug)]
 pub struct Examples<'a> {
     /// The images, of which some are examples.
-    pub images: &'a Images,
+    pub images: &'a Samples,
     /// Which.
     pub indices: &'a [u32],
     /// `[indices][classes]`, rows sum to one.
@@ -75,7 +75,7 @@ pub struct Examples<'a> {
 #[derive(Clone, Debug)]
 pub struct Pool<'a> {
     /// The images; their labels are looked at by the monitor only.
-    pub images: &'a Images,
+    pub images: &'a Samples,
     /// Which.
     pub indices: &'a [u32],
     /// Makes their second views, if not what makes the first.
@@ -193,9 +193,7 @@ impl<'a> Fit<'a> {
             return Err(SettingError::new("data", "there are no labelled images to fit").into());
         }
         if classifier.classes < 2 {
-            return Err(
-                SettingError::new("data", "all images are of one class: there is nothing to tell apart").into(),
-            );
+            return Err(SettingError::new("data", "all images are of one class: there is nothing to classify").into());
         }
         let pseudo = pseudo.filter(|p| !p.indices.is_empty());
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_steps, settings.steps);
@@ -524,12 +522,13 @@ mod tests {
     use super::*;
     use crate::augment::Recipe;
     use crate::backbones::BackboneSettings;
+    use crate::data::Images;
     use crate::layers::MapShape;
     use crate::metrics::accuracy;
     use crate::train::predict;
 
     /// Bright above or bright below, with noise: two classes.
-    fn images() -> Images {
+    fn images() -> Samples {
         let mut stream = Stream::new(1, "test images");
         let labels: Vec<u16> = (0..64).map(|i| i % 2).collect();
         let pixel = |label: u16, p: usize, noise: f32| {
@@ -547,7 +546,7 @@ mod tests {
                     .collect::<Vec<_>>()
             })
             .collect();
-        Images::new(16, 16, 1, pixels, labels).expect("sizes fit")
+        Images::new(16, 16, 1, pixels, labels).expect("sizes fit").into()
     }
 
     fn settings(freeze: bool) -> FitSettings {
@@ -584,7 +583,7 @@ mod tests {
         let augmenter =
             Augmenter::new(&Recipe::named("weak").expect("shipped"), &[0.4], &[0.2], 16, 16).expect("valid");
         let targets: Vec<f32> = images
-            .labels
+            .labels()
             .iter()
             .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
             .collect();
@@ -618,7 +617,7 @@ mod tests {
             .chunks_exact(2)
             .map(argmax)
             .collect();
-        let truth: Vec<usize> = images.labels.iter().map(|l| usize::from(*l)).collect();
+        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
         (StateDict::of(&mut classifier, ""), accuracy(&truth, &guesses))
     }
 
@@ -634,7 +633,7 @@ mod tests {
         let images = images();
         let augmenter = Augmenter::new(&Recipe::default(), &[0.4], &[0.2], 16, 16).expect("valid");
         let targets: Vec<f32> = images
-            .labels
+            .labels()
             .iter()
             .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
             .collect();
@@ -663,7 +662,7 @@ mod tests {
         let images = images();
         let plain = Augmenter::new(&Recipe::default(), &[0.4], &[0.2], 16, 16).expect("valid");
         let targets: Vec<f32> = images
-            .labels
+            .labels()
             .iter()
             .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
             .collect();
@@ -675,7 +674,7 @@ mod tests {
         };
         let mut classifier = Classifier::with_probe_head(classifier().encoder, 2, &examples, &plain);
         let features = embed(&mut classifier.encoder, &images, &all, &plain);
-        let truth: Vec<usize> = images.labels.iter().map(|l| usize::from(*l)).collect();
+        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
         let probe = Probe::fit(&features, &truth, classifier.encoder.dim, 2).predict(&features);
         let head: Vec<usize> = predict(&mut classifier, &images, &all, &plain)
             .chunks_exact(2)

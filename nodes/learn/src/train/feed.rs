@@ -107,7 +107,7 @@ impl Feed<'_> {
             progress: step as f32 / self.steps.max(1) as f32,
             stream: stream.child("method"),
         };
-        let truths = images.iter().map(|i| pool.images.labels[*i as usize]).collect();
+        let truths = images.iter().map(|i| pool.images.labels()[*i as usize]).collect();
         (batch, truths)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Classifier;
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
-use crate::data::Images;
+use crate::data::Samples;
 use crate::layers::{BufferPool, FeatureMap, Layer, Pass};
 use crate::losses;
 
@@ -13,7 +13,7 @@ use crate::losses;
 const BATCH: usize = 256;
 
 /// Features of the images at `indices`, `[indices][encoder.dim]`.
-pub fn embed(encoder: &mut Encoder, images: &Images, indices: &[u32], augmenter: &Augmenter) -> Vec<f32> {
+pub fn embed(encoder: &mut Encoder, images: &Samples, indices: &[u32], augmenter: &Augmenter) -> Vec<f32> {
     let buffers: Arc<BufferPool> = Arc::default();
     let mut features = Vec::with_capacity(indices.len() * encoder.dim);
     for batch in indices.chunks(BATCH) {
@@ -24,7 +24,7 @@ pub fn embed(encoder: &mut Encoder, images: &Images, indices: &[u32], augmenter:
 }
 
 /// Class probabilities of the images at `indices`, `[indices][classes]`.
-pub fn predict(classifier: &mut Classifier, images: &Images, indices: &[u32], augmenter: &Augmenter) -> Vec<f32> {
+pub fn predict(classifier: &mut Classifier, images: &Samples, indices: &[u32], augmenter: &Augmenter) -> Vec<f32> {
     let buffers: Arc<BufferPool> = Arc::default();
     let mut probabilities = Vec::with_capacity(indices.len() * classifier.classes);
     for batch in indices.chunks(BATCH) {
@@ -39,7 +39,7 @@ pub fn predict(classifier: &mut Classifier, images: &Images, indices: &[u32], au
 /// One batch of images without augmentation through the encoder.
 fn forward(
     encoder: &mut Encoder,
-    images: &Images,
+    images: &Samples,
     batch: &[u32],
     augmenter: &Augmenter,
     pass: &mut Pass,

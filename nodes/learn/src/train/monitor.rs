@@ -1,10 +1,10 @@
-//! What the features look like after an epoch: deviation, effective rank, and what neighbours say of images that were put aside.
+//! What the features look like after an epoch: deviation, effective rank, and what neighbours say of images that were held out.
 //!
 //! The neighbours' vote looks at labels to show progress; nothing that is trained or kept depends on it.
 
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
-use crate::data::Images;
+use crate::data::Samples;
 use crate::methods::Metric;
 use crate::metrics::{accuracy, embedding_deviation, rank_me, weighted_knn};
 use crate::rng::Stream;
@@ -18,7 +18,7 @@ const TEMPERATURE: f32 = 0.07;
 /// Rows that the effective rank is of: enough to see a collapse, few enough to cost nothing beside an epoch.
 const RANKED: usize = 256;
 
-/// Of so many training images, one at most is put aside.
+/// Of so many training images, one at most is held out.
 const ONE_OF: usize = 20;
 
 /// Fewer images do not show whether features have collapsed.
@@ -30,16 +30,16 @@ const LEAST_DEVIATION: f32 = 0.01;
 /// Of features that are all the same the rank is 1.
 const LEAST_RANK: f32 = 1.02;
 
-/// How many of `images` training images are put aside to be watched, where `wanted` are asked for: a twentieth at most.
+/// How many of `images` training images are held out to be watched, where `wanted` are asked for: a twentieth at most.
 pub fn held_out(images: usize, wanted: usize) -> usize {
     wanted.min(images / ONE_OF)
 }
 
-/// The training images without those that are put aside, and these: [`held_out`] of them, the same whatever the seed and the method, so that
+/// The training images without those that are held out, and these: [`held_out`] of them, the same whatever the seed and the method, so that
 /// all of them train on the same images.
-pub fn hold_out(images: &Images, wanted: usize) -> (Images, Images) {
-    let mut order = Stream::new(0, "held out").permutation(images.n);
-    let mut rest = order.split_off(held_out(images.n, wanted));
+pub fn hold_out(images: &Samples, wanted: usize) -> (Samples, Samples) {
+    let mut order = Stream::new(0, "held out").permutation(images.n());
+    let mut rest = order.split_off(held_out(images.n(), wanted));
     rest.sort_unstable();
     (images.select(&rest), images.select(&order))
 }
@@ -47,34 +47,34 @@ pub fn hold_out(images: &Images, wanted: usize) -> (Images, Images) {
 /// Watches features on a part of the training images that stays the same, and on held-out images if there are any.
 pub(super) struct Monitor<'a> {
     indices: Vec<u32>,
-    held: Option<&'a Images>,
+    held: Option<&'a Samples>,
 }
 
 impl<'a> Monitor<'a> {
     /// A monitor on `count` training images, or on all if there are fewer.
-    pub(super) fn new(images: &Images, count: usize, stream: &Stream) -> Self {
-        let mut indices = stream.child("monitor").permutation(images.n);
+    pub(super) fn new(images: &Samples, count: usize, stream: &Stream) -> Self {
+        let mut indices = stream.child("monitor").permutation(images.n());
         indices.truncate(count);
         Self { indices, held: None }
     }
 
     /// Watches these images too, which are not trained on.
-    pub(super) fn watch(&mut self, held: &'a Images) {
+    pub(super) fn watch(&mut self, held: &'a Samples) {
         self.held = Some(held);
     }
 
     /// `deviation` (mean over the dimensions, of L2-normalised features), `rank_me`, and `knn`: the share of held-out images that their nearest
     /// among the watched training images give the right label, if those have more than one.
-    pub(super) fn look(&self, encoder: &mut Encoder, images: &Images, augmenter: &Augmenter) -> Vec<Metric> {
+    pub(super) fn look(&self, encoder: &mut Encoder, images: &Samples, augmenter: &Augmenter) -> Vec<Metric> {
         if self.indices.is_empty() {
             return Vec::new();
         }
         let features = embed(encoder, images, &self.indices, augmenter);
         let mut seen = health(&features, encoder.dim);
-        if let Some(held) = self.held.filter(|held| held.n > 0) {
-            let all: Vec<u32> = (0..held.n as u32).collect();
+        if let Some(held) = self.held.filter(|held| held.n() > 0) {
+            let all: Vec<u32> = (0..held.n() as u32).collect();
             let asked = embed(encoder, held, &all, augmenter);
-            let label = |i: &u32| usize::from(images.labels[*i as usize]);
+            let label = |i: &u32| usize::from(images.labels()[*i as usize]);
             let labels: Vec<usize> = self.indices.iter().map(label).collect();
             seen.extend(vote(&features, &labels, &asked, held, encoder.dim));
         }
@@ -97,8 +97,8 @@ fn health(features: &[f32], dim: usize) -> Vec<Metric> {
 }
 
 /// What the neighbours say of held-out images.
-fn vote(features: &[f32], labels: &[usize], asked: &[f32], held: &Images, dim: usize) -> Option<Metric> {
-    let truth: Vec<usize> = held.labels.iter().map(|l| usize::from(*l)).collect();
+fn vote(features: &[f32], labels: &[usize], asked: &[f32], held: &Samples, dim: usize) -> Option<Metric> {
+    let truth: Vec<usize> = held.labels().iter().map(|l| usize::from(*l)).collect();
     if labels.iter().all(|label| *label == labels[0]) {
         return None;
     }
@@ -120,13 +120,13 @@ mod tests {
             seed: 1,
             style: Default::default(),
         };
-        let images = scenes.images().0;
+        let images = scenes.images().0.into();
         let (trained, held) = hold_out(&images, 500);
-        assert_eq!((trained.n, held.n), (95, 5));
-        for i in 0..held.n {
-            assert!((0..trained.n).all(|j| trained.pixels_of(j) != held.pixels_of(i)));
+        assert_eq!((trained.n(), held.n()), (95, 5));
+        for i in 0..held.n() {
+            assert!((0..trained.n()).all(|j| trained.get(j) != held.get(i)));
         }
-        assert_eq!(hold_out(&images, 0).1.n, 0);
+        assert_eq!(hold_out(&images, 0).1.n(), 0);
     }
 
     #[test]

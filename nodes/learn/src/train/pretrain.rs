@@ -8,7 +8,7 @@ use super::monitor::Monitor;
 use super::{Length, TrainError, WaitTimes, load_optimizer, save_optimizer, update_each};
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
-use crate::data::Images;
+use crate::data::Samples;
 use crate::layers::{BufferPool, Mode, Pass, Tensors};
 use crate::methods::{Batch, Epoch, Method, MethodConstraints, MethodError, MethodSettings, Setup, StepOutcome, Views};
 use crate::optim::{Optimizer, OptimizerConfig, Schedule, check_lr};
@@ -55,7 +55,7 @@ impl PretrainSettings {
 /// A pre-training between two steps.
 pub struct Pretraining<'a> {
     settings: PretrainSettings,
-    images: &'a Images,
+    images: &'a Samples,
     augmenter: &'a Augmenter,
     encoder: Encoder,
     method: Box<dyn Method>,
@@ -79,15 +79,15 @@ impl<'a> Pretraining<'a> {
     /// If the settings do not fit each other or the images.
     pub fn new(
         settings: PretrainSettings,
-        images: &'a Images,
+        images: &'a Samples,
         augmenter: &'a Augmenter,
         pretrained: Option<&StateDict>,
     ) -> Result<Self, TrainError> {
         let input = augmenter.input();
         settings.method.check_takes(input.modality)?;
         settings.check()?;
-        if settings.batch > images.n {
-            let message = format!("{} found, but there are only {} images", settings.batch, images.n);
+        if settings.batch > images.n() {
+            let message = format!("{} found, but there are only {} images", settings.batch, images.n());
             return Err(SettingError::new("batch", message).into());
         }
         let stream = Stream::new(settings.seed, "pretrain");
@@ -95,7 +95,7 @@ impl<'a> Pretraining<'a> {
         settings.method.check(&MethodConstraints {
             batch: settings.batch,
             image: input.shape,
-            images: images.n,
+            images: images.n(),
             features: encoder.dim,
             pretrained: pretrained.is_some(),
             patches: encoder.patches(),
@@ -110,7 +110,7 @@ impl<'a> Pretraining<'a> {
             stream: stream.clone(),
         })?;
         let monitor = Monitor::new(images, settings.monitor, &stream);
-        let per_epoch = images.n / settings.batch;
+        let per_epoch = images.n() / settings.batch;
         let steps = settings
             .length
             .steps(per_epoch, settings.batch, settings.method.settings().views());
@@ -138,14 +138,14 @@ impl<'a> Pretraining<'a> {
 
     /// Shows after each epoch what the nearest training images say of these, which are not trained on.
     #[must_use]
-    pub fn watching(mut self, held: &'a Images) -> Self {
+    pub fn watching(mut self, held: &'a Samples) -> Self {
         self.monitor.watch(held);
         self
     }
 
     /// Steps of a whole epoch.
     pub fn steps_per_epoch(&self) -> usize {
-        self.images.n / self.settings.batch
+        self.images.n() / self.settings.batch
     }
 
     /// Steps in all.
@@ -424,7 +424,8 @@ mod tests {
             style: Default::default(),
         }
         .images()
-        .0;
+        .0
+        .into();
         let augmenter = Augmenter::new(
             &Recipe::named("simclr").expect("shipped"),
             &[0.5; 3],
@@ -529,7 +530,8 @@ mod tests {
             style: Default::default(),
         }
         .images()
-        .0;
+        .0
+        .into();
         let augmenter = Augmenter::new(&Recipe::default(), &[0.5; 3], &[0.25; 3], 16, 16).expect("valid");
         let start = |change: fn(&mut PretrainSettings)| {
             let mut settings = settings(
