@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, HeadInfo, History, MODEL, ModelArtifact,
-    NetworkFacts, RECIPE, RecipeArtifact, SplitName, same_task, without,
+    NetworkFacts, RECIPE, RecipeArtifact, SplitName, TEXTS_HAVE_NO_VIEWS, same_task, without,
 };
 use crate::augment::{check_mixing, check_recipe};
 use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
@@ -332,6 +332,9 @@ impl Node for FinetuneNode {
         if data.class_names.as_ref().is_some_and(|names| names.len() < 2) {
             let message = "all images are of one class: there is nothing to classify";
             return Err(at_with("data", message, "give images of at least two classes"));
+        }
+        if self.semi.is_some() && data.input.modality.is_text() {
+            return Err(at_with("semi", TEXTS_HAVE_NO_VIEWS, "leave out `semi`"));
         }
         if let Some(unlabelled) = inputs.get::<DatasetFacts>("unlabelled") {
             same_task("unlabelled", data, unlabelled)?;
