@@ -102,6 +102,9 @@ fn finish(store: &Shared, entry: &Entry) -> Artifact {
     store.artifact(entry)
 }
 
+/// An output's bytes with their digest.
+type Blob<'a> = (Digest, &'a [u8]);
+
 impl Draft {
     fn check(&self, key: &ActionKey) -> Result<(), CacheError> {
         let invalid = |why: String| CacheError::InvalidDraft {
@@ -119,8 +122,8 @@ impl Draft {
         }
     }
 
-    fn describe(&self, key: &ActionKey) -> Result<(Record, Vec<(Digest, &[u8])>), CacheError> {
-        let blobs: Vec<(Digest, &[u8])> = self
+    fn describe(&self, key: &ActionKey) -> Result<(Record, Vec<Blob<'_>>), CacheError> {
+        let blobs: Vec<Blob<'_>> = self
             .files
             .iter()
             .map(|(_, bytes)| (Digest::of(bytes), bytes.as_slice()))

@@ -49,8 +49,7 @@ pub(crate) fn is_secret(name: &str, declared: Option<bool>, value: &str) -> bool
         let before = name.strip_suffix(*ending);
         before.is_some_and(|before| before.is_empty() || before.ends_with('_') || ending.starts_with("PASS"))
     };
-    !value.is_empty()
-        && declared.unwrap_or_else(|| value.len() >= LEAST && ENDINGS.iter().any(|ending| looks_like_one(ending)))
+    !value.is_empty() && declared.unwrap_or_else(|| value.len() >= LEAST && ENDINGS.iter().any(looks_like_one))
 }
 
 impl Secrets {
