@@ -97,16 +97,8 @@ pub fn run(
     reporter: &mut dyn Reporter,
 ) -> Result<RunOutcome, RunError> {
     let started = RunStart::now();
-    store.stop_waiting_when(options.stop.shared());
-    let files = plan::file_digests(store);
-    let plan = plan::plan(workflow, store, &files)?;
-    let room = Room::new(options.machine.clone());
-    let session = Session {
-        store,
-        options,
-        files: &files,
-        room: &room,
-    };
+    let session = Session::open(store, options);
+    let plan = session.plan(workflow)?;
     Ok(run_planned(
         workflow,
         plan,
@@ -118,12 +110,28 @@ pub fn run(
 }
 
 /// What runs of one process share.
-#[derive(Clone, Copy)]
 pub(crate) struct Session<'a> {
     pub(crate) store: &'a Store,
     pub(crate) options: &'a Options,
-    pub(crate) files: &'a FileDigests,
-    pub(crate) room: &'a Room,
+    pub(crate) files: FileDigests,
+    room: Room,
+}
+
+impl<'a> Session<'a> {
+    /// From here on, a request to stop ends waiting for the store as well.
+    pub(crate) fn open(store: &'a Store, options: &'a Options) -> Self {
+        store.stop_waiting_when(options.stop.shared());
+        Self {
+            store,
+            options,
+            files: plan::file_digests(store),
+            room: Room::new(options.machine.clone()),
+        }
+    }
+
+    pub(crate) fn plan(&self, workflow: &Workflow) -> Result<Plan, PlanError> {
+        plan::plan(workflow, self.store, &self.files)
+    }
 }
 
 /// When a run began.
@@ -168,8 +176,8 @@ pub(crate) fn run_planned(
     let context = RunContext {
         workflow,
         store: session.store,
-        files: session.files,
-        room: session.room,
+        files: &session.files,
+        room: &session.room,
         program: options.worker.as_ref(),
         keep_going: options.keep_going,
         stop: options.stop.clone(),

@@ -22,10 +22,9 @@ pub use files::{Changed, WatchError, WatchOptions};
 use self::files::WatchedFiles;
 use crate::events::Reporter;
 use crate::execute::Mailbox;
-use crate::plan::{self, Resolved};
+use crate::plan::Resolved;
 use crate::recall::recall;
 use crate::run::{Options, RunError, RunOutcome, RunStart, Session, run_planned};
-use crate::slots::Room;
 use crate::worker::Message;
 use crate::workflow::{Diagnostics, Workflow};
 
@@ -67,16 +66,9 @@ pub fn watch(
     options: &Options,
     audience: &dyn Audience,
 ) -> Result<(), WatchError> {
-    store.stop_waiting_when(options.stop.shared());
-    let files = plan::file_digests(store);
-    let room = Room::new(options.machine.clone());
-    let session = Session {
-        store,
-        options,
-        files: &files,
-        room: &room,
-    };
-    let watched = WatchedFiles::new(path, watching, &files)?;
+    let session = Session::open(store, options);
+    let session = &session;
+    let watched = WatchedFiles::new(path, watching, &session.files)?;
     std::thread::scope(|scope| {
         let (tell_end, ended) = unbounded();
         let mut watch = Watch {
@@ -107,7 +99,7 @@ struct Live {
 
 struct Watch<'a> {
     path: &'a Path,
-    session: Session<'a>,
+    session: &'a Session<'a>,
     audience: &'a dyn Audience,
     watched: WatchedFiles<'a>,
     /// As it was loaded last.
@@ -212,7 +204,7 @@ impl<'a> Watch<'a> {
     {
         let Some(workflow) = self.workflow.clone() else { return };
         let started = RunStart::now();
-        let plan = match plan::plan(&workflow, self.session.store, self.session.files) {
+        let plan = match self.session.plan(&workflow) {
             Ok(plan) => plan,
             // A data file that is gone may come back.
             Err(error) => return self.audience.ended(Err(error.into()), false),
@@ -231,7 +223,7 @@ impl<'a> Watch<'a> {
             tell: mail.sender(),
         });
         scope.spawn(move || {
-            let outcome = run_planned(&workflow, plan, &session, started, mail, audience.reporter().as_mut());
+            let outcome = run_planned(&workflow, plan, session, started, mail, audience.reporter().as_mut());
             // If the receiver is gone, watching has ended with an error.
             let _ = tell_end.send((id, outcome.map_err(RunError::from)));
         });
