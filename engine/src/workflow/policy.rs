@@ -39,7 +39,7 @@ pub struct ExecutionPolicy {
     /// Seconds after which it is stopped and has failed.
     pub timeout_s: Option<f64>,
     /// What it needs of the machine, where that is not what its kind says.
-    pub resources: Needs,
+    pub resources: ResourceOverrides,
     /// Whether it runs in a separate process; `None` leaves that to its kind.
     pub isolate: Option<bool>,
 }
@@ -68,10 +68,10 @@ impl Retry {
     }
 }
 
-/// `resources = { threads = 4, gpus = 1, memory = "8GB" }`.
+/// What a node takes of the machine, where that is not what its kind says: `resources = { threads = 4, gpus = 1, memory = "8GB" }`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Needs {
+pub struct ResourceOverrides {
     /// The most CPU threads that it is given.
     pub threads: Option<usize>,
     /// GPUs, which it has for itself.
