@@ -403,6 +403,7 @@ mod tests {
         let targets: Vec<f32> = images
             .labels()
             .iter()
+            .flatten()
             .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
             .collect();
         let all: Vec<u32> = (0..64).collect();
@@ -435,7 +436,7 @@ mod tests {
             .chunks_exact(2)
             .map(argmax)
             .collect();
-        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
+        let truth: Vec<usize> = images.labels().iter().flatten().map(|l| usize::from(*l)).collect();
         (StateDict::of(&mut classifier, ""), accuracy(&truth, &guesses))
     }
 
@@ -453,6 +454,7 @@ mod tests {
         let targets: Vec<f32> = images
             .labels()
             .iter()
+            .flatten()
             .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
             .collect();
         let all: Vec<u32> = (0..64).collect();
@@ -482,6 +484,7 @@ mod tests {
         let targets: Vec<f32> = images
             .labels()
             .iter()
+            .flatten()
             .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
             .collect();
         let all: Vec<u32> = (0..64).collect();
@@ -492,7 +495,7 @@ mod tests {
         };
         let mut classifier = Classifier::with_probe_head(classifier().encoder, 2, &examples, &plain);
         let features = embed(&mut classifier.encoder, &images, &all, &plain);
-        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
+        let truth: Vec<usize> = images.labels().iter().flatten().map(|l| usize::from(*l)).collect();
         let probe = Probe::fit(&features, &truth, classifier.encoder.dim, 2).predict(&features);
         let head: Vec<usize> = predict(&mut classifier, &images, &all, &plain)
             .chunks_exact(2)
