@@ -175,7 +175,7 @@ fn held_out(files: &Files, free: &[usize], count: usize, stream: &Stream) -> Res
     }
     let groups: Vec<Vec<usize>> = groups.into_values().collect();
     let mut held: Vec<usize> = Vec::new();
-    for group in stream.permutation(groups.len()) {
+    for group in stream.child("groups").permutation(groups.len()) {
         let members = &groups[group as usize];
         if held.len() + members.len() <= count {
             held.extend(members);

@@ -1,5 +1,6 @@
 //! A folder of image files: one folder for each class, splits of such, images without a label, or a table of labels.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use flow_engine::node::{NodeError, ParamError};
@@ -218,8 +219,31 @@ pub(crate) fn test_count(found: &Found, asked: Option<usize>) -> Result<usize, P
         }
         Some(asked) => Ok(asked),
         None if has_test => Ok(0),
-        None => Ok(may / 5),
+        None => fifth(found, may),
     }
+}
+
+/// A fifth of the labelled images, but of no class more than a third.
+fn fifth(found: &Found, labelled: usize) -> Result<usize, ParamError> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let in_train = |entry: &&Entry| entry.split.is_none_or(|split| split == SplitName::Train);
+    for label in found
+        .entries
+        .iter()
+        .filter(in_train)
+        .filter_map(|entry| entry.label.as_deref())
+    {
+        *counts.entry(label).or_default() += 1;
+    }
+    let Some((name, smallest)) = counts.iter().min_by_key(|(_, count)| **count) else {
+        return Ok(0);
+    };
+    if *smallest < 3 {
+        let message = format!("class `{name}` has {smallest} image(s): too few to hold some out for testing");
+        let help = "give each class three images or more, put the test images into a folder `test`, or say how many with `test`";
+        return Err(at_with("path", message, help));
+    }
+    Ok((labelled / 5).clamp(counts.len(), counts.len() * (smallest / 3)))
 }
 
 /// What no data set can be made of.
@@ -267,7 +291,7 @@ fn check_found(found: &Found) -> Result<(), Fault> {
 
 /// A group must not be in two splits.
 fn groups(found: &Found) -> Result<(), Fault> {
-    let mut first: std::collections::BTreeMap<&str, &Entry> = std::collections::BTreeMap::new();
+    let mut first: BTreeMap<&str, &Entry> = BTreeMap::new();
     for entry in &found.entries {
         let (Some(group), Some(split)) = (&entry.group, entry.split) else {
             continue;
