@@ -79,10 +79,7 @@ pub(crate) enum Command {
     Bench(crate::commands::bench::BenchCommand),
     /// Internal: runs one node in its own process.
     #[command(name = WORKER, hide = true)]
-    Worker {
-        /// The file that describes the node.
-        manifest: PathBuf,
-    },
+    Worker,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -92,6 +89,9 @@ pub(crate) enum Command {
 
 /// The command that `flow run` starts for nodes in separate processes.
 pub(crate) const WORKER: &str = "__worker";
+
+/// What this program is called with to be a keeper, see [`flow_engine::leash`]. Its life begins before any command line is read.
+pub(crate) const KEEPER: &str = "__keeper";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {

@@ -8,6 +8,7 @@ mod output;
 mod progress;
 mod trace;
 
+use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,13 +16,34 @@ use std::sync::Arc;
 use clap::Parser;
 
 use exit::Exit;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 
 /// A workflow of many nodes is many small pieces of memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == cli::KEEPER) {
+        keep(arguments.next());
+        return Exit::Ok.into();
+    }
+    if let Some(why) = flow_engine::limits::too_little_memory() {
+        eprintln!("error: {why}");
+        return Exit::Failed.into();
+    }
     output::exit_code(run()).into()
+}
+
+/// The life of a keeper, which no terminal ends.
+fn keep(folder: Option<OsString>) {
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+        // Without its handler it would end like what it watches over.
+        let _ = signal_hook::flag::register(signal, Arc::default());
+    }
+    if let Some(folder) = folder {
+        flow_engine::leash::keep(folder.as_ref());
+    }
 }
 
 fn run() -> Exit {
@@ -29,6 +51,15 @@ fn run() -> Exit {
         Ok(cli) => cli,
         Err(error) => return print_usage(&error),
     };
+    // A file that grows beyond its limit is an error of that write, and not the silent end of this process.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    if let Some(why) = flow_engine::limits::too_few_processes() {
+        output::print_error(&why, None);
+        return Exit::Failed;
+    }
+    if let Some(program) = commands::run::this_program() {
+        flow_engine::leash::configure(program, cli::KEEPER);
+    }
     output::set_colour(cli.color);
     output::start_log(cli.verbose);
     // A file that grows past `ulimit -f` is an error of the write then, with words, and does not kill us in silence. Programs that are
@@ -44,10 +75,7 @@ fn run() -> Exit {
             failure.exit()
         }
         Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text
-                .or(panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no panic message");
+            let text = flow_cache::panic_text(panic.as_ref());
             let help = "nothing in the cache is lost; please report this with what `-vv` prints";
             output::print_error(&format!("flow has a bug: {text}"), Some(help));
             Exit::Failed

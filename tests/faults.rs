@@ -229,7 +229,7 @@ fn locks_leases_and_claims_of_the_dead_hold_nobody_up() {
     std::fs::create_dir_all(cache.join("claims")).expect("a directory");
     std::fs::write(cache.join("claims/1-0"), board).expect("it can be written");
     let run = place.run(&[]);
-    assert!(!run.stderr.contains("is at work"), "{}", run.stderr);
+    assert!(!run.stderr.contains("is running it"), "{}", run.stderr);
     assert_eq!(place.digests(), clean());
     assert_eq!(
         place

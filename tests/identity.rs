@@ -154,7 +154,7 @@ fn with_fewer_than_three_draws_no_arm_is_called_better() {
     let place = Place::new(&format!("{SCENES}{nodes}"));
     let said = place.run(&[]).stdout;
     assert!(
-        said.contains("with fewer than 3 draws of each arm nobody can tell"),
+        said.contains("with fewer than 3 draws of each arm significance cannot be tested"),
         "{said}"
     );
 }

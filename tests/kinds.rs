@@ -16,7 +16,7 @@ fn kinds(arguments: &[&str]) -> String {
 fn schema() -> Value {
     let ended = Place::new("").flow(&["schema"]);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    serde_json::from_str(&ended.stdout).unwrap()
+    serde_json::from_str(&ended.stdout).expect("JSON")
 }
 
 #[test]
@@ -87,8 +87,8 @@ fn every_parameter_of_every_kind_says_what_it_is_and_of_which_type() {
 
 /// Every workflow that is shipped, parts of workflows included.
 fn shipped(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(folder).expect("the folder can be listed") {
+        let path = entry.expect("the folder can be listed").path();
         if path.is_dir() {
             shipped(&path, found);
         } else if path.extension().is_some_and(|ending| ending == "toml") {
@@ -98,7 +98,7 @@ fn shipped(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 fn as_json(text: &str) -> Value {
-    serde_json::to_value(toml::from_str::<toml::Value>(text).unwrap()).unwrap()
+    serde_json::to_value(toml::from_str::<toml::Value>(text).expect("TOML")).expect("JSON")
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn two_runs_on_one_cache_do_each_node_once_and_the_second_names_the_first() {
     done.sort();
     assert_eq!(done, ["a", "b"], "{told}");
     let named = pids.iter().any(|pid| told.contains(&format!("process {pid} on ")));
-    assert!(named && told.contains("is at work on it"), "{told}");
+    assert!(named && told.contains("is running it"), "{told}");
 }
 
 #[test]

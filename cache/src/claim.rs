@@ -105,6 +105,11 @@ impl Claims {
         Ok(Claiming::Given(Claim { key: *key, claims }))
     }
 
+    /// The locked file that shows what we work on, once there is one: whoever has it open keeps our claims alive after us.
+    pub(crate) fn board(&self) -> Option<File> {
+        self.ours().board.as_ref()?.file.try_clone().ok()
+    }
+
     fn give_back(&self, key: &ActionKey) {
         let mut ours = self.ours();
         let Ours { keys, board } = &mut *ours;

@@ -236,7 +236,14 @@ impl Files {
                     collected,
                 }))
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // A link that leads nowhere is there, and is no record.
+                let led = self.disk.len(&path);
+                if led.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                    self.move_to_quarantine(&path)?;
+                }
+                Ok(None)
+            }
             Err(error) => Err(CacheError::io("write", &path, error)),
         }
     }

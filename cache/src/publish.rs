@@ -39,6 +39,8 @@ pub struct Draft {
     pub started_unix_ms: u64,
     /// When it ended, in milliseconds since 1970 (UTC).
     pub finished_unix_ms: u64,
+    /// The version of flow that made it.
+    pub flow_version: String,
 }
 
 /// See [`crate::Store::publish`].
@@ -100,6 +102,9 @@ fn finish(store: &Shared, entry: &Entry) -> Artifact {
     store.artifact(entry)
 }
 
+/// An output's bytes with their digest.
+type Blob<'a> = (Digest, &'a [u8]);
+
 impl Draft {
     fn check(&self, key: &ActionKey) -> Result<(), CacheError> {
         let invalid = |why: String| CacheError::InvalidDraft {
@@ -117,8 +122,8 @@ impl Draft {
         }
     }
 
-    fn describe(&self, key: &ActionKey) -> Result<(Record, Vec<(Digest, &[u8])>), CacheError> {
-        let blobs: Vec<(Digest, &[u8])> = self
+    fn describe(&self, key: &ActionKey) -> Result<(Record, Vec<Blob<'_>>), CacheError> {
+        let blobs: Vec<Blob<'_>> = self
             .files
             .iter()
             .map(|(_, bytes)| (Digest::of(bytes), bytes.as_slice()))
@@ -144,7 +149,7 @@ impl Draft {
             cost: self.cost,
             started_unix_ms: self.started_unix_ms,
             finished_unix_ms: self.finished_unix_ms,
-            flow_version: env!("CARGO_PKG_VERSION").to_owned(),
+            flow_version: self.flow_version.clone(),
             host: host_name(),
         };
         Ok((record, blobs))

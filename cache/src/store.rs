@@ -146,6 +146,11 @@ impl Store {
         self.shared.claims.take(key)
     }
 
+    /// What keeps the claims of this process alive as long as anyone has it open: for a process that ends what this one leaves behind.
+    pub fn claims_lock(&self) -> Option<std::fs::File> {
+        self.shared.claims.board()
+    }
+
     /// Begins a lease: the entries that are added to it are not collected as long as it lives.
     pub fn lease(&self) -> Lease {
         Lease::begin(&self.shared.files)

@@ -9,6 +9,7 @@
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use flow_cache::Digest;
 use ignore::Match;
@@ -134,8 +135,9 @@ pub(crate) fn regular(path: &Path) -> io::Result<Metadata> {
     )))
 }
 
+/// What is neither a file nor a folder, in words.
 #[cfg(unix)]
-fn kind(metadata: &Metadata) -> &'static str {
+pub fn kind(metadata: &Metadata) -> &'static str {
     use std::os::unix::fs::FileTypeExt;
     let kind = metadata.file_type();
     match () {
@@ -145,8 +147,9 @@ fn kind(metadata: &Metadata) -> &'static str {
     }
 }
 
+/// What is neither a file nor a folder, in words.
 #[cfg(not(unix))]
-fn kind(_metadata: &Metadata) -> &'static str {
+pub fn kind(_metadata: &Metadata) -> &'static str {
     "not a file"
 }
 
@@ -245,19 +248,36 @@ fn is_cache(folder: &Path) -> bool {
     tag.is_file() && fs::read(tag).is_ok_and(|text| text.starts_with(CACHE_SIGNATURE))
 }
 
-/// Whether it is the file that this process prints to: a log that is begun in a folder of code would change it with every line.
+/// The files that this process prints to, or its engine does: device and inode. A log that is begun in a folder of code would change it
+/// with every line.
 #[cfg(unix)]
-fn is_our_output(metadata: &Metadata) -> bool {
+pub(crate) fn printed() -> &'static [(u64, u64)] {
     use std::os::fd::AsFd;
     use std::os::unix::fs::MetadataExt;
-    use std::sync::LazyLock;
-    static OURS: LazyLock<Vec<(u64, u64)>> = LazyLock::new(|| {
+    PRINTED.get_or_init(|| {
         let (out, err) = (io::stdout(), io::stderr());
         let files = [out.as_fd(), err.as_fd()].map(|fd| fd.try_clone_to_owned().map(fs::File::from));
         let metadata = files.into_iter().filter_map(|file| file.ok()?.metadata().ok());
         metadata.map(|m| (m.dev(), m.ino())).collect()
-    });
-    OURS.contains(&(metadata.dev(), metadata.ino()))
+    })
+}
+
+static PRINTED: OnceLock<Vec<(u64, u64)>> = OnceLock::new();
+
+/// Takes over what the engine prints to: a worker prints to pipes.
+pub(crate) fn also_printed(files: &[(u64, u64)]) {
+    let _ = PRINTED.set(files.to_vec());
+}
+
+#[cfg(unix)]
+fn is_our_output(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    printed().contains(&(metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn printed() -> &'static [(u64, u64)] {
+    &[]
 }
 
 #[cfg(not(unix))]

@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use flow_cache::{ActionKey, Cost};
+use flow_cache::{ActionKey, Cost, unix_ms};
 use serde::{Deserialize, Serialize};
-
-use crate::stat::unix_ms;
 
 /// Version of [`LoggedEvent`] and everything in it.
 pub const SCHEMA: u32 = 1;

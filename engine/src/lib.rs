@@ -7,13 +7,18 @@
 //! ```
 
 mod action;
+mod build;
 pub mod code;
 pub mod events;
 mod execute;
 pub mod graph;
+pub mod leash;
+pub mod limits;
 mod lineage;
+pub mod lines;
 mod machine;
 pub mod node;
+mod node_log;
 mod os_path;
 mod outcome;
 pub mod plan;
@@ -26,6 +31,7 @@ mod run;
 pub mod runs;
 mod schedule;
 mod schema;
+mod secrets;
 mod slots;
 pub mod stat;
 mod stop;

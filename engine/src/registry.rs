@@ -37,7 +37,8 @@ pub(crate) trait ErasedNode: Send + Sync {
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError>;
     fn resources(&self) -> Resources;
     fn isolated(&self) -> bool;
-    fn copies_files(&self) -> bool;
+    fn copies(&self, role: &str) -> bool;
+    fn not_in_key(&self) -> Vec<String>;
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError>;
     fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError>;
     /// All parameters as JSON, defaults filled in: what a worker process makes the node from.
@@ -75,8 +76,12 @@ impl<N: Node> ErasedNode for N {
         Node::resources(self)
     }
 
-    fn copies_files(&self) -> bool {
-        Node::copies_files(self)
+    fn copies(&self, role: &str) -> bool {
+        Node::copies(self, role)
+    }
+
+    fn not_in_key(&self) -> Vec<String> {
+        Node::not_in_key(self)
     }
 
     fn isolated(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use flow_cache::Store;
+use flow_cache::{Store, unix_ms};
 
 use crate::events::{Event, Reporter, RunStatus};
 use crate::execute::{Execution, Mailbox, RunContext};
@@ -14,7 +14,7 @@ use crate::plan::{self, Plan, PlanError, PlanState};
 use crate::reason::in_words;
 use crate::runs::{RunFolder, RunsError, Summary};
 use crate::slots::Room;
-use crate::stat::{FileDigests, unix_ms};
+use crate::stat::FileDigests;
 use crate::stop::StopFlag;
 use crate::worker::WorkerProgram;
 use crate::workflow::Workflow;
@@ -186,7 +186,7 @@ pub(crate) fn run_planned(
         id: folder.id.clone(),
         workflow: workflow.name().to_owned(),
         question: workflow.question().map(str::to_owned),
-        overrides: workflow.overrides().iter().map(ToString::to_string).collect(),
+        overrides: workflow.overrides_in_words(),
         environment: workflow.environment().clone(),
         status,
         started_unix_ms: started.unix_ms,

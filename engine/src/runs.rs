@@ -8,11 +8,12 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use flow_cache::{Digest, Sharing};
+use flow_cache::{Digest, Sharing, unix_ms};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{JsonLines, RunStatus};
 use crate::node::Report;
+use crate::node_log::stamped;
 use crate::outcome::{NodeFailure, NodeOutcome};
 use crate::workflow::Workflow;
 
@@ -309,7 +310,7 @@ impl RunFolder {
             .create_dir(&logs)
             .map_err(|error| RunsError::io("make", &logs, error))?;
         let write = |path: &Path, text: &str| {
-            let written = sharing.write(path, text.as_bytes());
+            let written = sharing.write(path, workflow.secrets().hide(text).as_bytes());
             written.map_err(|error| RunsError::io("write", path, error))
         };
         write(&dir.join("workflow.toml"), workflow.text())?;
@@ -368,13 +369,23 @@ impl RunFolder {
         unreachable!("BUG: the loop above returns after 100 attempts")
     }
 
-    /// Adds a line, with the time (UTC), to a node's log. A log that cannot be written does not fail the node.
+    /// Who may read what is written here.
+    pub(crate) fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    /// Where a node's log lies.
+    pub(crate) fn log(&self, node: &str) -> PathBuf {
+        self.dir.join("logs").join(format!("{}.log", file_stem(node)))
+    }
+
+    /// Adds a line of the engine's, with the time (UTC), to a node's log. A log that cannot be written does not fail the node.
     pub(crate) fn note(&self, node: &str, line: &str) {
-        let path = self.dir.join("logs").join(format!("{}.log", file_stem(node)));
+        let path = self.log(node);
         let written = self
             .sharing
             .append(&path)
-            .and_then(|mut file| writeln!(file, "{}  {line}", jiff::Timestamp::now().strftime("%FT%T.%3fZ")));
+            .and_then(|mut file| file.write_all(stamped(unix_ms(), line).as_bytes()));
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "a node's log cannot be written");
         }

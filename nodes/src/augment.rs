@@ -69,9 +69,22 @@ impl Node for AugmentNode {
     }
 }
 
-/// Checks a recipe given at port `port` against the images at port `data`.
-pub(crate) fn check_recipe(inputs: &InputFacts, port: &'static str, data: &DatasetFacts) -> Result<(), ParamError> {
+/// Checks a recipe given at port `port` against the images at port `data`, which have targets that may be mixed.
+pub(crate) fn check_mixing(inputs: &InputFacts, port: &'static str, data: &DatasetFacts) -> Result<(), ParamError> {
     inputs.get(port).map_or(Ok(()), |recipe| check_for(recipe, port, data))
+}
+
+/// [`check_mixing`] where there are no targets.
+pub(crate) fn check_recipe(inputs: &InputFacts, port: &'static str, data: &DatasetFacts) -> Result<(), ParamError> {
+    if let Some(op) = inputs.get::<Recipe>(port).and_then(Recipe::mixes) {
+        let message = format!("its operation `{op}` mixes targets, and there are none here");
+        return Err(at_with(
+            port,
+            message,
+            "leave it out; it is for `views` of a finetune node",
+        ));
+    }
+    check_mixing(inputs, port, data)
 }
 
 /// Checks a recipe, given under `key`, against what it is to change.

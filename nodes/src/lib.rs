@@ -19,7 +19,7 @@ mod pseudo_label;
 mod torch;
 
 pub use augment::AugmentNode;
-pub use command::{CommandNode, kill_programs};
+pub use command::CommandNode;
 pub use concat::ConcatNode;
 pub use dataset::{PartNode, SourceNode};
 pub use evaluate::{CompareNode, ProbeNode, ScoreNode, SummaryNode};

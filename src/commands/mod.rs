@@ -8,7 +8,7 @@ mod graph;
 pub(crate) mod init;
 mod kinds;
 mod plan;
-mod run;
+pub(crate) mod run;
 mod runs;
 mod watch;
 
@@ -35,8 +35,8 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Schema => kinds::schema(),
         Command::Doctor(args) => doctor::doctor(cli, args),
         Command::Bench(command) => bench::bench(command),
-        Command::Worker { manifest } => {
-            flow_engine::serve(manifest, &flow_nodes::registry());
+        Command::Worker => {
+            flow_engine::serve(&flow_nodes::registry());
             Ok(Exit::Ok)
         }
         Command::Completions { shell } => {

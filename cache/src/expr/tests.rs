@@ -71,7 +71,7 @@ fn deep_nesting_is_an_error_that_fits_on_a_screen() {
     }
     let nested = |depth: usize| format!("{}a{}", "(".repeat(depth), ")".repeat(depth));
     assert!(condition(&nested(60)).is_ok());
-    assert!(shown(&nested(70)).contains("less deeply"));
+    assert!(shown(&nested(70)).contains("at most 64 deep"));
 }
 
 #[test]

@@ -12,11 +12,12 @@ use super::{Execution, LOOK_AGAIN, PUBLISHING_TOGETHER, Running};
 use crate::action::{Action, OwnPart};
 use crate::events::Event;
 use crate::node::{Input, Inputs, NodeError};
+use crate::node_log::NodeLog;
 use crate::outcome::NodeStatus;
 use crate::plan::Known;
 use crate::slots::{Grant, Need};
 use crate::stop::StopFlag;
-use crate::worker::{Failure, Job, thread_name};
+use crate::worker::{Failure, Job, Thread, thread_name};
 use crate::workflow::InstanceId;
 
 impl<'a, 'e> Execution<'a, 'e> {
@@ -195,7 +196,16 @@ impl<'a, 'e> Execution<'a, 'e> {
             pools: &context.room.pools,
             program: context.program,
             stops: [context.stop.clone(), self.drain.clone(), cancel.clone()],
-            tell: self.mail.sender(),
+            tell: Thread {
+                id,
+                tell: self.mail.sender(),
+                log: NodeLog::new(
+                    self.folder.log(&instance.name),
+                    self.folder.sharing(),
+                    context.workflow.secrets().clone(),
+                ),
+            },
+            secrets: context.workflow.secrets(),
         };
         self.tell_all(&Event::NodeStarted {
             node: instance.name.clone(),

@@ -270,7 +270,6 @@ impl<'a, 'e> Execution<'a, 'e> {
             }
             Message::Note(id, line) => {
                 let node = self.name(id);
-                self.folder.note(&node, &line);
                 self.tell_all(&Event::NodeNote { node, line });
             }
             Message::Computed(id) => {

@@ -70,10 +70,16 @@ pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stati
         Vec::new()
     }
 
-    /// Whether it works on copies of its files that it compares with their digests in [`Context::files`] before it begins, so that the originals may
-    /// change meanwhile. Of others a change under their hands is an error.
-    fn copies_files(&self) -> bool {
+    /// Whether it works on a copy of the file of that role, which it compares with its digest in [`Context::files`] before it begins, so that the
+    /// original may change meanwhile. Of others a change under their hands is an error.
+    fn copies(&self, role: &str) -> bool {
+        let _ = role;
         false
+    }
+
+    /// What it may depend on that is no part of its key, in words that its author wrote: for `flow plan`.
+    fn not_in_key(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Checks the parameters against what is known of the inputs, and says what is known of the output.
@@ -187,6 +193,10 @@ pub trait Host: Sync {
     /// node saves one in any case.
     fn checkpoint_due(&self) -> bool {
         false
+    }
+    /// Takes secrets out of what a program printed.
+    fn hide(&self, bytes: &mut Vec<u8>) {
+        let _ = bytes;
     }
     /// Whether to stop soon: save a checkpoint and return [`NodeError::Stopped`].
     fn stop_requested(&self) -> bool;

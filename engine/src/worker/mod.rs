@@ -10,15 +10,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use flow_cache::{ActionKey, Artifact, CacheError, Claim, Cost, Draft, Scratch, Store, panic_text, peak_memory_bytes};
+use flow_cache::{
+    ActionKey, Artifact, CacheError, Claim, Cost, Draft, Scratch, Store, panic_text, peak_memory_bytes, unix_ms,
+};
 
 use crate::action::Action;
 use crate::node::{Context, Inputs, NodeError, OpenedFile, Output};
+use crate::node_log::NodeLog;
 use crate::pools::Pools;
+use crate::secrets::Secrets;
 use crate::slots::Grant;
-use crate::stat::{FileDigests, unix_ms};
+use crate::stat::FileDigests;
 use crate::stop::StopFlag;
 use crate::workflow::{Instance, InstanceId};
+use crate::{build, leash};
 
 pub use child::serve;
 pub use process::WorkerProgram;
@@ -29,6 +34,7 @@ use host::{JobHost, Tell};
 /// What a worker tells the run.
 pub(crate) enum Message {
     Progress(InstanceId, Shown),
+    /// A line to be shown: the log has it already.
     Note(InstanceId, String),
     /// The node has run; what it left is still to be published.
     Computed(InstanceId),
@@ -49,6 +55,19 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Without secrets, which are in what programs printed last.
+    pub(crate) fn hide(self, secrets: &Secrets) -> Self {
+        let hide = |text: String| secrets.hide(&text).into_owned();
+        match self {
+            Self::Node(NodeError::Failed { message, help }) => Self::Node(NodeError::Failed {
+                message: hide(message),
+                help: help.map(hide),
+            }),
+            Self::Panic(text) => Self::Panic(hide(text)),
+            other => other,
+        }
+    }
+
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self, Self::Node(NodeError::Stopped))
     }
@@ -87,28 +106,32 @@ pub(crate) struct Job<'a> {
     pub(crate) pools: &'a Pools,
     /// Where a process of its own comes from, if this run has them.
     pub(crate) program: Option<&'a WorkerProgram>,
-    pub(crate) tell: Sender<Message>,
+    pub(crate) tell: Thread,
+    pub(crate) secrets: &'a Secrets,
 }
 
 impl Job<'_> {
     /// Runs to the end and tells how it went; never panics.
     pub(crate) fn work(self) {
-        let (id, tell) = (self.id, self.tell.clone());
+        let (id, tell) = (self.id, self.tell.tell.clone());
         let _span = tracing::info_span!("node", name = self.instance.name(), threads = self.grant.threads).entered();
+        let secrets = self.secrets;
         let result = catch_unwind(AssertUnwindSafe(|| self.run_and_publish()))
-            .unwrap_or_else(|payload| Err(Failure::Panic(panic_text(payload.as_ref()).to_owned())));
+            .unwrap_or_else(|payload| Err(Failure::Panic(panic_text(payload.as_ref()).to_owned())))
+            .map_err(|failure| failure.hide(secrets));
         // The run is gone only if it was torn down already; then nobody is left to tell.
         let _ = tell.send(Message::Finished(id, result));
     }
 
     fn run_and_publish(self) -> Result<Artifact, Failure> {
         let started_unix_ms = unix_ms();
+        leash::hold(|| self.store.claims_lock());
         let isolated = self.instance.policy().isolate.unwrap_or(self.instance.node.isolated());
         let made = match self.program.filter(|_| isolated) {
             Some(program) => process::run(program, &self)?,
             None => self.run_here()?,
         };
-        let _ = self.tell.send(Message::Computed(self.id));
+        let _ = self.tell.tell.send(Message::Computed(self.id));
         self.check_files()?;
         let draft = Draft {
             kind: self.instance.kind().to_owned(),
@@ -125,6 +148,7 @@ impl Job<'_> {
             },
             started_unix_ms,
             finished_unix_ms: unix_ms(),
+            flow_version: build::id().to_owned(),
         };
         let published = self
             .store
@@ -138,11 +162,7 @@ impl Job<'_> {
     }
 
     fn run_here(&self) -> Result<Made, Failure> {
-        let tell = Thread {
-            id: self.id,
-            tell: &self.tell,
-        };
-        let host = JobHost::new(&self.scratch, &self.stops, self.timeout(), &tell);
+        let host = JobHost::new(&self.scratch, &self.stops, self.secrets, self.timeout(), &self.tell);
         let run = || {
             let mut context = Context {
                 threads: self.grant.threads,
@@ -178,10 +198,11 @@ impl Job<'_> {
     /// A file that changed meanwhile may have been read half before and half after; of what was copied first, the copy was
     /// checked.
     fn check_files(&self) -> Result<(), NodeError> {
-        if self.instance.node.copies_files() {
-            return Ok(());
-        }
-        for OpenedFile { path, digest } in &self.action.files {
+        let files = self.instance.files.iter().zip(&self.action.files);
+        for (file, OpenedFile { path, digest }) in files {
+            if self.instance.node.copies(&file.role) {
+                continue;
+            }
             let after = self.files.digest(path);
             if after.as_ref().ok() != Some(digest) {
                 let message = format!(
@@ -200,18 +221,21 @@ fn no_threads(error: &rayon::ThreadPoolBuildError) -> NodeError {
 }
 
 /// Tells the run from a thread.
-struct Thread<'a> {
-    id: InstanceId,
-    tell: &'a Sender<Message>,
+pub(crate) struct Thread {
+    pub(crate) id: InstanceId,
+    pub(crate) tell: Sender<Message>,
+    pub(crate) log: NodeLog,
 }
 
-impl Tell for Thread<'_> {
+impl Tell for Thread {
     fn progress(&self, shown: Shown) {
         let _ = self.tell.send(Message::Progress(self.id, shown));
     }
 
     fn note(&self, line: &str) {
-        let _ = self.tell.send(Message::Note(self.id, line.to_owned()));
+        for line in self.log.note(line) {
+            let _ = self.tell.send(Message::Note(self.id, line));
+        }
     }
 }
 

@@ -186,6 +186,23 @@ fn apply_one(root: &mut Located, set: &Override, source: &Arc<Source>) -> Result
             }
         };
         let entry = &mut entries[at];
+        // A declaration stays what it is, secret or not: it is given a value, and its default is known still.
+        if last && steps[0] == "env" && depth == 1 {
+            let default = |key_span: &Span, value: Located| Entry {
+                key: "default".to_owned(),
+                key_span: key_span.clone(),
+                value,
+            };
+            let given = default(&span, Located::from_value(set.value.clone(), &value_span));
+            match &mut entry.value.data {
+                Data::Table(fields) => fields.insert(0, given),
+                _ => {
+                    let old = default(&entry.key_span, entry.value.clone());
+                    entry.value.data = Data::Table(vec![given, old]);
+                }
+            }
+            return Ok(());
+        }
         if last {
             entry.key_span = span;
             entry.value = Located::from_value(set.value.clone(), &value_span);

@@ -338,12 +338,12 @@ mod tests {
             ("(labels == 40", "or `)`, found the end"),
             ("labels == 40 arm", "or the end, found `arm`"),
             ("arm == 'both", "a string with a closing quote"),
-            ("arm == 250", "the text \"both\" is compared with the number 250"),
+            ("arm == 250", "the string \"both\" is compared with the number 250"),
             (
                 "labels in [40, '250']",
-                "the number 40 is compared with the text \"250\"",
+                "the number 40 is compared with the string \"250\"",
             ),
-            ("labels < true", "compared with the truth value true"),
+            ("labels < true", "compared with the boolean true"),
             ("arm < 3", "they have no order"),
             ("arm in [both]", "a list holds"),
         ] {
@@ -351,9 +351,9 @@ mod tests {
         }
         for (text, told) in [
             ("arm < 'x'", "have no order"),
-            ("labels", "neither true nor false"),
+            ("labels", "is not a boolean"),
             ("arm in 3", "needs a list"),
-            ("labels and true", "neither true nor false"),
+            ("labels and true", "is not a boolean"),
         ] {
             assert!(holds(text).unwrap_err().to_string().contains(told), "{text}");
         }

@@ -3,14 +3,14 @@
 //! Every data set is complete in itself, so whatever takes a data set takes a labelled part or pseudo-labelled images as well.
 //! That costs nothing: equal files are one blob in the cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::augment::Augmenter;
 use flow_learn::augment::Recipe;
-use flow_learn::data::{Annotations, Images, Label, Modality, NetworkInput, Samples, Tokens, classes_of};
+use flow_learn::data::{Annotations, Images, Label, Modality, NetworkInput, Sample, Samples, Tokens, classes_of};
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
@@ -466,4 +466,22 @@ impl Dataset {
             examples,
         })
     }
+}
+
+/// The places of the images, of the data set at one port, that are not, pixel for pixel, examples of the data set at another: places in one set mean nothing in another.
+///
+/// # Errors
+/// If none of the other's examples is among the images: then it is a part of something else.
+pub(crate) fn without(images: (&str, &Samples), other: (&str, &Dataset)) -> Result<Vec<u32>, NodeError> {
+    let ((port, images), (other_port, other)) = (images, other);
+    let (theirs, examples) = (other.train()?, other.example_set()?);
+    let left_out: HashSet<Sample<'_>> = examples.indices.iter().map(|i| theirs.get(*i as usize)).collect();
+    let kept: Vec<u32> = (0..images.n() as u32)
+        .filter(|i| !left_out.contains(&images.get(*i as usize)))
+        .collect();
+    if kept.len() == images.n() && !left_out.is_empty() {
+        let message = format!("none of the examples of `{other_port}` is among the images of `{port}`");
+        return Err(failure(message).with_help(format!("`{other_port}` must be a part of the data set `{port}`")));
+    }
+    Ok(kept)
 }

@@ -12,7 +12,7 @@ mod start;
 mod task;
 
 pub use dataset::{Dataset, ExampleSet, Normalisation, SplitName};
-pub(crate) use dataset::{GUESSES_ARE_NO_LABELS, TEXTS_HAVE_NO_VIEWS};
+pub(crate) use dataset::{GUESSES_ARE_NO_LABELS, TEXTS_HAVE_NO_VIEWS, without};
 pub use encoder::EncoderArtifact;
 pub use facts::{DatasetFacts, NetworkFacts, ScoreFacts, Targets, compatible, same_task};
 pub use history::History;

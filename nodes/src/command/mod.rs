@@ -19,9 +19,8 @@
 mod metrics;
 mod placeholder;
 mod process;
+mod program;
 mod stage;
-
-pub use process::kill_programs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -59,6 +58,10 @@ pub struct CommandNode {
     metrics: Option<String>,
     /// A file among the outputs that takes what the program prints on stdout.
     stdout: Option<String>,
+    /// Programs and files whose content is part of the key beside the code and the program itself: names are looked up in PATH, paths are
+    /// relative to the workflow file. They are used where they lie.
+    #[serde(default)]
+    tools: NotInKey<BTreeSet<String>>,
     /// Values for `{params.NAME}`.
     #[serde(default)]
     params: BTreeMap<String, Value>,
@@ -77,7 +80,16 @@ fn one() -> NotInKey<usize> {
     NotInKey(1)
 }
 
+/// How the roles of code begin.
+const CODE: &str = "code/";
+
 impl CommandNode {
+    /// The file of the program, where it is no part of the system, nor of the code: then its content is part of the key.
+    fn program(&self) -> Option<std::path::PathBuf> {
+        let found = program::found(self.run.first()?, self.env.get("PATH"))?;
+        (!found.of_system).then_some(found.path)
+    }
+
     /// Every file that must be there at the end, each once.
     fn left(&self) -> Vec<&str> {
         let extra = [&self.metrics, &self.stdout].into_iter().flatten();
@@ -151,16 +163,31 @@ impl Node for CommandNode {
         vec![Port::named("inputs", &self.inputs, ANY)]
     }
 
-    /// The program sees the paths of its code: they are its roles.
+    /// The program sees the paths of its code: they are its roles. After the code comes the program itself, where it is no part of the
+    /// system, and then the tools.
     fn files(&self, _folder: &Path) -> Vec<NodeFile> {
-        self.code
-            .iter()
-            .map(|code| NodeFile::new(format!("code/{}", code.path().display()), code))
-            .collect()
+        let code = self.code.iter();
+        let code = code.map(|code| NodeFile::new(format!("{CODE}{}", code.path().display()), code));
+        let program = self.program().map(|path| NodeFile::new("program", &path.into()));
+        let tool = |name: &String| {
+            let found = program::found(name, self.env.get("PATH"));
+            let path = found.map_or_else(|| name.into(), |found| found.path);
+            NodeFile::new(format!("tools/{name}"), &path.into())
+        };
+        code.chain(program).chain(self.tools.iter().map(tool)).collect()
     }
 
-    fn copies_files(&self) -> bool {
-        true
+    fn copies(&self, role: &str) -> bool {
+        role.starts_with(CODE)
+    }
+
+    fn not_in_key(&self) -> Vec<String> {
+        let words = self.run.iter().enumerate();
+        let is_outside = |(place, word): &(usize, &String)| match place {
+            0 => self.program().is_none() && !program::is_code(word) && !self.tools.contains(*word),
+            _ => program::is_file(word) && !self.tools.contains(*word),
+        };
+        words.filter(is_outside).map(|(_, word)| word.clone()).collect()
     }
 
     fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
@@ -203,7 +230,8 @@ impl Node for CommandNode {
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         let stage = Stage::new()?;
-        for (code, file) in self.code.iter().zip(cx.files) {
+        let (code, others) = cx.files.split_at(self.code.len());
+        for (code, file) in self.code.iter().zip(code) {
             stage.put_code(code.path(), file)?;
         }
         for (name, input) in self.inputs.keys().zip(inputs.all("inputs")) {
@@ -221,20 +249,25 @@ impl Node for CommandNode {
             ("CUDA_VISIBLE_DEVICES".to_owned(), cx.gpus.join(",")),
         ]);
         env.extend(self.env.clone());
-        let said = process::run(
+        let program = (others.len() > self.tools.len()).then(|| others[0].path.as_path());
+        process::run(
             &process::Spec {
                 arguments: &arguments,
+                program,
                 folder: stage.folder(),
                 scratch: &stage.scratch(),
+                stdout: self.stdout.as_ref().map(|name| stage.output(name)).transpose()?,
                 env: &env,
                 pass_env: &self.pass_env.0,
             },
             cx.host,
         )?;
-        if let Some(name) = &self.stdout {
-            stage.leave(name, &said)?;
+        let mut files = stage.outputs(&self.left(), cx.host)?;
+        for (name, bytes) in &mut files {
+            if self.stdout.as_ref() == Some(name) {
+                cx.host.hide(bytes);
+            }
         }
-        let files = stage.outputs(&self.left())?;
         let metrics = match &self.metrics {
             Some(name) => metrics::read(name, &files, cx.host)?,
             None => BTreeMap::new(),

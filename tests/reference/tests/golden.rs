@@ -39,6 +39,8 @@ fn what_this_version_promises_is_built() {
         "method_steps",
         "metrics",
         "optim",
+        "rand_augment",
+        "semi_steps",
         "ssl_losses",
         "supervised_losses",
         "texts",

@@ -3,7 +3,10 @@
 //! Each image of each step has its own random stream, so a view depends on the seed and its place only.
 
 mod apply;
+mod mix;
+mod rand_augment;
 mod recipe;
 
 pub use apply::Augmenter;
+pub use rand_augment::{RandOp, rand_augment};
 pub use recipe::{Op, Recipe, RecipeError};

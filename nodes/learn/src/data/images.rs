@@ -200,8 +200,11 @@ pub(super) fn encode_parts(sizes: [usize; 4], labels: &[Label], values: &[u8]) -
     bytes
 }
 
-/// Sizes, labels and values of [`encode_parts`]'s bytes. Nothing is allocated for sizes that the bytes do not have.
-pub(super) fn decode_parts(bytes: &[u8]) -> Result<([usize; 4], Vec<Label>, &[u8]), ImagesError> {
+/// Four sizes, labels and values of a file of examples.
+type Parts<'a> = ([usize; 4], Vec<Label>, &'a [u8]);
+
+/// The parts of [`encode_parts`]'s bytes. Nothing is allocated for sizes that the bytes do not have.
+pub(super) fn decode_parts(bytes: &[u8]) -> Result<Parts<'_>, ImagesError> {
     let rest = bytes
         .strip_prefix(MAGIC)
         .ok_or(ImagesError::Format("it does not begin with its mark"))?;
