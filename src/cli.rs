@@ -61,6 +61,11 @@ pub(crate) enum Command {
     /// Inspect earlier runs.
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Write a workflow that fits a folder of images, or an example.
+    Init(crate::commands::init::InitArgs),
+    /// Look at images before there is a workflow.
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Draw a workflow.
     Graph(GraphArgs),
     /// List the node kinds, or what one of them takes: each parameter with type, default, range and meaning.
@@ -87,6 +92,32 @@ pub(crate) const WORKER: &str = "__worker";
 
 /// What this program is called with to be a keeper, see [`flow_engine::leash`]. Its life begins before any command line is read.
 pub(crate) const KEEPER: &str = "__keeper";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// List every image of a folder with its size, mean colour, class and split, and say what is wrong with it; then classes, sizes,
+    /// duplicates and suspected leaks. Exit code 0 whatever it finds, 1 if there is no image or the folder's table is wrong, 2 if there is no such
+    /// path.
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A folder as `source = "folder"` reads it, or one image file.
+    pub(crate) path: PathBuf,
+    /// The table of labels, below the folder [default: labels.csv or labels.tsv, if there is one].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// The folder of images without a label, below the folder [default: unlabelled, if there is one].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) unlabelled: Option<PathBuf>,
+    /// The most pixels of an image that is decoded.
+    #[arg(long, value_name = "N", default_value_t = flow_nodes::pictures::MAX_PIXELS)]
+    pub(crate) max_pixels: u64,
+    /// A JSON line for each file: path, width, height, channels, mean, label, split, problem.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Which workflow.
 #[derive(Debug, Args)]

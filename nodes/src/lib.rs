@@ -1,6 +1,7 @@
 //! The node kinds: each a thin adapter from its TOML parameters to learning code.
 
 pub mod artifacts;
+pub mod pictures;
 pub mod sources;
 
 mod augment;

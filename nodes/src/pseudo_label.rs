@@ -166,20 +166,21 @@ impl Node for PseudoLabelNode {
         };
 
         let guesses = examples.classes();
-        let truths: Vec<usize> = examples
-            .indices
+        // Only where there are labels it is known how many guesses are right.
+        let truths = examples.indices.iter().map(|i| train.labels()[*i as usize]);
+        let judged = guesses
             .iter()
-            .map(|i| usize::from(train.labels()[*i as usize]))
-            .collect();
-        let right = guesses.iter().zip(&truths).filter(|(g, t)| g == t).count();
+            .zip(truths)
+            .filter_map(|(g, t)| Some((*g, usize::from(t?))));
+        let (judged, right) = judged.fold((0, 0), |(n, right), (g, t)| (n + 1, right + usize::from(g == t)));
         let count = examples.indices.len();
         let mut metrics = BTreeMap::from([
             ("pool".to_owned(), pool.len() as f64),
             ("kept".to_owned(), count as f64),
             ("kept_share".to_owned(), count as f64 / pool.len().max(1) as f64),
         ]);
-        if count > 0 {
-            metrics.insert("precision".into(), right as f64 / count as f64);
+        if judged > 0 {
+            metrics.insert("precision".into(), right as f64 / f64::from(judged));
         }
         for (class, name) in data.class_names.iter().enumerate() {
             let of_class = guesses.iter().filter(|g| **g == class).count();
@@ -189,7 +190,7 @@ impl Node for PseudoLabelNode {
             }
         }
         cx.host.note(&format!(
-            "kept {count} of {} guesses, {right} of them right",
+            "kept {count} of {} guesses; of {judged} the label is known, and {right} of these are right",
             pool.len()
         ));
         data.examples = Some(examples);

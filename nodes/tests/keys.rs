@@ -58,6 +58,24 @@ style = { turn = 0.5 }"#,
     },
     Form {
         kind: "dataset",
+        base: "source = \"folder\"\npath = \"pictures\"\nside = 16",
+        changes: &[
+            ("path", "\"others\""),
+            ("unlabelled", "\"pool\""),
+            ("labels", "\"other.csv\""),
+            ("columns", "{ label = \"kind\" }"),
+            ("fit", "\"pad\""),
+            ("channels", "1"),
+            ("matte", "[255, 255, 255]"),
+            ("max_pixels", "1000"),
+            ("on_bad", "\"skip\""),
+            ("on_leak", "\"drop\""),
+        ],
+        ports: &[],
+        not_in_key: &[("path", "\"copy/pictures\"", MOVED)],
+    },
+    Form {
+        kind: "dataset",
         base: "from = \"x\"\nclasses = [0, 1]\nlabels = 10\nseed = 1",
         changes: &[("classes", "[1, 0]"), ("labels", "11"), ("seed", "2")],
         ports: &["from"],
@@ -325,6 +343,20 @@ fn folder() -> tempfile::TempDir {
     write("copy/a.tsv", &lines("wave"));
     write("b.tsv", &lines("house"));
     write("lib/x.py", "print()");
+    // Only the names of images count before anything runs.
+    for name in ["pictures", "copy/pictures", "others"] {
+        for (class, i) in ["sea", "land", "pool"]
+            .iter()
+            .flat_map(|class| (0..10).map(move |i| (class, i)))
+        {
+            write(&format!("{name}/{class}/{i}.png"), class);
+        }
+        write(
+            &format!("{name}/other.csv"),
+            "path,label,kind\nsea/0.png,a,c\nsea/1.png,b,d\nsea/2.png,a,c\nsea/3.png,b,d\n",
+        );
+    }
+    write("others/sea/0.png", "another");
     folder
 }
 

@@ -2,8 +2,10 @@
 
 pub(crate) mod bench;
 mod cache;
+mod data;
 mod doctor;
 mod graph;
+pub(crate) mod init;
 mod kinds;
 mod plan;
 pub(crate) mod run;
@@ -27,6 +29,8 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Cache(command) => cache::cache(cli, command),
         Command::Runs(command) => runs::runs(cli, command),
         Command::Graph(args) => graph::graph(args),
+        Command::Data(command) => data::data(command),
+        Command::Init(args) => init::init(args),
         Command::Kinds(args) => kinds::kinds(args),
         Command::Schema => kinds::schema(),
         Command::Doctor(args) => doctor::doctor(cli, args),

@@ -10,7 +10,7 @@ use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::augment::Augmenter;
 use flow_learn::augment::Recipe;
-use flow_learn::data::{Annotations, Images, Modality, NetworkInput, Sample, Samples, Tokens};
+use flow_learn::data::{Annotations, Images, Label, Modality, NetworkInput, Sample, Samples, Tokens, classes_of};
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
@@ -119,11 +119,14 @@ pub struct ExampleSet {
 }
 
 impl ExampleSet {
-    /// All with the one class that they are labelled with.
-    pub fn labelled(indices: Vec<u32>, labels: &[u16], classes: usize) -> Self {
+    /// Those that have a label, with the one class that they are labelled with.
+    pub fn labelled(mut indices: Vec<u32>, labels: &[Label], classes: usize) -> Self {
+        indices.retain(|i| labels[*i as usize].is_some());
         let mut targets = vec![0.0; indices.len() * classes];
         for (row, index) in targets.chunks_exact_mut(classes).zip(&indices) {
-            row[usize::from(labels[*index as usize])] = 1.0;
+            labels[*index as usize]
+                .iter()
+                .for_each(|class| row[usize::from(*class)] = 1.0);
         }
         Self {
             guessed: false,
@@ -169,7 +172,8 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// A data set of images, whose channel statistics are taken from those to train on; of texts if there is a vocabulary.
+    /// A data set of images, whose channel statistics are taken from those to train on; of texts if there is a vocabulary. If some images to
+    /// train on have no label, the others are its examples.
     pub fn new(
         name: String,
         class_names: Vec<String>,
@@ -179,6 +183,10 @@ impl Dataset {
     ) -> Self {
         let train = splits.get(&SplitName::Train).and_then(Samples::images);
         let (mean, std) = train.map(Images::channel_statistics).unwrap_or_default();
+        let unlabelled = train.filter(|images| images.labels.contains(&None));
+        let labelled =
+            |images: &Images| ExampleSet::labelled((0..images.n as u32).collect(), &images.labels, class_names.len());
+        let examples = unlabelled.map(labelled);
         Self {
             name,
             class_names,
@@ -186,7 +194,7 @@ impl Dataset {
             vocabulary,
             splits,
             annotations,
-            examples: None,
+            examples,
         }
     }
 
@@ -204,15 +212,21 @@ impl Dataset {
         if self.examples.as_ref().is_some_and(|examples| examples.guessed) {
             return Err(failure(GUESSES_ARE_NO_LABELS));
         }
-        let new_label = |old: &u16| places.iter().position(|place| *place == usize::from(*old));
+        // Places are those of labels, which are u16. What has no label may be of any class, and stays.
+        let place = |old: u16| {
+            places
+                .iter()
+                .position(|place| *place == usize::from(old))
+                .map(|p| p as u16)
+        };
+        let new_label = |old: &Label| old.map_or(Some(None), |old| place(old).map(Some));
         let (mut splits, mut annotations, mut labelled) = (BTreeMap::new(), BTreeMap::new(), None);
         for (name, samples) in &self.splits {
             let kept: Vec<u32> = (0..samples.n() as u32)
                 .filter(|i| new_label(&samples.labels()[*i as usize]).is_some())
                 .collect();
             let part = samples.select(&kept);
-            // Places are those of labels, which are u16.
-            let labels = part.labels().iter().filter_map(new_label).map(|l| l as u16).collect();
+            let labels = part.labels().iter().filter_map(new_label).collect();
             let part = part.with_labels(labels);
             if let (SplitName::Train, Some(examples)) = (name, &self.examples) {
                 let new_index = |old: &u32| kept.binary_search(old).ok().map(|i| i as u32);
@@ -225,9 +239,10 @@ impl Dataset {
             }
         }
         let class_names = places.iter().map(|place| self.class_names[*place].clone()).collect();
+        let whole = Self::new(self.name, class_names, splits, annotations, self.vocabulary);
         Ok(Self {
-            examples: labelled,
-            ..Self::new(self.name, class_names, splits, annotations, self.vocabulary)
+            examples: labelled.or(whole.examples.clone()),
+            ..whole
         })
     }
 
@@ -262,7 +277,7 @@ impl Dataset {
         let Some(examples) = &self.examples else {
             return Ok(train.clone());
         };
-        let labels = examples.classes().iter().map(|class| *class as u16).collect();
+        let labels = examples.classes().iter().map(|class| Some(*class as u16)).collect();
         Ok(train.select(&examples.indices).with_labels(labels))
     }
 
@@ -296,6 +311,18 @@ impl Dataset {
                 self.modality().noun()
             ))
             .with_help("`validation = N` in the dataset node holds out some of the training images")
+        })
+    }
+
+    /// The classes of a split that is judged on.
+    ///
+    /// # Errors
+    /// If there is no such split, or an example in it has no label.
+    pub fn truth(&self, name: SplitName) -> Result<Vec<usize>, NodeError> {
+        classes_of(self.split(name)?.labels()).ok_or_else(|| {
+            let noun = self.modality().noun();
+            let message = format!("some of the {name} {noun} of data set `{}` have no label", self.name);
+            failure(message).with_help("what is judged on must be labelled")
         })
     }
 

@@ -116,7 +116,11 @@ impl PartNode {
     fn labelled(&self, data: &Dataset, labels: usize) -> Result<ExampleSet, NodeError> {
         let train = data.train()?;
         let whole = data.example_set()?;
-        let all: Vec<u16> = whole.indices.iter().map(|i| train.labels()[*i as usize]).collect();
+        let all: Vec<u16> = whole
+            .indices
+            .iter()
+            .filter_map(|i| train.labels()[*i as usize])
+            .collect();
         let chosen = stratified(&all, data.classes(), labels, &Stream::new(self.seed, "labels")).map_err(failure)?;
         let indices = chosen.iter().map(|i| whole.indices[*i as usize]).collect();
         Ok(ExampleSet::labelled(indices, train.labels(), data.classes()))

@@ -256,7 +256,7 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         labels: &examples.classes(),
         grouped: &grouped,
         judged,
-        truth: &judged.labels().iter().map(|l| usize::from(*l)).collect::<Vec<_>>(),
+        truth: &data.truth(node.split)?,
         classes,
     };
     let mut judging = Judging {

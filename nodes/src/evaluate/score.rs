@@ -79,7 +79,7 @@ impl Node for ScoreNode {
         let probabilities = predict(&mut model.classifier, images, &all, &augmenter);
         let classes = data.classes();
         let predicted: Vec<usize> = probabilities.chunks_exact(classes).map(argmax).collect();
-        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
+        let truth = data.truth(self.split)?;
         let score = FeatureScore::new(Subject::Model, Protocol::FineTuned, classes, &truth, &predicted);
         let metrics = BTreeMap::from([
             ("accuracy".to_owned(), score.accuracy),

@@ -3,6 +3,7 @@
 pub mod background;
 pub mod colour;
 pub mod fashion_mnist;
+pub(crate) mod folder;
 mod idx;
 mod read;
 mod scenes;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::background::Background;
 pub use self::colour::Colour;
+pub use self::folder::{FileSettings, Files, OnBad, OnLeak};
 use crate::failure::{at, at_with};
 
 /// Options of a source.
@@ -40,6 +42,8 @@ pub struct SourceSettings {
     pub background: Option<Background>,
     /// How wild the images to make are.
     pub style: Option<SceneStyle>,
+    /// How a folder of image files is read.
+    pub files: FileSettings,
     /// Decides what is made.
     pub seed: u64,
 }
@@ -58,7 +62,8 @@ impl SourceSettings {
             ("background", self.background.is_some()),
             ("style", self.style.is_some()),
         ];
-        keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key)
+        let given = keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key);
+        given.chain(self.files.given())
     }
 }
 
@@ -66,6 +71,8 @@ impl SourceSettings {
 pub enum Loaded {
     /// Images, in two parts.
     Images(Box<Labelled>),
+    /// Image files, decoded: they are divided, and searched for duplicates, by the node.
+    Files(Box<Files>),
     /// Texts, whole: a vocabulary is learnt from a part of them.
     Texts(Texts),
 }
@@ -102,6 +109,10 @@ pub struct SourceShape {
     pub class_names: Option<Vec<String>>,
     /// Training and test examples, where they are known.
     pub counts: Option<[usize; 2]>,
+    /// Examples that the source itself holds out to choose settings on.
+    pub validation: usize,
+    /// How many of the training examples have a label, where some have none.
+    pub labelled: Option<usize>,
 }
 
 impl SourceShape {
@@ -111,6 +122,8 @@ impl SourceShape {
             input: MapShape { h, w, c }.into(),
             class_names: Some(class_names.iter().map(|name| (*name).to_owned()).collect()),
             counts: Some(counts),
+            validation: 0,
+            labelled: None,
         }
     }
 }
@@ -179,6 +192,7 @@ const MOST_EXAMPLES: usize = 1 << 24;
 pub const SOURCES: &[Source] = &[
     fashion_mnist::SAMPLE,
     fashion_mnist::FULL,
+    folder::FOLDER,
     idx::IDX,
     scenes::SCENES,
     text::TEXT,

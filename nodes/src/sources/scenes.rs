@@ -86,7 +86,7 @@ mod tests {
         };
         match (SCENES.load)(&settings, &[]).expect("scenes are made") {
             Loaded::Images(images) => [images.train, images.test],
-            Loaded::Texts(_) => panic!("scenes are images"),
+            _ => panic!("scenes are images"),
         }
     }
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Annotations, Images};
+use super::{Annotations, Images, Label};
 use crate::image::of_hue;
 use crate::rng::Stream;
 
@@ -122,7 +122,7 @@ impl Scenes {
     /// All scenes as labelled images, and where the shapes are.
     pub fn images(&self) -> (Images, Annotations) {
         let scenes: Vec<Scene> = (0..self.n).into_par_iter().map(|i| self.scene(i)).collect();
-        let labels: Vec<u16> = scenes.iter().map(|s| s.label).collect();
+        let labels: Vec<Label> = scenes.iter().map(|s| Some(s.label)).collect();
         let with = |channels: usize, pixels: Vec<u8>| Images {
             n: self.n,
             height: self.side,

@@ -204,8 +204,11 @@ impl Batch<'_> {
     }
 
     /// The images' classes.
+    ///
+    /// # Panics
+    /// With `BUG:` if one has no label: a method that uses labels is given labelled images only.
     pub fn labels(&self) -> Vec<usize> {
-        let label = |i: &u32| usize::from(self.images.labels()[*i as usize]);
+        let label = |i: &u32| usize::from(self.images.labels()[*i as usize].expect("BUG: an image without a label"));
         self.indices.iter().map(label).collect()
     }
 

@@ -14,7 +14,7 @@ use super::joint::{JointLoss, JointLossSettings};
 use super::{TrainError, WaitTimes, embed, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
-use crate::data::Samples;
+use crate::data::{Label, Samples};
 use crate::layers::{BufferPool, FeatureMap, Layer, Linear, Mode, Pass, Tensors, tensors};
 use crate::losses::{soft_cross_entropy, value_and_grads};
 use crate::metrics::argmax;
@@ -465,7 +465,7 @@ impl Learner {
         settings: &FitSettings,
         step: usize,
         batch: &SemiBatch,
-        truths: &[u16],
+        truths: &[Label],
     ) -> Result<f32, TrainError> {
         let Some(semi) = &mut self.semi else {
             return Err(TrainError::Stopped);
@@ -585,6 +585,7 @@ mod tests {
         let targets: Vec<f32> = images
             .labels()
             .iter()
+            .flatten()
             .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
             .collect();
         let all: Vec<u32> = (0..64).collect();
@@ -617,7 +618,7 @@ mod tests {
             .chunks_exact(2)
             .map(argmax)
             .collect();
-        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
+        let truth: Vec<usize> = images.labels().iter().flatten().map(|l| usize::from(*l)).collect();
         (StateDict::of(&mut classifier, ""), accuracy(&truth, &guesses))
     }
 
@@ -635,6 +636,7 @@ mod tests {
         let targets: Vec<f32> = images
             .labels()
             .iter()
+            .flatten()
             .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
             .collect();
         let all: Vec<u32> = (0..64).collect();
@@ -664,6 +666,7 @@ mod tests {
         let targets: Vec<f32> = images
             .labels()
             .iter()
+            .flatten()
             .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
             .collect();
         let all: Vec<u32> = (0..64).collect();
@@ -674,7 +677,7 @@ mod tests {
         };
         let mut classifier = Classifier::with_probe_head(classifier().encoder, 2, &examples, &plain);
         let features = embed(&mut classifier.encoder, &images, &all, &plain);
-        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
+        let truth: Vec<usize> = images.labels().iter().flatten().map(|l| usize::from(*l)).collect();
         let probe = Probe::fit(&features, &truth, classifier.encoder.dim, 2).predict(&features);
         let head: Vec<usize> = predict(&mut classifier, &images, &all, &plain)
             .chunks_exact(2)

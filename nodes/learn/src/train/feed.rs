@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Examples, Pool, draw};
 use crate::augment::Augmenter;
+use crate::data::Label;
 use crate::layers::{BufferPool, FeatureMap, MapShape, Mode, Pass};
 use crate::rng::Stream;
 use crate::semi::{SecondView, SemiBatch};
@@ -33,7 +34,7 @@ pub(super) enum Prepared {
     /// Views and their targets, `[batch][classes]`.
     Labelled(FeatureMap, Vec<f32>),
     /// Labelled and unlabelled views, and the true classes of the unlabelled ones: for the monitor, never for the method.
-    Semi(Box<SemiBatch>, Vec<u16>),
+    Semi(Box<SemiBatch>, Vec<Label>),
 }
 
 impl Feed<'_> {
@@ -84,7 +85,7 @@ impl Feed<'_> {
     }
 
     /// Labelled views as ever, and views of the next unlabelled images.
-    fn semi_batch(&self, step: usize, pool: &Pool<'_>, ratio: usize, second: SecondView) -> (SemiBatch, Vec<u16>) {
+    fn semi_batch(&self, step: usize, pool: &Pool<'_>, ratio: usize, second: SecondView) -> (SemiBatch, Vec<Label>) {
         let (labelled, targets, labelled_places) = self.examples(step);
         let stream = self.stream.child("unlabelled");
         let count = ratio * self.batch;

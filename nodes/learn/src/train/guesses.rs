@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::epoch::EpochOutcome;
+use crate::data::Label;
 use crate::layers::{Carried, Role, Tensors, tensors};
 use crate::methods::MethodError;
 use crate::semi::SemiOutcome;
@@ -24,7 +25,7 @@ const FEW: f32 = 0.2;
 
 /// Sums over the part of a training that is under way.
 pub(super) struct GuessMonitor {
-    /// Steps, loss, unlabelled loss, guesses, sum of their weights, sum of the weights of the right ones.
+    /// Steps, loss, unlabelled loss, guesses, sum of their weights, sums of the weights of those whose label is known and of the right ones among them.
     sums: Carried,
     /// Guesses of each class, whether they count or not.
     guessed: Carried,
@@ -42,20 +43,22 @@ impl GuessMonitor {
             counts.iter_mut().zip(row).for_each(|(count, t)| *count += t);
         }
         Self {
-            sums: Carried::zeros(&[6]),
+            sums: Carried::zeros(&[7]),
             guessed: Carried::zeros(&[classes]),
             labelled_classes: effective(&counts),
         }
     }
 
     /// Takes in a step.
-    pub(super) fn add(&mut self, outcome: &SemiOutcome, truths: &[u16]) {
+    pub(super) fn add(&mut self, outcome: &SemiOutcome, truths: &[Label]) {
         let kept: f32 = outcome.weights.iter().sum();
         let rows = outcome.guessed.iter().zip(truths).zip(&outcome.weights);
-        let right = rows.filter(|((guess, truth), _)| **guess == usize::from(**truth));
-        let right: f32 = right.map(|(_, weight)| weight).sum();
+        let known = rows.filter_map(|((guess, truth), weight)| Some((*guess == usize::from((*truth)?), weight)));
+        let (judged, right) = known.fold((0.0, 0.0), |(judged, right), (is_right, weight)| {
+            (judged + weight, if is_right { right + weight } else { right })
+        });
         let guesses = outcome.guessed.len() as f32;
-        let step = [1.0, outcome.loss, outcome.unlabelled, guesses, kept, right];
+        let step = [1.0, outcome.loss, outcome.unlabelled, guesses, kept, judged, right];
         self.sums.iter_mut().zip(step).for_each(|(sum, value)| *sum += value);
         outcome.guessed.iter().for_each(|class| self.guessed[*class] += 1.0);
     }
@@ -74,7 +77,7 @@ impl GuessMonitor {
         if part(step + 1) == part(step) {
             return Ok(None);
         }
-        let [count, loss, unlabelled, guesses, kept, right] = std::array::from_fn(|i| self.sums[i]);
+        let [count, loss, unlabelled, guesses, kept, judged, right] = std::array::from_fn(|i| self.sums[i]);
         let share = |part: f32, of: f32| if of > 0.0 { part / of } else { 0.0 };
         let classes = effective(&self.guessed);
         let least = 1.0 + FEW * (self.labelled_classes - 1.0);
@@ -91,10 +94,13 @@ impl GuessMonitor {
         let mut metrics = BTreeMap::from([
             ("unlabelled_loss".to_owned(), share(unlabelled, count)),
             ("kept".to_owned(), share(kept, guesses)),
-            ("precision".to_owned(), share(right, kept)),
             ("guessed_classes".to_owned(), classes),
             ("ema_gap".to_owned(), gap()),
         ]);
+        // Where no guess can be judged, nothing is said of how many are right.
+        if judged > 0.0 || kept == 0.0 {
+            metrics.insert("precision".to_owned(), share(right, judged));
+        }
         for (class, count) in self.guessed.iter().enumerate() {
             metrics.insert(format!("guessed.{class}"), share(*count, guesses));
         }
@@ -159,7 +165,7 @@ mod tests {
             guessed: (0..200).map(guess).collect(),
             weights: (0..200).map(|i| (i % 2) as f32).collect(),
         };
-        let truths: Vec<u16> = (0..200).map(|i| i % 10).collect();
+        let truths: Vec<Label> = (0..200).map(|i| Some(i % 10)).collect();
         monitor.add(&outcome, &truths);
         monitor.finish((9, 20), || 0.5, "raise `semi.threshold`")
     }

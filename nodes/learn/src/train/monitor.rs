@@ -4,7 +4,7 @@
 
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
-use crate::data::Samples;
+use crate::data::{Label, Samples};
 use crate::methods::Metric;
 use crate::metrics::{accuracy, embedding_deviation, rank_me, weighted_knn};
 use crate::rng::Stream;
@@ -74,9 +74,11 @@ impl<'a> Monitor<'a> {
         if let Some(held) = self.held.filter(|held| held.n() > 0) {
             let all: Vec<u32> = (0..held.n() as u32).collect();
             let asked = embed(encoder, held, &all, augmenter);
-            let label = |i: &u32| usize::from(images.labels()[*i as usize]);
-            let labels: Vec<usize> = self.indices.iter().map(label).collect();
-            seen.extend(vote(&features, &labels, &asked, held, encoder.dim));
+            let label = |i: &u32| images.labels()[*i as usize];
+            let labels: Vec<Label> = self.indices.iter().map(label).collect();
+            let known = labelled(&features, &labels, encoder.dim);
+            let asked = labelled(&asked, held.labels(), encoder.dim);
+            seen.extend(vote(&known, &asked, encoder.dim));
         }
         seen
     }
@@ -96,15 +98,25 @@ fn health(features: &[f32], dim: usize) -> Vec<Metric> {
     ]
 }
 
+/// Features of labelled images, and their classes.
+type Known = (Vec<f32>, Vec<usize>);
+
+/// Of `[n][dim]` the rows that have a label.
+fn labelled(features: &[f32], labels: &[Label], dim: usize) -> Known {
+    let rows = features.chunks_exact(dim).zip(labels);
+    let known = rows.filter_map(|(row, label)| Some((row, usize::from((*label)?))));
+    let (rows, classes): (Vec<&[f32]>, Vec<usize>) = known.unzip();
+    (rows.concat(), classes)
+}
+
 /// What the neighbours say of held-out images.
-fn vote(features: &[f32], labels: &[usize], asked: &[f32], held: &Samples, dim: usize) -> Option<Metric> {
-    let truth: Vec<usize> = held.labels().iter().map(|l| usize::from(*l)).collect();
-    if labels.iter().all(|label| *label == labels[0]) {
+fn vote((features, labels): &Known, (asked, truth): &Known, dim: usize) -> Option<Metric> {
+    if truth.is_empty() || labels.iter().all(|label| *label == labels[0]) {
         return None;
     }
-    let classes = labels.iter().chain(&truth).max()? + 1;
+    let classes = labels.iter().chain(truth).max()? + 1;
     let votes = weighted_knn(features, labels, asked, dim, classes, NEIGHBOURS, TEMPERATURE);
-    Some(Metric::new("knn", accuracy(&truth, &votes.predicted) as f32))
+    Some(Metric::new("knn", accuracy(truth, &votes.predicted) as f32))
 }
 
 #[cfg(test)]
