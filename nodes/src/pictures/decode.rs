@@ -74,7 +74,7 @@ impl Picture {
 ///
 /// # Errors
 /// If it cannot be read.
-pub fn is_image(path: &Path) -> Result<bool, String> {
+pub(super) fn is_image(path: &Path) -> Result<bool, String> {
     let mut start = Vec::new();
     let file = File::open(path).map_err(|e| e.to_string())?;
     file.take(MAGIC as u64)
