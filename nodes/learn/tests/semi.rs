@@ -137,7 +137,7 @@ fn trained(method: &SemiSettings, steps: usize, threads: usize, stops: &[usize])
         let mut classifier = fit.into_classifier();
         let guesses = predict(&mut classifier, &images, &all, &weak);
         let guesses: Vec<usize> = guesses.chunks_exact(CLASSES).map(argmax).collect();
-        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
+        let truth: Vec<usize> = images.labels().iter().flatten().map(|l| usize::from(*l)).collect();
         Trained {
             checkpoint,
             weights: StateDict::of(&mut classifier, ""),
@@ -185,7 +185,7 @@ fn true_classes_of_unlabelled_images_change_no_weight() {
     let method = eager(&SemiSettings::Fixmatch(Default::default()));
     let images = images(96, 1);
     let mut labels = images.labels().to_vec();
-    labels[6..].fill(0);
+    labels[6..].fill(Some(0));
     let lying = images.clone().with_labels(labels);
     let weak = Augmenter::new(&Recipe::named("weak").expect("shipped"), &[0.4], &[0.2], SIDE, SIDE).expect("valid");
     let all: Vec<u32> = (0..96).collect();
