@@ -68,7 +68,8 @@ impl<'a, W: World<'a>> Execution<'a, W> {
         let Some(input) = self.workflow.instances()[id].inputs().find(holds) else {
             return Err(error.into());
         };
-        if !self.sent_back.insert((id, key)) {
+        // What was to be made again for another user and failed will not come.
+        if self.schedule.is_lost(input) || !self.sent_back.insert((id, key)) {
             return Err(error.into());
         }
         if !self.schedule.is_done(input) {
