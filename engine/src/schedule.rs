@@ -144,7 +144,15 @@ impl<'a> Schedule<'a> {
                 }
             }
         }
-        self.turns[user] = Turn::Waiting(1);
+        // Others of its inputs may be made again as well, for other users.
+        let inputs: BTreeSet<InstanceId> = self.workflow.instances()[user].inputs().collect();
+        let open = |id: &InstanceId| *id == input || !matches!(self.turns[*id], Turn::Done | Turn::Lost);
+        self.turns[user] = Turn::Waiting(inputs.iter().filter(|id| open(id)).count());
+    }
+
+    /// Whether an instance will not be done.
+    pub(crate) fn is_lost(&self, id: InstanceId) -> bool {
+        self.turns[id] == Turn::Lost
     }
 
     /// Whether an instance is done.

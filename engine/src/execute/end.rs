@@ -68,7 +68,8 @@ impl<'a, W: World<'a>> Execution<'a, W> {
         let Some(input) = self.workflow.instances()[id].inputs().find(holds) else {
             return Err(error.into());
         };
-        if !self.sent_back.insert((id, key)) {
+        // What was to be made again for another user and failed will not come.
+        if self.schedule.is_lost(input) || !self.sent_back.insert((id, key)) {
             return Err(error.into());
         }
         if !self.schedule.is_done(input) {
@@ -78,6 +79,8 @@ impl<'a, W: World<'a>> Execution<'a, W> {
             self.world.discard(&key, &why)?;
             let node = self.name(input);
             self.world.tell(&Event::NodeRepaired { node, key, why });
+            // It has nothing until it is made again, which may come to nothing.
+            self.statuses[input] = NodeStatus::Waiting;
             self.schedule.redo(input, id);
         } else {
             self.schedule.put_back(id);
@@ -88,10 +91,12 @@ impl<'a, W: World<'a>> Execution<'a, W> {
     /// An instance has its artifact; its page for people is written before anything else learns of it.
     pub(super) fn finish(&mut self, id: InstanceId, artifact: W::Artifact, status: NodeStatus) {
         let key = W::key_of(&artifact);
-        self.statuses[id] = status;
         self.world.keep(id, artifact);
         match self.world.write_report(id) {
-            Ok(()) => self.schedule.done(id),
+            Ok(()) => {
+                self.statuses[id] = status;
+                self.schedule.done(id);
+            }
             Err(NodeError::Cache(error @ CacheError::Corrupt { .. })) if self.repaired.insert(key) => {
                 let why = error.to_string();
                 if let Err(error) = self.world.discard(&key, &why) {

@@ -322,6 +322,8 @@ impl<'a> Simulation<'a> {
         let universe = self.universe.borrow();
         let is_done = |id: InstanceId| matches!(execution.statuses[id], NodeStatus::Ran | NodeStatus::Cached);
         let all_done = (0..execution.statuses.len()).all(is_done);
+        let told = (0..execution.statuses.len()).find(|id| is_done(*id) && !execution.schedule.is_done(*id));
+        assert_eq!(told, None, "it is told as done, and has nothing");
         assert!(execution.running.is_empty(), "it ended with nodes at work");
         let failures = &execution.failures;
         assert!(

@@ -33,7 +33,7 @@ pub(super) struct Universe<'a> {
     pub(super) used: Vec<HashMap<(RunId, InstanceId), Need>>,
     /// Runs in which something was made to fail.
     pub(super) hurt: HashSet<RunId>,
-    /// What was started in this step.
+    /// What was started in this step since a node ended or had to wait instead: others may be ready since.
     pub(super) started: Vec<(RunId, InstanceId)>,
     /// Keys that are worked on, whatever claims say.
     pub(super) working: HashSet<ActionKey>,
@@ -168,6 +168,7 @@ impl<'a> World<'a> for Simulated<'a> {
     fn claim(&mut self, key: &ActionKey) -> Result<Claimed<SimulatedClaim<'a>, ActionKey>, NodeError> {
         let mut universe = self.universe.borrow_mut();
         if universe.claims.contains_key(key) {
+            universe.started.clear();
             return Ok(Claimed::Held("another".to_owned()));
         }
         // Others do not wait while this one asks.
@@ -178,6 +179,9 @@ impl<'a> World<'a> for Simulated<'a> {
         let number = universe.count;
         universe.claims.insert(*key, (number, self.process));
         let published = universe.store.contains_key(key).then_some(*key);
+        if published.is_some() {
+            universe.started.clear();
+        }
         let (key, universe) = (*key, Rc::clone(&self.universe));
         Ok(Claimed::Ours(SimulatedClaim { key, number, universe }, published))
     }
@@ -251,7 +255,11 @@ impl<'a> World<'a> for Simulated<'a> {
     fn tell_published(&mut self, _: InstanceId, _: &ActionKey) {}
     fn tell_progress(&mut self, _: InstanceId, _: Shown) {}
     fn tell_note(&mut self, _: InstanceId, _: String) {}
-    fn tell(&mut self, _: &Event) {}
+    fn tell(&mut self, event: &Event) {
+        if matches!(event, Event::NodeFailed { .. }) {
+            self.universe.borrow_mut().started.clear();
+        }
+    }
     fn note(&mut self, _: InstanceId, _: &str) {}
 }
 
