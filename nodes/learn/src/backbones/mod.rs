@@ -2,6 +2,7 @@
 
 mod conv_net;
 mod resnet;
+mod size;
 mod stack;
 mod transformer;
 mod vit;
@@ -216,6 +217,10 @@ impl BackboneSettings {
             (Family::Stages(build), Modality::Images) => Network::Stages(self.stages(backbone, *build, shape, stream)?),
             (Family::Transformer, Modality::Images) => {
                 let sizes = VitShape::new(self, shape)?;
+                let blocks = sizes.transformer;
+                let patches = (shape.h / sizes.patch) * (shape.w / sizes.patch);
+                let parameters = size::of_blocks(blocks.dim, blocks.depth, blocks.hidden, patches);
+                size::check(self, "dim", parameters)?;
                 Network::Transformer(VisionTransformer::new(sizes, shape, &mut stream.child("backbone")))
             }
             (Family::Text, Modality::Texts { vocabulary, .. }) => Network::Text(TextEncoder::new(
@@ -270,6 +275,7 @@ impl BackboneSettings {
             let message = format!("`{}` is no transformer: `{key}` is of `{}`", self.name, vit::NAME);
             return Err(SettingError::new(key, message).into());
         }
+        size::check(self, "widths", size::of_stages(input.c, widths))?;
         let stages = build(input.c, widths, self.stem, &mut stream.child("backbone"));
         let last = stages.output_shape(input);
         if self.grid == 0 || self.grid > last.h.min(last.w) {
