@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::output::Colour;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use flow_cache::ArchiveLimits;
 
 /// A declarative experiment engine for vision models with few labels.
 #[derive(Debug, Parser)]
@@ -15,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     after_help = "Exit codes: 0 done, 1 a node failed, 2 usage, 3 invalid workflow, 4 corrupt cache, 5 locked, 130/143 stopped by a signal."
 )]
 pub(crate) struct Cli {
-    /// Folder of the artifact cache.
+    /// Directory of the artifact cache.
     #[arg(
         long,
         global = true,
@@ -24,7 +25,7 @@ pub(crate) struct Cli {
         default_value = ".flow/cache"
     )]
     pub(crate) cache: PathBuf,
-    /// Folder of the runs.
+    /// Directory of the runs.
     #[arg(
         long,
         global = true,
@@ -54,25 +55,31 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Run a workflow again whenever it, or a file that it reads, changes.
     Watch(WatchArgs),
-    /// Look into the artifact cache.
+    /// Inspect the artifact cache.
     #[command(subcommand)]
     Cache(CacheCommand),
-    /// Look at earlier runs.
+    /// Inspect earlier runs.
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Write a workflow that fits a folder of images, or an example.
+    Init(crate::commands::init::InitArgs),
+    /// Look at images before there is a workflow.
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Draw a workflow.
     Graph(GraphArgs),
+    /// List the node kinds, or what one of them takes: each parameter with type, default, range and meaning.
+    Kinds(KindsArgs),
+    /// Print the JSON Schema (draft 07) of workflow files, for editors.
+    Schema,
     /// Check this machine, and the numerics against reference values.
     Doctor(DoctorArgs),
     /// Time training and augmentation on this machine.
     #[command(subcommand)]
     Bench(crate::commands::bench::BenchCommand),
-    /// The inside of a node's own process.
+    /// Internal: runs one node in its own process.
     #[command(name = WORKER, hide = true)]
-    Worker {
-        /// What is to be done.
-        manifest: PathBuf,
-    },
+    Worker,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -80,8 +87,37 @@ pub(crate) enum Command {
     },
 }
 
-/// The command that `flow run` starts for nodes in processes of their own.
+/// The command that `flow run` starts for nodes in separate processes.
 pub(crate) const WORKER: &str = "__worker";
+
+/// What this program is called with to be a keeper, see [`flow_engine::leash`]. Its life begins before any command line is read.
+pub(crate) const KEEPER: &str = "__keeper";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// List every image of a folder with its size, mean colour, class and split, and say what is wrong with it; then classes, sizes,
+    /// duplicates and suspected leaks. Exit code 0 whatever it finds, 1 if there is no image or the folder's table is wrong, 2 if there is no such
+    /// path.
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A folder as `source = "folder"` reads it, or one image file.
+    pub(crate) path: PathBuf,
+    /// The table of labels, below the folder [default: labels.csv or labels.tsv, if there is one].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// The folder of images without a label, below the folder [default: unlabelled, if there is one].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) unlabelled: Option<PathBuf>,
+    /// The most pixels of an image that is decoded.
+    #[arg(long, value_name = "N", default_value_t = flow_nodes::pictures::MAX_PIXELS)]
+    pub(crate) max_pixels: u64,
+    /// A JSON line for each file: path, width, height, channels, mean, label, split, problem.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Which workflow.
 #[derive(Debug, Args)]
@@ -97,7 +133,7 @@ pub(crate) struct WorkflowArgs {
 /// Which part of it.
 #[derive(Debug, Args)]
 pub(crate) struct PartArgs {
-    /// Nothing but this node (or instance) and what it depends on; may be given several times.
+    /// Only this node (or instance) and what it depends on; may be given several times.
     #[arg(long, value_name = "NODE")]
     pub(crate) only: Vec<String>,
     /// Run this node (or instance) even if it is cached: it fails if something else comes out; may be given several times.
@@ -155,7 +191,7 @@ pub(crate) struct WatchArgs {
     pub(crate) workflow: WorkflowArgs,
     #[command(flatten)]
     pub(crate) how: HowArgs,
-    /// Look at the files from time to time instead of waiting for the system to tell: for network disks.
+    /// Poll the files instead of waiting for file system events: for network disks.
     #[arg(long)]
     pub(crate) poll: bool,
 }
@@ -181,8 +217,20 @@ pub(crate) enum GraphFormat {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct KindsArgs {
+    /// The kind, e.g. `finetune`.
+    pub(crate) kind: Option<String>,
+    /// Only this parameter, or what goes with this word, e.g. `simclr` of the kind `pretext`.
+    #[arg(requires = "kind")]
+    pub(crate) name: Option<String>,
+    /// As JSON: the schemas.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Run every golden case of the JSON files in this folder.
+    /// Run every golden case of the JSON files in this directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) reference: Option<PathBuf>,
     /// As JSON.
@@ -220,7 +268,7 @@ pub(crate) enum CacheCommand {
         #[arg(long, conflicts_with = "json")]
         path: bool,
     },
-    /// Say what differs between two entries: parameters, inputs, files, versions, metrics.
+    /// Show what differs between two entries: parameters, inputs, files, versions, metrics.
     Diff {
         /// As for `show`.
         a: String,
@@ -230,7 +278,7 @@ pub(crate) enum CacheCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Say why an entry had to be made: what differs from the earlier entry that is most like it.
+    /// Explain why an entry was computed: what differs from the nearest earlier entry.
     Why {
         /// As for `show`.
         entry: String,
@@ -260,21 +308,21 @@ pub(crate) enum CacheCommand {
         /// Everything that the entries were made from as well.
         #[arg(long)]
         with_inputs: bool,
+        /// With `--to onnx`: images in [0, 1] go in, their normalisation is part of the network.
+        #[arg(long)]
+        with_preprocessing: bool,
         /// The file to write.
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Take the entries of an archive in; everything in it is verified first.
-    Import {
-        /// The archive.
-        archive: PathBuf,
-    },
-    /// Free disk space: the outputs that are cheapest to make again are removed, their records stay. A dry run unless `--delete` is given.
+    /// Import the entries of an archive; everything in it is verified first.
+    Import(ImportArgs),
+    /// Free disk space: the outputs that are cheapest to recompute are removed, their records stay. A dry run unless `--delete` is given.
     Gc {
-        /// Bytes that may stay, e.g. 20GB: what is cheapest to make again for each byte goes first.
+        /// Bytes to keep, e.g. 20GB: what is cheapest to recompute per byte goes first.
         #[arg(long, value_name = "SIZE", value_parser = flow_cache::query::parse_size)]
         max_size: Option<u64>,
-        /// What was last used longer ago goes, e.g. 30d.
+        /// Remove what was last used longer ago, e.g. 30d.
         #[arg(long, value_name = "SPAN", value_parser = flow_cache::query::parse_span)]
         older_than: Option<f64>,
         /// Keep what this run used: the beginning or end of its id. May be given several times.
@@ -283,6 +331,9 @@ pub(crate) enum CacheCommand {
         /// Keep what the newest runs used.
         #[arg(long, value_name = "N", default_value_t = 1)]
         keep_runs: usize,
+        /// What was set aside as damaged, and checkpoints that no run came back for, go when they are older [default: 30d].
+        #[arg(long, value_name = "SPAN", value_parser = flow_cache::query::parse_span)]
+        litter_older_than: Option<f64>,
         /// Remove them.
         #[arg(long)]
         delete: bool,
@@ -312,7 +363,7 @@ pub(crate) enum CacheCommand {
         /// As for `show`.
         entry: String,
     },
-    /// Take a tag away.
+    /// Remove a tag.
     Untag {
         /// The name.
         name: String,
@@ -323,17 +374,42 @@ pub(crate) enum CacheCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make a cache, or say anew who may read and write it: its owner alone, unless `--shared` is given.
+    Init {
+        /// Its group may: directories and files are group-writable whatever a process' umask, as with git's core.sharedRepository.
+        #[arg(long)]
+        shared: bool,
+    },
     /// Hash everything again and say what is damaged.
     Verify {
-        /// Set what is damaged aside at once, so that it is made anew when it is needed next.
+        /// Quarantine what is damaged at once, so that it is recomputed when it is needed next.
         #[arg(long)]
         repair: bool,
         /// As JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Make the index anew from the records.
+    /// Rebuild the index from the records.
     Rebuild,
+}
+
+/// What to import, and how much it may take of the machine: an archive may be anybody's.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The archive.
+    pub(crate) archive: PathBuf,
+    /// Files that it may hold.
+    #[arg(long, value_name = "N", default_value_t = ArchiveLimits::DEFAULT.entries)]
+    pub(crate) max_entries: u64,
+    /// Bytes that it may unpack to.
+    #[arg(long, value_name = "SIZE", default_value = "100GiB", value_parser = flow_cache::query::parse_size)]
+    pub(crate) max_size: u64,
+    /// Bytes that one record in it may have.
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = flow_cache::query::parse_size)]
+    pub(crate) max_record_size: u64,
+    /// Bytes that one of its bytes may unpack to on average, if it unpacks to more than 64 MiB.
+    #[arg(long, value_name = "N", default_value_t = ArchiveLimits::DEFAULT.ratio)]
+    pub(crate) max_ratio: u64,
 }
 
 /// What an entry is exported for.
@@ -343,6 +419,8 @@ pub(crate) enum ExportTo {
     Archive,
     /// PyTorch: safetensors with torchvision's names.
     Torch,
+    /// onnxruntime and others: the network with its weights.
+    Onnx,
 }
 
 #[derive(Debug, Subcommand)]
@@ -361,7 +439,19 @@ pub(crate) enum RunsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Set two runs side by side: status, parameters and metrics of each node.
+    /// Remove the directories of old runs; what they made stays in the cache. Runs under way are never removed.
+    Gc {
+        /// So many of the newest stay, besides those under way.
+        #[arg(long, value_name = "N")]
+        keep: usize,
+        /// Only say what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare two runs: status, parameters and metrics of each node.
     Compare {
         /// The beginning or end of a run's id.
         a: String,

@@ -20,8 +20,12 @@ pub(crate) enum Exit {
     Corrupt = 4,
     /// Another process holds what is needed.
     Locked = 5,
+    /// Stopped by SIGHUP: its terminal was closed.
+    HungUp = 129,
     /// Stopped by SIGINT.
     Interrupted = 130,
+    /// Stopped by SIGQUIT.
+    Quit = 131,
     /// Stopped by SIGTERM.
     Terminated = 143,
 }

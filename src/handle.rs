@@ -78,7 +78,7 @@ impl Handles<'_> {
         let found = self.records(&named)?;
         match found.is_empty() {
             true => Err(Failure::failed(format!(
-                "run {} made nothing of `{node}` that is in the cache",
+                "run {} has no artifact of `{node}` in the cache",
                 run.id
             ))),
             false => Ok(found),
@@ -94,7 +94,9 @@ impl Handles<'_> {
         let nodes = nodes(newest(word, &runs)?);
         let found = self.records(&nodes.iter().collect::<Vec<_>>())?;
         if found.is_empty() {
-            return Err(Failure::failed(format!("nothing that run {word} used is in the cache")));
+            return Err(Failure::failed(format!(
+                "no artifact that run {word} used is in the cache"
+            )));
         }
         Ok(found)
     }
@@ -164,7 +166,7 @@ fn say_several(word: &str, what: &str, mut labels: impl ExactSizeIterator<Item =
         more => format!(" and {more} more"),
     };
     say(&format!(
-        "`{word}` stands for {count} {what}: taking the newest, {first}, not {}{more}",
+        "`{word}` matches {count} {what}: using the newest, {first}, not {}{more}",
         others.join(", ")
     ));
 }

@@ -8,19 +8,42 @@ mod output;
 mod progress;
 mod trace;
 
+use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
 use exit::Exit;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 
 /// A workflow of many nodes is many small pieces of memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == cli::KEEPER) {
+        keep(arguments.next());
+        return Exit::Ok.into();
+    }
+    if let Some(why) = flow_engine::limits::too_little_memory() {
+        eprintln!("error: {why}");
+        return Exit::Failed.into();
+    }
     output::exit_code(run()).into()
+}
+
+/// The life of a keeper, which no terminal ends.
+fn keep(folder: Option<OsString>) {
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+        // Without its handler it would end like what it watches over.
+        let _ = signal_hook::flag::register(signal, Arc::default());
+    }
+    if let Some(folder) = folder {
+        flow_engine::leash::keep(folder.as_ref());
+    }
 }
 
 fn run() -> Exit {
@@ -28,9 +51,21 @@ fn run() -> Exit {
         Ok(cli) => cli,
         Err(error) => return print_usage(&error),
     };
+    // A file that grows beyond its limit is an error of that write, and not the silent end of this process.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    if let Some(why) = flow_engine::limits::too_few_processes() {
+        output::print_error(&why, None);
+        return Exit::Failed;
+    }
+    if let Some(program) = commands::run::this_program() {
+        flow_engine::leash::configure(program, cli::KEEPER);
+    }
     output::set_colour(cli.color);
     output::start_log(cli.verbose);
-    // A panic is caught where it can be dealt with (a node, a damaged index) and told there in words; the default hook would
+    // A file that grows past `ulimit -f` is an error of the write then, with words, and does not kill us in silence. Programs that are
+    // started get the system's own way back. Where it cannot be registered, it is as it was.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+    // A panic is caught where it can be dealt with (a node, a damaged index) and reported there; the default hook would
     // print it to the person as well.
     std::panic::set_hook(Box::new(|info| tracing::debug!("{info}")));
     match catch_unwind(AssertUnwindSafe(|| commands::dispatch(&cli))) {
@@ -40,10 +75,7 @@ fn run() -> Exit {
             failure.exit()
         }
         Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text
-                .or(panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no panic message");
+            let text = flow_cache::panic_text(panic.as_ref());
             let help = "nothing in the cache is lost; please report this with what `-vv` prints";
             output::print_error(&format!("flow has a bug: {text}"), Some(help));
             Exit::Failed
@@ -55,10 +87,10 @@ fn run() -> Exit {
 fn print_usage(error: &clap::Error) -> Exit {
     let text = error.render().ansi().to_string();
     if error.use_stderr() {
-        output::say(text.trim_end());
+        output::say_styled(text.trim_end());
         Exit::Usage
     } else {
-        output::print(&text);
+        output::print_exact(&text);
         Exit::Ok
     }
 }

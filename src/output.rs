@@ -1,11 +1,13 @@
 //! What goes to the terminal: tables, errors, log lines. Results on stdout, everything else on stderr.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressDrawTarget};
+use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -57,7 +59,7 @@ pub(crate) fn start_log(verbose: u8) {
         .init();
 }
 
-/// Writes whole lines to stderr with the bars out of the way. Where stderr takes nothing, nobody can be told.
+/// Writes whole lines to stderr with the bars out of the way. If stderr cannot be written to, there is nowhere to report it.
 struct Lines;
 
 impl Write for Lines {
@@ -71,8 +73,13 @@ impl Write for Lines {
     }
 }
 
-/// A line on stderr, between the bars. Where stderr takes nothing, nobody can be told.
+/// A line on stderr, between the bars. If stderr cannot be written to, there is nowhere to report it.
 pub(crate) fn say(line: &str) {
+    say_styled(&shown(line));
+}
+
+/// The same of a text with colours of our own: what others wrote must have gone through [`shown`].
+pub(crate) fn say_styled(line: &str) {
     let _ = bars().suspend(|| writeln!(anstream::stderr(), "{line}"));
 }
 
@@ -126,14 +133,63 @@ pub(crate) fn exit_code(exit: Exit) -> Exit {
 
 /// A result on stdout.
 pub(crate) fn print(text: &str) {
+    print_exact(&shown(text));
+}
+
+/// The same of a text that is safe for a terminal, or for no terminal.
+pub(crate) fn print_exact(text: &str) {
     // It never fails: see there.
     let _ = Stdout.write_all(text.as_bytes());
+}
+
+/// A text as a terminal may have it: names, messages and records are written by others, and could command it. Line ends and tabs stay, every
+/// other control character, and what turns the direction of writing, is spelt out.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_command) {
+        return Cow::Borrowed(text);
+    }
+    let spell = |c: char| match is_command(c) {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    Cow::Owned(text.chars().map(spell).collect())
+}
+
+fn is_command(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || (c.is_control() && c != '\n' && c != '\t')
+}
+
+/// JSON as a terminal may have it: the same value, with what is left of [`is_command`] in its texts in JSON's own spelling.
+fn shown_json(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_command) {
+        return Cow::Borrowed(text);
+    }
+    let spell = |c: char| match is_command(c) {
+        true => format!("\\u{:04x}", u32::from(c)),
+        false => c.to_string(),
+    };
+    Cow::Owned(text.chars().map(spell).collect())
+}
+
+/// [`Stdout`] for whole lines of JSON.
+pub(crate) struct JsonStdout;
+
+impl Write for JsonStdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        print_exact(&shown_json(&String::from_utf8_lossy(bytes)));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A value as indented JSON on stdout.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))?;
-    print(&format!("{text}\n"));
+    print_exact(&format!("{}\n", shown_json(&text)));
     Ok(())
 }
 
@@ -141,7 +197,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 pub(crate) fn print_json_lines<T: Serialize>(values: impl IntoIterator<Item = T>) -> Result<(), Failure> {
     for value in values {
         let line = serde_json::to_string(&value).map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))?;
-        print(&format!("{line}\n"));
+        print_exact(&format!("{}\n", shown_json(&line)));
     }
     Ok(())
 }
@@ -152,8 +208,9 @@ pub(crate) fn print_table(head: &[&str], rows: Vec<Vec<String>>) {
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(head);
-    table.add_rows(rows);
+        .set_header(head.iter().map(|cell| shown(cell)));
+    // Before it is laid out: what is spelt out is wider.
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| shown(cell))));
     print(&format!("{}\n", table.trim_fmt()));
 }
 
@@ -162,8 +219,13 @@ pub(crate) fn print_failure(failure: &Failure) {
     match failure {
         Failure::Workflow(diagnostics) => {
             for problem in diagnostics.problems() {
-                let report = miette::Report::new(problem.clone());
-                say(&format!("{report:?}"));
+                // The text of a workflow may hold anything: then it is shown without colours.
+                let mut plain = String::new();
+                let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_links(false);
+                match (handler.render_report(&mut plain, problem), shown(&plain)) {
+                    (Ok(()), Cow::Owned(spelt)) => say_styled(&spelt),
+                    _ => say_styled(&format!("{:?}", miette::Report::new(problem.clone()))),
+                }
             }
         }
         Failure::Other { message, help, .. } => print_error(message, help.as_deref()),
@@ -174,9 +236,9 @@ pub(crate) fn print_failure(failure: &Failure) {
 pub(crate) fn print_error(message: &str, help: Option<&str>) {
     let red = anstyle::AnsiColor::Red.on_default().bold();
     let cyan = anstyle::AnsiColor::Cyan.on_default();
-    say(&format!("{red}error{red:#}: {message}"));
+    say_styled(&format!("{red}error{red:#}: {}", shown(message)));
     if let Some(help) = help {
-        say(&format!("  {cyan}help{cyan:#}: {help}"));
+        say_styled(&format!("  {cyan}help{cyan:#}: {}", shown(help)));
     }
 }
 
@@ -204,4 +266,29 @@ pub(crate) fn duration(seconds: f64) -> String {
 /// Bytes for people.
 pub(crate) fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_is_spelt_out_where_it_would_command_a_terminal() {
+        assert_eq!(shown("a\u{1b}[2J\rb"), "a\\u{1b}[2J\\rb");
+        assert_eq!(
+            shown("\u{9b}31m \u{7f} \0 \u{202e}x"),
+            "\\u{9b}31m \\u{7f} \\u{0} \\u{202e}x"
+        );
+        let plain = "größe\t1\nné 猫 -> \u{1f408}";
+        assert!(matches!(shown(plain), Cow::Borrowed(same) if same == plain));
+    }
+
+    #[test]
+    fn json_that_is_shown_is_the_same_value() {
+        let value = serde_json::json!({ "a\u{9b}": "\u{1b}]0;x\u{7} \u{202e} \u{7f}" });
+        let text = serde_json::to_string(&value).expect("JSON");
+        let shown = shown_json(&text);
+        assert!(!shown.chars().any(is_command), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).expect("JSON"), value);
+    }
 }

@@ -7,12 +7,12 @@ use flow_engine::events::JsonLines;
 use flow_engine::{Event, Reporter};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::{Stdout, bars, duration, print_error, say};
+use crate::output::{JsonStdout, bars, duration, print_error, say, shown};
 
 /// The reporter that fits the terminal and the options.
 pub(crate) fn reporter(quiet: bool, verbose: u8, json: bool) -> Box<dyn Reporter> {
     if json {
-        return Box::new(JsonLines::new(Stdout));
+        return Box::new(JsonLines::new(JsonStdout));
     }
     let terminal = std::io::stderr().is_terminal() && !quiet;
     Box::new(Console {
@@ -73,8 +73,8 @@ impl Reporter for Console {
                     figures.collect::<String>()
                 ));
             }
-            Event::NodeRepaired { node, why, .. } => say(&format!("repair {node}: its artifact {why}; made again")),
-            Event::NodeWaits { node, holder, .. } => say(&format!("wait   {node}: {holder} is at work on it")),
+            Event::NodeRepaired { node, why, .. } => say(&format!("repair {node}: its artifact {why}; recomputing")),
+            Event::NodeWaits { node, holder, .. } => say(&format!("wait   {node}: {holder} is running it")),
             Event::NodeRetried {
                 node,
                 failed,
@@ -82,11 +82,11 @@ impl Reporter for Console {
                 message,
             } => {
                 say(&format!(
-                    "retry  {node}: {message} ({failed} failed, again in {})",
+                    "retry  {node}: {message} ({failed} failed, retrying in {})",
                     duration(*wait_s)
                 ));
             }
-            Event::NodeStopped { node } => say(&format!("stop   {node}: goes on from its checkpoint in the next run")),
+            Event::NodeStopped { node } => say(&format!("stop   {node}: resumes from its checkpoint in the next run")),
             Event::NodeNote { node, line } if self.notes => say(&format!("note   {node}: {line}")),
             Event::RunFinished {
                 ran,
@@ -149,7 +149,7 @@ impl Bars {
                     None => bars().add(ProgressBar::no_length()),
                 };
                 bar.set_style(style("{spinner} {prefix}"));
-                bar.set_prefix(node.clone());
+                bar.set_prefix(shown(node).into_owned());
                 bar.enable_steady_tick(std::time::Duration::from_millis(200));
                 self.nodes.insert(node.clone(), bar);
             }
@@ -174,7 +174,8 @@ impl Bars {
                         Some(value) => format!("{} {value:.3}", f.name),
                         None => format!("{} ?", f.name),
                     };
-                    bar.set_message(figures.iter().map(figure).collect::<Vec<_>>().join("  "));
+                    let message = figures.iter().map(figure).collect::<Vec<_>>().join("  ");
+                    bar.set_message(shown(&message).into_owned());
                 }
             }
             Event::NodeFinished { node, .. }

@@ -234,7 +234,7 @@ fn idx_labels(n: u32) -> Vec<u8> {
 
 fn idx_place() -> Place {
     let place = Place::new(IDX);
-    std::fs::create_dir(place.path("data")).expect("a folder");
+    std::fs::create_dir(place.path("data")).expect("a directory");
     for part in ["train", "t10k"] {
         place.write(&format!("data/{part}-images-idx3-ubyte.gz"), idx_images(6));
         place.write(&format!("data/{part}-labels-idx1-ubyte.gz"), idx_labels(6));
@@ -309,7 +309,7 @@ fn a_truncated_record_is_a_miss_not_a_wrong_hit() {
     let record = std::fs::read_dir(records)
         .expect("records")
         .flatten()
-        .flat_map(|d| std::fs::read_dir(d.path()).expect("a folder"))
+        .flat_map(|d| std::fs::read_dir(d.path()).expect("a directory"))
         .flatten()
         .next();
     let record = record.expect("one record").path();

@@ -1,4 +1,4 @@
-//! Why a node ran, how two entries or runs differ, and what rests on what.
+//! Why a node ran, how two entries or runs differ, and what depends on what.
 
 mod common;
 
@@ -58,7 +58,7 @@ fn a_name_that_stands_for_several_instances_means_the_newest_and_names_the_other
     place.run(&[]);
     let several = place.flow(&["cache", "show", "first"]);
     assert_eq!(several.code, 0, "{}", several.stderr);
-    assert!(several.stderr.contains("taking the newest"), "{}", several.stderr);
+    assert!(several.stderr.contains("using the newest"), "{}", several.stderr);
     for name in ["first[n=1]", "first[n=2]"] {
         assert!(several.stderr.contains(name), "{}", several.stderr);
         assert_eq!(place.flow(&["cache", "show", name]).code, 0);

@@ -172,7 +172,7 @@ fn damaged_blobs_are_never_served_and_what_rests_on_them_comes_out_as_before() {
         }
         let found = place.flow(&["cache", "verify"]);
         assert_ne!(found.code, 0, "{name}: {}", found.stderr);
-        // What rests on damaged inputs is made anew with other parameters, so that every input is read.
+        // What depends on damaged inputs is recomputed with other parameters, so that every input is read.
         place.write("w.toml", graph(&place).replace("keep_last = 40", "keep_last = 39"));
         place.run(&["--keep-going"]);
         assert_eq!(place.flow(&["cache", "verify", "--repair"]).code, 0);
@@ -219,17 +219,17 @@ fn locks_leases_and_claims_of_the_dead_hold_nobody_up() {
     // Process 1 is alive on every machine, and never one of ours: a number that was given out again.
     for file in ["lock", "staging.lock", "publish.lock", "leases/1-0"] {
         let path = cache.join(file);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("it can be made");
         std::fs::write(&path, "process 1 on here\n").expect("it can be written");
     }
     let plan = place.flow(&["plan", "w.toml", "--json"]).json();
     let nodes = plan["nodes"].as_array().expect("nodes");
     let keys = nodes.iter().filter_map(|node| node["state"]["key"].as_str());
     let board = keys.fold("process 1 on here\n".to_owned(), |board, key| board + key + "\n");
-    std::fs::create_dir_all(cache.join("claims")).expect("a folder");
+    std::fs::create_dir_all(cache.join("claims")).expect("a directory");
     std::fs::write(cache.join("claims/1-0"), board).expect("it can be written");
     let run = place.run(&[]);
-    assert!(!run.stderr.contains("is at work"), "{}", run.stderr);
+    assert!(!run.stderr.contains("is running it"), "{}", run.stderr);
     assert_eq!(place.digests(), clean());
     assert_eq!(
         place
@@ -297,7 +297,7 @@ fn as_a_reader(place: &Place, arguments: &[&str]) -> Ended {
     let flow = place.path("flow");
     if !flow.exists() {
         std::fs::copy(env!("CARGO_BIN_EXE_flow"), &flow).expect("it can be copied");
-        std::fs::create_dir(place.path("runs")).expect("a folder");
+        std::fs::create_dir(place.path("runs")).expect("a directory");
     }
     let chmod = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");

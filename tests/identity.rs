@@ -97,7 +97,7 @@ fn verdict(more: &str) -> String {
 fn a_baseline_that_is_no_arm_is_told_before_any_training() {
     let nodes = [model("m", "[\"all\"]"), score("s", "m", "all"), score("t", "m", "all")];
     let other = verdict("").replace("baseline = \"s\"", "baseline = \"scratch\"");
-    refused(&[nodes.concat(), other], "`scratch` is none of the arms");
+    refused(&[nodes.concat(), other], "`scratch` is not one of the arms");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn with_fewer_than_three_draws_no_arm_is_called_better() {
     let place = Place::new(&format!("{SCENES}{nodes}"));
     let said = place.run(&[]).stdout;
     assert!(
-        said.contains("with fewer than 3 draws of each arm nobody can tell"),
+        said.contains("with fewer than 3 draws of each arm significance cannot be tested"),
         "{said}"
     );
 }

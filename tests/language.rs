@@ -155,7 +155,7 @@ fn an_unknown_default_is_told_with_what_was_meant_even_if_no_node_uses_it() {
     refused(&with("[defaults]\nkind = \"command\""), &["`kind` has no default"]);
 }
 
-/// What a default for all kinds rests on: a kind tells which parameters it takes.
+/// What a default for all kinds depends on: a kind tells which parameters it takes.
 #[test]
 fn every_kind_with_parameters_of_its_own_knows_them() {
     for (kind, key) in [
@@ -195,7 +195,7 @@ text = "two\n"
 
 fn parts() -> Place {
     let place = Place::new(PARTS);
-    std::fs::create_dir(place.path("parts")).expect("a folder");
+    std::fs::create_dir(place.path("parts")).expect("a directory");
     place.write("parts/words.toml", WORDS_PART);
     place.write("parts/one.txt", "one\n");
     place

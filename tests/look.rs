@@ -108,7 +108,7 @@ fn shipped_workflows_are_valid() {
         assert_eq!(ended.code, 0, "{}: {}", file.display(), ended.stderr);
         seen += 1;
     }
-    assert!(seen > 1, "the folder holds workflows");
+    assert!(seen > 1, "the directory holds workflows");
 }
 
 #[test]

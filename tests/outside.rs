@@ -164,7 +164,7 @@ fn every_way_to_name_an_entry_leads_there_and_every_command_takes_it() {
     }
     let several = place.flow(&["cache", "show", "fit"]);
     assert!(
-        several.code == 0 && several.stderr.contains("2 entries: taking the newest"),
+        several.code == 0 && several.stderr.contains("2 entries: using the newest"),
         "{}",
         several.stderr
     );

@@ -1,4 +1,4 @@
-//! What README shows works as printed.
+//! What README shows works as printed, and what the promises name is there.
 
 mod common;
 
@@ -74,4 +74,31 @@ fn every_command_in_readme_is_one() {
         seen += 1;
     }
     assert!(seen > 15, "README lists commands");
+}
+
+#[test]
+fn every_test_that_promises_name_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let promises = include_str!("../docs/PROMISES.md");
+    let mut seen = 0;
+    // Every second piece is what stands between two backticks.
+    for (file, test) in promises
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|code| code.split_once("::"))
+    {
+        if !file.ends_with(".rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(root.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+        let name = format!("fn {test}(");
+        let (before, _) = text
+            .split_once(&name)
+            .unwrap_or_else(|| panic!("{file} has no test {test}"));
+        let near = before.rsplit("\n\n").next().unwrap_or_default();
+        assert!(near.contains("#[test]"), "{file}::{test} is no test");
+        seen += 1;
+    }
+    assert!(seen >= 30, "the promises name tests");
 }

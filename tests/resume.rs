@@ -50,7 +50,7 @@ fn resumes_bit_identically_after_kill_nine() {
         "it was done before it could be killed"
     );
     let resumed = killed.run(&["-v"]);
-    assert!(resumed.stderr.contains("goes on after epoch"), "{}", resumed.stderr);
+    assert!(resumed.stderr.contains("resumes after epoch"), "{}", resumed.stderr);
     assert_eq!(whole.digests(), killed.digests());
     let scratch = std::fs::read_dir(killed.path(".flow/cache/scratch")).expect("the scratch space");
     assert_eq!(scratch.count(), 0, "a published node leaves no checkpoint");
@@ -72,7 +72,7 @@ fn an_interrupt_or_a_request_to_end_stops_at_a_checkpoint_with_a_code_of_its_own
         let ended = common::Ended::from(child.wait_with_output().expect("it ends"));
         assert_eq!(ended.code, code, "{name}: {}", ended.stderr);
         let resumed = place.run(&["-v"]);
-        assert!(resumed.stderr.contains("goes on after epoch"), "{}", resumed.stderr);
+        assert!(resumed.stderr.contains("resumes after epoch"), "{}", resumed.stderr);
     }
 }
 

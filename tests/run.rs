@@ -20,7 +20,7 @@ fn a_run_ends_with_a_verdict_in_the_terminal_and_in_files() {
         assert!(ended.stdout.contains(expected), "no `{expected}` in\n{}", ended.stdout);
     }
     let run = place.flow(&["runs", "show", "--json"]).json();
-    let folder = place.path(run["dir"].as_str().expect("a folder"));
+    let folder = place.path(run["dir"].as_str().expect("a directory"));
     let markdown = std::fs::read_to_string(folder.join("verdict.md")).expect("verdict.md");
     assert!(markdown.starts_with("# Verdict"), "{markdown}");
     let json: serde_json::Value =
@@ -32,7 +32,7 @@ fn a_run_ends_with_a_verdict_in_the_terminal_and_in_files() {
         let [mean, low, high] = [0, 1, 2].map(|i| arm["accuracy"][i].as_f64().expect("a number"));
         assert!(low <= mean && mean <= high, "{arm}");
     }
-    // Pre-training is charged to the arm that uses it, and the fit: of 80 images 4 are put aside, and the rest make four whole batches of 16, so it
+    // Pre-training is charged to the arm that uses it, and the fit: of 80 images 4 are held out, and the rest make four whole batches of 16, so it
     // is 64 images x 2 views x 3 epochs.
     let images = |arm: &str| json["costs"]["20"][arm]["images"].as_f64().expect("images");
     assert_eq!(images("scratch"), 48.0);
@@ -73,7 +73,7 @@ fn an_edit_of_the_threshold_runs_the_pseudo_labels_and_what_follows_and_the_plan
         let follows = ["guess@", "student@", "score[arm=student", "verdict"]
             .iter()
             .any(|p| name.starts_with(p));
-        assert!(follows, "{name} ran although nothing that it rests on changed");
+        assert!(follows, "{name} ran although nothing that it depends on changed");
     }
 }
 
@@ -118,7 +118,7 @@ fn a_deleted_index_loses_no_result() {
     let place = Place::new(SMALL);
     place.run(&[]);
     let listed = place.digests();
-    std::fs::remove_dir_all(place.path(".flow/cache/index")).expect("the index is a folder");
+    std::fs::remove_dir_all(place.path(".flow/cache/index")).expect("the index is a directory");
     place.run(&[]);
     assert!(place.ran().is_empty());
     assert_eq!(place.digests(), listed);

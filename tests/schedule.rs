@@ -56,7 +56,7 @@ fn two_runs_on_one_cache_do_each_node_once_and_the_second_names_the_first() {
     done.sort();
     assert_eq!(done, ["a", "b"], "{told}");
     let named = pids.iter().any(|pid| told.contains(&format!("process {pid} on ")));
-    assert!(named && told.contains("is at work on it"), "{told}");
+    assert!(named && told.contains("is running it"), "{told}");
 }
 
 #[test]
@@ -246,11 +246,11 @@ fn a_worker_that_is_killed_is_one_failed_node_that_goes_on_from_its_checkpoint()
         ended.stderr
     );
     let resumed = killed.run(&["-v"]);
-    assert!(resumed.stderr.contains("goes on after epoch"), "{}", resumed.stderr);
+    assert!(resumed.stderr.contains("resumes after epoch"), "{}", resumed.stderr);
     let logs = killed.logs();
     for part in [
         "failed: its process was killed",
-        "goes on after epoch",
+        "resumes after epoch",
         "of 160  epoch",
         "epoch 40: loss",
         "published as ",

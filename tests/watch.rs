@@ -45,9 +45,9 @@ fn save(place: &Place, text: &str) {
 }
 
 /// A watched place, its lines, and its process.
-fn watching(workflow: &str) -> (Place, Receiver<String>, std::process::Child) {
+fn watching(workflow: &str, threads: &str) -> (Place, Receiver<String>, std::process::Child) {
     let place = Place::new(workflow);
-    let mut command = place.command(&["watch", "w.toml", "-j", "4"]);
+    let mut command = place.command(&["watch", "w.toml", "-j", threads]);
     command
         .env("HERE", place.path(""))
         .stderr(Stdio::piped())
@@ -67,7 +67,7 @@ fn end(mut child: std::process::Child) {
 
 #[test]
 fn a_saved_workflow_runs_what_it_changes_and_broken_toml_is_survived() {
-    let (place, log, child) = watching(SMALL);
+    let (place, log, child) = watching(SMALL, "4");
     until(&log, "watching w.toml");
 
     save(&place, &SMALL.replace("kind = \"pretext\"", "kind = pretext"));
@@ -112,7 +112,7 @@ pass_env = ["HERE"]
 
 #[test]
 fn an_edit_during_a_run_keeps_what_is_still_wanted_and_cancels_what_is_not() {
-    let (place, log, child) = watching(WAITING);
+    let (place, log, child) = watching(WAITING, "4");
     until(&log, "start  edited");
     let begun = |file: &str| std::fs::read_to_string(place.path(file)).unwrap_or_default();
     let wait_for = |file: &str, text: &str| {
@@ -134,5 +134,28 @@ fn an_edit_during_a_run_keeps_what_is_still_wanted_and_cancels_what_is_not() {
     assert!(!ended.iter().any(|line| line.contains("error")), "{ended:?}");
     assert_eq!(begun("kept.log"), "begun\n", "it ran once");
     assert_eq!(begun("edited.log"), "begun A\nbegun B\n");
+    end(child);
+}
+
+#[test]
+fn on_one_thread_an_edit_under_a_run_leads_to_an_end_whether_the_node_at_work_is_wanted_or_not() {
+    let (place, log, child) = watching(WAITING, "1");
+    let begun = |text: &str| {
+        while !std::fs::read_to_string(place.path("edited.log")).is_ok_and(|log| log.contains(text)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    begun("begun A");
+    let edited = WAITING.replace(" A >", " B >");
+    save(&place, &edited);
+    until(&log, "stop   edited");
+    begun("begun B");
+    save(&place, &edited.replace("echo > {outputs}", "echo C > {outputs}"));
+    until(&log, "changed: ");
+    place.write("go", "");
+    let ended = until(&log, "watching w.toml");
+    assert!(ended.iter().any(|line| line.contains("done   edited")), "{ended:?}");
+    assert!(ended.iter().any(|line| line.contains("done   kept")), "{ended:?}");
+    assert!(!ended.iter().any(|line| line.contains("error")), "{ended:?}");
     end(child);
 }

@@ -97,7 +97,7 @@ fn weights_survive_the_way_out_and_back_in() {
     place.run(&[]);
     assert_eq!(metrics(&place, "from_file"), metrics(&place, "score"));
     // What the file holds counts, not where it lies.
-    std::fs::create_dir(place.path("elsewhere")).expect("a folder");
+    std::fs::create_dir(place.path("elsewhere")).expect("a directory");
     std::fs::rename(place.path("w.safetensors"), place.path("elsewhere/v.safetensors")).expect("a move");
     place.write("w.toml", with_file("elsewhere/v.safetensors"));
     place.run(&[]);

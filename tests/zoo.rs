@@ -121,7 +121,7 @@ fn a_zoo_ends_with_one_table_and_one_chart_and_says_which_method_failed() {
     assert!(row("hasty").contains("failed") && ended.stdout.contains("hasty failed: nothing came of"));
     assert!(row("random init").contains('±') && row("from scratch").contains('±'));
     let run = place.flow(&["runs", "show", "--json"]).json();
-    let folder = place.path(run["dir"].as_str().expect("a folder"));
+    let folder = place.path(run["dir"].as_str().expect("a directory"));
     let svg = std::fs::read_to_string(folder.join("summary.svg")).expect("a chart");
     assert!(svg.starts_with("<svg") && svg.contains("no result") && svg.contains("from scratch"));
     // Without the method that fails there is a table of another key, and every other node is found in the cache.

@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::error::CacheError;
 use crate::files::Files;
 use crate::key::ActionKey;
+use crate::output_name::OutputName;
 use crate::record::{Cost, OutputFile};
 use crate::stamp::Stamp;
 use crate::summary::ArtifactSummary;
@@ -82,13 +83,13 @@ impl Artifact {
         self.summary.digest
     }
 
-    fn outputs(&self) -> &BTreeMap<String, OutputFile> {
+    fn outputs(&self) -> &BTreeMap<OutputName, OutputFile> {
         &self.summary.outputs
     }
 
     /// The names of the files, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.outputs().keys().map(String::as_str)
+        self.outputs().keys().map(OutputName::as_str)
     }
 
     /// Where a file lies, for programs that must open it themselves; its content is not verified, and must not be changed.

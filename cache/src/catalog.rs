@@ -3,7 +3,7 @@
 //! The index is opened when first asked, so that a run of nothing but hits never waits for it. One process at a time may
 //! hold it; every process announces its commits in the journal, from which the holder learns of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::files::Files;
 use crate::index::{Index, IndexError};
 use crate::key::ActionKey;
 use crate::lock::{IndexLock, Refused};
-use crate::marks::Marks;
+use crate::marks::{self, Marks};
 use crate::query::{Query, World};
 use crate::record::{PastRun, Record};
 
@@ -60,9 +60,15 @@ impl Catalog {
             Marks::default()
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let names = if query.names_nodes() {
+            marks::other_names(&self.files)?
+        } else {
+            BTreeMap::new()
+        };
         let world = World {
             now_ms: now.as_millis() as f64,
             marks: &marks,
+            names: &names,
         };
         if let Some(records) = self.ask_index(|index| index.select(&self.files, query, &world))? {
             return Ok(records);
@@ -86,7 +92,7 @@ impl Catalog {
         }
     }
 
-    /// Tells whoever holds the index that the record of `key` came or went. The change itself is durable already: what
+    /// Notifies the process that holds the index that the record of `key` came or went. The change itself is durable already: what
     /// fails here is made up for when the index is next opened.
     pub(crate) fn announce(&self, key: &ActionKey) {
         let line = format!("{key}\n");
@@ -95,7 +101,7 @@ impl Catalog {
         }
     }
 
-    /// Throws the index away and makes it anew; the number of records in it.
+    /// Deletes the index and rebuilds it; the number of records in it.
     pub(crate) fn rebuild(&self) -> Result<usize, CacheError> {
         self.files.must_write()?;
         let mut state = self.state();
@@ -104,11 +110,13 @@ impl Catalog {
                 drop(index);
                 lock
             }
-            State::Closed | State::Off => match IndexLock::try_take(&self.files.layout.index_lock()) {
-                Ok(lock) => lock,
-                Err(Refused::Held { path, holder }) => return Err(CacheError::Locked { path, holder }),
-                Err(Refused::Failed(error)) => return Err(error),
-            },
+            State::Closed | State::Off => {
+                match IndexLock::try_take(&self.files.layout.index_lock(), self.files.sharing) {
+                    Ok(lock) => lock,
+                    Err(Refused::Held { path, holder }) => return Err(CacheError::Locked { path, holder }),
+                    Err(Refused::Failed(error)) => return Err(error),
+                }
+            }
         };
         let rebuilt = self
             .move_aside()
@@ -121,7 +129,7 @@ impl Catalog {
                 Ok(count)
             }
             Err(IndexError::Cache(error)) => Err(error),
-            Err(IndexError::Broken(why)) => Err(CacheError::io(
+            Err(IndexError::Broken(why) | IndexError::Unavailable(why)) => Err(CacheError::io(
                 "rebuild the index in",
                 &self.files.layout.index(),
                 io::Error::other(why),
@@ -137,7 +145,7 @@ impl Catalog {
             let (index, lock) = match std::mem::replace(&mut *state, State::Off) {
                 State::Off => return Ok(None),
                 State::Open { index, lock } => (Ok(index), lock),
-                State::Closed => match IndexLock::try_take(&self.files.layout.index_lock()) {
+                State::Closed => match IndexLock::try_take(&self.files.layout.index_lock(), self.files.sharing) {
                     Ok(lock) => (Index::open(&self.files), lock),
                     Err(Refused::Held { holder, .. }) => {
                         tracing::debug!(%holder, "the index is in use: reading the record files instead");
@@ -162,6 +170,10 @@ impl Catalog {
                 Err(IndexError::Cache(error)) => {
                     *state = State::Closed;
                     return Err(error);
+                }
+                Err(IndexError::Unavailable(why)) => {
+                    tracing::warn!("the cache's index cannot be used now ({why}): reading the record files instead");
+                    return Ok(None);
                 }
                 Err(IndexError::Broken(why)) => {
                     tracing::warn!("the cache's index is broken ({why}): rebuilding it from the records");

@@ -2,22 +2,22 @@
 //!
 //! Every open store that works has a file under `claims/`, locked as long as it is open, with who it is and the keys that it works
 //! on, a line each. Who claims a key looks through the others' files, one process at a time. The system gives locks back when a
-//! process ends, however it ends: a file that nobody has locked claims nothing, and is removed. It is a file for each process and not
+//! process ends, however it ends: a file that is not locked claims nothing, and is removed. It is a file for each process and not
 //! for each key because some file systems are slow to make a file where many were just removed.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::CacheError;
 use crate::files::Files;
-use crate::host::host_name;
 use crate::key::ActionKey;
 use crate::lock;
+use crate::process;
+use crate::sharing::Sharing;
 
 /// A claim that was asked for.
 #[derive(Debug)]
@@ -49,6 +49,7 @@ impl fmt::Debug for Claim {
 /// What one open store works on.
 pub(crate) struct Claims {
     folder: PathBuf,
+    sharing: Sharing,
     ours: Mutex<Ours>,
 }
 
@@ -62,6 +63,8 @@ struct Ours {
 struct Board {
     path: PathBuf,
     file: File,
+    /// This process, as others are told.
+    who: String,
     /// Locked while boards are read or written.
     turn: File,
 }
@@ -70,6 +73,7 @@ impl Claims {
     pub(crate) fn new(files: &Files) -> Arc<Self> {
         Arc::new(Self {
             folder: files.layout.claims(),
+            sharing: files.sharing,
             ours: Mutex::default(),
         })
     }
@@ -81,7 +85,7 @@ impl Claims {
         }
         let failed = |error| CacheError::io("claim a key in", &self.folder, error);
         if ours.board.is_none() {
-            ours.board = Board::put_up(&self.folder).map_err(failed)?;
+            ours.board = Board::put_up(&self.folder, self.sharing).map_err(failed)?;
         }
         let Ours { keys, board } = &mut *ours;
         if let Some(board) = board {
@@ -99,6 +103,11 @@ impl Claims {
         keys.insert(*key);
         let claims = Arc::clone(self);
         Ok(Claiming::Given(Claim { key: *key, claims }))
+    }
+
+    /// The locked file that shows what we work on, once there is one: whoever has it open keeps our claims alive after us.
+    pub(crate) fn board(&self) -> Option<File> {
+        self.ours().board.as_ref()?.file.try_clone().ok()
     }
 
     fn give_back(&self, key: &ActionKey) {
@@ -121,53 +130,29 @@ impl Claims {
 
 impl Board {
     /// A board of our own; `None` on a disk without locks, where work may be done twice.
-    fn put_up(folder: &Path) -> io::Result<Option<Self>> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        std::fs::create_dir_all(folder)?;
-        let turn = lock::open(&folder.join(TURN))?;
-        loop {
-            // The number of a process is not enough: those of another container may have the same.
-            let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-            let path = folder.join(name);
-            // Whoever finds it before it is locked takes it for a dead one's, and removes it.
-            let made = turn.lock().and_then(|()| {
-                let file = lock::open(&path)?;
-                let locked = file.try_lock();
-                turn.unlock()?;
-                Ok((file, locked))
-            });
-            match made {
-                Ok((file, Ok(()))) => return Ok(Some(Self { path, file, turn })),
-                Ok((_, Err(TryLockError::WouldBlock))) => {}
-                Ok((_, Err(TryLockError::Error(error)))) | Err(error) => {
-                    tracing::debug!(%error, "the disk does no locks: work may be done twice");
-                    return Ok(None);
-                }
+    fn put_up(folder: &Path, sharing: Sharing) -> io::Result<Option<Self>> {
+        sharing.create_dir_all(folder)?;
+        let turn = sharing.open(&folder.join(TURN))?;
+        match lock::own_file(folder, sharing) {
+            Ok((file, path)) => Ok(Some(Self {
+                path,
+                file,
+                turn,
+                who: process::description(),
+            })),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                tracing::debug!(%error, "the file system does not support locks: work may be done twice");
+                Ok(None)
             }
+            Err(error) => Err(error),
         }
     }
 
     /// Who else works on a key; boards of the dead are taken down.
     fn holder_among_others(&self, folder: &Path, key: &ActionKey) -> io::Result<Option<String>> {
-        let key = key.to_string();
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path == self.path || path.file_name().is_some_and(|name| name == TURN) {
-                continue;
-            }
-            let Ok(mut file) = File::open(&path) else {
-                continue; // Taken down just now.
-            };
-            if file.try_lock().is_ok() {
-                let _ = std::fs::remove_file(&path);
-                continue;
-            }
-            let mut text = String::new();
-            file.read_to_string(&mut text)?;
-            let mut lines = text.lines();
-            let who = lines.next().unwrap_or("another process");
-            if lines.any(|line| line == key) {
-                return Ok(Some(who.to_owned()));
+        for (_, board) in others(folder, Some(&self.path))? {
+            if let Some(who) = holder(&board, key) {
+                return Ok(Some(who));
             }
         }
         Ok(None)
@@ -175,7 +160,7 @@ impl Board {
 
     /// Shows what we work on. On a full disk it is not shown, and may be done twice.
     fn write(&mut self, keys: &BTreeSet<ActionKey>) {
-        let mut text = format!("process {} on {}\n", std::process::id(), host_name());
+        let mut text = self.who.clone() + "\n";
         keys.iter().for_each(|key| text += &format!("{key}\n"));
         let written = self
             .file
@@ -194,6 +179,51 @@ impl Drop for Board {
     }
 }
 
+/// The boards of the living but `own`, as text; those of the dead are taken down.
+fn others(folder: &Path, own: Option<&Path>) -> io::Result<Vec<(PathBuf, String)>> {
+    let mut boards = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if Some(path.as_path()) == own || path.file_name().is_some_and(|name| name == TURN) {
+            continue;
+        }
+        if let Some(mut file) = lock::of_the_living(&path) {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            boards.push((path, String::from_utf8_lossy(&bytes).into_owned()));
+        }
+    }
+    Ok(boards)
+}
+
+/// Who has the key, if it is on that board.
+pub(crate) fn holder(board: &str, key: &ActionKey) -> Option<String> {
+    let key = key.to_string();
+    board.lines().skip(1).any(|line| line == key).then(|| who(board))
+}
+
+fn who(board: &str) -> String {
+    let first = board.lines().next().filter(|line| !line.is_empty());
+    process::shown(first.unwrap_or("another process"))
+}
+
+/// Who else works in the store, for messages.
+pub(crate) fn at_work(files: &Files) -> String {
+    let boards = others(&files.layout.claims(), None).unwrap_or_default();
+    let mut all: Vec<String> = boards.iter().map(|(_, board)| who(board)).collect();
+    all.sort();
+    all.dedup();
+    match all.is_empty() {
+        true => "another process".to_owned(),
+        false => all.join(", "),
+    }
+}
+
+/// Takes the boards of processes that are gone down.
+pub(crate) fn sweep(files: &Files) {
+    let _ = others(&files.layout.claims(), None);
+}
+
 /// The name of the file whose lock is the turn to read or write boards.
 const TURN: &str = "turn";
 
@@ -205,7 +235,7 @@ mod tests {
     use crate::layout::Layout;
 
     fn claims(root: &Path) -> Arc<Claims> {
-        let files = Files::open(Box::new(RealDisk), Layout::new(root), Access::ReadWrite).unwrap();
+        let files = Files::open(Box::<RealDisk>::default(), Layout::new(root), Access::ReadWrite).unwrap();
         Claims::new(&files)
     }
 

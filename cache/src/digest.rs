@@ -30,8 +30,13 @@ impl Digest {
     /// # Errors
     /// Whatever opening or reading the file reports.
     pub fn of_file(path: &Path) -> io::Result<Self> {
+        Self::of_reader(File::open(path)?)
+    }
+
+    /// The digest of what a reader gives.
+    pub(crate) fn of_reader(reader: impl io::Read) -> io::Result<Self> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(path)?)?;
+        hasher.update_reader(reader)?;
         Ok(hasher.finalize().into())
     }
 

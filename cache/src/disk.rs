@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::sharing::Sharing;
 use crate::stamp::Stamp;
 
 #[cfg(debug_assertions)]
@@ -39,7 +40,7 @@ pub(crate) trait Disk: Send + Sync {
     fn read_stamped(&self, path: &Path) -> io::Result<(Vec<u8>, Option<Stamp>)> {
         Ok((self.read(path)?, None))
     }
-    /// A file's length in bytes.
+    /// A file's length in bytes; `IsADirectory` if something else than a file lies there.
     fn len(&self, path: &Path) -> io::Result<u64>;
     /// The names in a folder, sorted; those that are not UTF-8 are no business of the store's and left out.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
@@ -76,11 +77,15 @@ pub(crate) trait Disk: Send + Sync {
         }
     }
 
-    /// Waits for a lock on a file that is made if need be, together with others or alone; held until the file is dropped.
-    /// `None` on a disk that has no locks.
-    fn lock(&self, path: &Path, alone: bool) -> Option<File> {
-        let _ = (path, alone);
-        None
+    /// A file to lock, made if need be; `None` on a disk that has no locks.
+    fn lock_file(&self, path: &Path) -> io::Result<Option<File>> {
+        let _ = path;
+        Ok(None)
+    }
+
+    /// Says whose the files are that are made from here on.
+    fn share(&mut self, sharing: Sharing) {
+        let _ = sharing;
     }
 
     /// The digest of a file's content.
@@ -89,32 +94,9 @@ pub(crate) trait Disk: Send + Sync {
     }
 }
 
-/// The disk of this machine.
-pub(crate) struct RealDisk;
-
-/// Writes a file in one piece, in place of what is there: whatever happens meanwhile, a reader finds the old content or the new.
-/// A `durable` one survives a loss of power once this has returned; otherwise it may be gone then, or empty.
-///
-/// # Errors
-/// What the system says. What was there before is there still, unless the folder could not be synced.
-pub fn write_whole(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    let folder = match parent(path) {
-        here if here.as_os_str().is_empty() => Path::new("."),
-        folder => folder,
-    };
-    RealDisk.place(folder, path, bytes, durable)?;
-    if durable { RealDisk.sync_dir(folder) } else { Ok(()) }
-}
-
-/// How a file is made that is moved to its place later. The umask decides who may read it, as for any file: a cache may be
-/// shared between people, and an archive is made to be given away.
-pub(crate) fn temporary() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.prefix("new-");
-    builder
-}
+/// The disk of this machine, and whose the files are that are made there.
+#[derive(Default)]
+pub(crate) struct RealDisk(Sharing);
 
 /// The folder that holds `path`.
 pub(crate) fn parent(path: &Path) -> &Path {
@@ -126,12 +108,12 @@ pub(crate) fn of_this_machine() -> Box<dyn Disk> {
     #[cfg(debug_assertions)]
     return failpoint::disk();
     #[cfg(not(debug_assertions))]
-    return Box::new(RealDisk);
+    return Box::<RealDisk>::default();
 }
 
 impl Disk for RealDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<bool> {
-        match fs::create_dir(dir) {
+        match self.0.create_dir(dir) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
@@ -139,10 +121,11 @@ impl Disk for RealDisk {
     }
 
     fn stage(&self, dir: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
-        let mut file = temporary().tempfile_in(dir)?;
-        file.write_all(bytes)?;
+        let mut staged = self.0.temporary().tempfile_in(dir)?;
+        self.0.widen(staged.as_file())?;
+        staged.write_all(bytes)?;
         // From here on the caller moves the file; what a crash leaves is swept when the store is next opened.
-        let (_, path) = file.keep().map_err(|kept| kept.error)?;
+        let (_, path) = staged.keep().map_err(|kept| kept.error)?;
         Ok(path)
     }
 
@@ -171,15 +154,11 @@ impl Disk for RealDisk {
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)?
-            .write_all(bytes)
+        self.0.append(path)?.write_all(bytes)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        self.read_stamped(path).map(|(bytes, _)| bytes)
     }
 
     fn stamp(&self, path: &Path) -> Option<Stamp> {
@@ -187,15 +166,16 @@ impl Disk for RealDisk {
     }
 
     fn read_stamped(&self, path: &Path) -> io::Result<(Vec<u8>, Option<Stamp>)> {
-        let mut file = File::open(path)?;
-        let metadata = file.metadata()?;
+        let (mut file, metadata) = open_plain(path)?;
         let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
         file.read_to_end(&mut bytes)?;
         Ok((bytes, Stamp::from_metadata(&metadata)))
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {
-        fs::metadata(path).map(|data| data.len())
+        let metadata = fs::metadata(path)?;
+        must_be_plain(&metadata)?;
+        Ok(metadata.len())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -215,19 +195,36 @@ impl Disk for RealDisk {
         fs::remove_dir_all(dir)
     }
 
-    fn lock(&self, path: &Path, alone: bool) -> Option<File> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .ok()?;
-        let locked = if alone { file.lock() } else { file.lock_shared() };
-        locked.is_ok().then_some(file)
+    fn lock_file(&self, path: &Path) -> io::Result<Option<File>> {
+        self.0.open(path).map(Some)
+    }
+
+    fn share(&mut self, sharing: Sharing) {
+        self.0 = sharing;
     }
 
     fn digest(&self, path: &Path) -> io::Result<Digest> {
-        Digest::of_file(path)
+        Digest::of_reader(open_plain(path)?.0)
+    }
+}
+
+/// Opens a plain file to be read. Where something else lies nothing is waited for, as it would be for a pipe, and nothing read.
+fn open_plain(path: &Path) -> io::Result<(File, fs::Metadata)> {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    let file = options.read(true).open(path)?;
+    let metadata = file.metadata()?;
+    must_be_plain(&metadata)?;
+    Ok((file, metadata))
+}
+
+fn must_be_plain(metadata: &fs::Metadata) -> io::Result<()> {
+    match metadata.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "it is a directory or a device, not a file",
+        )),
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::key::ActionKey;
+use crate::output_name::BadOutputName;
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +20,35 @@ pub enum CacheError {
         /// What the system said.
         source: io::Error,
     },
+    /// The machine, or a limit on this process, is in the way; nothing is damaged.
+    #[error("cannot {action} {path}: {source}. {advice}", path = path.display())]
+    Limit {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+        /// What to do about it, as sentences.
+        advice: &'static str,
+    },
+    /// Ctrl-C while this process waited for another one.
+    #[error("stopped while waiting for {holder}")]
+    Interrupted {
+        /// Who was waited for, as `process 123 on host (command, since ...)`.
+        holder: String,
+    },
+    /// An output of a node has a name that no output can have.
+    #[error("`{node}` made an output that cannot be kept: {source}")]
+    BadOutputName {
+        /// The node instance.
+        node: String,
+        /// The name, and what is wrong with it.
+        source: BadOutputName,
+    },
     /// No room for an artifact. What was published before can still be read.
     #[error(
-        "the disk that holds the cache is full: cannot {action} {path} ({source}). Nothing was lost. Free some space, or \
+        "the disk that holds the cache is full, or your quota on it used up: cannot {action} {path} ({source}). Nothing was lost. Free some space, or \
          point the cache at another disk, and run again: what is cached is not computed again",
         path = path.display()
     )]
@@ -61,13 +88,13 @@ pub enum CacheError {
         holder: String,
     },
     /// Something had to be written to a store that is open for reading or cannot be written to.
-    #[error("the cache at {root} is read-only. Make it writable, or choose a cache folder of your own", root = root.display())]
+    #[error("the cache at {root} is read-only. Make it writable, or choose a cache directory of your own", root = root.display())]
     ReadOnly {
         /// The store's folder.
         root: PathBuf,
     },
     /// The folder holds something that is not a cache.
-    #[error("{root} is neither empty nor a cache of flow. Choose another folder for the cache", root = root.display())]
+    #[error("{root} is neither empty nor a cache of flow. Choose another directory for the cache", root = root.display())]
     NotACache {
         /// The folder.
         root: PathBuf,
@@ -139,9 +166,79 @@ impl CacheError {
     /// Sorts a failed file operation into the kinds that ask for different acts.
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { action, path, source },
+        match (source.kind(), advice_on(&source)) {
+            (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => Self::DiskFull { action, path, source },
+            (_, Some(advice)) => Self::Limit {
+                action,
+                path,
+                source,
+                advice,
+            },
             _ => Self::Io { action, path, source },
         }
+    }
+}
+
+/// What to do about a limit of the machine or of this process, if that is what failed.
+fn advice_on(error: &io::Error) -> Option<&'static str> {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error)?;
+        Some(match errno {
+            Errno::MFILE => {
+                "This process may not open more files: raise the limit (`ulimit -n 4096`), or use fewer threads (`-j`), and run again"
+            }
+            Errno::NFILE => "The machine has too many files open: end other programs, and run again",
+            Errno::NOMEM => {
+                "There is not enough memory: end other programs, or raise the limit (`ulimit -v`), and run again"
+            }
+            Errno::FBIG => {
+                "The file is larger than this process (`ulimit -f`) or the file system lets it be: raise the limit, and run again"
+            }
+            Errno::ROFS => {
+                "The file system is mounted read-only, as it is after an error of the disk too: mount it writable, or choose another \
+                 cache folder with `--cache`"
+            }
+            _ => return None,
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = error;
+        None
+    }
+}
+
+/// Whether an error says nothing of the file, but of the machine at this moment: no file is damaged because of it.
+pub(crate) fn is_limit(error: &io::Error) -> bool {
+    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    full || advice_on(error).is_some()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn each_limit_of_the_machine_is_told_with_what_to_do() {
+        let cases = [
+            (Errno::MFILE, "ulimit -n"),
+            (Errno::NFILE, "end other programs"),
+            (Errno::NOMEM, "memory"),
+            (Errno::FBIG, "ulimit -f"),
+            (Errno::ROFS, "mount it writable"),
+            (Errno::NOSPC, "Free some space"),
+            (Errno::DQUOT, "quota"),
+        ];
+        for (errno, advice) in cases {
+            let source = io::Error::from(errno);
+            assert!(is_limit(&source), "{errno}");
+            let told = CacheError::io("write", Path::new("/c/x"), source).to_string();
+            assert!(told.contains("cannot write /c/x") && told.contains(advice), "{told}");
+        }
+        assert!(!is_limit(&Errno::IO.into()), "a bad sector is damage");
+        assert!(!is_limit(&Errno::ISDIR.into()));
     }
 }

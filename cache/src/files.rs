@@ -6,15 +6,17 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::digest::Digest;
 use crate::disk::{Disk, parent};
-use crate::error::CacheError;
+use crate::error::{CacheError, is_limit};
 use crate::key::ActionKey;
 use crate::layout::{CACHEDIR_TAG, Layout};
 use crate::record::{OutputFile, Record, SCHEMA};
 use crate::record_file::{self, BadRecord};
+use crate::sharing::Sharing;
 use crate::stamp::Stamp;
 
 /// What a store may do.
@@ -31,6 +33,10 @@ pub(crate) struct Files {
     pub(crate) disk: Box<dyn Disk>,
     pub(crate) layout: Layout,
     access: Access,
+    /// Whose the files are.
+    pub(crate) sharing: Sharing,
+    /// Raised when this process is to end: nothing is waited for any more.
+    pub(crate) stop: OnceLock<Arc<AtomicBool>>,
     /// The fan-out folders known to be durable in this process.
     durable: Mutex<HashSet<PathBuf>>,
 }
@@ -58,11 +64,15 @@ pub(crate) struct Entry {
 
 impl Files {
     /// Opens the files under `layout`'s root, making the folders of a new store if it may write; [`Files::tag`] is to follow.
-    pub(crate) fn open(disk: Box<dyn Disk>, layout: Layout, access: Access) -> Result<Self, CacheError> {
+    pub(crate) fn open(mut disk: Box<dyn Disk>, layout: Layout, access: Access) -> Result<Self, CacheError> {
+        let sharing = sharing_of(disk.as_ref(), &layout);
+        disk.share(sharing);
         let files = Self {
             disk,
             layout,
             access,
+            sharing,
+            stop: OnceLock::new(),
             durable: Mutex::default(),
         };
         match files.is_cache()? {
@@ -129,7 +139,7 @@ impl Files {
     /// What it means if making or locking something fails.
     pub(crate) fn read_only_if_refused(&self, error: CacheError) -> CacheError {
         match &error {
-            CacheError::Io { source, .. }
+            CacheError::Io { source, .. } | CacheError::Limit { source, .. }
                 if matches!(
                     source.kind(),
                     io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
@@ -172,21 +182,40 @@ impl Files {
 
     /// Puts blobs in their places. Those that are there already, with the right bytes, are kept.
     pub(crate) fn put_blobs(&self, blobs: &[(Digest, &[u8])]) -> Result<(), CacheError> {
+        self.put(blobs, |path, bytes| self.place(path, bytes))
+    }
+
+    /// The same with blobs that lie in files of this file system, which are moved.
+    pub(crate) fn adopt_blobs(&self, blobs: &[(Digest, PathBuf)]) -> Result<(), CacheError> {
+        self.put(blobs, |path, from| {
+            let moved = self.disk.sync_file(from).and_then(|()| self.disk.rename(from, path));
+            moved.map_err(|e| CacheError::io("write", path, e))
+        })
+    }
+
+    fn put<T>(
+        &self,
+        blobs: &[(Digest, T)],
+        place: impl Fn(&Path, &T) -> Result<(), CacheError>,
+    ) -> Result<(), CacheError> {
         let mut folders = BTreeSet::new();
-        for (digest, bytes) in blobs {
+        for (digest, content) in blobs {
             let path = self.layout.blob(digest);
             self.ensure_durable(parent(&path))?;
-            // A kept blob's folder is synced too: whoever wrote it may not have come that far.
+            // A kept blob's folder is synced too: its writer may not have come that far.
             folders.insert(parent(&path).to_owned());
-            if self.disk.digest(&path).ok() == Some(*digest) {
-                continue;
+            match self.disk.digest(&path) {
+                Ok(found) if found == *digest => continue,
+                // A folder there would not be replaced by a file.
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => self.move_to_quarantine(&path)?,
+                _ => {}
             }
-            self.place(&path, bytes)?;
+            place(&path, content)?;
         }
         folders.iter().try_for_each(|folder| self.sync_dir(folder))
     }
 
-    /// Puts a record in its place; `None` if another came first. The stamp is that of this record as long as nobody discards it
+    /// Puts a record in its place; `None` if another came first. The stamp is that of this record as long as it is not discarded
     /// meanwhile and publishes anew, which a claim on the key keeps others from.
     pub(crate) fn put_record(&self, record: Record) -> Result<Option<Entry>, CacheError> {
         let path = self.layout.record(&record.key);
@@ -207,18 +236,16 @@ impl Files {
                     collected,
                 }))
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // A link that leads nowhere is there, and is no record.
+                let led = self.disk.len(&path);
+                if led.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                    self.move_to_quarantine(&path)?;
+                }
+                Ok(None)
+            }
             Err(error) => Err(CacheError::io("write", &path, error)),
         }
-    }
-
-    /// Puts a record in its place whatever is there; its outputs are there again.
-    pub(crate) fn restore_record(&self, record: &Record) -> Result<(), CacheError> {
-        let path = self.layout.record(&record.key);
-        let bytes = record_file::encode(record).map_err(|e| CacheError::io("encode", &path, e.into()))?;
-        self.ensure_durable(parent(&path))?;
-        self.write(&path, &bytes)?;
-        self.uncollect(&record.key)
     }
 
     /// Whether a key's outputs were collected.
@@ -246,7 +273,7 @@ impl Files {
     pub(crate) fn find(&self, key: &ActionKey) -> Result<Lookup<Entry>, CacheError> {
         let mut entry = match self.record(key)? {
             Lookup::Sound(entry) => entry,
-            Lookup::Damaged(why) => return Ok(Lookup::Damaged(format!("its record cannot be used: {why}"))),
+            Lookup::Damaged(why) => return Ok(Lookup::Damaged(format!("its record is unreadable: {why}"))),
             Lookup::Missing => return Ok(Lookup::Missing),
         };
         for (name, output) in &entry.record.outputs {
@@ -264,6 +291,9 @@ impl Files {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Ok(Lookup::Damaged(format!("output `{name}` is missing")));
                 }
+                Err(error) if is_damage(&error) => {
+                    return Ok(Lookup::Damaged(format!("output `{name}` cannot be read: {error}")));
+                }
                 Err(error) => return Err(CacheError::io("read", &path, error)),
             }
         }
@@ -276,6 +306,7 @@ impl Files {
         let (bytes, stamp) = match self.disk.read_stamped(&path) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lookup::Missing),
+            Err(error) if is_damage(&error) => return Ok(Lookup::Damaged(error.to_string())),
             Err(error) => return Err(CacheError::io("read", &path, error)),
         };
         match record_file::decode(&bytes, key) {
@@ -330,10 +361,12 @@ impl Files {
     fn fanned_out(&self, dir: &Path) -> Result<Vec<String>, CacheError> {
         let mut names = Vec::new();
         for fan in self.list(dir)? {
-            // A stray file among the folders is none of ours.
-            match self.disk.list(&dir.join(fan)) {
+            let folder = dir.join(fan);
+            match self.disk.list(&folder) {
                 Ok(found) => names.extend(found),
-                Err(error) => tracing::debug!(%error, dir = %dir.display(), "skipped"),
+                // A stray file among the folders is none of ours. Any other folder may hold what a collection would take for unused.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound) => {}
+                Err(error) => return Err(CacheError::io("list", &folder, error)),
             }
         }
         Ok(names)
@@ -357,8 +390,9 @@ impl Files {
         };
         match self.disk.read(&path) {
             Ok(bytes) if Digest::of(&bytes) == output.digest => Ok(bytes),
-            Ok(_) => Err(corrupt("does not have the content that was published")),
+            Ok(_) => Err(corrupt("does not match its digest")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(corrupt("is missing")),
+            Err(error) if is_damage(&error) => Err(corrupt(&format!("cannot be read: {error}"))),
             Err(error) => Err(CacheError::io("read", &path, error)),
         }
     }
@@ -370,7 +404,11 @@ impl Files {
         if let Ok(Lookup::Sound(entry)) = self.record(key) {
             for output in entry.record.outputs.values() {
                 let path = self.layout.blob(&output.digest);
-                if self.disk.digest(&path).is_ok_and(|found| found != output.digest) {
+                let is_wrong = match self.disk.digest(&path) {
+                    Ok(found) => found != output.digest,
+                    Err(error) => error.kind() != io::ErrorKind::NotFound && is_damage(&error),
+                };
+                if is_wrong {
                     self.move_to_quarantine(&path)?;
                 }
             }
@@ -378,9 +416,21 @@ impl Files {
         self.move_to_quarantine(&self.layout.record(key))
     }
 
-    fn move_to_quarantine(&self, path: &Path) -> Result<(), CacheError> {
+    pub(crate) fn move_to_quarantine(&self, path: &Path) -> Result<(), CacheError> {
         let name = path.file_name().unwrap_or_default();
-        match self.disk.rename(path, &self.layout.quarantine().join(name)) {
+        let aside = self.layout.quarantine().join(name);
+        let moved = self.disk.rename(path, &aside).or_else(|error| {
+            // What was set aside before under this name may be a file where this is a folder, or the other way round.
+            match self
+                .disk
+                .remove_file(&aside)
+                .or_else(|_| self.disk.remove_dir_all(&aside))
+            {
+                Ok(()) => self.disk.rename(path, &aside),
+                Err(_) => Err(error),
+            }
+        });
+        match moved {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // Another process was faster.
             Err(error) => Err(CacheError::io("move to quarantine", path, error)),
             Ok(()) => self.sync_dir(parent(path)),
@@ -391,7 +441,7 @@ impl Files {
     pub(crate) fn create_dir(&self, dir: &Path) -> Result<bool, CacheError> {
         self.disk
             .create_dir(dir)
-            .map_err(|e| CacheError::io("make folder", dir, e))
+            .map_err(|e| CacheError::io("make directory", dir, e))
     }
 
     /// Makes one folder, and sees to it that a power loss does not take it away.
@@ -410,24 +460,32 @@ impl Files {
         Ok(())
     }
 
-    /// Removes what lies in the staging folder; no other process may be writing.
-    pub(crate) fn sweep_staging(&self) {
-        let staging = self.layout.staging();
-        for name in self.disk.list(&staging).unwrap_or_default() {
-            let path = staging.join(&name);
-            let removed = self
-                .disk
-                .remove_file(&path)
-                .or_else(|_| self.disk.remove_dir_all(&path));
-            if let Err(error) = removed {
-                tracing::debug!(name, %error, "staged file left behind");
-            }
-        }
-    }
-
     pub(crate) fn sync_dir(&self, dir: &Path) -> Result<(), CacheError> {
         self.disk.sync_dir(dir).map_err(|e| CacheError::io("sync", dir, e))
     }
+}
+
+/// Whose the files of a store are. Where its file `config` is damaged or of a later version, the folder says it.
+fn sharing_of(disk: &dyn Disk, layout: &Layout) -> Sharing {
+    let why = match disk.read(&layout.config()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Sharing::Private,
+        Err(error) => error.to_string(),
+        Ok(bytes) => match Sharing::decode(&bytes) {
+            Ok(sharing) => return sharing,
+            Err(why) => why,
+        },
+    };
+    let path = layout.config();
+    tracing::warn!(
+        "{} cannot be used, `flow cache init` writes it anew: {why}",
+        path.display()
+    );
+    Sharing::of_folder(layout.root())
+}
+
+/// Whether an error says that something else lies in a file's place, or that the disk cannot give its content back.
+pub(crate) fn is_damage(error: &io::Error) -> bool {
+    !is_limit(error) && error.kind() != io::ErrorKind::PermissionDenied
 }
 
 /// The keys whose records have these names.

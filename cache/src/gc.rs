@@ -1,6 +1,6 @@
 //! Collection: the bytes of entries that are least worth their room go, their records stay.
 //!
-//! What is worth its room is what takes long to make again for each byte. An entry that is collected says so with a mark, so
+//! What is worth its room is what takes long to recompute per byte. An entry that is collected says so with a mark, so
 //! that a later miss is explained, and not taken for damage. The order of writes is marks, then blobs: a collection that is
 //! killed leaves entries that are whole although they are marked, which counts for nothing.
 //!
@@ -8,6 +8,7 @@
 //! one) may refer to any blob: those whose digest stands in it stay, and so does every blob that no other record refers to.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -17,6 +18,7 @@ use crate::files::{Files, Lookup};
 use crate::host::unix_ms;
 use crate::key::ActionKey;
 use crate::lease::leased;
+use crate::litter::{self, Litter};
 use crate::marks::{self, Marks};
 use crate::recall;
 use crate::record::Record;
@@ -30,6 +32,8 @@ pub struct GcOptions {
     pub older_than_s: Option<f64>,
     /// Entries that stay whatever their worth, besides pinned and tagged ones and those that a run under way counts on.
     pub keep: BTreeSet<ActionKey>,
+    /// What was set aside as damaged, and checkpoints that no run came back for, go once they are so old, in seconds; `None` keeps them.
+    pub litter_older_than_s: Option<f64>,
     /// Whether to do it; otherwise nothing is changed.
     pub delete: bool,
 }
@@ -45,7 +49,11 @@ pub struct GcReport {
     pub orphans: usize,
     /// Records that cannot be read. As long as there are any, no orphan goes.
     pub unreadable: usize,
-    /// Bytes that this frees.
+    /// Files and folders that are no entries and that nobody will come back for, and that go.
+    pub litter: usize,
+    /// Bytes of these.
+    pub litter_bytes: u64,
+    /// Bytes of outputs that this frees.
     pub freed_bytes: u64,
     /// Bytes of the outputs that stay.
     pub kept_bytes: u64,
@@ -72,7 +80,7 @@ pub struct Collected {
     pub age_s: f64,
 }
 
-/// Collects; the caller has made sure that nobody publishes meanwhile.
+/// Collects; the caller has made sure that nothing is published meanwhile.
 pub(crate) fn collect(files: &Files, options: &GcOptions) -> Result<GcReport, CacheError> {
     let (records, unreadable) = read_records(files)?;
     let blobs = Blobs::of(files, &unreadable)?;
@@ -107,8 +115,14 @@ pub(crate) fn collect(files: &Files, options: &GcOptions) -> Result<GcReport, Ca
     report.kept_bytes = plan.left;
     report.over_bytes = options.max_bytes.map_or(0, |most| plan.left.saturating_sub(most));
     report.freed_bytes = plan.freed;
+    let litter = match options.litter_older_than_s.map(Duration::try_from_secs_f64) {
+        Some(Ok(age)) => litter::find(files, age)?,
+        _ => Litter::default(),
+    };
+    (report.litter, report.litter_bytes) = (litter.paths.len(), litter.bytes);
     if options.delete {
         delete(files, &report.collected, &plan.gone)?;
+        litter.remove(files);
     }
     Ok(report)
 }
@@ -128,7 +142,7 @@ fn read_records(files: &Files) -> Result<(Vec<Record>, Vec<Vec<u8>>), CacheError
             Err(error @ CacheError::UnknownSchema { .. }) => error.to_string(),
             Err(error) => return Err(error),
         };
-        tracing::warn!(%key, "record cannot be read, so blobs that no other record refers to are kept: {why}");
+        tracing::debug!(%key, "record cannot be read, so blobs that no other record refers to are kept: {why}");
         let path = files.layout.record(&key);
         let bytes = files.disk.read(&path);
         unreadable.push(bytes.map_err(|error| CacheError::io("read", &path, error))?);
@@ -146,7 +160,7 @@ fn protected(files: &Files, options: &GcOptions) -> Result<BTreeSet<ActionKey>, 
     Ok(protected)
 }
 
-/// The cheapest to make again for each byte first, the oldest of equals.
+/// The cheapest to recompute per byte first, the oldest of equals.
 fn by_worth(files: &Files, free: &[&Record]) -> Vec<Collected> {
     let used = recall::last_used(files);
     let now_ms = unix_ms() as f64;

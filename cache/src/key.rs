@@ -71,7 +71,7 @@ pub struct Change {
     pub name: String,
     /// Its earlier value; `None` if it is new.
     pub old: Option<Value>,
-    /// Its value now; `None` if it is gone.
+    /// Its value now; `None` if it is missing.
     pub new: Option<Value>,
 }
 
@@ -188,7 +188,7 @@ fn write_canonical(value: &Value, out: &mut String) {
 pub struct KeyFields {
     /// The node kind: two kinds with equal parameters do different things. Component `kind`.
     pub kind: String,
-    /// Raised when the kind's code changes meaning, so that what it made before is made anew. Component `version`.
+    /// Raised when the kind's code changes meaning, so that what it made before is recomputed. Component `version`.
     pub version: u32,
     /// Parameters with defaults filled in, without what names nodes and files and what changes nothing. A table becomes one component
     /// for each of its leaves: `optimizer = { lr = 0.1 }` is `param.optimizer.lr`; a key that is no plain word is quoted as in TOML.
@@ -206,7 +206,7 @@ pub struct InputField {
     pub port: String,
     /// Where in the parameter it stands: a number in a list, or the name under which the action sees it.
     pub place: String,
-    /// Digest of what the input's node made: equal content, equal key, whoever made it.
+    /// Digest of what the input's node made: equal content, equal key, regardless of who made it.
     pub digest: Digest,
     /// The node's name and bindings, where the action sees them (a table that prints them).
     pub label: Option<String>,

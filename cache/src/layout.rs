@@ -46,6 +46,11 @@ impl Layout {
         self.root.join("CACHEDIR.TAG")
     }
 
+    /// Whose the store's files are, see [`crate::sharing`]; absent from a private store.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.root.join("config")
+    }
+
     pub(crate) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
     }
@@ -138,7 +143,7 @@ impl Layout {
         self.root.join("quarantine")
     }
 
-    /// One line for each commit, by every process: how the index hears of commits that it did not see.
+    /// One line for each commit, by every process: how the index learns of commits by others.
     pub(crate) fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }

@@ -1,20 +1,20 @@
 //! Leases: the entries that a run under way counts on. A collection of another process leaves them alone.
 //!
 //! A file under `leases/`, locked as long as the run lasts, with the keys one after another, 32 bytes each. The system gives
-//! the lock back when a process ends: a file that nobody has locked is no lease, and removed.
+//! the lock back when a process ends: a file that is not locked is no lease, and removed.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::digest::Digest;
 use crate::files::Files;
 use crate::key::ActionKey;
+use crate::lock;
 
 /// The entries that one run counts on, until it is dropped. On a disk without locks, or one that is full, there is none: an
-/// entry that is collected under a run is made again by it.
+/// entry that is collected during a run is recomputed by it.
 #[derive(Debug)]
 pub struct Lease {
     held: Option<(File, PathBuf)>,
@@ -22,29 +22,14 @@ pub struct Lease {
 
 impl Lease {
     pub(crate) fn begin(files: &Files) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let folder = files.layout.leases();
-        let path = folder.join(format!(
-            "{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        ));
-        let begun = std::fs::create_dir_all(&folder).and_then(|()| {
-            let file = OpenOptions::new().append(true).create(true).open(&path)?;
-            // One of a dead process with our number: its keys are nobody's.
-            file.lock()?;
-            file.set_len(0)?;
-            Ok(file)
-        });
-        match begun {
-            Ok(file) => Self {
-                held: Some((file, path)),
-            },
-            Err(error) => {
-                tracing::debug!(%error, "this run has no lease");
-                Self { held: None }
-            }
+        if !files.writable() {
+            return Self { held: None };
         }
+        let folder = files.layout.leases();
+        let made = files.sharing.create_dir_all(&folder);
+        let held = made.and_then(|()| lock::own_file(&folder, files.sharing));
+        let held = held.inspect_err(|error| tracing::debug!(%error, "this run has no lease"));
+        Self { held: held.ok() }
     }
 
     /// Counts on more entries.
@@ -65,22 +50,21 @@ impl Drop for Lease {
     }
 }
 
-/// The keys of all leases that are held.
+/// The keys of all leases that are held; files of the dead are removed.
 pub(crate) fn leased(files: &Files) -> BTreeSet<ActionKey> {
     let mut keys = BTreeSet::new();
     for entry in std::fs::read_dir(files.layout.leases()).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let Ok(mut file) = File::open(&path) else { continue };
-        match file.try_lock() {
-            Ok(()) => drop(std::fs::remove_file(&path)),
-            Err(TryLockError::WouldBlock) => {
-                let mut bytes = Vec::new();
-                let _ = file.read_to_end(&mut bytes);
-                let whole = bytes.chunks_exact(32).filter_map(|key| <[u8; 32]>::try_from(key).ok());
-                keys.extend(whole.map(|key| ActionKey::from(Digest::from(key))));
-            }
-            Err(TryLockError::Error(error)) => tracing::debug!(%error, "lease not looked at"),
+        if let Some(mut file) = lock::of_the_living(&entry.path()) {
+            let mut bytes = Vec::new();
+            let _ = file.read_to_end(&mut bytes);
+            keys.extend(decode(&bytes));
         }
     }
     keys
+}
+
+/// The keys in a lease; the last one may be half written.
+pub(crate) fn decode(bytes: &[u8]) -> impl Iterator<Item = ActionKey> {
+    let whole = bytes.chunks_exact(32).filter_map(|key| <[u8; 32]>::try_from(key).ok());
+    whole.map(|key| ActionKey::from(Digest::from(key)))
 }

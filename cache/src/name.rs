@@ -70,7 +70,7 @@ pub fn select<'n, T>(text: &str, all: Vec<T>, names: impl Fn(&T) -> Vec<&'n str>
     stands.collect()
 }
 
-/// `lr=0.1, seed=0`; `None` if it begins with something else. A comma may stand in quotes or brackets, or in a value that is told from
+/// `lr=0.1, seed=0`; `None` if it begins with something else. A comma may stand in quotes or brackets, or in a value that is distinguished from
 /// the next binding by what follows it.
 fn bindings(text: &str) -> Option<Vec<(&str, &str)>> {
     let mut bindings: Vec<(&str, usize, usize)> = Vec::new();

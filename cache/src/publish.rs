@@ -8,6 +8,8 @@ use crate::error::{CacheError, NonDeterminism};
 use crate::files::{Entry, Lookup};
 use crate::host::host_name;
 use crate::key::{ActionKey, Components};
+use crate::output_name::{BadOutputName, OutputName};
+use crate::publishing::Publishing;
 use crate::record::{Cost, OutputFile, Record, SCHEMA};
 use crate::shared::Shared;
 
@@ -37,6 +39,8 @@ pub struct Draft {
     pub started_unix_ms: u64,
     /// When it ended, in milliseconds since 1970 (UTC).
     pub finished_unix_ms: u64,
+    /// The version of flow that made it.
+    pub flow_version: String,
 }
 
 /// See [`crate::Store::publish`].
@@ -44,8 +48,8 @@ pub(crate) fn publish(store: &Shared, key: &ActionKey, draft: &Draft) -> Result<
     let files = &store.files;
     files.must_write()?;
     draft.check(key)?;
-    let (record, blobs) = draft.describe(key);
-    let _no_collection = files.disk.lock(&files.layout.publish_lock(), false);
+    let (record, blobs) = draft.describe(key)?;
+    let _no_collection = files.lock_publishing(Publishing::Together)?;
     for _ in 0..RACES {
         match files.find(key)? {
             // The first writer of a key wins; the second must have made the same.
@@ -53,7 +57,7 @@ pub(crate) fn publish(store: &Shared, key: &ActionKey, draft: &Draft) -> Result<
                 agree(&entry.record, &record)?;
                 return Ok(finish(store, &entry));
             }
-            // Its bytes are made again. If they are others now, nobody can say any more which are right.
+            // Its bytes are recomputed. If they are others now, it is unknown which are right.
             Lookup::Sound(entry) if entry.record.outputs == record.outputs => {
                 files.put_blobs(&blobs)?;
                 files.uncollect(key)?;
@@ -83,13 +87,13 @@ fn agree(published: &Record, new: &Record) -> Result<(), CacheError> {
     }
     let names = published.outputs.keys().chain(new.outputs.keys());
     let differing = names.filter(|name| published.outputs.get(*name) != new.outputs.get(*name));
-    let differing: BTreeSet<&String> = differing.collect();
+    let differing: BTreeSet<String> = differing.map(ToString::to_string).collect();
     Err(CacheError::NonDeterministic(Box::new(NonDeterminism {
         key: new.key,
         node: new.node.clone(),
         published: published.digest(),
         new: new.digest(),
-        files: differing.into_iter().cloned().collect(),
+        files: differing.into_iter().collect(),
     })))
 }
 
@@ -97,6 +101,9 @@ fn finish(store: &Shared, entry: &Entry) -> Artifact {
     store.scratch(&entry.record.key).remove();
     store.artifact(entry)
 }
+
+/// An output's bytes with their digest.
+type Blob<'a> = (Digest, &'a [u8]);
 
 impl Draft {
     fn check(&self, key: &ActionKey) -> Result<(), CacheError> {
@@ -115,16 +122,17 @@ impl Draft {
         }
     }
 
-    fn describe(&self, key: &ActionKey) -> (Record, Vec<(Digest, &[u8])>) {
-        let blobs: Vec<(Digest, &[u8])> = self
+    fn describe(&self, key: &ActionKey) -> Result<(Record, Vec<Blob<'_>>), CacheError> {
+        let blobs: Vec<Blob<'_>> = self
             .files
             .iter()
             .map(|(_, bytes)| (Digest::of(bytes), bytes.as_slice()))
             .collect();
         let outputs = self.files.iter().zip(&blobs).map(|((name, bytes), (digest, _))| {
             let (digest, bytes) = (*digest, bytes.len() as u64);
-            (name.clone(), OutputFile { digest, bytes })
+            Ok((OutputName::try_from(name.clone())?, OutputFile { digest, bytes }))
         });
+        let outputs = outputs.collect::<Result<_, BadOutputName>>();
         let record = Record {
             schema: SCHEMA,
             key: *key,
@@ -132,16 +140,19 @@ impl Draft {
             node: self.node.clone(),
             workflow: self.workflow.clone(),
             components: self.components.clone(),
-            outputs: outputs.collect(),
+            outputs: outputs.map_err(|source| CacheError::BadOutputName {
+                node: self.node.clone(),
+                source,
+            })?,
             metrics: self.metrics.clone(),
             inputs: self.inputs.clone(),
             cost: self.cost,
             started_unix_ms: self.started_unix_ms,
             finished_unix_ms: self.finished_unix_ms,
-            flow_version: env!("CARGO_PKG_VERSION").to_owned(),
+            flow_version: self.flow_version.clone(),
             host: host_name(),
         };
-        (record, blobs)
+        Ok((record, blobs))
     }
 }
 

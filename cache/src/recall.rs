@@ -1,7 +1,7 @@
 //! What the last run of a workflow found, so that the next one need not read thousands of records again.
 //!
 //! A file `recall/<digest of the workflow's name>` holds the summaries of the artifacts that the last run took or made, each
-//! with the stamp that its record's file had when it was read. It is read beside other work, and a summary counts only if the
+//! with the stamp that its record's file had when it was read. It is read concurrently with other work, and a summary counts only if the
 //! record's file still has that stamp and every blob its length: what is left to trust is what [`crate::files::Files::find`]
 //! trusts as well. Whatever does not fit is looked up in the ordinary way, so that the file can be lost at any time.
 
@@ -23,7 +23,7 @@ use crate::summary::ArtifactSummary;
 /// The version of the file; another one is ignored.
 const VERSION: u8 = 2;
 /// The file begins with the version and the digest of what follows.
-const HEADER: usize = 1 + 32;
+pub(crate) const HEADER: usize = 1 + 32;
 /// What was compared with its files longer ago is compared once more: a process that watches lives for days.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -61,7 +61,7 @@ impl Recall {
         match thread.spawn(move || read(path, &files)) {
             Ok(reading) => Self::Reading(reading),
             Err(error) => {
-                tracing::debug!(%error, "nothing is recalled");
+                tracing::debug!(%error, "the previous run's results are not used");
                 Self::Nothing
             }
         }
@@ -118,15 +118,16 @@ pub(crate) fn remember(files: &Files, recall: &Recall, name: &str, artifacts: &[
     });
     let all: Vec<Remembered> = remembered.collect();
     if let Err(error) = write(files, &path, &all) {
-        tracing::debug!(%error, "what this run found is not remembered");
+        tracing::debug!(%error, "cannot save this run's results for the next");
     }
 }
 
 /// Not synced: it only saves time, and a torn file is seen by its digest.
 fn write(files: &Files, path: &Path, all: &[Remembered]) -> Result<(), String> {
-    let body = postcard::to_stdvec(all).map_err(|e| e.to_string())?;
-    let whole = [&[VERSION], &Digest::of(&body).as_bytes()[..], &body].concat();
-    std::fs::create_dir_all(files.layout.recall())
+    let whole = encode(all)?;
+    files
+        .sharing
+        .create_dir_all(&files.layout.recall())
         .and_then(|()| files.disk.place(&files.layout.staging(), path, &whole, false))
         .map_err(|e| e.to_string())
 }
@@ -147,7 +148,12 @@ fn read(path: PathBuf, files: &Files) -> Memory {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Vec<Remembered>> {
+pub(crate) fn encode(all: &[Remembered]) -> Result<Vec<u8>, String> {
+    let body = postcard::to_stdvec(all).map_err(|e| e.to_string())?;
+    Ok([&[VERSION], &Digest::of(&body).as_bytes()[..], &body].concat())
+}
+
+pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Remembered>> {
     let (header, body) = bytes.split_at_checked(HEADER)?;
     let (version, digest) = header.split_first()?;
     if *version != VERSION || digest != Digest::of(body).as_bytes() {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::key::{ActionKey, Components};
+use crate::key::{ActionKey, Change, Components};
+use crate::output_name::OutputName;
 
 /// The version of [`Record`] that this build writes, and the only one that it reads.
 pub const SCHEMA: u32 = 1;
@@ -27,7 +28,7 @@ pub struct Record {
     /// Everything that the key depends on.
     pub components: Components,
     /// The files that came out, by name.
-    pub outputs: BTreeMap<String, OutputFile>,
+    pub outputs: BTreeMap<OutputName, OutputFile>,
     /// What was measured on the way, by name.
     #[serde(with = "numbers")]
     pub metrics: BTreeMap<String, f64>,
@@ -104,6 +105,13 @@ pub(crate) fn sort_newest_first(records: &mut [Record]) {
 }
 
 impl Record {
+    /// How far it is from an action of `node` from which it differs by `changes`, nearest first: the same node before others, then
+    /// the fewest changes, then the newest. The one order in which earlier records are asked why a node runs.
+    pub fn distance(&self, node: &str, changes: &[Change]) -> impl Ord + use<> {
+        let newest_first = std::cmp::Reverse(self.finished_unix_ms);
+        (self.node != node, changes.len(), newest_first, self.key)
+    }
+
     /// The digest of the outputs, names and contents: two actions with equal outputs have equal digests, which is what
     /// lets a re-run stop early.
     pub fn digest(&self) -> Digest {

@@ -36,7 +36,7 @@ pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, serde_json::Error> {
 
 /// Reads the record of `key` back: every byte is covered by the checksum, and the key is the digest of the components.
 pub(crate) fn decode(bytes: &[u8], key: &ActionKey) -> Result<Record, BadRecord> {
-    let fields = verified_fields(bytes).ok_or_else(|| garbled("its checksum does not fit its content"))?;
+    let fields = verified_fields(bytes).ok_or_else(|| garbled("its checksum does not match its content"))?;
     let json = [fields, b"\n}"].concat();
 
     #[derive(Deserialize)]

@@ -11,6 +11,7 @@ use crate::error::CacheError;
 use crate::files::{Access, Entry, Files};
 use crate::key::ActionKey;
 use crate::layout::Layout;
+use crate::litter;
 use crate::lock::StagingLock;
 use crate::recall::Recall;
 use crate::scratch::Scratch;
@@ -29,7 +30,7 @@ impl Shared {
     pub(crate) fn open(disk: Box<dyn Disk>, root: &Path, access: Access, real: bool) -> Result<Self, CacheError> {
         let files = Arc::new(Files::open(disk, Layout::new(root), access)?);
         let shared = real && access == Access::ReadWrite;
-        // Before anything is staged: whoever opens the store next would sweep it away.
+        // Before anything is staged: the next process that opens the store would sweep it away.
         let staging = if shared { join_writers(&files)? } else { None };
         if access == Access::ReadWrite {
             files.tag()?;
@@ -67,12 +68,18 @@ impl Shared {
 /// Registers this process as one that may have staged files, sweeping away what a crash left if it is the only one.
 fn join_writers(files: &Files) -> Result<Option<StagingLock>, CacheError> {
     let path = files.layout.staging_lock();
-    match StagingLock::take(&path, || files.sweep_staging()) {
+    let taken = StagingLock::take(
+        &path,
+        files.sharing,
+        || litter::sweep_alone(files),
+        || litter::sweep_beside_others(files),
+    );
+    match taken {
         Ok(lock) => Ok(Some(lock)),
         Err(error) => match files.read_only_if_refused(CacheError::io("lock", &path, error)) {
             refused @ CacheError::ReadOnly { .. } => Err(refused),
             error => {
-                tracing::debug!(%error, "the disk does no locks: staged files of crashed processes stay");
+                tracing::debug!(%error, "the file system does not support locks: staged files of crashed processes stay");
                 Ok(None)
             }
         },

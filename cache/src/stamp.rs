@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::unix_ms;
 use crate::layout::Layout;
 
-/// Changes this close before the file system was asked are not told apart by every file system.
+/// Changes this close before the file system was asked are not distinguished by every file system.
 const RACY_MS: u64 = 2_000;
 
 /// Size, times and inode of a file or folder, and when they were asked for.
@@ -59,12 +59,26 @@ impl Stamp {
         self.size
     }
 
+    /// When its content was changed last, in seconds and nanoseconds since 1970.
+    pub fn modified(&self) -> (i64, i64) {
+        self.modified
+    }
+
     /// Whether `now` is a stamp of the same file, and nothing has changed it since `self` was taken. If it had changed within
     /// a tick of the clock before that, a change within the same tick after it would not show: then it is not trusted (git
     /// calls such a file racily clean).
     pub fn is_unchanged(&self, now: &Self) -> bool {
+        self.is_same(now) && self.last_change_ms().saturating_add(RACY_MS) < self.taken_unix_ms
+    }
+
+    /// Whether both are of the same file with the same times, which a change within a tick of the clock does not alter.
+    pub fn is_same(&self, other: &Self) -> bool {
         let taken_unix_ms = self.taken_unix_ms;
-        *self == Self { taken_unix_ms, ..*now } && self.last_change_ms().saturating_add(RACY_MS) < taken_unix_ms
+        *self
+            == Self {
+                taken_unix_ms,
+                ..*other
+            }
     }
 
     fn last_change_ms(&self) -> u64 {

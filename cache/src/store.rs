@@ -1,28 +1,34 @@
 //! The store: open it, look keys up, list what it holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use crate::archive::{self, ArchiveError, Imported, Opened};
+use crate::archive::{self, ArchiveError, ArchiveLimits, Imported, Opened};
 use crate::artifact::Artifact;
 use crate::claim::Claiming;
 use crate::disk;
 use crate::error::CacheError;
 use crate::files::{Access, Lookup};
 use crate::gc::{self, GcOptions, GcReport};
-use crate::key::{ActionKey, Components};
+use crate::key::ActionKey;
 use crate::lease::Lease;
 use crate::marks::{self, Marks};
 use crate::name;
+use crate::nearest;
 use crate::publish::{self, Draft};
-use crate::query::{Query, QueryError};
+use crate::publishing::Publishing;
+use crate::query::{Field, Query, QueryError};
 use crate::recall::{self, Recall};
 use crate::record::{PastRun, Record, sort_newest_first};
 use crate::scratch::Scratch;
 use crate::shared::Shared;
+use crate::sharing::Sharing;
 use crate::verify::{self, VerifyReport};
+use crate::work_folder::WorkFolder;
 
 /// A store, open. Cheap to clone; any number of threads and processes may have the same folder open.
 #[derive(Clone)]
@@ -118,7 +124,7 @@ impl Store {
         self.shared.files.sound_record(key)
     }
 
-    /// Begins to read, beside other work, what was remembered under `name`: [`Store::lookup`] and [`Store::peek`] are fast
+    /// Begins to read, concurrently with other work, what was remembered under `name`: [`Store::lookup`] and [`Store::peek`] are fast
     /// for these keys.
     pub fn recall(&self, name: &str) {
         *self.shared.recall() = Recall::begin(&self.shared.files, name);
@@ -140,21 +146,27 @@ impl Store {
         self.shared.claims.take(key)
     }
 
+    /// What keeps the claims of this process alive as long as anyone has it open: for a process that ends what this one leaves behind.
+    pub fn claims_lock(&self) -> Option<std::fs::File> {
+        self.shared.claims.board()
+    }
+
     /// Begins a lease: the entries that are added to it are not collected as long as it lives.
     pub fn lease(&self) -> Lease {
         Lease::begin(&self.shared.files)
     }
 
-    /// Collects what is least worth its room, or says what would go. Whoever publishes meanwhile waits.
+    /// Collects what is least worth its room, or says what would go. Publishers wait meanwhile.
     ///
     /// # Errors
     /// [`CacheError::ReadOnly`], [`CacheError::Io`]. What was not removed by then is still there.
     pub fn gc(&self, options: &GcOptions) -> Result<GcReport, CacheError> {
         let files = &self.shared.files;
         files.must_write()?;
-        let _alone = options
-            .delete
-            .then(|| files.disk.lock(&files.layout.publish_lock(), true));
+        let _alone = match options.delete {
+            true => files.lock_publishing(Publishing::Alone)?,
+            false => None,
+        };
         gc::collect(files, options)
     }
 
@@ -225,32 +237,24 @@ impl Store {
     ///
     /// # Errors
     /// [`ArchiveError::Unusable`] with what is wrong with it, [`ArchiveError::Cache`], [`ArchiveError::Io`].
-    pub fn import(&self, path: &Path) -> Result<Imported, ArchiveError> {
+    pub fn import(&self, path: &Path, limits: ArchiveLimits) -> Result<Imported, ArchiveError> {
         let files = &self.shared.files;
-        files.must_write()?;
-        let opened = Opened::read(files, path)?;
-        let _no_collection = files.disk.lock(&files.layout.publish_lock(), false);
-        let imported = opened.publish(files, path)?;
-        imported.new.iter().for_each(|key| self.shared.catalog.announce(key));
-        Ok(imported)
+        let opened = Opened::read(files, path, limits)?;
+        let _no_collection = files.lock_publishing(Publishing::Together)?;
+        archive::install(&self.shared, &opened, path)
     }
 
-    /// The earlier record that explains a miss best: of the same kind, with the fewest components changed; among equals
-    /// one of the same node, then the newest.
+    /// The earlier record that explains best why `record` was computed, see [`Record::distance`]; `None` if no other of its kind
+    /// had finished when it began.
     ///
     /// # Errors
     /// [`CacheError::Io`].
-    pub fn nearest(&self, kind: &str, node: &str, components: &Components) -> Result<Option<Record>, CacheError> {
-        let rank = |record: &Record| {
-            let newest_first = std::cmp::Reverse(record.finished_unix_ms);
-            (
-                record.components.diff(components).len(),
-                record.node != node,
-                newest_first,
-                record.key,
-            )
-        };
-        Ok(self.shared.catalog.records(Some(kind))?.into_iter().min_by_key(rank))
+    pub fn nearest(&self, record: &Record) -> Result<Option<Record>, CacheError> {
+        let mut earlier = self.shared.catalog.records(Some(&record.kind))?;
+        earlier.retain(|other| other.key != record.key && other.finished_unix_ms <= record.started_unix_ms);
+        Ok(earlier
+            .into_iter()
+            .min_by_key(|other| other.distance(&record.node, &record.components.diff(&other.components))))
     }
 
     /// The record that has that tag; or those of nodes of that name (see [`crate::name`]), which is the one that a record was made
@@ -290,7 +294,7 @@ impl Store {
         if self.shared.files.writable()
             && let Err(error) = marks::also_called(&self.shared.files, names)
         {
-            tracing::warn!(%error, "names of entries are not remembered");
+            tracing::warn!(%error, "cannot save the entries' names");
         }
     }
 
@@ -315,7 +319,7 @@ impl Store {
         let unless_known = |kind: &str| {
             let mut all = match kinds.contains(&kind) {
                 true => return None,
-                // What is wrong with the records is told when they are selected.
+                // What is wrong with the records is reported when they are selected.
                 false => catalog.kinds().ok()?,
             };
             all.extend(kinds.iter().map(|&kind| kind.to_owned()));
@@ -323,6 +327,28 @@ impl Store {
         };
         let query = Query::read(text, &unless_known)?;
         Ok(catalog.select(&query)?)
+    }
+
+    /// The parameters in a query that no record has, each with the nearest that one has. Reads all records.
+    ///
+    /// # Errors
+    /// As [`Store::query`].
+    pub fn unknown_params(&self, query: &str) -> Result<Vec<(String, Option<String>)>, QueryError> {
+        let mut unknown = Query::read(query, &|_| None)?.params();
+        if unknown.is_empty() {
+            return Ok(Vec::new());
+        }
+        let records = self.records()?;
+        let names = records.iter().flat_map(|record| record.components.iter());
+        let known: BTreeSet<&str> = names.filter_map(|(name, _)| name.strip_prefix("param.")).collect();
+        let name = |path: &[String]| Field::component(path).split_off("param.".len());
+        unknown.retain(|path| !known.contains(name(path).as_str()));
+        let nearest = |path: &Vec<String>| {
+            let name = name(path);
+            let near = nearest(&name, known.iter().copied()).map(|near| format!("params.{near}"));
+            (format!("params.{name}"), near)
+        };
+        Ok(unknown.iter().map(nearest).collect())
     }
 
     /// What earlier runs were and took, in no order.
@@ -342,15 +368,83 @@ impl Store {
         self.shared.set_aside(key, why)
     }
 
-    /// Reads every record and hashes every blob again; changes nothing.
+    /// Reads every record and hashes every blob again; changes nothing. One that cannot be read is part of the report, and does not end
+    /// it. Nothing is collected meanwhile.
     ///
     /// # Errors
-    /// [`CacheError::Io`], [`CacheError::UnknownSchema`].
+    /// [`CacheError::Limit`], [`CacheError::Io`] if the folders cannot be listed, [`CacheError::Interrupted`].
     pub fn verify(&self) -> Result<VerifyReport, CacheError> {
-        verify::verify(&self.shared.files)
+        let files = &self.shared.files;
+        let _no_collection = match files.writable() {
+            true => files.lock_publishing(Publishing::Together)?,
+            false => None,
+        };
+        verify::verify(files)
     }
 
-    /// Throws the index away and makes it anew from the records; how many there are. Needed only if a person doubts it:
+    /// The same, and sets what is damaged aside, each entry after another look at it: whoever published it anew meanwhile keeps it.
+    ///
+    /// # Errors
+    /// As [`Store::verify`], and [`CacheError::ReadOnly`].
+    pub fn repair(&self) -> Result<VerifyReport, CacheError> {
+        self.shared.files.must_write()?;
+        let report = self.verify()?;
+        if !report.is_sound() || !report.corrupt_orphans.is_empty() {
+            let _alone = self.shared.files.lock_publishing(Publishing::Alone)?;
+            verify::repair(&self.shared, &report)?;
+        }
+        Ok(report)
+    }
+
+    /// From now on nothing is waited for once `stop` is raised: what waits for another process ends with [`CacheError::Interrupted`].
+    pub fn stop_waiting_when(&self, stop: Arc<AtomicBool>) {
+        // A second call changes nothing: a process has one way to be ended.
+        let _ = self.shared.files.stop.set(stop);
+    }
+
+    /// Whose the store's files are.
+    pub fn sharing(&self) -> Sharing {
+        self.shared.files.sharing
+    }
+
+    /// Writes a file of the caller's in the store's folder in one piece. It is not synced: after a loss of power it may be gone.
+    ///
+    /// # Errors
+    /// What the system says; on a read-only store that it is one.
+    pub fn place(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let files = &self.shared.files;
+        files.must_write().map_err(io::Error::other)?;
+        let path = files.layout.root().join(name);
+        files.disk.place(&files.layout.staging(), &path, bytes, false)
+    }
+
+    /// A temporary folder in the store, for files on their way.
+    ///
+    /// # Errors
+    /// [`CacheError::ReadOnly`], [`CacheError::DiskFull`], [`CacheError::Io`].
+    pub fn work_folder(&self) -> Result<WorkFolder, CacheError> {
+        WorkFolder::make(&self.shared.files)
+    }
+
+    /// Makes the store in `root` the owner's or the group's, with everything that is in it; makes it if it is absent. Every process that
+    /// opens it from then on keeps to that.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn init(root: &Path, sharing: Sharing) -> Result<Self, CacheError> {
+        let failed = |error| CacheError::io("make", root, error);
+        if !root.exists() {
+            sharing.create_dir_all(root).map_err(failed)?;
+        }
+        let store = Self::open(root, Access::ReadWrite)?;
+        let files = &store.shared.files;
+        files.write(&files.layout.config(), sharing.encode().as_bytes())?;
+        sharing.apply(root).map_err(failed)?;
+        drop(store);
+        Self::open(root, Access::ReadWrite)
+    }
+
+    /// Deletes the index and rebuilds it from the records; how many there are. Needed only if a person doubts it:
     /// a broken index is noticed and rebuilt unasked.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::key::ActionKey;
+use crate::output_name::OutputName;
 use crate::record::{Cost, OutputFile, Record};
 
 /// The part of a [`Record`] that is needed each time its artifact is used.
@@ -18,7 +19,7 @@ pub struct ArtifactSummary {
     /// As in the record.
     pub node: String,
     /// As in the record.
-    pub outputs: BTreeMap<String, OutputFile>,
+    pub outputs: BTreeMap<OutputName, OutputFile>,
     /// As in the record.
     pub metrics: BTreeMap<String, f64>,
     /// As in the record.

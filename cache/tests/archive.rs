@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 
 use common::{draft, files_under, nodes, open, publish, publish_all};
-use flow_cache::{ArchiveError, GcOptions};
+use flow_cache::{ArchiveError, ArchiveLimits, GcOptions};
 
 #[test]
 fn an_archive_carries_entries_to_another_cache_and_says_what_was_new() {
@@ -16,7 +16,7 @@ fn an_archive_carries_entries_to_another_cache_and_says_what_was_new() {
     publish_all(&other, &["a"]);
     let archive = here.path().join("all.tar.zst");
     store.export(&store.records().unwrap(), &archive).unwrap();
-    let imported = other.import(&archive).unwrap();
+    let imported = other.import(&archive, ArchiveLimits::DEFAULT).unwrap();
     assert_eq!((imported.new.len(), imported.known.len()), (2, 1));
     let mut listed = nodes(&other.records().unwrap())
         .into_iter()
@@ -27,7 +27,7 @@ fn an_archive_carries_entries_to_another_cache_and_says_what_was_new() {
     let read = other.peek(&draft("c", "c").0).unwrap().unwrap().read("model").unwrap();
     assert_eq!(read, b"c");
     assert!(other.verify().unwrap().is_sound());
-    assert_eq!(other.import(&archive).unwrap().new, []);
+    assert_eq!(other.import(&archive, ArchiveLimits::DEFAULT).unwrap().new, []);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn an_archive_brings_back_what_was_collected() {
     };
     store.gc(&all).unwrap();
     assert!(store.peek(&draft("a", "a").0).unwrap().is_none());
-    store.import(&archive).unwrap();
+    store.import(&archive, ArchiveLimits::DEFAULT).unwrap();
     assert!(store.peek(&draft("a", "a").0).unwrap().is_some());
     assert!(store.marks().unwrap().collected.is_empty());
 }
@@ -71,7 +71,7 @@ fn of_a_damaged_foreign_or_contradicting_archive_nothing_is_taken() {
     let refused = |bytes: &[u8], context: &str| {
         let damaged = here.path().join("damaged");
         fs::write(&damaged, bytes).unwrap();
-        let error = other.import(&damaged).expect_err(context);
+        let error = other.import(&damaged, ArchiveLimits::DEFAULT).expect_err(context);
         assert!(matches!(error, ArchiveError::Unusable { .. }), "{context}: {error}");
         assert!(files_under(&there.path().join("records")).is_empty(), "{context}");
         assert!(files_under(&there.path().join("blobs")).is_empty(), "{context}");
@@ -90,7 +90,7 @@ fn of_a_damaged_foreign_or_contradicting_archive_nothing_is_taken() {
         fs::write(&damaged, zstd::encode_all(bytes.as_slice(), 0).unwrap()).unwrap();
         let target = tempfile::tempdir().unwrap();
         let fresh = open(target.path());
-        match fresh.import(&damaged) {
+        match fresh.import(&damaged, ArchiveLimits::DEFAULT) {
             Ok(_) => assert!(fresh.verify().unwrap().is_sound(), "byte {at} is padding"),
             Err(_) => noticed += 1,
         }
@@ -100,7 +100,7 @@ fn of_a_damaged_foreign_or_contradicting_archive_nothing_is_taken() {
     publish(&other, &key, different).unwrap();
     assert!(
         other
-            .import(&archive)
+            .import(&archive, ArchiveLimits::DEFAULT)
             .unwrap_err()
             .to_string()
             .contains("with other outputs")
@@ -116,11 +116,10 @@ fn mode(path: &std::path::Path) -> u32 {
 
 #[test]
 #[cfg(unix)]
-fn files_of_an_archive_and_the_archive_itself_have_the_permissions_of_any_new_file() {
+fn an_archive_is_a_new_file_like_any_other_and_what_is_taken_from_one_is_the_owners_alone() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (plain_file, plain_dir) = (here.path().join("plain"), here.path().join("folder"));
+    let plain_file = here.path().join("plain");
     fs::write(&plain_file, "").unwrap();
-    fs::create_dir(&plain_dir).unwrap();
     let (store, other) = (
         open(here.path().join("cache").as_path()),
         open(&there.path().join("cache")),
@@ -143,11 +142,11 @@ fn files_of_an_archive_and_the_archive_itself_have_the_permissions_of_any_new_fi
     }
     let wild = zstd::encode_all(wild.into_inner().unwrap().as_slice(), 0).unwrap();
     fs::write(&archive, wild).unwrap();
-    assert_eq!(other.import(&archive).unwrap().new.len(), 1);
+    assert_eq!(other.import(&archive, ArchiveLimits::DEFAULT).unwrap().new.len(), 1);
     for folder in ["blobs", "records"] {
         for file in files_under(&there.path().join("cache").join(folder)) {
-            assert_eq!(mode(&file), mode(&plain_file), "{}", file.display());
-            assert_eq!(mode(file.parent().unwrap()), mode(&plain_dir));
+            assert_eq!(mode(&file), 0o600, "{}", file.display());
+            assert_eq!(mode(file.parent().unwrap()), 0o700);
         }
     }
 }

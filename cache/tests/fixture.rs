@@ -72,16 +72,23 @@ fn an_archive_of_version_1_is_imported() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     assert_eq!(
-        store.import(&fixtures().join("archive-1.tar.zst")).unwrap().new.len(),
+        store
+            .import(
+                &fixtures().join("archive-1.tar.zst"),
+                flow_cache::ArchiveLimits::DEFAULT
+            )
+            .unwrap()
+            .new
+            .len(),
         2
     );
     holds_both(&store);
 }
 
 #[test]
-#[ignore = "makes a fixture of the present format, for a new schema: FLOW_FIXTURE names the folder"]
+#[ignore = "makes a fixture of the present format, for a new schema: FLOW_FIXTURE names the directory"]
 fn make() {
-    let folder = PathBuf::from(std::env::var_os("FLOW_FIXTURE").expect("FLOW_FIXTURE names a folder"));
+    let folder = PathBuf::from(std::env::var_os("FLOW_FIXTURE").expect("FLOW_FIXTURE names a directory"));
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (teacher, mut made) = draft("teacher", "teacher weights");

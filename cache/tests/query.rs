@@ -16,7 +16,7 @@ struct Entries {
 
 impl Entries {
     fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir().expect("a directory");
         let store = open(dir.path());
         Self {
             dir,
@@ -313,4 +313,26 @@ fn a_whole_cost_of_which_a_part_is_not_known_is_none() {
     entries.add("finetune", "a", &[("lr", json!(1))], &[lost]);
     assert!(entries.select("cost.total_s >= 0").is_empty());
     assert_eq!(entries.select("params.lr = 1"), ["a"]);
+}
+
+#[test]
+fn a_renamed_node_is_found_by_its_new_name_and_its_old() {
+    let mut entries = Entries::new();
+    let key = entries.add("finetune", "student", &[], &[]);
+    entries.add("finetune", "other", &[], &[]);
+    entries.store.also_called([(key, "pupil")].into_iter());
+    for query in ["node ~ pupil", "node = pupil", "node = student", "node != other"] {
+        assert_eq!(entries.select(query), ["student"], "{query}");
+    }
+    assert_eq!(entries.select("node != pupil"), ["other"]);
+}
+
+#[test]
+fn a_parameter_that_no_entry_has_is_named_with_the_nearest() {
+    let mut entries = Entries::new();
+    entries.add("finetune", "a", &[("labels", json!(40))], &[]);
+    let unknown = |query: &str| entries.store.unknown_params(query).expect("read");
+    assert_eq!(unknown("params.labels = 100"), []);
+    let nearest = Some("params.labels".to_owned());
+    assert_eq!(unknown("params.label = 100"), [("params.label".to_owned(), nearest)]);
 }

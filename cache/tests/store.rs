@@ -281,34 +281,38 @@ fn a_miss_is_explained_by_the_nearest_record_of_its_kind() {
     add("pretrain", "near_too", 0.2, 20, 1, 2);
     add("finetune", "equal but of another kind", 0.2, 20, 2, 3);
 
-    let (_, wanted) = components("pretrain", 0.2, 20, 2);
-    let nearest = |node: &str| {
-        store
-            .nearest("pretrain", node, &wanted)
-            .unwrap()
-            .map(|record| record.node)
+    let (key, wanted) = components("pretrain", 0.2, 20, 2);
+    let (_, new) = draft("any", "any");
+    publish(
+        &store,
+        &key,
+        flow_cache::Draft {
+            kind: "pretrain".into(),
+            components: wanted.clone(),
+            ..new
+        },
+    )
+    .unwrap();
+    let mut asked = store.record(&key).unwrap().unwrap();
+    asked.started_unix_ms = 5;
+    let mut nearest = |node: &str| {
+        asked.node = node.to_owned();
+        store.nearest(&asked).unwrap()
     };
-    assert_eq!(
-        nearest("near").as_deref(),
-        Some("near"),
-        "the same node among equally near ones"
-    );
-    assert_eq!(
-        nearest("new").as_deref(),
-        Some("near_too"),
-        "the newest among equally near ones"
-    );
-    assert_eq!(store.nearest("evaluate", "new", &wanted).unwrap(), None);
-    let changes = store
-        .nearest("pretrain", "near", &wanted)
-        .unwrap()
-        .unwrap()
-        .components
-        .diff(&wanted);
+    assert_eq!(nearest("near").unwrap().node, "near", "the same node before others");
+    let changes = nearest("near").unwrap().components.diff(&wanted);
     assert_eq!(
         changes.iter().map(|change| change.name.as_str()).collect::<Vec<_>>(),
         ["param.seed"]
     );
+    assert_eq!(nearest("new").unwrap().node, "near_too", "the newest of equal ones");
+    assert_eq!(
+        nearest("far").unwrap().node,
+        "near_too",
+        "`far` had not finished when it began"
+    );
+    asked.kind = "evaluate".into();
+    assert_eq!(store.nearest(&asked).unwrap(), None);
 }
 
 #[test]

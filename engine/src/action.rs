@@ -1,8 +1,10 @@
 //! The action of an instance: what it is about to do, and to what, as the fields of its key.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use flow_cache::{ActionKey, Components, Digest, KeyFields};
+use serde_json::Value;
 
 use crate::node::{NodeError, NodeFile, OpenedFile};
 use crate::projection::Projection;
@@ -33,7 +35,7 @@ impl OwnPart {
         let instance = &workflow.instances()[id];
         let node = &instance.node;
         let Projection {
-            params,
+            mut params,
             files: declared,
         } = node.key_params().map_err(|error| bug(instance, &error))?;
         if let Some(lost) = declared
@@ -42,6 +44,7 @@ impl OwnPart {
         {
             return Err(bug(instance, &format!("{} is declared, but not read", lost.display())));
         }
+        seal(workflow, &mut params, digests)?;
         let files = instance
             .files
             .iter()
@@ -60,6 +63,25 @@ impl OwnPart {
     pub(crate) fn components(&self) -> Components {
         self.fields.components()
     }
+}
+
+/// Puts digests in the place of secrets.
+fn seal(workflow: &Workflow, params: &mut BTreeMap<String, Value>, digests: &FileDigests) -> Result<(), NodeError> {
+    let secrets = workflow.secrets();
+    if secrets.is_empty() {
+        return Ok(());
+    }
+    // Asked for once, so that digests can be made without failing.
+    let cannot = |error| {
+        NodeError::failed(format!(
+            "the key that hides secrets in the cache cannot be read or made: {error}"
+        ))
+    };
+    let sealed = |secret: &str| digests.sealed(secret).map(|digest| digest.to_string());
+    sealed("").map_err(cannot)?;
+    let digest = |secret: &str| sealed(secret).unwrap_or_default();
+    params.values_mut().for_each(|value| secrets.seal(value, &digest));
+    Ok(())
 }
 
 impl Action {
@@ -112,7 +134,7 @@ fn place(port: &InstancePort, index: usize) -> String {
 }
 
 impl Workflow {
-    /// What an instance's key depends on beside its inputs: kind, version, parameters and the content of files.
+    /// What an instance's key depends on besides its inputs: kind, version, parameters and the content of files.
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -137,7 +159,7 @@ fn open(instance: &Instance, file: &NodeFile, digests: &FileDigests) -> Result<O
     match digests.digest(&path) {
         Ok(digest) => Ok(OpenedFile { path, digest }),
         Err(error) => Err(NodeError::failed(format!("cannot read {}: {error}", path.display()))
-            .with_help("put the file there, or change the path in the workflow")),
+            .with_help("create the file, or change the path in the workflow")),
     }
 }
 

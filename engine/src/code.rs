@@ -7,8 +7,9 @@
 //! file that flow itself prints to.
 
 use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use flow_cache::Digest;
 use ignore::Match;
@@ -134,8 +135,9 @@ pub(crate) fn regular(path: &Path) -> io::Result<Metadata> {
     )))
 }
 
+/// What is neither a file nor a folder, in words.
 #[cfg(unix)]
-fn kind(metadata: &Metadata) -> &'static str {
+pub fn kind(metadata: &Metadata) -> &'static str {
     use std::os::unix::fs::FileTypeExt;
     let kind = metadata.file_type();
     match () {
@@ -145,19 +147,52 @@ fn kind(metadata: &Metadata) -> &'static str {
     }
 }
 
+/// What is neither a file nor a folder, in words.
 #[cfg(not(unix))]
-fn kind(_metadata: &Metadata) -> &'static str {
-    "no file"
+pub fn kind(_metadata: &Metadata) -> &'static str {
+    "not a file"
 }
 
-/// Reads a text in UTF-8.
+/// The most bytes of a workflow file or of a file that it includes.
+const MAX_TEXT_BYTES: u64 = 16 << 20;
+
+/// Opens a file for reading. Opening never waits, and what was opened is asked what it is, so that a file that is replaced by a
+/// FIFO meanwhile is found out as well.
+fn open(path: &Path) -> io::Result<fs::File> {
+    regular(path)?;
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    }
+    let file = options.open(path)?;
+    let metadata = file.metadata()?;
+    match () {
+        () if metadata.is_file() => Ok(file),
+        () if metadata.is_dir() => Err(io::Error::other("it is a directory, expected a regular file")),
+        () => Err(io::Error::other(format!(
+            "it is {}, expected a regular file",
+            kind(&metadata)
+        ))),
+    }
+}
+
+/// Reads a text in UTF-8 of at most [`MAX_TEXT_BYTES`].
 ///
 /// # Errors
-/// As [`std::fs::read`], if it is not a regular file, and if it is not UTF-8: with line and column, and what it is likely to be.
+/// If it cannot be read, is too large or not a regular file, and if it is not UTF-8: with line and column, and what it is likely to be.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
-    regular(path)?;
     let not_utf8 = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-    let bytes = fs::read(path)?;
+    let mut bytes = Vec::new();
+    let read = open(path)?.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes)?;
+    if read as u64 > MAX_TEXT_BYTES {
+        let most = MAX_TEXT_BYTES >> 20;
+        return Err(io::Error::other(format!(
+            "it has more than {most} MiB, the most that a workflow may have"
+        )));
+    }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(not_utf8(
             "1:1: this is UTF-16, expected UTF-8: save it as UTF-8".to_owned(),
@@ -213,19 +248,36 @@ fn is_cache(folder: &Path) -> bool {
     tag.is_file() && fs::read(tag).is_ok_and(|text| text.starts_with(CACHE_SIGNATURE))
 }
 
-/// Whether it is the file that this process prints to: a log that is begun in a folder of code would change it with every line.
+/// The files that this process prints to, or its engine does: device and inode. A log that is begun in a folder of code would change it
+/// with every line.
 #[cfg(unix)]
-fn is_our_output(metadata: &Metadata) -> bool {
+pub(crate) fn printed() -> &'static [(u64, u64)] {
     use std::os::fd::AsFd;
     use std::os::unix::fs::MetadataExt;
-    use std::sync::LazyLock;
-    static OURS: LazyLock<Vec<(u64, u64)>> = LazyLock::new(|| {
+    PRINTED.get_or_init(|| {
         let (out, err) = (io::stdout(), io::stderr());
         let files = [out.as_fd(), err.as_fd()].map(|fd| fd.try_clone_to_owned().map(fs::File::from));
         let metadata = files.into_iter().filter_map(|file| file.ok()?.metadata().ok());
         metadata.map(|m| (m.dev(), m.ino())).collect()
-    });
-    OURS.contains(&(metadata.dev(), metadata.ino()))
+    })
+}
+
+static PRINTED: OnceLock<Vec<(u64, u64)>> = OnceLock::new();
+
+/// Takes over what the engine prints to: a worker prints to pipes.
+pub(crate) fn also_printed(files: &[(u64, u64)]) {
+    let _ = PRINTED.set(files.to_vec());
+}
+
+#[cfg(unix)]
+fn is_our_output(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    printed().contains(&(metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn printed() -> &'static [(u64, u64)] {
+    &[]
 }
 
 #[cfg(not(unix))]
@@ -245,7 +297,7 @@ impl Walk {
     fn folder(&mut self, path: &Path, relative: PathBuf) -> io::Result<()> {
         let real = fs::canonicalize(path).map_err(|error| named(path, &error))?;
         if self.above.contains(&real) {
-            let message = format!("{}: a link that leads back to a folder above it", path.display());
+            let message = format!("{}: a link that leads back to a directory above it", path.display());
             return Err(io::Error::other(message));
         }
         let rules = rules_in(path)?;

@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use flow_cache::{ActionKey, Cost};
+use flow_cache::{ActionKey, Cost, unix_ms};
 use serde::{Deserialize, Serialize};
-
-use crate::stat::unix_ms;
 
 /// Version of [`LoggedEvent`] and everything in it.
 pub const SCHEMA: u32 = 1;
@@ -111,7 +109,7 @@ pub enum Event {
         /// What it took.
         cost: Cost,
     },
-    /// A node's cached artifact turned out to be damaged: it is made again.
+    /// A node's cached artifact turned out to be damaged: it is recomputed.
     NodeRepaired {
         /// The instance whose artifact it is.
         node: String,
@@ -134,7 +132,7 @@ pub enum Event {
         /// What to do.
         help: Option<String>,
     },
-    /// A node cannot run because something that it rests on failed or stopped.
+    /// A node cannot run because something that it depends on failed or stopped.
     NodeSkipped {
         /// The instance.
         node: String,
@@ -163,16 +161,57 @@ pub enum Event {
     },
 }
 
-/// How a run ended.
+/// How a run ended; there is no other way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(from = "WrittenStatus", into = "WrittenStatus")]
 pub enum RunStatus {
     /// Every node is done.
     Finished,
     /// A node failed.
     Failed,
-    /// It was asked to stop.
+    /// Somebody stopped it: written as `stopped`, or `superseded` if that was the next run.
+    Stopped(StoppedBy),
+}
+
+/// Who stopped a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoppedBy {
+    /// Who raised the flag of [`crate::Options::stop`], as a signal does.
+    Request,
+    /// The run that takes over after a change under watch.
+    NextRun,
+}
+
+/// [`RunStatus`] in files: one word.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WrittenStatus {
+    Finished,
+    Failed,
     Stopped,
+    Superseded,
+}
+
+impl From<RunStatus> for WrittenStatus {
+    fn from(status: RunStatus) -> Self {
+        match status {
+            RunStatus::Finished => Self::Finished,
+            RunStatus::Failed => Self::Failed,
+            RunStatus::Stopped(StoppedBy::Request) => Self::Stopped,
+            RunStatus::Stopped(StoppedBy::NextRun) => Self::Superseded,
+        }
+    }
+}
+
+impl From<WrittenStatus> for RunStatus {
+    fn from(written: WrittenStatus) -> Self {
+        match written {
+            WrittenStatus::Finished => Self::Finished,
+            WrittenStatus::Failed => Self::Failed,
+            WrittenStatus::Stopped => Self::Stopped(StoppedBy::Request),
+            WrittenStatus::Superseded => Self::Stopped(StoppedBy::NextRun),
+        }
+    }
 }
 
 /// A figure of a node's progress.
@@ -200,7 +239,7 @@ pub struct LoggedEvent {
     pub what: Event,
 }
 
-/// Someone who is told what happens. Called from one thread only.
+/// Receives the events of a run. Called from one thread only.
 pub trait Reporter {
     /// Something happened.
     fn report(&mut self, event: &Event);
@@ -209,7 +248,7 @@ pub trait Reporter {
     fn flush(&mut self) {}
 }
 
-/// Tells nobody.
+/// Reports nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

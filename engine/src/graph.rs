@@ -1,7 +1,7 @@
 //! The workflow as a drawing: DOT and Mermaid, of nodes as written or of all instances.
 //!
 //! Edges that follow from others are left out (the transitive reduction), so that a drawing shows what feeds what and not
-//! that everything rests on the images.
+//! that everything depends on the images.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -7,13 +7,18 @@
 //! ```
 
 mod action;
+mod build;
 pub mod code;
 pub mod events;
 mod execute;
 pub mod graph;
+pub mod leash;
+pub mod limits;
 mod lineage;
+pub mod lines;
 mod machine;
 pub mod node;
+mod node_log;
 mod os_path;
 mod outcome;
 pub mod plan;
@@ -25,6 +30,8 @@ pub mod registry;
 mod run;
 pub mod runs;
 mod schedule;
+mod schema;
+mod secrets;
 mod slots;
 pub mod stat;
 mod stop;
@@ -34,7 +41,7 @@ pub mod workflow;
 
 use std::path::Path;
 
-pub use events::{Event, Reporter, RunStatus};
+pub use events::{Event, Reporter, RunStatus, StoppedBy};
 pub use machine::Machine;
 pub use outcome::{NodeFailure, NodeOutcome, NodeStatus};
 pub use plan::{Plan, PlanError, PlanState, PlannedNode};
@@ -42,7 +49,8 @@ pub use reason::{Reason, in_words};
 pub use recall::recall;
 pub use registry::Registry;
 pub use run::{Options, RunError, RunOutcome, run};
-pub use runs::{Run, Runs, RunsError};
+pub use runs::{Run, Runs, RunsError, RunsGcReport};
+pub use schema::FormSchema;
 pub use stop::StopFlag;
 pub use worker::{WorkerProgram, serve};
 pub use workflow::{Diagnostics, Override, Workflow};
@@ -50,7 +58,7 @@ pub use workflow::{Diagnostics, Override, Workflow};
 /// Reads and checks the workflow file at `path`.
 ///
 /// # Errors
-/// Everything that is wrong with it, as far as it can be told.
+/// Everything that is wrong with it, as far as it can be determined.
 pub fn load(path: &Path, registry: &Registry, overrides: &[Override]) -> Result<Workflow, Diagnostics> {
     Workflow::load(path, registry, overrides)
 }

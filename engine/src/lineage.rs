@@ -1,4 +1,4 @@
-//! What an artifact rests on: the records of everything that it was made from, for reports that show costs.
+//! What an artifact depends on: the records of everything that it was made from, for reports that show costs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use flow_cache::{Artifact, ArtifactSummary};
 use crate::node::{InputCost, MissingInput};
 use crate::workflow::{InstanceId, Workflow};
 
-/// What one instance rests on. Gathered only when asked: in a large graph that is the greater part of it.
+/// What one instance depends on. Gathered only when asked: in a large graph that is the greater part of it.
 pub struct Lineage<'a> {
     pub(crate) workflow: &'a Workflow,
     pub(crate) id: InstanceId,
@@ -16,7 +16,7 @@ pub struct Lineage<'a> {
 }
 
 impl Lineage<'_> {
-    /// For each input of the instance every record that it rests on, itself included, each once.
+    /// For each input of the instance every record that it depends on, itself included, each once.
     pub fn costs(&self) -> Vec<InputCost> {
         costs(self.workflow, self.id, self.artifacts)
     }

@@ -98,13 +98,15 @@ impl NodeFailure {
         let (message, help) = match failure {
             Failure::Node(NodeError::Failed { message, help }) => (message, help),
             Failure::Node(NodeError::Stopped) => (
-                "BUG: it says that it was stopped, but nobody asked it to".to_owned(),
+                "BUG: it reports that it was stopped without a request to stop".to_owned(),
                 Some("report this: it is an error in the node kind, not in the workflow".to_owned()),
             ),
             Failure::Node(error @ NodeError::Cache(_)) => (error.to_string(), None),
             Failure::Panic(text) => (
                 format!("it panicked: {text}"),
-                Some("this is a bug in the node kind, not in the workflow: report it with the run's folder".to_owned()),
+                Some(
+                    "this is a bug in the node kind, not in the workflow: report it with the run directory".to_owned(),
+                ),
             ),
         };
         Self {

@@ -1,6 +1,6 @@
-//! What a run will do and why: for each instance whether it is cached, will run, or cannot be told yet.
+//! What a run will do and why: for each instance whether it is cached, will run, or is unknown yet.
 //!
-//! A key contains the digests of the inputs, so it exists once they are done. What rests on something that will run is
+//! A key contains the digests of the inputs, so it exists once they are done. What depends on something that will run is
 //! unknown until then: if that comes out as before, nothing further runs.
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ pub struct Plan {
     /// In the order of the workflow's instances: inputs before what uses them.
     pub nodes: Vec<PlannedNode>,
     #[serde(skip)]
-    pub(crate) known: Vec<Option<Known>>,
+    pub(crate) resolved: Vec<Option<Resolved>>,
 }
 
 /// What is planned for one instance.
@@ -86,14 +86,14 @@ pub struct Counts {
 
 /// What a plan found, for the run that follows it.
 #[derive(Clone, Debug)]
-pub(crate) enum Known {
+pub(crate) enum Resolved {
     /// It is in the store.
     Published(Artifact),
     /// It is not, and this is what will make it.
     Missed(Action),
 }
 
-impl Known {
+impl Resolved {
     pub(crate) fn key(&self) -> ActionKey {
         match self {
             Self::Published(artifact) => *artifact.key(),
@@ -161,7 +161,7 @@ impl Workflow {
 
 /// The store's memory of file digests.
 pub(crate) fn file_digests(store: &Store) -> FileDigests {
-    FileDigests::open(store.root().join("stat.json"))
+    FileDigests::open(store)
 }
 
 pub(crate) fn plan(workflow: &Workflow, store: &Store, files: &FileDigests) -> Result<Plan, PlanError> {
@@ -170,7 +170,7 @@ pub(crate) fn plan(workflow: &Workflow, store: &Store, files: &FileDigests) -> R
         workflow,
         store,
         history: History::new(store),
-        known: Vec::with_capacity(workflow.instances().len()),
+        resolved: Vec::with_capacity(workflow.instances().len()),
         will_run: HashMap::new(),
     };
     let count = workflow.instances().len();
@@ -201,7 +201,7 @@ pub(crate) fn plan(workflow: &Workflow, store: &Store, files: &FileDigests) -> R
         schema: 1,
         workflow: workflow.name().to_owned(),
         nodes,
-        known: planning.known,
+        resolved: planning.resolved,
     })
 }
 
@@ -209,7 +209,7 @@ struct Planning<'a> {
     workflow: &'a Workflow,
     store: &'a Store,
     history: History<'a>,
-    known: Vec<Option<Known>>,
+    resolved: Vec<Option<Resolved>>,
     will_run: HashMap<ActionKey, InstanceId>,
 }
 
@@ -218,17 +218,17 @@ impl Planning<'_> {
     fn state(&mut self, id: InstanceId, own: OwnPart) -> Result<(PlanState, Option<f64>), NodeError> {
         let pending: Vec<InstanceId> = self.pending_inputs(id);
         if !pending.is_empty() {
-            self.known.push(None);
+            self.resolved.push(None);
             return self.unknown(id, &pending, own);
         }
-        let known = &self.known;
-        let digest_of = |input: InstanceId| known[input].as_ref()?.artifact().map(Artifact::digest);
+        let resolved = &self.resolved;
+        let digest_of = |input: InstanceId| resolved[input].as_ref()?.artifact().map(Artifact::digest);
         let action = Action::new(self.workflow, id, own, digest_of)?;
         let key = action.key;
         let published = self.store.peek(&key)?;
         let forced = published.is_some() && self.workflow.instances()[id].forced;
         if let Some(artifact) = published.filter(|_| !forced) {
-            self.known.push(Some(Known::Published(artifact)));
+            self.resolved.push(Some(Resolved::Published(artifact)));
             return Ok((PlanState::Cached { key }, None));
         }
         let planned = match self.will_run.get(&key) {
@@ -247,13 +247,17 @@ impl Planning<'_> {
                 (PlanState::WillRun { key, reasons }, estimate)
             }
         };
-        self.known.push(Some(Known::Missed(action)));
+        self.resolved.push(Some(Resolved::Missed(action)));
         Ok(planned)
     }
 
     /// The inputs without an artifact, each once.
     fn pending_inputs(&self, id: InstanceId) -> Vec<InstanceId> {
-        let is_done = |id: &InstanceId| self.known[*id].as_ref().is_some_and(|known| known.artifact().is_some());
+        let is_done = |id: &InstanceId| {
+            self.resolved[*id]
+                .as_ref()
+                .is_some_and(|resolved| resolved.artifact().is_some())
+        };
         let mut pending: Vec<InstanceId> = self.workflow.instances()[id]
             .inputs()
             .filter(|id| !is_done(id))

@@ -35,7 +35,7 @@ impl Projection {
         let params = match value {
             Some(Value::Object(map)) => map.into_iter().collect(),
             None => BTreeMap::new(),
-            Some(other) => return Err(format!("they are `{other}`, and no table")),
+            Some(other) => return Err(format!("expected a table, found `{other}`")),
         };
         Ok(Self {
             params,
@@ -70,7 +70,7 @@ fn leaf(value: impl Into<Value>) -> Part {
 fn float(value: f64) -> Part {
     match Number::from_f64(value) {
         Some(number) => leaf(number),
-        None => Err(Unwritable(format!("{value} is no finite number"))),
+        None => Err(Unwritable(format!("{value} is not a finite number"))),
     }
 }
 

@@ -44,7 +44,7 @@ pub enum Reason {
         /// The version of this build.
         new: Option<Value>,
     },
-    /// It ran before, but its artifact is gone or damaged.
+    /// It ran before, but its artifact is missing or damaged.
     Missing,
     /// It ran before, and its outputs were collected.
     Collected,
@@ -64,13 +64,13 @@ impl fmt::Display for Reason {
             Self::New => write!(f, "new"),
             Self::ParamChanged { name, old, new } => write!(f, "{name}: {} -> {}", shown(old), shown(new)),
             Self::InputChanged { port, node: Some(node) } => write!(f, "input {port} ({node}) has changed"),
-            Self::InputChanged { port, node: None } => write!(f, "input {port} is gone"),
+            Self::InputChanged { port, node: None } => write!(f, "input {port} was removed"),
             Self::FileChanged { name } => write!(f, "file {name} has changed"),
             Self::VersionChanged { old, new } => {
                 write!(f, "the node kind has changed: version {} -> {}", shown(old), shown(new))
             }
             Self::Collected => write!(f, "its outputs were collected by flow cache gc"),
-            Self::Missing => write!(f, "its artifact is gone or damaged"),
+            Self::Missing => write!(f, "its artifact is missing or damaged"),
             Self::Forced => write!(f, "forced"),
             Self::Upstream { node } => write!(f, "until {node} has run"),
         }
@@ -155,18 +155,16 @@ impl<'a> History<'a> {
         let runs = self.of(workflow, id)?;
         let same: Vec<&PastRun> = runs.iter().filter(|run| run.own == own).collect();
         let candidates: Vec<&PastRun> = if same.is_empty() { runs.iter().collect() } else { same };
-        let mut best: Option<(Vec<Change>, f64)> = None;
+        let mut compared = Vec::new();
         for run in candidates.into_iter().take(COMPARED) {
-            let Some(record) = store.record(&run.key)? else {
-                continue;
-            };
-            let mut changes = record.components.diff(components);
-            changes.retain(|change| counts(&change.name));
-            if best.as_ref().is_none_or(|(fewest, _)| changes.len() < fewest.len()) {
-                best = Some((changes, run.wall_s));
+            if let Some(record) = store.record(&run.key)? {
+                let mut changes = record.components.diff(components);
+                changes.retain(|change| counts(&change.name));
+                compared.push((record.distance(&record.node, &changes), changes, run.wall_s));
             }
         }
-        Ok(best)
+        let nearest = compared.into_iter().min_by(|a, b| a.0.cmp(&b.0));
+        Ok(nearest.map(|(_, changes, wall_s)| (changes, wall_s)))
     }
 
     /// The earlier runs of an instance's kind and name, newest first.

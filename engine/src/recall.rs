@@ -4,7 +4,7 @@ use std::path::Path;
 
 use flow_cache::Store;
 
-/// Begins to read, beside other work, what the last run of the workflow file at `path` found in the store. Best called before
+/// Begins to read, concurrently with other work, what the last run of the workflow file at `path` found in the store. Best called before
 /// the workflow is loaded; without it, plans and runs are slower.
 pub fn recall(store: &Store, path: &Path) {
     store.recall(&recall_name(path));
@@ -13,6 +13,6 @@ pub fn recall(store: &Store, path: &Path) {
 /// One memory for each workflow file, whatever its overrides.
 pub(crate) fn recall_name(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    // As written for debugging, bytes that are not UTF-8 are told apart.
+    // As written for debugging, bytes that are not UTF-8 are distinguished.
     format!("{absolute:?}")
 }

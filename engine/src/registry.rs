@@ -37,7 +37,8 @@ pub(crate) trait ErasedNode: Send + Sync {
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError>;
     fn resources(&self) -> Resources;
     fn isolated(&self) -> bool;
-    fn copies_files(&self) -> bool;
+    fn copies(&self, role: &str) -> bool;
+    fn not_in_key(&self) -> Vec<String>;
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError>;
     fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError>;
     /// All parameters as JSON, defaults filled in: what a worker process makes the node from.
@@ -75,8 +76,12 @@ impl<N: Node> ErasedNode for N {
         Node::resources(self)
     }
 
-    fn copies_files(&self) -> bool {
-        Node::copies_files(self)
+    fn copies(&self, role: &str) -> bool {
+        Node::copies(self, role)
+    }
+
+    fn not_in_key(&self) -> Vec<String> {
+        Node::not_in_key(self)
     }
 
     fn isolated(&self) -> bool {
@@ -118,13 +123,15 @@ fn parse<N: Node>(table: toml::Table) -> Result<Arc<dyn ErasedNode>, ParseError>
 }
 
 /// One form of a kind: as a rule its only one.
-struct Form {
-    marks: &'static [&'static str],
+pub(crate) struct Form {
+    pub(crate) marks: &'static [&'static str],
     parse: ParseFn,
+    /// The JSON Schema of its parameters.
+    pub(crate) schema: fn() -> Value,
 }
 
 impl Form {
-    /// The parameters that it takes, in the order of its struct. serde knows them, and tells them to whoever gives it a key that
+    /// The parameters that it takes, in the order of its struct. serde knows them, and lists them in its error for a key that
     /// cannot be one. `None` if they depend on another parameter.
     fn keys(&self) -> Option<Vec<String>> {
         let question = toml::Table::from_iter([("\0".to_owned(), toml::Value::Boolean(true))]);
@@ -161,6 +168,7 @@ impl Registry {
         forms.push(Form {
             marks: N::FORM,
             parse: parse::<N>,
+            schema: crate::schema::of::<N>,
         });
         self
     }
@@ -168,6 +176,11 @@ impl Registry {
     /// The names of all kinds, sorted.
     pub fn kinds(&self) -> Vec<&'static str> {
         self.kinds.keys().copied().collect()
+    }
+
+    /// The forms of a kind; none if there is no such kind.
+    pub(crate) fn forms(&self, kind: &str) -> &[Form] {
+        self.kinds.get(kind).map_or(&[], Vec::as_slice)
     }
 
     /// Whether there is such a kind.
@@ -236,7 +249,7 @@ impl Registry {
     }
 }
 
-/// A key that this form does not know, but another does, is told as what it is: no slip of the pen.
+/// A key that this form does not know, but another does, is reported as such, not as a typo.
 fn of_other_form(forms: &[Form], form: &Form, error: ParseError) -> ParseError {
     let unknown = error
         .message

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use flow_cache::Store;
+use flow_cache::{Store, unix_ms};
 
 use crate::events::{Event, Reporter, RunStatus};
-use crate::execute::{Execution, Mailbox, RunContext};
+use crate::execute::{self, Mailbox, RunContext};
 use crate::machine::Machine;
 use crate::node::Report;
 use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
@@ -14,7 +14,7 @@ use crate::plan::{self, Plan, PlanError, PlanState};
 use crate::reason::in_words;
 use crate::runs::{RunFolder, RunsError, Summary};
 use crate::slots::Room;
-use crate::stat::{FileDigests, unix_ms};
+use crate::stat::FileDigests;
 use crate::stop::StopFlag;
 use crate::worker::WorkerProgram;
 use crate::workflow::Workflow;
@@ -28,7 +28,7 @@ pub struct Options {
     pub machine: Machine,
     /// Where a process for a node comes from; without it, all nodes run in threads of this one.
     pub worker: Option<WorkerProgram>,
-    /// After a failure, still run what does not rest on the failed node.
+    /// After a failure, still run what does not depend on the failed node.
     pub keep_going: bool,
     /// Raised by the caller to stop.
     pub stop: StopFlag,
@@ -97,15 +97,8 @@ pub fn run(
     reporter: &mut dyn Reporter,
 ) -> Result<RunOutcome, RunError> {
     let started = RunStart::now();
-    let files = plan::file_digests(store);
-    let plan = plan::plan(workflow, store, &files)?;
-    let room = Room::new(options.machine.clone());
-    let session = Session {
-        store,
-        options,
-        files: &files,
-        room: &room,
-    };
+    let session = Session::open(store, options);
+    let plan = session.plan(workflow)?;
     Ok(run_planned(
         workflow,
         plan,
@@ -117,12 +110,28 @@ pub fn run(
 }
 
 /// What runs of one process share.
-#[derive(Clone, Copy)]
 pub(crate) struct Session<'a> {
     pub(crate) store: &'a Store,
     pub(crate) options: &'a Options,
-    pub(crate) files: &'a FileDigests,
-    pub(crate) room: &'a Room,
+    pub(crate) files: FileDigests,
+    room: Room,
+}
+
+impl<'a> Session<'a> {
+    /// From here on, a request to stop ends waiting for the store as well.
+    pub(crate) fn open(store: &'a Store, options: &'a Options) -> Self {
+        store.stop_waiting_when(options.stop.shared());
+        Self {
+            store,
+            options,
+            files: plan::file_digests(store),
+            room: Room::new(options.machine.clone()),
+        }
+    }
+
+    pub(crate) fn plan(&self, workflow: &Workflow) -> Result<Plan, PlanError> {
+        plan::plan(workflow, self.store, &self.files)
+    }
 }
 
 /// When a run began.
@@ -150,7 +159,8 @@ pub(crate) fn run_planned(
     reporter: &mut dyn Reporter,
 ) -> Result<RunOutcome, RunsError> {
     let options = session.options;
-    let (mut folder, mut log) = RunFolder::create(&options.runs_dir, workflow, started.unix_ms)?;
+    let (mut folder, mut log) =
+        RunFolder::create(&options.runs_dir, session.store.sharing(), workflow, started.unix_ms)?;
     let threads = options.machine.threads;
     let mut tee = TeeReporter {
         log: &mut log,
@@ -166,15 +176,14 @@ pub(crate) fn run_planned(
     let context = RunContext {
         workflow,
         store: session.store,
-        files: session.files,
-        room: session.room,
+        files: &session.files,
+        room: &session.room,
         program: options.worker.as_ref(),
         keep_going: options.keep_going,
         stop: options.stop.clone(),
     };
-    let execute = || Execution::new(&context, plan, &mut folder, &mut tee, mail).drive();
-    let (nodes, failures) = tracing::info_span!("execute").in_scope(execute);
-    let status = status(&nodes, &failures);
+    let execute = || execute::drive(&context, plan, &mut folder, &mut tee, mail);
+    let (status, nodes, failures) = tracing::info_span!("execute").in_scope(execute);
     let renamed = nodes.iter().filter(|node| node.renamed);
     let renamed = renamed.filter_map(|node| Some((node.key?, node.name.as_str())));
     session.store.also_called(renamed);
@@ -184,7 +193,7 @@ pub(crate) fn run_planned(
         id: folder.id.clone(),
         workflow: workflow.name().to_owned(),
         question: workflow.question().map(str::to_owned),
-        overrides: workflow.overrides().iter().map(ToString::to_string).collect(),
+        overrides: workflow.overrides_in_words(),
         environment: workflow.environment().clone(),
         status,
         started_unix_ms: started.unix_ms,
@@ -250,16 +259,5 @@ fn tell_plan(plan: &Plan, reporter: &mut dyn Reporter) {
             state: state.to_owned(),
             reasons,
         });
-    }
-}
-
-fn status(nodes: &[NodeOutcome], failures: &[NodeFailure]) -> RunStatus {
-    let is_done = |node: &NodeOutcome| matches!(node.status, NodeStatus::Ran | NodeStatus::Cached);
-    if !failures.is_empty() {
-        RunStatus::Failed
-    } else if nodes.iter().all(is_done) {
-        RunStatus::Finished
-    } else {
-        RunStatus::Stopped
     }
 }

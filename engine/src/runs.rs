@@ -4,15 +4,16 @@
 //! the pages of reporting nodes, `<node>.md` and `<node>.json`.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use flow_cache::Digest;
+use flow_cache::{Digest, Sharing, unix_ms};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{JsonLines, RunStatus};
 use crate::node::Report;
+use crate::node_log::stamped;
 use crate::outcome::{NodeFailure, NodeOutcome};
 use crate::workflow::Workflow;
 
@@ -83,7 +84,7 @@ pub enum RunsError {
         source: io::Error,
     },
     /// A summary that is not one.
-    #[error("{path} is damaged: {why}. The results are in the cache; delete this run's folder if it is in the way", path = path.display())]
+    #[error("{path} is damaged: {why}. The results are in the cache; delete this run directory if it is in the way", path = path.display())]
     Damaged {
         /// The summary's file.
         path: PathBuf,
@@ -157,6 +158,44 @@ impl Runs {
         fitting.into_iter().map(|id| self.run(id)).collect()
     }
 
+    /// Removes the folders of all runs but the newest `keep`, and those under way; with `dry_run` it says which. What was killed in the
+    /// middle of this is removed as well.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or a run's cannot be removed.
+    pub fn gc(&self, keep: usize, dry_run: bool) -> Result<RunsGcReport, RunsError> {
+        let mut report = RunsGcReport {
+            dry_run,
+            ..RunsGcReport::default()
+        };
+        for id in self.ids()? {
+            let dir = self.dir.join(&id);
+            if is_under_way(&dir) {
+                report.running += 1;
+            } else if report.kept < keep {
+                report.kept += 1;
+            } else {
+                report.freed_bytes += size(&dir);
+                report.removed.push(id);
+            }
+        }
+        if dry_run {
+            return Ok(report);
+        }
+        for id in &report.removed {
+            // Nobody sees half a run.
+            let (dir, gone) = (self.dir.join(id), self.dir.join(format!("{GONE}{id}")));
+            std::fs::rename(&dir, gone).map_err(|error| RunsError::io("remove", &dir, error))?;
+        }
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(GONE)) {
+                std::fs::remove_dir_all(&path).map_err(|error| RunsError::io("remove", &path, error))?;
+            }
+        }
+        Ok(report)
+    }
+
     /// Newest first: the order of their names is the order in which they began, see [`RunFolder::claim`].
     fn ids(&self) -> Result<Vec<String>, RunsError> {
         let entries = match std::fs::read_dir(&self.dir) {
@@ -167,7 +206,7 @@ impl Runs {
         let is_run = |path: &PathBuf| path.join(EVENTS).is_file();
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_run);
         let ids = paths.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
-        let mut ids: Vec<String> = ids.collect();
+        let mut ids: Vec<String> = ids.filter(|id| !id.starts_with(GONE)).collect();
         ids.sort_unstable_by(|a, b| b.cmp(a));
         Ok(ids)
     }
@@ -204,6 +243,42 @@ impl Runs {
     }
 }
 
+/// What [`Runs::gc`] removed, or would remove.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RunsGcReport {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// The ids of the runs whose folders go, newest first.
+    pub removed: Vec<String>,
+    /// Bytes of these.
+    pub freed_bytes: u64,
+    /// How many ended runs stay.
+    pub kept: usize,
+    /// How many are under way.
+    pub running: usize,
+}
+
+/// Whether a run holds its event log. Where a disk does no locks, one without a summary may be under way.
+fn is_under_way(dir: &Path) -> bool {
+    match File::open(dir.join(EVENTS)).map(|file| file.try_lock()) {
+        Ok(Ok(())) => false,
+        Ok(Err(TryLockError::WouldBlock)) => true,
+        Ok(Err(TryLockError::Error(_))) | Err(_) => !dir.join(SUMMARY).exists(),
+    }
+}
+
+/// The bytes of all files under a folder; links are not followed.
+fn size(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(data) if data.is_dir() => size(&entry.path()),
+        data => data.map_or(0, |data| data.len()),
+    });
+    sizes.sum()
+}
+
+/// How the name of a folder begins that is being removed.
+const GONE: &str = ".removed-";
 const EVENTS: &str = "events.jsonl";
 const SUMMARY: &str = "summary.json";
 
@@ -211,35 +286,49 @@ const SUMMARY: &str = "summary.json";
 pub(crate) struct RunFolder {
     pub(crate) id: String,
     pub(crate) dir: PathBuf,
+    /// Whose its files are.
+    sharing: Sharing,
     pub(crate) reports: Vec<(String, Report)>,
     report_files: Vec<String>,
 }
 
 impl RunFolder {
-    /// Makes a folder of its own for a run of `workflow`, and the writer of its event log.
+    /// Makes a new directory for a run of `workflow`, and the writer of its event log.
     pub(crate) fn create(
         runs: &Path,
+        sharing: Sharing,
         workflow: &Workflow,
         started_unix_ms: u64,
     ) -> Result<(Self, JsonLines<File>), RunsError> {
-        std::fs::create_dir_all(runs).map_err(|error| RunsError::io("make", runs, error))?;
-        keep_out_of_code(runs);
-        let (id, dir) = Self::claim(runs, workflow.name(), started_unix_ms)?;
+        sharing
+            .create_dir_all(runs)
+            .map_err(|error| RunsError::io("make", runs, error))?;
+        keep_out_of_code(runs, sharing);
+        let (id, dir) = Self::claim(runs, sharing, workflow.name(), started_unix_ms)?;
         let logs = dir.join("logs");
-        std::fs::create_dir(&logs).map_err(|error| RunsError::io("make", &logs, error))?;
-        let copy = dir.join("workflow.toml");
-        std::fs::write(&copy, workflow.text()).map_err(|error| RunsError::io("write", &copy, error))?;
+        sharing
+            .create_dir(&logs)
+            .map_err(|error| RunsError::io("make", &logs, error))?;
+        let write = |path: &Path, text: &str| {
+            let written = sharing.write(path, workflow.secrets().hide(text).as_bytes());
+            written.map_err(|error| RunsError::io("write", path, error))
+        };
+        write(&dir.join("workflow.toml"), workflow.text())?;
         for (number, (path, text)) in workflow.included().enumerate() {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let copy = dir.join(format!("included-{number}-{name}"));
-            std::fs::write(&copy, text).map_err(|error| RunsError::io("write", &copy, error))?;
+            write(&dir.join(format!("included-{number}-{name}")), text)?;
         }
         let events = dir.join(EVENTS);
-        let file = File::create(&events).map_err(|error| RunsError::io("write", &events, error))?;
+        let file = sharing
+            .create_new(&events)
+            .map_err(|error| RunsError::io("write", &events, error))?;
+        // As long as it is open this run is under way, see [`Runs::gc`].
+        let _ = file.try_lock();
         Ok((
             Self {
                 id,
                 dir,
+                sharing,
                 reports: Vec::new(),
                 report_files: Vec::new(),
             },
@@ -251,7 +340,12 @@ impl RunFolder {
     ///
     /// The order of names is the order in which runs began, also where the clock was set back: then a name's time is the
     /// millisecond after the newest run's (and not the one in the summary).
-    fn claim(runs: &Path, workflow: &str, started_unix_ms: u64) -> Result<(String, PathBuf), RunsError> {
+    fn claim(
+        runs: &Path,
+        sharing: Sharing,
+        workflow: &str,
+        started_unix_ms: u64,
+    ) -> Result<(String, PathBuf), RunsError> {
         let entries = std::fs::read_dir(runs).map_err(|error| RunsError::io("read", runs, error))?;
         let times = entries.filter_map(|entry| time_of(entry.ok()?.file_name().to_str()?));
         let started = jiff::Timestamp::from_millisecond(i64::try_from(started_unix_ms).unwrap_or(0));
@@ -266,7 +360,7 @@ impl RunFolder {
             let salt = format!("{workflow} {started_unix_ms} {} {attempt}", std::process::id());
             let id = format!("{time}-{workflow}-{}", &Digest::of(salt.as_bytes()).short()[..6]);
             let dir = runs.join(&id);
-            match std::fs::create_dir(&dir) {
+            match sharing.create_dir(&dir) {
                 Ok(()) => return Ok((id, dir)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 100 => {}
                 Err(error) => return Err(RunsError::io("make", &dir, error)),
@@ -275,14 +369,23 @@ impl RunFolder {
         unreachable!("BUG: the loop above returns after 100 attempts")
     }
 
-    /// Adds a line, with the time (UTC), to a node's log. A log that cannot be written does not fail the node.
+    /// Who may read what is written here.
+    pub(crate) fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    /// Where a node's log lies.
+    pub(crate) fn log(&self, node: &str) -> PathBuf {
+        self.dir.join("logs").join(format!("{}.log", file_stem(node)))
+    }
+
+    /// Adds a line of the engine's, with the time (UTC), to a node's log. A log that cannot be written does not fail the node.
     pub(crate) fn note(&self, node: &str, line: &str) {
-        let path = self.dir.join("logs").join(format!("{}.log", file_stem(node)));
-        let written = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| writeln!(file, "{}  {line}", jiff::Timestamp::now().strftime("%FT%T.%3fZ")));
+        let path = self.log(node);
+        let written = self
+            .sharing
+            .append(&path)
+            .and_then(|mut file| file.write_all(stamped(unix_ms(), line).as_bytes()));
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "a node's log cannot be written");
         }
@@ -292,12 +395,12 @@ impl RunFolder {
     pub(crate) fn write_report(&mut self, node: &str, report: Report) -> io::Result<String> {
         let stem = file_stem(node);
         let text = format!("{stem}.md");
-        std::fs::write(self.dir.join(&text), &report.markdown)?;
+        self.sharing.write(&self.dir.join(&text), report.markdown.as_bytes())?;
         let mut json = serde_json::to_vec_pretty(&report.json)?;
         json.push(b'\n');
-        std::fs::write(self.dir.join(format!("{stem}.json")), json)?;
+        self.sharing.write(&self.dir.join(format!("{stem}.json")), &json)?;
         for (ending, bytes) in &report.files {
-            std::fs::write(self.dir.join(format!("{stem}.{ending}")), bytes)?;
+            self.sharing.write(&self.dir.join(format!("{stem}.{ending}")), bytes)?;
         }
         self.report_files.push(text.clone());
         self.reports.push((node.to_owned(), report));
@@ -312,7 +415,7 @@ impl RunFolder {
         let temporary = self.dir.join("summary.json.tmp");
         let written = serde_json::to_vec(summary)
             .map_err(io::Error::from)
-            .and_then(|json| std::fs::write(&temporary, json))
+            .and_then(|json| self.sharing.write(&temporary, &json))
             .and_then(|()| std::fs::rename(&temporary, &path));
         written.map_err(|error| RunsError::io("write", &path, error))
     }
@@ -329,10 +432,10 @@ fn time_of(id: &str) -> Option<jiff::Timestamp> {
 }
 
 /// Runs may lie in a folder of code, which they are no part of. Where that cannot be written down, nothing else can either.
-fn keep_out_of_code(runs: &Path) {
+fn keep_out_of_code(runs: &Path, sharing: Sharing) {
     let path = runs.join(crate::code::FLOWIGNORE);
     if !path.exists() {
-        let _ = std::fs::write(path, "# Runs of flow are no part of any program.\n*\n");
+        let _ = sharing.write(&path, b"# Runs of flow are no part of any program.\n*\n");
     }
 }
 
@@ -361,7 +464,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("notes-on-runs")).unwrap();
         // 2026, 2001, 2026, 1970, and a clock that is broken.
         let started = [1_790_000_000_000, 1_000_000_000_000, 1_790_000_000_000, 0, u64::MAX];
-        let ids = started.map(|ms| RunFolder::claim(dir.path(), "w", ms).unwrap().0);
+        let ids = started.map(|ms| RunFolder::claim(dir.path(), Sharing::Private, "w", ms).unwrap().0);
         let mut sorted = ids.to_vec();
         sorted.sort_unstable();
         assert_eq!(sorted, ids, "oldest first");

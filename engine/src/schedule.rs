@@ -16,7 +16,7 @@ enum Turn {
     Taken,
     /// Its artifact is there.
     Done,
-    /// It, or something that it rests on, failed or stopped.
+    /// It, or something that it depends on, failed or stopped.
     Lost,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// An instance will not be done; gives everything that rests on it and is not lost already. If it `failed`, users that can do
+    /// An instance will not be done; gives everything that depends on it and is not lost already. If it `failed`, users that can do
     /// without it wait for their other inputs only.
     pub(crate) fn lose(&mut self, id: InstanceId, failed: bool) -> Vec<InstanceId> {
         self.turns[id] = Turn::Lost;
@@ -150,12 +150,6 @@ impl<'a> Schedule<'a> {
     /// Whether an instance is done.
     pub(crate) fn is_done(&self, id: InstanceId) -> bool {
         self.turns[id] == Turn::Done
-    }
-
-    /// The instances that never got their turn.
-    pub(crate) fn left_over(&self) -> Vec<InstanceId> {
-        let waits = |id: &InstanceId| matches!(self.turns[*id], Turn::Waiting(_) | Turn::Ready);
-        (0..self.turns.len()).filter(waits).collect()
     }
 }
 

@@ -33,9 +33,30 @@ impl Need {
     }
 }
 
-/// What a running node has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Grant {
+/// What a running node has of a machine; dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Grant<'a> {
+    room: &'a Room,
+    part: Part,
+}
+
+impl std::ops::Deref for Grant<'_> {
+    type Target = Part;
+
+    fn deref(&self) -> &Part {
+        &self.part
+    }
+}
+
+impl Drop for Grant<'_> {
+    fn drop(&mut self) {
+        self.room.slots().give_back(std::mem::take(&mut self.part));
+    }
+}
+
+/// A part of a machine.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Part {
     pub(crate) threads: usize,
     pub(crate) gpus: Vec<String>,
     memory: u64,
@@ -61,7 +82,23 @@ impl Room {
         }
     }
 
-    pub(crate) fn slots(&self) -> MutexGuard<'_, Slots> {
+    /// Gives a node what it needs if that is free; `others` more are waiting for threads.
+    pub(crate) fn take(&self, need: &Need, others: usize) -> Option<Grant<'_>> {
+        let part = self.slots().take(need, others)?;
+        Some(Grant { room: self, part })
+    }
+
+    /// What is free now, to plan with.
+    pub(crate) fn free(&self) -> Slots {
+        self.slots().clone()
+    }
+
+    /// How many nodes have something, of whichever run.
+    pub(crate) fn granted(&self) -> usize {
+        self.slots().granted
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -93,11 +130,6 @@ impl Slots {
         self.threads == 0
     }
 
-    /// How many nodes have something, of whichever run.
-    pub(crate) fn granted(&self) -> usize {
-        self.granted
-    }
-
     fn fits(&self, need: &Need) -> bool {
         self.threads > 0
             && self.gpus.len() >= need.gpus
@@ -106,7 +138,7 @@ impl Slots {
     }
 
     /// Gives a node what it needs if that is free; `others` more are waiting for threads.
-    pub(crate) fn take(&mut self, need: &Need, others: usize) -> Option<Grant> {
+    pub(crate) fn take(&mut self, need: &Need, others: usize) -> Option<Part> {
         if !self.fits(need) {
             return None;
         }
@@ -115,7 +147,7 @@ impl Slots {
         self.threads -= threads;
         self.memory -= need.memory;
         self.held.extend(need.mutex.iter().cloned());
-        Some(Grant {
+        Some(Part {
             threads,
             gpus: self.gpus.drain(..need.gpus).collect(),
             memory: need.memory,
@@ -131,7 +163,7 @@ impl Slots {
     }
 
     /// A node has ended.
-    pub(crate) fn give_back(&mut self, grant: Grant) {
+    fn give_back(&mut self, grant: Part) {
         self.granted -= 1;
         self.threads += grant.threads;
         self.memory += grant.memory;

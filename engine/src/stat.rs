@@ -1,33 +1,34 @@
 //! Digests of input files, by content, with a memory of what was hashed before so that unchanged files are not read again.
 //!
-//! A file is taken for unchanged if size, times and inode are the same *and* its last change lay well before it was hashed:
-//! a change within the clock's tick of the hashing would otherwise go unseen (git calls such a file racily clean).
+//! A file is taken for unchanged if its [`Stamp`] says so.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use flow_cache::Digest;
+use flow_cache::{Digest, Stamp, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::code::{self, Listing};
 use crate::os_path::OsPath;
 
-/// Changes this close before the hashing are not told apart by every file system.
-const RACY_MS: u64 = 2_000;
-
 /// How often a file that changes while it is read is read again.
 const ATTEMPTS: usize = 3;
 
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
+
+/// The name of the file with the key of secrets.
+const SEAL_KEY: &str = "secret.key";
+
+/// The file in the store.
+const MEMORY: &str = "stat.json";
 
 /// Digests of files by path.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FileDigests {
-    memory: Option<PathBuf>,
+    memory: Option<Store>,
     known: Mutex<Known>,
 }
 
@@ -35,6 +36,7 @@ pub struct FileDigests {
 struct Known {
     entries: BTreeMap<PathBuf, Entry>,
     changed: bool,
+    key: Option<[u8; 32]>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,58 +50,13 @@ struct OnDisk {
 #[serde(deny_unknown_fields)]
 struct Entry {
     stamp: Stamp,
-    hashed_unix_ms: u64,
     digest: Digest,
 }
 
-/// What the file system says of a file's content without reading it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stamp {
-    size: u64,
-    modified_ns: u64,
-    changed_ns: u64,
-    inode: u64,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        let since_1970 = |time: io::Result<SystemTime>| {
-            let since = time
-                .ok()
-                .and_then(|t| t.duration_since(UNIX_EPOCH).ok())
-                .unwrap_or_default();
-            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-        };
-        let modified_ns = since_1970(metadata.modified());
-        #[cfg(unix)]
-        let (changed_ns, inode) = {
-            use std::os::unix::fs::MetadataExt;
-            let ns = metadata
-                .ctime()
-                .saturating_mul(1_000_000_000)
-                .saturating_add(metadata.ctime_nsec());
-            (u64::try_from(ns).unwrap_or(0), metadata.ino())
-        };
-        #[cfg(not(unix))]
-        let (changed_ns, inode) = (modified_ns, 0);
-        Self {
-            size: metadata.len(),
-            modified_ns,
-            changed_ns,
-            inode,
-        }
-    }
-
-    fn latest_ms(&self) -> u64 {
-        self.modified_ns.max(self.changed_ns) / 1_000_000
-    }
-}
-
 impl FileDigests {
-    /// Remembers digests in the file `memory`. One that is absent, damaged or of another version is begun anew.
-    pub fn open(memory: PathBuf) -> Self {
-        let read = std::fs::read(&memory)
+    /// Remembers digests in a file of the store. One that is absent, damaged or of another version is started from scratch.
+    pub fn open(store: &Store) -> Self {
+        let read = std::fs::read(store.root().join(MEMORY))
             .ok()
             .and_then(|bytes| serde_json::from_slice::<OnDisk>(&bytes).ok());
         let entries = read
@@ -107,10 +64,10 @@ impl FileDigests {
             .map(|read| read.files.into_iter().map(|(path, entry)| (path.0, entry)).collect())
             .unwrap_or_default();
         Self {
-            memory: Some(memory),
+            memory: Some(store.clone()),
             known: Mutex::new(Known {
                 entries,
-                changed: false,
+                ..Known::default()
             }),
         }
     }
@@ -130,35 +87,47 @@ impl FileDigests {
     }
 
     fn digest_file(&self, path: &Path, metadata: &Metadata) -> io::Result<Digest> {
-        let mut stamp = Stamp::of(metadata);
+        let mut stamp = Stamp::from_metadata(metadata);
         let absolute = std::path::absolute(path)?;
-        if let Some(entry) = self.lock().entries.get(&absolute)
-            && entry.stamp == stamp
-            && stamp.latest_ms().saturating_add(RACY_MS) < entry.hashed_unix_ms
+        if let Some(stamp) = &stamp
+            && let Some(entry) = self.lock().entries.get(&absolute)
+            && entry.stamp.is_unchanged(stamp)
         {
             return Ok(entry.digest);
         }
-        let _span = tracing::debug_span!("hash", path = %path.display(), bytes = stamp.size).entered();
+        let _span = tracing::debug_span!("hash", path = %path.display(), bytes = metadata.len()).entered();
         for _ in 0..ATTEMPTS {
-            let hashed_unix_ms = unix_ms();
             let digest = Digest::of_file(path)?;
-            let after = Stamp::of(&std::fs::metadata(path)?);
-            if after == stamp {
-                let mut known = self.lock();
-                known.changed = true;
-                known.entries.insert(
-                    absolute,
-                    Entry {
-                        stamp,
-                        hashed_unix_ms,
-                        digest,
-                    },
-                );
-                return Ok(digest);
+            let after = Stamp::of(path);
+            match (stamp, after) {
+                (Some(stamp), Some(after)) if stamp.is_same(&after) => {
+                    let mut known = self.lock();
+                    known.changed = true;
+                    known.entries.insert(absolute, Entry { stamp, digest });
+                    return Ok(digest);
+                }
+                // A system without stamps.
+                (None, None) => return Ok(digest),
+                _ => {}
             }
             stamp = after;
         }
         Err(io::Error::other("it changes while it is being read"))
+    }
+
+    /// A digest of a secret that tells nobody what it is: it is made with a key that only this cache has. Another cache has another, so
+    /// that what depends on a secret is made again there.
+    ///
+    /// # Errors
+    /// If the key cannot be read or made.
+    pub(crate) fn sealed(&self, secret: &str) -> io::Result<Digest> {
+        let mut known = self.lock();
+        let key = match known.key {
+            Some(key) => key,
+            None => *known.key.insert(seal_key(self.memory.as_ref())?),
+        };
+        // BLAKE3 with the key in front is a keyed digest: nothing can be added to what was digested.
+        Ok(Digest::of(&[&key[..], secret.as_bytes()].concat()))
     }
 
     /// Writes down what was hashed. The memory only saves time, so that a failure is a note for developers.
@@ -178,8 +147,11 @@ impl FileDigests {
                 .map(|(path, entry)| (OsPath(path.clone()), entry.clone()))
                 .collect(),
         };
-        if let Err(error) = write_whole(memory, &on_disk) {
-            tracing::debug!(path = %memory.display(), %error, "digests of input files are not remembered");
+        let written = serde_json::to_vec(&on_disk)
+            .map_err(io::Error::from)
+            .and_then(|bytes| memory.place(MEMORY, &bytes));
+        if let Err(error) = written {
+            tracing::debug!(%error, "cannot save the digests of input files");
         }
     }
 
@@ -188,21 +160,45 @@ impl FileDigests {
     }
 }
 
-fn write_whole(path: &Path, content: &OnDisk) -> io::Result<()> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    std::fs::write(&temporary, serde_json::to_vec(content)?)?;
-    std::fs::rename(&temporary, path).inspect_err(|_| drop(std::fs::remove_file(&temporary)))
-}
-
-/// Milliseconds since 1970 (UTC).
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+/// The key of secrets, in a file of the store that only those who own the store may read. A store that cannot be written to and has none
+/// gives a key that is forgotten: nothing in it can depend on a secret.
+fn seal_key(store: Option<&Store>) -> io::Result<[u8; 32]> {
+    let mut fresh = [0; 32];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut fresh)?;
+    let Some(store) = store else {
+        return Ok(fresh);
+    };
+    let path = store.root().join(SEAL_KEY);
+    let read = || {
+        let key = std::fs::read(&path)?;
+        key.try_into().map_err(|_| {
+            io::Error::other(format!(
+                "{} is damaged: delete it, and what depends on secrets runs again",
+                path.display()
+            ))
+        })
+    };
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        found => return found,
+    }
+    let Ok(folder) = store.work_folder() else {
+        return Ok(fresh);
+    };
+    let whole = folder.path().join(SEAL_KEY);
+    store.sharing().write(&whole, &fresh)?;
+    // Never in place of another's, who may have been faster.
+    match std::fs::hard_link(&whole, &path) {
+        Ok(()) => Ok(fresh),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(),
+        Err(_) => std::fs::rename(&whole, &path).and_then(|()| read()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flow_cache::Access;
 
     #[test]
     fn a_file_rewritten_with_the_same_size_within_a_tick_is_seen() {
@@ -230,13 +226,14 @@ mod tests {
     fn an_old_file_is_remembered_and_a_damaged_memory_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
-        let memory = dir.path().join("stat.json");
+        let store = Store::open(&dir.path().join("cache"), Access::ReadWrite).unwrap();
+        let memory = store.root().join(MEMORY);
         std::fs::write(&path, "one").unwrap();
-        let digests = FileDigests::open(memory.clone());
+        let digests = FileDigests::open(&store);
         let digest = digests.digest(&path).unwrap();
         digests.save();
-        assert_eq!(FileDigests::open(memory.clone()).lock().entries.len(), 1);
+        assert_eq!(FileDigests::open(&store).lock().entries.len(), 1);
         std::fs::write(&memory, "{").unwrap();
-        assert_eq!(FileDigests::open(memory).digest(&path).unwrap(), digest);
+        assert_eq!(FileDigests::open(&store).digest(&path).unwrap(), digest);
     }
 }

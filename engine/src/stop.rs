@@ -1,4 +1,4 @@
-//! A request to stop, shared with whoever makes it.
+//! A request to stop, shared with its sender.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -6,7 +6,7 @@ mod toys;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use flow_engine::{Event, NodeStatus, PlanState, RunStatus};
+use flow_engine::{Event, NodeStatus, PlanState, RunStatus, StoppedBy};
 use toys::{Bench, lines, text_of};
 
 const CHAIN: &str = r#"
@@ -199,7 +199,7 @@ fn a_stopped_node_goes_on_from_its_checkpoint_to_the_same_bytes() {
     toys::kinds::HOLD.store(true, Ordering::SeqCst);
     let stopped = flow_engine::run(&bench.load(text), &bench.store, &options, &mut reporter).unwrap();
     toys::kinds::HOLD.store(false, Ordering::SeqCst);
-    assert_eq!(stopped.status, RunStatus::Stopped);
+    assert_eq!(stopped.status, RunStatus::Stopped(StoppedBy::Request));
     assert_eq!(stopped.nodes[0].status, NodeStatus::Stopped);
     assert_eq!(stopped.nodes[1].status, NodeStatus::Skipped);
     let told = events.iter().filter(|e| matches!(e, Event::NodeNote { .. })).count();
@@ -460,7 +460,7 @@ fn a_run_that_is_asked_to_stop_begins_nothing() {
     options.stop.request();
     let mut events: Vec<Event> = Vec::new();
     let outcome = flow_engine::run(&bench.load(CHAIN), &bench.store, &options, &mut events).unwrap();
-    assert_eq!(outcome.status, RunStatus::Stopped);
+    assert_eq!(outcome.status, RunStatus::Stopped(StoppedBy::Request));
     assert_eq!(outcome.count(NodeStatus::Skipped), 4);
 }
 

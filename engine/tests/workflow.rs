@@ -409,3 +409,21 @@ fn an_exploding_matrix_is_told_and_not_expanded() {
         "{told}"
     );
 }
+
+#[test]
+fn a_number_where_a_string_is_expected_says_what_to_write() {
+    let said = problems("[matrix]\nn = [3]\n[nodes.a]\nkind = \"const\"\nvalue = \"${n}\"\n");
+    assert!(
+        said.contains("write \"3\" in quotes") && said.contains("name = [\"3\"]"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_undeclared_environment_variable_is_refused_with_the_nearest() {
+    let said = problems("[env]\nDATA = \"d\"\n[nodes.a]\nkind = \"const\"\nvalue = \"${env.DAT}\"\n");
+    assert!(
+        said.contains("`DAT` is not declared") && said.contains("did you mean `DATA`?"),
+        "{said}"
+    );
+}

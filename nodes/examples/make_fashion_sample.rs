@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (train, test) = load(Path::new(folder))?;
     let pick = |images: &Images, per_class: usize, name: &str| -> Result<Images, Box<dyn Error>> {
         let classes = CLASS_NAMES.len();
-        let chosen = stratified(&images.labels, classes, per_class * classes, &Stream::new(SEED, name))?;
+        let labels: Vec<u16> = images.labels.iter().flatten().copied().collect();
+        let chosen = stratified(&labels, classes, per_class * classes, &Stream::new(SEED, name))?;
         Ok(images.select(&chosen))
     };
     let (train, test) = (

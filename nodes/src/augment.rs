@@ -4,16 +4,18 @@ use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
 };
 use flow_learn::augment::{Op, Recipe};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, DatasetFacts, RECIPE, RecipeArtifact, TEXTS_HAVE_NO_VIEWS};
 use crate::failure::{at, at_with};
 
-/// Names a recipe, or lists its operations.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// How training images are varied at random: operations in order, or a shipped recipe by name.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AugmentNode {
-    /// A shipped recipe: `none`, `weak`, `simclr`, `simclr-gray`, `strong`, ...
+    /// A shipped recipe.
+    #[schemars(extend("enum" = Recipe::names()))]
     recipe: Option<String>,
     /// Operations in order, each with its parameters: `{ op = "random_resized_crop", scale = [0.3, 1.0] }`.
     ops: Option<Vec<Op>>,
@@ -67,9 +69,22 @@ impl Node for AugmentNode {
     }
 }
 
-/// Checks a recipe given at port `port` against the images at port `data`.
-pub(crate) fn check_recipe(inputs: &InputFacts, port: &'static str, data: &DatasetFacts) -> Result<(), ParamError> {
+/// Checks a recipe given at port `port` against the images at port `data`, which have targets that may be mixed.
+pub(crate) fn check_mixing(inputs: &InputFacts, port: &'static str, data: &DatasetFacts) -> Result<(), ParamError> {
     inputs.get(port).map_or(Ok(()), |recipe| check_for(recipe, port, data))
+}
+
+/// [`check_mixing`] where there are no targets.
+pub(crate) fn check_recipe(inputs: &InputFacts, port: &'static str, data: &DatasetFacts) -> Result<(), ParamError> {
+    if let Some(op) = inputs.get::<Recipe>(port).and_then(Recipe::mixes) {
+        let message = format!("its operation `{op}` mixes targets, and there are none here");
+        return Err(at_with(
+            port,
+            message,
+            "leave it out; it is for `views` of a finetune node",
+        ));
+    }
+    check_mixing(inputs, port, data)
 }
 
 /// Checks a recipe, given under `key`, against what it is to change.

@@ -2,12 +2,13 @@
 
 use flow_engine::node::ParamError;
 use flow_engine::workflow::suggest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::at_with;
 
 /// One class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a class's name, or its number from 0")]
 pub(crate) enum ClassRef {
     /// By its place among the data set's classes, from 0.
@@ -35,7 +36,7 @@ pub(crate) fn places(wanted: &[ClassRef], names: &[String]) -> Result<Vec<usize>
         return Err(at_with(
             "classes",
             message,
-            "with one class there is nothing to tell apart",
+            "with one class there is nothing to classify",
         ));
     }
     Ok(places)

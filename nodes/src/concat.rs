@@ -15,6 +15,7 @@ use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, OpenedFile,
     Output, ParamError, Port,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{ANY, FILES};
@@ -23,8 +24,8 @@ use crate::failure::at_with;
 /// The name of the file that comes out.
 const FILE: &str = "text";
 
-/// What is joined, in this order: the files of every input, files of the workflow's folder, a text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Joins files into one, in this order: the files of every input, files of the workflow's folder, a text.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConcatNode {
     /// Nodes whose files are taken, each one's in the order of their names.

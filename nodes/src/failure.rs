@@ -37,7 +37,7 @@ pub(crate) fn at_with(key: impl Into<String>, message: impl Into<String>, help: 
     }
 }
 
-/// A refusal that comes while a node runs, because it could not be told before.
+/// A refusal that comes while a node runs, because it could not be checked before.
 pub(crate) fn refused(error: ParamError) -> NodeError {
     let ParamError { key, message, help } = error;
     let message = if key.is_empty() {

@@ -1,35 +1,39 @@
 //! `kind = "finetune"`: a classifier, from scratch or from an encoder, on labelled or labelled and pseudo-labelled images.
 //!
+//! With `semi` it learns from unlabelled images in the same loop (FixMatch and others, `flow_learn::semi`).
 //! For self-training the engine repeats the node: with `rounds = 2` and `becomes = "guess.teacher"` the student of the
 //! first round labels the images that the student of the second learns from.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError, Port,
-    Progress, Resources,
+    ArtifactType, Context, Facts, Input, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError,
+    Port, Progress, Resources,
 };
-use flow_learn::augment::Recipe;
+use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::BackboneSettings;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
-use flow_learn::train::{Classifier, Fit, FitSettings};
+use flow_learn::semi::{SecondView, SemiSettings};
+use flow_learn::train::{Classifier, Fit, FitSettings, JointLossSettings, Pool};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, HeadInfo, MODEL, ModelArtifact,
-    NetworkFacts, RECIPE, RecipeArtifact, SplitName, same_task,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, HeadInfo, History, MODEL, ModelArtifact,
+    NetworkFacts, RECIPE, RecipeArtifact, SplitName, TEXTS_HAVE_NO_VIEWS, same_task, without,
 };
-use crate::augment::check_recipe;
+use crate::augment::{check_mixing, check_recipe};
 use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
 
 /// Steps between two looks at the clock for a checkpoint.
 const STRETCH: usize = 25;
 
-/// Data, start, network and optimiser of a fit.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Trains a classifier on labelled (and pseudo-labelled) images, from scratch or from an encoder.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneNode {
     /// Labelled images and, if there are two, pseudo-labelled ones.
@@ -40,9 +44,21 @@ pub struct FinetuneNode {
     backbone: Option<BackboneSettings>,
     /// How training images are varied; as they are if left out.
     views: Option<NodeRef>,
-    /// Optimiser steps; 0 with `head = "probe"` leaves the linear probe on the encoder as it is.
-    steps: usize,
-    /// Images per step.
+    /// Unlabelled images to learn from by `semi`: all training images but those of `data`. Their labels are not looked at, but to show how many
+    /// guesses are right.
+    unlabelled: Option<NodeRef>,
+    /// How strong views of the unlabelled images are made; their weak ones are made by `views`.
+    strong: Option<NodeRef>,
+    /// How unlabelled images are learnt from: `{ method = "fixmatch", threshold = 0.95, ratio = 7 }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    semi: Option<SemiSettings>,
+    /// Optimiser steps; 0 with `head = "probe"` leaves the linear probe on the encoder as it is. Either these or `budget`.
+    steps: Option<usize>,
+    /// Images that may go through the encoder forward and backward, every view of every image counted, a forward pass alone as a third: what
+    /// trainings of different cost per step are held equal by. Steps follow from it, to the nearest whole one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    budget: Option<u64>,
+    /// Images per step; with `semi`, labelled ones, each with `semi.ratio` unlabelled ones.
     #[serde(default = "batch")]
     batch: usize,
     /// The optimiser.
@@ -59,6 +75,10 @@ pub struct FinetuneNode {
     /// Share of each batch that is truly labelled, where there are pseudo-labels too.
     #[serde(default = "half")]
     labelled_share: f32,
+    /// How labelled and pseudo-labelled images are weighed against each other, as `{ weight = 1.0, temperature = 2.0 }`; if nothing is said, all
+    /// images of a batch count alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pseudo_loss: Option<JointLossSettings>,
     /// How much of each target is spread evenly over the classes.
     #[serde(default)]
     label_smoothing: f32,
@@ -77,7 +97,7 @@ pub struct FinetuneNode {
 }
 
 /// How a head begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum HeadStart {
     /// With random weights.
@@ -100,15 +120,45 @@ fn half() -> f32 {
 }
 
 impl FinetuneNode {
-    fn settings(&self) -> FitSettings {
+    /// Optimiser steps: exactly one of `steps` and `budget` is given.
+    fn steps(&self) -> Result<usize, ParamError> {
+        match (self.steps, self.budget) {
+            (Some(steps), None) => Ok(steps),
+            (None, Some(budget)) => {
+                let step = self.fit_settings(0).cost(self.semi.as_ref());
+                if (budget as f64) < step {
+                    let message = format!("{budget} found, but one step takes {step:.0} images forward and backward");
+                    return Err(at_with("budget", message, "raise `budget`, or lower `batch`"));
+                }
+                Ok((budget as f64 / step).round() as usize)
+            }
+            (Some(_), Some(_)) => Err(at_with(
+                "budget",
+                "`steps` and `budget` both say how long to train",
+                "leave one of them out",
+            )),
+            (None, None) => Err(at_with(
+                "",
+                "a finetune node needs `steps` or `budget`",
+                "`steps = 300` are optimiser steps, `budget = 20000` images forward and backward",
+            )),
+        }
+    }
+
+    fn settings(&self) -> Result<FitSettings, ParamError> {
+        Ok(self.fit_settings(self.steps()?))
+    }
+
+    fn fit_settings(&self, steps: usize) -> FitSettings {
         FitSettings {
             optimizer: self.optimizer.clone(),
             lr: self.lr,
             encoder_lr_scale: self.encoder_lr_scale,
             warmup_steps: self.warmup_steps,
-            steps: self.steps,
+            steps,
             batch: self.batch,
             labelled_share: self.labelled_share,
+            joint: self.pseudo_loss,
             label_smoothing: self.label_smoothing,
             freeze: self.freeze,
             keep_statistics: self.keep_statistics,
@@ -150,7 +200,9 @@ impl FinetuneNode {
 impl FinetuneNode {
     /// What is wrong with the settings whatever the data.
     fn check_settings(&self) -> Result<(), ParamError> {
-        self.settings().check().map_err(setting_error)?;
+        let settings = self.settings()?;
+        settings.check().map_err(setting_error)?;
+        self.check_semi()?;
         if !(1..=2).contains(&self.data.len()) {
             let found = self.data.len();
             let message =
@@ -161,9 +213,63 @@ impl FinetuneNode {
                 "write `data = [\"labelled\"]` or `data = [\"labelled\", \"pseudo\"]`",
             ));
         }
-        if self.steps == 0 && self.head != HeadStart::Probe {
+        if self.pseudo_loss.is_some() && self.data.len() < 2 {
+            let help = "write `data = [\"labelled\", \"pseudo\"]`, or leave out `pseudo_loss`";
+            return Err(at_with(
+                "pseudo_loss",
+                "there are no pseudo-labelled images to weigh",
+                help,
+            ));
+        }
+        if settings.steps == 0 && self.head != HeadStart::Probe {
             let help = "0 steps make sense with `head = \"probe\"` only: the linear probe on the frozen encoder is then the classifier";
             return Err(at_with("steps", "0 found, expected at least 1", help));
+        }
+        Ok(())
+    }
+
+    /// Whether `semi` and what goes with it are there together.
+    fn check_semi(&self) -> Result<(), ParamError> {
+        let Some(semi) = &self.semi else {
+            for (key, given) in [
+                ("unlabelled", self.unlabelled.is_some()),
+                ("strong", self.strong.is_some()),
+            ] {
+                if given {
+                    let help = "write `semi = { method = \"fixmatch\" }`, or leave it out";
+                    return Err(at_with(key, format!("`{key}` is for `semi`, which is not given"), help));
+                }
+            }
+            return Ok(());
+        };
+        semi.check().map_err(setting_error)?;
+        let name = semi.settings().name();
+        if self.unlabelled.is_none() {
+            let help = "write `unlabelled = \"images\"`: the data set that the labelled images are a part of";
+            return Err(at_with("semi", format!("`{name}` needs unlabelled images"), help));
+        }
+        match (semi.settings().second_view(), &self.strong) {
+            (SecondView::Strong, None) => {
+                let help = "write `strong = \"NODE\"`, an augment node such as `recipe = \"randaugment\"`";
+                return Err(at_with("semi", format!("`{name}` needs strong views"), help));
+            }
+            (SecondView::None, Some(_)) => {
+                let message = format!("`{name}` looks at one view of each image only");
+                return Err(at_with("strong", message, "leave it out"));
+            }
+            _ => {}
+        }
+        if self.freeze {
+            let message = format!("with `{name}` the encoder learns");
+            return Err(at_with("freeze", message, "leave out `freeze`, or `semi`"));
+        }
+        if self.data.len() > 1 {
+            let message = format!("`{name}` guesses by itself, so it takes labelled images only");
+            return Err(at_with(
+                "data[1]",
+                message,
+                "leave out the pseudo-labelled images, or `semi`",
+            ));
         }
         Ok(())
     }
@@ -197,7 +303,7 @@ impl FinetuneNode {
 
 impl Node for FinetuneNode {
     const KIND: &'static str = "finetune";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUT: ArtifactType = MODEL;
 
     fn ports(&self) -> Vec<Port> {
@@ -205,6 +311,8 @@ impl Node for FinetuneNode {
             Port::many("data", &self.data, &[DATASET]),
             EncoderStart::port(&self.init, "init", &[ENCODER, MODEL]),
             Port::maybe("views", &self.views, &[RECIPE]),
+            Port::maybe("unlabelled", &self.unlabelled, &[DATASET]),
+            Port::maybe("strong", &self.strong, &[RECIPE]),
         ]
     }
 
@@ -222,10 +330,17 @@ impl Node for FinetuneNode {
             same_task("data[1]", data, second)?;
         }
         if data.class_names.as_ref().is_some_and(|names| names.len() < 2) {
-            let message = "all images are of one class: there is nothing to tell apart";
+            let message = "all images are of one class: there is nothing to classify";
             return Err(at_with("data", message, "give images of at least two classes"));
         }
-        check_recipe(inputs, "views", data)?;
+        if self.semi.is_some() && data.input.modality.is_text() {
+            return Err(at_with("semi", TEXTS_HAVE_NO_VIEWS, "leave out `semi`"));
+        }
+        if let Some(unlabelled) = inputs.get::<DatasetFacts>("unlabelled") {
+            same_task("unlabelled", data, unlabelled)?;
+        }
+        check_mixing(inputs, "views", data)?;
+        check_recipe(inputs, "strong", data)?;
         if let Some(backbone) = &self.backbone {
             backbone
                 .build(data.input, &Stream::new(0, "check"))
@@ -259,17 +374,25 @@ impl Node for FinetuneNode {
         if let Some(pseudo) = &pseudo {
             same_task("data[1]", &labelled.facts()?, &pseudo.facts()?).map_err(refused)?;
         }
-        let recipe = match inputs.maybe("views") {
-            Some(views) => RecipeArtifact::read(views)?.0,
-            None => Recipe::default(),
+        let recipe = |port: &str| match inputs.maybe(port) {
+            Some(views) => RecipeArtifact::read(views).map(|recipe| Some(recipe.0)),
+            None => Ok(None),
         };
+        let (weak, strong) = (recipe("views")?.unwrap_or_default(), recipe("strong")?);
         let stream = Stream::new(self.seed, "classifier");
         let EncoderArtifact {
             backbone,
             encoder,
             normalisation,
         } = self.start(inputs, cx, &labelled, &stream)?;
-        let augmenter = normalisation.augmenter(&recipe, encoder.takes())?;
+        let augmenter = normalisation.augmenter(&weak, encoder.takes())?;
+        let strong = strong
+            .map(|strong| normalisation.augmenter(&strong, encoder.takes()))
+            .transpose()?;
+        let unlabelled = match inputs.maybe("unlabelled") {
+            Some(data) => Some(Unlabelled::read(data, &labelled)?),
+            None => None,
+        };
         let truths = labelled.example_set()?;
         let guesses = pseudo.as_ref().map(Dataset::example_set).transpose()?;
         if guesses.as_ref().is_some_and(|guesses| guesses.indices.is_empty()) {
@@ -288,14 +411,18 @@ impl Node for FinetuneNode {
                 Classifier::with_probe_head(encoder, labelled.classes(), &labelled_examples, &plain).map_err(failure)?
             }
         };
-        let fit = Fit::new(
-            self.settings(),
-            classifier,
-            labelled_examples,
-            pseudo_examples,
-            &augmenter,
-        )
-        .map_err(failure)?;
+        let average = self
+            .semi
+            .is_some()
+            .then(|| twin(&backbone, &classifier, &stream))
+            .transpose()?;
+        let settings = self.settings().map_err(refused)?;
+        let mut fit =
+            Fit::new(settings, classifier, labelled_examples, pseudo_examples, &augmenter).map_err(failure)?;
+        if let (Some(semi), Some(unlabelled), Some(average)) = (&self.semi, &unlabelled, average) {
+            let pool = unlabelled.pool(strong.as_ref())?;
+            fit = fit.with_unlabelled(semi.clone(), pool, average).map_err(failure)?;
+        }
         let fit = self.train(fit, cx)?;
         let head = HeadInfo {
             class_names: labelled.class_names.clone(),
@@ -307,7 +434,15 @@ impl Node for FinetuneNode {
             ("labels", head.labels as f64),
             ("pseudo_labels", head.pseudo_labels.unwrap_or(0) as f64),
         ];
-        let metrics = metrics.map(|(name, value)| (name.to_owned(), value)).into();
+        let mut metrics = BTreeMap::from(metrics.map(|(name, value)| (name.to_owned(), value)));
+        if let Some(last) = fit.history().last() {
+            let figures = last
+                .metrics
+                .iter()
+                .map(|(name, value)| (name.clone(), f64::from(*value)));
+            metrics.extend(figures);
+        }
+        let history = self.semi.is_some().then(|| History::of(fit.history()).to_file());
         let artifact = ModelArtifact {
             backbone,
             classifier: fit.into_classifier(),
@@ -315,33 +450,63 @@ impl Node for FinetuneNode {
             head,
         };
         Ok(Output {
-            files: artifact.into_files(),
+            files: artifact.into_files().into_iter().chain(history).collect(),
             metrics,
         })
     }
 }
 
+/// Unlabelled images: those of a data set that are not, pixel for pixel, labelled examples.
+struct Unlabelled {
+    data: Dataset,
+    indices: Vec<u32>,
+}
+
+impl Unlabelled {
+    fn read(input: &Input, labelled: &Dataset) -> Result<Self, NodeError> {
+        let data = Dataset::read(input, &[SplitName::Train])?;
+        same_task("unlabelled", &labelled.facts()?, &data.facts()?).map_err(refused)?;
+        let indices = without(("unlabelled", data.train()?), ("data", labelled))?;
+        Ok(Self { data, indices })
+    }
+
+    fn pool<'a>(&'a self, strong: Option<&'a Augmenter>) -> Result<Pool<'a>, NodeError> {
+        Ok(Pool {
+            images: self.data.train()?,
+            indices: &self.indices,
+            strong,
+        })
+    }
+}
+
+/// Another classifier of the same shapes, whose weights are to be overwritten.
+fn twin(backbone: &BackboneSettings, of: &Classifier, stream: &Stream) -> Result<Classifier, NodeError> {
+    let encoder = backbone.build(of.encoder.takes(), stream).map_err(failure)?;
+    Ok(Classifier::new(encoder, of.classes, stream))
+}
+
 impl FinetuneNode {
     /// Goes on from the last checkpoint, if there is one, to the last step.
     fn train<'a>(&self, mut fit: Fit<'a>, cx: &Context<'_>) -> Result<Fit<'a>, NodeError> {
+        let steps = self.steps().map_err(refused)?;
+        let per_step = self.fit_settings(steps).cost(self.semi.as_ref());
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             fit.resume(&checkpoint).map_err(failure)?;
-            cx.host
-                .note(&format!("goes on after step {} of {}", fit.step(), self.steps));
+            cx.host.note(&format!("resumes after step {} of {steps}", fit.step()));
         }
         let (began, first) = (Instant::now(), fit.step());
-        let mut recent = f64::NAN;
-        while fit.step() < self.steps {
+        let (mut recent, mut told) = (f64::NAN, fit.history().len());
+        while fit.step() < steps {
             let stopped = fit.run(STRETCH, |step, loss| {
                 recent = if recent.is_nan() {
                     f64::from(loss)
                 } else {
                     0.95 * recent + 0.05 * f64::from(loss)
                 };
-                let rate = ((step - first) * self.batch) as f64 / began.elapsed().as_secs_f64();
+                let rate = (step - first) as f64 * per_step / began.elapsed().as_secs_f64();
                 cx.host.progress(Progress {
                     step: step as u64,
-                    total: self.steps as u64,
+                    total: steps as u64,
                     unit: "step",
                     figures: vec![("loss", recent), ("images/s", rate)],
                 });
@@ -355,6 +520,17 @@ impl FinetuneNode {
                 cx.host.save_checkpoint(&fit.checkpoint())?;
             }
             stopped.map_err(training_failure)?;
+            for part in fit.history().iter().skip(told) {
+                let figure = |name: &str| part.metrics.get(name).copied().unwrap_or(0.0);
+                cx.host.note(&format!(
+                    "step {}: loss {:.4}, {:.0} % of the guesses count, {:.1} % of those are right",
+                    fit.step(),
+                    part.loss,
+                    100.0 * figure("kept"),
+                    100.0 * figure("precision")
+                ));
+            }
+            told = fit.history().len();
         }
         Ok(fit)
     }

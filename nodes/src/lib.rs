@@ -1,6 +1,7 @@
 //! The node kinds: each a thin adapter from its TOML parameters to learning code.
 
 pub mod artifacts;
+pub mod pictures;
 pub mod sources;
 
 mod augment;
@@ -11,17 +12,19 @@ mod dataset;
 mod evaluate;
 mod failure;
 mod finetune;
+mod onnx;
 mod pretext;
 mod pretrain;
 mod pseudo_label;
 mod torch;
 
 pub use augment::AugmentNode;
-pub use command::{CommandNode, kill_programs};
+pub use command::CommandNode;
 pub use concat::ConcatNode;
 pub use dataset::{PartNode, SourceNode};
 pub use evaluate::{CompareNode, ProbeNode, ScoreNode, SummaryNode};
 pub use finetune::FinetuneNode;
+pub use onnx::{OnnxModel, onnx_model};
 pub use pretext::PretextNode;
 pub use pretrain::PretrainNode;
 pub use pseudo_label::PseudoLabelNode;
@@ -29,7 +32,7 @@ pub use torch::{TorchWeights, torch_weights};
 
 pub use flow_learn::measure;
 
-/// All node kinds, each form of one in a line of its own. A new one is a file and a line.
+/// All node kinds, each form of one on a separate line. A new one is a file and a line.
 pub fn registry() -> flow_engine::Registry {
     let mut registry = flow_engine::Registry::new();
     registry

@@ -2,13 +2,14 @@
 
 use flow_engine::node::{ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, Output, ParamError, Port};
 use flow_learn::methods::MethodSettings;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{TASK, TaskArtifact};
 use crate::failure::setting_error;
 
-/// `method = "simclr"` and that method's hyper-parameters.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What an encoder is to learn without labels: a method and its hyper-parameters.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PretextNode(MethodSettings);
 

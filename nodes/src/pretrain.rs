@@ -16,6 +16,7 @@ use flow_learn::optim::{OptimizerConfig, check_lr};
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError, held_out, hold_out};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
@@ -25,8 +26,8 @@ use crate::artifacts::{
 use crate::augment::check_recipe;
 use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
 
-/// Data, views, task, network and optimiser of a pre-training.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Trains an encoder on a pretext task.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainNode {
     /// The images. Their labels are not looked at, but by `supervised`, which sees only the images that are labelled.
@@ -58,7 +59,7 @@ pub struct PretrainNode {
     #[serde(default)]
     warmup_epochs: usize,
     /// Images that the features are watched on after each epoch; 0 for none. So many training images show deviation and effective rank, and vote
-    /// on so many that are not trained on: the first of the validation images, or, where there are none, training images that are put aside for
+    /// on so many that are not trained on: the first of the validation images, or, where there are none, training images that are held out for
     /// this, a twentieth of them at most, the same for every seed and method. Labels are only watched: no weight depends on them.
     #[serde(default = "monitor")]
     monitor: usize,
@@ -147,7 +148,7 @@ impl PretrainNode {
         {
             let (noun, rest) = (data.input.modality.noun(), all - aside);
             let message = format!(
-                "{} found, but there are only {rest} {noun} to train on ({aside} of {all} are put aside by `monitor`)",
+                "{} found, but there are only {rest} {noun} to train on ({aside} of {all} are held out by `monitor`)",
                 self.batch
             );
             return Err(at_with("batch", message, "lower `batch`"));
@@ -171,7 +172,7 @@ impl PretrainNode {
         method.check(&constraints).map_err(|e| at_task(&e))
     }
 
-    /// The examples to train on, and those that are only watched. Whoever looks at labels sees labelled examples only.
+    /// The examples to train on, and those that are only watched. A method that uses labels sees labelled examples only.
     fn watched(&self, data: &Dataset, uses_labels: bool) -> Result<(Samples, Samples), NodeError> {
         let train = if uses_labels {
             data.with_targets()?
@@ -322,7 +323,7 @@ impl PretrainNode {
                 String::new()
             };
             cx.host
-                .note(&format!("goes on after epoch {epochs} of {}{more}", training.epochs()));
+                .note(&format!("resumes after epoch {epochs} of {}{more}", training.epochs()));
         }
         while !training.is_done() {
             let epoch = training.history().len();

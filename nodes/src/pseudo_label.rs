@@ -3,24 +3,25 @@
 //! The teacher sees the images as they are (Xie et al. 2020, 1911.04252: an un-noised teacher, a noised student). True labels
 //! of the images are used for statistics only: how many of the guesses kept were right.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
 };
 use flow_learn::augment::Recipe;
-use flow_learn::data::{Sample, Samples};
-use flow_learn::pseudo::{Balance, Selection, select};
+use flow_learn::pseudo::{Balance, Selection, Selector, align, select};
 use flow_learn::train::predict;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ExampleSet, MODEL, ModelArtifact, NetworkFacts, SplitName, Targets, compatible,
+    without,
 };
-use crate::failure::{at, failure, refused};
+use crate::failure::{at, at_with, refused};
 
-/// Teacher, images and what is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Labels images with a trained classifier, and keeps those that it is sure of.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PseudoLabelNode {
     /// The classifier that guesses.
@@ -40,15 +41,41 @@ pub struct PseudoLabelNode {
     /// that has any (at least `at_least`), so that the student does not see the teacher's favourites only.
     #[serde(default)]
     balance: Balance,
+    /// At most so many of each class, the most confident ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    per_class: Option<usize>,
+    /// Temperature of soft targets, `p^(1/T)`: below 1 they are sharper than the teacher's, above 1 softer.
+    #[serde(default = "as_it_is")]
+    temperature: f32,
+    /// Whether the guesses are first scaled so that their classes are, in the mean, those of the labelled images of `except`, or even where there
+    /// are none (distribution alignment).
+    #[serde(default)]
+    align: bool,
+}
+
+fn as_it_is() -> f32 {
+    1.0
 }
 
 fn threshold() -> f32 {
     0.9
 }
 
+impl PseudoLabelNode {
+    fn selector(&self) -> Selector {
+        Selector {
+            threshold: self.threshold,
+            balance: self.balance,
+            per_class: self.per_class,
+            soft: self.soft,
+            temperature: self.temperature,
+        }
+    }
+}
+
 impl Node for PseudoLabelNode {
     const KIND: &'static str = "pseudo-label";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUT: ArtifactType = DATASET;
 
     fn ports(&self) -> Vec<Port> {
@@ -66,6 +93,17 @@ impl Node for PseudoLabelNode {
                 self.threshold
             );
             return Err(at("threshold", message));
+        }
+        if self.per_class == Some(0) {
+            return Err(at("per_class", "0 found, expected at least 1"));
+        }
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
+            let message = format!("{} found, expected a number above 0", self.temperature);
+            return Err(at("temperature", message));
+        }
+        if self.temperature != 1.0 && !self.soft {
+            let message = "hard targets have no temperature";
+            return Err(at_with("temperature", message, "write `soft = true`, or leave it out"));
         }
         let Some(data) = inputs.get::<DatasetFacts>("data") else {
             return Ok(Facts::unknown());
@@ -106,13 +144,20 @@ impl Node for PseudoLabelNode {
             .normalisation
             .augmenter(&Recipe::default(), teacher.classifier.encoder.takes())?;
         let train = data.train()?;
-        let pool = match inputs.maybe("except") {
-            Some(except) => without(train, &Dataset::read(except, &[SplitName::Train])?)?,
+        let except = inputs
+            .maybe("except")
+            .map(|except| Dataset::read(except, &[SplitName::Train]));
+        let except = except.transpose()?;
+        let pool = match &except {
+            Some(except) => without(("data", train), ("except", except))?,
             None => (0..train.n() as u32).collect(),
         };
-        let probabilities = predict(&mut teacher.classifier, train, &pool, &augmenter);
+        let mut probabilities = predict(&mut teacher.classifier, train, &pool, &augmenter);
         let classes = data.classes();
-        let Selection { kept, targets } = select(&probabilities, classes, self.threshold, self.balance, self.soft);
+        if self.align {
+            align(&mut probabilities, &shares(except.as_ref(), classes)?);
+        }
+        let Selection { kept, targets } = select(&probabilities, classes, &self.selector());
         let indices: Vec<u32> = kept.iter().map(|i| pool[*i as usize]).collect();
         let examples = ExampleSet {
             guessed: true,
@@ -121,20 +166,21 @@ impl Node for PseudoLabelNode {
         };
 
         let guesses = examples.classes();
-        let truths: Vec<usize> = examples
-            .indices
+        // Only where there are labels it is known how many guesses are right.
+        let truths = examples.indices.iter().map(|i| train.labels()[*i as usize]);
+        let judged = guesses
             .iter()
-            .map(|i| usize::from(train.labels()[*i as usize]))
-            .collect();
-        let right = guesses.iter().zip(&truths).filter(|(g, t)| g == t).count();
+            .zip(truths)
+            .filter_map(|(g, t)| Some((*g, usize::from(t?))));
+        let (judged, right) = judged.fold((0, 0), |(n, right), (g, t)| (n + 1, right + usize::from(g == t)));
         let count = examples.indices.len();
         let mut metrics = BTreeMap::from([
             ("pool".to_owned(), pool.len() as f64),
             ("kept".to_owned(), count as f64),
             ("kept_share".to_owned(), count as f64 / pool.len().max(1) as f64),
         ]);
-        if count > 0 {
-            metrics.insert("precision".into(), right as f64 / count as f64);
+        if judged > 0 {
+            metrics.insert("precision".into(), right as f64 / f64::from(judged));
         }
         for (class, name) in data.class_names.iter().enumerate() {
             let of_class = guesses.iter().filter(|g| **g == class).count();
@@ -144,7 +190,7 @@ impl Node for PseudoLabelNode {
             }
         }
         cx.host.note(&format!(
-            "kept {count} of {} guesses, {right} of them right",
+            "kept {count} of {} guesses; of {judged} the label is known, and {right} of these are right",
             pool.len()
         ));
         data.examples = Some(examples);
@@ -156,19 +202,17 @@ impl Node for PseudoLabelNode {
     }
 }
 
-/// The places of the images that are not, pixel for pixel, examples of the other data set: places in one set mean nothing in another.
-///
-/// # Errors
-/// If none of the other's examples is among the images: then it is a part of something else.
-fn without(images: &Samples, other: &Dataset) -> Result<Vec<u32>, NodeError> {
-    let (theirs, examples) = (other.train()?, other.example_set()?);
-    let left_out: HashSet<Sample<'_>> = examples.indices.iter().map(|i| theirs.get(*i as usize)).collect();
-    let kept: Vec<u32> = (0..images.n() as u32)
-        .filter(|i| !left_out.contains(&images.get(*i as usize)))
-        .collect();
-    if kept.len() == images.n() && !left_out.is_empty() {
-        let message = "none of the examples of `except` is among the images of `data`";
-        return Err(failure(message).with_help("`except` must be a part of the data set that the teacher labels"));
+/// The share of each class among labelled examples; even where there are none.
+fn shares(labelled: Option<&Dataset>, classes: usize) -> Result<Vec<f32>, NodeError> {
+    let Some(labelled) = labelled else {
+        return Ok(vec![1.0 / classes as f32; classes]);
+    };
+    let examples = labelled.example_set()?;
+    let mut shares = vec![0.0; classes];
+    for row in examples.targets.chunks_exact(classes) {
+        shares.iter_mut().zip(row).for_each(|(share, target)| *share += target);
     }
-    Ok(kept)
+    let count = examples.indices.len().max(1) as f32;
+    shares.iter_mut().for_each(|share| *share /= count);
+    Ok(shares)
 }

@@ -1,15 +1,12 @@
 //! Weights as PyTorch takes them: what a node trained under torchvision's or timm's names, with the head where they have it.
 
-use std::collections::BTreeMap;
-
 use flow_cache::Artifact;
-use flow_engine::node::{Input, NodeError};
+use flow_engine::node::NodeError;
 use flow_learn::backbones::{BACKBONES, BackboneSettings, Encoder, Pool, Stem, VitShape};
 use flow_learn::layers::{MapShape, TransformerShape};
 use flow_learn::state::{StateDict, Tensor};
 
-use crate::artifacts::{EncoderArtifact, ModelArtifact, Normalisation};
-use crate::failure::failure;
+use crate::artifacts::{EncoderArtifact, ModelArtifact, Normalisation, TrainedNetwork};
 
 /// torchvision's networks have a head for so many classes, which an encoder without one is given zeros for.
 const TORCHVISION_CLASSES: usize = 1000;
@@ -29,38 +26,22 @@ pub struct TorchWeights {
 /// # Errors
 /// If the entry holds neither, or cannot be read.
 pub fn torch_weights(artifact: &Artifact) -> Result<TorchWeights, NodeError> {
-    let has = |name: &str| artifact.names().any(|n| n == name);
-    if !has("encoder.safetensors") {
-        let found = artifact.names().collect::<Vec<_>>().join(", ");
-        return Err(failure(format!("the entry holds no weights, but {found}"))
-            .with_help("choose an entry of kind pretrain or finetune: `flow cache query \"kind = pretrain\"`"));
-    }
-    let input = Input {
-        node: String::new(),
-        bindings: BTreeMap::new(),
-        artifact: artifact.clone(),
-    };
-    if !has("head.safetensors") {
-        let EncoderArtifact {
+    match TrainedNetwork::read(artifact)? {
+        TrainedNetwork::Encoder(EncoderArtifact {
             backbone,
             mut encoder,
             normalisation,
-        } = EncoderArtifact::read(&input)?;
-        return Ok(weights(&backbone, &mut encoder, &normalisation, None));
+        }) => Ok(weights(&backbone, &mut encoder, &normalisation, None)),
+        TrainedNetwork::Model(ModelArtifact {
+            backbone,
+            mut classifier,
+            normalisation,
+            ..
+        }) => {
+            let head = StateDict::of(&mut classifier.head, "");
+            Ok(weights(&backbone, &mut classifier.encoder, &normalisation, Some(head)))
+        }
     }
-    let ModelArtifact {
-        backbone,
-        classifier,
-        normalisation,
-        ..
-    } = ModelArtifact::read(&input)?;
-    let (mut encoder, mut head) = (classifier.encoder, classifier.head);
-    Ok(weights(
-        &backbone,
-        &mut encoder,
-        &normalisation,
-        Some(StateDict::of(&mut head, "")),
-    ))
 }
 
 fn weights(
@@ -110,7 +91,7 @@ fn weights(
         (false, classes, Some(vit)) => timm_usage(*vit.shape(), encoder.input, classes),
         _ => {
             notes.push(format!(
-                "`{}` is no network of torchvision: the names are its own",
+                "`{}` is not a torchvision network: it has its own names",
                 backbone.name
             ));
             "import safetensors.torch\nstate = safetensors.torch.load_file(\"FILE\")\n".to_owned()

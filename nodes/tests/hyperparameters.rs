@@ -9,6 +9,7 @@ use flow_learn::data::{Modality, Samples, Scenes};
 use flow_learn::methods::MethodSettings;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
+use flow_learn::semi::SemiSettings;
 use flow_learn::state::StateDict;
 use flow_learn::text::Vocabulary;
 use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError};
@@ -220,4 +221,22 @@ fn every_number_of_every_optimizer_has_a_range_and_an_error_names_it() {
         nesterov.check().expect_err("no momentum to look ahead with").key,
         "optimizer.nesterov"
     );
+}
+
+#[test]
+fn every_number_of_every_semi_supervised_method_has_a_range_and_an_error_names_it() {
+    for method in SemiSettings::all() {
+        let name = method.settings().name();
+        assert_eq!(method.check(), Ok(()), "{name} as it is");
+        for (key, odd, table) in odd_ones(&Table::try_from(&method).expect("a table")) {
+            let outcome = match table.try_into::<SemiSettings>() {
+                Err(error) => Err(format!("`semi.{key}` {error}")),
+                Ok(changed) => changed.check().map_err(|e| e.to_string()),
+            };
+            match outcome {
+                Err(message) => assert!(message.contains(&format!("`semi.{key}`")), "{name}: {odd}: {message}"),
+                Ok(()) => assert!(!is_never_fine(odd), "{name}: {key} = {odd} has no range"),
+            }
+        }
+    }
 }

@@ -58,6 +58,24 @@ style = { turn = 0.5 }"#,
     },
     Form {
         kind: "dataset",
+        base: "source = \"folder\"\npath = \"pictures\"\nside = 16",
+        changes: &[
+            ("path", "\"others\""),
+            ("unlabelled", "\"pool\""),
+            ("labels", "\"other.csv\""),
+            ("columns", "{ label = \"kind\" }"),
+            ("fit", "\"pad\""),
+            ("channels", "1"),
+            ("matte", "[255, 255, 255]"),
+            ("max_pixels", "1000"),
+            ("on_bad", "\"skip\""),
+            ("on_leak", "\"drop\""),
+        ],
+        ports: &[],
+        not_in_key: &[("path", "\"copy/pictures\"", MOVED)],
+    },
+    Form {
+        kind: "dataset",
         base: "from = \"x\"\nclasses = [0, 1]\nlabels = 10\nseed = 1",
         changes: &[("classes", "[1, 0]"), ("labels", "11"), ("seed", "2")],
         ports: &["from"],
@@ -118,6 +136,8 @@ seed = 1"#,
             ("init", "{ file = \"b.tsv\" }"),
             ("backbone", "{ name = \"conv4\" }"),
             ("steps", "11"),
+            ("budget", "1000"),
+            ("semi", "{ method = \"fixmatch\" }"),
             ("batch", "16"),
             ("optimizer", "{ name = \"adam\" }"),
             ("lr", "0.2"),
@@ -125,18 +145,26 @@ seed = 1"#,
             ("warmup_steps", "2"),
             ("labelled_share", "0.25"),
             ("label_smoothing", "0.2"),
+            ("pseudo_loss", "{ weight = 0.5 }"),
             ("head", "\"random\""),
             ("freeze", "false"),
             ("keep_statistics", "false"),
             ("seed", "2"),
         ],
-        ports: &["data", "views"],
+        ports: &["data", "views", "unlabelled", "strong"],
         not_in_key: &[("init", "{ file = \"copy/a.tsv\" }", MOVED)],
     },
     Form {
         kind: "pseudo-label",
         base: "teacher = \"model\"\ndata = \"x\"\nthreshold = 0.5\nsoft = true\nbalance = \"equal\"",
-        changes: &[("threshold", "0.6"), ("soft", "false"), ("balance", "\"none\"")],
+        changes: &[
+            ("threshold", "0.6"),
+            ("soft", "false"),
+            ("balance", "\"none\""),
+            ("per_class", "5"),
+            ("temperature", "0.5"),
+            ("align", "true"),
+        ],
         ports: &["teacher", "data", "except"],
         not_in_key: &[],
     },
@@ -233,6 +261,8 @@ threads = 1"#,
             ("params", "{ n = 1, path = \"a.tsv\" }"),
             ("params", "{ n = 1.0, path = \"lib\" }"),
             ("env", "{ A = \"2\" }"),
+            ("tools", "[\"b.tsv\"]"),
+            ("tools", "[\"sh\"]"),
         ],
         ports: &["inputs"],
         not_in_key: &[
@@ -298,7 +328,7 @@ split = "test"
 "#;
 
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a directory");
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
@@ -313,10 +343,24 @@ fn folder() -> tempfile::TempDir {
     write("copy/a.tsv", &lines("wave"));
     write("b.tsv", &lines("house"));
     write("lib/x.py", "print()");
+    // Only the names of images count before anything runs.
+    for name in ["pictures", "copy/pictures", "others"] {
+        for (class, i) in ["sea", "land", "pool"]
+            .iter()
+            .flat_map(|class| (0..10).map(move |i| (class, i)))
+        {
+            write(&format!("{name}/{class}/{i}.png"), class);
+        }
+        write(
+            &format!("{name}/other.csv"),
+            "path,label,kind\nsea/0.png,a,c\nsea/1.png,b,d\nsea/2.png,a,c\nsea/3.png,b,d\n",
+        );
+    }
+    write("others/sea/0.png", "another");
     folder
 }
 
-/// What the key of a node depends on beside its inputs, or why there is no such node.
+/// What the key of a node depends on besides its inputs, or why there is no such node.
 fn components(folder: &Path, kind: &str, table: &str) -> Result<String, String> {
     let text = format!("[workflow]\nname = \"w\"\n{OTHERS}\n[nodes.it]\nkind = \"{kind}\"\n{table}\n");
     let workflow =

@@ -1,4 +1,4 @@
-//! `flow bench`: how fast this machine learns, in figures that other programs can be held against.
+//! `flow bench`: how fast this machine learns, in numbers to compare with other programs.
 
 use std::process::Command;
 
@@ -19,7 +19,7 @@ pub(crate) enum BenchCommand {
     TrainStep(TrainStepArgs),
     /// Time augmentation, on one core.
     Augment(AugmentArgs),
-    /// Train on views that are made beside the step, and tell for what share of the time the step waited for them.
+    /// Train on views that are made concurrently with the step, and show for what share of the time the step waited for them.
     Prefetch(PrefetchArgs),
     /// How a training step's time and memory grow with batch, image size and threads.
     Scale(ScaleArgs),
@@ -102,7 +102,7 @@ pub(crate) struct ScaleArgs {
     /// What is learnt.
     #[arg(long, default_value = "supervised", value_parser = parse_task)]
     task: Task,
-    /// Steps that are timed for each figure.
+    /// Steps that are timed for each measurement.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     steps: u16,
     /// As JSON lines.
@@ -265,7 +265,7 @@ fn scale(args: &ScaleArgs) -> Result<(), Failure> {
     let program = std::env::current_exe().map_err(|e| Failure::failed(format!("cannot find this program: {e}")))?;
     let mut rows = Vec::new();
     for (batch, image, threads) in cases {
-        // A process for each figure: peak memory is that of the whole process.
+        // A process for each measurement: peak memory is that of the whole process.
         let output = Command::new(&program)
             .args([
                 "bench",
@@ -293,7 +293,7 @@ fn scale(args: &ScaleArgs) -> Result<(), Failure> {
             ));
         }
         let figures: Value = serde_json::from_slice(&output.stdout)
-            .map_err(|e| Failure::failed(format!("cannot read the figures of a step: {e}")))?;
+            .map_err(|e| Failure::failed(format!("cannot read the metrics of a step: {e}")))?;
         if args.json {
             print_json_lines([figures])?;
         } else {

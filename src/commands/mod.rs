@@ -2,10 +2,13 @@
 
 pub(crate) mod bench;
 mod cache;
+mod data;
 mod doctor;
 mod graph;
+pub(crate) mod init;
+mod kinds;
 mod plan;
-mod run;
+pub(crate) mod run;
 mod runs;
 mod watch;
 
@@ -26,10 +29,14 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Cache(command) => cache::cache(cli, command),
         Command::Runs(command) => runs::runs(cli, command),
         Command::Graph(args) => graph::graph(args),
+        Command::Data(command) => data::data(command),
+        Command::Init(args) => init::init(args),
+        Command::Kinds(args) => kinds::kinds(args),
+        Command::Schema => kinds::schema(),
         Command::Doctor(args) => doctor::doctor(cli, args),
         Command::Bench(command) => bench::bench(command),
-        Command::Worker { manifest } => {
-            flow_engine::serve(manifest, &flow_nodes::registry());
+        Command::Worker => {
+            flow_engine::serve(&flow_nodes::registry());
             Ok(Exit::Ok)
         }
         Command::Completions { shell } => {
@@ -86,7 +93,7 @@ fn open_store(cli: &Cli) -> Result<Store, Failure> {
     match Store::open(&cli.cache, Access::ReadWrite) {
         Err(flow_cache::CacheError::ReadOnly { root }) if cli.cache.is_dir() => {
             tracing::warn!(
-                "the cache at {} is read-only: what is not in it cannot be made",
+                "the cache at {} is read-only: what is not in it cannot be computed",
                 root.display()
             );
             Ok(Store::open(&cli.cache, Access::ReadOnly)?)
@@ -101,7 +108,7 @@ fn look_into_store(cli: &Cli) -> Result<Store, Failure> {
         let message = format!("there is no cache in {}", cli.cache.display());
         return Err(Failure::usage(
             message,
-            "run a workflow first, or name another folder with `--cache`",
+            "run a workflow first, or name another directory with `--cache`",
         ));
     }
     open_store(cli)

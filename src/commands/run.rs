@@ -1,10 +1,12 @@
 //! `flow run`: run a workflow, print its reports.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
+use flow_engine::leash::THIS_PROGRAM;
 use flow_engine::{Options, Reporter, RunOutcome, RunStatus, StopFlag, WorkerProgram};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::load_beside_store;
 use crate::cli::{Cli, HowArgs, RunArgs, WORKER};
@@ -35,7 +37,7 @@ pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
     }
     let exit = match outcome.status {
         RunStatus::Finished => Exit::Ok,
-        RunStatus::Stopped => signals.exit(),
+        RunStatus::Stopped(_) => signals.exit(),
         RunStatus::Failed if outcome.failures.iter().any(|f| f.cache_corrupt) => Exit::Corrupt,
         RunStatus::Failed => Exit::Failed,
     };
@@ -55,7 +57,7 @@ pub(super) fn options(cli: &Cli, how: &HowArgs, signals: &Signals) -> Options {
     if let Some(gpus) = &how.gpus {
         options.machine.gpus = gpus.iter().filter(|gpu| *gpu != "none").cloned().collect();
     }
-    options.worker = std::env::current_exe().ok().map(|program| WorkerProgram {
+    options.worker = this_program().map(|program| WorkerProgram {
         program,
         arguments: vec![WORKER.to_owned()],
     });
@@ -70,35 +72,39 @@ pub(super) fn print_reports(cli: &Cli, outcome: &RunOutcome) {
         print(&format!("\n{}\n", report.terminal.trim_end()));
     }
     if !cli.quiet {
-        say(&format!("everything about this run: {}", outcome.dir.display()));
+        say(&format!("run directory: {}", outcome.dir.display()));
     }
 }
 
-/// Ctrl-C and SIGTERM: the first asks the run to stop at the next checkpoint, the second ends everything.
+/// Signals that ask to stop: Ctrl-C, a polite kill, a terminal that is closed, Ctrl-\. The first saves checkpoints and ends the run, the
+/// second ends everything.
 pub(super) struct Signals {
     pub(super) stop: StopFlag,
-    terminated: Arc<AtomicBool>,
+    last: Arc<AtomicI32>,
 }
 
 impl Signals {
     /// Begins to listen.
     pub(super) fn listen() -> Result<Self, Failure> {
         let refused = |e: std::io::Error| Failure::failed(format!("cannot listen to signals: {e}"));
-        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(refused)?;
+        // `nohup` sees to it that a closed terminal is no reason to stop.
+        let heard = [SIGINT, SIGTERM, SIGQUIT]
+            .into_iter()
+            .chain((!is_ignored(SIGHUP)).then_some(SIGHUP));
+        let mut signals = signal_hook::iterator::Signals::new(heard).map_err(refused)?;
         let told = Self {
             stop: StopFlag::new(),
-            terminated: Arc::default(),
+            last: Arc::default(),
         };
         let heard = Self {
             stop: told.stop.clone(),
-            terminated: Arc::clone(&told.terminated),
+            last: Arc::clone(&told.last),
         };
         let listen = move || {
             for signal in signals.forever() {
-                told.terminated.store(signal == SIGTERM, Ordering::SeqCst);
+                told.last.store(signal, Ordering::SeqCst);
                 if told.stop.is_requested() {
-                    // Worker processes end by themselves when they are alone; other people's programs do not.
-                    flow_nodes::kill_programs();
+                    // The keeper ends programs and workers when this process is gone.
                     std::process::exit(told.exit() as i32);
                 }
                 told.stop.request();
@@ -111,10 +117,27 @@ impl Signals {
 
     /// The exit code of a run that was stopped.
     pub(super) fn exit(&self) -> Exit {
-        if self.terminated.load(Ordering::SeqCst) {
-            Exit::Terminated
-        } else {
-            Exit::Interrupted
+        match self.last.load(Ordering::SeqCst) {
+            SIGTERM => Exit::Terminated,
+            SIGHUP => Exit::HungUp,
+            SIGQUIT => Exit::Quit,
+            _ => Exit::Interrupted,
         }
+    }
+}
+
+/// Whether whoever started this process had a signal ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// The program that runs, even if its file was replaced meanwhile.
+pub(crate) fn this_program() -> Option<PathBuf> {
+    match cfg!(target_os = "linux") {
+        true => Some(THIS_PROGRAM.into()),
+        false => std::env::current_exe().ok(),
     }
 }

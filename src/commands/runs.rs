@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::{Cli, RunsCommand};
 use crate::exit::{Exit, Failure};
 use crate::handle;
-use crate::output::{duration, print, print_json, print_json_lines, print_table, when};
+use crate::output::{bytes, duration, print, print_json, print_json_lines, print_table, say, when};
 
 pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
     let runs = Runs::open(&cli.runs);
@@ -17,6 +17,7 @@ pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
         RunsCommand::Ls { json: true } => print_json_lines(runs.list()?)?,
         RunsCommand::Ls { json: false } => list(&runs)?,
         RunsCommand::Show { run, json } => show(&runs, run.as_deref(), *json)?,
+        RunsCommand::Gc { keep, dry_run, json } => gc(&runs, *keep, *dry_run, *json)?,
         RunsCommand::Compare { a, b, all, json } => {
             compare(cli, &handle::run(&runs, a)?, &handle::run(&runs, b)?, *all, *json)?
         }
@@ -45,6 +46,26 @@ fn list(runs: &Runs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Removes old runs, or says which.
+fn gc(runs: &Runs, keep: usize, dry_run: bool, json: bool) -> Result<(), Failure> {
+    let report = runs.gc(keep, dry_run)?;
+    if json {
+        return print_json(&report);
+    }
+    for run in &report.removed {
+        print(&format!("{run}\n"));
+    }
+    let verb = if dry_run { "would be removed" } else { "removed" };
+    say(&format!(
+        "{} runs {verb}: {} freed, {} kept, {} under way",
+        report.removed.len(),
+        bytes(report.freed_bytes),
+        report.kept,
+        report.running
+    ));
+    Ok(())
+}
+
 fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
     let run = match id {
         Some(id) => handle::run(runs, id)?,
@@ -52,7 +73,7 @@ fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
             .list()?
             .into_iter()
             .next()
-            .ok_or_else(|| Failure::usage("there is no run yet", "`flow run FILE.toml` makes one"))?,
+            .ok_or_else(|| Failure::usage("no runs yet", "start one with `flow run FILE.toml`"))?,
     };
     if json {
         return print_json(&run);

@@ -1,4 +1,4 @@
-//! One builder for all end-to-end tests: a folder of its own, a workflow, and `flow` run in it.
+//! One builder for all end-to-end tests: a new directory, a workflow, and `flow` run in it.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
@@ -21,7 +21,7 @@ impl Place {
     /// A folder with `workflow` as `w.toml`.
     pub fn new(workflow: &str) -> Self {
         let place = Self {
-            dir: tempfile::tempdir().expect("a temporary folder"),
+            dir: tempfile::tempdir().expect("a temporary directory"),
         };
         place.write("w.toml", workflow);
         place
@@ -32,7 +32,7 @@ impl Place {
     }
 
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        std::fs::write(self.path(name), text).expect("the test's folder can be written");
+        std::fs::write(self.path(name), text).expect("the test's directory can be written");
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {

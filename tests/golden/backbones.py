@@ -52,4 +52,30 @@ for pool, grid, patch, side in (("token", 1, 4, (16, 12)), ("mean", 1, 2, (8, 8)
     grads = {name: tensor(p.grad) for name, p in net.named_parameters() if name in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.1.attn.qkv.weight", "norm.weight")}
     cases.append({"case": "vit_features", "source": f"timm {timm.__version__}", "params": {"backbone": "vit", **sizes, "pool": pool, "grid": grid},
                   "inputs": {"x": tensor(x)}, "outputs": {"features": tensor(features)}, "grads": {"x": tensor(x.grad), **grads}})
+
+def whole(case, source, net, params, side, chosen):
+    """Features in evaluation; gradients in training mode if the batch's statistics are used there."""
+    with torch.no_grad():
+        for key, value in net.state_dict().items():
+            if value.is_floating_point(): value.copy_(fill(key, value))
+    x = torch.sin(torch.arange(2 * 3 * side * side, dtype=torch.float64) * .11).reshape(2, 3, side, side).float().requires_grad_()
+    take = lambda: net(x, only_feat=True) if hasattr(net, "extract") else net(x)
+    net.eval()
+    features = take().detach()
+    net.train()
+    learnt = take()
+    (learnt * torch.linspace(-1, 1, learnt.numel(), dtype=torch.float64).float().reshape(learnt.shape)).sum().backward()
+    grads = {name: tensor(p.grad) for name, p in net.named_parameters() if name in chosen}
+    cases.append({"case": case, "source": source, "params": params, "inputs": {"x": tensor(x)}, "outputs": {"features": tensor(features)}, "grads": {"x": tensor(x.grad), **grads}})
+
+# semilearn's network is a file of its own; the package around it imports much that is not needed.
+import importlib.util, sys, types
+found = importlib.util.find_spec("semilearn")
+sys.modules["semilearn"], sys.modules["semilearn.nets"] = types.ModuleType("semilearn"), types.ModuleType("semilearn.nets")
+utils = types.ModuleType("semilearn.nets.utils"); utils.load_checkpoint = None; sys.modules["semilearn.nets.utils"] = utils
+spec = importlib.util.spec_from_file_location("wrn", found.submodule_search_locations[0] + "/nets/wrn/wrn.py")
+wrn = importlib.util.module_from_spec(spec); spec.loader.exec_module(wrn)
+whole("wrn_features", "semilearn 0.3.2", wrn.wrn_28_2(num_classes=2), {"backbone": "wrn-28-2"}, 16, ("block1.layer.0.conv1.weight", "block1.layer.0.bn1.weight", "block2.layer.0.convShortcut.weight", "bn1.weight"))
+convnext = timm.models.ConvNeXt(num_classes=0, depths=(3, 3, 9, 3), dims=(8, 8, 16, 16))
+whole("convnext_features", f"timm {timm.__version__}", convnext, {"backbone": "convnext-tiny", "widths": [8, 8, 16, 16], "stem": "imagenet"}, 32, ("stem.0.bias", "stages.0.blocks.1.gamma", "stages.1.downsample.1.weight", "stages.2.blocks.4.conv_dw.weight", "head.norm.weight"))
 print(json.dumps(cases))

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Disk, RealDisk};
 use crate::digest::Digest;
+use crate::sharing::Sharing;
 use crate::stamp::Stamp;
 
 /// The variable that says how many changes are made before the process is killed, in the middle of the next.
@@ -19,13 +20,15 @@ pub(crate) fn disk() -> Box<dyn Disk> {
     match std::env::var(VARIABLE).ok().and_then(|left| left.parse().ok()) {
         Some(left) => Box::new(DeadlyDisk {
             left: AtomicU64::new(left),
+            real: RealDisk::default(),
         }),
-        None => Box::new(RealDisk),
+        None => Box::<RealDisk>::default(),
     }
 }
 
 struct DeadlyDisk {
     left: AtomicU64,
+    real: RealDisk,
 }
 
 impl DeadlyDisk {
@@ -46,80 +49,84 @@ impl DeadlyDisk {
 impl Disk for DeadlyDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<bool> {
         self.change();
-        RealDisk.create_dir(dir)
+        self.real.create_dir(dir)
     }
 
     fn stage(&self, dir: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
         if self.is_last() {
-            let _ = RealDisk.stage(dir, &bytes[..bytes.len() / 2]);
+            let _ = self.real.stage(dir, &bytes[..bytes.len() / 2]);
             abort();
         }
-        RealDisk.stage(dir, bytes)
+        self.real.stage(dir, bytes)
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
         self.change();
-        RealDisk.sync_file(path)
+        self.real.sync_file(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.change();
-        RealDisk.sync_dir(dir)
+        self.real.sync_dir(dir)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.change();
-        RealDisk.rename(from, to)
+        self.real.rename(from, to)
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.change();
-        RealDisk.rename_new(from, to)
+        self.real.rename_new(from, to)
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         if self.is_last() {
-            let _ = RealDisk.append(path, &bytes[..bytes.len() / 2]);
+            let _ = self.real.append(path, &bytes[..bytes.len() / 2]);
             abort();
         }
-        RealDisk.append(path, bytes)
+        self.real.append(path, bytes)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        RealDisk.read(path)
+        self.real.read(path)
     }
 
     fn stamp(&self, path: &Path) -> Option<Stamp> {
-        RealDisk.stamp(path)
+        self.real.stamp(path)
     }
 
     fn read_stamped(&self, path: &Path) -> io::Result<(Vec<u8>, Option<Stamp>)> {
-        RealDisk.read_stamped(path)
+        self.real.read_stamped(path)
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {
-        RealDisk.len(path)
+        self.real.len(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        RealDisk.list(dir)
+        self.real.list(dir)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.change();
-        RealDisk.remove_file(path)
+        self.real.remove_file(path)
     }
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
         self.change();
-        RealDisk.remove_dir_all(dir)
+        self.real.remove_dir_all(dir)
     }
 
-    fn lock(&self, path: &Path, alone: bool) -> Option<File> {
-        RealDisk.lock(path, alone)
+    fn lock_file(&self, path: &Path) -> io::Result<Option<File>> {
+        self.real.lock_file(path)
+    }
+
+    fn share(&mut self, sharing: Sharing) {
+        self.real.share(sharing);
     }
 
     fn digest(&self, path: &Path) -> io::Result<Digest> {
-        RealDisk.digest(path)
+        self.real.digest(path)
     }
 }

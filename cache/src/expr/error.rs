@@ -56,12 +56,3 @@ impl fmt::Display for SyntaxError {
         )
     }
 }
-
-/// The valid name that `found` may have meant.
-pub(crate) fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let scored = names
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(found, name), name));
-    let (distance, name) = scored.min()?;
-    (distance <= 1.max(name.len() / 3) && distance < name.len()).then(|| name.to_owned())
-}

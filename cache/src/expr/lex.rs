@@ -81,7 +81,7 @@ fn token(rest: &str, first: char) -> Result<(Kind, usize), &'static str> {
     }
     match first {
         '"' | '\'' => {
-            let (text, length) = unquote(rest).ok_or("a text with a closing quote")?;
+            let (text, length) = unquote(rest).ok_or("a string with a closing quote")?;
             Ok((Kind::Text(text), length))
         }
         _ if is_word(first) => {
@@ -101,7 +101,7 @@ fn word(rest: &str) -> Result<usize, &'static str> {
     let mut length = 0;
     while let Some(c) = rest[length..].chars().next() {
         if c == '"' && rest[..length].ends_with('.') {
-            length += unquote(&rest[length..]).ok_or("a text with a closing quote")?.1;
+            length += unquote(&rest[length..]).ok_or("a string with a closing quote")?.1;
         } else if is_word(c) {
             length += c.len_utf8();
         } else {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::error::{SyntaxError, nearest};
+use super::error::SyntaxError;
 use super::lex::{Kind, Token, tokens};
 use super::{Expr, Tree};
 
@@ -75,7 +75,7 @@ impl<'a> Parser<'a> {
 
     fn not(&mut self) -> Result<Tree, SyntaxError> {
         if self.depth == DEPTH {
-            return Err(self.error("a condition nested less deeply", &[]));
+            return Err(self.error(&format!("a condition nested at most {DEPTH} deep"), &[]));
         }
         self.depth += 1;
         let start = self.here().start;
@@ -120,9 +120,9 @@ impl<'a> Parser<'a> {
         if !self.take(&Kind::ListOpen) {
             return self.value("a value");
         }
-        let mut items = vec![self.value("a number or a text")?];
+        let mut items = vec![self.value("a number or a string")?];
         while self.take(&Kind::Comma) {
-            items.push(self.value("a number or a text")?);
+            items.push(self.value("a number or a string")?);
         }
         let span = start..self.here().end;
         if !self.take(&Kind::ListClose) {
@@ -201,7 +201,7 @@ impl<'a> Parser<'a> {
             at: token.map_or(self.text.len(), |token| token.span.start),
             suggestion: found.as_deref().and_then(|found| {
                 let plain = found.trim_matches(['"', '\'']);
-                nearest(plain, names.iter().copied())
+                crate::nearest(plain, names.iter().copied()).map(str::to_owned)
             }),
             found,
             expected: expected.to_owned(),

@@ -159,7 +159,7 @@ impl Columns {
         let mut chunks: Vec<Chunk> = Vec::new();
         for (key, chunk) in &found {
             let number = key[prefix.len()..].try_into().map(u32::from_be_bytes);
-            let number = number.map_err(|_| broken("a column's name is cut short"))? as usize;
+            let number = number.map_err(|_| broken("a column's name is truncated"))? as usize;
             chunks.resize_with(number.max(chunks.len()), Chunk::default);
             chunks.push(decode(chunk)?);
         }
@@ -210,7 +210,7 @@ fn encode(cells: &Chunk) -> Result<Vec<u8>, IndexError> {
 
 fn decode(bytes: &[u8]) -> Result<Chunk, IndexError> {
     let whole = bytes.split_at_checked(8).filter(|(sum, body)| checksum(body) == *sum);
-    let (_, body) = whole.ok_or_else(|| broken("a column's checksum does not fit"))?;
+    let (_, body) = whole.ok_or_else(|| broken("a column's checksum does not match"))?;
     postcard::from_bytes(body).map_err(|error| broken(&error.to_string()))
 }
 

@@ -9,16 +9,17 @@ mod columns;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::error::CacheError;
+use crate::error::{CacheError, is_limit};
 use crate::files::Files;
 use crate::host::panic_text;
 use crate::key::ActionKey;
 use crate::query::{self, Candidate, Cells, Query, World};
 use crate::record::{PastRun, Record};
+use crate::sharing::Sharing;
 use crate::stamp::FolderStamps;
 
 use columns::Columns;
@@ -46,6 +47,8 @@ const BATCH: usize = 4096;
 pub(crate) enum IndexError {
     /// It is damaged, or of another version: throw it away.
     Broken(String),
+    /// The machine does not let us use it now (no room, no permission, no more files): it may be sound.
+    Unavailable(String),
     /// The records cannot be read.
     Cache(CacheError),
 }
@@ -63,12 +66,30 @@ pub(crate) struct Index {
     entries: sled::Tree,
     columns: Columns,
     applied: u64,
+    permissions: Permissions,
+}
+
+/// Whose the files are that sled makes as it likes.
+struct Permissions {
+    sharing: Sharing,
+    folder: PathBuf,
+}
+
+impl Permissions {
+    /// Someone else's files stay as they are.
+    fn set(&self) {
+        if let Err(error) = self.sharing.apply(&self.folder) {
+            tracing::debug!(%error, "permissions of the index are not set");
+        }
+    }
 }
 
 impl Index {
     /// Opens the index, or makes an empty one, and brings it up to date with the record files: first by the journal, then
     /// by the names of the files, so that a commit whose process died before it reached the journal is found as well.
     pub(crate) fn open(files: &Files) -> Result<Self, IndexError> {
+        let folder = files.layout.index();
+        files.sharing.create_dir_all(&folder).map_err(|error| of_io(&error))?;
         let (db, entries, columns, applied) = tracing::debug_span!("open index").in_scope(|| {
             guarded(|| {
                 let db = open_sled(&files.layout.index())?;
@@ -89,11 +110,16 @@ impl Index {
             guarded(|| db.insert(LAYOUT, &[VERSION]).map(drop))?;
         }
         let mut index = Self {
+            permissions: Permissions {
+                sharing: files.sharing,
+                folder,
+            },
             db: Some(db),
             entries,
             columns,
             applied,
         };
+        index.permissions.set();
         tracing::debug_span!("catch up").in_scope(|| index.catch_up(files))?;
         if index.applied > JOURNAL_BYTES {
             index.empty_journal(files)?;
@@ -266,7 +292,7 @@ impl Index {
         }
     }
 
-    /// What earlier runs took and were told, see [`PastRun`].
+    /// The durations and parameters of earlier runs, see [`PastRun`].
     pub(crate) fn past(&self) -> Result<Vec<PastRun>, IndexError> {
         let read = |name: &str| self.columns.read(name);
         let (keys, own) = (read(columns::KEY)?, read(columns::OWN)?);
@@ -318,7 +344,7 @@ impl Index {
 const FINISHED: &str = "finished";
 
 fn damaged() -> IndexError {
-    IndexError::Broken("an entry's checksum does not fit".into())
+    IndexError::Broken("an entry's checksum does not match".into())
 }
 
 fn number(cell: CellRef<'_>) -> f64 {
@@ -336,18 +362,43 @@ impl Drop for Index {
         if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
             tracing::debug!("the index panicked while it was closed");
         }
+        self.permissions.set();
     }
 }
 
 /// Runs sled, turning its errors and panics into [`IndexError::Broken`].
 fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, IndexError> {
     match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Err(sled::Error::Io(error))) => Err(of_io(&error)),
         Ok(result) => result.map_err(|error| IndexError::Broken(error.to_string())),
-        Err(panic) => Err(IndexError::Broken(format!(
-            "sled panicked: {}",
-            panic_text(panic.as_ref())
-        ))),
+        Err(panic) => {
+            let why = format!("sled panicked: {}", panic_text(panic.as_ref()));
+            Err(match limit_named_in(&why) {
+                true => IndexError::Unavailable(why),
+                false => IndexError::Broken(why),
+            })
+        }
     }
+}
+
+/// What it means that sled could not read or write: a limit of the machine is no damage.
+fn of_io(error: &std::io::Error) -> IndexError {
+    let why = error.to_string();
+    let refused =
+        error.kind() == std::io::ErrorKind::PermissionDenied || error.kind() == std::io::ErrorKind::WouldBlock;
+    if refused || is_limit(error) || limit_named_in(&why) {
+        IndexError::Unavailable(why)
+    } else {
+        IndexError::Broken(why)
+    }
+}
+
+/// sled copies errors as text, and panics with it: files, memory, threads, room, a disk that became read-only.
+fn limit_named_in(text: &str) -> bool {
+    let codes = [11, 12, 13, 23, 24, 27, 28, 30, 122];
+    codes
+        .iter()
+        .any(|code| text.contains(&format!("code: {code},")) || text.contains(&format!("os error {code})")))
 }
 
 /// sled gives its own file lock back a moment after it was closed: a refusal while we hold ours is waited out.
@@ -365,12 +416,12 @@ fn open_sled(path: &Path) -> sled::Result<sled::Db> {
     config.open()
 }
 
-struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     kind: &'a [u8],
     json: &'a [u8],
 }
 
-fn encode(record: &Record) -> Result<Vec<u8>, String> {
+pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, String> {
     let json = serde_json::to_vec(record).map_err(|e| e.to_string())?;
     let kind = record.kind.as_bytes();
     let kind_length = u16::try_from(kind.len()).map_err(|_| format!("a kind of {} bytes", kind.len()))?;
@@ -381,7 +432,7 @@ fn encode(record: &Record) -> Result<Vec<u8>, String> {
 }
 
 /// The parts of an entry; `None` if it is damaged or of another version.
-fn decode(bytes: &[u8]) -> Option<Entry<'_>> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Entry<'_>> {
     let (version, rest) = bytes.split_first()?;
     let (sum, body) = rest.split_at_checked(8)?;
     if *version != VERSION || checksum(body) != sum {

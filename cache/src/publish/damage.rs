@@ -26,7 +26,7 @@ fn length(disk: &SimDisk, path: &Path) -> usize {
     length
 }
 
-/// Whatever was done to the disk: no wrong byte comes out, and the entry can be made anew.
+/// Whatever was done to the disk: no wrong byte comes out, and the entry can be recomputed.
 fn never_wrong_and_heals(disk: &SimDisk, context: &str) {
     let store = open(disk).unwrap();
     let (key, draft) = draft(0.1, "content");

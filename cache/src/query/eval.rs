@@ -11,7 +11,7 @@ use super::ast::{Direction, Expr, Query};
 use super::field::Field;
 use super::lineage::{Candidate, Lineage};
 use super::literal::Literal;
-use super::row::{Found, Row, World};
+use super::row::{FieldValue, Row, World};
 use crate::expr::{Number, Op};
 use crate::key::ActionKey;
 use crate::record::Record;
@@ -112,6 +112,20 @@ impl Query {
         fields.into_iter().cloned().collect()
     }
 
+    /// Whether the query asks for the names of nodes.
+    pub(crate) fn names_nodes(&self) -> bool {
+        self.fields().contains(&Field::Node)
+    }
+
+    /// The parameters that the query names, each by its path.
+    pub(crate) fn params(&self) -> Vec<Vec<String>> {
+        let param = |field| match field {
+            Field::Param(path) => Some(path),
+            _ => None,
+        };
+        self.fields().into_iter().filter_map(param).collect()
+    }
+
     /// Whether the query asks for what people said of entries.
     pub(crate) fn names_marks(&self) -> bool {
         self.fields().iter().any(Field::is_mark)
@@ -132,7 +146,15 @@ impl Expr {
 
 fn holds(expr: &Expr, row: &impl Row, world: &World<'_>) -> Option<bool> {
     match expr {
-        Expr::Compare(field, op, literal) => matches(field, &row.find(field, world)?, *op, literal),
+        Expr::Compare(field, op, literal) => {
+            let found = matches(field, &row.find(field, world)?, *op, literal);
+            let others = world.names.get(row.key()).filter(|_| *field == Field::Node);
+            let others = others.into_iter().flatten();
+            let others = others.filter_map(|name| matches(field, &FieldValue::Text(name), *op, literal));
+            others
+                .chain(found)
+                .reduce(|a, b| if *op == Op::NotEqual { a && b } else { a || b })
+        }
         Expr::Not(inner) => holds(inner, row, world).map(|truth| !truth),
         Expr::And(parts) => all(parts.iter().map(|part| holds(part, row, world))),
         Expr::Or(parts) => {
@@ -154,34 +176,34 @@ fn all(truths: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     result
 }
 
-fn matches(field: &Field, found: &Found<'_>, op: Op, literal: &Literal) -> Option<bool> {
+fn matches(field: &Field, found: &FieldValue<'_>, op: Op, literal: &Literal) -> Option<bool> {
     match (found, literal) {
-        (Found::Any(values), _) => {
-            let found = values.iter().filter_map(Found::param);
+        (FieldValue::Any(values), _) => {
+            let found = values.iter().filter_map(FieldValue::param);
             let truths = found.filter_map(|found| matches(field, &found, op, literal));
             truths.reduce(|a, b| if op == Op::NotEqual { a && b } else { a || b })
         }
-        (Found::Keys(keys), Literal::Text(digits)) => match op {
+        (FieldValue::Keys(keys), Literal::Text(digits)) => match op {
             Op::Equal => Some(keys.iter().any(|key| key.starts_with(digits))),
             Op::NotEqual => Some(!keys.iter().any(|key| key.starts_with(digits))),
             Op::Contains => Some(keys.iter().any(|key| key.contains(digits))),
             _ => None,
         },
-        (Found::Texts(texts), Literal::Text(text)) if matches!(op, Op::Equal | Op::NotEqual) => {
+        (FieldValue::Texts(texts), Literal::Text(text)) if matches!(op, Op::Equal | Op::NotEqual) => {
             Some(texts.contains(text) == (op == Op::Equal))
         }
         (_, _) if op == Op::Contains => Some(contains(found, &plain(literal))),
-        (Found::Text(node), Literal::Text(name)) if *field == Field::Node && is_node(node, name) => {
+        (FieldValue::Text(node), Literal::Text(name)) if *field == Field::Node && is_node(node, name) => {
             Some(op.accepts(Ordering::Equal))
         }
-        (Found::Text(a), Literal::Text(b)) => Some(op.accepts((*a).cmp(b))),
-        (Found::Json(Value::Bool(a)), Literal::Bool(b)) if matches!(op, Op::Equal | Op::NotEqual) => {
+        (FieldValue::Text(a), Literal::Text(b)) => Some(op.accepts((*a).cmp(b))),
+        (FieldValue::Json(Value::Bool(a)), Literal::Bool(b)) if matches!(op, Op::Equal | Op::NotEqual) => {
             Some(op.accepts(a.cmp(b)))
         }
-        (Found::Json(json), Literal::Text(text)) if matches!(op, Op::Equal | Op::NotEqual) => {
+        (FieldValue::Json(json), Literal::Text(text)) if matches!(op, Op::Equal | Op::NotEqual) => {
             Some((json.to_string() == *text) == (op == Op::Equal))
         }
-        (Found::Number(a), _) if literal.number().is_some() => {
+        (FieldValue::Number(a), _) if literal.number().is_some() => {
             let b = literal.number()?;
             let same = matches!(field, Field::Param(_)) && is_rounded(*a, b);
             Some(op.accepts(if same { Ordering::Equal } else { a.partial_cmp(&b)? }))
@@ -213,19 +235,19 @@ fn is_rounded(stored: Number, written: Number) -> bool {
 }
 
 /// Whether a text contains the other, or a list has an element that does.
-fn contains(found: &Found<'_>, text: &str) -> bool {
+fn contains(found: &FieldValue<'_>, text: &str) -> bool {
     match found {
-        Found::Text(found) => found.contains(text),
-        Found::Number(number) => number.to_string().contains(text),
-        Found::Keys(texts) | Found::Texts(texts) => texts.iter().any(|one| one.contains(text)),
-        Found::Json(Value::Array(items)) => items.iter().any(|item| match item {
+        FieldValue::Text(found) => found.contains(text),
+        FieldValue::Number(number) => number.to_string().contains(text),
+        FieldValue::Keys(texts) | FieldValue::Texts(texts) => texts.iter().any(|one| one.contains(text)),
+        FieldValue::Json(Value::Array(items)) => items.iter().any(|item| match item {
             Value::String(item) => item.contains(text),
             other => other.to_string().contains(text),
         }),
-        Found::Json(other) => other.to_string().contains(text),
-        Found::Any(values) => values
+        FieldValue::Json(other) => other.to_string().contains(text),
+        FieldValue::Any(values) => values
             .iter()
-            .filter_map(Found::param)
+            .filter_map(FieldValue::param)
             .any(|found| contains(&found, text)),
     }
 }
@@ -248,26 +270,26 @@ fn compare(field: &Field, direction: Direction, a: &impl Row, b: &impl Row, worl
 }
 
 /// Numbers by value, before everything else by text.
-fn by_value(a: &Found<'_>, b: &Found<'_>) -> Ordering {
-    let text = |found: &Found<'_>| match found {
-        Found::Text(text) => (*text).to_owned(),
-        Found::Keys(texts) | Found::Texts(texts) => texts.join(" "),
-        Found::Json(json) => json.to_string(),
-        Found::Number(_) | Found::Any(_) => String::new(),
+fn by_value(a: &FieldValue<'_>, b: &FieldValue<'_>) -> Ordering {
+    let text = |found: &FieldValue<'_>| match found {
+        FieldValue::Text(text) => (*text).to_owned(),
+        FieldValue::Keys(texts) | FieldValue::Texts(texts) => texts.join(" "),
+        FieldValue::Json(json) => json.to_string(),
+        FieldValue::Number(_) | FieldValue::Any(_) => String::new(),
     };
     match (a, b) {
-        (Found::Number(a), Found::Number(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
-        (Found::Number(_), _) => Ordering::Less,
-        (_, Found::Number(_)) => Ordering::Greater,
-        (Found::Text(a), Found::Text(b)) => a.cmp(b),
+        (FieldValue::Number(a), FieldValue::Number(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
+        (FieldValue::Number(_), _) => Ordering::Less,
+        (_, FieldValue::Number(_)) => Ordering::Greater,
+        (FieldValue::Text(a), FieldValue::Text(b)) => a.cmp(b),
         _ => text(a).cmp(&text(b)),
     }
 }
 
 /// Of several values the first counts.
-fn one<'a>(found: Found<'a>) -> Option<Found<'a>> {
+fn one<'a>(found: FieldValue<'a>) -> Option<FieldValue<'a>> {
     match found {
-        Found::Any(values) => values.first().and_then(Found::param),
+        FieldValue::Any(values) => values.first().and_then(FieldValue::param),
         found => Some(found),
     }
 }

@@ -127,7 +127,7 @@ impl Field {
     }
 
     /// The key component of a parameter.
-    pub(super) fn component(path: &[String]) -> String {
+    pub(crate) fn component(path: &[String]) -> String {
         let quoted: Vec<String> = path.iter().map(|part| quote_unless_plain(part)).collect();
         format!("param.{}", quoted.join("."))
     }

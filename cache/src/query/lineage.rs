@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use super::field::Field;
-use super::row::{Cells, Found, Row, World};
+use super::row::{Cells, FieldValue, Row, World};
 use crate::key::ActionKey;
 use crate::record::Record;
 
@@ -45,13 +45,6 @@ impl<'a> From<&'a Record> for Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    pub(super) fn key(&self) -> &ActionKey {
-        match self {
-            Self::Cells(cells) => &cells.key,
-            Self::Whole(record, _) => &record.key,
-        }
-    }
-
     /// Whether more could be found out about any of these fields.
     pub(super) fn lacks_any(&self, fields: &[&Field]) -> bool {
         fields.iter().any(|field| match self {
@@ -79,16 +72,23 @@ impl Candidate<'_> {
 }
 
 impl Row for Candidate<'_> {
-    fn find(&self, field: &Field, world: &World<'_>) -> Option<Found<'_>> {
+    fn key(&self) -> &ActionKey {
+        match self {
+            Self::Cells(cells) => &cells.key,
+            Self::Whole(record, _) => &record.key,
+        }
+    }
+
+    fn find(&self, field: &Field, world: &World<'_>) -> Option<FieldValue<'_>> {
         let (record, inherited) = match self {
             Self::Cells(cells) => return cells.find(field, world),
             Self::Whole(record, inherited) => (record, inherited.as_ref()),
         };
         record.find(field, world).or_else(|| match field {
-            Field::TotalS => Found::float(inherited?.total_s?),
+            Field::TotalS => FieldValue::float(inherited?.total_s?),
             _ => {
                 let (_, values) = inherited?.params.iter().find(|(known, _)| known == field)?;
-                Some(Found::Any(values))
+                Some(FieldValue::Any(values))
             }
         })
     }

@@ -1,5 +1,7 @@
 //! What a condition is asked of: a record, or the cells of its fields.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::field::Field;
@@ -11,7 +13,7 @@ use crate::record::Record;
 
 /// A field's value in one record.
 #[derive(Debug, PartialEq)]
-pub(super) enum Found<'a> {
+pub(super) enum FieldValue<'a> {
     Text(&'a str),
     /// No NaN: that is a field without a value.
     Number(Number),
@@ -22,7 +24,7 @@ pub(super) enum Found<'a> {
     Any(&'a [Value]),
 }
 
-impl<'a> Found<'a> {
+impl<'a> FieldValue<'a> {
     /// A parameter's value.
     pub(super) fn param(value: &'a Value) -> Option<Self> {
         match value {
@@ -48,42 +50,51 @@ pub(crate) struct World<'a> {
     pub(crate) now_ms: f64,
     /// Pins, tags and what was collected.
     pub(crate) marks: &'a Marks,
+    /// Names that entries were found under besides those of their records.
+    pub(crate) names: &'a BTreeMap<ActionKey, BTreeSet<String>>,
 }
 
 impl World<'_> {
     /// What people say of a record.
-    fn mark(&self, field: &Field, key: &ActionKey) -> Option<Found<'static>> {
+    fn mark(&self, field: &Field, key: &ActionKey) -> Option<FieldValue<'static>> {
         Some(match field {
-            Field::Tag => Found::Texts(self.marks.tags_of(key).map(str::to_owned).collect()),
-            Field::Pinned => Found::truth(self.marks.pins.contains_key(key)),
-            Field::Collected => Found::truth(self.marks.collected.contains(key)),
+            Field::Tag => FieldValue::Texts(self.marks.tags_of(key).map(str::to_owned).collect()),
+            Field::Pinned => FieldValue::truth(self.marks.pins.contains_key(key)),
+            Field::Collected => FieldValue::truth(self.marks.collected.contains(key)),
             _ => return None,
         })
     }
 
-    fn age(&self, finished_ms: f64) -> Option<Found<'static>> {
-        Found::float((self.now_ms - finished_ms) / 1e3)
+    fn age(&self, finished_ms: f64) -> Option<FieldValue<'static>> {
+        FieldValue::float((self.now_ms - finished_ms) / 1e3)
     }
 }
 
 /// Something that has a record's fields.
 pub(super) trait Row {
+    /// The record's key.
+    fn key(&self) -> &ActionKey;
+
     /// The field's value; `None` if the record does not have it.
-    fn find(&self, field: &Field, world: &World<'_>) -> Option<Found<'_>>;
+    fn find(&self, field: &Field, world: &World<'_>) -> Option<FieldValue<'_>>;
 }
 
 impl Row for Record {
-    fn find(&self, field: &Field, world: &World<'_>) -> Option<Found<'_>> {
-        let integer = |integer: u64| Some(Found::Number(Number::Integer(integer.into())));
+    fn key(&self) -> &ActionKey {
+        &self.key
+    }
+
+    fn find(&self, field: &Field, world: &World<'_>) -> Option<FieldValue<'_>> {
+        let integer = |integer: u64| Some(FieldValue::Number(Number::Integer(integer.into())));
         match field {
-            Field::Kind => Some(Found::Text(&self.kind)),
-            Field::Node => Some(Found::Text(&self.node)),
-            Field::Workflow => Some(Found::Text(&self.workflow)),
-            Field::Key => Some(Found::Keys(vec![self.key.to_string()])),
-            Field::Inputs => Some(Found::Keys(self.inputs.iter().map(ToString::to_string).collect())),
-            Field::Param(path) => Found::param(self.components.get(&Field::component(path))?),
-            Field::Metric(path) => Found::float(*self.metrics.get(&path.join("."))?),
-            Field::WallS => Found::float(self.cost.wall_s),
+            Field::Kind => Some(FieldValue::Text(&self.kind)),
+            Field::Node => Some(FieldValue::Text(&self.node)),
+            Field::Workflow => Some(FieldValue::Text(&self.workflow)),
+            Field::Key => Some(FieldValue::Keys(vec![self.key.to_string()])),
+            Field::Inputs => Some(FieldValue::Keys(self.inputs.iter().map(ToString::to_string).collect())),
+            Field::Param(path) => FieldValue::param(self.components.get(&Field::component(path))?),
+            Field::Metric(path) => FieldValue::float(*self.metrics.get(&path.join("."))?),
+            Field::WallS => FieldValue::float(self.cost.wall_s),
             Field::TotalS => None,
             Field::Threads => integer(self.cost.threads.into()),
             Field::Size => integer(self.size()),
@@ -150,18 +161,22 @@ impl Cells<'_> {
 }
 
 impl Row for Cells<'_> {
-    fn find(&self, field: &Field, world: &World<'_>) -> Option<Found<'_>> {
+    fn key(&self) -> &ActionKey {
+        &self.key
+    }
+
+    fn find(&self, field: &Field, world: &World<'_>) -> Option<FieldValue<'_>> {
         let Some(column) = self.columns.of(field) else {
             return world.mark(field, &self.key);
         };
         match column.get(self.slot) {
             CellRef::Absent | CellRef::InRecord => None,
-            CellRef::Text(text) => Some(Found::Text(text)),
+            CellRef::Text(text) => Some(FieldValue::Text(text)),
             CellRef::Integer(ended) if *field == Field::Age => world.age(ended as f64),
-            CellRef::Integer(integer) => Some(Found::Number(Number::Integer(integer.into()))),
-            CellRef::Float(float) => Found::float(float),
-            CellRef::Bool(bool) => Some(Found::truth(bool)),
-            CellRef::Key(bytes) => Some(Found::Keys(vec![crate::Digest::from(*bytes).to_string()])),
+            CellRef::Integer(integer) => Some(FieldValue::Number(Number::Integer(integer.into()))),
+            CellRef::Float(float) => FieldValue::float(float),
+            CellRef::Bool(bool) => Some(FieldValue::truth(bool)),
+            CellRef::Key(bytes) => Some(FieldValue::Keys(vec![crate::Digest::from(*bytes).to_string()])),
         }
     }
 }

@@ -28,7 +28,7 @@ fn record(node: &str, labels: u32, accuracy: Option<f64>, age_days: u64) -> Reco
         workflow: "simclr vs selftrain".into(),
         components,
         outputs: BTreeMap::from([(
-            "model".into(),
+            "model".to_owned().try_into().unwrap(),
             OutputFile {
                 digest: Digest::of(b"m"),
                 bytes: 1_000_000 * u64::from(labels),
@@ -91,6 +91,7 @@ fn select_from(query: &Query, records: &[Record]) -> Vec<String> {
     let world = World {
         now_ms: NOW_MS as f64,
         marks: &marks,
+        names: &std::collections::BTreeMap::new(),
     };
     let found: Result<Vec<Record>, std::convert::Infallible> = query.select_from(records, &world);
     found.into_iter().flatten().map(|record| record.node).collect()
@@ -227,7 +228,7 @@ fn an_error_names_place_expectation_and_nearest_name() {
 #[test]
 fn deep_nesting_is_refused_and_long_chains_are_not() {
     for deep in ["(".repeat(100_000), "not ".repeat(100_000)] {
-        assert!(refused(&deep).expected.contains("less deeply"));
+        assert!(refused(&deep).expected.contains("at most 64 deep"));
     }
     let chain = vec!["cost.threads = 2"; 10_000].join(" and ");
     assert_eq!(select(&chain).len(), 4);

@@ -2,7 +2,7 @@ use std::ffi::OsStr;
 
 use super::*;
 
-/// A folder `code` with these files (a name that ends in `/` is a folder) in a folder of its own.
+/// A folder `code` with these files (a name that ends in `/` is a folder) in a separate folder.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("code")).unwrap();
@@ -47,7 +47,7 @@ fn what_no_program_consists_of_is_left_out() {
 fn flowignore_adds_and_takes_back_and_the_nearest_counts_most() {
     let dir = folder(&[
         (".flowignore", "*.log\nnotes/\n"),
-        ("code/.flowignore", "# of this folder\n/data\n!keep.pyc\n"),
+        ("code/.flowignore", "# of this directory\n/data\n!keep.pyc\n"),
         ("code/keep.pyc", ""),
         ("code/a.pyc", ""),
         ("code/a.log", ""),

@@ -1,42 +1,31 @@
-//! The run itself: look up, start what is missed within the machine's room, publish, tell.
+//! The decisions of a run: what is looked up, started within the machine's room, tried again, given up, and when it is over.
 //!
-//! One thread owns all state and is told by workers; see [`crate::worker`] for what happens on theirs.
+//! A state machine: [`Execution::step`] decides all that can be decided and says what to wait for, [`Execution::hear`] takes what a
+//! worker says. It knows no clock, no threads and no store (see [`world`]), so that its tests can simulate all of them.
 
 mod begin;
 mod end;
+mod real;
+#[cfg(test)]
+mod simulation;
+mod world;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use flow_cache::{ActionKey, Artifact, Lease, Store};
+use flow_cache::ActionKey;
 
-use crate::action::Action;
-use crate::events::{Event, Reporter};
-use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
-use crate::plan::{Known, Plan};
-use crate::recall::recall_name;
-use crate::runs::RunFolder;
+pub(crate) use self::real::{Mailbox, RunContext, drive};
+use self::world::World;
+use crate::events::{RunStatus, StoppedBy};
+use crate::outcome::{NodeFailure, NodeStatus};
+use crate::plan::Plan;
 use crate::schedule::Schedule;
-use crate::slots::{Grant, Room};
-use crate::stat::FileDigests;
+use crate::slots::Room;
 use crate::stop::StopFlag;
-use crate::worker::{Message, Shown, WorkerProgram};
+use crate::worker::Message;
 use crate::workflow::{InstanceId, Workflow};
-
-/// What a run works with; all of it outlives the workers.
-pub(crate) struct RunContext<'a> {
-    pub(crate) workflow: &'a Workflow,
-    pub(crate) store: &'a Store,
-    pub(crate) files: &'a FileDigests,
-    /// The machine, shared with other runs of this process.
-    pub(crate) room: &'a Room,
-    /// Where processes for nodes come from, if there are any.
-    pub(crate) program: Option<&'a WorkerProgram>,
-    pub(crate) keep_going: bool,
-    pub(crate) stop: StopFlag,
-}
 
 /// The order of what could run: by priority, then by the way that is still to go.
 type Urgency = (Reverse<i64>, usize, InstanceId);
@@ -44,52 +33,38 @@ type Urgency = (Reverse<i64>, usize, InstanceId);
 /// How often it is looked whether another process is done with a key.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Where a run hears of its workers, and of the run that takes over from it.
-pub(crate) struct Mailbox {
-    tell: Sender<Message>,
-    hear: Receiver<Message>,
-}
-
-impl Mailbox {
-    pub(crate) fn new() -> Self {
-        let (tell, hear) = unbounded();
-        Self { tell, hear }
-    }
-
-    pub(crate) fn sender(&self) -> Sender<Message> {
-        self.tell.clone()
-    }
-}
-
 /// A node at work.
 struct Running {
     key: ActionKey,
-    /// What it has of the machine; `None` once it has run, and is being published.
-    grant: Option<Grant>,
+    /// It has run, and takes nothing of the machine any more.
+    publishing: bool,
     /// Raised when nobody wants it any more.
     cancel: StopFlag,
-    /// When its log was told of its progress last; `None` for a node that is quick and has no log.
-    logged: Option<Instant>,
 }
 
 /// Waiting for the disk takes nothing of the machine, and disks make many writes durable in the time of one. What waits is in memory.
 const PUBLISHING_TOGETHER: usize = 16;
 
-/// How often a node's log is told of its progress.
-const LOG_EVERY: Duration = Duration::from_secs(10);
+/// What is next for who drives a run.
+pub(crate) enum Step {
+    /// A message, at the latest at this time if there is one.
+    Wait(Option<Instant>),
+    /// Nothing: the run is over.
+    Ended(RunStatus),
+}
 
 /// A run under way.
-pub(crate) struct Execution<'a, 'e> {
-    context: &'a RunContext<'a>,
-    folder: &'e mut RunFolder,
-    reporter: &'e mut dyn Reporter,
+pub(crate) struct Execution<'a, W: World<'a>> {
+    workflow: &'a Workflow,
+    /// The machine, shared with other runs of this process.
+    room: &'a Room,
+    world: W,
+    keep_going: bool,
     schedule: Schedule<'a>,
-    known: Vec<Option<Known>>,
-    artifacts: Vec<Option<Artifact>>,
-    outcomes: Vec<NodeOutcome>,
-    pub(crate) failures: Vec<NodeFailure>,
+    statuses: Vec<NodeStatus>,
+    failures: Vec<NodeFailure>,
     /// Missed, waiting for their part of the machine.
-    queue: BTreeMap<Urgency, Action>,
+    queue: BTreeMap<Urgency, ActionKey>,
     /// Keys that are queued or running, each with the instances that wait for the same key.
     claimed: HashMap<ActionKey, Vec<InstanceId>>,
     running: HashMap<InstanceId, Running>,
@@ -98,8 +73,6 @@ pub(crate) struct Execution<'a, 'e> {
     failed_attempts: HashMap<InstanceId, u32>,
     /// What was published before and ran again because it was asked to: once is enough.
     made_again: HashSet<ActionKey>,
-    /// What this run counts on, once it has something to run.
-    lease: Option<Lease>,
     /// Who was told to wait for another process.
     waits: HashSet<InstanceId>,
     /// Raised at the first failure: running nodes stop at their next checkpoint, no further ones begin.
@@ -109,26 +82,20 @@ pub(crate) struct Execution<'a, 'e> {
     /// Damaged entries that were made again in this run, and who was sent back for it: each once.
     repaired: HashSet<ActionKey>,
     sent_back: HashSet<(InstanceId, ActionKey)>,
-    mail: Mailbox,
+    /// The fault that the simulation must find: the end is looked for before what became ready last is looked up.
+    #[cfg(test)]
+    ends_early: bool,
 }
 
-impl<'a, 'e> Execution<'a, 'e> {
-    pub(crate) fn new(
-        context: &'a RunContext<'a>,
-        plan: Plan,
-        folder: &'e mut RunFolder,
-        reporter: &'e mut dyn Reporter,
-        mail: Mailbox,
-    ) -> Self {
-        let instances = context.workflow.instances();
+impl<'a, W: World<'a>> Execution<'a, W> {
+    pub(crate) fn new(workflow: &'a Workflow, plan: &Plan, room: &'a Room, keep_going: bool, world: W) -> Self {
         Self {
-            context,
-            folder,
-            reporter,
-            schedule: Schedule::new(context.workflow, &plan),
-            known: plan.known,
-            artifacts: vec![None; instances.len()],
-            outcomes: instances.iter().map(NodeOutcome::waiting).collect(),
+            workflow,
+            room,
+            world,
+            keep_going,
+            schedule: Schedule::new(workflow, plan),
+            statuses: vec![NodeStatus::Waiting; workflow.instances().len()],
             failures: Vec::new(),
             queue: BTreeMap::new(),
             claimed: HashMap::new(),
@@ -136,105 +103,88 @@ impl<'a, 'e> Execution<'a, 'e> {
             later: BTreeSet::new(),
             failed_attempts: HashMap::new(),
             made_again: HashSet::new(),
-            lease: None,
             waits: HashSet::new(),
             drain: StopFlag::new(),
             superseded: false,
             repaired: HashSet::new(),
             sent_back: HashSet::new(),
-            mail,
+            #[cfg(test)]
+            ends_early: false,
         }
     }
 
-    /// Runs until everything is done, or nothing more may begin and nothing is running.
-    pub(crate) fn drive(mut self) -> (Vec<NodeOutcome>, Vec<NodeFailure>) {
-        let context = self.context;
-        // A run of nothing but hits reads nothing that could be collected under it.
-        if self
-            .known
-            .iter()
-            .any(|known| !matches!(known, Some(Known::Published(_))))
-        {
-            let mut lease = context.store.lease();
-            lease.add(
-                self.known
-                    .iter()
-                    .flatten()
-                    .filter_map(Known::artifact)
-                    .map(Artifact::key),
-            );
-            self.lease = Some(lease);
-        }
-        std::thread::scope(|scope| {
-            loop {
-                self.wake();
-                self.look_up_ready();
-                self.start_queued(scope);
-                let waits = !self.later.is_empty() || self.waits_for_room();
-                if self.running.is_empty() && !(waits && self.may_begin()) {
-                    break;
-                }
-                if let Some(message) = self.hear() {
-                    self.hear_message(message);
-                }
+    /// Decides all that can be decided now.
+    pub(crate) fn step(&mut self) -> Step {
+        self.wake();
+        self.look_up_ready();
+        while self.start_queued() {
+            #[cfg(test)]
+            if self.ends_early {
+                break;
             }
-        });
-        let queued = self.queue.keys().map(|(_, _, id)| *id);
-        let later = self.later.iter().map(|(_, id)| *id);
-        let left: Vec<InstanceId> = self
-            .schedule
-            .left_over()
-            .into_iter()
-            .chain(queued)
-            .chain(later)
-            .collect();
-        left.into_iter().for_each(|id| self.skip(id));
-        for id in std::mem::take(&mut self.claimed).into_values().flatten() {
-            self.skip(id);
+            self.look_up_ready();
         }
-        // What published may be written to; a store that is open for reading is left as it is.
-        if self.outcomes.iter().any(|outcome| outcome.status == NodeStatus::Ran) {
-            context.files.save();
+        #[cfg(test)]
+        if self.ends_early && self.running.is_empty() && self.later.is_empty() && !self.waits_for_room() {
+            return Step::Ended(self.end());
         }
-        if !self.superseded {
-            let artifacts: Vec<&Artifact> = self.artifacts.iter().flatten().collect();
-            context
-                .store
-                .remember(&recall_name(context.workflow.path()), &artifacts);
+        let left = !self.later.is_empty() || !self.queue.is_empty();
+        match self.running.is_empty() && !(left && self.may_begin()) {
+            true => Step::Ended(self.end()),
+            false => Step::Wait(self.wait_until()),
         }
-        (self.outcomes, self.failures)
     }
 
-    /// What a worker says next, if it does before something else is due; before it is waited for, everyone is told all that
-    /// happened so far.
-    fn hear(&mut self) -> Option<Message> {
-        if let Ok(message) = self.mail.hear.try_recv() {
-            return Some(message);
+    /// A run ends in one of three ways: all is done, something failed, or somebody stopped it. Anything else is a defect, and told as
+    /// a failure.
+    fn end(&mut self) -> RunStatus {
+        let all = 0..self.statuses.len();
+        let left: Vec<InstanceId> = all.filter(|id| self.statuses[*id] == NodeStatus::Waiting).collect();
+        left.iter().for_each(|id| self.skip(*id));
+        let is_done = |status: &NodeStatus| matches!(status, NodeStatus::Ran | NodeStatus::Cached);
+        match self.stopped_by() {
+            _ if !self.failures.is_empty() => RunStatus::Failed,
+            _ if self.statuses.iter().all(is_done) => RunStatus::Finished,
+            Some(by) => RunStatus::Stopped(by),
+            None => {
+                self.failures.push(NodeFailure {
+                    node: left.first().map(|id| self.name(*id)).unwrap_or_default(),
+                    message: format!(
+                        "BUG: the run ended with {} nodes not done, and nobody stopped it",
+                        left.len()
+                    ),
+                    help: Some("report this with the run's folder, and run again: what is done is cached".to_owned()),
+                    cache_corrupt: false,
+                });
+                RunStatus::Failed
+            }
         }
-        self.reporter.flush();
-        // A request to stop wakes nobody, and neither does another run that gives room back.
-        let look_again = Instant::now() + LOOK_AGAIN;
+    }
+
+    /// Until when to wait for a message. A request to stop wakes nobody, and neither does another run that gives room back.
+    fn wait_until(&self) -> Option<Instant> {
+        let look_again = self.world.now() + LOOK_AGAIN;
         match self.later.first() {
-            Some((due, _)) => self.mail.hear.recv_deadline((*due).min(look_again)).ok(),
-            None if self.waits_for_room() => self.mail.hear.recv_deadline(look_again).ok(),
-            None => self.mail.hear.recv().ok(),
+            Some((due, _)) => Some(look_again.min(*due)),
+            None if self.running.is_empty() || self.waits_for_room() => Some(look_again),
+            None => None,
         }
     }
 
     /// Whether nodes wait for what another run of this process has.
     fn waits_for_room(&self) -> bool {
         let ours = self.running.len() - self.publishing();
-        !self.queue.is_empty() && self.context.room.slots().granted() > ours
+        !self.queue.is_empty() && self.room.granted() > ours
     }
 
     /// How many nodes have run and are being published.
     fn publishing(&self) -> usize {
-        self.running.values().filter(|running| running.grant.is_none()).count()
+        self.running.values().filter(|running| running.publishing).count()
     }
 
     /// Hands out again what is due.
     fn wake(&mut self) {
-        let now = Instant::now();
+        let now = self.world.now();
         while let Some((due, id)) = self.later.first().copied()
             && due <= now
         {
@@ -244,36 +194,25 @@ impl<'a, 'e> Execution<'a, 'e> {
     }
 
     fn may_begin(&self) -> bool {
-        !self.superseded && !self.drain.is_requested() && !self.context.stop.is_requested()
+        !self.drain.is_requested() && self.stopped_by().is_none()
     }
 
-    fn hear_message(&mut self, message: Message) {
+    fn stopped_by(&self) -> Option<StoppedBy> {
+        if self.superseded {
+            Some(StoppedBy::NextRun)
+        } else {
+            self.world.stop_requested().then_some(StoppedBy::Request)
+        }
+    }
+
+    /// Takes what a worker, or the run that takes over, says.
+    pub(crate) fn hear(&mut self, message: Message<W::Artifact>) {
         match message {
-            Message::Progress(id, shown) => {
-                let node = self.name(id);
-                self.log_progress(id, &shown);
-                let Shown {
-                    step,
-                    total,
-                    unit,
-                    figures,
-                } = shown;
-                self.tell_all(&Event::NodeProgress {
-                    node,
-                    step,
-                    total,
-                    unit,
-                    figures,
-                });
-            }
-            Message::Note(id, line) => {
-                let node = self.name(id);
-                self.folder.note(&node, &line);
-                self.tell_all(&Event::NodeNote { node, line });
-            }
+            Message::Progress(id, shown) => self.world.tell_progress(id, shown),
+            Message::Note(id, line) => self.world.tell_note(id, line),
             Message::Computed(id) => {
-                if let Some(grant) = self.running.get_mut(&id).and_then(|running| running.grant.take()) {
-                    self.context.room.slots().give_back(grant);
+                if let Some(running) = self.running.get_mut(&id) {
+                    running.publishing = true;
                 }
             }
             Message::Finished(id, result) => self.worker_ended(id, result),
@@ -285,25 +224,7 @@ impl<'a, 'e> Execution<'a, 'e> {
         }
     }
 
-    /// A line in the node's log, from time to time and at the end.
-    fn log_progress(&mut self, id: InstanceId, shown: &Shown) {
-        let Some(running) = self.running.get_mut(&id) else {
-            return;
-        };
-        let recent = running.logged.is_some_and(|at| at.elapsed() < LOG_EVERY);
-        if recent && shown.step < shown.total {
-            return;
-        }
-        running.logged = Some(Instant::now());
-        let line = shown.to_string();
-        self.folder.note(&self.name(id), &line);
-    }
-
     fn name(&self, id: InstanceId) -> String {
-        self.context.workflow.instances()[id].name.clone()
-    }
-
-    fn tell_all(&mut self, event: &Event) {
-        self.reporter.report(event);
+        self.workflow.instances()[id].name.clone()
     }
 }

@@ -16,7 +16,7 @@ use super::identity::NodeFile;
 pub struct Facts(Option<Arc<dyn Any + Send + Sync>>);
 
 impl Facts {
-    /// Nothing can be told before the node has run.
+    /// Unknown before the node has run.
     pub fn unknown() -> Self {
         Self(None)
     }

@@ -5,7 +5,9 @@ use std::ops::Deref;
 use std::path::{Component, Path, PathBuf};
 
 use flow_cache::Digest;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 pub(crate) use super::port::NODE_REF;
 
@@ -14,6 +16,20 @@ pub(crate) use super::port::NODE_REF;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename = "flow::DeclaredFile", from = "PathBuf")]
 pub struct DeclaredFile(PathBuf);
+
+impl JsonSchema for DeclaredFile {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "path".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "path" })
+    }
+}
 
 /// The name by which serde tells it.
 pub(crate) const DECLARED_FILE: &str = "flow::DeclaredFile";
@@ -78,7 +94,7 @@ pub struct OpenedFile {
 }
 
 /// A parameter that changes nothing in what the node makes, such as a number of threads. It is not part of the key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename = "flow::NotInKey")]
 pub struct NotInKey<T>(pub T);
 

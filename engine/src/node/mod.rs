@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use flow_cache::Artifact;
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -47,7 +48,7 @@ impl Default for Resources {
 }
 
 /// A node kind with its parameters.
-pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The `kind` written in TOML.
     const KIND: &'static str;
     /// Raised when `run` changes meaning; part of the key.
@@ -55,7 +56,7 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What it makes.
     const OUTPUT: ArtifactType;
     /// Parameters of which at least one is given in every node of this form, and in none of another: where a kind comes in several
-    /// forms, each is a type of its own with the same `KIND`. Empty where it has one form.
+    /// forms, each is a separate type with the same `KIND`. Empty where it has one form.
     const FORM: &'static [&'static str] = &[];
 
     /// Which parameters name other nodes: all of type [`NodeRef`]. They enter the key as the digests of what they name.
@@ -69,10 +70,16 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Whether it works on copies of its files that it compares with their digests in [`Context::files`] before it begins, so that the originals may
-    /// change meanwhile. Of others a change under their hands is an error.
-    fn copies_files(&self) -> bool {
+    /// Whether it works on a copy of the file of that role, which it compares with its digest in [`Context::files`] before it begins, so that the
+    /// original may change meanwhile. Of others a change under their hands is an error.
+    fn copies(&self, role: &str) -> bool {
+        let _ = role;
         false
+    }
+
+    /// What it may depend on that is no part of its key, in words that its author wrote: for `flow plan`.
+    fn not_in_key(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Checks the parameters against what is known of the inputs, and says what is known of the output.
@@ -89,7 +96,7 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
         Resources::default()
     }
 
-    /// Whether it runs in a process of its own, so that a crash or an end for want of memory is one failed node. For work
+    /// Whether it runs in a separate process, so that a crash or an end for want of memory is one failed node. For work
     /// that takes longer than starting a process (some 10 ms).
     fn isolated(&self) -> bool {
         false
@@ -100,7 +107,7 @@ pub trait Node: Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// A page for people, made after the run from this node's artifact and what its inputs cost; written into the run's
     /// folder as `<node>.md` and `<node>.json`, the text printed at the end. Times belong here, never in artifacts. Asked of
-    /// nodes that nothing rests on and of nodes with a labelled port, in every run, also when the artifact was cached.
+    /// nodes that nothing depends on and of nodes with a labelled port, in every run, also when the artifact was cached.
     fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError> {
         let _ = (artifact, lineage);
         Ok(None)
@@ -187,6 +194,10 @@ pub trait Host: Sync {
     fn checkpoint_due(&self) -> bool {
         false
     }
+    /// Takes secrets out of what a program printed.
+    fn hide(&self, bytes: &mut Vec<u8>) {
+        let _ = bytes;
+    }
     /// Whether to stop soon: save a checkpoint and return [`NodeError::Stopped`].
     fn stop_requested(&self) -> bool;
 }
@@ -211,12 +222,12 @@ pub struct InputCost {
     pub node: String,
     /// Its bindings.
     pub bindings: BTreeMap<String, Value>,
-    /// Every record that it rests on, itself included, each once. Costs and metrics are in the records; a record that came
+    /// Every record that it depends on, itself included, each once. Costs and metrics are in the records; a record that came
     /// from the cache carries the cost of when it was made.
     pub records: Vec<std::sync::Arc<flow_cache::ArtifactSummary>>,
 }
 
-/// An input of a reporting node that failed, or rests on what did, while the run kept going.
+/// An input of a reporting node that failed, or depends on what did, while the run kept going.
 #[derive(Clone, Debug)]
 pub struct MissingInput {
     /// The node's name.
@@ -234,7 +245,7 @@ pub struct Report {
     pub json: Value,
     /// The same for a terminal, printed on stdout at the end of the run.
     pub terminal: String,
-    /// More files beside it, such as a chart: the ending of each one's name (`svg` for `<node>.svg`), and its bytes.
+    /// More files next to it, such as a chart: the ending of each one's name (`svg` for `<node>.svg`), and its bytes.
     pub files: Vec<(String, Vec<u8>)>,
 }
 

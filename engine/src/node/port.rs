@@ -1,7 +1,9 @@
 //! Parameters that name other nodes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::ArtifactType;
@@ -10,6 +12,20 @@ use super::ArtifactType;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename = "flow::NodeRef")]
 pub struct NodeRef(String);
+
+impl JsonSchema for NodeRef {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "node".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "node" })
+    }
+}
 
 /// The name by which serde tells it.
 pub(crate) const NODE_REF: &str = "flow::NodeRef";

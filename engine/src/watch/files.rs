@@ -14,6 +14,7 @@ use flow_cache::Digest;
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
+use super::links::follow;
 use crate::code::{FLOWIGNORE, Listing};
 use crate::stat::FileDigests;
 
@@ -85,8 +86,11 @@ pub(super) struct WatchedFiles<'a> {
     digests: &'a FileDigests,
     /// The workflow file and those that it includes.
     texts: BTreeSet<PathBuf>,
-    /// What was seen last; `None` for a file that cannot be read.
+    /// What was seen last, by paths as they are written, so that a link that is put on another file is followed; `None` for a file
+    /// that cannot be read.
     seen: BTreeMap<PathBuf, Option<Digest>>,
+    /// What hints may name: where those files lie, and the links on the way there.
+    places: BTreeSet<PathBuf>,
     looked: Instant,
 }
 
@@ -94,7 +98,7 @@ pub(super) struct WatchedFiles<'a> {
 type Identity = Option<(u64, u64)>;
 
 impl<'a> WatchedFiles<'a> {
-    /// Begins to watch the workflow file; its content now is what changes are told against.
+    /// Begins to watch the workflow file; its content now is what changes are compared with.
     ///
     /// # Errors
     /// If its folder cannot be watched.
@@ -120,6 +124,7 @@ impl<'a> WatchedFiles<'a> {
             digests,
             texts: BTreeSet::new(),
             seen: BTreeMap::new(),
+            places: BTreeSet::new(),
             looked: Instant::now(),
         };
         watched.watch(Vec::new(), Vec::new())?;
@@ -161,27 +166,35 @@ impl<'a> WatchedFiles<'a> {
         self.watch(self.texts.iter().cloned().chain(texts).collect(), files)
     }
 
-    /// A file is watched through its folder, which outlives it; a folder through itself and those below it that count (see
-    /// [`Listing`]). What is not there is watched through the nearest folder that is.
+    /// A file is watched through its folder, which outlives it, and so is each link on the way to it; a folder through itself and
+    /// those below it that count (see [`Listing`]). What is not there is watched through the nearest folder that is.
     fn watch_folders(&mut self) -> Result<(), WatchError> {
         let Some(watcher) = &mut self.watcher else {
             return Ok(());
         };
-        let mut folders: BTreeMap<PathBuf, Identity> = BTreeMap::new();
-        let mut want = |path: &Path| {
-            folders.insert(path.to_owned(), identity(path));
+        self.places.clear();
+        let (mut wanted, mut of_links) = (BTreeSet::new(), BTreeSet::new());
+        let folder_of = |path: &Path| {
+            path.ancestors()
+                .skip(1)
+                .find(|folder| folder.is_dir())
+                .map(Path::to_owned)
         };
         for path in self.seen.keys() {
-            if let Some(parent) = path.ancestors().skip(1).find(|folder| folder.is_dir()) {
-                want(parent);
-            }
-            if path.is_dir() {
-                want(path);
-                // A folder that cannot be listed is an error of the run, which is told there.
+            let (links, place) = follow(path);
+            of_links.extend(links.iter().filter_map(|link| folder_of(link)));
+            wanted.extend(folder_of(&place));
+            if place.is_dir() {
+                // A directory that cannot be listed is reported as an error of the run.
                 let below = Listing::of(path).unwrap_or_default().folders;
-                below.iter().for_each(|folder| want(&path.join(folder)));
+                wanted.extend(below.iter().map(|folder| place.join(folder)));
+                wanted.insert(place.clone());
             }
+            self.places.extend(links);
+            self.places.insert(place);
         }
+        let all = wanted.union(&of_links);
+        let folders: BTreeMap<PathBuf, Identity> = all.map(|path| (path.clone(), identity(path))).collect();
         let differ = |those: &BTreeMap<PathBuf, Identity>, others: &BTreeMap<PathBuf, Identity>| -> Vec<PathBuf> {
             let differing = those
                 .iter()
@@ -193,8 +206,13 @@ impl<'a> WatchedFiles<'a> {
             let _ = watcher.unwatch(&path);
         }
         for path in differ(&folders, &self.folders) {
-            let watched = watcher.watch(&path, RecursiveMode::NonRecursive);
-            watched.map_err(|source| WatchError { path, source })?;
+            match watcher.watch(&path, RecursiveMode::NonRecursive) {
+                // A link far up may lie where nothing can be watched: what becomes of it is seen without a hint.
+                Err(error) if !wanted.contains(&path) => {
+                    tracing::debug!(%error, path = %path.display(), "not watched")
+                }
+                watched => watched.map_err(|source| WatchError { path, source })?,
+            }
         }
         self.folders = folders;
         Ok(())
@@ -227,7 +245,7 @@ impl<'a> WatchedFiles<'a> {
     fn look(&mut self) -> Changed {
         // A folder that was replaced, or has come back, is another one to the system.
         if let Err(error) = self.watch_folders() {
-            tracing::warn!(%error, "changes there are seen late");
+            tracing::warn!(%error, "changes there are noticed late");
         }
         let mut changed = Changed::default();
         for (path, seen) in &mut self.seen {
@@ -257,10 +275,10 @@ impl<'a> WatchedFiles<'a> {
 
     /// Whether it is watched, holds something that is, or lies in a folder that is.
     fn is_ours(&self, path: &Path) -> bool {
-        let after = self.seen.range(path.to_owned()..).next();
-        after.is_some_and(|(ours, _)| ours.starts_with(path))
+        let after = self.places.range(path.to_owned()..).next();
+        after.is_some_and(|ours| ours.starts_with(path))
             || path.file_name().is_some_and(|name| name == FLOWIGNORE)
-            || path.ancestors().any(|folder| self.seen.contains_key(folder))
+            || path.ancestors().any(|folder| self.places.contains(folder))
     }
 }
 
@@ -287,15 +305,9 @@ fn settled_digest(digests: &FileDigests, path: &Path, was_there: bool) -> Option
     }
 }
 
-/// As the system names it in its hints. A file that is not there has the folder that it would be in to go by.
+/// As it is written: links are followed each time that it is looked at.
 fn absolute(path: &Path) -> PathBuf {
-    if let Ok(path) = std::fs::canonicalize(path) {
-        return path;
-    }
-    match (path.parent().map(std::fs::canonicalize), path.file_name()) {
-        (Some(Ok(folder)), Some(name)) => folder.join(name),
-        _ => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-    }
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]
@@ -313,7 +325,7 @@ mod tests {
         let digests = FileDigests::default();
         let mut watched = WatchedFiles::new(&file, WatchOptions::default(), &digests).unwrap();
         watched.watch(Vec::new(), vec![data]).unwrap();
-        let root = absolute(dir.path());
+        let root = follow(dir.path()).1;
         let concerns = |kind, name: &str| watched.concerns_us(&Ok(Event::new(kind).add_path(root.join(name))));
         let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
         let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
@@ -448,9 +460,40 @@ mod tests {
             "no hint of the new folder"
         );
         std::fs::remove_dir_all(&data).unwrap();
-        assert_eq!(next(&mut watched).files, [bench.path("data")], "it is gone");
+        assert_eq!(next(&mut watched).files, [bench.path("data")], "it is missing");
         std::fs::create_dir(&data).unwrap();
         bench.write("data/a", "four");
         assert_eq!(next(&mut watched).files, [bench.path("data")], "it has come back");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_is_put_on_another_file_or_folder_is_a_change() {
+        use std::os::unix::fs::symlink;
+        let bench = Bench::new();
+        for (name, text) in [("v1/a", "one"), ("v2/a", "two"), ("v3/a", "three")] {
+            std::fs::create_dir(bench.path(name).parent().unwrap()).unwrap();
+            bench.write(name, text);
+        }
+        let put = |link: &str, target: &str| {
+            symlink(target, bench.path("new")).unwrap();
+            std::fs::rename(bench.path("new"), bench.path(link)).unwrap();
+        };
+        // A folder through two links, and the workflow file itself through one.
+        put("latest", "v1");
+        put("lib", "latest");
+        put("w.toml", "v1/a");
+        let mut watched = bench.watched();
+        watched.watch(Vec::new(), vec![bench.path("lib")]).unwrap();
+        put("lib", "v2");
+        assert_eq!(next(&mut watched).files, [bench.path("lib")]);
+        put("lib", "latest");
+        assert_eq!(next(&mut watched).files, [bench.path("lib")]);
+        put("latest", "v3");
+        assert_eq!(next(&mut watched).files, [bench.path("lib")], "a link on the way");
+        bench.write("v3/a", "four");
+        assert_eq!(next(&mut watched).files, [bench.path("lib")], "where it leads now");
+        put("w.toml", "v2/a");
+        assert_eq!(next(&mut watched).texts, [bench.path("w.toml")]);
     }
 }

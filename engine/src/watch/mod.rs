@@ -6,6 +6,7 @@
 //! and new run share the machine's slots; who needs what an old run still works on waits for it, as for another process.
 
 mod files;
+mod links;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -21,17 +22,16 @@ pub use files::{Changed, WatchError, WatchOptions};
 use self::files::WatchedFiles;
 use crate::events::Reporter;
 use crate::execute::Mailbox;
-use crate::plan::{self, Known};
+use crate::plan::Resolved;
 use crate::recall::recall;
 use crate::run::{Options, RunError, RunOutcome, RunStart, Session, run_planned};
-use crate::slots::Room;
 use crate::worker::Message;
 use crate::workflow::{Diagnostics, Workflow};
 
 /// How often a request to stop, and what no hint was given of, is looked for.
 const STOP_EVERY: Duration = Duration::from_millis(100);
 
-/// Who loads the workflow and is told what happens. Runs tell from threads of their own.
+/// Loads the workflow and receives the events. Runs send them from separate threads.
 pub trait Audience: Sync {
     /// Loads the workflow as it now is.
     ///
@@ -66,15 +66,9 @@ pub fn watch(
     options: &Options,
     audience: &dyn Audience,
 ) -> Result<(), WatchError> {
-    let files = plan::file_digests(store);
-    let room = Room::new(options.machine.clone());
-    let session = Session {
-        store,
-        options,
-        files: &files,
-        room: &room,
-    };
-    let watched = WatchedFiles::new(path, watching, &files)?;
+    let session = Session::open(store, options);
+    let session = &session;
+    let watched = WatchedFiles::new(path, watching, &session.files)?;
     std::thread::scope(|scope| {
         let (tell_end, ended) = unbounded();
         let mut watch = Watch {
@@ -105,7 +99,7 @@ struct Live {
 
 struct Watch<'a> {
     path: &'a Path,
-    session: Session<'a>,
+    session: &'a Session<'a>,
     audience: &'a dyn Audience,
     watched: WatchedFiles<'a>,
     /// As it was loaded last.
@@ -133,7 +127,7 @@ impl<'a> Watch<'a> {
                 self.audience.idle();
             }
             let Some(changed) = self.wait() else { return Ok(()) };
-            tracing::debug!(?changed, "watch goes again");
+            tracing::debug!(?changed, "watching resumes");
             self.audience.changed(&changed);
             if changed.texts.is_empty() && self.workflow.is_some() || self.reload()? {
                 self.go(scope);
@@ -145,7 +139,7 @@ impl<'a> Watch<'a> {
         self.session.options.stop.is_requested()
     }
 
-    /// Waits for a change, and hears of runs that end meanwhile; `None` once asked to stop and all runs have.
+    /// Waits for a change, and receives the results of runs that end meanwhile; `None` once asked to stop and all runs have.
     fn wait(&mut self) -> Option<Changed> {
         loop {
             if self.is_stopping() && self.runs.is_empty() {
@@ -210,15 +204,15 @@ impl<'a> Watch<'a> {
     {
         let Some(workflow) = self.workflow.clone() else { return };
         let started = RunStart::now();
-        let plan = match plan::plan(&workflow, self.session.store, self.session.files) {
+        let plan = match self.session.plan(&workflow) {
             Ok(plan) => plan,
             // A data file that is gone may come back.
             Err(error) => return self.audience.ended(Err(error.into()), false),
         };
-        let wanted: HashSet<_> = plan.known.iter().flatten().map(Known::key).collect();
+        let wanted: HashSet<_> = plan.resolved.iter().flatten().map(Resolved::key).collect();
         for run in &self.runs {
             let wanted = wanted.clone();
-            // One that has just ended need not be told.
+            // One that has just ended need not be stopped.
             let _ = run.tell.send(Message::Superseded { wanted });
         }
         let mail = Mailbox::new();
@@ -229,8 +223,8 @@ impl<'a> Watch<'a> {
             tell: mail.sender(),
         });
         scope.spawn(move || {
-            let outcome = run_planned(&workflow, plan, &session, started, mail, audience.reporter().as_mut());
-            // If nobody listens any more, watching has ended with an error.
+            let outcome = run_planned(&workflow, plan, session, started, mail, audience.reporter().as_mut());
+            // If the receiver is gone, watching has ended with an error.
             let _ = tell_end.send((id, outcome.map_err(RunError::from)));
         });
     }

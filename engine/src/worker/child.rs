@@ -10,15 +10,17 @@ use flow_cache::{Access, ActionKey, CacheError, Store, panic_text, peak_memory_b
 use serde_json::Value;
 
 use super::host::{JobHost, Shown, Tell};
-use super::manifest::{Manifest, ManifestFile, ManifestInput, VERSION, WorkerMessage};
+use super::manifest::{Manifest, ManifestFile, ManifestInput, WorkerMessage};
 use super::no_threads;
 use crate::node::{Context, Input, Inputs, NodeError, OpenedFile, Output};
 use crate::registry::{ErasedNode, Registry};
+use crate::secrets::Secrets;
 use crate::stop::StopFlag;
+use crate::{build, code};
 
-/// Runs the node that the manifest describes and says how it went; whatever goes wrong is said as well.
-pub fn serve(manifest: &Path, registry: &Registry) {
-    let said = catch_unwind(AssertUnwindSafe(|| work(manifest, registry)));
+/// Runs the node that the manifest on stdin describes and says how it went; whatever goes wrong is said as well.
+pub fn serve(registry: &Registry) {
+    let said = catch_unwind(AssertUnwindSafe(|| work(registry)));
     say(&match said {
         Ok(Ok(done)) => done,
         Ok(Err(error)) => failed(error),
@@ -40,21 +42,27 @@ fn failed(error: NodeError) -> WorkerMessage {
     }
 }
 
-fn work(path: &Path, registry: &Registry) -> Result<WorkerMessage, NodeError> {
-    let unusable = |why: String| NodeError::failed(format!("BUG: the worker's manifest {} {why}", path.display()));
-    let bytes = std::fs::read(path).map_err(|e| unusable(format!("cannot be read: {e}")))?;
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| unusable(format!("is none: {e}")))?;
-    if manifest.version != VERSION {
-        let message = "the program was replaced by another version while it ran";
+fn work(registry: &Registry) -> Result<WorkerMessage, NodeError> {
+    let unusable = |why: String| NodeError::failed(format!("BUG: the worker's manifest {why}"));
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line);
+    read.map_err(|e| unusable(format!("cannot be read: {e}")))?;
+    let manifest: Value = serde_json::from_str(&line).map_err(|e| unusable(format!("is none: {e}")))?;
+    // Another build may have another manifest.
+    if manifest["build"] != build::id() {
+        let message = "the program was replaced by another build while it ran";
         return Err(NodeError::failed(message).with_help("run again"));
     }
+    let manifest: Manifest = serde_json::from_value(manifest).map_err(|e| unusable(format!("is none: {e}")))?;
+    code::also_printed(&manifest.printed);
     let node = node(&manifest, registry).map_err(unusable)?;
     let store = Store::open(&manifest.cache, Access::ReadWrite)?;
     let inputs = inputs(&manifest, node.as_ref(), &store)?;
     let (scratch, stop) = (store.scratch(&manifest.key), StopFlag::new());
     listen(stop.clone())?;
     let stops = [stop];
-    let host = JobHost::new(&scratch, &stops, None, &Stdout);
+    let secrets = Secrets::new(manifest.secrets.clone());
+    let host = JobHost::new(&scratch, &stops, &secrets, None, &Stdout);
     let opened = |file: &ManifestFile| OpenedFile {
         path: file.path.clone(),
         digest: file.digest,
@@ -76,7 +84,7 @@ fn work(path: &Path, registry: &Registry) -> Result<WorkerMessage, NodeError> {
 fn node(manifest: &Manifest, registry: &Registry) -> Result<std::sync::Arc<dyn ErasedNode>, String> {
     let table = match table(&manifest.params) {
         Some(toml::Value::Table(table)) => table,
-        _ => return Err("has parameters that are no table".to_owned()),
+        _ => return Err("has parameters that are not a table".to_owned()),
     };
     let read = registry.parse(&manifest.kind, table);
     let node = read.ok_or_else(|| format!("names the unknown kind `{}`", manifest.kind))?;
@@ -186,7 +194,7 @@ impl Tell for Stdout {
     }
 }
 
-/// Says one line. An engine that no longer hears has gone, which the end of stdin tells as well.
+/// Says one line. An engine that no longer reads has ended, which the end of stdin shows as well.
 fn say(said: &WorkerMessage) {
     static LINES: Mutex<()> = Mutex::new(());
     let _whole_lines = LINES.lock();

@@ -1,5 +1,5 @@
 //! The engine's side of a running node: progress, notes, checkpoints, whether to stop. The same in a thread of the engine
-//! and in a process of its own; only whom it tells differs.
+//! and in a separate process; only whom it tells differs.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use flow_cache::Scratch;
 
 use crate::events::Metric;
 use crate::node::{Host, NodeError, Progress};
+use crate::secrets::Secrets;
 use crate::stop::StopFlag;
 
 /// Progress is for eyes: more often than this is not sent on, except for the last step.
@@ -19,13 +20,13 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// The name of a node's checkpoint in its scratch space.
 const CHECKPOINT: &str = "checkpoint";
 
-/// Who hears of a node's progress.
+/// Receives a node's progress.
 pub(crate) trait Tell: Sync {
     fn progress(&self, shown: Shown);
     fn note(&self, line: &str);
 }
 
-/// [`Progress`] on its way to whoever shows it.
+/// [`Progress`] on its way to the reporter.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Shown {
     pub(crate) step: u64,
@@ -64,6 +65,7 @@ impl std::fmt::Display for Shown {
 pub(crate) struct JobHost<'a> {
     scratch: &'a Scratch,
     stops: &'a [StopFlag],
+    secrets: &'a Secrets,
     tell: &'a dyn Tell,
     started: Instant,
     timeout: Option<Duration>,
@@ -81,6 +83,7 @@ impl<'a> JobHost<'a> {
     pub(crate) fn new(
         scratch: &'a Scratch,
         stops: &'a [StopFlag],
+        secrets: &'a Secrets,
         timeout: Option<Duration>,
         tell: &'a dyn Tell,
     ) -> Self {
@@ -88,6 +91,7 @@ impl<'a> JobHost<'a> {
         Self {
             scratch,
             stops,
+            secrets,
             tell,
             started,
             timeout,
@@ -152,6 +156,10 @@ impl Host for JobHost<'_> {
 
     fn checkpoint_due(&self) -> bool {
         self.times().last_checkpoint.elapsed() >= CHECKPOINT_EVERY
+    }
+
+    fn hide(&self, bytes: &mut Vec<u8>) {
+        self.secrets.hide_bytes(bytes);
     }
 
     fn stop_requested(&self) -> bool {

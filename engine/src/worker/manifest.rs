@@ -1,7 +1,8 @@
 //! What a worker process is given, and what it says: the whole of its link to the engine.
 //!
-//! It is started with the path of a manifest (JSON). It says [`WorkerMessage`] as JSON lines on stdout and leaves its outputs as
-//! files `0`, `1`, .. in the staging folder. On stdin a line `stop` asks it to stop; the end of stdin means that the engine is gone.
+//! Its first line on stdin is a manifest (JSON), which may hold secrets and so never lies on a disk. It says [`WorkerMessage`] as JSON lines on
+//! stdout and leaves its outputs as files `0`, `1`, .. in the staging folder. On stdin a line `stop` asks it to stop; the end of stdin means
+//! that the engine is gone.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,13 +14,11 @@ use serde_json::Value;
 use super::Shown;
 use crate::os_path;
 
-/// The version of this link: engine and worker are the same program, unless it was replaced meanwhile.
-pub(super) const VERSION: u32 = 2;
-
 /// Everything that a worker process needs to know.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Manifest {
-    pub(super) version: u32,
+    /// The engine's, which must be the worker's: a result is of the program that its key was made by.
+    pub(super) build: String,
     pub(super) name: String,
     pub(super) kind: String,
     /// All of the node's parameters, defaults filled in.
@@ -28,6 +27,9 @@ pub(super) struct Manifest {
     /// By port.
     pub(super) inputs: BTreeMap<String, Vec<ManifestInput>>,
     pub(super) files: Vec<ManifestFile>,
+    pub(super) secrets: Vec<(String, String)>,
+    /// The files that the engine prints to, which are no part of any code: device and inode.
+    pub(super) printed: Vec<(u64, u64)>,
     pub(super) threads: usize,
     pub(super) gpus: Vec<String>,
     /// The store, where inputs are read and checkpoints kept.

@@ -1,4 +1,4 @@
-//! One node's work: run in a thread of the engine or in a process of its own, check that files stayed as they were, publish.
+//! One node's work: run in a thread of the engine or in a separate process, check that files stayed as they were, publish.
 
 mod child;
 mod host;
@@ -10,15 +10,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use flow_cache::{ActionKey, Artifact, Claim, Cost, Draft, Scratch, Store, panic_text, peak_memory_bytes};
+use flow_cache::{
+    ActionKey, Artifact, CacheError, Claim, Cost, Draft, Scratch, Store, panic_text, peak_memory_bytes, unix_ms,
+};
 
 use crate::action::Action;
 use crate::node::{Context, Inputs, NodeError, OpenedFile, Output};
+use crate::node_log::NodeLog;
 use crate::pools::Pools;
+use crate::secrets::Secrets;
 use crate::slots::Grant;
-use crate::stat::{FileDigests, unix_ms};
+use crate::stat::FileDigests;
 use crate::stop::StopFlag;
 use crate::workflow::{Instance, InstanceId};
+use crate::{build, leash};
 
 pub use child::serve;
 pub use process::WorkerProgram;
@@ -27,12 +32,13 @@ pub(crate) use host::Shown;
 use host::{JobHost, Tell};
 
 /// What a worker tells the run.
-pub(crate) enum Message {
+pub(crate) enum Message<A = Artifact> {
     Progress(InstanceId, Shown),
+    /// A line to be shown: the log has it already.
     Note(InstanceId, String),
     /// The node has run; what it left is still to be published.
     Computed(InstanceId),
-    Finished(InstanceId, Result<Artifact, Failure>),
+    Finished(InstanceId, Result<A, Failure>),
     /// Another run takes over: only what is under these keys is wanted any more.
     Superseded {
         wanted: HashSet<ActionKey>,
@@ -49,6 +55,19 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Without secrets, which are in what programs printed last.
+    pub(crate) fn hide(self, secrets: &Secrets) -> Self {
+        let hide = |text: String| secrets.hide(&text).into_owned();
+        match self {
+            Self::Node(NodeError::Failed { message, help }) => Self::Node(NodeError::Failed {
+                message: hide(message),
+                help: help.map(hide),
+            }),
+            Self::Panic(text) => Self::Panic(hide(text)),
+            other => other,
+        }
+    }
+
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self, Self::Node(NodeError::Stopped))
     }
@@ -75,41 +94,48 @@ pub(crate) struct Job<'a> {
     pub(crate) action: Action,
     /// Where it is published.
     pub(crate) store: &'a Store,
-    /// Held until the outcome is known: whoever else wants the same key waits.
+    /// Held until the outcome is known: others that want the same key wait.
     pub(crate) claim: Claim,
     pub(crate) scratch: Scratch,
     pub(crate) inputs: Inputs,
     /// The records whose outputs are consumed.
     pub(crate) lineage: Vec<ActionKey>,
-    pub(crate) grant: Grant,
+    /// Given back once the node has run: what it left is published beside the next.
+    pub(crate) grant: Grant<'a>,
     pub(crate) files: &'a FileDigests,
     pub(crate) stops: [StopFlag; 3],
     pub(crate) pools: &'a Pools,
     /// Where a process of its own comes from, if this run has them.
     pub(crate) program: Option<&'a WorkerProgram>,
-    pub(crate) tell: Sender<Message>,
+    pub(crate) tell: Thread,
+    pub(crate) secrets: &'a Secrets,
 }
 
 impl Job<'_> {
     /// Runs to the end and tells how it went; never panics.
     pub(crate) fn work(self) {
-        let (id, tell) = (self.id, self.tell.clone());
+        let (id, tell) = (self.id, self.tell.tell.clone());
         let _span = tracing::info_span!("node", name = self.instance.name(), threads = self.grant.threads).entered();
+        let secrets = self.secrets;
         let result = catch_unwind(AssertUnwindSafe(|| self.run_and_publish()))
-            .unwrap_or_else(|payload| Err(Failure::Panic(panic_text(payload.as_ref()).to_owned())));
+            .unwrap_or_else(|payload| Err(Failure::Panic(panic_text(payload.as_ref()).to_owned())))
+            .map_err(|failure| failure.hide(secrets));
         // The run is gone only if it was torn down already; then nobody is left to tell.
         let _ = tell.send(Message::Finished(id, result));
     }
 
     fn run_and_publish(self) -> Result<Artifact, Failure> {
         let started_unix_ms = unix_ms();
+        leash::hold(|| self.store.claims_lock());
         let isolated = self.instance.policy().isolate.unwrap_or(self.instance.node.isolated());
         let made = match self.program.filter(|_| isolated) {
             Some(program) => process::run(program, &self)?,
             None => self.run_here()?,
         };
-        let _ = self.tell.send(Message::Computed(self.id));
+        let threads = u32::try_from(self.grant.threads).unwrap_or(u32::MAX);
         self.check_files()?;
+        drop(self.grant);
+        let _ = self.tell.tell.send(Message::Computed(self.id));
         let draft = Draft {
             kind: self.instance.kind().to_owned(),
             node: self.instance.name().to_owned(),
@@ -120,23 +146,26 @@ impl Job<'_> {
             inputs: self.lineage,
             cost: Cost {
                 wall_s: made.wall_s,
-                threads: u32::try_from(self.grant.threads).unwrap_or(u32::MAX),
+                threads,
                 peak_rss_bytes: made.peak_rss_bytes,
             },
             started_unix_ms,
             finished_unix_ms: unix_ms(),
+            flow_version: build::id().to_owned(),
         };
-        let published = self.store.publish(&self.action.key, &draft).map_err(NodeError::Cache);
+        let published = self
+            .store
+            .publish(&self.action.key, &draft)
+            .map_err(|error| match error {
+                CacheError::Interrupted { .. } => NodeError::Stopped,
+                error => NodeError::Cache(error),
+            });
         drop(self.claim);
         Ok(published?)
     }
 
     fn run_here(&self) -> Result<Made, Failure> {
-        let tell = Thread {
-            id: self.id,
-            tell: &self.tell,
-        };
-        let host = JobHost::new(&self.scratch, &self.stops, self.timeout(), &tell);
+        let host = JobHost::new(&self.scratch, &self.stops, self.secrets, self.timeout(), &self.tell);
         let run = || {
             let mut context = Context {
                 threads: self.grant.threads,
@@ -172,17 +201,18 @@ impl Job<'_> {
     /// A file that changed meanwhile may have been read half before and half after; of what was copied first, the copy was
     /// checked.
     fn check_files(&self) -> Result<(), NodeError> {
-        if self.instance.node.copies_files() {
-            return Ok(());
-        }
-        for OpenedFile { path, digest } in &self.action.files {
+        let files = self.instance.files.iter().zip(&self.action.files);
+        for (file, OpenedFile { path, digest }) in files {
+            if self.instance.node.copies(&file.role) {
+                continue;
+            }
             let after = self.files.digest(path);
             if after.as_ref().ok() != Some(digest) {
                 let message = format!(
-                    "{} changed while it was being read; nothing was kept of this",
+                    "{} changed while it was being read; its result was discarded",
                     path.display()
                 );
-                return Err(NodeError::failed(message).with_help("run again once the file is as it should be"));
+                return Err(NodeError::failed(message).with_help("run again when the file is complete"));
             }
         }
         Ok(())
@@ -194,24 +224,27 @@ fn no_threads(error: &rayon::ThreadPoolBuildError) -> NodeError {
 }
 
 /// Tells the run from a thread.
-struct Thread<'a> {
-    id: InstanceId,
-    tell: &'a Sender<Message>,
+pub(crate) struct Thread {
+    pub(crate) id: InstanceId,
+    pub(crate) tell: Sender<Message>,
+    pub(crate) log: NodeLog,
 }
 
-impl Tell for Thread<'_> {
+impl Tell for Thread {
     fn progress(&self, shown: Shown) {
         let _ = self.tell.send(Message::Progress(self.id, shown));
     }
 
     fn note(&self, line: &str) {
-        let _ = self.tell.send(Message::Note(self.id, line.to_owned()));
+        for line in self.log.note(line) {
+            let _ = self.tell.send(Message::Note(self.id, line));
+        }
     }
 }
 
 fn timed_out(limit: Duration) -> NodeError {
     let message = format!("it was still running after {} s and was stopped", limit.as_secs_f64());
-    NodeError::failed(message).with_help("raise `timeout_s` if it needs more; it goes on from its last checkpoint")
+    NodeError::failed(message).with_help("raise `timeout_s` if it needs more; it resumes from its last checkpoint")
 }
 
 /// A thread's name cannot hold a NUL, a value of a matrix variable can.

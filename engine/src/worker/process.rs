@@ -1,69 +1,79 @@
 //! The outside of a worker process: a crash, or an end for want of memory, is one failed node.
 
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use flow_cache::CacheError;
+use rustix::process::Signal;
 
 use super::host::Tell;
-use super::manifest::{Manifest, ManifestFile, ManifestInput, VERSION, WorkerMessage};
-use super::{Failure, Job, Made, Thread, timed_out};
+use super::manifest::{Manifest, ManifestFile, ManifestInput, WorkerMessage};
+use super::{Failure, Job, Made, timed_out};
+use crate::leash::{self, Group};
+use crate::lines::{self, LastLines};
 use crate::node::{NodeError, Output};
+use crate::{build, code};
 
 /// How often requests to stop and time limits are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// Time to save a checkpoint and end after the time limit, before it is made to.
 const GRACE: Duration = Duration::from_secs(30);
-/// Lines of its stderr that an error shows.
-const LAST_LINES: usize = 12;
+/// Time to end after the last word.
+const LEAVE: Duration = Duration::from_secs(2);
+/// Bytes of a message: more than a node with a hundred thousand outputs has to say.
+const MAX_MESSAGE: usize = 16 << 20;
 
-/// The program that is a worker process: it calls [`super::serve`] with the path that is added to its arguments.
+/// The program that is a worker process: it calls [`super::serve`].
 #[derive(Clone, Debug)]
 pub struct WorkerProgram {
     /// The program.
     pub program: PathBuf,
-    /// What comes before the manifest's path.
+    /// What tells it so.
     pub arguments: Vec<String>,
 }
 
-/// Runs a job's node in a process of its own.
+/// Runs a job's node in a separate process.
 pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failure> {
     let cannot = |what: &str, error: std::io::Error| NodeError::failed(format!("cannot {what} its process: {error}"));
-    let folder = tempfile::Builder::new()
-        .prefix("flow-worker-")
-        .tempdir()
-        .map_err(|e| cannot("make a folder for", e))?;
-    let manifest = folder.path().join("manifest.json");
-    let text =
+    let folder = leash::folder("flow-worker-").map_err(|e| cannot("make a directory for", e))?;
+    let temporary = folder.path().join("tmp");
+    std::fs::create_dir(&temporary).map_err(|e| cannot("make a directory for", e))?;
+    let mut manifest =
         serde_json::to_vec(&describe(job, folder.path())?).map_err(|e| NodeError::failed(format!("BUG: {e}")))?;
-    std::fs::write(&manifest, text).map_err(|e| cannot("describe the work of", e))?;
+    manifest.push(b'\n');
     let mut command = Command::new(&program.program);
     command
         .args(&program.arguments)
-        .arg(&manifest)
         .env("CUDA_VISIBLE_DEVICES", job.grant.gpus.join(","))
+        .env("TMPDIR", &temporary)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     // Ctrl-C is for the engine, which asks its workers to stop.
-    #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn().map_err(|e| cannot("start", e))?;
+    let group = Group::of(&child);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let ended = AtomicBool::new(false);
-    let (said, last, status, limit) = std::thread::scope(|scope| {
-        let watch = scope.spawn(|| watch(job, stdin, &mut child, &ended));
-        let last = scope.spawn(|| stderr.map(|stderr| noted(stderr, job)).unwrap_or_default());
-        let said = stdout.and_then(|out| listen(out, job));
-        let last = last.join().unwrap_or_default();
-        ended.store(true, Ordering::SeqCst);
-        let (status, limit) = watch.join().unwrap_or((None, None));
-        (said, last, status, limit)
-    });
+    let over = AtomicBool::new(false);
+    let (said, last, status, limit) = std::thread::scope(|scope| -> std::io::Result<_> {
+        let start = || std::thread::Builder::new();
+        let watch = start().spawn_scoped(scope, || watch(job, stdin.as_ref(), &mut child, &group, &over));
+        let hear = || stderr.map(|stderr| noted(stderr, job, &over)).unwrap_or_default();
+        let last = start().spawn_scoped(scope, hear);
+        if watch.is_err() || last.is_err() {
+            group.signal(Signal::KILL);
+        }
+        // One that has ended already is told by its status.
+        let _ = stdin.as_ref().map(|mut stdin| stdin.write_all(&manifest));
+        let said = stdout.and_then(|out| listen(out, job, &over));
+        over.store(true, Ordering::SeqCst);
+        let (status, limit) = watch.map(|watch| watch.join().unwrap_or((None, None)))?;
+        Ok((said, last.map(|last| last.join().unwrap_or_default())?, status, limit))
+    })
+    .map_err(|error| cannot("start a thread that hears", error))?;
     if let (Some(limit), None | Some(WorkerMessage::Stopped)) = (limit, &said) {
         return Err(timed_out(limit).into());
     }
@@ -112,17 +122,19 @@ fn describe(job: &Job<'_>, staging: &Path) -> Result<Manifest, NodeError> {
     };
     let ports = job.inputs.0.iter();
     Ok(Manifest {
-        version: VERSION,
+        build: build::id().to_owned(),
         name: job.instance.name().to_owned(),
         kind: node.kind().to_owned(),
         params: node
             .params()
-            .map_err(|e| NodeError::failed(format!("BUG: its parameters are no JSON: {e}")))?,
+            .map_err(|e| NodeError::failed(format!("BUG: its parameters are not JSON: {e}")))?,
         key: job.action.key,
         inputs: ports
             .map(|(port, all)| ((*port).to_owned(), all.iter().map(given).collect()))
             .collect(),
         files: job.action.files.iter().map(given_file).collect(),
+        secrets: job.secrets.all(),
+        printed: code::printed().to_vec(),
         threads: job.grant.threads,
         gpus: job.grant.gpus.clone(),
         cache: job.store.root().to_owned(),
@@ -131,41 +143,49 @@ fn describe(job: &Job<'_>, staging: &Path) -> Result<Manifest, NodeError> {
 }
 
 /// Sends on what it says, and gives the last word; `None` if it ended without one.
-fn listen(out: impl Read, job: &Job<'_>) -> Option<WorkerMessage> {
-    let tell = Thread {
-        id: job.id,
-        tell: &job.tell,
-    };
+fn listen(out: ChildStdout, job: &Job<'_>, over: &AtomicBool) -> Option<WorkerMessage> {
     let mut last = None;
-    for line in BufReader::new(out).lines() {
-        match serde_json::from_str(&line.ok()?) {
-            Ok(WorkerMessage::Progress(shown)) => tell.progress(shown),
-            Ok(WorkerMessage::Note(line)) => tell.note(&line),
-            Ok(word) => last = Some(word),
-            Err(error) => tracing::debug!(%error, "a worker said something else"),
+    lines::follow(out, MAX_MESSAGE, over, |line| match serde_json::from_str(&line) {
+        Ok(WorkerMessage::Progress(shown)) => job.tell.progress(shown),
+        Ok(WorkerMessage::Note(line)) => job.tell.note(&line),
+        Ok(word) => {
+            last = Some(word);
+            over.store(true, Ordering::SeqCst);
         }
-    }
+        Err(error) => tracing::debug!(%error, "a worker said something else"),
+    });
     last
 }
 
-/// Asks it to stop when that is wanted, ends it when it does not, and takes its status; with the time limit if it passed.
+/// Asks it to stop when that is wanted, ends it when it does not, and takes its status; with the time limit if it passed. `over` is raised
+/// once it has said its last word or has ended.
 fn watch(
     job: &Job<'_>,
-    mut stdin: Option<ChildStdin>,
+    mut stdin: Option<&ChildStdin>,
     child: &mut Child,
-    ended: &AtomicBool,
+    group: &Group,
+    over: &AtomicBool,
 ) -> (Option<ExitStatus>, Option<Duration>) {
     let started = Instant::now();
-    let mut asked = false;
-    let mut limit = None;
+    let (mut asked, mut limit, mut last_word) = (false, None, None);
     loop {
-        if ended.load(Ordering::SeqCst) {
-            return (child.wait().ok(), limit);
+        match child.try_wait() {
+            Ok(None) => {}
+            ended => {
+                over.store(true, Ordering::SeqCst);
+                return (ended.ok().flatten(), limit);
+            }
         }
-        if let Some(most) = job.timeout().filter(|most| started.elapsed() > *most) {
+        if over.load(Ordering::SeqCst) && last_word.get_or_insert_with(Instant::now).elapsed() > LEAVE {
+            group.signal(Signal::KILL);
+        }
+        if let Some(most) = job
+            .timeout()
+            .filter(|most| last_word.is_none() && started.elapsed() > *most)
+        {
             limit = Some(most);
             if started.elapsed() > most + GRACE {
-                let _ = child.kill();
+                group.signal(Signal::KILL);
             }
         }
         if !asked && (limit.is_some() || job.is_stopping()) {
@@ -174,42 +194,32 @@ fn watch(
                 let _ = stdin.write_all(b"stop\n");
             }
         }
-        std::thread::sleep(LOOK);
+        leash::wait_a_little(child, LOOK);
     }
 }
 
 /// Makes each line a note, and gives the last ones.
-fn noted(from: impl Read, job: &Job<'_>) -> Vec<String> {
-    let tell = Thread {
-        id: job.id,
-        tell: &job.tell,
-    };
-    let mut last = VecDeque::new();
-    for line in BufReader::new(from).lines().map_while(Result::ok) {
-        tell.note(&line);
-        if last.len() == LAST_LINES {
-            last.pop_front();
-        }
-        last.push_back(line);
-    }
-    last.into()
+fn noted(from: ChildStderr, job: &Job<'_>, over: &AtomicBool) -> LastLines {
+    let mut last = LastLines::default();
+    lines::follow(from, lines::MAX_LINE, over, |line| {
+        job.tell.note(&line);
+        last.push(&line);
+    });
+    last
 }
 
-fn died(status: Option<ExitStatus>, last: &[String]) -> NodeError {
+fn died(status: Option<ExitStatus>, last: &LastLines) -> NodeError {
     #[cfg(unix)]
     let signal = status.and_then(|status| std::os::unix::process::ExitStatusExt::signal(&status));
     #[cfg(not(unix))]
     let signal: Option<i32> = None;
     let how = match (signal, status.and_then(|status| status.code())) {
-        (Some(9), _) => "was killed (signal 9): as a rule because memory ran out".to_owned(),
+        (Some(9), _) => "was killed (signal 9): probably out of memory".to_owned(),
         (Some(signal), _) => format!("was ended by signal {signal}"),
-        (None, Some(code)) => format!("ended with exit status {code} and no word"),
-        (None, None) => "ended without a word".to_owned(),
+        (None, Some(code)) => format!("ended with exit status {code} and no message"),
+        (None, None) => "ended without a message".to_owned(),
     };
-    let error = NodeError::failed(format!("its process {how}"));
-    if last.is_empty() {
-        error.with_help("it goes on from its last checkpoint when it is run again")
-    } else {
-        error.with_help(format!("the last that it printed:\n{}", last.join("\n")))
-    }
+    let words = last.in_words();
+    let words = words.unwrap_or_else(|| "it resumes from its last checkpoint when it is run again".to_owned());
+    NodeError::failed(format!("its process {how}")).with_help(words)
 }

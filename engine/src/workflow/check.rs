@@ -6,6 +6,7 @@ use super::diagnose::{Diagnostics, Problem};
 use super::instance::{Edge, Instance};
 use super::template::Template;
 use crate::node::{Facts, InputFact, InputFacts, ParamError};
+use crate::secrets::Secrets;
 
 /// Checks port types, then passes facts from inputs to outputs. `instances` come after their inputs.
 ///
@@ -18,6 +19,23 @@ pub(crate) fn check(instances: &[Instance], templates: &[Template]) -> Result<()
     }
     diagnostics.ok(())?;
     check_facts(instances, templates)
+}
+
+/// Names of instances are in everything that is written down, so no secret may be a part of one.
+///
+/// # Errors
+/// The first name that has one in it.
+pub(crate) fn no_secret_in_names(instances: &[Instance], secrets: &Secrets) -> Result<(), Diagnostics> {
+    let told = |instance: &Instance| secrets.in_text(&instance.name).map(str::to_owned);
+    match instances.iter().filter(|_| !secrets.is_empty()).find_map(told) {
+        None => Ok(()),
+        Some(secret) => {
+            let message =
+                format!("the secret `{secret}` is the value of a matrix variable, and would be part of names");
+            let help = format!("use it in parameters only, or declare {secret} = {{ .., secret = false }} below [env]");
+            Err(Problem::nowhere("workflow::secret", message).help(help).into())
+        }
+    }
 }
 
 fn check_types(instance: &Instance, all: &[Instance], template: &Template, diagnostics: &mut Diagnostics) {
@@ -46,8 +64,8 @@ fn check_types(instance: &Instance, all: &[Instance], template: &Template, diagn
             fitting.retain(|name| *name != template.table.name);
             let help = match fitting.len() {
                 0 => format!("no node of this workflow makes {}", taken.join(" or ")),
-                1..=12 => format!("these would fit: `{}`", fitting.join("`, `")),
-                n => format!("{n} other nodes would fit"),
+                1..=12 => format!("candidates: `{}`", fitting.join("`, `")),
+                n => format!("{n} candidate nodes"),
             };
             let span = template.span_of_ref(port.name, edge.reference);
             let label = format!("a {} node", all[edge.instance].kind());

@@ -6,7 +6,8 @@
 //!
 //! [env]
 //! DATA = "data"                  # the environment's value, or else this
-//! TOKEN = { required = true }    # an error where it is not set
+//! HOST = { required = true }     # an error where it is not set
+//! LICENCE = { default = "", secret = true }    # not to be written down; so is what looks like it, e.g. API_TOKEN, unless `secret = false`
 //!
 //! [nodes.images]
 //! kind = "dataset"
@@ -16,7 +17,7 @@
 //! They are put in before anything else is read, so that it is the value that enters keys, wherever it came from. A string
 //! that is nothing but `"${name}"` becomes the value itself, a number or a list too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 use super::diagnose::{Diagnostics, Problem, suggest};
@@ -24,6 +25,7 @@ use super::entries::{check_keys, is_variable_name, table_of, wrong_type};
 use super::overrides::COMMAND_LINE;
 use super::tree::{Data, Entry, Located, find};
 use super::variables::{Piece, pieces, text};
+use crate::secrets::{HIDDEN, Secrets, is_secret};
 
 /// The section of variables, and that of the environment.
 const SECTIONS: [&str; 2] = ["variables", "env"];
@@ -34,6 +36,10 @@ const ENV: &str = "env.";
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Constants {
     values: BTreeMap<String, Located>,
+    /// The names, without [`ENV`], of those that are not to be written down.
+    secret: BTreeSet<String>,
+    /// Defaults of these that are written in the workflow, whether they count or not.
+    written: Vec<(String, String)>,
     /// Names that are declared but have no value, which was told.
     broken: Vec<String>,
 }
@@ -80,32 +86,58 @@ impl Constants {
         self.values.contains_key(name) || self.broken.iter().any(|broken| broken == name)
     }
 
-    /// The declared environment variables with their values.
+    /// The declared environment variables with their values; of secrets [`HIDDEN`].
     pub(crate) fn environment(&self) -> BTreeMap<String, String> {
-        let named = self
-            .values
-            .iter()
-            .filter_map(|(name, value)| Some((name.strip_prefix(ENV)?, value.str()?)));
-        named.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        let shown = |name: &str, value: &str| match self.secret.contains(name) {
+            true => HIDDEN.to_owned(),
+            false => value.to_owned(),
+        };
+        self.declared_ones()
+            .map(|(name, value)| (name.to_owned(), shown(name, value)))
+            .collect()
+    }
+
+    /// The declared environment variables that are secrets.
+    pub(crate) fn secrets(&self) -> Secrets {
+        let secret = self.declared_ones().filter(|(name, _)| self.secret.contains(*name));
+        let secret = secret.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Secrets::new(secret.chain(self.written.iter().cloned()))
+    }
+
+    fn declared_ones(&self) -> impl Iterator<Item = (&str, &str)> {
+        let values = self.values.iter();
+        values.filter_map(|(name, value)| Some((name.strip_prefix(ENV)?, value.str()?)))
     }
 
     fn read_environment(&mut self, sections: &[Entry], environment: Environment<'_>, diagnostics: &mut Diagnostics) {
         let declared = find(sections, "env").and_then(|entry| table_of(&entry.value, "env", diagnostics));
         for entry in declared.unwrap_or(&[]) {
             let name = format!("{ENV}{}", entry.key);
-            match declaration(entry, diagnostics) {
+            let declaration = declaration(entry, diagnostics);
+            if let Some(declared) = &declaration {
+                let hidden = declared
+                    .defaults
+                    .iter()
+                    .filter(|text| is_secret(&entry.key, declared.secret, text));
+                self.written
+                    .extend(hidden.map(|text| (entry.key.clone(), text.clone())));
+            }
+            match declaration {
                 // What the command line says comes before the environment.
-                Some(Some(value)) if &*entry.value.span.source.name == COMMAND_LINE => {
-                    self.declared(name, entry, value)
-                }
-                Some(default) => {
+                Some(Declared {
+                    default: Some(value),
+                    given: true,
+                    secret,
+                    ..
+                }) => self.declared(name, entry, secret, value),
+                Some(Declared { default, secret, .. }) => {
                     match environment(&entry.key).map_or(Ok(default), |value| value.into_string().map(Some)) {
                         Err(_) => {
                             let message = format!("the environment variable {} is not UTF-8", entry.key);
                             diagnostics.push(Problem::at("workflow::env", &entry.key_span, message, "needed here"));
                             self.broken.push(name);
                         }
-                        Ok(Some(value)) => self.declared(name, entry, value),
+                        Ok(Some(value)) => self.declared(name, entry, secret, value),
                         Ok(None) => {
                             let message = format!("the environment variable {} is not set", entry.key);
                             let problem = Problem::at("workflow::env", &entry.key_span, message, "needed here");
@@ -121,7 +153,10 @@ impl Constants {
     }
 
     /// Its value is known.
-    fn declared(&mut self, name: String, entry: &Entry, value: String) {
+    fn declared(&mut self, name: String, entry: &Entry, secret: Option<bool>, value: String) {
+        if is_secret(&entry.key, secret, &value) {
+            self.secret.insert(entry.key.clone());
+        }
         let data = Data::Scalar(toml::Value::String(value));
         self.values.insert(
             name,
@@ -204,7 +239,7 @@ impl Constants {
                 Piece::Variable(name) => match self.get(name).map(|value| &value.data) {
                     Some(Data::Scalar(value)) => whole.push_str(&escaped(&text(value))),
                     Some(_) => {
-                        let message = format!("`{name}` is no text, so it cannot be a part of one");
+                        let message = format!("`{name}` is not a string, so it cannot be part of one");
                         let problem = Problem::at("workflow::variable", span, message, "used here");
                         diagnostics.push(problem.help(format!("use it alone: \"${{{name}}}\"")));
                     }
@@ -232,37 +267,61 @@ fn escaped(text: &str) -> String {
     text.replace("${", "$${")
 }
 
-/// The default of a declared environment variable, if it has one; `None` if the declaration makes no sense.
-fn declaration(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Option<String>> {
-    match &entry.value.data {
-        Data::Scalar(toml::Value::String(default)) => Some(Some(default.clone())),
-        Data::Table(fields) => {
-            check_keys(fields, &["required"], "keys of a declaration", diagnostics);
-            match find(fields, "required").map(|required| &required.value.data) {
-                Some(Data::Scalar(toml::Value::Boolean(true))) => Some(None),
-                _ => {
-                    let problem = wrong_type(
-                        &entry.value.span,
-                        &entry.key,
-                        "a default or { required = true }",
-                        &entry.value,
-                    );
-                    diagnostics.push(problem);
-                    None
-                }
+/// `NAME = "default"` or `NAME = { default = "..", required = true, secret = true }` below `[env]`.
+#[derive(Default)]
+struct Declared {
+    default: Option<String>,
+    /// All that are written, of which the first counts.
+    defaults: Vec<String>,
+    /// Whether the default is what the command line says.
+    given: bool,
+    secret: Option<bool>,
+}
+
+/// `None` if the declaration makes no sense, which was told.
+fn declaration(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Declared> {
+    const EXPECTED: &str =
+        "a default (a string) or { required = true }, with `secret = true` where it is not to be written down";
+    let wrong = |value: &Located| wrong_type(&value.span, &entry.key, EXPECTED, value);
+    let mut declared = Declared::default();
+    let fields = match &entry.value.data {
+        Data::Table(fields) => fields.as_slice(),
+        _ => &[],
+    };
+    check_keys(
+        fields,
+        &["default", "required", "secret"],
+        "keys of a declaration",
+        diagnostics,
+    );
+    let mut required = false;
+    for field in fields {
+        match (field.key.as_str(), &field.value.data) {
+            ("required", Data::Scalar(toml::Value::Boolean(true))) => required = true,
+            ("secret", Data::Scalar(toml::Value::Boolean(secret))) => declared.secret = Some(*secret),
+            ("default", Data::Scalar(toml::Value::String(text))) => declared.defaults.push(text.clone()),
+            ("default" | "required" | "secret", _) => {
+                diagnostics.push(wrong(&field.value));
+                return None;
             }
-        }
-        _ => {
-            let problem = wrong_type(
-                &entry.value.span,
-                &entry.key,
-                "a default (a string) or { required = true }",
-                &entry.value,
-            );
-            diagnostics.push(problem);
-            None
+            _ => {}
         }
     }
+    let default = match &entry.value.data {
+        Data::Table(fields) => find(fields, "default").map(|default| &default.value),
+        _ => Some(&entry.value),
+    };
+    if let Some((default, text)) = default.and_then(|default| Some((default, default.str()?))) {
+        declared.default = Some(text.to_owned());
+        declared.defaults.push(text.to_owned());
+        declared.given = &*default.span.source.name == COMMAND_LINE;
+        return Some(declared);
+    }
+    if !required {
+        diagnostics.push(wrong(&entry.value));
+        return None;
+    }
+    Some(declared)
 }
 
 #[cfg(test)]

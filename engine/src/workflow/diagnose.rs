@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use flow_cache::nearest;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
 use super::span::{Location, Span};
@@ -112,7 +113,7 @@ impl Diagnostic for Problem {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let again = (self.0.repeats > 0).then(|| format!("the same holds for {} more instances", self.0.repeats));
+        let again = (self.0.repeats > 0).then(|| format!("the same error in {} more instances", self.0.repeats));
         match (&self.0.help, again) {
             (Some(help), Some(again)) => Some(Box::new(format!("{help} ({again})"))),
             (Some(help), None) => Some(Box::new(help)),
@@ -210,16 +211,6 @@ impl Diagnostic for Diagnostics {
     }
 }
 
-/// The name among `known` that was most likely meant, if any is near enough.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|k| (strsim::jaro_winkler(name, k), strsim::damerau_levenshtein(name, k), k))
-        .filter(|(likeness, edits, k)| *likeness >= 0.8 || *edits <= 1.max(k.len() / 4))
-        .max_by(|a, b| a.0.total_cmp(&b.0).then(b.2.cmp(a.2)))
-        .map(|(_, _, k)| k)
-}
-
 /// What to do about an unknown name: the nearest known one, and all of them if they are few.
 pub fn suggest<'a>(name: &str, what: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
@@ -234,18 +225,5 @@ pub fn suggest<'a>(name: &str, what: &str, known: impl IntoIterator<Item = &'a s
     match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? {listed}"),
         None => listed,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slip_of_the_finger_finds_the_name_and_nonsense_finds_none() {
-        let known = ["epochs", "batch_size", "seed"];
-        assert_eq!(nearest("epoch", known), Some("epochs"));
-        assert_eq!(nearest("sede", known), Some("seed"));
-        assert_eq!(nearest("zzzzzz", known), None);
     }
 }

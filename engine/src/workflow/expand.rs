@@ -24,7 +24,7 @@ pub(crate) fn expand(templates: &[Template], units: &Units, matrix: &Matrix) -> 
     let Some(order) = order(&inputs) else {
         return Err(Problem::nowhere(
             "workflow::cycle",
-            "a reference to a later round makes nodes rest on themselves",
+            "a reference to a later round makes nodes depend on themselves",
         )
         .into());
     };
@@ -167,7 +167,7 @@ impl Expansion<'_> {
             None => Ok(()),
             Some((variable, span)) => {
                 let message = format!("nothing that `{}` gathers varies by `{variable}`", template.table.name);
-                Err(Problem::at("workflow::over", span, message, "has no effect").help("take it out of `over`"))
+                Err(Problem::at("workflow::over", span, message, "has no effect").help("remove it from `over`"))
             }
         }
     }
@@ -331,7 +331,7 @@ fn too_many(template: &Template) -> Problem {
 
 fn nothing_fits(template: &Template) -> Problem {
     let message = format!(
-        "no combination of the matrix fits all inputs of `{}`",
+        "no combination of the matrix matches all inputs of `{}`",
         template.table.name
     );
     Problem::at(

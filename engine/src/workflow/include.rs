@@ -14,6 +14,12 @@ use super::tree::{self, Data, Entry, Located};
 /// The sections of a workflow file.
 pub(crate) const SECTIONS: [&str; 6] = ["workflow", "variables", "env", "matrix", "defaults", "nodes"];
 
+/// How deep includes may be nested.
+const MAX_INCLUDE_DEPTH: usize = 64;
+
+/// How many files a workflow may include, directly or through others.
+const MAX_INCLUDES: usize = 1000;
+
 /// The lists of `[matrix]` that grow where two files have one.
 const LISTS: [&str; 2] = ["include", "exclude"];
 
@@ -103,23 +109,32 @@ impl Reading<'_> {
         names
     }
 
+    /// Which limit another included file would exceed.
+    fn exceeded_limit(&self) -> Option<String> {
+        if self.chain.len() > MAX_INCLUDE_DEPTH {
+            return Some(format!("includes are nested more than {MAX_INCLUDE_DEPTH} deep"));
+        }
+        (self.done.len() >= MAX_INCLUDES).then(|| format!("the workflow includes more than {MAX_INCLUDES} files"))
+    }
+
     /// The sections of the file called `name` in `by`; none if it was read already, or cannot be.
     fn included(&mut self, by: &Source, name: &str, span: &Span) -> Vec<Entry> {
         let path = by.dir.join(name);
         let known = identity(&path);
         if let Some(at) = self.chain.iter().position(|above| *above == known) {
             let circle: Vec<&str> = self.names[at..].iter().map(String::as_str).collect();
-            let message = format!(
-                "files include each other: {} -> {}",
-                circle.join(" -> "),
-                self.names[at]
-            );
-            let problem = Problem::at("workflow::include", span, message, "closes the circle");
+            let message = format!("include cycle: {} -> {}", circle.join(" -> "), self.names[at]);
+            let problem = Problem::at("workflow::include", span, message, "closes the cycle");
             self.diagnostics
-                .push(problem.help("take one of these away; put what both need into a third file"));
+                .push(problem.help("remove one of these; put what both need into a third file"));
             return Vec::new();
         }
         if self.done.contains(&known) {
+            return Vec::new();
+        }
+        if let Some(limit) = self.exceeded_limit() {
+            let problem = Problem::at("workflow::include", span, limit, "one too many");
+            self.diagnostics.push(problem.help("merge some of the files"));
             return Vec::new();
         }
         self.done.push(known.clone());
@@ -157,7 +172,7 @@ impl Reading<'_> {
     fn only_parts(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
         let (header, parts): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| entry.key == "workflow");
         for entry in header {
-            let message = "an included file has no [workflow] of its own";
+            let message = "an included file has no [workflow] table";
             let problem = Problem::at("workflow::include", &entry.key_span, message, "not in this file");
             self.diagnostics
                 .push(problem.help("the name is that of the file that is run: move what both need into a third file"));
@@ -207,9 +222,7 @@ fn twice(path: &[&str], first: &Entry, again: &Span) -> Problem {
         "again",
     )
     .also(&first.key_span, "first here")
-    .help(format!(
-        "it is at {place} already: take one away, or give it another name"
-    ))
+    .help(format!("it is at {place} already: remove one, or rename it"))
 }
 
 #[cfg(test)]

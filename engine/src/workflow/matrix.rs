@@ -121,7 +121,7 @@ fn combine(matrix: &mut Matrix, exclude: Option<&Entry>, include: Option<&Entry>
             "every combination is excluded",
             "",
         );
-        diagnostics.push(problem.help("take one of these away, or include something"));
+        diagnostics.push(problem.help("remove one of these, or include something"));
     }
     let width = matrix.variables.len();
     let widened = added.combinations.into_iter().map(|binding| binding.widened(width));
@@ -153,7 +153,7 @@ fn row<'a>(list: &Entry, item: &'a Located, diagnostics: &mut Diagnostics) -> Op
         }
     }
     if cells.is_empty() {
-        let message = format!("an empty table in `{}` says nothing", list.key);
+        let message = format!("an empty table in `{}` has no effect", list.key);
         diagnostics.push(Problem::at("workflow::matrix", &item.span, message, "empty"));
         return None;
     }
@@ -186,12 +186,12 @@ fn take_out(matrix: &Matrix, combinations: &mut Vec<Binding>, row: &Row<'_>) -> 
     if combinations.len() < before {
         return Ok(());
     }
-    let message = "this excludes nothing: what it fits was excluded already";
-    Err(Problem::at("workflow::matrix", row.span, message, "has no effect").help("take it out"))
+    let message = "this excludes nothing: what it matches was excluded already";
+    Err(Problem::at("workflow::matrix", row.span, message, "has no effect").help("remove it"))
 }
 
 fn unknown_variable(entry: &Entry, matrix: &Matrix) -> Problem {
-    let message = format!("`exclude` names `{}`, which is no matrix variable", entry.key);
+    let message = format!("`exclude` names `{}`, which is not a matrix variable", entry.key);
     Problem::at(
         "workflow::unknown_variable",
         &entry.key_span,
@@ -256,7 +256,7 @@ impl Added {
             return Ok(());
         }
         let message = "this includes what is there already";
-        Err(Problem::at("workflow::matrix", row.span, message, "changes nothing").help("take it out"))
+        Err(Problem::at("workflow::matrix", row.span, message, "changes nothing").help("remove it"))
     }
 
     /// A new combination has a value for each variable with a list, or it would be half of one.
@@ -269,7 +269,7 @@ impl Added {
             return Ok(());
         }
         let message = format!(
-            "this fits no combination, and as a new one it lacks {}",
+            "this matches no combination, and as a new one it lacks {}",
             missing.join(", ")
         );
         let help =

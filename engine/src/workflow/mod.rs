@@ -34,12 +34,13 @@ use std::sync::Arc;
 pub use diagnose::{Diagnostics, Problem, suggest};
 pub use instance::{Edge, Instance, InstanceId, InstancePort};
 pub use overrides::Override;
-pub use policy::{ExecutionPolicy, Needs, Retry};
+pub use policy::{ExecutionPolicy, ResourceOverrides, Retry};
 pub use span::Location;
 
 use self::include::Included;
 use self::span::Source;
 use crate::registry::Registry;
+use crate::secrets::Secrets;
 
 /// A workflow that was checked: no cycles, all names known, all ports fitting.
 pub struct Workflow {
@@ -49,6 +50,7 @@ pub struct Workflow {
     source: Arc<Source>,
     included: Vec<Included>,
     environment: BTreeMap<String, String>,
+    secrets: Secrets,
     overrides: Vec<Override>,
     instances: Vec<Instance>,
     users: Vec<Vec<InstanceId>>,
@@ -58,7 +60,7 @@ impl Workflow {
     /// Reads and checks the workflow file at `path`.
     ///
     /// # Errors
-    /// Everything that is wrong with it, as far as it can be told.
+    /// Everything that is wrong with it, as far as it can be determined.
     pub fn load(path: &Path, registry: &Registry, overrides: &[Override]) -> Result<Self, Diagnostics> {
         let text = crate::code::read_text(path).map_err(|error| {
             Problem::nowhere(
@@ -102,17 +104,18 @@ impl Workflow {
             document.question.clone(),
             document.matrix.clone(),
         );
-        let environment = document.constants.environment();
+        let (environment, secrets) = (document.constants.environment(), document.constants.secrets());
         let resolve = || resolve::resolve(document, registry, diagnostics);
         let templates = tracing::debug_span!("resolve").in_scope(resolve)?;
         let expand = || expand::expand(&templates, &rounds::unroll(&templates)?, &matrix);
         let instances = tracing::debug_span!("expand").in_scope(expand)?;
         tracing::debug_span!("check").in_scope(|| check::check(&instances, &templates))?;
+        check::no_secret_in_names(&instances, &secrets)?;
         let users = users(&instances);
         tracing::debug!(
             nodes = templates.len(),
             instances = instances.len(),
-            "workflow is sound"
+            "workflow is valid"
         );
         Ok(Self {
             name,
@@ -121,6 +124,7 @@ impl Workflow {
             source,
             included: included.clone(),
             environment,
+            secrets,
             overrides: overrides.to_vec(),
             instances,
             users,
@@ -156,7 +160,30 @@ impl Workflow {
         texts.map(|(path, text)| (path, text.unwrap_or_default()))
     }
 
-    /// What it took from the environment: the variables that it declares, with their values.
+    /// What must not be written down.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// The overrides that were put in, as they were given, without secrets.
+    pub(crate) fn overrides_in_words(&self) -> Vec<String> {
+        let words = self.overrides.iter().map(ToString::to_string);
+        words.map(|set| self.secrets.hide(&set).into_owned()).collect()
+    }
+
+    /// What each node may depend on that is no part of its key, by its name without bindings.
+    pub fn not_in_key(&self) -> BTreeMap<&str, BTreeSet<String>> {
+        let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for instance in &self.instances {
+            let words = instance.node.not_in_key();
+            if !words.is_empty() {
+                found.entry(&instance.node_name).or_default().extend(words);
+            }
+        }
+        found
+    }
+
+    /// What it took from the environment: the variables that it declares, with their values; of secrets `***`.
     pub fn environment(&self) -> &BTreeMap<String, String> {
         &self.environment
     }

@@ -1,4 +1,4 @@
-//! The names in parameters: whether they lead somewhere, and whether nodes rest on themselves.
+//! The names in parameters: whether they lead somewhere, and whether nodes depend on themselves.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -175,13 +175,13 @@ fn check_cycles(templates: &[Template], graph: &NameGraph<'_>, diagnostics: &mut
         let mut problem = Problem::at(
             "workflow::cycle",
             &by_name[first].table.name_span,
-            format!("nodes rest on themselves: {whole}"),
+            format!("dependency cycle: {whole}"),
             format!("feeds `{}`", cycle[1]),
         );
         for (at, name) in rest.iter().enumerate() {
             problem = problem.also(&by_name[name].table.name_span, format!("feeds `{}`", cycle[at + 2]));
         }
-        let help = "take one of these references away; to feed an output back, use rounds and becomes";
+        let help = "remove one of these references; to feed an output back, use rounds and becomes";
         diagnostics.push(problem.help(help));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::diagnose::{Diagnostics, Problem, suggest};
 use super::include::SECTIONS;
 use super::span::{Source, Span};
-use super::tree::{Data, Entry, Located};
+use super::tree::{Data, Entry, Located, MAX_DEPTH};
 
 /// The name of the source of values that the command line gives.
 pub(crate) const COMMAND_LINE: &str = "--set";
@@ -36,8 +36,19 @@ impl Override {
             return Err(format!("`{text}` has no `=`: write --set nodes.NAME.KEY=VALUE"));
         };
         let path = path.trim();
-        if steps(path).is_none() {
+        let Some(keys) = steps(path) else {
             return Err(format!("`{path}` is not a path: write --set nodes.NAME.KEY=VALUE"));
+        };
+        let column = |at: usize| text[..at].chars().count() + 1;
+        if let Some((_, key)) = keys.get(MAX_DEPTH) {
+            let column = column(text.find(path).unwrap_or(0) + key.start);
+            return Err(format!("1:{column}: the path has more than {MAX_DEPTH} keys"));
+        }
+        if let Some(at) = too_deep(value) {
+            let column = column(text.len() - value.len() + at);
+            return Err(format!(
+                "1:{column}: tables and lists are nested more than {MAX_DEPTH} deep"
+            ));
         }
         let parsed = toml::from_str::<toml::Table>(&format!("v = {value}")).ok();
         let value = match parsed.and_then(|mut t| if t.len() == 1 { t.remove("v") } else { None }) {
@@ -64,6 +75,21 @@ impl std::fmt::Display for Override {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// Where brackets outside of quotes are nested more than [`MAX_DEPTH`] deep.
+fn too_deep(value: &str) -> Option<usize> {
+    let (mut quote, mut depth) = (None, 0_usize);
+    value.char_indices().find_map(|(at, c)| {
+        match (quote, c) {
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            (None, '[' | '{') => depth += 1,
+            (None, ']' | '}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        (depth > MAX_DEPTH).then_some(at)
+    })
 }
 
 /// Where the path ends: the first `=` outside of quotes.
@@ -141,7 +167,7 @@ fn apply_one(root: &mut Located, set: &Override, source: &Arc<Source>) -> Result
         let Some(entries) = here.table_mut() else {
             let parent = steps[..depth].join(".");
             let message = format!("`{parent}` is a value, it has no `{step}`");
-            return Err(Problem::at("override::path", &span, message, "no such place"));
+            return Err(Problem::at("override::path", &span, message, "no such key"));
         };
         let at = match entries.iter().position(|e| e.key == *step) {
             Some(at) => at,
@@ -160,6 +186,23 @@ fn apply_one(root: &mut Located, set: &Override, source: &Arc<Source>) -> Result
             }
         };
         let entry = &mut entries[at];
+        // A declaration stays what it is, secret or not: it is given a value, and its default is known still.
+        if last && steps[0] == "env" && depth == 1 {
+            let default = |key_span: &Span, value: Located| Entry {
+                key: "default".to_owned(),
+                key_span: key_span.clone(),
+                value,
+            };
+            let given = default(&span, Located::from_value(set.value.clone(), &value_span));
+            match &mut entry.value.data {
+                Data::Table(fields) => fields.insert(0, given),
+                _ => {
+                    let old = default(&entry.key_span, entry.value.clone());
+                    entry.value.data = Data::Table(vec![given, old]);
+                }
+            }
+            return Ok(());
+        }
         if last {
             entry.key_span = span;
             entry.value = Located::from_value(set.value.clone(), &value_span);

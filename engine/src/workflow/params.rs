@@ -27,7 +27,7 @@ pub(crate) fn param_problem(table: &NodeTable, error: &ParseError) -> Problem {
     let span = table.span_of(&error.path);
     if let Some(variant) = quoted_after(message, "unknown variant `") {
         let message = format!("`{}` of `{name}` cannot be `{variant}`", error.path);
-        return Problem::at("workflow::unknown_value", &span, message, "no such choice").help(suggest(
+        return Problem::at("workflow::unknown_value", &span, message, "not a valid choice").help(suggest(
             variant,
             "choices",
             expected_names(&error.message),
@@ -37,12 +37,9 @@ pub(crate) fn param_problem(table: &NodeTable, error: &ParseError) -> Problem {
         Some((found, expected)) if message.starts_with("invalid ") => {
             let found = found.split_once(": ").map_or(found, |(_, value)| value);
             let message = format!("`{}` of `{name}` must be {}", error.path, words_for(expected));
-            Problem::at(
-                "workflow::wrong_type",
-                &span,
-                message,
-                format!("this is {}", with_article(found)),
-            )
+            let label = format!("this is {}", with_article(found));
+            let problem = Problem::at("workflow::wrong_type", &span, message, label);
+            problem.maybe_help((expected.trim() == "a string").then(|| quoted_help(found)).flatten())
         }
         _ => {
             let what = if error.path.is_empty() {
@@ -53,6 +50,15 @@ pub(crate) fn param_problem(table: &NodeTable, error: &ParseError) -> Problem {
             Problem::at("workflow::bad_value", &span, format!("{what}: {message}"), "here")
         }
     }
+}
+
+/// What to write where a string is expected and a number or a boolean stands, also where it comes from a variable.
+fn quoted_help(found: &str) -> Option<String> {
+    let value = found.split('`').nth(1)?;
+    Some(format!(
+        "write \"{value}\" in quotes; \"${{name}}\" alone keeps the type of the variable: write its value in quotes where it is \
+         declared, e.g. name = [\"{value}\"]"
+    ))
 }
 
 fn unknown_key(table: &NodeTable, error: &ParseError, path: &str) -> Problem {

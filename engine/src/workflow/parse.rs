@@ -23,7 +23,7 @@ const LONGEST_NAME: usize = 64;
 /// More rounds than this are taken for a mistake.
 const MAX_ROUNDS: u32 = 1000;
 
-/// A workflow file, its sections told apart.
+/// A workflow file, its sections distinguished.
 #[derive(Debug)]
 pub(crate) struct Document {
     pub(crate) name: String,
@@ -90,7 +90,7 @@ fn header(sections: &[Entry], file: &Path, diagnostics: &mut Diagnostics) -> (St
     let valid = (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(plain);
     if !valid && entry.value.str().is_some() {
         let message = format!("{name:?} is not a name for a workflow");
-        let problem = Problem::at("workflow::bad_name", &entry.value.span, message, "names a folder");
+        let problem = Problem::at("workflow::bad_name", &entry.value.span, message, "names a directory");
         diagnostics.push(problem.help("use 1 to 64 letters, digits, `_` and `-`"));
     }
     (name, question)
@@ -194,8 +194,8 @@ fn rounds(table: &[Entry], diagnostics: &mut Diagnostics) -> Option<Rounds> {
             } else {
                 "rounds = 2"
             };
-            let message = format!("`{}` says nothing on its own", one.key);
-            let problem = Problem::at("workflow::rounds", &one.key_span, message, "needs its partner");
+            let message = format!("`{}` has no effect on its own", one.key);
+            let problem = Problem::at("workflow::rounds", &one.key_span, message, "needs the other one");
             diagnostics.push(problem.help(format!(
                 "add {other}: rounds repeat, and this node becomes the input of the next"
             )));

@@ -1,10 +1,10 @@
-//! A part of a workflow: some nodes with all that they rest on, or those that are to run whatever the cache holds.
+//! A part of a workflow: some nodes with all that they depend on, or those that are to run whatever the cache holds.
 
 use super::diagnose::{Problem, suggest};
 use super::{Diagnostics, Instance, InstanceId, Workflow, users};
 
 impl Workflow {
-    /// The workflow with nothing left but `wanted` and what it rests on. A node's name stands for all of its instances, an
+    /// The workflow with nothing left but `wanted` and what it depends on. A node's name stands for all of its instances, an
     /// instance's name (`student[labels=40]`) for itself. Keys do not change, so what is left is found in the cache as before.
     ///
     /// # Errors

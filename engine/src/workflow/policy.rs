@@ -8,13 +8,14 @@
 //! retry = { times = 2, wait_s = 30 }              # again after a failure; the wait doubles each time
 //! timeout_s = 3600                                # stopped after this, which is a failure
 //! resources = { threads = 4, gpus = 1, memory = "8GB" }
-//! isolate = true                                  # in a process of its own
+//! isolate = true                                  # in a separate process
 //! ```
 //!
 //! None of it is part of a key: the same result is the same result, however it was come by.
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,7 @@ use super::variables::{Matrix, fill};
 use crate::registry::ParseError;
 
 /// How a node is run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExecutionPolicy {
     /// Of the nodes that could run, those with the highest number come first.
@@ -38,13 +39,13 @@ pub struct ExecutionPolicy {
     /// Seconds after which it is stopped and has failed.
     pub timeout_s: Option<f64>,
     /// What it needs of the machine, where that is not what its kind says.
-    pub resources: Needs,
-    /// Whether it runs in a process of its own; `None` leaves that to its kind.
+    pub resources: ResourceOverrides,
+    /// Whether it runs in a separate process; `None` leaves that to its kind.
     pub isolate: Option<bool>,
 }
 
 /// `retry = { times = 2, wait_s = 30 }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
     /// How often it is tried again.
@@ -67,10 +68,10 @@ impl Retry {
     }
 }
 
-/// `resources = { threads = 4, gpus = 1, memory = "8GB" }`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What a node takes of the machine, where that is not what its kind says: `resources = { threads = 4, gpus = 1, memory = "8GB" }`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Needs {
+pub struct ResourceOverrides {
     /// The most CPU threads that it is given.
     pub threads: Option<usize>,
     /// GPUs, which it has for itself.

@@ -10,7 +10,7 @@ use super::parse::Document;
 use super::template::{self, Template};
 use crate::registry::Registry;
 
-/// Reads every node's parameters, and checks that all names in them lead somewhere and that nothing rests on itself.
+/// Reads every node's parameters, and checks that all names in them lead somewhere and that nothing depends on itself.
 ///
 /// # Errors
 /// All problems of all nodes, together with those that were found before.

@@ -142,7 +142,7 @@ fn check(rounds: &Rounds, last: &str, templates: &[Template]) -> Result<(), Prob
 
 fn no_path(rounds: &Rounds, last: &str) -> Problem {
     let message = format!(
-        "`{last}` does not rest on `{}`, so it cannot become its input",
+        "`{last}` does not depend on `{}`, so it cannot become its input",
         rounds.node
     );
     let help = format!("`becomes` closes a loop: name a node that `{last}` uses, itself or through others");

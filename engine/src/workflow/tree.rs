@@ -121,6 +121,9 @@ pub(crate) fn locate(entries: &[Entry], path: &str) -> Option<(Span, Span)> {
     found
 }
 
+/// How deep tables and lists may be nested, so that neither reading a tree nor writing it as JSON overflows the stack.
+pub(crate) const MAX_DEPTH: usize = 64;
+
 /// Reads TOML. All syntax errors are found, not only the first; with any of them there is no tree.
 pub(crate) fn read(source: &Arc<Source>) -> Result<Located, Vec<Problem>> {
     let (document, errors) = DeTable::parse_recoverable(&source.text);
@@ -129,7 +132,7 @@ pub(crate) fn read(source: &Arc<Source>) -> Result<Located, Vec<Problem>> {
     }
     let mut problems = Vec::new();
     let span = Span::new(source, document.span());
-    let data = convert_table(source, document.into_inner(), &mut problems);
+    let data = convert_table(source, document.into_inner(), 0, &mut problems);
     if problems.is_empty() {
         Ok(Located { data, span })
     } else {
@@ -137,8 +140,25 @@ pub(crate) fn read(source: &Arc<Source>) -> Result<Located, Vec<Problem>> {
     }
 }
 
+/// The line with the most dots: `toml` gives no place for a key that has too many parts.
+fn longest_key(text: &str) -> std::ops::Range<usize> {
+    let mut at = 0;
+    let lines = text.split_inclusive('\n').map(|line| {
+        at += line.len();
+        (line.matches('.').count(), at - line.len())
+    });
+    let start = lines
+        .max_by_key(|(dots, start)| (*dots, std::cmp::Reverse(*start)))
+        .map_or(0, |(_, start)| start);
+    start..start
+}
+
 fn syntax_problem(source: &Arc<Source>, error: &toml::de::Error) -> Problem {
-    let span = Span::new(source, error.span().unwrap_or(0..0));
+    let span = Span::new(source, error.span().unwrap_or_else(|| longest_key(&source.text)));
+    if error.message().contains("recurs") {
+        let message = format!("tables and lists are nested more than {MAX_DEPTH} deep");
+        return Problem::at("workflow::nesting", &span, message, "here");
+    }
     Problem::at(
         "workflow::syntax",
         &span,
@@ -147,21 +167,32 @@ fn syntax_problem(source: &Arc<Source>, error: &toml::de::Error) -> Problem {
     )
 }
 
-fn convert_table(source: &Arc<Source>, table: DeTable<'_>, problems: &mut Vec<Problem>) -> Data {
+fn convert_table(source: &Arc<Source>, table: DeTable<'_>, depth: usize, problems: &mut Vec<Problem>) -> Data {
     let entries = table.into_iter().map(|(key, value)| Entry {
         key_span: Span::new(source, key.span()),
         key: key.into_inner().into_owned(),
-        value: convert(source, value, problems),
+        value: convert(source, value, depth, problems),
     });
     Data::Table(entries.collect())
 }
 
-fn convert(source: &Arc<Source>, value: Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Located {
+fn convert(source: &Arc<Source>, value: Spanned<DeValue<'_>>, depth: usize, problems: &mut Vec<Problem>) -> Located {
     let range = value.span();
     let span = Span::new(source, range.clone());
+    let depth = depth + 1;
     let data = match value.into_inner() {
-        DeValue::Table(table) => convert_table(source, table, problems),
-        DeValue::Array(items) => Data::Array(items.into_iter().map(|item| convert(source, item, problems)).collect()),
+        DeValue::Table(_) | DeValue::Array(_) if depth > MAX_DEPTH => {
+            let message = format!("tables and lists are nested more than {MAX_DEPTH} deep");
+            problems.push(Problem::at("workflow::nesting", &span, message, "one level too many"));
+            Data::Scalar(toml::Value::Boolean(false))
+        }
+        DeValue::Table(table) => convert_table(source, table, depth, problems),
+        DeValue::Array(items) => Data::Array(
+            items
+                .into_iter()
+                .map(|item| convert(source, item, depth, problems))
+                .collect(),
+        ),
         scalar => Data::Scalar(convert_scalar(&span, Spanned::new(range, scalar), problems)),
     };
     Located { data, span }

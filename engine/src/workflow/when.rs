@@ -63,7 +63,7 @@ impl Condition {
     /// Whether it holds for these values.
     pub(crate) fn holds(&self, matrix: &Matrix, binding: &Binding) -> Result<bool, Problem> {
         truth(&self.expr, matrix, binding).map_err(|why| {
-            let message = format!("this condition cannot be decided: {why}");
+            let message = format!("this condition cannot be evaluated: {why}");
             Problem::at("workflow::when", &self.span, message, "here")
         })
     }
@@ -78,7 +78,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn problem(&self, why: impl std::fmt::Display) -> Problem {
-        let message = format!("this condition cannot be read: {why}");
+        let message = format!("invalid condition: {why}");
         Problem::at("workflow::when", self.span, message, "here")
     }
 
@@ -103,7 +103,7 @@ impl Reader<'_> {
                 };
                 let items = items.iter().map(item).collect::<Option<Vec<Value>>>();
                 let items =
-                    items.ok_or_else(|| self.problem("a list holds numbers, texts in quotes, true and false"))?;
+                    items.ok_or_else(|| self.problem("a list holds numbers, quoted strings, true and false"))?;
                 Ok(Expr::Literal(Value::Array(items)))
             }
             expr::Expr::Not(inner) => Ok(Expr::Not(Box::new(self.expr(*inner)?))),
@@ -142,10 +142,10 @@ impl Reader<'_> {
         let problem = self.problem(sides);
         let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Err(match (kind(left), kind(odd)) {
-            ("the text", "the number") => {
-                problem.help(format!("write '{}' in quotes to compare with a text", plain(odd)))
+            ("the string", "the number") => {
+                problem.help(format!("write '{}' in quotes to compare with a string", plain(odd)))
             }
-            ("the number", "the text") => {
+            ("the number", "the string") => {
                 problem.help(format!("write {} without quotes to compare with a number", plain(odd)))
             }
             _ => problem,
@@ -201,8 +201,8 @@ fn plain(value: &Located) -> Option<Value> {
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Integer(_) | Value::Float(_) => "the number",
-        Value::String(_) => "the text",
-        Value::Boolean(_) => "the truth value",
+        Value::String(_) => "the string",
+        Value::Boolean(_) => "the boolean",
         Value::Datetime(_) => "the date",
         Value::Array(_) => "the list",
         Value::Table(_) => "the table",
@@ -225,9 +225,7 @@ fn truth(expr: &Expr, matrix: &Matrix, binding: &Binding) -> Result<bool, String
         Expr::Compare(left, op, right) => compare(&value(left, matrix, binding)?, *op, &value(right, matrix, binding)?),
         Expr::Literal(_) | Expr::Variable(_) => {
             let value = value(expr, matrix, binding)?;
-            value
-                .as_bool()
-                .ok_or_else(|| format!("{value} is neither true nor false"))
+            value.as_bool().ok_or_else(|| format!("{value} is not a boolean"))
         }
     }
 }
@@ -250,7 +248,7 @@ fn compare(left: &Value, op: Op, right: &Value) -> Result<bool, String> {
         (Op::In, _, Value::Array(items)) => Ok(items.iter().any(|item| equal(left, item))),
         (Op::In, ..) => Err(format!("`in` needs a list, found {right}")),
         (Op::Contains, Value::String(text), Value::String(part)) => Ok(text.contains(part.as_str())),
-        (Op::Contains, ..) => Err(format!("`~` needs two texts, found {left} and {right}")),
+        (Op::Contains, ..) => Err(format!("`~` needs two strings, found {left} and {right}")),
         _ => {
             let ordering = number(left).zip(number(right)).and_then(|(a, b)| a.partial_cmp(&b));
             let ordering = ordering.ok_or_else(|| format!("{left} and {right} have no order"))?;
@@ -339,13 +337,13 @@ mod tests {
             ("labels ==", "column 10 of it: expected a value, found the end"),
             ("(labels == 40", "or `)`, found the end"),
             ("labels == 40 arm", "or the end, found `arm`"),
-            ("arm == 'both", "a text with a closing quote"),
-            ("arm == 250", "the text \"both\" is compared with the number 250"),
+            ("arm == 'both", "a string with a closing quote"),
+            ("arm == 250", "the string \"both\" is compared with the number 250"),
             (
                 "labels in [40, '250']",
-                "the number 40 is compared with the text \"250\"",
+                "the number 40 is compared with the string \"250\"",
             ),
-            ("labels < true", "compared with the truth value true"),
+            ("labels < true", "compared with the boolean true"),
             ("arm < 3", "they have no order"),
             ("arm in [both]", "a list holds"),
         ] {
@@ -353,9 +351,9 @@ mod tests {
         }
         for (text, told) in [
             ("arm < 'x'", "have no order"),
-            ("labels", "neither true nor false"),
+            ("labels", "is not a boolean"),
             ("arm in 3", "needs a list"),
-            ("labels and true", "neither true nor false"),
+            ("labels and true", "is not a boolean"),
         ] {
             assert!(holds(text).unwrap_err().to_string().contains(told), "{text}");
         }
@@ -376,7 +374,7 @@ mod tests {
     fn deep_nesting_is_an_error_and_a_long_chain_is_none() {
         for deep in ["(", "not ", "not (", "labels == ("] {
             let told = read(&deep.repeat(100_000)).unwrap_err().to_string();
-            assert!(told.contains("nested less deeply") && told.len() < 300, "{told}");
+            assert!(told.contains("nested at most 64 deep") && told.len() < 300, "{told}");
         }
         assert!(holds(&vec!["labels == 250"; 100_000].join(" and ")).unwrap());
     }

@@ -8,6 +8,7 @@ use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Lineage, Node, NodeError, NodeFile, NodeRef,
     Output, ParamError, Port, Progress, Report, Resources,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -29,7 +30,7 @@ pub(crate) fn read_text(input: &flow_engine::node::Input) -> Result<String, Node
 }
 
 /// Says `value`.
-#[derive(Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Const {
     value: String,
@@ -69,7 +70,7 @@ impl Node for Const {
 }
 
 /// The same kind after its code changed: other version, same bytes unless the value is `changed`.
-#[derive(Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct ConstRaised(Const);
 
@@ -92,7 +93,7 @@ impl Node for ConstRaised {
 }
 
 /// Says what a file says.
-#[derive(Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FromFile {
     path: DeclaredFile,
@@ -124,7 +125,7 @@ impl Node for FromFile {
 }
 
 /// Joins texts.
-#[derive(Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Concat {
     of: Vec<NodeRef>,
@@ -134,14 +135,14 @@ pub(crate) struct Concat {
     style: Style,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Style {
     #[serde(default)]
     case: Case,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Case {
     #[default]
@@ -176,7 +177,7 @@ impl Node for Concat {
 }
 
 /// The first letter of a text: equal for many texts.
-#[derive(Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct First {
     of: NodeRef,
@@ -199,7 +200,7 @@ impl Node for First {
 }
 
 /// How long a text is: an artifact that ports for texts do not take.
-#[derive(Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Length {
     of: NodeRef,
@@ -220,7 +221,7 @@ impl Node for Length {
 }
 
 /// Labels data with a teacher, as far as the engine can tell.
-#[derive(Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Pseudo {
     teacher: NodeRef,
@@ -249,7 +250,7 @@ impl Node for Pseudo {
 pub(crate) static HOLD: AtomicBool = AtomicBool::new(false);
 
 /// Goes `steps` steps with a checkpoint after each; a note tells each step.
-#[derive(Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Slow {
     steps: u32,
@@ -293,7 +294,7 @@ impl Node for Slow {
 }
 
 /// Panics, or fails politely.
-#[derive(Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Trouble {
     panic: bool,
@@ -315,7 +316,7 @@ impl Node for Trouble {
 }
 
 /// Lists what it is given, by name; its page tells what that cost.
-#[derive(Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Gather {
     #[serde(default)]

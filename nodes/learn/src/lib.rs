@@ -18,6 +18,7 @@ pub mod optim;
 pub mod probe;
 pub mod pseudo;
 pub mod rng;
+pub mod semi;
 pub mod settings;
 pub mod state;
 pub mod stats;

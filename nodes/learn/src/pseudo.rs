@@ -1,9 +1,12 @@
 //! Pseudo-labels: which of a teacher's guesses are kept, and as what targets (Lee 2013; Xie et al. 2020, 1911.04252).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::argmax;
+
 /// How the classes of the kept guesses are balanced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// All confident guesses.
@@ -15,6 +18,21 @@ pub enum Balance {
     Median,
 }
 
+/// Which guesses are kept, and as what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selector {
+    /// Probability of the likeliest class from which on a guess is kept.
+    pub threshold: f32,
+    /// How classes are balanced.
+    pub balance: Balance,
+    /// At most so many of each class, the most confident.
+    pub per_class: Option<usize>,
+    /// Whether the targets are the teacher's distributions and not only the likeliest class.
+    pub soft: bool,
+    /// Temperature of soft targets: `p^(1/T)`, below 1 sharper.
+    pub temperature: f32,
+}
+
 /// The guesses that are kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
@@ -24,40 +42,72 @@ pub struct Selection {
     pub targets: Vec<f32>,
 }
 
-/// Keeps guesses from `probabilities`, `[n][classes]`, whose largest value is at least `threshold`; with `soft` the targets are
-/// the probabilities themselves, else the likeliest class. Equal probabilities are decided by place.
-pub fn select(probabilities: &[f32], classes: usize, threshold: f32, balance: Balance, soft: bool) -> Selection {
+/// Guesses, `[n][classes]`, scaled so that their mean is `expected`, `[classes]` (distribution alignment, Berthelot et al. 2020, 1911.09785):
+/// `norm(p expected / mean p)`.
+pub fn align(probabilities: &mut [f32], expected: &[f32]) {
+    let classes = expected.len();
+    let mut mean = vec![0.0f64; classes];
+    for row in probabilities.chunks_exact(classes) {
+        mean.iter_mut().zip(row).for_each(|(m, p)| *m += f64::from(*p));
+    }
+    let n = (probabilities.len() / classes).max(1) as f64;
+    let factors: Vec<f32> = mean
+        .iter()
+        .zip(expected)
+        .map(|(m, e)| (f64::from(*e) / (m / n).max(1e-6)) as f32)
+        .collect();
+    for row in probabilities.chunks_exact_mut(classes) {
+        row.iter_mut().zip(&factors).for_each(|(p, factor)| *p *= factor);
+        let sum: f32 = row.iter().sum();
+        row.iter_mut().for_each(|p| *p /= sum.max(f32::MIN_POSITIVE));
+    }
+}
+
+/// Keeps guesses from `probabilities`, `[n][classes]`. Equal probabilities are decided by place.
+pub fn select(probabilities: &[f32], classes: usize, selector: &Selector) -> Selection {
     let mut by_class: Vec<Vec<(f32, u32)>> = vec![Vec::new(); classes];
     for (i, row) in probabilities.chunks_exact(classes).enumerate() {
-        let class = crate::metrics::argmax(row);
-        if row[class] >= threshold {
+        let class = argmax(row);
+        if row[class] >= selector.threshold {
             by_class[class].push((row[class], i as u32));
         }
     }
     let mut counts: Vec<usize> = by_class.iter().map(Vec::len).filter(|n| *n > 0).collect();
     counts.sort_unstable();
-    let cap = match balance {
+    let cap = match selector.balance {
         Balance::None => usize::MAX,
         Balance::Equal => counts.first().copied().unwrap_or(0),
         Balance::Median => counts.get(counts.len() / 2).copied().unwrap_or(0),
     };
+    let cap = cap.min(selector.per_class.unwrap_or(usize::MAX));
     let mut kept: Vec<u32> = Vec::new();
     for guesses in &mut by_class {
         guesses.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         kept.extend(guesses.iter().take(cap).map(|(_, i)| *i));
     }
     kept.sort_unstable();
-    let mut targets = Vec::with_capacity(kept.len() * classes);
-    for i in &kept {
-        let row = &probabilities[*i as usize * classes..][..classes];
-        if soft {
-            targets.extend_from_slice(row);
-        } else {
-            let class = crate::metrics::argmax(row);
-            targets.extend((0..classes).map(|c| if c == class { 1.0 } else { 0.0 }));
-        }
-    }
+    let rows = kept.iter().map(|i| &probabilities[*i as usize * classes..][..classes]);
+    let targets = rows.flat_map(|row| target(row, selector)).collect();
     Selection { kept, targets }
+}
+
+/// What a student learns of a guess.
+fn target(row: &[f32], selector: &Selector) -> Vec<f32> {
+    let class = argmax(row);
+    if !selector.soft {
+        return (0..row.len()).map(|c| if c == class { 1.0 } else { 0.0 }).collect();
+    }
+    if selector.temperature == 1.0 {
+        return row.to_vec();
+    }
+    // The likeliest is 1 before the power, so that no row becomes zeros.
+    let most = row[class].max(f32::MIN_POSITIVE);
+    let powers: Vec<f32> = row
+        .iter()
+        .map(|p| (p / most).powf(1.0 / selector.temperature))
+        .collect();
+    let sum: f32 = powers.iter().sum();
+    powers.into_iter().map(|p| p / sum).collect()
 }
 
 #[cfg(test)]
@@ -69,25 +119,57 @@ mod tests {
         0.90, 0.05, 0.05, 0.95, 0.05, 0.0, 0.1, 0.85, 0.05, 0.99, 0.01, 0.0, 0.4, 0.3, 0.3, 0.8, 0.1, 0.1,
     ];
 
-    #[test]
-    fn only_confident_guesses_are_kept() {
-        let all = select(&GUESSES, 3, 0.8, Balance::None, false);
-        assert_eq!(all.kept, [0, 1, 2, 3, 5]);
-        assert_eq!(&all.targets[6..9], [0.0, 1.0, 0.0]);
-        assert!(select(&GUESSES, 3, 0.999, Balance::None, false).kept.is_empty());
+    fn selected(threshold: f32, change: impl FnOnce(&mut Selector)) -> Selection {
+        let mut selector = Selector {
+            threshold,
+            balance: Balance::None,
+            per_class: None,
+            soft: false,
+            temperature: 1.0,
+        };
+        change(&mut selector);
+        select(&GUESSES, 3, &selector)
     }
 
     #[test]
-    fn soft_targets_are_the_teachers_distribution() {
-        let soft = select(&GUESSES, 3, 0.8, Balance::None, true);
+    fn only_confident_guesses_are_kept() {
+        let all = selected(0.8, |_| {});
+        assert_eq!(all.kept, [0, 1, 2, 3, 5]);
+        assert_eq!(&all.targets[6..9], [0.0, 1.0, 0.0]);
+        assert!(selected(0.999, |_| {}).kept.is_empty());
+    }
+
+    #[test]
+    fn soft_targets_are_the_teachers_distribution_and_may_be_sharpened() {
+        let soft = selected(0.8, |s| s.soft = true);
         assert_eq!(&soft.targets[..3], &GUESSES[..3]);
+        let sharp = selected(0.8, |s| (s.soft, s.temperature) = (true, 0.5));
+        assert!(
+            (sharp.targets[0] - 0.81 / (0.81 + 2.0 * 0.0025)).abs() < 1e-5,
+            "{:?}",
+            sharp.targets
+        );
     }
 
     #[test]
     fn balance_keeps_the_most_confident_of_each_class() {
-        let equal = select(&GUESSES, 3, 0.8, Balance::Equal, false);
+        let equal = selected(0.8, |s| s.balance = Balance::Equal);
         assert_eq!(equal.kept, [2, 3], "one each of the classes that have any");
-        let median = select(&GUESSES, 3, 0.8, Balance::Median, false);
+        let median = selected(0.8, |s| s.balance = Balance::Median);
         assert_eq!(median.kept, [0, 1, 2, 3, 5], "of two classes the upper is the median");
+        let two = selected(0.8, |s| s.per_class = Some(2));
+        assert_eq!(two.kept, [1, 2, 3]);
+    }
+
+    #[test]
+    fn alignment_takes_from_the_teachers_favourites() {
+        let mut guesses = GUESSES;
+        align(&mut guesses, &[1.0 / 3.0; 3]);
+        assert!(
+            guesses
+                .chunks_exact(3)
+                .all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5)
+        );
+        assert!(guesses[0] < GUESSES[0] && guesses[2] > GUESSES[2]);
     }
 }

@@ -1,7 +1,7 @@
 //! Random streams that derive from a seed and a path of names and indices, never from the order of use.
 //!
 //! A name derives a new ChaCha key (BLAKE3, keyed), an index selects one of the 2^64 ChaCha streams under the key, which costs
-//! next to nothing: each image of each epoch has a stream of its own.
+//! next to nothing: each image of each epoch has its own stream.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -77,6 +77,34 @@ impl Stream {
         (radius * (std::f64::consts::TAU * f64::from(self.uniform())).cos()) as f32
     }
 
+    /// From a Gamma distribution of the given shape, above 0, and scale 1 (Marsaglia & Tsang 2000).
+    fn gamma(&mut self, shape: f32) -> f64 {
+        if shape < 1.0 {
+            let boosted = self.gamma(shape + 1.0);
+            return boosted * (1.0 - f64::from(self.uniform())).powf(1.0 / f64::from(shape));
+        }
+        let d = f64::from(shape) - 1.0 / 3.0;
+        loop {
+            let x = f64::from(self.normal());
+            let v = (1.0 + x / (9.0 * d).sqrt()).powi(3);
+            let u = 1.0 - f64::from(self.uniform());
+            if v > 0.0 && u.ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return d * v;
+            }
+        }
+    }
+
+    /// From a Beta distribution with parameters above 0, in `[0, 1]`.
+    pub fn beta(&mut self, a: f32, b: f32) -> f32 {
+        let (x, y) = (self.gamma(a), self.gamma(b));
+        // Tiny parameters give two zeros: then it is one end or the other.
+        if x + y > 0.0 {
+            (x / (x + y)) as f32
+        } else {
+            f32::from(u8::from(self.bernoulli(0.5)))
+        }
+    }
+
     /// True with probability `p`.
     pub fn bernoulli(&mut self, p: f32) -> bool {
         self.uniform() < p
@@ -133,7 +161,7 @@ mod tests {
 
     #[test]
     fn bits_never_change_from_version_to_version() {
-        // Every artifact rests on these: a change here would change results under unchanged keys.
+        // Every artifact depends on these: a change here would change results under unchanged keys.
         let mut stream = Stream::new(42, "pinned").index(7);
         assert_eq!([stream.bits(), stream.bits()], PINNED);
     }
@@ -150,6 +178,21 @@ mod tests {
             mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02,
             "mean {mean}, variance {variance}"
         );
+    }
+
+    #[test]
+    fn betas_have_the_moments_of_their_distribution() {
+        let mut stream = Stream::new(5, "beta");
+        for (a, b) in [(0.3f64, 0.3), (0.75, 0.75), (1.0, 1.0), (2.0, 5.0)] {
+            let all: Vec<f64> = (0..50_000)
+                .map(|_| f64::from(stream.beta(a as f32, b as f32)))
+                .collect();
+            let mean = all.iter().sum::<f64>() / 5e4;
+            let variance = all.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 5e4;
+            let expected = (a / (a + b), a * b / ((a + b).powi(2) * (a + b + 1.0)));
+            assert!((mean - expected.0).abs() < 0.01, "{a} {b}: mean {mean}");
+            assert!((variance - expected.1).abs() < 0.01, "{a} {b}: variance {variance}");
+        }
     }
 
     #[test]

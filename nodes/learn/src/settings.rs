@@ -1,7 +1,10 @@
-//! Ranges of hyper-parameters: each is written beside the setting that it is of, and an error names the setting.
+//! Ranges of hyper-parameters: each is written next to the setting that it is of, and an error names the setting.
 
 use std::fmt::{Debug, Display};
 use std::ops::{Bound, Range, RangeBounds, RangeInclusive};
+
+use schemars::Schema;
+use serde_json::Value;
 
 /// A setting that is out of range, or does not fit the others.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +43,7 @@ pub(crate) const BELOW_ONE: Range<f32> = 0.0..1.0;
 pub(crate) const TEMPERATURE: RangeInclusive<f32> = 1e-4..=1e4;
 /// Values of a layer or a token, heads, clusters: at least one, and no more than fits in memory.
 pub(crate) const WIDTH: RangeInclusive<usize> = 1..=1 << 16;
-/// The same of what must be told apart.
+/// The same of what must be distinguished.
 pub(crate) const SEVERAL: RangeInclusive<usize> = 2..=1 << 16;
 /// Epochs, rounds: as many as anyone will wait for.
 pub(crate) const ROUNDS: RangeInclusive<usize> = 0..=1_000_000;
@@ -55,13 +58,25 @@ pub(crate) trait Number: PartialOrd + Display {
     fn is_finite(&self) -> bool {
         true
     }
+
+    /// For a schema.
+    fn json(&self) -> Value;
 }
 
-impl Number for usize {}
+impl Number for usize {
+    fn json(&self) -> Value {
+        (*self).into()
+    }
+}
 
 impl Number for f32 {
     fn is_finite(&self) -> bool {
         f32::is_finite(*self)
+    }
+
+    /// As it is written: 0.1, not the f64 that is nearest to the f32.
+    fn json(&self) -> Value {
+        self.to_string().parse::<f64>().unwrap_or(f64::from(*self)).into()
     }
 }
 
@@ -130,6 +145,32 @@ fn described<T: Display>(range: &impl RangeBounds<T>) -> String {
     parts.join(" and ")
 }
 
+/// Writes the range of a setting into the JSON Schema of its struct: on the number, or on the numbers of a list.
+pub(crate) fn write_range<T: Number>(schema: &mut Schema, key: &str, range: impl RangeBounds<T>) {
+    let Some(property) = schema
+        .pointer_mut(&format!("/properties/{key}"))
+        .and_then(Value::as_object_mut)
+    else {
+        return;
+    };
+    let numbers = match property.get_mut("items") {
+        Some(Value::Object(items)) => items,
+        _ => property,
+    };
+    let ends = [
+        (range.start_bound(), "minimum", "exclusiveMinimum"),
+        (range.end_bound(), "maximum", "exclusiveMaximum"),
+    ];
+    for (bound, included, excluded) in ends {
+        let (key, end) = match bound {
+            Bound::Included(end) => (included, end),
+            Bound::Excluded(end) => (excluded, end),
+            Bound::Unbounded => continue,
+        };
+        numbers.insert(key.to_owned(), end.json());
+    }
+}
+
 /// Declares hyper-parameters: each with its type, its default and, after `in`, the range of its numbers.
 ///
 /// `lr: f32 = 0.1, in ABOVE_ZERO;` is a field `lr` of 0.1 where nothing is said; `check_ranges` refuses what is not in the range.
@@ -138,8 +179,9 @@ macro_rules! settings {
         $($(#[$doc:meta])* $field:ident: $type:ty = $default:expr $(, in $range:expr)?;)*
     }) => {
         $(#[$about])*
-        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields, default)]
+        #[schemars(transform = Self::write_ranges)]
         $visibility struct $name {
             $($(#[$doc])* pub $field: $type,)*
         }
@@ -151,6 +193,13 @@ macro_rules! settings {
         }
 
         impl $name {
+            fn write_ranges(schema: &mut schemars::Schema) {
+                let _ = &schema;
+                $($($crate::settings::write_range::<<$type as $crate::settings::Numbers>::Number>(
+                    schema, stringify!($field), $range,
+                );)?)*
+            }
+
             /// Whether every number is in its range.
             pub(crate) fn check_ranges(&self) -> Result<(), $crate::settings::SettingError> {
                 $($($crate::settings::check(stringify!($field), &self.$field, $range)?;)?)*

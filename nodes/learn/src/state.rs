@@ -39,7 +39,7 @@ impl Tensor {
     }
 }
 
-/// Named tensors and a text beside them.
+/// Named tensors and a text with them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateDict {
     /// Tensors by name.

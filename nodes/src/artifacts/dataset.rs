@@ -3,16 +3,17 @@
 //! Every data set is complete in itself, so whatever takes a data set takes a labelled part or pseudo-labelled images as well.
 //! That costs nothing: equal files are one blob in the cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::augment::{Augmenter, Recipe};
-use flow_learn::data::{Annotations, Images, Modality, NetworkInput, Samples, Tokens};
+use flow_learn::data::{Annotations, Images, Label, Modality, NetworkInput, Sample, Samples, Tokens, classes_of};
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DatasetFacts, Targets, from_json, to_json};
@@ -24,7 +25,7 @@ const EXAMPLES: &str = "examples.safetensors";
 const VOCABULARY: &str = "vocabulary.txt";
 
 /// A part of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SplitName {
     /// To learn from.
@@ -117,11 +118,14 @@ pub struct ExampleSet {
 }
 
 impl ExampleSet {
-    /// All with the one class that they are labelled with.
-    pub fn labelled(indices: Vec<u32>, labels: &[u16], classes: usize) -> Self {
+    /// Those that have a label, with the one class that they are labelled with.
+    pub fn labelled(mut indices: Vec<u32>, labels: &[Label], classes: usize) -> Self {
+        indices.retain(|i| labels[*i as usize].is_some());
         let mut targets = vec![0.0; indices.len() * classes];
         for (row, index) in targets.chunks_exact_mut(classes).zip(&indices) {
-            row[usize::from(labels[*index as usize])] = 1.0;
+            labels[*index as usize]
+                .iter()
+                .for_each(|class| row[usize::from(*class)] = 1.0);
         }
         Self {
             guessed: false,
@@ -146,7 +150,7 @@ pub(crate) const TEXTS_HAVE_NO_VIEWS: &str =
 
 /// Said where labels are asked of pseudo-labelled images.
 pub(crate) const GUESSES_ARE_NO_LABELS: &str =
-    "these are pseudo-labels: a part of them would be chosen by the true labels, which nobody has";
+    "these are pseudo-labels: a part of them would be chosen by the true labels, which are unknown";
 
 /// A data set in memory.
 #[derive(Clone, Debug)]
@@ -167,7 +171,8 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// A data set of images, whose channel statistics are taken from those to train on; of texts if there is a vocabulary.
+    /// A data set of images, whose channel statistics are taken from those to train on; of texts if there is a vocabulary. If some images to
+    /// train on have no label, the others are its examples.
     pub fn new(
         name: String,
         class_names: Vec<String>,
@@ -177,6 +182,10 @@ impl Dataset {
     ) -> Self {
         let train = splits.get(&SplitName::Train).and_then(Samples::images);
         let (mean, std) = train.map(Images::channel_statistics).unwrap_or_default();
+        let unlabelled = train.filter(|images| images.labels.contains(&None));
+        let labelled =
+            |images: &Images| ExampleSet::labelled((0..images.n as u32).collect(), &images.labels, class_names.len());
+        let examples = unlabelled.map(labelled);
         Self {
             name,
             class_names,
@@ -184,7 +193,7 @@ impl Dataset {
             vocabulary,
             splits,
             annotations,
-            examples: None,
+            examples,
         }
     }
 
@@ -202,15 +211,21 @@ impl Dataset {
         if self.examples.as_ref().is_some_and(|examples| examples.guessed) {
             return Err(failure(GUESSES_ARE_NO_LABELS));
         }
-        let new_label = |old: &u16| places.iter().position(|place| *place == usize::from(*old));
+        // Places are those of labels, which are u16. What has no label may be of any class, and stays.
+        let place = |old: u16| {
+            places
+                .iter()
+                .position(|place| *place == usize::from(old))
+                .map(|p| p as u16)
+        };
+        let new_label = |old: &Label| old.map_or(Some(None), |old| place(old).map(Some));
         let (mut splits, mut annotations, mut labelled) = (BTreeMap::new(), BTreeMap::new(), None);
         for (name, samples) in &self.splits {
             let kept: Vec<u32> = (0..samples.n() as u32)
                 .filter(|i| new_label(&samples.labels()[*i as usize]).is_some())
                 .collect();
             let part = samples.select(&kept);
-            // Places are those of labels, which are u16.
-            let labels = part.labels().iter().filter_map(new_label).map(|l| l as u16).collect();
+            let labels = part.labels().iter().filter_map(new_label).collect();
             let part = part.with_labels(labels);
             if let (SplitName::Train, Some(examples)) = (name, &self.examples) {
                 let new_index = |old: &u32| kept.binary_search(old).ok().map(|i| i as u32);
@@ -223,9 +238,10 @@ impl Dataset {
             }
         }
         let class_names = places.iter().map(|place| self.class_names[*place].clone()).collect();
+        let whole = Self::new(self.name, class_names, splits, annotations, self.vocabulary);
         Ok(Self {
-            examples: labelled,
-            ..Self::new(self.name, class_names, splits, annotations, self.vocabulary)
+            examples: labelled.or(whole.examples.clone()),
+            ..whole
         })
     }
 
@@ -260,7 +276,7 @@ impl Dataset {
         let Some(examples) = &self.examples else {
             return Ok(train.clone());
         };
-        let labels = examples.classes().iter().map(|class| *class as u16).collect();
+        let labels = examples.classes().iter().map(|class| Some(*class as u16)).collect();
         Ok(train.select(&examples.indices).with_labels(labels))
     }
 
@@ -269,7 +285,7 @@ impl Dataset {
     /// # Errors
     /// If it has no such split.
     pub fn digest_of(input: &Input, split: SplitName) -> Result<Digest, NodeError> {
-        let output = input.artifact.summary().outputs.get(&split.file());
+        let output = input.artifact.summary().outputs.get(split.file().as_str());
         output
             .map(|file| file.digest)
             .ok_or_else(|| failure(format!("the data set has no {split} split")))
@@ -293,7 +309,19 @@ impl Dataset {
                 self.name,
                 self.modality().noun()
             ))
-            .with_help("`validation = N` in the dataset node puts some of the training images aside")
+            .with_help("`validation = N` in the dataset node holds out some of the training images")
+        })
+    }
+
+    /// The classes of a split that is judged on.
+    ///
+    /// # Errors
+    /// If there is no such split, or an example in it has no label.
+    pub fn truth(&self, name: SplitName) -> Result<Vec<usize>, NodeError> {
+        classes_of(self.split(name)?.labels()).ok_or_else(|| {
+            let noun = self.modality().noun();
+            let message = format!("some of the {name} {noun} of data set `{}` have no label", self.name);
+            failure(message).with_help("what is judged on must be labelled")
         })
     }
 
@@ -450,7 +478,11 @@ impl Dataset {
             mean.len() == std.len() && mean.iter().chain(std).all(|v| v.is_finite()) && std.iter().all(|s| *s >= 0.0);
         require(fits, "its normalisation is no mean and deviation of each channel")?;
         for (name, samples) in &self.splits {
-            let known = samples.labels().iter().all(|label| usize::from(*label) < classes);
+            let known = samples
+                .labels()
+                .iter()
+                .flatten()
+                .all(|label| usize::from(*label) < classes);
             require(known, "a label is none of its classes")?;
             let channels = samples.images().map(|images| images.channels);
             require(
@@ -471,4 +503,22 @@ impl Dataset {
         let there = |i: &u32| train.is_none_or(|train| (*i as usize) < train.n());
         require(examples.indices.iter().all(there), "an example is none of its images")
     }
+}
+
+/// The places of the images, of the data set at one port, that are not, pixel for pixel, examples of the data set at another: places in one set mean nothing in another.
+///
+/// # Errors
+/// If none of the other's examples is among the images: then it is a part of something else.
+pub(crate) fn without(images: (&str, &Samples), other: (&str, &Dataset)) -> Result<Vec<u32>, NodeError> {
+    let ((port, images), (other_port, other)) = (images, other);
+    let (theirs, examples) = (other.train()?, other.example_set()?);
+    let left_out: HashSet<Sample<'_>> = examples.indices.iter().map(|i| theirs.get(*i as usize)).collect();
+    let kept: Vec<u32> = (0..images.n() as u32)
+        .filter(|i| !left_out.contains(&images.get(*i as usize)))
+        .collect();
+    if kept.len() == images.n() && !left_out.is_empty() {
+        let message = format!("none of the examples of `{other_port}` is among the images of `{port}`");
+        return Err(failure(message).with_help(format!("`{other_port}` must be a part of the data set `{port}`")));
+    }
+    Ok(kept)
 }

@@ -1,5 +1,5 @@
 //! What data sets, networks and scores are, as far as it decides whether they go together: known before anything runs as far as it
-//! can be told, and again, in full, when a node runs. Both times [`compatible`] and its like are asked.
+//! is known, and again, in full, when a node runs. Both times [`compatible`] and its like are asked.
 
 use std::collections::BTreeMap;
 

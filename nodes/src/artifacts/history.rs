@@ -1,4 +1,4 @@
-//! How a pre-training went, epoch by epoch, beside its encoder: what reports plot. It has no times, so equal trainings give equal bytes.
+//! How a pre-training went, epoch by epoch, next to its encoder: what reports plot. It has no times, so equal trainings give equal bytes.
 
 use std::collections::BTreeMap;
 

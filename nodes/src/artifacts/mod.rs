@@ -5,17 +5,19 @@ mod encoder;
 mod facts;
 mod history;
 mod model;
+mod network;
 mod recipe;
 mod scores;
 mod start;
 mod task;
 
 pub use dataset::{Dataset, ExampleSet, Normalisation, SplitName};
-pub(crate) use dataset::{GUESSES_ARE_NO_LABELS, TEXTS_HAVE_NO_VIEWS};
+pub(crate) use dataset::{GUESSES_ARE_NO_LABELS, TEXTS_HAVE_NO_VIEWS, without};
 pub use encoder::EncoderArtifact;
 pub use facts::{DatasetFacts, NetworkFacts, ScoreFacts, Targets, compatible, same_task};
 pub use history::History;
 pub use model::{HeadInfo, ModelArtifact};
+pub use network::TrainedNetwork;
 pub use recipe::RecipeArtifact;
 pub use scores::{Agreement, FeatureScore, Protocol, SCORES_FILE, Scores, Subject};
 pub use start::{EncoderStart, WeightsFile};
@@ -24,7 +26,7 @@ pub use task::TaskArtifact;
 use flow_engine::node::{ArtifactType, NodeError};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Images or texts in splits, perhaps with a selection of labelled or pseudo-labelled ones.
+/// Images or texts in splits, optionally with a selection of labelled or pseudo-labelled ones.
 pub const DATASET: ArtifactType = ArtifactType("dataset");
 /// An augmentation recipe.
 pub const RECIPE: ArtifactType = ArtifactType("recipe");
@@ -54,7 +56,7 @@ pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
 pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, NodeError> {
     serde_json::from_slice(bytes).map_err(|e| {
         NodeError::failed(format!("cannot read {what} from the cache: {e}")).with_help(
-            "it was written by another version of flow; `flow cache verify` checks the store, and a run makes it anew",
+            "it was written by another version of flow; `flow cache verify` checks the store, and a run recomputes it",
         )
     })
 }

@@ -1,4 +1,4 @@
-//! A classifier with weights as an artifact: an encoder and, beside it, its head.
+//! A classifier with weights as an artifact: an encoder and, next to it, its head.
 
 use flow_engine::node::{Input, NodeError};
 use flow_learn::backbones::BackboneSettings;

@@ -7,13 +7,14 @@ use flow_learn::backbones::{BackboneSettings, Encoder, VitShape};
 use flow_learn::layers::{MapShape, Tensors, TransformerShape};
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DatasetFacts, EncoderArtifact, NetworkFacts, Normalisation, compatible};
 use crate::failure::{at_with, failure, refused};
 
 /// `"NODE"`, or `{ file = "resnet18.safetensors" }` with the node's own `backbone` saying which network the file holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a node's name, or `{ file = \"weights.safetensors\" }`"
@@ -26,7 +27,7 @@ pub enum EncoderStart {
 }
 
 /// A safetensors file, relative to the workflow file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightsFile {
     /// Its content is part of the key, the path is not.
@@ -65,7 +66,7 @@ impl EncoderStart {
             (Self::File(_), None) => Err(at_with(
                 key,
                 "a file of weights does not say which network it is of",
-                "write it beside the file, e.g. `backbone = { name = \"resnet18\", stem = \"imagenet\" }`",
+                "write it next to `file`, e.g. `backbone = { name = \"resnet18\", stem = \"imagenet\" }`",
             )),
             _ => Ok(()),
         }

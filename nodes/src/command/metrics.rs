@@ -48,7 +48,7 @@ pub(super) fn read(
             }
             other => {
                 let found = if other.is_null() {
-                    "no number, or NaN".to_owned()
+                    "not a number, or NaN".to_owned()
                 } else {
                     format!("`{other}`")
                 };

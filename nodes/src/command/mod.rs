@@ -19,9 +19,8 @@
 mod metrics;
 mod placeholder;
 mod process;
+mod program;
 mod stage;
-
-pub use process::kill_programs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -30,6 +29,7 @@ use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, NotInKey,
     Output, ParamError, Port, Resources,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -38,14 +38,14 @@ use crate::failure::{at, at_with};
 use placeholder::Placeholders;
 use stage::Stage;
 
-/// A program with all that it reads and leaves.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A program of your own, with all that it reads and leaves.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandNode {
     /// The program and its arguments, with `{inputs.NAME}`, `{outputs}`, `{params.NAME}` and `{threads}` filled in; `{{` is a brace.
     /// No shell reads them: for pipes and the like write `["sh", "-c", ".."]`.
     run: Vec<String>,
-    /// Nodes whose files are given, each in a folder of its own.
+    /// Nodes whose files are given, each in a separate folder.
     #[serde(default)]
     inputs: BTreeMap<String, NodeRef>,
     /// Files and folders that the program consists of, relative to the workflow file. It sees them at these paths.
@@ -58,6 +58,10 @@ pub struct CommandNode {
     metrics: Option<String>,
     /// A file among the outputs that takes what the program prints on stdout.
     stdout: Option<String>,
+    /// Programs and files whose content is part of the key beside the code and the program itself: names are looked up in PATH, paths are
+    /// relative to the workflow file. They are used where they lie.
+    #[serde(default)]
+    tools: NotInKey<BTreeSet<String>>,
     /// Values for `{params.NAME}`.
     #[serde(default)]
     params: BTreeMap<String, Value>,
@@ -67,7 +71,7 @@ pub struct CommandNode {
     /// Variables that are taken over as they are. Their values are not part of the key: name nothing here that changes results.
     #[serde(default)]
     pass_env: NotInKey<BTreeSet<String>>,
-    /// CPU threads that it can make use of, told by `{threads}`, OMP_NUM_THREADS and RAYON_NUM_THREADS; results must not depend on it.
+    /// CPU threads that it can make use of, given as `{threads}`, OMP_NUM_THREADS and RAYON_NUM_THREADS; results must not depend on it.
     #[serde(default = "one")]
     threads: NotInKey<usize>,
 }
@@ -76,7 +80,16 @@ fn one() -> NotInKey<usize> {
     NotInKey(1)
 }
 
+/// How the roles of code begin.
+const CODE: &str = "code/";
+
 impl CommandNode {
+    /// The file of the program, where it is no part of the system, nor of the code: then its content is part of the key.
+    fn program(&self) -> Option<std::path::PathBuf> {
+        let found = program::found(self.run.first()?, self.env.get("PATH"))?;
+        (!found.of_system).then_some(found.path)
+    }
+
     /// Every file that must be there at the end, each once.
     fn left(&self) -> Vec<&str> {
         let extra = [&self.metrics, &self.stdout].into_iter().flatten();
@@ -88,24 +101,24 @@ impl CommandNode {
 }
 
 impl CommandNode {
-    /// What can be told of the outputs before hours of work: something is kept, each is a file of its own below `outputs/`.
+    /// What can be checked of the outputs before hours of work: something is kept, each is a file of its own below `outputs/`.
     fn check_outputs(&self) -> Result<(), ParamError> {
         let left = self.left();
         if left.is_empty() {
             return Err(at_with(
                 "outputs",
                 "nothing is declared, so nothing would be kept",
-                "name the files that the program leaves, or take what it prints with `stdout = \"log.txt\"`",
+                "name the files that the program writes, or capture its output with `stdout = \"log.txt\"`",
             ));
         }
         if let Some(stdout) = self.stdout.as_ref().filter(|stdout| self.outputs.contains(*stdout)) {
             let message = format!(
-                "`{stdout}` is among `outputs`, and takes what the program prints: one would be written over the other"
+                "`{stdout}` is among `outputs`, and captures the program's output: one would overwrite the other"
             );
             return Err(at_with(
                 "stdout",
                 message,
-                "give it a name of its own; it need not be among `outputs`",
+                "give it another name; it need not be among `outputs`",
             ));
         }
         for path in &left {
@@ -118,14 +131,14 @@ impl CommandNode {
                 let help = "name each file in it, or let the program pack it, e.g. with tar";
                 return Err(at_with(
                     "outputs",
-                    format!("`{path}` is a folder, expected a file"),
+                    format!("`{path}` is a directory, expected a file"),
                     help,
                 ));
             }
             if plain.as_os_str() != std::ffi::OsStr::new(path) {
                 return Err(at_with(
                     "outputs",
-                    format!("`{path}` is an odd spelling"),
+                    format!("`{path}` is not normalised"),
                     format!("write `{}`", plain.display()),
                 ));
             }
@@ -133,7 +146,7 @@ impl CommandNode {
                 .iter()
                 .find(|other| other != &path && Path::new(other).starts_with(path))
             {
-                let message = format!("`{path}` cannot be a file and the folder of `{inner}`");
+                let message = format!("`{path}` cannot be a file and the directory of `{inner}`");
                 return Err(at_with("outputs", message, "rename one of them"));
             }
         }
@@ -150,16 +163,31 @@ impl Node for CommandNode {
         vec![Port::named("inputs", &self.inputs, ANY)]
     }
 
-    /// The program sees the paths of its code: they are its roles.
+    /// The program sees the paths of its code: they are its roles. After the code comes the program itself, where it is no part of the
+    /// system, and then the tools.
     fn files(&self, _folder: &Path) -> Vec<NodeFile> {
-        self.code
-            .iter()
-            .map(|code| NodeFile::new(format!("code/{}", code.path().display()), code))
-            .collect()
+        let code = self.code.iter();
+        let code = code.map(|code| NodeFile::new(format!("{CODE}{}", code.path().display()), code));
+        let program = self.program().map(|path| NodeFile::new("program", &path.into()));
+        let tool = |name: &String| {
+            let found = program::found(name, self.env.get("PATH"));
+            let path = found.map_or_else(|| name.into(), |found| found.path);
+            NodeFile::new(format!("tools/{name}"), &path.into())
+        };
+        code.chain(program).chain(self.tools.iter().map(tool)).collect()
     }
 
-    fn copies_files(&self) -> bool {
-        true
+    fn copies(&self, role: &str) -> bool {
+        role.starts_with(CODE)
+    }
+
+    fn not_in_key(&self) -> Vec<String> {
+        let words = self.run.iter().enumerate();
+        let is_outside = |(place, word): &(usize, &String)| match place {
+            0 => self.program().is_none() && !program::is_code(word) && !self.tools.contains(*word),
+            _ => program::is_file(word) && !self.tools.contains(*word),
+        };
+        words.filter(is_outside).map(|(_, word)| word.clone()).collect()
     }
 
     fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
@@ -172,14 +200,14 @@ impl Node for CommandNode {
         self.check_outputs()?;
         if let Some(code) = self.code.iter().find(|code| !stage::stays_inside(code.path())) {
             let message = format!("`{}` must be a relative path without `..`", code.path().display());
-            return Err(at_with("code", message, "code lies below the workflow's folder"));
+            return Err(at_with("code", message, "code lies below the workflow's directory"));
         }
         if let Some(name) = self
             .inputs
             .keys()
             .find(|name| !stage::stays_inside(Path::new(name)) || name.contains('/'))
         {
-            return Err(at("inputs", format!("`{name}` cannot be a folder's name")));
+            return Err(at("inputs", format!("`{name}` cannot be a directory's name")));
         }
         if *self.threads == 0 {
             return Err(at("threads", "0 found, expected at least 1"));
@@ -202,7 +230,8 @@ impl Node for CommandNode {
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         let stage = Stage::new()?;
-        for (code, file) in self.code.iter().zip(cx.files) {
+        let (code, others) = cx.files.split_at(self.code.len());
+        for (code, file) in self.code.iter().zip(code) {
             stage.put_code(code.path(), file)?;
         }
         for (name, input) in self.inputs.keys().zip(inputs.all("inputs")) {
@@ -220,20 +249,25 @@ impl Node for CommandNode {
             ("CUDA_VISIBLE_DEVICES".to_owned(), cx.gpus.join(",")),
         ]);
         env.extend(self.env.clone());
-        let said = process::run(
+        let program = (others.len() > self.tools.len()).then(|| others[0].path.as_path());
+        process::run(
             &process::Spec {
                 arguments: &arguments,
+                program,
                 folder: stage.folder(),
                 scratch: &stage.scratch(),
+                stdout: self.stdout.as_ref().map(|name| stage.output(name)).transpose()?,
                 env: &env,
                 pass_env: &self.pass_env.0,
             },
             cx.host,
         )?;
-        if let Some(name) = &self.stdout {
-            stage.leave(name, &said)?;
+        let mut files = stage.outputs(&self.left(), cx.host)?;
+        for (name, bytes) in &mut files {
+            if self.stdout.as_ref() == Some(name) {
+                cx.host.hide(bytes);
+            }
         }
-        let files = stage.outputs(&self.left())?;
         let metrics = match &self.metrics {
             Some(name) => metrics::read(name, &files, cx.host)?,
             None => BTreeMap::new(),

@@ -1,11 +1,12 @@
 //! The folder that a command runs in: its code, its inputs, and what it leaves.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
-use flow_engine::code;
-use flow_engine::node::{Input, NodeError, OpenedFile};
+use flow_engine::node::{Host, Input, NodeError, OpenedFile};
+use flow_engine::{code, leash};
 use tempfile::TempDir;
 
 /// The folder of the inputs' folders.
@@ -30,14 +31,13 @@ fn cannot(what: &str, path: &Path) -> impl FnOnce(io::Error) -> NodeError {
     let text = format!("cannot {what} {}", path.display());
     move |error| {
         NodeError::failed(format!("{text}: {error}"))
-            .with_help("is there room, and may files be made, in the folder for temporary files (TMPDIR)?")
+            .with_help("is there room, and may files be made, in the directory for temporary files (TMPDIR)?")
     }
 }
 
 impl Stage {
     pub(super) fn new() -> Result<Self, NodeError> {
-        let folder =
-            TempDir::with_prefix("flow-command-").map_err(cannot("make a folder in", &std::env::temp_dir()))?;
+        let folder = leash::folder("flow-command-").map_err(cannot("make a directory in", &std::env::temp_dir()))?;
         for name in [INPUTS, OUTPUTS, SCRATCH] {
             let path = folder.path().join(name);
             fs::create_dir(&path).map_err(cannot("make", &path))?;
@@ -65,7 +65,7 @@ impl Stage {
             "{} changed after the run had begun; the program was not started",
             from.display()
         );
-        Err(NodeError::failed(message).with_help("run again: the new version has a key of its own"))
+        Err(NodeError::failed(message).with_help("run again: the new version has another key"))
     }
 
     /// The files of an input's artifact, verified.
@@ -82,75 +82,116 @@ impl Stage {
         Ok(())
     }
 
-    /// Leaves a file as if the program had.
-    pub(super) fn leave(&self, name: &str, bytes: &[u8]) -> Result<(), NodeError> {
+    /// An output that is written for the program; what was written can be read back.
+    pub(super) fn output(&self, name: &str) -> Result<fs::File, NodeError> {
         let path = self.folder.path().join(OUTPUTS).join(name);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(cannot("make", parent))?;
         }
-        fs::write(&path, bytes).map_err(cannot("write", &path))
+        let mut options = fs::File::options();
+        options.read(true).append(true).create_new(true);
+        options.open(&path).map_err(cannot("write", &path))
     }
 
-    /// What was left, which must be the declared files and nothing else.
-    pub(super) fn outputs(&self, declared: &[&str]) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
+    /// What was left, which must be the declared files and nothing else. Only plain files and folders are taken, and links to plain files
+    /// that were left as well; no other link is followed.
+    pub(super) fn outputs(&self, declared: &[&str], host: &dyn Host) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
         let root = self.folder.path().join(OUTPUTS);
-        let mut found = Vec::new();
-        list(&root, &mut found).map_err(cannot("read", &root))?;
-        let relative = |path: &PathBuf| path.strip_prefix(&root).unwrap_or(path).to_string_lossy().into_owned();
-        let found: Vec<String> = found.iter().map(relative).collect();
+        let root = fs::canonicalize(&root).map_err(cannot("read", &root))?;
+        let mut found = BTreeMap::new();
+        list(&root, &root, &mut found)?;
         let quoted = |names: &[&str]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-        let missing: Vec<&str> = declared
-            .iter()
-            .copied()
-            .filter(|d| !found.iter().any(|f| f == d))
-            .collect();
+        let is_missing = |name: &&str| !found.contains_key(*name);
+        let missing: Vec<&str> = declared.iter().copied().filter(is_missing).collect();
         if !missing.is_empty() {
             let message = format!(
-                "the program ended well, but did not leave {} in {{outputs}}",
+                "the program succeeded, but did not write {} in {{outputs}}",
                 quoted(&missing)
             );
-            let there: Vec<&str> = found.iter().map(String::as_str).collect();
+            let there: Vec<&str> = found.keys().map(String::as_str).take(SHOWN).collect();
             let help = if there.is_empty() {
-                "it left nothing there".to_owned()
+                "it wrote no files there".to_owned()
             } else {
-                format!("it left {}", quoted(&there))
+                format!("it wrote {}", quoted(&there))
             };
             return Err(NodeError::failed(message).with_help(help));
         }
-        let more: Vec<&str> = found
-            .iter()
-            .map(String::as_str)
-            .filter(|f| !declared.contains(f))
-            .collect();
+        let is_more = |name: &&str| !declared.contains(name);
+        let more: Vec<&str> = found.keys().map(String::as_str).filter(is_more).take(SHOWN).collect();
         if !more.is_empty() {
             let message = format!(
-                "the program left {} in {{outputs}}, which is not declared",
+                "the program wrote {} in {{outputs}}, which is not declared",
                 quoted(&more)
             );
             return Err(
                 NodeError::failed(message).with_help("add it to `outputs`, or let the program write it elsewhere")
             );
         }
-        let read = |name: &&str| {
-            let path = root.join(name);
-            Ok(((*name).to_owned(), fs::read(&path).map_err(cannot("read", &path))?))
+        let read = |(name, path): (String, PathBuf)| match host.stop_requested() {
+            true => Err(NodeError::Stopped),
+            false => Ok((name, read(&path)?)),
         };
-        declared.iter().map(read).collect()
+        found.into_iter().map(read).collect()
     }
 }
 
-/// Every file below a folder, sorted.
-fn list(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            list(&path, found)?;
+/// Files that an error names.
+const SHOWN: usize = 20;
+
+/// A file that may be larger than memory.
+fn read(path: &Path) -> Result<Vec<u8>, NodeError> {
+    let mut file = fs::File::open(path).map_err(cannot("read", path))?;
+    let size = file.metadata().map_err(cannot("read", path))?.len();
+    let mut bytes = Vec::new();
+    let room = usize::try_from(size).ok().map(|size| bytes.try_reserve_exact(size));
+    if !matches!(room, Some(Ok(()))) {
+        let message = format!(
+            "{} has {size} bytes, for which there is not enough memory",
+            path.display()
+        );
+        return Err(NodeError::failed(message).with_help("let the program leave less, or raise the limit (ulimit -v)"));
+    }
+    file.read_to_end(&mut bytes).map_err(cannot("read", path))?;
+    Ok(bytes)
+}
+
+/// Every file below a folder, by its name as an output; with the file that is to be read for it.
+fn list(root: &Path, folder: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<(), NodeError> {
+    for entry in fs::read_dir(folder).map_err(cannot("read", folder))? {
+        let path = entry.map_err(cannot("read", folder))?.path();
+        let metadata = fs::symlink_metadata(&path).map_err(cannot("read", &path))?;
+        let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+        let kind = metadata.file_type();
+        if kind.is_dir() {
+            list(root, &path, found)?;
+        } else if kind.is_symlink() {
+            found.insert(name.clone(), linked(root, &path, &name)?);
+        } else if kind.is_file() {
+            found.insert(name, path);
         } else {
-            found.push(path);
+            return Err(odd(&name, code::kind(&metadata)));
         }
     }
-    found.sort();
     Ok(())
+}
+
+/// The plain file among the outputs that a link leads to.
+fn linked(root: &Path, link: &Path, name: &str) -> Result<PathBuf, NodeError> {
+    let Ok(target) = fs::canonicalize(link) else {
+        return Err(odd(name, "a link that leads nowhere"));
+    };
+    if !target.starts_with(root) {
+        return Err(odd(name, &format!("a link to {}, outside of it", target.display())));
+    }
+    match fs::symlink_metadata(&target) {
+        Ok(metadata) if metadata.is_file() => Ok(target),
+        _ => Err(odd(name, "a link to something that is no plain file")),
+    }
+}
+
+fn odd(name: &str, what: &str) -> NodeError {
+    NodeError::failed(format!("the program left `{name}` in {{outputs}}, which is {what}"))
+        .with_help("only plain files and folders are kept: let the program copy what is to be kept (cp -L)")
 }
 
 #[cfg(test)]
@@ -167,13 +208,70 @@ mod tests {
         }
     }
 
+    struct Patient;
+
+    impl Host for Patient {
+        fn progress(&self, _: flow_engine::node::Progress) {}
+        fn note(&self, _: &str) {}
+        fn load_checkpoint(&self) -> Result<Option<Vec<u8>>, NodeError> {
+            Ok(None)
+        }
+        fn save_checkpoint(&self, _: &[u8]) -> Result<(), NodeError> {
+            Ok(())
+        }
+        fn stop_requested(&self) -> bool {
+            false
+        }
+    }
+
+    fn left(stage: &Stage, declared: &[&str]) -> Result<Vec<(String, Vec<u8>)>, String> {
+        stage.outputs(declared, &Patient).map_err(|e| e.to_string())
+    }
+
+    fn place(stage: &Stage, name: &str) -> PathBuf {
+        stage.folder().join(OUTPUTS).join(name)
+    }
+
     #[test]
     fn missing_and_undeclared_outputs_are_errors() {
         let stage = Stage::new().expect("a folder");
-        stage.leave("sub/a.txt", b"1").expect("written");
-        let text = |declared: &[&str]| stage.outputs(declared).map_err(|e| e.to_string());
-        assert_eq!(text(&["sub/a.txt"]), Ok(vec![("sub/a.txt".to_owned(), b"1".to_vec())]));
-        assert!(text(&["b.txt", "sub/a.txt"]).is_err_and(|e| e.contains("did not leave `b.txt`")));
-        assert!(text(&[]).is_err_and(|e| e.contains("left `sub/a.txt`")));
+        fs::create_dir(place(&stage, "sub")).expect("made");
+        fs::write(place(&stage, "sub/a.txt"), b"1").expect("written");
+        assert_eq!(
+            left(&stage, &["sub/a.txt"]),
+            Ok(vec![("sub/a.txt".to_owned(), b"1".to_vec())])
+        );
+        assert!(left(&stage, &["b.txt", "sub/a.txt"]).is_err_and(|e| e.contains("did not leave `b.txt`")));
+        assert!(left(&stage, &[]).is_err_and(|e| e.contains("left `sub/a.txt`")));
+    }
+
+    #[test]
+    fn a_link_is_taken_if_it_leads_to_a_plain_file_among_the_outputs_and_else_an_error() {
+        use std::os::unix::fs::symlink;
+        let elsewhere = tempfile::NamedTempFile::new().expect("a file");
+        let cases = [
+            (Path::new("f"), None),
+            (elsewhere.path(), Some("outside of it")),
+            (Path::new("gone"), Some("leads nowhere")),
+            (Path::new("."), Some("no plain file")),
+            (Path::new("g"), Some("leads nowhere")),
+        ];
+        for (target, expected) in cases {
+            let stage = Stage::new().expect("a folder");
+            fs::write(place(&stage, "f"), b"1").expect("written");
+            symlink(target, place(&stage, "g")).expect("linked");
+            match (left(&stage, &["f", "g"]), expected) {
+                (Ok(files), None) => assert_eq!(files[1], ("g".to_owned(), b"1".to_vec())),
+                (Err(error), Some(words)) => assert!(error.contains(words) && error.contains("`g`"), "{error}"),
+                other => panic!("{}: {other:?}", target.display()),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_among_the_outputs_is_named_and_not_opened() {
+        let stage = Stage::new().expect("a folder");
+        let _socket = std::os::unix::net::UnixListener::bind(place(&stage, "s")).expect("a socket");
+        assert!(left(&stage, &["s"]).is_err_and(|e| e.contains("`s`") && e.contains("a socket")));
     }
 }

@@ -1,5 +1,6 @@
 //! `kind = "dataset"`: images or texts from a source, or a part of another data set.
 
+mod files;
 mod part;
 mod source;
 

@@ -5,14 +5,15 @@ use flow_engine::node::{
 };
 use flow_learn::data::stratified;
 use flow_learn::rng::Stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, GUESSES_ARE_NO_LABELS, SplitName, Targets};
 use crate::classes::{self, ClassRef};
 use crate::failure::{at_with, failure, refused};
 
-/// A data set with `classes`, a label budget, or both.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A part of a data set: some of its classes, a label budget, or both.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartNode {
     /// The data set of which this is a part.
@@ -115,7 +116,11 @@ impl PartNode {
     fn labelled(&self, data: &Dataset, labels: usize) -> Result<ExampleSet, NodeError> {
         let train = data.train()?;
         let whole = data.example_set()?;
-        let all: Vec<u16> = whole.indices.iter().map(|i| train.labels()[*i as usize]).collect();
+        let all: Vec<u16> = whole
+            .indices
+            .iter()
+            .filter_map(|i| train.labels()[*i as usize])
+            .collect();
         let chosen = stratified(&all, data.classes(), labels, &Stream::new(self.seed, "labels")).map_err(failure)?;
         let indices = chosen.iter().map(|i| whole.indices[*i as usize]).collect();
         Ok(ExampleSet::labelled(indices, train.labels(), data.classes()))

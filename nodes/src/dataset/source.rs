@@ -1,31 +1,38 @@
-//! `kind = "dataset"` with `source`: images or texts from a source, with a part put aside to choose settings on.
+//! `kind = "dataset"` with `source`: images or texts from a source, with a part held out to choose settings on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use flow_engine::node::{
-    ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, Output, ParamError, Port,
+    ArtifactType, Context, DeclaredFile, Facts, Host, InputFacts, Inputs, Node, NodeError, NodeFile, Output,
+    ParamError, Port,
 };
 use flow_learn::data::{Annotations, Samples, SceneStyle, stratified};
 use flow_learn::rng::Stream;
 use flow_learn::text::Vocabulary;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::files::{self, Division};
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, SplitName, Targets};
-use crate::failure::{at, failure, refused};
-use crate::sources::{self, Background, Colour, Labelled, Loaded, Source, SourceSettings, SourceShape, Texts};
+use crate::failure::{at, at_with, failure, refused};
+use crate::pictures::{Columns, Fit};
+use crate::sources::{
+    self, Background, Colour, FileSettings, Labelled, Loaded, OnBad, OnLeak, Source, SourceSettings, SourceShape, Texts,
+};
 
-/// A source with what it takes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Images or texts from a source, in splits: to train on, to choose settings on, to judge on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceNode {
-    /// Where examples come from: `fashion-mnist-sample`, `fashion-mnist`, `idx`, `scenes`, `text`.
+    /// Where examples come from.
+    #[schemars(extend("enum" = sources::names()))]
     source: String,
     /// Folder of the source's files, or for `text` the file, relative to the workflow file. Their content is part of the key, the path is not.
     path: Option<DeclaredFile>,
     /// Training images of a source that makes them, or that has more.
     train: Option<usize>,
-    /// Test images of a source that makes them; texts to put aside for testing, in equal shares of the classes (a fifth if left out).
+    /// Test images of a source that makes them; texts to hold out for testing, in equal shares of the classes (a fifth if left out).
     test: Option<usize>,
     /// Height and width of images of a source that makes them.
     side: Option<usize>,
@@ -44,9 +51,37 @@ pub struct SourceNode {
     /// How wild images of a source that makes them are: `turn`, `clutter`, `size`, `contrast`, `typical`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     style: Option<SceneStyle>,
-    /// Training images to put aside, in equal shares of the classes, to choose settings on.
+    /// Folder below `path` whose images have no label: `unlabelled` if left out and there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unlabelled: Option<PathBuf>,
+    /// Table of labels below `path`, CSV or TSV with a line of names first: `labels.csv` if left out and there. Without one the folders that
+    /// images are in are their classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    labels: Option<PathBuf>,
+    /// What the columns of the table are called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    columns: Option<Columns>,
+    /// How image files that are not square become squares: `crop` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fit: Option<Fit>,
+    /// Channels that image files are learnt from in: 3 if left out, 1 for gray.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channels: Option<usize>,
+    /// Colour behind transparent image files, and of the bars of `fit = "pad"`, as red, green and blue from 0 to 255: black if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    matte: Option<[u8; 3]>,
+    /// The most pixels (width times height) that an image file may have: 100,000,000 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_pixels: Option<u64>,
+    /// What happens to image files that cannot be read: `error` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on_bad: Option<OnBad>,
+    /// What happens to images that are in two splits, pixel for pixel or nearly: `warn` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on_leak: Option<OnLeak>,
+    /// Training images to hold out, in equal shares of the classes, to choose settings on.
     validation: Option<usize>,
-    /// Decides what is made and put aside.
+    /// Decides what is made and held out.
     #[serde(default)]
     seed: u64,
 }
@@ -63,6 +98,17 @@ impl SourceNode {
             colour: self.colour,
             background: self.background,
             style: self.style,
+            files: FileSettings {
+                unlabelled: self.unlabelled.clone(),
+                labels: self.labels.clone(),
+                columns: self.columns.clone(),
+                fit: self.fit,
+                channels: self.channels,
+                matte: self.matte,
+                max_pixels: self.max_pixels,
+                on_bad: self.on_bad,
+                on_leak: self.on_leak,
+            },
             seed: self.seed,
         }
     }
@@ -71,14 +117,23 @@ impl SourceNode {
         sources::find(&self.source, &self.settings())
     }
 
-    fn load(&self, source: &Source, files: &[PathBuf]) -> Result<Dataset, NodeError> {
-        match (source.load)(&self.settings(), files)? {
-            Loaded::Images(images) => self.images(source.name, *images),
-            Loaded::Texts(texts) => self.texts(source.name, texts),
+    fn load(&self, source: &Source, paths: &[PathBuf], host: &dyn Host) -> Result<Output, NodeError> {
+        match (source.load)(&self.settings(), paths)? {
+            Loaded::Images(images) => self.images(source.name, *images).map(Dataset::into_output),
+            Loaded::Texts(texts) => self.texts(source.name, texts).map(Dataset::into_output),
+            Loaded::Files(images) => {
+                let division = Division {
+                    test: self.test,
+                    validation: self.validation.unwrap_or(0),
+                    seed: self.seed,
+                    on_leak: self.on_leak.unwrap_or_default(),
+                };
+                files::output(*images, &division, host)
+            }
         }
     }
 
-    /// Places of `count` examples to put aside for `purpose`, in equal shares of the classes, and of the rest.
+    /// Places of `count` examples to hold out for `purpose`, in equal shares of the classes, and of the rest.
     fn put_aside(&self, labels: &[u16], classes: usize, count: usize, purpose: &str) -> Result<Parts, NodeError> {
         let aside = stratified(labels, classes, count, &Stream::new(self.seed, purpose)).map_err(failure)?;
         let left = |i: &u32| aside.binary_search(i).is_err();
@@ -94,7 +149,8 @@ impl SourceNode {
         let mut annotations: BTreeMap<SplitName, Annotations> =
             test_annotations.map(|a| (SplitName::Test, a)).into_iter().collect();
         if let Some(count) = self.validation.filter(|count| *count > 0) {
-            let Parts { aside, rest } = self.put_aside(&train.labels, classes, count, "validation")?;
+            let labels: Vec<u16> = train.labels.iter().copied().flatten().collect();
+            let Parts { aside, rest } = self.put_aside(&labels, classes, count, "validation")?;
             splits.insert(SplitName::Validation, train.select(&aside).into());
             train = train.select(&rest);
             if let Some(all) = train_annotations {
@@ -144,17 +200,30 @@ impl SourceNode {
     /// What is known of a source's examples, if its settings make sense.
     fn source_facts(&self, shape: &SourceShape) -> Result<Facts, ParamError> {
         let aside = self.validation.unwrap_or(0);
+        if aside > 0 && shape.validation > 0 {
+            let help = "leave `validation` out";
+            return Err(at_with(
+                "validation",
+                "the folder has a validation split of its own",
+                help,
+            ));
+        }
+        if let Some(labelled) = shape.labelled.filter(|labelled| aside >= (*labelled).max(1)) {
+            let message = format!("{aside} images to hold out, but only {labelled} training images have a label");
+            return Err(at("validation", message));
+        }
         let splits = match shape.counts {
             Some([train, _]) if aside >= train => {
-                let message = format!("{aside} images to put aside, but there are only {train} training images");
+                let message = format!("{aside} images to hold out, but there are only {train} training images");
                 return Err(at("validation", message));
             }
             Some([train, test]) => {
-                let mut splits = BTreeMap::from([(SplitName::Train, train - aside), (SplitName::Test, test)]);
-                if aside > 0 {
-                    splits.insert(SplitName::Validation, aside);
-                }
-                Some(splits)
+                let counts = [
+                    (SplitName::Validation, aside.max(shape.validation)),
+                    (SplitName::Test, test),
+                ];
+                let held_out = counts.into_iter().filter(|(_, count)| *count > 0);
+                Some(held_out.chain([(SplitName::Train, train - aside)]).collect())
             }
             None => None,
         };
@@ -162,7 +231,9 @@ impl SourceNode {
             input: shape.input,
             class_names: shape.class_names.clone(),
             splits,
-            targets: Targets::All,
+            targets: shape
+                .labelled
+                .map_or(Targets::All, |labelled| Targets::Labels(labelled - aside)),
         }))
     }
 }
@@ -205,6 +276,6 @@ impl Node for SourceNode {
 
     fn run(&self, _inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         let files: Vec<PathBuf> = cx.files.iter().map(|file| file.path.clone()).collect();
-        Ok(self.load(self.source().map_err(refused)?, &files)?.into_output())
+        self.load(self.source().map_err(refused)?, &files, cx.host)
     }
 }

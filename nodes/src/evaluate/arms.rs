@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flow_engine::node::ParamError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::failure::at_with;
 
 /// One name, or several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected the name of a matrix variable, or a list of such names"
@@ -94,7 +95,7 @@ impl Axes<'_> {
                     self.arm, self.budget, self.repeat
                 );
                 let help = format!(
-                    "take `{name}` out of `over` for a verdict at each of its values, or name it as one of these"
+                    "remove `{name}` from `over` for a verdict at each of its values, or name it as one of these"
                 );
                 return Err(at_with("over", message, help));
             }

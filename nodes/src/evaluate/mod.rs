@@ -1,4 +1,4 @@
-//! `kind = "evaluate"` in its four forms: a classifier's score, a frozen encoder's probes beside their controls, a comparison of arms
+//! `kind = "evaluate"` in its four forms: a classifier's score, a frozen encoder's probes alongside their controls, a comparison of arms
 //! with its verdict, a summary of many arms in one table.
 
 mod arms;
@@ -36,7 +36,7 @@ fn score_facts(inputs: &InputFacts, split: SplitName, of_classifier: bool) -> Re
         return Ok(None);
     };
     if data.count(split) == Some(0) {
-        let help = "`validation = N` in the dataset node puts some of the training images aside";
+        let help = "`validation = N` in the dataset node holds out some of the training images";
         let message = format!("the data set has no {split} {}", data.input.modality.noun());
         return Err(at_with("split", message, help));
     }

@@ -17,6 +17,7 @@ use flow_learn::probe::Probe;
 use flow_learn::rng::Stream;
 use flow_learn::text::bag_of_words;
 use flow_learn::train::embed;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{all_threads, score_facts, test};
@@ -26,11 +27,11 @@ use crate::artifacts::{
 };
 use crate::failure::{at, at_with, backbone_error, failure};
 
-/// An encoder, what it is judged on, and how.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Judges a frozen encoder by linear probe and nearest neighbours, beside random weights and raw pixels.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeNode {
-    /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, beside the same on raw
+    /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, alongside the same on raw
     /// pixels (or a bag of words) and on the encoder with random weights.
     encoder: Option<EncoderStart>,
     /// The network of an encoder from a file, `encoder = { file = "resnet18.safetensors" }`. Without an encoder, only its controls are
@@ -47,7 +48,7 @@ pub struct ProbeNode {
     /// Temperature of the kNN's weights.
     #[serde(default = "temperature")]
     temperature: f32,
-    /// Whether an encoder's controls are judged beside it. Where many encoders share a network, its controls are judged once, by
+    /// Whether an encoder's controls are judged alongside. Where many encoders share a network, its controls are judged once, by
     /// a node with the `backbone` alone.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     controls: bool,
@@ -255,7 +256,7 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         labels: &examples.classes(),
         grouped: &grouped,
         judged,
-        truth: &judged.labels().iter().map(|l| usize::from(*l)).collect::<Vec<_>>(),
+        truth: &data.truth(node.split)?,
         classes,
     };
     let mut judging = Judging {

@@ -8,6 +8,7 @@ use flow_engine::node::{
 use flow_learn::augment::Recipe;
 use flow_learn::metrics::{argmax, ece};
 use flow_learn::train::predict;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{all_threads, score_facts, test};
@@ -20,8 +21,8 @@ use crate::failure::refused;
 /// Bins of the calibration error.
 const BINS: usize = 15;
 
-/// A classifier and what it is judged on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Judges a classifier on a split of a data set.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreNode {
     /// The classifier.
@@ -78,7 +79,7 @@ impl Node for ScoreNode {
         let probabilities = predict(&mut model.classifier, images, &all, &augmenter);
         let classes = data.classes();
         let predicted: Vec<usize> = probabilities.chunks_exact(classes).map(argmax).collect();
-        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
+        let truth = data.truth(self.split)?;
         let score = FeatureScore::new(Subject::Model, Protocol::FineTuned, classes, &truth, &predicted);
         let metrics = BTreeMap::from([
             ("accuracy".to_owned(), score.accuracy),

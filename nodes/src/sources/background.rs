@@ -2,10 +2,11 @@
 
 use flow_learn::data::Images;
 use flow_learn::rng::Stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is behind things.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Background {
     /// Each black pixel is of any brightness instead, as in `mnist-back-rand` (Larochelle et al. 2007), which denoising

@@ -3,16 +3,17 @@
 use flow_learn::data::Images;
 use flow_learn::image::{grayscale, of_hue};
 use flow_learn::rng::Stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What three channels hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Colour {
     /// The same gray in each channel: of gray images their own, of those in colour their lightness.
     Gray,
     /// Each training image in one colour, of which the hue goes with the class for five images of six and is any for the
-    /// sixth. Test images stay gray, so that nobody reads the class off the colour.
+    /// sixth. Test images stay gray, so that the colour does not reveal the class.
     Dyed,
 }
 
@@ -44,10 +45,9 @@ pub fn dyed(gray: &Images, classes: usize, seed: u64) -> Images {
     let mut pixels = Vec::with_capacity(3 * gray.pixels.len());
     for i in 0..gray.n {
         let mut stream = stream.index(i as u64);
-        let class = f32::from(gray.labels[i]) / classes as f32;
-        let hue = match stream.below(ODD) {
-            0 => stream.uniform(),
-            _ => (class + 0.03 * stream.normal()).rem_euclid(1.0),
+        let hue = match (stream.below(ODD), gray.labels[i]) {
+            (0, _) | (_, None) => stream.uniform(),
+            (_, Some(class)) => (f32::from(class) / classes as f32 + 0.03 * stream.normal()).rem_euclid(1.0),
         };
         // Mixed with as much white.
         let dye = of_hue(hue).map(|v| 0.5 + 0.5 * v);
@@ -80,7 +80,7 @@ mod tests {
         // Class 0 is red, class 1 cyan.
         let as_expected = |i: &usize| {
             let pixel = images.pixels_of(*i);
-            (pixel[0] > pixel[1]) == (images.labels[*i] == 0)
+            (pixel[0] > pixel[1]) == (images.labels[*i] == Some(0))
         };
         let share = (0..600).filter(as_expected).count();
         assert!((500..600).contains(&share), "{share} of 600");

@@ -121,7 +121,7 @@ fn shape(_settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceS
     let [train_images, train_labels, test_images, test_labels] = files else {
         return Ok(None);
     };
-    // What is missing is told where files are looked for; a pipe would never end.
+    // A missing file is reported where files are looked for; a pipe would never end.
     if !files.iter().all(|path| path.is_file()) {
         return Ok(None);
     }
@@ -236,7 +236,7 @@ mod tests {
                 let known = known.as_ref().expect("all files are there");
                 assert_eq!(known.counts, Some([loaded.train.n, loaded.test.n]));
                 assert_eq!(known.class_names.as_ref(), Some(&loaded.class_names));
-                let highest = loaded.train.labels.iter().chain(&loaded.test.labels).max();
+                let highest = loaded.train.labels.iter().chain(&loaded.test.labels).flatten().max();
                 assert!(highest.is_some_and(|label| usize::from(*label) < loaded.class_names.len()));
                 assert_eq!(known.input.shape.h, loaded.train.height);
             }

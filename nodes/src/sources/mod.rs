@@ -3,6 +3,7 @@
 pub mod background;
 pub mod colour;
 pub mod fashion_mnist;
+pub(crate) mod folder;
 mod idx;
 mod read;
 mod scenes;
@@ -17,16 +18,17 @@ use serde::{Deserialize, Serialize};
 
 pub use self::background::Background;
 pub use self::colour::Colour;
+pub use self::folder::{FileSettings, Files, OnBad, OnLeak};
 use crate::failure::{at, at_with};
 
-/// What a source can be told.
+/// Options of a source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceSettings {
     /// Folder of the files, or the file.
     pub path: Option<PathBuf>,
     /// Training images to make.
     pub train: Option<usize>,
-    /// Test images to make, or test examples to put aside.
+    /// Test images to make, or test examples to hold out.
     pub test: Option<usize>,
     /// Height and width of the images to make.
     pub side: Option<usize>,
@@ -40,6 +42,8 @@ pub struct SourceSettings {
     pub background: Option<Background>,
     /// How wild the images to make are.
     pub style: Option<SceneStyle>,
+    /// How a folder of image files is read.
+    pub files: FileSettings,
     /// Decides what is made.
     pub seed: u64,
 }
@@ -58,7 +62,8 @@ impl SourceSettings {
             ("background", self.background.is_some()),
             ("style", self.style.is_some()),
         ];
-        keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key)
+        let given = keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key);
+        given.chain(self.files.given())
     }
 }
 
@@ -66,6 +71,8 @@ impl SourceSettings {
 pub enum Loaded {
     /// Images, in two parts.
     Images(Box<Labelled>),
+    /// Image files, decoded: they are divided, and searched for duplicates, by the node.
+    Files(Box<Files>),
     /// Texts, whole: a vocabulary is learnt from a part of them.
     Texts(Texts),
 }
@@ -102,6 +109,10 @@ pub struct SourceShape {
     pub class_names: Option<Vec<String>>,
     /// Training and test examples, where they are known.
     pub counts: Option<[usize; 2]>,
+    /// Examples that the source itself holds out to choose settings on.
+    pub validation: usize,
+    /// How many of the training examples have a label, where some have none.
+    pub labelled: Option<usize>,
 }
 
 impl SourceShape {
@@ -111,6 +122,8 @@ impl SourceShape {
             input: MapShape { h, w, c }.into(),
             class_names: Some(class_names.iter().map(|name| (*name).to_owned()).collect()),
             counts: Some(counts),
+            validation: 0,
+            labelled: None,
         }
     }
 }
@@ -179,15 +192,21 @@ const MOST_EXAMPLES: usize = 1 << 24;
 pub const SOURCES: &[Source] = &[
     fashion_mnist::SAMPLE,
     fashion_mnist::FULL,
+    folder::FOLDER,
     idx::IDX,
     scenes::SCENES,
     text::TEXT,
 ];
 
+/// The names of all sources.
+pub fn names() -> Vec<&'static str> {
+    SOURCES.iter().map(|source| source.name).collect()
+}
+
 /// The source of a name, with only settings that it takes.
 pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, ParamError> {
     let source = SOURCES.iter().find(|s| s.name == name).ok_or_else(|| {
-        let names = SOURCES.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
+        let names = names().join(", ");
         at_with(
             "source",
             format!("unknown source `{name}`"),
@@ -205,7 +224,7 @@ pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, Pa
     if source.takes.contains(&"path") && settings.path.is_none() {
         let help = match source.files {
             [] => "give the file".to_owned(),
-            files => format!("give the folder that holds {}", files.join(", ")),
+            files => format!("give the directory that holds {}", files.join(", ")),
         };
         return Err(at_with("source", format!("source `{name}` needs `path`"), help));
     }

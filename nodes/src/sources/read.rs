@@ -16,7 +16,7 @@ const UNPACKED_LIMIT: u64 = 8 << 30;
 /// The whole of a file. Of a gzip file that is what all of its members hold, one after the other, as `gzip -dc` has it.
 ///
 /// # Errors
-/// If it cannot be read, a member is cut short or damaged, or something else follows the last one.
+/// If it cannot be read, a member is truncated or damaged, or something else follows the last one.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, NodeError> {
     let unreadable = |e: io::Error| {
         NodeError::failed(format!("cannot read {}: {e}", path.display()))
@@ -61,7 +61,7 @@ fn unpacked(packed: &[u8]) -> Result<Vec<u8>, String> {
             }
             Ok(_) => rest = member.into_inner(),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(format!("it is cut short within the member that begins at byte {at}"));
+                return Err(format!("it is truncated within the member that begins at byte {at}"));
             }
             Err(e) => return Err(format!("the member that begins at byte {at}: {e}")),
         }

@@ -56,12 +56,9 @@ fn check(settings: &SourceSettings) -> Result<(), ParamError> {
         return Err(at(format!("style.{key}"), message));
     }
     if settings.colour == Some(Colour::Dyed) {
-        let help = "`style = { typical = 0.8 }` gives shapes the hue of their class, `colour = \"gray\"` takes the colour away";
-        return Err(at_with(
-            "colour",
-            "scenes have colours of their own, they are not dyed",
-            help,
-        ));
+        let help =
+            "`style = { typical = 0.8 }` gives shapes the hue of their class, `colour = \"gray\"` removes the colour";
+        return Err(at_with("colour", "scenes already have colours", help));
     }
     Ok(())
 }
@@ -89,7 +86,7 @@ mod tests {
         };
         match (SCENES.load)(&settings, &[]).expect("scenes are made") {
             Loaded::Images(images) => [images.train, images.test],
-            Loaded::Texts(_) => panic!("scenes are images"),
+            _ => panic!("scenes are images"),
         }
     }
 

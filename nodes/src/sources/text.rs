@@ -48,6 +48,8 @@ fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceSh
         input: NetworkInput { shape, modality },
         class_names: None,
         counts: None,
+        validation: 0,
+        labelled: None,
     };
     let small = |path: &&PathBuf| path.metadata().is_ok_and(|m| m.is_file() && m.len() <= READ_AHEAD);
     let Some(path) = files.first().filter(small) else {

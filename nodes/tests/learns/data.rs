@@ -49,7 +49,7 @@ pub(crate) struct Drawn {
 
 pub(crate) fn of_classes(samples: &Samples, wanted: impl Fn(u16) -> bool) -> Samples {
     let kept: Vec<u32> = (0..samples.n() as u32)
-        .filter(|i| wanted(samples.labels()[*i as usize]))
+        .filter(|i| samples.labels()[*i as usize].is_some_and(&wanted))
         .collect();
     samples.select(&kept)
 }

@@ -50,7 +50,7 @@ fn every_method_is_above_both_controls_by_more_than_the_noise() {
         );
         // After each method: who breaks off keeps what is done.
         if let Ok(file) = std::env::var("LEARNS_TABLE") {
-            std::fs::write(&file, markdown(&rows)).expect("the table's folder can be written");
+            std::fs::write(&file, markdown(&rows)).expect("the table's directory can be written");
         }
     }
     let table = markdown(&rows);

@@ -66,7 +66,8 @@ const TEMPERATURE: f32 = 0.07;
 impl Judged {
     /// Accuracies on features `[n][dim]` of labelled and of test images.
     fn of(features: [&[f32]; 2], drawn: &Drawn, dim: usize) -> Self {
-        let labels = |samples: &Samples| -> Vec<usize> { samples.labels().iter().map(|l| usize::from(*l)).collect() };
+        let labels =
+            |samples: &Samples| -> Vec<usize> { samples.labels().iter().flatten().map(|l| usize::from(*l)).collect() };
         let ([known, asked], labels, truth) = (features, labels(&drawn.labelled), labels(&drawn.judged));
         let probe = Probe::fit(known, &labels, dim, CLASSES).predict(asked);
         let votes = weighted_knn(known, &labels, asked, dim, CLASSES, NEIGHBOURS, TEMPERATURE);

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use flow_cache::{ActionKey, ArchiveError, Record, Store};
+use flow_cache::{ActionKey, ArchiveError, ArchiveLimits, Record, Store};
 
+use crate::cli::ImportArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{bytes, say};
 
@@ -46,8 +47,14 @@ pub(super) fn export(store: &Store, entries: Vec<Record>, with_inputs: bool, out
 }
 
 /// Takes an archive in.
-pub(super) fn import(store: &Store, archive: &Path) -> Result<Exit, Failure> {
-    let imported = store.import(archive)?;
+pub(super) fn import(store: &Store, args: &ImportArgs) -> Result<Exit, Failure> {
+    let limits = ArchiveLimits {
+        entries: args.max_entries,
+        bytes: args.max_size,
+        record_bytes: args.max_record_size,
+        ratio: args.max_ratio,
+    };
+    let imported = store.import(&args.archive, limits)?;
     say(&format!(
         "imported {}, {} already present",
         imported.new.len(),

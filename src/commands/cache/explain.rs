@@ -14,15 +14,7 @@ const DIGEST_SHOWN: usize = 12;
 
 /// `flow cache why NODE`: what made the entry a miss when it ran, seen from the earlier entry that is most like it.
 pub(super) fn why(store: &Store, record: &Record, json: bool) -> Result<Exit, Failure> {
-    let earlier = store
-        .records()?
-        .into_iter()
-        .filter(|r| r.kind == record.kind && r.key != record.key && r.finished_unix_ms <= record.started_unix_ms);
-    let rank = |r: &Record| {
-        let changes = r.components.diff(&record.components).len();
-        (r.node != record.node, changes, std::cmp::Reverse(r.finished_unix_ms))
-    };
-    match earlier.min_by_key(rank) {
+    match store.nearest(record)? {
         Some(nearest) => diff(&nearest, record, json),
         None if json => {
             print_json(&json!({ "version": 1, "from": null, "to": record.key, "changes": [], "reason": "new" }))?;
@@ -56,7 +48,7 @@ pub(super) fn diff(from: &Record, to: &Record, json: bool) -> Result<Exit, Failu
     let entry = |r: &Record| format!("{} {} of {}", r.key.short(), r.node, when(r.finished_unix_ms));
     print(&format!("from {}\nto   {}\n\n", entry(from), entry(to)));
     if changes.is_empty() {
-        print("the same in all that a key depends on\n");
+        print("no difference in anything that the key depends on\n");
     } else {
         let row = |c: &Change| {
             vec![
@@ -142,7 +134,7 @@ pub(super) fn tree(store: &Store, root: &Record, down: bool, json: bool) -> Resu
     }
     for (depth, key, first) in &lines {
         let what = records.get(key).map_or_else(
-            || "gone from the cache".to_owned(),
+            || "no longer in the cache".to_owned(),
             |r| format!("{} ({})", r.node, r.kind),
         );
         let again = if *first || !next.contains_key(key) {
@@ -154,9 +146,9 @@ pub(super) fn tree(store: &Store, root: &Record, down: bool, json: bool) -> Resu
     }
     if lines.len() == 1 {
         say(if down {
-            "nothing was made from it"
+            "nothing depends on it"
         } else {
-            "it was made from nothing else in the cache"
+            "it depends on nothing else in the cache"
         });
     }
     Ok(Exit::Ok)

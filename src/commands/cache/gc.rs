@@ -8,6 +8,9 @@ use flow_engine::Runs;
 use crate::exit::{Exit, Failure};
 use crate::output::{bytes, duration, print_json, print_table, say};
 
+/// Age in seconds from which on what was set aside, and checkpoints that nobody came back for, go: 30 days.
+pub(super) const LITTER_S: f64 = 30.0 * 86_400.0;
+
 /// The keys that some runs used: those that are named, and the newest.
 pub(super) fn used_by(runs: &Runs, named: &[String], newest: usize) -> Result<BTreeSet<ActionKey>, Failure> {
     let mut kept = Vec::new();
@@ -28,12 +31,17 @@ pub(super) fn used_by(runs: &Runs, named: &[String], newest: usize) -> Result<BT
     Ok(nodes.filter_map(|node| node.key).collect())
 }
 
+/// Something must say what may go.
+pub(super) fn must_say_what(options: &GcOptions, litter_older_than: Option<f64>) -> Result<(), Failure> {
+    if options.max_bytes.is_none() && options.older_than_s.is_none() && litter_older_than.is_none() {
+        let help = "give `--max-size 20GB`, `--older-than 30d` or `--litter-older-than 7d`; without `--delete` nothing is changed";
+        return Err(Failure::usage("it is not specified what to remove", help));
+    }
+    Ok(())
+}
+
 /// Collects, or says what would go.
 pub(super) fn collect(store: &Store, options: &GcOptions, json: bool) -> Result<Exit, Failure> {
-    if options.max_bytes.is_none() && options.older_than_s.is_none() {
-        let help = "give `--max-size 20GB`, `--older-than 30d` or both; without `--delete` nothing is changed";
-        return Err(Failure::usage("nothing says what to remove", help));
-    }
     let report = store.gc(options)?;
     if json {
         print_json(&report)?;
@@ -62,6 +70,19 @@ pub(super) fn collect(store: &Store, options: &GcOptions, json: bool) -> Result<
         bytes(report.freed_bytes),
         bytes(report.kept_bytes)
     ));
+    if report.litter > 0 {
+        say(&format!(
+            "{} damaged or abandoned files {verb}: {}",
+            report.litter,
+            bytes(report.litter_bytes)
+        ));
+    }
+    if report.unreadable > 0 {
+        say(&format!(
+            "{} records cannot be read, so every blob that they may refer to stays; `flow cache verify` names them",
+            report.unreadable
+        ));
+    }
     if report.over_bytes > 0 {
         say(&format!(
             "still {} over `--max-size`: {} entries are pinned, tagged, or used by runs that are kept or running",

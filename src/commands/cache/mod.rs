@@ -4,16 +4,18 @@ mod archive;
 mod explain;
 mod gc;
 mod marks;
-mod torch;
+mod network;
 
-use flow_cache::{GcOptions, Record, Store};
+use std::io::IsTerminal;
+
+use flow_cache::{GcOptions, Record, Sharing, Store};
 use flow_engine::Runs;
 
 use super::look_into_store;
 use crate::cli::{CacheCommand, Cli, ExportTo};
 use crate::exit::{Exit, Failure};
 use crate::handle::Handles;
-use crate::output::{bytes, duration, print, print_json, print_json_lines, print_table, say, when};
+use crate::output::{bytes, duration, print, print_exact, print_json, print_json_lines, print_table, say, when};
 
 /// Figures shown in a list, if there are any.
 const SHOWN_METRICS: usize = 3;
@@ -21,7 +23,8 @@ const SHOWN_METRICS: usize = 3;
 pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> {
     let store = match command {
         // An empty cache can be filled from an archive.
-        CacheCommand::Import { .. } => super::open_store(cli)?,
+        CacheCommand::Import(_) => super::open_store(cli)?,
+        CacheCommand::Init { shared } => return init(cli, *shared),
         _ => look_into_store(cli)?,
     };
     let runs = Runs::open(&cli.runs);
@@ -43,14 +46,16 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
         CacheCommand::Tree { entry, down, json } => explain::tree(&store, &handles.entry(entry)?, *down, *json),
         CacheCommand::Export {
             entries,
-            to: ExportTo::Torch,
+            to: to @ (ExportTo::Torch | ExportTo::Onnx),
             output,
+            with_preprocessing,
             ..
-        } => match entries.as_slice() {
-            [entry] => torch::export(&store, &handles.entry(entry)?, output),
+        } => match (entries.as_slice(), to) {
+            ([entry], ExportTo::Onnx) => network::to_onnx(&store, &handles.entry(entry)?, *with_preprocessing, output),
+            ([entry], _) => network::to_torch(&store, &handles.entry(entry)?, output),
             _ => Err(Failure::usage(
-                "weights of one entry make a file",
-                "name one entry with `--to torch`",
+                "one network makes a file",
+                "name one entry with `--to torch` or `--to onnx`",
             )),
         },
         CacheCommand::Export {
@@ -59,12 +64,13 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
             output,
             ..
         } => archive::export(&store, handles.entries(entries)?, *with_inputs, output),
-        CacheCommand::Import { archive } => archive::import(&store, archive),
+        CacheCommand::Import(args) => archive::import(&store, args),
         CacheCommand::Gc {
             max_size,
             older_than,
             keep_run,
             keep_runs,
+            litter_older_than,
             delete,
             json,
         } => {
@@ -73,8 +79,10 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
                 max_bytes: *max_size,
                 older_than_s: *older_than,
                 keep,
+                litter_older_than_s: litter_older_than.or(Some(gc::LITTER_S)),
                 delete: *delete,
             };
+            gc::must_say_what(&options, *litter_older_than)?;
             gc::collect(&store, &options, *json)
         }
         CacheCommand::Pin { entries, note } => marks::pin(&store, &handles.entries(entries)?, Some(note)),
@@ -82,6 +90,7 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
         CacheCommand::Tag { name, entry } => marks::tag(&store, name, &handles.entry(entry)?),
         CacheCommand::Untag { name } => marks::untag(&store, name),
         CacheCommand::Marks { json } => marks::list(&store, *json),
+        CacheCommand::Init { shared } => init(cli, *shared),
         CacheCommand::Verify { repair, json } => verify(&store, *repair, *json),
         CacheCommand::Rebuild => {
             let records = store.rebuild_index()?;
@@ -91,13 +100,35 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
     }
 }
 
-/// The entries that a query selects.
-fn selected(store: &Store, query: &str) -> Result<Vec<Record>, Failure> {
-    Ok(store.query(query, &flow_nodes::registry().kinds())?)
+/// Makes a cache, or changes whose it is.
+fn init(cli: &Cli, shared: bool) -> Result<Exit, Failure> {
+    let sharing = if shared { Sharing::Group } else { Sharing::Private };
+    let store = Store::init(&cli.cache, sharing)?;
+    let whose = if shared { "its group's" } else { "yours alone" };
+    say(&format!("the cache in {} is {whose}", store.root().display()));
+    #[cfg(unix)]
+    for folder in store.root().ancestors().skip(1).filter(|_| shared) {
+        let mode = std::fs::metadata(folder).map(|data| std::os::unix::fs::PermissionsExt::mode(&data.permissions()));
+        if mode.is_ok_and(|mode| mode & 0o011 == 0) {
+            say(&format!(
+                "only its owner can enter {}: let the group in with `chmod g+x`",
+                folder.display()
+            ));
+        }
+    }
+    Ok(Exit::Ok)
 }
 
-fn size(record: &Record) -> u64 {
-    record.outputs.values().map(|file| file.bytes).sum()
+/// The entries that a query selects.
+fn selected(store: &Store, query: &str) -> Result<Vec<Record>, Failure> {
+    let found = store.query(query, &flow_nodes::registry().kinds())?;
+    if found.is_empty() {
+        for (name, nearest) in store.unknown_params(query)? {
+            let nearest = nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
+            say(&format!("note: no entry has a parameter `{name}`{nearest}"));
+        }
+    }
+    Ok(found)
 }
 
 fn list(records: &[Record], json: bool) -> Result<Exit, Failure> {
@@ -114,7 +145,7 @@ fn list(records: &[Record], json: bool) -> Result<Exit, Failure> {
             record.kind.clone(),
             when(record.finished_unix_ms),
             duration(record.cost.wall_s),
-            bytes(size(record)),
+            bytes(record.size()),
             metrics.join("  "),
         ]
     });
@@ -138,7 +169,11 @@ fn paths(store: &Store, records: &[Record]) -> Result<Exit, Failure> {
     for record in records {
         if let Some(artifact) = store.peek(&record.key)? {
             for path in artifact.names().filter_map(|name| artifact.path(name)) {
-                print(&format!("{}\n", path.display()));
+                // A program takes the path as it is.
+                match std::io::stdout().is_terminal() {
+                    true => print(&format!("{}\n", path.display())),
+                    false => print_exact(&format!("{}\n", path.display())),
+                }
             }
         }
     }
@@ -191,14 +226,7 @@ fn show(record: &Record, json: bool) -> Result<Exit, Failure> {
 }
 
 fn verify(store: &Store, repair: bool, json: bool) -> Result<Exit, Failure> {
-    let report = store.verify()?;
-    if repair {
-        let mut aside: Vec<_> = report.corrupt.iter().chain(&report.missing).collect();
-        aside.dedup_by_key(|fault| fault.key);
-        for fault in aside {
-            store.discard(&fault.key, &fault.why)?;
-        }
-    }
+    let report = if repair { store.repair() } else { store.verify() }?;
     let exit = if repair || report.is_sound() {
         Exit::Ok
     } else {
@@ -208,24 +236,35 @@ fn verify(store: &Store, repair: bool, json: bool) -> Result<Exit, Failure> {
         print_json(&report)?;
         return Ok(exit);
     }
-    for (what, faults) in [("corrupt", &report.corrupt), ("missing", &report.missing)] {
+    let faults = [
+        ("corrupt", &report.corrupt),
+        ("missing", &report.missing),
+        ("unreadable", &report.unreadable),
+    ];
+    for (what, faults) in faults {
         for fault in faults {
             let output = fault.output.as_deref().unwrap_or("record");
             print(&format!("{what} {} {output}: {}\n", fault.key.short(), fault.why));
         }
     }
     say(&format!(
-        "{} entries sound, {} corrupt, {} with something missing; {} hashed",
+        "{} entries valid, {} corrupt, {} with something missing; {} hashed",
         report.ok.len(),
         report.corrupt.len(),
         report.missing.len(),
         bytes(report.bytes)
     ));
+    if !report.unreadable.is_empty() {
+        say(&format!(
+            "{} could not be looked at, and were left alone: another version of flow wrote them, or this user may not read them",
+            report.unreadable.len()
+        ));
+    }
     if !report.is_sound() {
         say(if repair {
-            "what was damaged is set aside, in the cache's quarantine folder; the next run that needs it makes it anew"
+            "what was damaged is set aside, in the cache's quarantine directory; the next run that needs it recomputes it"
         } else {
-            "the next run that needs a damaged entry makes it anew; `--repair` sets it aside now"
+            "the next run that needs a damaged entry recomputes it; `--repair` sets it aside now"
         });
     }
     Ok(exit)

@@ -15,7 +15,7 @@ const FEATURES: f64 = 1e-4;
 
 pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
     match case.case.as_str() {
-        "resnet_features" => features(case, &["backbone", "stem"]),
+        "resnet_features" | "wrn_features" | "convnext_features" => features(case, &["backbone", "stem", "widths"]),
         "vit_features" => features(
             case,
             &[

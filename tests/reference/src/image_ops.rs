@@ -1,5 +1,6 @@
 //! Image operations. Golden images are channel-first, ours channel-last.
 
+use flow_learn::augment::RandOp;
 use flow_learn::image::{self, Crop, Resizer, Size};
 
 use super::Outcome;
@@ -9,6 +10,21 @@ use super::case::{Case, CaseError, Check, swap};
 const PIXEL: f64 = 1e-3;
 /// Hue goes through a cylinder and back.
 const HUE: f64 = 2.0 / 255.0;
+
+/// RandAugment's operations, on an image of bytes.
+pub(super) fn rand_augment(case: &Case) -> Result<Outcome, CaseError> {
+    let [c, h, w] = case.dims::<3>("image")?;
+    let name = case.params.get("op").and_then(|op| op.as_str()).unwrap_or_default();
+    let Some(op) = RandOp::ALL.into_iter().find(|op| format!("{op:?}") == name) else {
+        return Ok(Outcome::NotBuilt);
+    };
+    let mut pixels = swap(&case.input("image")?.f32(), 1, c, h * w);
+    pixels.iter_mut().for_each(|v| *v /= 255.0);
+    op.apply(&mut pixels, Size { h, w, c }, case.number("strength")? as f32);
+    let mut check = Check::default();
+    check.absolute("image", &swap(&pixels, 1, h * w, c), case.output("image")?, PIXEL);
+    Ok(check.outcome())
+}
 
 pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
     let [c, h, w] = case.dims::<3>("image")?;

@@ -12,6 +12,7 @@ mod method_parts;
 mod method_steps;
 mod metrics;
 mod optim;
+mod semi_steps;
 mod texts;
 
 use std::path::{Path, PathBuf};
@@ -91,6 +92,8 @@ const FAMILIES: &[(&str, Family)] = &[
     ("method_steps", method_steps::run),
     ("metrics", metrics::run),
     ("optim", optim::run),
+    ("rand_augment", image_ops::rand_augment),
+    ("semi_steps", semi_steps::run),
     ("ssl_losses", losses::run),
     ("supervised_losses", losses::run),
     ("texts", texts::run),

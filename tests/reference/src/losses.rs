@@ -2,9 +2,9 @@
 
 use flow_learn::clustering::sinkhorn;
 use flow_learn::losses::{
-    DinoTemperatures, LossError, Traced, TracedScalar, VicregWeights, barlow_twins, binary_cross_entropy,
-    cosine_scores, cross_entropy, dino, distillation, fixmatch_unlabelled, info_nce, masked_patches, mean_teacher_mse,
-    negative_cosine, normalised_patches, nt_xent, pirl, reconstruction, scan, soft_cross_entropy, swapped, swav,
+    DinoTemperatures, LossError, Traced, TracedScalar, VicregWeights, barlow_twins, binary_cross_entropy, consistency,
+    cosine_scores, cross_entropy, dino, distillation, fixmatch_unlabelled, info_nce, masked_patches, negative_cosine,
+    normalised_patches, nt_xent, pirl, probabilities, reconstruction, scan, soft_cross_entropy, swapped, swav,
     value_and_grads, vicreg, weighted_cross_entropy,
 };
 
@@ -30,8 +30,9 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
             one(case, "strong", |x| fixmatch_unlabelled(x, &weak, threshold))
         }
         "mean_teacher_mse" => {
-            let teacher = values("teacher")?;
-            one(case, "student", |x| mean_teacher_mse(x, &teacher))
+            let [_, classes] = case.dims::<2>("teacher")?;
+            let teacher = probabilities(&values("teacher")?, classes, 1.0);
+            one(case, "student", |x| consistency(x, &teacher))
         }
         "distillation" => {
             let (teacher, temperature) = (values("teacher")?, case.number("temperature")? as f32);

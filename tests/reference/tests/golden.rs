@@ -39,6 +39,8 @@ fn what_this_version_promises_is_built() {
         "method_steps",
         "metrics",
         "optim",
+        "rand_augment",
+        "semi_steps",
         "ssl_losses",
         "supervised_losses",
         "texts",
@@ -64,7 +66,7 @@ fn what_this_version_promises_is_built() {
 
 #[test]
 fn a_wrong_value_fails_and_an_unknown_case_is_not_built() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let text = std::fs::read_to_string(golden().join("supervised_losses.json")).expect("the golden file can be read");
     let mut cases: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let loss = &mut cases[0]["outputs"]["loss"]["data"];
@@ -79,7 +81,7 @@ fn a_wrong_value_fails_and_an_unknown_case_is_not_built() {
 
 #[test]
 fn a_malformed_file_is_an_error_that_names_it() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(folder.path().join("layers.json"), "[{\"case\": 1}]").expect("written");
     let error = run_reference(folder.path()).expect_err("malformed").to_string();
     assert!(error.contains("layers.json"), "{error}");

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use super::{Op, Recipe, RecipeError};
+use super::{Op, Recipe, RecipeError, mix, rand_augment};
 use crate::data::{Modality, NetworkInput, Sample, Samples};
 use crate::image::{self, Crop, Resizer, Size};
 use crate::layers::MapShape;
@@ -94,6 +94,17 @@ impl Augmenter {
                     self.normalize(scratch.image.iter().copied(), out);
                 });
             });
+    }
+
+    /// Mixes views of a batch, `[batch][h][w][c]`, and their targets, `[batch][classes]`, where the recipe says so.
+    pub fn mix_batch(&self, views: &mut [f32], targets: &mut [f32], stream: &Stream) {
+        for op in &self.recipe.ops {
+            match op {
+                Op::Mixup { alpha } => mix::mixup(views, targets, self.size, *alpha, &mut stream.child("mixup")),
+                Op::Cutmix { alpha } => mix::cutmix(views, targets, self.size, *alpha, &mut stream.child("cutmix")),
+                _ => {}
+            }
+        }
     }
 
     /// The images as they are, normalised; the tokens of texts as [`text::token`] reads them.
@@ -227,6 +238,16 @@ impl Augmenter {
                     image::erase(image, size, area, 0.0);
                 }
             }
+            Op::RandAugment { count, magnitude } => rand_augment(image, size, *count, *magnitude, stream),
+            Op::Cutout { p, size: share } => {
+                let chosen = stream.bernoulli(*p);
+                let area = square(size, stream.range(share[0], share[1]), stream);
+                if chosen {
+                    image::erase(image, size, area, 0.5);
+                }
+            }
+            // Of batches: see `mix_batch`.
+            Op::Mixup { .. } | Op::Cutmix { .. } => {}
         }
     }
 }
@@ -252,6 +273,23 @@ fn random_crop(size: Size, scale: [f32; 2], ratio: [f32; 2], stream: &mut Stream
         }
     }
     None
+}
+
+/// A square whose side is a share of the shorter side, around a random pixel, cut at the border.
+fn square(size: Size, share: f32, stream: &mut Stream) -> Crop {
+    let side = (share * size.h.min(size.w) as f32).round() as usize;
+    let mut place = |length: usize| {
+        let centre = stream.below(length);
+        let from = centre.saturating_sub(side / 2);
+        (from, (centre + side - side / 2).min(length) - from)
+    };
+    let ((top, height), (left, width)) = (place(size.h), place(size.w));
+    Crop {
+        top,
+        left,
+        height: if side == 0 { 0 } else { height },
+        width,
+    }
 }
 
 /// The largest rectangle in the middle whose aspect lies within `ratio`.

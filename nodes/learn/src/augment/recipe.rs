@@ -1,9 +1,10 @@
 //! Recipes: which operations in which order, with which probabilities and ranges.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One operation with the ranges that its parameters are drawn from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Op {
     /// A random part of the image, at full size (Szegedy et al. 2015): `scale` is its share of the area, `ratio` its aspect.
@@ -93,6 +94,47 @@ pub enum Op {
         #[serde(default = "erase_scale")]
         scale: [f32; 2],
     },
+    /// Some of fourteen operations, drawn for each image (Cubuk et al. 2020, 1909.13719; torchvision's list).
+    RandAugment {
+        /// How many, one after the other; an operation may come twice.
+        #[serde(default = "two")]
+        count: usize,
+        /// Strength as a share of each operation's range, from and to: 0.3 to 0.3 is torchvision's 9 of 30, 0 to 1 FixMatch's.
+        #[serde(default = "whole_range")]
+        magnitude: [f32; 2],
+    },
+    /// Grays a random square, which may reach over the border (DeVries & Taylor 2017, 1708.04552).
+    Cutout {
+        /// Probability.
+        #[serde(default = "one")]
+        p: f32,
+        /// Its side as a share of the image's, from and to.
+        #[serde(default = "cutout_size")]
+        size: [f32; 2],
+    },
+    /// Mixes the images of a batch, and their targets, in pairs (Zhang et al. 2018, 1710.09412). Of `finetune` only.
+    Mixup {
+        /// Shares are from Beta(alpha, alpha); 0.2 in the paper.
+        #[serde(default = "fifth")]
+        alpha: f32,
+    },
+    /// Puts a rectangle of another image of the batch into each, and its share into the targets (Yun et al. 2019, 1905.04899). Of `finetune`
+    /// only.
+    Cutmix {
+        /// Shares are from Beta(alpha, alpha); 1 in the paper.
+        #[serde(default = "one")]
+        alpha: f32,
+    },
+}
+
+fn two() -> usize {
+    2
+}
+fn whole_range() -> [f32; 2] {
+    [0.0, 1.0]
+}
+fn cutout_size() -> [f32; 2] {
+    [0.0, 0.5]
 }
 
 fn one() -> f32 {
@@ -118,7 +160,7 @@ fn erase_scale() -> [f32; 2] {
 }
 
 /// Operations in order; none leaves images as they are.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// The operations.
@@ -155,11 +197,19 @@ pub enum RecipeError {
 impl Recipe {
     /// Names of the shipped recipes.
     pub fn names() -> &'static [&'static str] {
-        &["none", "weak", "simclr", "simclr-gray", "strong", "strong-gray"]
+        &[
+            "none",
+            "weak",
+            "simclr",
+            "simclr-gray",
+            "strong",
+            "strong-gray",
+            "randaugment",
+        ]
     }
 
     /// A shipped recipe. `simclr` has the settings usual for colour images of some 32 pixels (no blur), `simclr-gray` what is left
-    /// of them without colour, `strong` is for classifiers and students.
+    /// of them without colour, `strong` is for classifiers and students, `randaugment` for strong views of FixMatch and its like.
     pub fn named(name: &str) -> Option<Self> {
         let crop = |from| Op::RandomResizedCrop {
             scale: [from, 1.0],
@@ -203,9 +253,30 @@ impl Recipe {
                     scale: erase_scale(),
                 },
             ],
+            "randaugment" => vec![
+                flip,
+                Op::Shift { pixels: 3 },
+                Op::RandAugment {
+                    count: 2,
+                    magnitude: whole_range(),
+                },
+                Op::Cutout {
+                    p: 1.0,
+                    size: cutout_size(),
+                },
+            ],
             _ => return None,
         };
         Some(Self { ops })
+    }
+
+    /// An operation that mixes the images of a batch with their targets, if there is one.
+    pub fn mixes(&self) -> Option<&'static str> {
+        self.ops.iter().find_map(|op| match op {
+            Op::Mixup { .. } => Some("mixup"),
+            Op::Cutmix { .. } => Some("cutmix"),
+            _ => None,
+        })
     }
 
     /// Whether the recipe makes sense for images with so many channels.
@@ -237,6 +308,14 @@ impl Op {
                 place,
                 key,
                 message: format!("is [{from}, {to}], expected two rising numbers above 0, at most {most}"),
+            }),
+        };
+        let share_range = |key, [from, to]: [f32; 2]| match 0.0 <= from && from <= to && to <= 1.0 {
+            true => Ok(()),
+            false => Err(RecipeError::Range {
+                place,
+                key,
+                message: format!("is [{from}, {to}], expected two rising numbers from 0 to 1"),
             }),
         };
         let coloured = |op| match channels == 3 {
@@ -305,6 +384,20 @@ impl Op {
                 rising("scale", *scale, 1.0)?;
                 chance(*p)
             }
+            Self::RandAugment { count, magnitude } => {
+                if !(1..=14).contains(count) {
+                    return range("count", format!("is {count}, expected 1 to 14"));
+                }
+                share_range("magnitude", *magnitude)
+            }
+            Self::Cutout { p, size } => {
+                share_range("size", *size)?;
+                chance(*p)
+            }
+            Self::Mixup { alpha } | Self::Cutmix { alpha } => match *alpha > 0.0 && alpha.is_finite() {
+                true => Ok(()),
+                false => range("alpha", format!("is {alpha}, expected a number above 0")),
+            },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Small plain networks for quick experiments on small images: 3x3 convolution, batch norm, ReLU; each stage but the first
 //! halves the size. conv3 at its own widths has 93 thousand parameters, conv4 390 thousand.
 
-use super::{Backbone, Family, Stem};
+use super::{Backbone, Family, StageShape};
 use crate::layers::{ConvNorm, ConvSettings, Sequential};
 use crate::rng::Stream;
 
@@ -21,10 +21,10 @@ pub(super) const CONV4: Backbone = Backbone {
     family: Family::Stages(build),
 };
 
-fn build(channels: usize, widths: &[usize], _stem: Stem, stream: &mut Stream) -> Sequential {
+fn build(shape: &StageShape<'_>, stream: &mut Stream) -> Sequential {
     let mut net = Sequential::default();
-    let mut from = channels;
-    for (i, width) in widths.iter().enumerate() {
+    let mut from = shape.channels;
+    for (i, width) in shape.widths.iter().enumerate() {
         let stride = if i == 0 { 1 } else { 2 };
         let settings = ConvSettings::three(from, *width, stride);
         net = net.with(

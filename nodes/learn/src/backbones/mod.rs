@@ -1,25 +1,30 @@
-//! Backbones: what turns an image or a text into features, each a file of its own, found by name in [`BACKBONES`].
+//! Backbones: what turns an image or a text into features, each in a separate file, found by name in [`BACKBONES`].
 
 mod conv_net;
+mod convnext;
 mod resnet;
 mod size;
 mod stack;
 mod transformer;
 mod vit;
+mod wide_resnet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use transformer::TextEncoder;
 
 use crate::data::{Modality, NetworkInput};
-use crate::layers::{Entry, FeatureMap, GridPool, Layer, MapShape, Pass, Sequential, Tensors};
+use crate::layers::{
+    Dropout, Entry, FeatureMap, Graph, GridPool, Layer, LayerNorm, MapShape, NoGraph, Pass, Sequential, Tensors, Value,
+};
 use crate::rng::Stream;
-use crate::settings::{SettingError, WIDTH};
+use crate::settings::{BELOW_ONE, SettingError, WIDTH, check};
 
 pub use vit::{Visible, VisionTransformer, VitShape};
 
 /// How a backbone begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stem {
     /// 3x3, stride 1, no pooling: for images of some 32 pixels.
@@ -30,7 +35,7 @@ pub enum Stem {
 }
 
 /// What a transformer's features are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pool {
     /// The class token.
@@ -41,10 +46,11 @@ pub enum Pool {
 }
 
 /// A backbone as declared. What is left out takes the backbone's own value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackboneSettings {
-    /// A name in [`BACKBONES`].
+    /// Its name.
+    #[schemars(extend("enum" = backbone_names()))]
     pub name: String,
     /// Channels of each stage; empty takes the backbone's own.
     #[serde(default)]
@@ -71,6 +77,13 @@ pub struct BackboneSettings {
     /// `vit`, `transformer`: hidden values of each block's MLP as a multiple of `dim` (4, 4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mlp_ratio: Option<f32>,
+    /// Share of the features that each image's training leaves out, in `[0, 1)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f32>,
+    /// `resnet`s, `wrn-28-2`, `convnext-tiny`: how often the last block is left out in training (stochastic depth), in `[0, 1)`; blocks before it
+    /// less, the first never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drop_path: Option<f32>,
     /// `vit`, `transformer`: features are the class `"token"` or a `"mean"` ("token", "mean").
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
@@ -94,11 +107,31 @@ pub struct Backbone {
 /// What a backbone is made of.
 enum Family {
     /// Convolutions in stages.
-    Stages(fn(channels: usize, widths: &[usize], stem: Stem, stream: &mut Stream) -> Sequential),
+    Stages(fn(shape: &StageShape<'_>, stream: &mut Stream) -> Sequential),
+    /// Likewise, in patches that do not overlap; a norm stands behind the pooling.
+    Patches(fn(shape: &StageShape<'_>, stream: &mut Stream) -> Sequential),
     /// Attention between patches.
     Transformer,
     /// Attention between the tokens of a text.
     Text,
+}
+
+/// What stages are built from.
+struct StageShape<'a> {
+    /// Of the images.
+    channels: usize,
+    /// Of each stage.
+    widths: &'a [usize],
+    stem: Stem,
+    /// How often the last block is left out.
+    drop_path: f32,
+}
+
+impl StageShape<'_> {
+    /// How often the block at `place` of `count` is left out: rising from none.
+    fn drop_at(&self, place: usize, count: usize) -> f32 {
+        self.drop_path * place as f32 / count.saturating_sub(1).max(1) as f32
+    }
 }
 
 /// A vision transformer.
@@ -116,6 +149,8 @@ pub const BACKBONES: &[Backbone] = &[
     resnet::RESNET18,
     resnet::RESNET34,
     resnet::RESNET50,
+    wide_resnet::WRN28_2,
+    convnext::CONVNEXT_TINY,
     transformer::TRANSFORMER,
     VIT,
 ];
@@ -127,11 +162,15 @@ impl Backbone {
     }
 }
 
+fn backbone_names() -> Vec<&'static str> {
+    BACKBONES.iter().map(|backbone| backbone.name).collect()
+}
+
 /// Why a backbone cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackboneError {
     /// No such name.
-    #[error("unknown backbone `{name}`, expected one of {}", BACKBONES.iter().map(|b| b.name).collect::<Vec<_>>().join(", "))]
+    #[error("unknown backbone `{name}`, expected one of {}", backbone_names().join(", "))]
     Unknown {
         /// The name found.
         name: String,
@@ -196,6 +235,8 @@ impl BackboneSettings {
             depth: None,
             heads: None,
             mlp_ratio: None,
+            dropout: None,
+            drop_path: None,
             pool: None,
         }
     }
@@ -213,8 +254,11 @@ impl BackboneSettings {
     /// If there is no such backbone, it is for other examples, or a size does not fit.
     pub fn build(&self, input: impl Into<NetworkInput>, stream: &Stream) -> Result<Encoder, BackboneError> {
         let (NetworkInput { shape, modality }, backbone) = (input.into(), self.backbone()?);
+        self.check_noise()?;
         let network = match (&backbone.family, modality) {
-            (Family::Stages(build), Modality::Images) => Network::Stages(self.stages(backbone, *build, shape, stream)?),
+            (Family::Stages(build) | Family::Patches(build), Modality::Images) => {
+                Network::Stages(self.stages(backbone, *build, shape, stream)?)
+            }
             (Family::Transformer, Modality::Images) => {
                 let sizes = VitShape::new(self, shape)?;
                 let blocks = sizes.transformer;
@@ -239,17 +283,32 @@ impl BackboneSettings {
         let dim = network.layer().output_shape(shape).len();
         Ok(Encoder {
             network,
+            dropout: Dropout::values(self.dropout.unwrap_or(0.0)),
             input: shape,
             modality,
             dim,
         })
     }
 
+    /// Whether noise is asked for only where there is some.
+    fn check_noise(&self) -> Result<(), BackboneError> {
+        check("dropout", &self.dropout.unwrap_or(0.0), BELOW_ONE)?;
+        check("drop_path", &self.drop_path.unwrap_or(0.0), BELOW_ONE)?;
+        let residual = ["resnet", "wrn", "convnext"]
+            .iter()
+            .any(|family| self.name.starts_with(family));
+        if self.drop_path.is_some() && !residual {
+            let message = format!("`{}` has no residual blocks of convolutions to leave out", self.name);
+            return Err(SettingError::new("drop_path", message).into());
+        }
+        Ok(())
+    }
+
     /// Stages of convolutions with the final pooling.
     fn stages(
         &self,
         backbone: &Backbone,
-        build: fn(usize, &[usize], Stem, &mut Stream) -> Sequential,
+        build: fn(&StageShape<'_>, &mut Stream) -> Sequential,
         input: MapShape,
         stream: &Stream,
     ) -> Result<Sequential, BackboneError> {
@@ -276,7 +335,22 @@ impl BackboneSettings {
             return Err(SettingError::new(key, message).into());
         }
         size::check(self, "widths", size::of_stages(input.c, widths))?;
-        let stages = build(input.c, widths, self.stem, &mut stream.child("backbone"));
+        let patches = matches!(backbone.family, Family::Patches(_));
+        let (least, side) = (convnext::least_side(self.stem), input.h.min(input.w));
+        if patches && side < least {
+            let message = format!(
+                "`{}` with this stem takes images of at least {least}x{least} pixels",
+                self.name
+            );
+            return Err(SettingError::new("name", message).into());
+        }
+        let shape = StageShape {
+            channels: input.c,
+            widths,
+            stem: self.stem,
+            drop_path: self.drop_path.unwrap_or(0.0),
+        };
+        let stages = build(&shape, &mut stream.child("backbone"));
         let last = stages.output_shape(input);
         if self.grid == 0 || self.grid > last.h.min(last.w) {
             return Err(BackboneError::Grid {
@@ -285,7 +359,15 @@ impl BackboneSettings {
                 w: last.w,
             });
         }
-        Ok(stages.with("", GridPool { grid: self.grid }))
+        if patches && self.grid > 1 {
+            let message = format!("{} found, but `{}` pools to 1 cell only", self.grid, self.name);
+            return Err(SettingError::new("grid", message).into());
+        }
+        let pooled = stages.with("", GridPool { grid: self.grid });
+        Ok(match patches {
+            true => pooled.with("head.norm", LayerNorm::new(last.c, LayerNorm::EPS)),
+            false => pooled,
+        })
     }
 
     /// A setting that only a transformer has, if one is given.
@@ -305,6 +387,8 @@ impl BackboneSettings {
 /// Image or text in, feature vector out.
 pub struct Encoder {
     network: Network,
+    /// Of its features.
+    dropout: Dropout,
     /// Shape of the examples it takes.
     pub input: MapShape,
     /// What they are.
@@ -377,11 +461,17 @@ impl Layer for Encoder {
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        self.network.layer_mut().forward(x, pass)
+        let features = self.network.layer_mut().forward(x, pass);
+        self.dropout.forward(features, pass)
     }
 
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
+        let dy = self.dropout.backward(dy, pass, true)?;
         self.network.layer_mut().backward(dy, pass, need_dx)
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        self.network.layer().describe(graph, x, input, prefix)
     }
 }
 

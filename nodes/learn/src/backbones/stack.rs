@@ -1,4 +1,4 @@
-//! The sizes of a stack of transformer blocks, as declared: what is left out is filled in, and what does not fit is told at its key.
+//! The sizes of a stack of transformer blocks, as declared: what is left out is filled in, and what does not fit is reported at its key.
 
 use super::{BackboneError, BackboneSettings};
 use crate::layers::TransformerShape;

@@ -9,8 +9,8 @@ use rayon::prelude::*;
 
 use super::{BackboneError, BackboneSettings, Pool, Stem, stack};
 use crate::layers::{
-    Entry, FeatureMap, GridPool, Layer, Layout, MapShape, Parameter, Pass, Role, Tensors, TokenLinear, Transformer,
-    TransformerShape, join,
+    Attribute, Entry, FeatureMap, Graph, GridPool, Layer, Layout, MapShape, NoGraph, Parameter, Pass, Role, Tensors,
+    TokenLinear, Transformer, TransformerShape, Value, as_int, join,
 };
 use crate::rng::Stream;
 use crate::settings::SettingError;
@@ -71,7 +71,7 @@ impl VitShape {
         if pool == Pool::Token && grid != 1 {
             return refuse(
                 "grid",
-                "the class token has no cells, expected `pool = \"mean\"` beside it".to_owned(),
+                "the class token has no cells, expected `pool = \"mean\"` with it".to_owned(),
             );
         }
         let (down, across) = (h / patch, w / patch);
@@ -381,6 +381,51 @@ impl Layer for VisionTransformer {
         let dpatches = self.backward_tokens(dtokens, pass, need_dx)?;
         Some(self.paste(&dpatches, pass))
     }
+
+    fn describe(&self, graph: &mut Graph, x: Value, _input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let (map, patch) = (self.token_map(), as_int(self.shape.patch));
+        let [dim, patches] = [map.c, self.patches()].map(as_int);
+        let parts = [
+            "patch_embed.proj.weight",
+            "patch_embed.proj.bias",
+            "cls_token",
+            "pos_embed",
+        ];
+        let [weight, bias, class, positions] = parts.map(|name| graph.tensor(prefix, name));
+        let cut = vec![
+            ("kernel_shape", Attribute::Ints(vec![patch; 2])),
+            ("strides", Attribute::Ints(vec![patch; 2])),
+        ];
+        let embedded = graph.apply_with("Conv", &[&x, &weight, &bias], cut);
+        let embedded = graph.reshape(&embedded, &[0, dim, patches]);
+        let embedded = graph.transpose(&embedded, &[0, 2, 1]);
+        // One class token for each image of the batch.
+        let sizes = graph.apply("Shape", &[&embedded]);
+        let count = graph.slice(&sizes, 0, 0..1);
+        let one = graph.ints(&[1, dim]);
+        let shape = graph.apply_with("Concat", &[&count, &one], vec![("axis", Attribute::Int(0))]);
+        let class = graph.apply("Expand", &[&class, &shape]);
+        let tokens = graph.apply_with("Concat", &[&class, &embedded], vec![("axis", Attribute::Int(1))]);
+        let tokens = graph.apply("Add", &[&tokens, &positions]);
+        let each = MapShape {
+            h: 1 + self.patches(),
+            w: 1,
+            c: map.c,
+        };
+        let tokens = self.transformer.describe(graph, tokens, each, prefix)?;
+        match self.shape.pool {
+            Pool::Token => {
+                let class = graph.slice(&tokens, 1, 0..1);
+                Ok(graph.reshape(&class, &[0, dim]))
+            }
+            Pool::Mean => {
+                let tokens = graph.slice(&tokens, 1, 1..1 + self.patches());
+                let maps = graph.transpose(&tokens, &[0, 2, 1]);
+                let maps = graph.reshape(&maps, &[0, dim, as_int(map.h), as_int(map.w)]);
+                self.cells().describe(graph, maps, map, "")
+            }
+        }
+    }
 }
 
 impl Tensors for VisionTransformer {
@@ -507,7 +552,7 @@ mod tests {
         assert!(refusal(&|s| s.widths = vec![4]).contains("its width is `dim`"));
         assert_eq!(
             refusal(&|s| s.grid = 2),
-            "`grid`: the class token has no cells, expected `pool = \"mean\"` beside it"
+            "`grid`: the class token has no cells, expected `pool = \"mean\"` with it"
         );
         assert_eq!(
             refusal(&|s| (s.pool, s.grid) = (Some(Pool::Mean), 3)),

@@ -1,6 +1,8 @@
-//! Labelled images in memory, as bytes, channel-last.
+//! Images in memory, labelled or not, as bytes, channel-last.
 
-/// `n` images of `[height][width][channels]` bytes with a label each.
+use super::label::{Label, from_file, to_file};
+
+/// `n` images of `[height][width][channels]` bytes, each of a class or without a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     /// Number of images.
@@ -13,8 +15,8 @@ pub struct Images {
     pub channels: usize,
     /// All pixels, image after image.
     pub pixels: Vec<u8>,
-    /// A class for each image.
-    pub labels: Vec<u16>,
+    /// A label for each image, where it has one.
+    pub labels: Vec<Label>,
 }
 
 /// Why images do not hold together.
@@ -81,7 +83,7 @@ const MAGIC: &[u8; 8] = b"flowimg1";
 const HEADER: usize = 8 + 4 * 4;
 
 impl Images {
-    /// Images from their parts.
+    /// Labelled images from their parts.
     ///
     /// # Errors
     /// If sizes do not fit each other.
@@ -91,6 +93,21 @@ impl Images {
         channels: usize,
         pixels: Vec<u8>,
         labels: Vec<u16>,
+    ) -> Result<Self, ImagesError> {
+        let labels = labels.into_iter().map(Some).collect();
+        Self::partly_labelled(height, width, channels, pixels, labels)
+    }
+
+    /// Images of which some have no label.
+    ///
+    /// # Errors
+    /// If sizes do not fit each other.
+    pub fn partly_labelled(
+        height: usize,
+        width: usize,
+        channels: usize,
+        pixels: Vec<u8>,
+        labels: Vec<Label>,
     ) -> Result<Self, ImagesError> {
         let n = labels.len();
         let values = [height, width, channels]
@@ -166,31 +183,34 @@ impl Images {
     /// Reads [`Images::encode`]'s bytes.
     ///
     /// # Errors
-    /// If they are not such a file, or cut short.
+    /// If they are not such a file, or truncated.
     pub fn decode(bytes: &[u8]) -> Result<Self, ImagesError> {
         let ([_, height, width, channels], labels, pixels) = decode_parts(bytes)?;
-        Self::new(height, width, channels, pixels.to_vec(), labels)
+        Self::partly_labelled(height, width, channels, pixels.to_vec(), labels)
     }
 }
 
 /// A file of examples: a mark, four sizes, labels, values.
-pub(super) fn encode_parts(sizes: [usize; 4], labels: &[u16], values: &[u8]) -> Vec<u8> {
+pub(super) fn encode_parts(sizes: [usize; 4], labels: &[Label], values: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + 2 * labels.len() + values.len());
     bytes.extend_from_slice(MAGIC);
     bytes.extend(sizes.iter().flat_map(|size| (*size as u32).to_le_bytes()));
-    bytes.extend(labels.iter().flat_map(|l| l.to_le_bytes()));
+    bytes.extend(labels.iter().flat_map(|l| to_file(*l).to_le_bytes()));
     bytes.extend_from_slice(values);
     bytes
 }
 
-/// Sizes, labels and values of [`encode_parts`]'s bytes. Nothing is allocated for sizes that the bytes do not have.
-pub(super) fn decode_parts(bytes: &[u8]) -> Result<([usize; 4], Vec<u16>, &[u8]), ImagesError> {
+/// Four sizes, labels and values of a file of examples.
+type Parts<'a> = ([usize; 4], Vec<Label>, &'a [u8]);
+
+/// The parts of [`encode_parts`]'s bytes. Nothing is allocated for sizes that the bytes do not have.
+pub(super) fn decode_parts(bytes: &[u8]) -> Result<Parts<'_>, ImagesError> {
     let rest = bytes
         .strip_prefix(MAGIC)
         .ok_or(ImagesError::Format("it does not begin with its mark"))?;
     let (header, rest) = rest
         .split_at_checked(HEADER - MAGIC.len())
-        .ok_or(ImagesError::Format("its header is cut short"))?;
+        .ok_or(ImagesError::Format("its header is truncated"))?;
     let words = header.as_chunks::<4>().0;
     let sizes: [usize; 4] = std::array::from_fn(|i| u32::from_le_bytes(words[i]) as usize);
     let values = sizes.iter().try_fold(1usize, |all, size| all.checked_mul(*size));
@@ -199,7 +219,11 @@ pub(super) fn decode_parts(bytes: &[u8]) -> Result<([usize; 4], Vec<u16>, &[u8])
         return Err(ImagesError::Format("its length does not fit its header"));
     }
     let (labels, values) = rest.split_at(2 * sizes[0]);
-    let labels = labels.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b));
+    let labels = labels
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|b| from_file(u16::from_le_bytes(*b)));
     Ok((sizes, labels.collect(), values))
 }
 
@@ -213,7 +237,10 @@ mod tests {
         fn encoding_survives_the_round_trip(n in 0usize..5, h in 1usize..5, w in 1usize..5, c in 1usize..4, seed in any::<u8>()) {
             let pixels = (0..n * h * w * c).map(|i| (i as u8).wrapping_mul(37).wrapping_add(seed)).collect();
             let images = Images::new(h, w, c, pixels, (0..n as u16).collect()).expect("sizes fit");
-            prop_assert_eq!(Images::decode(&images.encode()), Ok(images));
+            prop_assert_eq!(Images::decode(&images.encode()), Ok(images.clone()));
+            let labels = (0..n as u16).map(|i| (i % 2 == 0).then_some(i)).collect();
+            let pool = Images { labels, ..images };
+            prop_assert_eq!(Images::decode(&pool.encode()), Ok(pool));
         }
 
         #[test]

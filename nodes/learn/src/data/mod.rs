@@ -3,6 +3,7 @@
 mod idx;
 mod images;
 mod input;
+mod label;
 mod samples;
 mod scenes;
 mod split;
@@ -11,6 +12,7 @@ mod tokens;
 pub use idx::{IMAGES_HEADER, IdxError, image_sizes, parse_images, parse_labels};
 pub use images::{Annotations, Images, ImagesError};
 pub use input::{Modality, NetworkInput};
+pub use label::{Label, classes_of};
 pub use samples::{Sample, Samples};
 pub use scenes::{SCENE_CLASSES, Scene, SceneStyle, Scenes};
 pub use split::{SplitError, stratified};

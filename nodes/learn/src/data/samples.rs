@@ -1,10 +1,10 @@
 //! Examples of either kind, for what takes both: splits, labels, training loops. What looks at pixels or words must say which it takes.
 
-use super::{Images, Tokens};
+use super::{Images, Label, Tokens};
 use crate::layers::MapShape;
 use crate::text;
 
-/// Labelled images, or labelled texts.
+/// Images, or texts, labelled or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Samples {
     /// Images.
@@ -40,8 +40,8 @@ impl Samples {
         self.labels().len()
     }
 
-    /// A class for each.
-    pub fn labels(&self) -> &[u16] {
+    /// The label of each, where it has one.
+    pub fn labels(&self) -> &[Label] {
         match self {
             Self::Images(images) => &images.labels,
             Self::Texts(texts) => &texts.labels,
@@ -50,7 +50,7 @@ impl Samples {
 
     /// The same examples with other labels, one for each.
     #[must_use]
-    pub fn with_labels(mut self, new: Vec<u16>) -> Self {
+    pub fn with_labels(mut self, new: Vec<Label>) -> Self {
         match &mut self {
             Self::Images(images) => images.labels = new,
             Self::Texts(texts) => texts.labels = new,

@@ -6,9 +6,10 @@
 use std::f32::consts::TAU;
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Annotations, Images};
+use super::{Annotations, Images, Label};
 use crate::image::of_hue;
 use crate::rng::Stream;
 
@@ -34,7 +35,7 @@ pub struct Scenes {
 }
 
 /// How much scenes vary. What is left out is wild: at 32 pixels even a network with thousands of labels learns little of it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SceneStyle {
     /// Largest angle that a shape is turned by, either way, in degrees from 0 to 180.
@@ -121,7 +122,7 @@ impl Scenes {
     /// All scenes as labelled images, and where the shapes are.
     pub fn images(&self) -> (Images, Annotations) {
         let scenes: Vec<Scene> = (0..self.n).into_par_iter().map(|i| self.scene(i)).collect();
-        let labels: Vec<u16> = scenes.iter().map(|s| s.label).collect();
+        let labels: Vec<Label> = scenes.iter().map(|s| Some(s.label)).collect();
         let with = |channels: usize, pixels: Vec<u8>| Images {
             n: self.n,
             height: self.side,

@@ -1,4 +1,4 @@
-//! Stratified selection: a label budget, or images put aside, with equal shares of the classes.
+//! Stratified selection: a label budget, or images held out, with equal shares of the classes.
 
 use crate::rng::Stream;
 

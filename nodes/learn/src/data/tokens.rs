@@ -1,7 +1,7 @@
 //! Labelled texts in memory, as numbers of words.
 
-use super::ImagesError;
 use super::images::{decode_parts, encode_parts};
+use super::{ImagesError, Label};
 
 /// Bytes of a token in a file.
 const BYTES: usize = 2;
@@ -11,7 +11,7 @@ const BYTES: usize = 2;
 /// What is for images does not take them:
 /// ```compile_fail
 /// use flow_learn::data::{Images, Tokens};
-/// let texts = Tokens::new(1, 5, vec![4], vec![0]).expect("one text");
+/// let texts = Tokens::new(1, 5, vec![4], vec![0u16]).expect("one text");
 /// Images::channel_statistics(&texts);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub struct Tokens {
     pub vocabulary: usize,
     /// All tokens, text after text, each below `vocabulary`.
     pub ids: Vec<u16>,
-    /// A class for each text.
-    pub labels: Vec<u16>,
+    /// A label for each text, where it has one.
+    pub labels: Vec<Label>,
 }
 
 impl Tokens {
@@ -33,7 +33,12 @@ impl Tokens {
     ///
     /// # Errors
     /// If sizes do not fit each other, or a token is none of the vocabulary.
-    pub fn new(length: usize, vocabulary: usize, ids: Vec<u16>, labels: Vec<u16>) -> Result<Self, ImagesError> {
+    pub fn new(
+        length: usize,
+        vocabulary: usize,
+        ids: Vec<u16>,
+        labels: Vec<impl Into<Label>>,
+    ) -> Result<Self, ImagesError> {
         let n = labels.len();
         if length == 0 || n.checked_mul(length) != Some(ids.len()) {
             let tokens = ids.len();
@@ -51,7 +56,7 @@ impl Tokens {
             length,
             vocabulary,
             ids,
-            labels,
+            labels: labels.into_iter().map(Into::into).collect(),
         })
     }
 
@@ -97,7 +102,7 @@ mod tests {
 
     #[test]
     fn texts_survive_the_round_trip_and_no_foreign_token_is_let_in() {
-        let texts = Tokens::new(3, 300, vec![2, 299, 0, 2, 7, 8], vec![1, 0]).expect("fits");
+        let texts = Tokens::new(3, 300, vec![2, 299, 0, 2, 7, 8], vec![1u16, 0]).expect("fits");
         assert_eq!(Tokens::decode(&texts.encode(), 300), Ok(texts.clone()));
         assert_eq!(texts.select(&[1]).ids, [2, 7, 8]);
         let foreign = ImagesError::Token {
@@ -105,6 +110,6 @@ mod tests {
             vocabulary: 299,
         };
         assert_eq!(Tokens::decode(&texts.encode(), 299), Err(foreign));
-        assert!(Tokens::new(4, 300, vec![0; 6], vec![0, 0]).is_err());
+        assert!(Tokens::new(4, 300, vec![0; 6], vec![0u16, 0]).is_err());
     }
 }

@@ -37,6 +37,19 @@ pub fn affine_shear_x(image: &[f32], size: Size, degrees: f32, fill: f32) -> Vec
     sample(image, size, fill, |x, y| (x + tan * y, y))
 }
 
+/// Shears along x and y around the top left corner, by so many pixels a pixel, bilinearly; what comes from outside is black.
+pub fn shear(image: &[f32], size: Size, along_x: f32, along_y: f32) -> Vec<f32> {
+    let (cx, cy) = (size.w as f32 / 2.0, size.h as f32 / 2.0);
+    sample(image, size, 0.0, |x, y| {
+        (x + along_x * (y + cy), y + along_y * (x + cx))
+    })
+}
+
+/// Moves the image by whole pixels, right and down; what comes from outside is black.
+pub fn translate(image: &[f32], size: Size, right: f32, down: f32) -> Vec<f32> {
+    sample(image, size, 0.0, |x, y| (x - right.trunc(), y - down.trunc()))
+}
+
 /// Each output pixel takes the input at `map(x, y)`, both relative to the image's centre in pixels.
 fn sample(image: &[f32], size: Size, fill: f32, map: impl Fn(f32, f32) -> (f32, f32)) -> Vec<f32> {
     let Size { h, w, c } = size;

@@ -4,6 +4,7 @@
 
 mod blur;
 mod colour;
+mod enhance;
 mod erase;
 mod geometry;
 mod lab;
@@ -12,8 +13,9 @@ mod tone;
 
 pub use blur::gaussian_blur;
 pub use colour::{brightness, contrast, grayscale, hue, of_hue, saturation};
+pub use enhance::{autocontrast, equalize, sharpness};
 pub use erase::erase;
-pub use geometry::{affine_shear_x, horizontal_flip, rotate, rotate_90_ccw, shift_reflect};
+pub use geometry::{affine_shear_x, horizontal_flip, rotate, rotate_90_ccw, shear, shift_reflect, translate};
 pub use lab::rgb_to_lab;
 pub use resize::{Crop, Resizer, resize};
 pub use tone::{normalize, posterize, solarize};

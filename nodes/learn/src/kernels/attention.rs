@@ -1,7 +1,7 @@
 //! Scaled dot-product attention with several heads (Vaswani et al. 2017, 1706.03762, eq. 1): `softmax(q k^T / sqrt(d)) v`.
 //!
 //! Queries, keys and values lie beside each other in each token's row, `[n][tokens][3][heads][head_dim]`, as one matrix makes them;
-//! only keys and values are copied, to turn them. Rows of different lengths are told by `lengths`: a token past its row's length
+//! only keys and values are copied, to turn them. Rows of different lengths are given by `lengths`: a token past its row's length
 //! is padding, which no token looks at, whose output is zero and through which no gradient flows.
 //!
 //! An image (or text) is a task, its heads one after the other: the bits do not depend on the number of threads.

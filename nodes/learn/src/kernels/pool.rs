@@ -123,7 +123,7 @@ pub fn average_backward(shape: &PoolShape, dy: &[f32], dx: &mut [f32]) {
 
 /// The pixels of each cell of a `grid x grid` division of an image; cells overlap where the size does not divide, as
 /// PyTorch's adaptive pooling does: from `floor(i size / grid)` to `ceil((i + 1) size / grid)`.
-fn cell(i: usize, size: usize, grid: usize) -> std::ops::Range<usize> {
+pub fn cell(i: usize, size: usize, grid: usize) -> std::ops::Range<usize> {
     i * size / grid..((i + 1) * size).div_ceil(grid)
 }
 

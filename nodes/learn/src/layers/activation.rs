@@ -1,6 +1,6 @@
 //! ReLU on its own, for where no normalisation stands before it.
 
-use super::{FeatureMap, Layer, MapShape, Pass, tensors};
+use super::{FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, Value, tensors};
 use crate::kernels::elementwise;
 
 /// `max(x, 0)`.
@@ -22,6 +22,10 @@ impl Layer for Relu {
         let y: FeatureMap = pass.pop();
         elementwise::relu_backward(&mut dy.data, &y.data);
         Some(dy)
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, _input: MapShape, _prefix: &str) -> Result<Value, NoGraph> {
+        Ok(graph.apply("Relu", &[&x]))
     }
 }
 

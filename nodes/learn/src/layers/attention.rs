@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{Buffer, FeatureMap, Layer, MapShape, Pass, TokenLinear, tensors};
+use super::{
+    Attribute, Buffer, Constant, FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, TokenLinear, Value, as_int, join,
+    tensors,
+};
 use crate::kernels::attention::{self, AttentionShape};
 use crate::rng::Stream;
 
@@ -103,6 +106,29 @@ impl Layer for Attention {
             },
         );
         self.qkv.backward(dqkv, pass, need_dx)
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let dim = self.qkv.inputs();
+        let [heads, each] = [self.heads, dim / self.heads].map(as_int);
+        let qkv = self.qkv.describe(graph, x, input, &join(prefix, "qkv"))?;
+        let qkv = graph.reshape(&qkv, &[0, 0, 3, heads, each]);
+        // [3][n][heads][tokens][each]
+        let qkv = graph.transpose(&qkv, &[2, 0, 3, 1, 4]);
+        let [queries, keys, values] = [0, 1, 2].map(|part| {
+            let part = graph.slice(&qkv, 0, part..part + 1);
+            let axis = graph.ints(&[0]);
+            graph.apply("Squeeze", &[&part, &axis])
+        });
+        let keys = graph.transpose(&keys, &[0, 1, 3, 2]);
+        let scale = graph.constant(Constant::Float(1.0 / (each as f32).sqrt()));
+        let queries = graph.apply("Mul", &[&queries, &scale]);
+        let scores = graph.apply("MatMul", &[&queries, &keys]);
+        let weights = graph.apply_with("Softmax", &[&scores], vec![("axis", Attribute::Int(-1))]);
+        let gathered = graph.apply("MatMul", &[&weights, &values]);
+        let gathered = graph.transpose(&gathered, &[0, 2, 1, 3]);
+        let gathered = graph.reshape(&gathered, &[0, 0, as_int(dim)]);
+        self.proj.describe(graph, gathered, input, &join(prefix, "proj"))
     }
 }
 

@@ -3,7 +3,10 @@
 //! `y = (x - mean) / sqrt(variance + eps) * weight + bias`. In training the statistics are the batch's, and the running ones
 //! move towards them by `momentum`, the variance unbiased (divided by rows - 1), as PyTorch's.
 
-use super::{Entry, FeatureMap, Layer, Layout, MapShape, Mode, Parameter, Pass, Role, Tensors, join};
+use super::{
+    Attribute, Entry, FeatureMap, Graph, Layer, Layout, MapShape, Mode, NoGraph, Parameter, Pass, Role, Tensors, Value,
+    join,
+};
 use crate::kernels::norm::{self, Applied, Moments};
 
 /// Constants of a batch norm.
@@ -151,6 +154,14 @@ impl Layer for BatchNorm {
             },
         );
         Some(dy)
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, _input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let parts = ["weight", "bias", "running_mean", "running_var"].map(|name| graph.tensor(prefix, name));
+        let [weight, bias, mean, variance] = &parts;
+        let eps = vec![("epsilon", Attribute::Float(self.settings.eps))];
+        let y = graph.apply_with("BatchNormalization", &[&x, weight, bias, mean, variance], eps);
+        Ok(if self.relu { graph.apply("Relu", &[&y]) } else { y })
     }
 }
 

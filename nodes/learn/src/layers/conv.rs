@@ -1,6 +1,9 @@
 //! Two-dimensional convolution, with or without bias.
 
-use super::{Entry, FeatureMap, Layer, Layout, MapShape, Parameter, Pass, Role, Tensors, join};
+use super::{
+    Attribute, Entry, FeatureMap, Graph, Layer, Layout, MapShape, NoGraph, Parameter, Pass, Role, Tensors, Value,
+    as_int, join,
+};
 use crate::kernels::conv::{self, ConvShape};
 use crate::rng::Stream;
 
@@ -158,6 +161,27 @@ impl Layer for Conv2d {
             );
             dx
         })
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, _input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let ConvSettings {
+            kernel,
+            stride,
+            padding,
+            groups,
+            ..
+        } = self.settings;
+        let [kernel, stride, padding, groups] = [kernel, stride, padding, groups].map(as_int);
+        let attributes = vec![
+            ("kernel_shape", Attribute::Ints(vec![kernel; 2])),
+            ("strides", Attribute::Ints(vec![stride; 2])),
+            ("pads", Attribute::Ints(vec![padding; 4])),
+            ("group", Attribute::Int(groups)),
+        ];
+        let weight = graph.tensor(prefix, "weight");
+        let bias = self.bias.as_ref().map(|_| graph.tensor(prefix, "bias"));
+        let inputs: Vec<&Value> = [&x, &weight].into_iter().chain(&bias).collect();
+        Ok(graph.apply_with("Conv", &inputs, attributes))
     }
 }
 

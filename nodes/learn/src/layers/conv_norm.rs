@@ -1,6 +1,9 @@
 //! Convolution without bias, batch norm and, if asked, ReLU: the block that backbones are made of.
 
-use super::{BatchNorm, Conv2d, ConvSettings, Entry, FeatureMap, Layer, MapShape, NormSettings, Pass, Tensors, join};
+use super::{
+    BatchNorm, Conv2d, ConvSettings, Entry, FeatureMap, Graph, Layer, MapShape, NoGraph, NormSettings, Pass, Tensors,
+    Value, join,
+};
 use crate::rng::Stream;
 
 /// `relu(batch_norm(conv(x)))`; the ReLU runs inside the normalisation's loops.
@@ -36,6 +39,12 @@ impl Layer for ConvNorm {
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
         let dy = self.norm.backward(dy, pass, true)?;
         self.conv.backward(dy, pass, need_dx)
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let y = self.conv.describe(graph, x, input, &join(prefix, &self.conv_name))?;
+        self.norm
+            .describe(graph, y, self.conv.output_shape(input), &join(prefix, &self.norm_name))
     }
 }
 

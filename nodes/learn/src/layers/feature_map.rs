@@ -55,7 +55,7 @@ impl BufferPool {
     }
 }
 
-/// Values that go back to their pool when nobody holds them any more. Clones share them until one is written to, which then
+/// Values that go back to their pool when the last reference is dropped. Clones share them until one is written to, which then
 /// gets a copy of its own.
 #[derive(Clone, Debug)]
 pub struct Buffer(Arc<Values>);

@@ -1,6 +1,6 @@
 //! GELU in its exact form, as PyTorch's default.
 
-use super::{FeatureMap, Layer, MapShape, Pass, tensors};
+use super::{Constant, FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, Value, tensors};
 use crate::kernels::gelu;
 
 /// `x Phi(x)`, with the standard normal's cumulative distribution `Phi`.
@@ -34,6 +34,15 @@ impl Layer for Gelu {
             gelu::backward(&mut dy.data, &derivative.data)
         });
         Some(dy)
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, _input: MapShape, _prefix: &str) -> Result<Value, NoGraph> {
+        let [half, one, root] = [0.5, 1.0, std::f32::consts::SQRT_2].map(|c| graph.constant(Constant::Float(c)));
+        let scaled = graph.apply("Div", &[&x, &root]);
+        let erf = graph.apply("Erf", &[&scaled]);
+        let twice = graph.apply("Add", &[&erf, &one]);
+        let share = graph.apply("Mul", &[&twice, &half]);
+        Ok(graph.apply("Mul", &[&x, &share]))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Layer normalisation of every token (Ba et al. 2016, 1607.06450), with scale and shift.
 
-use super::{Entry, FeatureMap, Layer, Layout, MapShape, Parameter, Pass, Role, Tensors, join};
+use super::{
+    Attribute, Entry, FeatureMap, Graph, Layer, Layout, MapShape, NoGraph, Parameter, Pass, Role, Tensors, Value, join,
+};
 use crate::kernels::layer_norm::{self, RowMoments};
 
 /// Normalises over the channels of each pixel or token; training and use do not differ.
@@ -66,6 +68,12 @@ impl Layer for LayerNorm {
             },
         );
         Some(dy)
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, _input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let [weight, bias] = ["weight", "bias"].map(|name| graph.tensor(prefix, name));
+        let attributes = vec![("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(self.eps))];
+        Ok(graph.apply_with("LayerNormalization", &[&x, &weight, &bias], attributes))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Fully connected layer on the flattened features of each image: `y = x W + b`.
 
-use super::{FeatureMap, Layer, MapShape, Parameter, Pass, TokenLinear, tensors};
+use super::{FeatureMap, Graph, Layer, MapShape, NoGraph, Parameter, Pass, TokenLinear, Value, tensors};
 use crate::rng::Stream;
 
 /// `[n][in]` to `[n][out]`; a feature map is flattened in its channel-last order.
@@ -44,6 +44,11 @@ impl Layer for Linear {
         let dx = self.flat.backward(dy, pass, need_dx);
         let shape: MapShape = pass.pop();
         dx.map(|dx| FeatureMap { shape, ..dx })
+    }
+
+    /// Of vectors; a map would have to be flattened in channel-last order first.
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        self.flat.describe(graph, x, input, prefix)
     }
 }
 

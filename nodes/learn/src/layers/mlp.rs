@@ -1,6 +1,6 @@
 //! The two linear layers with GELU between them that follow attention in a transformer block, under timm's names.
 
-use super::{FeatureMap, Gelu, Layer, MapShape, Pass, TokenLinear, tensors};
+use super::{FeatureMap, Gelu, Graph, Layer, MapShape, NoGraph, Pass, TokenLinear, Value, join, tensors};
 use crate::rng::Stream;
 
 /// `fc2(gelu(fc1(x)))` on every token.
@@ -36,6 +36,13 @@ impl Layer for Mlp {
         let dhidden = self.fc2.backward(dy, pass, true)?;
         let dhidden = self.act.backward(dhidden, pass, true)?;
         self.fc1.backward(dhidden, pass, need_dx)
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let x = self.fc1.describe(graph, x, input, &join(prefix, "fc1"))?;
+        let x = self.act.describe(graph, x, input, "")?;
+        self.fc2
+            .describe(graph, x, self.fc1.output_shape(input), &join(prefix, "fc2"))
     }
 }
 

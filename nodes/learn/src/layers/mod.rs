@@ -9,9 +9,12 @@ mod attention;
 mod batch_norm;
 mod conv;
 mod conv_norm;
+mod dropout;
 mod feature_map;
 mod gelu;
+mod graph;
 mod layer_norm;
+mod leaky_relu;
 mod linear;
 mod mlp;
 mod parameter;
@@ -30,9 +33,13 @@ pub use attention::{Attention, Lengths};
 pub use batch_norm::{BatchNorm, NormSettings};
 pub use conv::{Conv2d, ConvSettings};
 pub use conv_norm::ConvNorm;
+pub use dropout::Dropout;
 pub use feature_map::{Buffer, BufferPool, FeatureMap, MapShape};
 pub use gelu::Gelu;
+pub(crate) use graph::as_int;
+pub use graph::{Attribute, Constant, Graph, NoGraph, Operator, Value};
 pub use layer_norm::LayerNorm;
+pub use leaky_relu::LeakyRelu;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub(crate) use parameter::{Carried, tensors};
@@ -58,6 +65,17 @@ pub trait Layer: Tensors + Send + Sync {
     /// Takes the gradient of the output of the last forward pass that has not been taken back, adds to the parameters'
     /// gradients and returns the gradient of the input (unless `need_dx` is false, as in a network's first layer).
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap>;
+
+    /// What it makes of `x`, of shape `input` for one image, in evaluation mode, as operators; its tensors are named behind `prefix` as in its state.
+    ///
+    /// # Errors
+    /// If it has no such description, which is the default.
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let _ = (graph, x, input, prefix);
+        Err(NoGraph {
+            what: "a layer of this network".to_owned(),
+        })
+    }
 }
 
 /// `prefix.name`, or the one of them that is not empty.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::feature_map::{Buffer, BufferPool, FeatureMap, MapShape};
 use super::profile::Timing;
+use crate::rng::Stream;
 
 /// How layers that differ between training and use behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Pass {
     tape: Option<Vec<Box<dyn Any + Send>>>,
     pool: Arc<BufferPool>,
     timings: Option<Vec<Timing>>,
+    /// What noise is drawn from, and how often it was.
+    noise: Option<(Stream, u64)>,
 }
 
 impl Pass {
@@ -33,6 +36,7 @@ impl Pass {
             tape: Some(Vec::new()),
             pool: Arc::clone(pool),
             timings: None,
+            noise: None,
         }
     }
 
@@ -43,7 +47,22 @@ impl Pass {
             tape: None,
             pool: Arc::clone(pool),
             timings: None,
+            noise: None,
         }
+    }
+
+    /// The same pass, in which layers such as dropout draw from `stream`.
+    #[must_use]
+    pub fn noisy(mut self, stream: Stream) -> Self {
+        self.noise = Some((stream.child("noise"), 0));
+        self
+    }
+
+    /// What the next layer with noise draws from; nothing in a pass without.
+    pub fn noise(&mut self) -> Option<Stream> {
+        let (stream, drawn) = self.noise.as_mut()?;
+        *drawn += 1;
+        Some(stream.index(*drawn))
     }
 
     /// The same pass, with each layer's time taken.
@@ -81,14 +100,15 @@ impl Pass {
         result
     }
 
-    /// A pass of the same mode beside this one that keeps nothing: for a network that takes no gradient, such as a teacher.
+    /// A pass of the same mode that keeps nothing for a backward pass: for a network that takes no gradient, such as a teacher.
     #[must_use]
-    pub fn beside(&self) -> Self {
+    pub fn no_grad(&self) -> Self {
         Self {
             mode: self.mode,
             tape: None,
             pool: Arc::clone(&self.pool),
             timings: None,
+            noise: None,
         }
     }
 

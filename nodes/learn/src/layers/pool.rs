@@ -1,6 +1,6 @@
 //! Pooling layers: maximum over windows, and average over the cells of a grid (global average pooling at grid 1).
 
-use super::{FeatureMap, Layer, MapShape, Pass, tensors};
+use super::{Attribute, FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, Value, as_int, tensors};
 use crate::kernels::pool::{self, PoolShape};
 
 /// Maximum over windows, as in a ResNet's ImageNet stem.
@@ -55,6 +55,16 @@ impl Layer for MaxPool {
         pool::max_backward(&self.shape(input), &dy.data, &chosen, &mut dx.data);
         Some(dx)
     }
+
+    fn describe(&self, graph: &mut Graph, x: Value, _input: MapShape, _prefix: &str) -> Result<Value, NoGraph> {
+        let [kernel, stride, padding] = [self.kernel, self.stride, self.padding].map(as_int);
+        let attributes = vec![
+            ("kernel_shape", Attribute::Ints(vec![kernel; 2])),
+            ("strides", Attribute::Ints(vec![stride; 2])),
+            ("pads", Attribute::Ints(vec![padding; 4])),
+        ];
+        Ok(graph.apply_with("MaxPool", &[&x], attributes))
+    }
 }
 
 tensors!(MaxPool:);
@@ -84,6 +94,26 @@ impl Layer for GridPool {
         let mut dx = pass.map(dy.n, input);
         pool::grid_backward((input.h, input.w, input.c), self.grid, &dy.data, &mut dx.data);
         Some(dx)
+    }
+
+    /// The mean of each cell, one cell's channels after the other's.
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, _prefix: &str) -> Result<Value, NoGraph> {
+        let means: Vec<Value> = (0..self.grid * self.grid)
+            .map(|cell| {
+                let part = |i, size| pool::cell(i, size, self.grid);
+                let rows = graph.slice(&x, 2, part(cell / self.grid, input.h));
+                let cell = graph.slice(&rows, 3, part(cell % self.grid, input.w));
+                let attributes = vec![("axes", Attribute::Ints(vec![2, 3])), ("keepdims", Attribute::Int(0))];
+                graph.apply_with("ReduceMean", &[&cell], attributes)
+            })
+            .collect();
+        match means.as_slice() {
+            [mean] => Ok(mean.clone()),
+            several => {
+                let several: Vec<&Value> = several.iter().collect();
+                Ok(graph.apply_with("Concat", &several, vec![("axis", Attribute::Int(1))]))
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A residual block: `relu(body(x) + shortcut(x))` (He et al. 2015, 1512.03385).
 
-use super::{Entry, FeatureMap, Layer, MapShape, Pass, Tensors, join};
+use super::{Entry, FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, Tensors, Value, join};
 use crate::kernels::elementwise;
 
 /// Body and optional projection; without a projection the shortcut is the identity.
@@ -62,6 +62,20 @@ impl Layer for Residual {
             || elementwise::add(&mut dx.data, &other.data),
         );
         Some(dx)
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let other = match &self.shortcut {
+            Some(shortcut) => shortcut.describe(graph, x.clone(), input, &join(prefix, "downsample"))?,
+            None => x.clone(),
+        };
+        let (mut y, mut shape) = (x, input);
+        for layer in &self.body {
+            y = layer.describe(graph, y, shape, prefix)?;
+            shape = layer.output_shape(shape);
+        }
+        let sum = graph.apply("Add", &[&y, &other]);
+        Ok(graph.apply("Relu", &[&sum]))
     }
 }
 

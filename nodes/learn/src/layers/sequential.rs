@@ -1,6 +1,6 @@
 //! Layers one after the other, each with the name that its parameters carry.
 
-use super::{Entry, FeatureMap, Layer, MapShape, Pass, Tensors, join};
+use super::{Entry, FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, Tensors, Value, join};
 
 /// Named layers in order. An empty name adds nothing to the parameters' names.
 #[derive(Default)]
@@ -34,6 +34,15 @@ impl Layer for Sequential {
             gradient = layer.backward(gradient?, pass, need_dx || i > 0);
         }
         gradient
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let (mut y, mut shape) = (x, input);
+        for (name, layer) in &self.layers {
+            y = layer.describe(graph, y, shape, &join(prefix, name))?;
+            shape = layer.output_shape(shape);
+        }
+        Ok(y)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Fully connected layer on every token (or pixel) by itself: `y = x W + b`.
 
-use super::{Entry, FeatureMap, Layer, Layout, MapShape, Parameter, Pass, Role, Tensors, join};
+use super::{Entry, FeatureMap, Graph, Layer, Layout, MapShape, NoGraph, Parameter, Pass, Role, Tensors, Value, join};
 use crate::kernels::conv::{self, ConvShape};
 use crate::rng::Stream;
 
@@ -86,6 +86,19 @@ impl Layer for TokenLinear {
                 },
             );
             dx
+        })
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, _input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let weight = graph.tensor(prefix, "weight");
+        let weight = graph.transpose(&weight, &[1, 0]);
+        let y = graph.apply("MatMul", &[&x, &weight]);
+        Ok(match &self.bias {
+            Some(_) => {
+                let bias = graph.tensor(prefix, "bias");
+                graph.apply("Add", &[&y, &bias])
+            }
+            None => y,
         })
     }
 }

@@ -3,7 +3,10 @@
 //! `a = x + attn(norm1(x))`, `y = a + mlp(norm2(a))`. A map of `h` = tokens, `w` = 1, `c` = dim goes in and comes out. Rows of different
 //! lengths, such as texts, go through `forward_padded`; backward is the same for both.
 
-use super::{Attention, Entry, FeatureMap, Layer, LayerNorm, Lengths, MapShape, Mlp, Pass, Tensors, join, tensors};
+use super::{
+    Attention, Entry, FeatureMap, Graph, Layer, LayerNorm, Lengths, MapShape, Mlp, NoGraph, Pass, Tensors, Value, join,
+    tensors,
+};
 use crate::kernels::elementwise;
 use crate::rng::Stream;
 
@@ -72,6 +75,15 @@ impl Layer for TransformerBlock {
         add(&mut dx, &da, "backward", pass);
         Some(dx)
     }
+
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let normal = self.norm1.describe(graph, x.clone(), input, &join(prefix, "norm1"))?;
+        let attended = self.attn.describe(graph, normal, input, &join(prefix, "attn"))?;
+        let a = graph.apply("Add", &[&x, &attended]);
+        let normal = self.norm2.describe(graph, a.clone(), input, &join(prefix, "norm2"))?;
+        let y = self.mlp.describe(graph, normal, input, &join(prefix, "mlp"))?;
+        Ok(graph.apply("Add", &[&a, &y]))
+    }
 }
 
 /// `to += other`.
@@ -124,6 +136,14 @@ impl Layer for Transformer {
             gradient = block.backward(gradient, pass, need_dx || i > 0)?;
         }
         Some(gradient)
+    }
+
+    fn describe(&self, graph: &mut Graph, x: Value, input: MapShape, prefix: &str) -> Result<Value, NoGraph> {
+        let mut x = x;
+        for (i, block) in self.blocks.iter().enumerate() {
+            x = block.describe(graph, x, input, &join(prefix, &format!("blocks.{i}")))?;
+        }
+        self.norm.describe(graph, x, input, &join(prefix, "norm"))
     }
 }
 

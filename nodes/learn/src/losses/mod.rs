@@ -5,15 +5,17 @@
 
 mod barlow_twins;
 mod binary;
+mod consistency;
 mod cosine;
 mod cross_entropy;
 mod dino;
 mod distillation;
+mod fairness;
 mod fixmatch;
 mod info_nce;
+mod likeness;
 mod masked_patches;
 mod masked_token;
-mod mean_teacher;
 mod negative_cosine;
 mod nt_xent;
 mod reconstruction;
@@ -24,15 +26,17 @@ mod vicreg;
 
 pub use barlow_twins::barlow_twins;
 pub use binary::{binary_cross_entropy, gan_discriminator};
+pub use consistency::consistency;
 pub use cosine::{cosine_scores, cosines};
 pub use cross_entropy::{cross_entropy, soft_cross_entropy, weighted_cross_entropy};
 pub use dino::{DinoTemperatures, dino, dino_targets};
 pub use distillation::distillation;
+pub use fairness::class_fairness;
 pub use fixmatch::fixmatch_unlabelled;
 pub use info_nce::{info_nce, pirl};
+pub use likeness::likeness;
 pub use masked_patches::{masked_patches, normalised_patches};
 pub use masked_token::{masked_token, word_scores};
-pub use mean_teacher::mean_teacher_mse;
 pub use negative_cosine::{byol, negative_cosine, simsiam};
 pub use nt_xent::nt_xent;
 pub use reconstruction::reconstruction;
@@ -80,7 +84,7 @@ pub(crate) fn invalid<T>(loss: &'static str, message: impl Into<String>) -> Resu
     })
 }
 
-/// A constant matrix beside `like`.
+/// A constant matrix like `like`.
 pub(crate) fn constant(data: Vec<f32>, shape: (usize, usize)) -> Result<Matrix, LossError> {
     Ok(Cpu::default().try_tensor_from_vec(data, shape)?)
 }
@@ -112,6 +116,21 @@ pub fn value_and_grads<const K: usize>(
     Ok((value, taken))
 }
 
+/// `first + weight * other`.
+pub(crate) fn weighted_sum(first: TracedScalar, other: TracedScalar, weight: f32) -> Result<TracedScalar, LossError> {
+    Ok(first.try_add(other * weight)?)
+}
+
+/// The value of a loss that is a part of another.
+pub(crate) fn value_of(loss: &TracedScalar) -> f32 {
+    loss.array()
+}
+
+/// A second handle on a matrix that several losses are of.
+pub(crate) fn again(matrix: &Traced) -> Traced {
+    matrix.with_empty_tape()
+}
+
 /// The mean of two losses, as of both directions of a symmetric one.
 ///
 /// # Errors
@@ -128,8 +147,8 @@ pub(crate) fn log_probabilities<T: Tape<f32, Cpu>>(
     Ok((logits / temperature).try_log_softmax::<Axis<1>>()?)
 }
 
-/// Rows of probabilities, outside the tape.
-pub(crate) fn probabilities(logits: &[f32], classes: usize, temperature: f32) -> Vec<f32> {
+/// Rows of probabilities of logits, `[n][classes]`, divided by a temperature, outside the tape.
+pub fn probabilities(logits: &[f32], classes: usize, temperature: f32) -> Vec<f32> {
     let mut rows = logits.to_vec();
     for row in rows.chunks_exact_mut(classes) {
         let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -1,4 +1,4 @@
-//! What several losses do with the rows and columns of a matrix, on the tape and beside it.
+//! What several losses do with the rows and columns of a matrix, on the tape and off it.
 
 use dfdx::prelude::*;
 

@@ -50,6 +50,6 @@ pub(super) fn random_images(image: Shape, n: usize) -> Images {
         width: shape.w,
         channels: shape.c,
         pixels: (0..n * shape.len()).map(|_| random.below(256) as u8).collect(),
-        labels: vec![0; n],
+        labels: vec![Some(0); n],
     }
 }

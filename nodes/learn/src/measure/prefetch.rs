@@ -14,7 +14,7 @@ use crate::train::{Length, PretrainSettings, Pretraining, TrainError};
 /// How a pre-training spent its time.
 #[derive(Clone, Debug, Serialize)]
 pub struct PrefetchTimes {
-    /// Milliseconds of a step, with the next step's views made beside it.
+    /// Milliseconds of a step, with the next step's views made during it.
     pub step_ms: f64,
     /// Milliseconds of a step in which nothing but views was made.
     pub waited_ms: f64,

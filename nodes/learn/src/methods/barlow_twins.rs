@@ -3,7 +3,7 @@
 //! With the correlation `C` of the batch-standardised projections of two views (eq. 1):
 //! `L = sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2`. Wide projections help: they are what is decorrelated.
 //!
-//! Traps: projections are standardised over the batch, not scaled to length one; each view has batch statistics of its own; `lambda` belongs to
+//! Traps: projections are standardised over the batch, not scaled to length one; each view has its own batch statistics; `lambda` belongs to
 //! the number of dimensions, as there are `dim^2` terms of the second kind.
 
 use super::batch::{Batch, Setup};

@@ -122,7 +122,7 @@ pub struct Batch<'a> {
     pub epoch: usize,
     /// The share of all steps that are done, in `[0, 1)`.
     pub progress: f32,
-    /// Views of this step that were made beside the last one.
+    /// Views of this step that were made during the last one.
     pub views: Views,
 }
 
@@ -204,8 +204,11 @@ impl Batch<'_> {
     }
 
     /// The images' classes.
+    ///
+    /// # Panics
+    /// With `BUG:` if one has no label: a method that uses labels is given labelled images only.
     pub fn labels(&self) -> Vec<usize> {
-        let label = |i: &u32| usize::from(self.images.labels()[*i as usize]);
+        let label = |i: &u32| usize::from(self.images.labels()[*i as usize].expect("BUG: an image without a label"));
         self.indices.iter().map(label).collect()
     }
 

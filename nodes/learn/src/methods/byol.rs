@@ -3,7 +3,7 @@
 //! With predictions `p` of the trained network and projections `z'` of its momentum copy (eq. 2), averaged over both directions:
 //! `L = 2 - 2 cos(p, sg z')`. The momentum rises along a cosine from `momentum` to 1 at the end.
 //!
-//! Traps: each view has batch statistics of its own, in both networks. The copy's weights follow, its batch norms' running statistics do not: they
+//! Traps: each view has its own batch statistics, in both networks. The copy's weights follow, its batch norms' running statistics do not: they
 //! are the copy's own (see `momentum`). The momentum rises to 1, or the target never comes to rest.
 
 use super::batch::{Batch, Setup};
@@ -70,7 +70,7 @@ impl Method for Byol {
         let [(z1, p1), (z2, p2)] = ["first view", "second view"].map(|name| {
             let view = batch.view(name, encoder, pass);
             let target: &mut [&mut dyn Layer] = &mut [&mut self.target.encoder, &mut self.target.head];
-            let z = forward(target, copy(&view, pass), &mut pass.beside());
+            let z = forward(target, copy(&view, pass), &mut pass.no_grad());
             let trained: &mut [&mut dyn Layer] = &mut [encoder, &mut self.projector, &mut self.predictor];
             (z.data.to_vec(), forward(trained, view, pass))
         });

@@ -4,7 +4,7 @@
 //! nearest bins, weighted by a Gaussian of deviation 5 (section 2.2). `L = -1/n sum v(z) sum_q z_q log p_q` (eq. 2) with rebalancing weights `v ~ ((1 -
 //! lambda) p + lambda / Q)^-1` of the nearest bin, of mean 1 over the training images (eq. 4), or rare colours grey out.
 //!
-//! Colours are told at a quarter of the image's height and width; `colour_error` is how far the annealed mean of what is told (eq. 5) is from the
+//! Colours are predicted at a quarter of the image's height and width; `colour_error` is how far the annealed mean of the prediction (eq. 5) is from the
 //! colour, in units of a*b*.
 //!
 //! Traps: a squared error, or bins that all weigh the same, greys out. Images of one channel have nothing to tell. The encoder
@@ -33,7 +33,7 @@ settings! {
         bin: f32 = 20.0, in 5.0..=40.0;
         /// `lambda`: share of the uniform distribution in the rebalancing; .5 in the paper.
         rebalance: f32 = 0.5, in SHARE;
-        /// Channels of the map that colours are told from.
+        /// Channels of the map that colours are predicted from.
         width: usize = 64, in WIDTH;
     }
 }

@@ -112,7 +112,7 @@ impl Method for Dino {
 
         let views = two_views(batch, encoder, pass);
         let Momentum { encoder: teacher, head } = &mut self.teacher;
-        let embedded = forward(&mut [teacher, &mut head.mlp], copy(&views, pass), &mut pass.beside());
+        let embedded = forward(&mut [teacher, &mut head.mlp], copy(&views, pass), &mut pass.no_grad());
         let taught = head.prototypes.scores(&embedded.data);
         let targets = dino_targets(&taught, &self.centre, teacher_temperature);
 

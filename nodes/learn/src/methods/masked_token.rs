@@ -5,7 +5,7 @@
 //! only, `L = -1/m sum_i log softmax(g(h_i) E^T + b)_{w_i}`, with `g` a linear layer, GELU and layer norm, and `E` the network's own embedding
 //! (appendix A of the reference, and its code). The head is left behind afterwards.
 //!
-//! A predictor that knows only how frequent each word is has the loss `unigram_loss`: whoever does not get below it has learnt nothing
+//! A predictor that knows only how frequent each word is has the loss `unigram_loss`: a model that does not get below it has learnt nothing
 //! from the words around.
 
 use super::batch::{Batch, MethodConstraints, Setup};
@@ -123,7 +123,7 @@ struct MaskedToken {
     bias: Parameter,
 }
 
-/// Words that are to be told.
+/// Words that are to be predicted.
 #[derive(Debug, Default, PartialEq)]
 struct Selected {
     /// Rows of `[texts * tokens]`, ascending.

@@ -7,7 +7,7 @@
 //! The queue begins with random keys, which are easy to tell from the right one: the loss rises until it is filled.
 //!
 //! Trap: batch norm tells query and key of the same batch from the queue's (section 3.3). As the authors shuffle over GPUs, queries go
-//! through the network in groups, and keys in other, shuffled groups, each with statistics of its own.
+//! through the network in groups, and keys in other, shuffled groups, each with its own statistics.
 
 use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{Norms, backward, forward, gradient, mlp};
@@ -164,7 +164,7 @@ impl Moco {
             let found = forward(
                 &mut [&mut self.key.encoder, &mut self.key.head],
                 part,
-                &mut pass.beside(),
+                &mut pass.no_grad(),
             );
             for (key, i) in found.data.chunks_exact(dim).zip(members) {
                 keys[*i as usize * dim..][..dim].copy_from_slice(key);

@@ -1,4 +1,4 @@
-//! Pre-training methods, each a file of its own that reads like its paper, found by name in [`MethodSettings`].
+//! Pre-training methods, each in a separate file that reads like its paper, found by name in [`MethodSettings`].
 //!
 //! A method takes a batch of training images, makes the views that it needs, runs the encoder and its own heads, and leaves
 //! gradients in both. The training loop ([`crate::train::Pretraining`]) owns everything else: order, optimiser, schedule.
@@ -40,6 +40,7 @@ mod swav;
 mod tiles;
 mod vicreg;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use autoencoder::AutoencoderSettings;
@@ -78,8 +79,8 @@ use crate::settings::{SEVERAL, SettingError, check};
 /// A method with its hyper-parameters. A new method is a file and a line in the table below.
 macro_rules! methods {
     ($($(#[doc = $doc:literal])+ $name:ident($settings:ty),)+) => {
-        /// A method with its hyper-parameters, as written in workflows: `method = "simclr"` and the settings beside it.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        /// A method with its hyper-parameters, as written in workflows: `method = "simclr"` and its settings.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "method", rename_all = "kebab-case")]
         pub enum MethodSettings {
             $($(#[doc = $doc])+ $name($settings),)+

@@ -1,4 +1,4 @@
-//! Bins of the a*b* plane that colours are told in (Zhang et al. 2016, 1603.08511, sections 2.1 to 2.3): soft targets, weights of rare colours, and
+//! Bins of the a*b* plane that colours are predicted in (Zhang et al. 2016, 1603.08511, sections 2.1 to 2.3): soft targets, weights of rare colours, and
 //! the annealed mean that reads a colour from a distribution.
 
 use std::collections::BTreeSet;

@@ -26,7 +26,7 @@ settings! {
         temperature: f32 = 0.07, in TEMPERATURE;
         /// Weight `w` of the patches' term; .5 in the paper.
         weight: f32 = 0.5, in SHARE;
-        /// Entries of other images that each image is told from.
+        /// Entries of other images that each image is distinguished from.
         negatives: usize = 1024, in 1..=1 << 20;
         /// How much of an entry stays; .5 in the paper.
         memory_momentum: f32 = 0.5, in SHARE;

@@ -1,4 +1,4 @@
-//! The step that Barlow Twins and VICReg share: two views, each with batch statistics of its own, and a symmetric loss of both projections.
+//! The step that Barlow Twins and VICReg share: two views, each with its own batch statistics, and a symmetric loss of both projections.
 
 use super::batch::Batch;
 use super::heads::{backward, forward, gradient, matrix};

@@ -134,7 +134,7 @@ impl Scan {
     /// Confident images with their own labels.
     fn label(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
         let clusters = self.settings.clusters;
-        let mut judging = pass.beside();
+        let mut judging = pass.no_grad();
         judging.mode = Mode::Eval;
         let plain = batch.plain(encoder, pass);
         let judged = forward(&mut [encoder, &mut self.head], plain, &mut judging);

@@ -2,7 +2,7 @@
 //!
 //! With projections `z` and predictions `p = h(z)` of two views (eq. 2): `L = -1/2 [cos(p_1, sg z_2) + cos(p_2, sg z_1)]`.
 //!
-//! Traps: the projector ends in a batch norm without scale and shift (section 3), each view has batch statistics of its own, and the
+//! Traps: the projector ends in a batch norm without scale and shift (section 3), each view has its own batch statistics, and the
 //! predictor's learning rate stays constant: it must keep up with representations that change (table 1, c).
 
 use super::batch::{Batch, Setup};

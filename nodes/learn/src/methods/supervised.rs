@@ -45,7 +45,7 @@ impl Settings for SupervisedSettings {
     }
 
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
-        let mut seen: Vec<u16> = setup.images.labels().to_vec();
+        let mut seen: Vec<u16> = setup.images.labels().iter().copied().flatten().collect();
         seen.sort_unstable();
         seen.dedup();
         if seen.len() < 2 {

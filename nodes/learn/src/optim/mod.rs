@@ -10,6 +10,7 @@ mod sgd;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use schedule::{Schedule, check_lr, check_warmup};
@@ -47,7 +48,7 @@ pub trait Optimizer: Send {
 }
 
 /// An optimiser as declared: `{ name = "sgd", momentum = 0.9, weight_decay = 5e-4 }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "name", rename_all = "lowercase")]
 pub enum OptimizerConfig {
     /// Stochastic gradient descent with momentum.

@@ -7,17 +7,21 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::feed::Feed;
+use super::epoch::{EpochOutcome, load_history, save_history};
+use super::feed::{Feed, Prepared};
+use super::guesses::{GuessMonitor, distance, follow};
+use super::joint::{JointLoss, JointLossSettings};
 use super::{TrainError, WaitTimes, embed, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
-use crate::data::Samples;
+use crate::data::{Label, Samples};
 use crate::layers::{BufferPool, FeatureMap, Layer, Linear, Mode, Pass, Tensors, tensors};
 use crate::losses::{soft_cross_entropy, value_and_grads};
 use crate::metrics::argmax;
 use crate::optim::{Optimizer, OptimizerConfig, Schedule, check_lr, check_warmup};
 use crate::probe::Probe;
 use crate::rng::Stream;
+use crate::semi::{SecondView, SemiBatch, SemiMethod, SemiSettings, SemiSetup, Student};
 use crate::settings::{BELOW_ONE, COUNTED, SEVERAL, SHARE, SettingError, check};
 use crate::state::{StateDict, StateError, Tensor};
 
@@ -81,6 +85,17 @@ pub struct Examples<'a> {
     pub targets: &'a [f32],
 }
 
+/// Images without labels.
+#[derive(Clone, Debug)]
+pub struct Pool<'a> {
+    /// The images; their labels are looked at by the monitor only.
+    pub images: &'a Samples,
+    /// Which.
+    pub indices: &'a [u32],
+    /// Makes their second views, if not what makes the first.
+    pub strong: Option<&'a Augmenter>,
+}
+
 /// Everything that decides a fit but the network and the data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FitSettings {
@@ -98,6 +113,8 @@ pub struct FitSettings {
     pub batch: usize,
     /// Share of each batch that is truly labelled, where there are pseudo-labels too.
     pub labelled_share: f32,
+    /// How labelled and pseudo-labelled images are weighed against each other; if nothing is said, all of a batch count alike.
+    pub joint: Option<JointLossSettings>,
     /// How much of each target is spread evenly over the classes.
     pub label_smoothing: f32,
     /// Whether the encoder stays as it is: only the head learns.
@@ -109,6 +126,17 @@ pub struct FitSettings {
 }
 
 impl FitSettings {
+    /// What a step costs, in images that go through the encoder forward and backward. A forward pass alone, as that of a frozen encoder,
+    /// counts a third.
+    pub fn cost(&self, semi: Option<&SemiSettings>) -> f64 {
+        let each = match semi {
+            Some(semi) => semi.settings().cost(),
+            None if self.freeze => 1.0 / 3.0,
+            None => 1.0,
+        };
+        self.batch as f64 * each
+    }
+
     /// Whether every setting is in its range: fine-tuning may not take any step at all.
     ///
     /// # Errors
@@ -120,6 +148,9 @@ impl FitSettings {
         check("steps", &self.steps, COUNTED)?;
         check("batch", &self.batch, SEVERAL)?;
         check("labelled_share", &self.labelled_share, SHARE)?;
+        if let Some(joint) = &self.joint {
+            joint.check_ranges().map_err(|error| error.within("pseudo_loss"))?;
+        }
         check("label_smoothing", &self.label_smoothing, BELOW_ONE)?;
         check_warmup("warmup_steps", self.warmup_steps, self.steps, "steps")
     }
@@ -130,7 +161,7 @@ pub struct Fit<'a> {
     settings: FitSettings,
     feed: Feed<'a>,
     /// The next step's examples, if they are made already.
-    ready: Option<(FeatureMap, Vec<f32>)>,
+    ready: Option<Prepared>,
     learner: Learner,
     step: usize,
     wait_times: WaitTimes,
@@ -143,6 +174,20 @@ struct Learner {
     head_optimizer: Box<dyn Optimizer>,
     schedule: Schedule,
     buffers: Arc<BufferPool>,
+    semi: Option<Semi>,
+    /// Of a fit with pseudo-labels, with how many rows of a batch are truly labelled.
+    joint: Option<(JointLoss, usize)>,
+    noise: Stream,
+}
+
+/// What learning from unlabelled images adds.
+struct Semi {
+    settings: SemiSettings,
+    method: Box<dyn SemiMethod>,
+    /// The average of the weights.
+    average: Classifier,
+    monitor: GuessMonitor,
+    history: Vec<EpochOutcome>,
 }
 
 impl<'a> Fit<'a> {
@@ -162,9 +207,7 @@ impl<'a> Fit<'a> {
             return Err(SettingError::new("data", NO_LABELS).into());
         }
         if classifier.classes < 2 {
-            return Err(
-                SettingError::new("data", "all images are of one class: there is nothing to tell apart").into(),
-            );
+            return Err(SettingError::new("data", "all images are of one class: there is nothing to classify").into());
         }
         let pseudo = pseudo.filter(|p| !p.indices.is_empty());
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_steps, settings.steps);
@@ -177,11 +220,13 @@ impl<'a> Fit<'a> {
         let feed = Feed {
             labelled,
             pseudo,
+            unlabelled: None,
             augmenter,
             batch: settings.batch,
             truths,
             classes: classifier.classes,
             label_smoothing: settings.label_smoothing,
+            steps: settings.steps,
             input: classifier.encoder.input,
             stream: Stream::new(settings.seed, "fit"),
             buffers: Arc::clone(&buffers),
@@ -192,6 +237,12 @@ impl<'a> Fit<'a> {
             head_optimizer,
             schedule,
             buffers,
+            semi: None,
+            joint: settings
+                .joint
+                .filter(|_| feed.pseudo.is_some())
+                .map(|joint| (JointLoss::new(joint), truths)),
+            noise: feed.stream.child("noise"),
         };
         Ok(Self {
             settings,
@@ -203,14 +254,61 @@ impl<'a> Fit<'a> {
         })
     }
 
+    /// The same fit, which learns from unlabelled images too; `average` is another network of the same shapes, which becomes the average of the
+    /// weights.
+    ///
+    /// # Errors
+    /// If there are none, a setting is out of range, or strong views are needed and none are made.
+    pub fn with_unlabelled(
+        mut self,
+        semi: SemiSettings,
+        pool: Pool<'a>,
+        mut average: Classifier,
+    ) -> Result<Self, TrainError> {
+        semi.check()?;
+        let (settings, second) = (semi.settings(), semi.settings().second_view());
+        if pool.indices.is_empty() {
+            return Err(SettingError::new("unlabelled", "there are no unlabelled images").into());
+        }
+        if second == SecondView::Strong && pool.strong.is_none() {
+            let message = format!("`{}` needs strong views of the unlabelled images", settings.name());
+            return Err(SettingError::new("strong", message).into());
+        }
+        let classifier = &mut self.learner.classifier;
+        follow(&mut average, classifier, 0.0);
+        let method = settings.build(&SemiSetup {
+            classes: classifier.classes,
+            features: classifier.encoder.dim,
+            labelled: self.feed.labelled.indices.len(),
+            pool: pool.indices.len(),
+            stream: &self.feed.stream.child("semi"),
+        });
+        let monitor = GuessMonitor::new(self.feed.labelled.targets, classifier.classes);
+        self.feed.unlabelled = Some((pool, settings.common().ratio, second));
+        self.learner.semi = Some(Semi {
+            settings: semi,
+            method,
+            average,
+            monitor,
+            history: Vec::new(),
+        });
+        Ok(self)
+    }
+
+    /// What the parts done of a training with unlabelled images showed; nothing of another.
+    pub fn history(&self) -> &[EpochOutcome] {
+        self.learner.semi.as_ref().map_or(&[], |semi| &semi.history)
+    }
+
     /// Steps done.
     pub fn step(&self) -> usize {
         self.step
     }
 
-    /// Images that went through the network so far.
+    /// Images that went through the network, forward and backward, so far: see [`FitSettings::cost`].
     pub fn images_seen(&self) -> u64 {
-        (self.step * self.settings.batch) as u64
+        let semi = self.learner.semi.as_ref().map(|semi| &semi.settings);
+        (self.step as f64 * self.settings.cost(semi)).round() as u64
     }
 
     /// Runs up to `steps` more steps, calling `watch(step, loss)` after each, which may break off between steps: unlike a
@@ -255,11 +353,14 @@ impl<'a> Fit<'a> {
             step,
             wait_times,
         } = self;
-        let (x, targets) = ready.take().unwrap_or_else(|| feed.examples(*step));
+        let examples = ready.take().unwrap_or_else(|| feed.prepare(*step));
         let next = *step + 1;
         let (loss, made) = wait_times.overlap(
-            || learner.step(settings, *step, x, &targets),
-            || (next < settings.steps).then(|| feed.examples(next)),
+            || match examples {
+                Prepared::Labelled(x, targets) => learner.step(settings, *step, x, &targets),
+                Prepared::Semi(batch, truths) => learner.semi_step(settings, *step, &batch, &truths),
+            },
+            || (next < settings.steps).then(|| feed.prepare(next)),
         );
         *ready = made;
         loss
@@ -276,6 +377,19 @@ impl<'a> Fit<'a> {
         );
         save_optimizer(self.learner.head_optimizer.as_ref(), "head_optimizer", &mut optimizers);
         state.extend(optimizers);
+        if let Some((joint, _)) = &mut self.learner.joint {
+            state.extend(StateDict::of(joint, "joint"));
+        }
+        if let Some(semi) = &mut self.learner.semi {
+            for (part, name) in [
+                (&mut semi.average as &mut dyn Tensors, "average"),
+                (semi.method.as_mut() as &mut dyn Tensors, "semi"),
+                (&mut semi.monitor, "monitor"),
+            ] {
+                state.extend(StateDict::of(part, name));
+            }
+            save_history(&semi.history, &mut state);
+        }
         state.tensors.insert(
             "step".into(),
             Tensor {
@@ -297,14 +411,26 @@ impl<'a> Fit<'a> {
         state.load(&mut self.learner.classifier, "classifier")?;
         load_optimizer(self.learner.encoder_optimizer.as_mut(), "encoder_optimizer", &state);
         load_optimizer(self.learner.head_optimizer.as_mut(), "head_optimizer", &state);
+        if let Some((joint, _)) = &mut self.learner.joint {
+            state.load(joint, "joint")?;
+        }
+        if let Some(semi) = &mut self.learner.semi {
+            state.load(&mut semi.average, "average")?;
+            state.load(semi.method.as_mut(), "semi")?;
+            state.load(&mut semi.monitor, "monitor")?;
+            semi.history = load_history(&state)?;
+        }
         self.step = step as usize;
         self.ready = None;
         Ok(())
     }
 
-    /// The classifier, fitted so far.
+    /// The classifier, fitted so far: the average of its weights, if one is kept.
     pub fn into_classifier(self) -> Classifier {
-        self.learner.classifier
+        match self.learner.semi {
+            Some(semi) if semi.settings.settings().common().ema > 0.0 => semi.average,
+            _ => self.learner.classifier,
+        }
     }
 }
 
@@ -314,7 +440,6 @@ impl Learner {
         let FitSettings {
             freeze,
             keep_statistics,
-            encoder_lr_scale,
             ..
         } = *settings;
         let mode = if freeze || keep_statistics {
@@ -323,7 +448,7 @@ impl Learner {
             Mode::Train
         };
         let Classifier { encoder, head, classes } = &mut self.classifier;
-        let mut pass = Pass::recording(mode, &self.buffers);
+        let mut pass = Pass::recording(mode, &self.buffers).noisy(self.noise.index(step as u64));
         let features = if freeze {
             encoder.forward(x, &mut Pass::inference(&self.buffers))
         } else {
@@ -331,24 +456,78 @@ impl Learner {
         };
         let logits = head.forward(features, &mut pass);
         let (n, shape) = (logits.n, logits.shape);
-        let (loss, [gradient]) = value_and_grads([(logits.data.to_vec(), (n, *classes))], |[logits]| {
-            soft_cross_entropy(logits, targets)
-        })?;
+        let (loss, gradient) = match &mut self.joint {
+            Some((joint, truths)) => joint.of(&logits.data, targets, *truths, *classes)?,
+            None => {
+                let input = (logits.data.to_vec(), (n, *classes));
+                let (loss, [gradient]) = value_and_grads([input], |[logits]| soft_cross_entropy(logits, targets))?;
+                (loss, gradient)
+            }
+        };
         let dfeatures = head.backward(FeatureMap::new(n, shape, gradient), &mut pass, !freeze);
         if let Some(dfeatures) = dfeatures {
             encoder.backward(dfeatures, &mut pass, false);
         }
 
+        self.update(settings, step);
+        Ok(loss)
+    }
+
+    /// One update on labelled and unlabelled views; `truths` are the unlabelled images' true classes, for the monitor.
+    fn semi_step(
+        &mut self,
+        settings: &FitSettings,
+        step: usize,
+        batch: &SemiBatch,
+        truths: &[Label],
+    ) -> Result<f32, TrainError> {
+        let Some(semi) = &mut self.semi else {
+            return Err(TrainError::Stopped);
+        };
+        let mut student = Student {
+            classifier: &mut self.classifier,
+            average: &mut semi.average,
+            mode: if settings.keep_statistics {
+                Mode::Eval
+            } else {
+                Mode::Train
+            },
+            buffers: &self.buffers,
+            noise: Some(self.noise.index(step as u64)),
+        };
+        let outcome = semi.method.step(&mut student, batch)?;
+        if !outcome.loss.is_finite() {
+            return Ok(outcome.loss);
+        }
+        self.update(settings, step);
+        let Some(semi) = &mut self.semi else {
+            return Err(TrainError::Stopped);
+        };
+        // As Mean Teacher's: a young average must not be of what was there before training.
+        let keep = semi.settings.settings().common().ema.min(1.0 - 1.0 / (step + 1) as f32);
+        follow(&mut semi.average, &mut self.classifier, keep);
+        semi.monitor.add(&outcome, truths);
+        let gap = || distance(&mut self.classifier, &mut semi.average);
+        let advice = semi.settings.settings().advice();
+        let shown = semi.monitor.finish((step, settings.steps), gap, advice)?;
+        semi.history.extend(shown);
+        Ok(outcome.loss)
+    }
+
+    /// The optimisers' step.
+    fn update(&mut self, settings: &FitSettings, step: usize) {
         let lr = self.schedule.at(step);
         let mut entries = Vec::new();
-        head.entries("head", &mut entries);
-        update(self.head_optimizer.as_mut(), lr, entries);
-        if !freeze {
-            let mut entries = Vec::new();
-            encoder.entries("encoder", &mut entries);
-            update(self.encoder_optimizer.as_mut(), lr * encoder_lr_scale, entries);
+        self.classifier.head.entries("head", &mut entries);
+        if let Some(semi) = &mut self.semi {
+            semi.method.entries("semi", &mut entries);
         }
-        Ok(loss)
+        update(self.head_optimizer.as_mut(), lr, entries);
+        if !settings.freeze {
+            let mut entries = Vec::new();
+            self.classifier.encoder.entries("encoder", &mut entries);
+            update(self.encoder_optimizer.as_mut(), lr * settings.encoder_lr_scale, entries);
+        }
     }
 }
 
@@ -393,6 +572,7 @@ mod tests {
             steps: 20,
             batch: 16,
             labelled_share: 0.5,
+            joint: None,
             label_smoothing: 0.1,
             freeze,
             keep_statistics: false,
@@ -419,6 +599,7 @@ mod tests {
         let targets: Vec<f32> = images
             .labels()
             .iter()
+            .flatten()
             .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
             .collect();
         let all: Vec<u32> = (0..64).collect();
@@ -451,7 +632,7 @@ mod tests {
             .chunks_exact(2)
             .map(argmax)
             .collect();
-        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
+        let truth: Vec<usize> = images.labels().iter().flatten().map(|l| usize::from(*l)).collect();
         (StateDict::of(&mut classifier, ""), accuracy(&truth, &guesses))
     }
 
@@ -469,6 +650,7 @@ mod tests {
         let targets: Vec<f32> = images
             .labels()
             .iter()
+            .flatten()
             .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
             .collect();
         let all: Vec<u32> = (0..64).collect();
@@ -498,6 +680,7 @@ mod tests {
         let targets: Vec<f32> = images
             .labels()
             .iter()
+            .flatten()
             .flat_map(|l| [1.0 - f32::from(*l), f32::from(*l)])
             .collect();
         let all: Vec<u32> = (0..64).collect();
@@ -515,7 +698,7 @@ mod tests {
         let mut classifier =
             Classifier::with_probe_head(classifier().encoder, 2, &examples, &plain).expect("labelled examples");
         let features = embed(&mut classifier.encoder, &images, &all, &plain);
-        let truth: Vec<usize> = images.labels().iter().map(|l| usize::from(*l)).collect();
+        let truth: Vec<usize> = images.labels().iter().flatten().map(|l| usize::from(*l)).collect();
         let probe = Probe::fit(&features, &truth, classifier.encoder.dim, 2).predict(&features);
         let head: Vec<usize> = predict(&mut classifier, &images, &all, &plain)
             .chunks_exact(2)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::methods::{MethodError, Metric};
-use crate::state::{StateDict, Tensor};
+use crate::state::{StateDict, StateError, Tensor};
 
 /// What an epoch showed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,6 +64,42 @@ impl PartialEpoch {
             },
         })
     }
+}
+
+/// What the names of the history's tensors begin with.
+const HISTORY: &str = "history.";
+
+/// Adds what the epochs showed to a checkpoint.
+pub(super) fn save_history(epochs: &[EpochOutcome], state: &mut StateDict) {
+    let mut save = |name: &str, data: Vec<f32>| {
+        let shape = vec![data.len()];
+        state.tensors.insert(format!("{HISTORY}{name}"), Tensor { shape, data });
+    };
+    save("loss", epochs.iter().map(|h| h.loss).collect());
+    let names: Option<Vec<String>> = epochs.first().map(|h| h.metrics.keys().cloned().collect());
+    for name in names.unwrap_or_default() {
+        let value = |h: &EpochOutcome| h.metrics.get(&name).copied().unwrap_or(f32::NAN);
+        save(&format!("figures.{name}"), epochs.iter().map(value).collect());
+    }
+}
+
+/// The reverse of [`save_history`].
+pub(super) fn load_history(state: &StateDict) -> Result<Vec<EpochOutcome>, StateError> {
+    let name = format!("{HISTORY}loss");
+    let losses = state.tensors.get(&name).ok_or(StateError::Missing { name })?;
+    let metrics: Vec<(&str, &Tensor)> = state
+        .tensors
+        .iter()
+        .filter_map(|(name, tensor)| Some((name.strip_prefix(HISTORY)?.strip_prefix("figures.")?, tensor)))
+        .collect();
+    let outcome = |(i, loss): (usize, &f32)| EpochOutcome {
+        loss: *loss,
+        metrics: metrics
+            .iter()
+            .filter_map(|(name, tensor)| Some(((*name).to_owned(), *tensor.data.get(i)?)))
+            .collect(),
+    };
+    Ok(losses.data.iter().enumerate().map(outcome).collect())
 }
 
 /// An f64 is so many f32, each of 16 of its bits.

@@ -6,15 +6,18 @@
 mod classify;
 mod epoch;
 mod feed;
+mod guesses;
 mod infer;
+mod joint;
 mod length;
 mod monitor;
 mod prefetch;
 mod pretrain;
 
-pub use classify::{Classifier, Examples, Fit, FitSettings};
+pub use classify::{Classifier, Examples, Fit, FitSettings, Pool};
 pub use epoch::EpochOutcome;
 pub use infer::{embed, predict};
+pub use joint::JointLossSettings;
 pub use length::Length;
 pub use monitor::{held_out, hold_out};
 pub use prefetch::WaitTimes;

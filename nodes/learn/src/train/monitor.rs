@@ -1,10 +1,10 @@
-//! What the features look like after an epoch: deviation, effective rank, and what neighbours say of images that were put aside.
+//! What the features look like after an epoch: deviation, effective rank, and what neighbours say of images that were held out.
 //!
 //! The neighbours' vote looks at labels to show progress; nothing that is trained or kept depends on it.
 
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
-use crate::data::Samples;
+use crate::data::{Label, Samples};
 use crate::methods::Metric;
 use crate::metrics::{accuracy, embedding_deviation, rank_me, weighted_knn};
 use crate::rng::Stream;
@@ -18,7 +18,7 @@ const TEMPERATURE: f32 = 0.07;
 /// Rows that the effective rank is of: enough to see a collapse, few enough to cost nothing beside an epoch.
 const RANKED: usize = 256;
 
-/// Of so many training images, one at most is put aside.
+/// Of so many training images, one at most is held out.
 const ONE_OF: usize = 20;
 
 /// Fewer images do not show whether features have collapsed.
@@ -30,12 +30,12 @@ const LEAST_DEVIATION: f32 = 0.01;
 /// Of features that are all the same the rank is 1.
 const LEAST_RANK: f32 = 1.02;
 
-/// How many of `images` training images are put aside to be watched, where `wanted` are asked for: a twentieth at most.
+/// How many of `images` training images are held out to be watched, where `wanted` are asked for: a twentieth at most.
 pub fn held_out(images: usize, wanted: usize) -> usize {
     wanted.min(images / ONE_OF)
 }
 
-/// The training images without those that are put aside, and these: [`held_out`] of them, the same whatever the seed and the method, so that
+/// The training images without those that are held out, and these: [`held_out`] of them, the same whatever the seed and the method, so that
 /// all of them train on the same images.
 pub fn hold_out(images: &Samples, wanted: usize) -> (Samples, Samples) {
     let mut order = Stream::new(0, "held out").permutation(images.n());
@@ -74,9 +74,11 @@ impl<'a> Monitor<'a> {
         if let Some(held) = self.held.filter(|held| held.n() > 0) {
             let all: Vec<u32> = (0..held.n() as u32).collect();
             let asked = embed(encoder, held, &all, augmenter);
-            let label = |i: &u32| usize::from(images.labels()[*i as usize]);
-            let labels: Vec<usize> = self.indices.iter().map(label).collect();
-            seen.extend(vote(&features, &labels, &asked, held, encoder.dim));
+            let label = |i: &u32| images.labels()[*i as usize];
+            let labels: Vec<Label> = self.indices.iter().map(label).collect();
+            let known = labelled(&features, &labels, encoder.dim);
+            let asked = labelled(&asked, held.labels(), encoder.dim);
+            seen.extend(vote(&known, &asked, encoder.dim));
         }
         seen
     }
@@ -96,15 +98,25 @@ fn health(features: &[f32], dim: usize) -> Vec<Metric> {
     ]
 }
 
+/// Features of labelled images, and their classes.
+type Known = (Vec<f32>, Vec<usize>);
+
+/// Of `[n][dim]` the rows that have a label.
+fn labelled(features: &[f32], labels: &[Label], dim: usize) -> Known {
+    let rows = features.chunks_exact(dim).zip(labels);
+    let known = rows.filter_map(|(row, label)| Some((row, usize::from((*label)?))));
+    let (rows, classes): (Vec<&[f32]>, Vec<usize>) = known.unzip();
+    (rows.concat(), classes)
+}
+
 /// What the neighbours say of held-out images.
-fn vote(features: &[f32], labels: &[usize], asked: &[f32], held: &Samples, dim: usize) -> Option<Metric> {
-    let truth: Vec<usize> = held.labels().iter().map(|l| usize::from(*l)).collect();
-    if labels.iter().all(|label| *label == labels[0]) {
+fn vote((features, labels): &Known, (asked, truth): &Known, dim: usize) -> Option<Metric> {
+    if truth.is_empty() || labels.iter().all(|label| *label == labels[0]) {
         return None;
     }
-    let classes = labels.iter().chain(&truth).max()? + 1;
+    let classes = labels.iter().chain(truth).max()? + 1;
     let votes = weighted_knn(features, labels, asked, dim, classes, NEIGHBOURS, TEMPERATURE);
-    Some(Metric::new("knn", accuracy(&truth, &votes.predicted) as f32))
+    Some(Metric::new("knn", accuracy(truth, &votes.predicted) as f32))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::epoch::{EpochOutcome, Means, PartialEpoch};
+use super::epoch::{EpochOutcome, Means, PartialEpoch, load_history, save_history};
 use super::monitor::Monitor;
 use super::{Length, TrainError, WaitTimes, load_optimizer, save_optimizer, update_each};
 use crate::augment::Augmenter;
@@ -14,7 +14,7 @@ use crate::methods::{Batch, Epoch, Method, MethodConstraints, MethodError, Metho
 use crate::optim::{Optimizer, OptimizerConfig, Schedule, check_lr};
 use crate::rng::Stream;
 use crate::settings::SettingError;
-use crate::state::{StateDict, StateError, Tensor};
+use crate::state::StateDict;
 
 /// Everything that decides a pre-training but the images and their views.
 #[derive(Clone, Debug, PartialEq)]
@@ -320,16 +320,7 @@ impl<'a> Pretraining<'a> {
         let mut state = StateDict::of(&mut self.encoder, "encoder");
         state.extend(StateDict::of(self.method.as_mut(), "method"));
         save_optimizer(self.optimizer.as_ref(), "optimizer", &mut state);
-        let mut history = |name: &str, data: Vec<f32>| {
-            let shape = vec![data.len()];
-            state.tensors.insert(format!("{HISTORY}{name}"), Tensor { shape, data });
-        };
-        history("loss", self.history.iter().map(|h| h.loss).collect());
-        let names: Option<Vec<String>> = self.history.first().map(|h| h.metrics.keys().cloned().collect());
-        for name in names.unwrap_or_default() {
-            let value = |h: &EpochOutcome| h.metrics.get(&name).copied().unwrap_or(f32::NAN);
-            history(&format!("figures.{name}"), self.history.iter().map(value).collect());
-        }
+        save_history(&self.history, &mut state);
         if let Some(epoch) = &self.partial_epoch {
             epoch.save(&mut state);
         }
@@ -342,24 +333,10 @@ impl<'a> Pretraining<'a> {
     /// If it is not one.
     pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
         let state = StateDict::from_bytes(bytes)?;
-        let loss = format!("{HISTORY}loss");
-        let losses = state.tensors.get(&loss).ok_or(StateError::Missing { name: loss })?;
         state.load(&mut self.encoder, "encoder")?;
         state.load(self.method.as_mut(), "method")?;
         load_optimizer(self.optimizer.as_mut(), "optimizer", &state);
-        let metrics: Vec<(&str, &Tensor)> = state
-            .tensors
-            .iter()
-            .filter_map(|(name, tensor)| Some((name.strip_prefix(HISTORY)?.strip_prefix("figures.")?, tensor)))
-            .collect();
-        let outcome = |(i, loss): (usize, &f32)| EpochOutcome {
-            loss: *loss,
-            metrics: metrics
-                .iter()
-                .filter_map(|(name, tensor)| Some(((*name).to_owned(), *tensor.data.get(i)?)))
-                .collect(),
-        };
-        self.history = losses.data.iter().enumerate().map(outcome).collect();
+        self.history = load_history(&state)?;
         self.partial_epoch = PartialEpoch::load(&state);
         Ok(())
     }
@@ -380,7 +357,8 @@ fn take_step(
     batch: &Batch<'_>,
     buffers: &Arc<BufferPool>,
 ) -> Result<StepOutcome, MethodError> {
-    let outcome = method.step(encoder, batch, &mut Pass::recording(Mode::Train, buffers))?;
+    let mut pass = Pass::recording(Mode::Train, buffers).noisy(batch.stream.child("layers"));
+    let outcome = method.step(encoder, batch, &mut pass)?;
     if outcome.loss.is_finite() {
         let parts = method.unscheduled().iter();
         let constant: Vec<String> = parts.map(|part| format!("method.{part}.")).collect();
@@ -411,9 +389,6 @@ fn check_growth(first: f32, loss: f32, epoch: usize, advice: &'static str) -> Re
         advice,
     })
 }
-
-/// What the names of the history's tensors begin with.
-const HISTORY: &str = "history.";
 
 #[cfg(test)]
 mod tests {

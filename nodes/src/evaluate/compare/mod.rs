@@ -10,6 +10,7 @@ use flow_engine::node::{
     ArtifactType, Context, Facts, InputFact, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output, ParamError,
     Port, Report,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::verdict::{FEWEST_DRAWS, Verdict};
@@ -17,13 +18,13 @@ use super::arms::{Axes, Names, Paired, pair};
 use crate::artifacts::{SCORES, ScoreFacts, Scores, same_task};
 use crate::failure::{at, at_with, refused};
 
-/// Arms, what tells them apart, and what they are held against.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Compares arms over label budgets and draws, and ends with a verdict.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompareNode {
     /// Scores of classifiers to compare; with `over`, all their instances.
     compare: Vec<NodeRef>,
-    /// Scores of frozen encoders, to show beside the verdict: a pre-training whose probe beats neither raw pixels nor random weights
+    /// Scores of frozen encoders, to show next to the verdict: a pre-training whose probe beats neither raw pixels nor random weights
     /// is given no credit.
     #[serde(default)]
     evidence: Vec<NodeRef>,
@@ -89,7 +90,7 @@ impl CompareNode {
                 let help = flow_engine::workflow::suggest(&self.baseline, "arms", names);
                 return Err(at_with(
                     "baseline",
-                    format!("`{}` is none of the arms{at}", self.baseline),
+                    format!("`{}` is not one of the arms{at}", self.baseline),
                     help,
                 ));
             }
@@ -108,7 +109,7 @@ impl CompareNode {
         Ok(())
     }
 
-    /// What can be told of the arms' scores beforehand: they are of classifiers, of the same classes, on as many images of the same split.
+    /// What can be checked of the arms' scores beforehand: they are of classifiers, of the same classes, on as many images of the same split.
     fn check_scores(scores: &[InputFact]) -> Result<(), ParamError> {
         let known = |input: &InputFact| {
             input

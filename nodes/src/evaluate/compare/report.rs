@@ -54,7 +54,7 @@ impl Means {
     }
 }
 
-/// Everything that the report says beside the verdict itself.
+/// Everything that the report says besides the verdict itself.
 struct Evidence<'a> {
     node: &'a CompareNode,
     lineage: &'a [InputCost],
@@ -104,7 +104,7 @@ impl Evidence<'_> {
         share.0.keys().map(one).collect()
     }
 
-    /// Whether an arm rests on a pre-training whose linear probe, with these labels, does not beat both controls.
+    /// Whether an arm depends on a pre-training whose linear probe, with these labels, does not beat both controls.
     fn uncredited(&self, budget: &str, arm: &str) -> bool {
         let pretrained = |input: &InputCost| -> BTreeSet<ActionKey> {
             input
@@ -209,9 +209,9 @@ impl Words<'_> {
                 self.listed(&better)
             ),
             None if verdict.draws.0 < FEWEST_DRAWS => format!(
-                "No arm is significantly better than {baseline}: with fewer than {FEWEST_DRAWS} draws of each arm nobody can tell."
+                "No arm is significantly better than {baseline}: with fewer than {FEWEST_DRAWS} draws of each arm significance cannot be tested."
             ),
-            None => format!("**Neither**: no arm is significantly better than {baseline}."),
+            None => format!("No arm is significantly better than {baseline}."),
         };
         said += &self.cheaper(&better);
         if !doubtful.is_empty() {
@@ -280,7 +280,7 @@ fn why_little(node: &CompareNode, arm: &str, budget: &str, noun: &str, evidence:
     }
 }
 
-/// What the frozen encoder is worth beside its controls, in a sentence; empty without evidence.
+/// What the frozen encoder is worth compared with its controls, in a sentence; empty without evidence.
 fn frozen_words(frozen: &BTreeMap<String, (f64, f64, f64)>) -> String {
     let probe = |of: &str| frozen.get(&format!("probe.{of}")).map(|(mean, _, _)| percent(*mean));
     let raw = [("raw_pixels", "raw pixels"), ("bag_of_words", "a bag of words")];

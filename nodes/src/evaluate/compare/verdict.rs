@@ -15,7 +15,7 @@ use crate::failure::failure;
 
 const FILE: &str = "verdict.json";
 
-/// From so many draws on, the spread over draws can be told, and a difference can be significant.
+/// From so many draws on, the spread over draws can be estimated, and a difference can be significant.
 pub(super) const FEWEST_DRAWS: usize = 3;
 
 /// What was found at every budget.

@@ -13,7 +13,7 @@ pub(super) struct Chart {
     pub(super) panels: Vec<Panel>,
 }
 
-/// One figure of all arms, on a scale of its own.
+/// One figure of all arms, on its own scale.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Panel {
     pub(super) title: String,
@@ -40,7 +40,7 @@ const TOP: f64 = 74.0;
 const BOTTOM: f64 = 34.0;
 /// A character of the rows' titles.
 const LETTER: f64 = 6.8;
-/// Colours of controls, told apart by people who see no red or green too (Okabe & Ito 2008).
+/// Colours of controls that colour-blind people can distinguish (Okabe & Ito 2008).
 const CONTROLS: [&str; 4] = ["#777777", "#e69f00", "#d55e00", "#cc79a7"];
 const DOT: &str = "#0072b2";
 

@@ -1,4 +1,4 @@
-//! Many arms in one table: every figure that was found of each, over seeds, with the controls as rows of their own.
+//! Many arms in one table: every metric that was found of each, over seeds, with the controls as separate rows.
 
 mod chart;
 mod page;
@@ -11,6 +11,7 @@ use flow_engine::node::{
     Port, Report,
 };
 use flow_engine::workflow::suggest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::arms::{Axes, Names, Place};
@@ -19,7 +20,7 @@ use crate::artifacts::{FeatureScore, Protocol, SCORES, Scores, SplitName, Subjec
 use crate::failure::{at_with, failure, refused};
 
 /// Scores of models and of frozen encoders in one table and one chart: a row for each arm, means over draws.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SummaryNode {
     /// The scores; with `over`, all their instances. Arms that failed are shown as such if the run kept going.
@@ -62,7 +63,7 @@ impl SummaryNode {
         }
         Err(at_with(
             "baseline",
-            format!("`{baseline}` is none of the arms"),
+            format!("`{baseline}` is not one of the arms"),
             suggest(baseline, "arms", arms),
         ))
     }
@@ -196,7 +197,7 @@ impl Summary {
 }
 
 /// One value that was found.
-struct Found {
+struct Measurement {
     /// The arm, or the control, whatever arms are called.
     row: (Option<Subject>, String),
     control: bool,
@@ -205,7 +206,7 @@ struct Found {
     value: f64,
 }
 
-fn found(node: &SummaryNode, place: &Place, scores: &Scores) -> Vec<Found> {
+fn found(node: &SummaryNode, place: &Place, scores: &Scores) -> Vec<Measurement> {
     let of_score = |score: &FeatureScore| {
         let control = score.of.is_control();
         let row = if control {
@@ -214,7 +215,7 @@ fn found(node: &SummaryNode, place: &Place, scores: &Scores) -> Vec<Found> {
             (None, place.arm.clone())
         };
         let control = control || node.baseline.as_ref() == Some(&place.arm);
-        Figure::of(score).into_iter().map(move |(figure, value)| Found {
+        Figure::of(score).into_iter().map(move |(figure, value)| Measurement {
             row: row.clone(),
             control,
             column: Column {
@@ -248,7 +249,7 @@ fn judge(node: &SummaryNode, inputs: &Inputs) -> Result<Output, NodeError> {
         let message = format!("`{}` was not judged on the same images as the others", other.arm);
         return Err(failure(message).with_help("judge all of them on the same `data` and `split`"));
     }
-    let all: Vec<Found> = all
+    let all: Vec<Measurement> = all
         .iter()
         .flat_map(|(place, scores)| found(node, place, scores))
         .collect();
@@ -264,7 +265,7 @@ fn judge(node: &SummaryNode, inputs: &Inputs) -> Result<Output, NodeError> {
     })
 }
 
-fn columns(all: &[Found]) -> Vec<Column> {
+fn columns(all: &[Measurement]) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     for found in all {
         if !columns.contains(&found.column) {
@@ -279,8 +280,8 @@ fn columns(all: &[Found]) -> Vec<Column> {
 /// A row for each arm and control, one value for each draw: a control that several nodes judged in the same way counts once.
 ///
 /// # Errors
-/// If one row has two different values of one draw: their mean would be nobody's.
-fn rows(all: &[Found]) -> Result<Vec<Row>, NodeError> {
+/// If one row has two different values of one draw: their mean would be meaningless.
+fn rows(all: &[Measurement]) -> Result<Vec<Row>, NodeError> {
     let columns = columns(all);
     let mut names: Vec<(&(Option<Subject>, String), bool)> = Vec::new();
     let mut cells: Vec<Vec<BTreeMap<&str, f64>>> = Vec::new();
@@ -302,9 +303,8 @@ fn rows(all: &[Found]) -> Result<Vec<Row>, NodeError> {
                 found.column.figure.title(),
                 found.draw
             );
-            return Err(failure(message).with_help(
-                "judge each arm once, and controls in a node of their own: `controls = false` in the others",
-            ));
+            return Err(failure(message)
+                .with_help("judge each arm once, and controls in a separate node: `controls = false` in the others"));
         }
     }
     let mut rows = Vec::with_capacity(names.len());

@@ -141,7 +141,7 @@ fn notes(node: &SummaryNode, summary: &Summary, missing: &Missing) -> String {
         summary.split
     );
     for (arm, what) in missing {
-        text += &format!("\n{} failed: nothing came of {}.\n", node.title(arm), what.join("; "));
+        text += &format!("\n{} failed: no result for {}.\n", node.title(arm), what.join("; "));
     }
     text
 }
@@ -193,7 +193,7 @@ fn chart(node: &SummaryNode, summary: &Summary, rows: &[Row], costs: &BTreeMap<S
     }
 }
 
-/// The report, with the chart as a file of its own.
+/// The report, with the chart as a separate file.
 pub(in crate::evaluate) fn render(
     node: &SummaryNode,
     summary: &Summary,

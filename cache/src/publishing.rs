@@ -1,0 +1,78 @@
+//! The lock of those that publish, against collections: together they publish, alone one collects.
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::Ordering;
+
+use crate::claim;
+use crate::error::CacheError;
+use crate::files::Files;
+use crate::lock;
+
+/// What the lock is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Publishing {
+    /// To publish, or to count on nothing being collected.
+    Together,
+    /// To take things away.
+    Alone,
+}
+
+/// The lock, until it is dropped.
+pub(crate) struct PublishLock {
+    file: File,
+    alone: bool,
+}
+
+impl Drop for PublishLock {
+    fn drop(&mut self) {
+        if self.alone {
+            let _ = self.file.set_len(0);
+        }
+    }
+}
+
+impl Files {
+    /// Waits for the lock; whoever waits for longer than a moment is told for whom. `None` on a disk without locks.
+    ///
+    /// # Errors
+    /// [`CacheError::Interrupted`] if the process is asked to end meanwhile; whatever opening the lock's file gives.
+    pub(crate) fn lock_publishing(&self, what: Publishing) -> Result<Option<PublishLock>, CacheError> {
+        let (path, alone) = (self.layout.publish_lock(), what == Publishing::Alone);
+        let failed = |error| CacheError::io("lock", &path, error);
+        let Some(file) = self.disk.lock_file(&path).map_err(failed)? else {
+            return Ok(None);
+        };
+        // Who is alone writes its name into the file; of those together each has its keys on a board.
+        let holder = || match alone {
+            true => claim::at_work(self),
+            false => match self.disk.lock_file(&path) {
+                Ok(Some(mut file)) => lock::named_in(&mut file),
+                _ => "another process".to_owned(),
+            },
+        };
+        let tell = || {
+            let works = if alone {
+                "publishes"
+            } else {
+                "removes entries or repairs the cache"
+            };
+            tracing::warn!("waiting for {}, which {works}; Ctrl-C ends the wait", holder());
+        };
+        let is_stopped = || self.stop.get().is_some_and(|stop| stop.load(Ordering::SeqCst));
+        match lock::wait(file, alone, tell, is_stopped) {
+            Ok(Some(mut file)) => {
+                if alone {
+                    lock::put_name(&mut file);
+                }
+                Ok(Some(PublishLock { file, alone }))
+            }
+            Ok(None) => Err(CacheError::Interrupted { holder: holder() }),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                tracing::debug!(%error, "the file system does not support locks: collect only while nothing runs");
+                Ok(None)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! A data set of image files: divided into splits, searched for images that are in two of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flow_engine::node::{Host, NodeError, Output};
+use flow_learn::data::{Images, Label, Samples, stratified};
+use flow_learn::rng::Stream;
+use serde::Serialize;
+
+use crate::artifacts::{Dataset, SplitName, to_json};
+use crate::failure::{failure, refused};
+use crate::pictures::{Entry, Found, Pair, first_few, pairs};
+use crate::sources::{Files, OnLeak, folder::test_count};
+
+/// What the record keeps beside the images, where there is something to tell.
+const PROBLEMS: &str = "problems.json";
+
+/// How files are divided.
+pub(super) struct Division {
+    /// Images to hold out for testing, where the folder has no test split.
+    pub(super) test: Option<usize>,
+    /// Images to hold out to choose settings on.
+    pub(super) validation: usize,
+    /// Decides which.
+    pub(super) seed: u64,
+    /// What happens to images that are in two splits.
+    pub(super) on_leak: OnLeak,
+}
+
+/// What was found wrong with the files.
+#[derive(Serialize)]
+struct Problems {
+    /// Path and reason of each file that was left out.
+    bad: Vec<(String, String)>,
+    leaks: Vec<Leak>,
+}
+
+/// Two files that show the same in two splits.
+#[derive(Serialize)]
+struct Leak {
+    a: String,
+    a_split: SplitName,
+    b: String,
+    b_split: SplitName,
+    /// Pixel for pixel, or as good as.
+    exact: bool,
+}
+
+/// The data set, with what was found wrong as metrics and, where there was something, as a file.
+pub(super) fn output(files: Files, division: &Division, host: &dyn Host) -> Result<Output, NodeError> {
+    let splits = divided(&files, division)?;
+    let prints: Vec<_> = files.images.iter().map(|image| image.print.clone()).collect();
+    let leaks = pairs(&prints, |a, b| splits[a] != splits[b]);
+    let name = |at: usize| files.entries[at].path.display().to_string();
+    let lines = leaks.iter().map(|pair| {
+        let how = if pair.exact {
+            "the same as"
+        } else {
+            "nearly the same as"
+        };
+        let (a, b) = (name(pair.a), name(pair.b));
+        format!("{a} ({}) is {how} {b} ({})", splits[pair.a], splits[pair.b])
+    });
+    let mut dropped = BTreeSet::new();
+    if !leaks.is_empty() {
+        let message = format!(
+            "{} pair(s) of images are in two splits:{}",
+            leaks.len(),
+            first_few(lines)
+        );
+        match division.on_leak {
+            OnLeak::Error => {
+                let help = "`on_leak = \"drop\"` leaves them out of what is trained on";
+                return Err(NodeError::failed(message).with_help(help));
+            }
+            OnLeak::Warn => tracing::warn!("{message}\n  `on_leak = \"drop\"` leaves them out of what is trained on"),
+            OnLeak::Drop => dropped = leaks.iter().map(|pair| loser(pair, &splits)).collect(),
+        }
+        host.note(&message);
+    }
+    let deep = files.images.iter().filter(|image| image.depth > 8).count();
+    if deep > 0 {
+        host.note(&format!(
+            "{deep} image(s) of more than 8 bits for each channel are learnt from in 8"
+        ));
+    }
+    let mut metrics = BTreeMap::from([
+        ("bad_files".to_owned(), files.bad.len() as f64),
+        ("deep_images".to_owned(), deep as f64),
+        (
+            "leaks_exact".to_owned(),
+            leaks.iter().filter(|pair| pair.exact).count() as f64,
+        ),
+        (
+            "leaks_near".to_owned(),
+            leaks.iter().filter(|pair| !pair.exact).count() as f64,
+        ),
+        ("leaks_dropped".to_owned(), dropped.len() as f64),
+    ]);
+    let problems = Problems {
+        bad: files
+            .bad
+            .iter()
+            .map(|(path, why)| (path.display().to_string(), why.clone()))
+            .collect(),
+        leaks: leaks
+            .iter()
+            .map(|pair| Leak {
+                a: name(pair.a),
+                a_split: splits[pair.a],
+                b: name(pair.b),
+                b_split: splits[pair.b],
+                exact: pair.exact,
+            })
+            .collect(),
+    };
+    let mut output = dataset(files, &splits, &dropped)?.into_output();
+    if !problems.bad.is_empty() || !problems.leaks.is_empty() {
+        output.files.push((PROBLEMS.to_owned(), to_json(&problems)));
+    }
+    output.metrics.append(&mut metrics);
+    Ok(output)
+}
+
+/// Which of two images goes: the one that is trained on rather than the one that is judged on.
+fn loser(pair: &Pair, splits: &[SplitName]) -> usize {
+    // In this order: train, validation, test.
+    if splits[pair.a] < splits[pair.b] {
+        pair.a
+    } else {
+        pair.b
+    }
+}
+
+/// The split of each file: its own, or one that is held out.
+fn divided(files: &Files, division: &Division) -> Result<Vec<SplitName>, NodeError> {
+    let found = Found {
+        entries: files.entries.clone(),
+        class_names: files.class_names.clone(),
+        table: None,
+    };
+    let mut splits: Vec<SplitName> = files
+        .entries
+        .iter()
+        .map(|e| e.split.unwrap_or(SplitName::Train))
+        .collect();
+    let test = test_count(&found, division.test).map_err(refused)?;
+    for (split, count) in [(SplitName::Test, test), (SplitName::Validation, division.validation)] {
+        if count == 0 {
+            continue;
+        }
+        let may = |at: &usize| splits[*at] == SplitName::Train && files.entries[*at].label.is_some();
+        let free: Vec<usize> = (0..splits.len()).filter(may).collect();
+        let purpose = split.to_string();
+        let stream = Stream::new(division.seed, &purpose);
+        for at in held_out(files, &free, count, &stream)? {
+            splits[at] = split;
+        }
+    }
+    Ok(splits)
+}
+
+/// So many of the files at `free`, in equal shares of the classes; where files belong together, whole groups of no more than so many.
+fn held_out(files: &Files, free: &[usize], count: usize, stream: &Stream) -> Result<Vec<usize>, NodeError> {
+    let groups: BTreeMap<&str, Vec<usize>> = free.iter().fold(BTreeMap::new(), |mut groups, at| {
+        if let Some(group) = &files.entries[*at].group {
+            groups.entry(group.as_str()).or_insert_with(Vec::new).push(*at);
+        }
+        groups
+    });
+    if groups.is_empty() {
+        let labels: Vec<u16> = free.iter().filter_map(|at| label(files, &files.entries[*at])).collect();
+        let chosen = stratified(&labels, files.class_names.len(), count, stream).map_err(failure)?;
+        return Ok(chosen.iter().map(|i| free[*i as usize]).collect());
+    }
+    let groups: Vec<Vec<usize>> = groups.into_values().collect();
+    let mut held: Vec<usize> = Vec::new();
+    for group in stream.child("groups").permutation(groups.len()) {
+        let members = &groups[group as usize];
+        if held.len() + members.len() <= count {
+            held.extend(members);
+        }
+    }
+    if held.is_empty() {
+        let smallest = groups.iter().map(Vec::len).min().unwrap_or(0);
+        let message = format!("{count} images to hold out, but the smallest group has {smallest}");
+        return Err(NodeError::failed(message).with_help("groups are held out whole: ask for more"));
+    }
+    Ok(held)
+}
+
+fn label(files: &Files, entry: &Entry) -> Label {
+    let place = files.class_names.binary_search(entry.label.as_ref()?).ok()?;
+    u16::try_from(place).ok()
+}
+
+fn dataset(files: Files, splits: &[SplitName], dropped: &BTreeSet<usize>) -> Result<Dataset, NodeError> {
+    let mut parts: BTreeMap<SplitName, Samples> = BTreeMap::new();
+    for split in [SplitName::Train, SplitName::Validation, SplitName::Test] {
+        let of_split = |at: &usize| splits[*at] == split && !dropped.contains(at);
+        let places: Vec<usize> = (0..splits.len()).filter(of_split).collect();
+        if places.is_empty() {
+            continue;
+        }
+        let pixels = places
+            .iter()
+            .flat_map(|at| &files.images[*at].pixels)
+            .copied()
+            .collect();
+        let labels = places.iter().map(|at| label(&files, &files.entries[*at])).collect();
+        let images = Images::partly_labelled(files.side, files.side, files.channels, pixels, labels);
+        parts.insert(split, images.map_err(failure)?.into());
+    }
+    if !parts.contains_key(&SplitName::Train) {
+        return Err(failure("no image is left to train on"));
+    }
+    Ok(Dataset::new(
+        "folder".to_owned(),
+        files.class_names,
+        parts,
+        BTreeMap::new(),
+        None,
+    ))
+}

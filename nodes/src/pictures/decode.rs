@@ -1,0 +1,228 @@
+//! One image file: what its header says, and its pixels as 8-bit values. The format is told from the content.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
+/// The most pixels of an image that is decoded where nothing is said: 100 megapixels are 300 MB in memory.
+pub const MAX_PIXELS: u64 = 100_000_000;
+
+/// A file longer than this is not read: no image within reason has as many bytes.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// Bytes that tell the format.
+const MAGIC: usize = 32;
+
+/// How images are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The most pixels (width times height) of an image.
+    pub max_pixels: u64,
+    /// What shows through where an image is transparent.
+    pub matte: [u8; 3],
+}
+
+impl Default for Reading {
+    /// 100 megapixels, black.
+    fn default() -> Self {
+        Self {
+            max_pixels: MAX_PIXELS,
+            matte: [0; 3],
+        }
+    }
+}
+
+/// What the header of an image file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// `jpeg`, `png`, `gif`, `webp`, `bmp` or `tiff`.
+    pub format: &'static str,
+    /// Columns, after the orientation was applied.
+    pub width: u32,
+    /// Rows, after the orientation was applied.
+    pub height: u32,
+    /// Channels as they are decoded, alpha included; a palette is looked up.
+    pub channels: u8,
+    /// Bits of a channel in the file.
+    pub depth: u8,
+}
+
+/// A decoded image: `[height][width][3]` bytes, upright, nothing transparent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// What the header said.
+    pub header: Header,
+    /// Its pixels in RGB.
+    pub rgb: Vec<u8>,
+}
+
+impl Picture {
+    /// Mean of each channel, from 0 to 255.
+    pub fn mean(&self) -> [f64; 3] {
+        let mut sums = [0u64; 3];
+        for pixel in self.rgb.as_chunks::<3>().0 {
+            sums.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += u64::from(*v));
+        }
+        sums.map(|sum| sum as f64 / (self.rgb.len() / 3).max(1) as f64)
+    }
+}
+
+/// Whether the first bytes of a file are those of an image in one of the formats that are read.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn is_image(path: &Path) -> Result<bool, String> {
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    file.take(MAGIC as u64)
+        .read_to_end(&mut start)
+        .map_err(|e| e.to_string())?;
+    Ok(format_of(&start).is_some())
+}
+
+/// The format that the first bytes tell.
+fn format_of(bytes: &[u8]) -> Option<(ImageFormat, &'static str)> {
+    let format = image::guess_format(bytes).ok()?;
+    let name = match format {
+        ImageFormat::Jpeg => "jpeg",
+        ImageFormat::Png => "png",
+        ImageFormat::Gif => "gif",
+        ImageFormat::WebP => "webp",
+        ImageFormat::Bmp => "bmp",
+        ImageFormat::Tiff => "tiff",
+        _ => return None,
+    };
+    Some((format, name))
+}
+
+/// Reads the header of a file only.
+///
+/// # Errors
+/// In words, without the path: what is wrong with the file.
+pub fn header(path: &Path, reading: &Reading) -> Result<Header, String> {
+    opened(&bytes_of(path)?, reading).map(|(header, ..)| header)
+}
+
+/// Reads a file whole.
+///
+/// # Errors
+/// In words, without the path: it cannot be read, is no image, is truncated or damaged, or larger than the limit.
+pub fn decode(path: &Path, reading: &Reading) -> Result<Picture, String> {
+    decode_bytes(&bytes_of(path)?, reading)
+}
+
+/// Decodes the bytes of a file, as [`decode`].
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_bytes(bytes: &[u8], reading: &Reading) -> Result<Picture, String> {
+    let (header, orientation, decoder) = opened(bytes, reading)?;
+    if header.format == "jpeg" && !jpeg_has_end(bytes) {
+        return Err("the file is truncated: the end of the JPEG data is missing".into());
+    }
+    let mut decoded = DynamicImage::from_decoder(decoder).map_err(|e| in_words(&e))?;
+    decoded.apply_orientation(orientation);
+    let rgb = if decoded.color().has_alpha() {
+        over(&decoded.into_rgba8(), reading.matte)
+    } else {
+        decoded.into_rgb8().into_raw()
+    };
+    Ok(Picture { header, rgb })
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
+    let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
+    if metadata.len() > MAX_BYTES {
+        return Err(format!("it is longer than {} GiB", MAX_BYTES >> 30));
+    }
+    std::fs::read(path).map_err(|e| e.to_string())
+}
+
+fn opened<'b>(bytes: &'b [u8], reading: &Reading) -> Result<(Header, Orientation, impl ImageDecoder + 'b), String> {
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
+    }
+    let (format, name) = format_of(bytes)
+        .ok_or("not an image in a format that is read (JPEG, PNG, GIF, WebP, BMP, TIFF), judged by its content")?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(reading.max_pixels.saturating_mul(16));
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(|e| in_words(&e))?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > reading.max_pixels {
+        return Err(format!(
+            "its header says {width}x{height}, {pixels} pixels, and the limit is {}: `max_pixels = {pixels}` lets it in",
+            reading.max_pixels
+        ));
+    }
+    // Wrong EXIF data is no reason to refuse an image; viewers show it as it is.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let original = decoder.original_color_type();
+    let header = Header {
+        format: name,
+        width,
+        height,
+        channels: decoder.color_type().channel_count(),
+        depth: u8::try_from(original.bits_per_pixel() / u16::from(original.channel_count().max(1))).unwrap_or(u8::MAX),
+    };
+    Ok((upright(header, orientation), orientation, decoder))
+}
+
+/// The header with width and height as they are once the orientation is applied.
+fn upright(header: Header, orientation: Orientation) -> Header {
+    let Header { width, height, .. } = header;
+    match orientation {
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
+            Header {
+                width: height,
+                height: width,
+                ..header
+            }
+        }
+        _ => header,
+    }
+}
+
+/// Whether the end marker follows where the pixels begin. The decoder fills in what is missing with gray and says nothing.
+fn jpeg_has_end(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    // Segments up to the start of the first scan: they may hold a thumbnail with an end marker of its own.
+    while let Some([0xff, marker, high, low]) = bytes.get(at..at + 4) {
+        match marker {
+            0xff => at += 1,
+            0xda => return bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]),
+            _ => at += 2 + usize::from(u16::from_be_bytes([*high, *low])),
+        }
+    }
+    false
+}
+
+/// A transparent image over one colour.
+fn over(image: &image::RgbaImage, matte: [u8; 3]) -> Vec<u8> {
+    let of_pixel = |pixel: &[u8; 4]| {
+        let [.., alpha] = *pixel;
+        let alpha = u32::from(alpha);
+        std::array::from_fn::<u8, 3, _>(|c| {
+            let mixed = u32::from(pixel[c]) * alpha + u32::from(matte[c]) * (255 - alpha);
+            // Of 255 * 255 at most, so it fits.
+            ((mixed + 127) / 255) as u8
+        })
+    };
+    image.as_raw().as_chunks::<4>().0.iter().flat_map(of_pixel).collect()
+}
+
+/// The decoder's error in words.
+fn in_words(error: &ImageError) -> String {
+    match error {
+        ImageError::Decoding(_) => format!("damaged or truncated: {error}"),
+        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => "the file is truncated".into(),
+        ImageError::Limits(_) => format!("it needs more memory than `max_pixels` allows: {error}"),
+        ImageError::Unsupported(_) => format!("this variant of the format is not read: {error}"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,154 @@
+//! What is known of every file of a folder, for people who do not have a workflow yet.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::decode::{Header, Reading, decode, header};
+use super::folder::{Entry, Fault, Layout, list};
+use super::leaks::{Fingerprint, Pair, pairs};
+use crate::artifacts::SplitName;
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FileLine {
+    /// Below the folder; what is not UTF-8 is replaced.
+    pub path: String,
+    /// `jpeg`, `png`, `gif`, `webp`, `bmp` or `tiff`.
+    pub format: Option<&'static str>,
+    /// Columns, upright.
+    pub width: Option<u32>,
+    /// Rows, upright.
+    pub height: Option<u32>,
+    /// Channels, alpha included.
+    pub channels: Option<u8>,
+    /// Bits of a channel.
+    pub depth: Option<u8>,
+    /// Mean of red, green and blue, 0 to 255.
+    pub mean: Option<[f64; 3]>,
+    /// Its class.
+    pub label: Option<String>,
+    /// Its split.
+    pub split: Option<SplitName>,
+    /// Why it cannot be read.
+    pub problem: Option<String>,
+}
+
+/// A folder, looked at.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// Every image file, by path.
+    pub files: Vec<FileLine>,
+    /// Names of the classes, sorted.
+    pub class_names: Vec<String>,
+    /// The table that the labels are from.
+    pub table: Option<PathBuf>,
+    /// Files that are the same pixel for pixel, by their places.
+    pub duplicates: Vec<Pair>,
+    /// Files in two splits that are the same, or nearly.
+    pub leaks: Vec<Pair>,
+}
+
+impl Inspection {
+    /// Files of each class that can be read.
+    pub fn counts(&self) -> BTreeMap<&str, usize> {
+        let mut counts: BTreeMap<&str, usize> = self.class_names.iter().map(|name| (name.as_str(), 0)).collect();
+        for label in self.sound().filter_map(|line| line.label.as_deref()) {
+            *counts.entry(label).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Files that can be read.
+    pub fn sound(&self) -> impl Iterator<Item = &FileLine> {
+        self.files.iter().filter(|line| line.problem.is_none())
+    }
+}
+
+/// Looks at every image of a folder, or at one file.
+///
+/// # Errors
+/// If there is none, or the folder or its table cannot be read. A file that cannot be read is no error.
+pub fn inspect(path: &Path, layout: &Layout, reading: &Reading) -> Result<Inspection, Fault> {
+    if path.is_file() {
+        let name = PathBuf::from(path.file_name().unwrap_or(path.as_os_str()));
+        let entry = Entry {
+            path: name,
+            label: None,
+            split: None,
+            group: None,
+        };
+        let (line, _) = look(path, &entry, reading);
+        return Ok(Inspection {
+            files: vec![line],
+            class_names: Vec::new(),
+            table: None,
+            duplicates: Vec::new(),
+            leaks: Vec::new(),
+        });
+    }
+    let found = list(path, layout)?;
+    let one = |entry: &Entry| look(&path.join(&entry.path), entry, reading);
+    let looked: Vec<(FileLine, Option<Fingerprint>)> = found.entries.par_iter().map(one).collect();
+    let (files, prints): (Vec<FileLine>, Vec<Option<Fingerprint>>) = looked.into_iter().unzip();
+    let (places, prints): (Vec<usize>, Vec<Fingerprint>) = prints
+        .into_iter()
+        .enumerate()
+        .filter_map(|(at, print)| Some((at, print?)))
+        .unzip();
+    let at_files = |pair: Pair| Pair {
+        a: places[pair.a],
+        b: places[pair.b],
+        ..pair
+    };
+    let split = |at: usize| files[places[at]].split;
+    let across = |a: usize, b: usize| split(a) != split(b);
+    let duplicates = pairs(&prints, |_, _| true).into_iter().filter(|pair| pair.exact);
+    Ok(Inspection {
+        duplicates: duplicates.map(at_files).collect(),
+        leaks: pairs(&prints, across).into_iter().map(at_files).collect(),
+        files,
+        class_names: found.class_names,
+        table: found.table,
+    })
+}
+
+fn look(path: &Path, entry: &Entry, reading: &Reading) -> (FileLine, Option<Fingerprint>) {
+    let line = FileLine {
+        path: entry.path.to_string_lossy().into_owned(),
+        format: None,
+        width: None,
+        height: None,
+        channels: None,
+        depth: None,
+        mean: None,
+        label: entry.label.clone(),
+        split: entry.split,
+        problem: None,
+    };
+    let with = |header: Header| FileLine {
+        format: Some(header.format),
+        width: Some(header.width),
+        height: Some(header.height),
+        channels: Some(header.channels),
+        depth: Some(header.depth),
+        ..line.clone()
+    };
+    match decode(path, reading) {
+        Ok(picture) => {
+            let line = FileLine {
+                mean: Some(picture.mean()),
+                ..with(picture.header)
+            };
+            (line, Some(Fingerprint::of(&picture)))
+        }
+        Err(why) => {
+            // Of a truncated file the header may still be sound.
+            let line = header(path, reading).map_or_else(|_| line.clone(), with);
+            let problem = Some(why);
+            (FileLine { problem, ..line }, None)
+        }
+    }
+}

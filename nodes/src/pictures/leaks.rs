@@ -1,0 +1,108 @@
+//! Images that are in two places at once: the same pixels, or as good as the same.
+
+use std::collections::{BTreeMap, HashMap};
+
+use flow_cache::Digest;
+
+use super::Picture;
+use super::fit::{luma, resized};
+
+/// Side of the small picture by which near duplicates are told.
+const THUMB: usize = 8;
+
+/// Bits by which the difference hashes of near duplicates may differ.
+const BITS: u32 = 3;
+
+/// How much the small pictures may differ on average, in their own standard deviations.
+const LARGEST_DIFFERENCE: f32 = 0.1;
+
+/// Small pictures that vary less (of 255) show nothing by which images could be told apart.
+const LEAST_CONTRAST: f32 = 2.0;
+
+/// What is remembered of an image to find its duplicates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fingerprint {
+    /// Width, height and digest of the pixels.
+    pub exact: (u32, u32, Digest),
+    /// Whether each value of a 9x8 picture is larger than its right neighbour (dHash, Krawetz 2013).
+    hash: u64,
+    /// An 8x8 gray picture of mean 0 and standard deviation 1, or nothing if it is too flat.
+    thumb: Option<Vec<f32>>,
+}
+
+impl Fingerprint {
+    /// Of a picture in its own size.
+    pub fn of(picture: &Picture) -> Self {
+        let (w, h) = (picture.header.width, picture.header.height);
+        let small = |to| gray(&resized(&picture.rgb, (h as usize, w as usize), to));
+        let nine = small((THUMB, THUMB + 1));
+        let rows = nine.chunks_exact(THUMB + 1);
+        let bits = rows.flat_map(|row| row.windows(2).map(|pair| pair[0] > pair[1]));
+        Self {
+            exact: (w, h, Digest::of(&picture.rgb)),
+            hash: bits.fold(0, |hash, bit| hash << 1 | u64::from(bit)),
+            thumb: standardised(&small((THUMB, THUMB))),
+        }
+    }
+
+    /// Whether another image shows as good as the same.
+    fn is_near(&self, other: &Self) -> bool {
+        let (Some(a), Some(b)) = (&self.thumb, &other.thumb) else {
+            return false;
+        };
+        let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f32>() / a.len() as f32;
+        (self.hash ^ other.hash).count_ones() <= BITS && difference <= LARGEST_DIFFERENCE
+    }
+}
+
+fn gray(rgb: &[u8]) -> Vec<u8> {
+    rgb.as_chunks::<3>().0.iter().map(|pixel| luma(*pixel)).collect()
+}
+
+fn standardised(gray: &[u8]) -> Option<Vec<f32>> {
+    let n = gray.len() as f32;
+    let mean = gray.iter().map(|v| f32::from(*v)).sum::<f32>() / n;
+    let std = (gray.iter().map(|v| (f32::from(*v) - mean).powi(2)).sum::<f32>() / n).sqrt();
+    (std >= LEAST_CONTRAST).then(|| gray.iter().map(|v| (f32::from(*v) - mean) / std).collect())
+}
+
+/// Two images that are the same, by their places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pair {
+    /// The first.
+    pub a: usize,
+    /// The second, after the first.
+    pub b: usize,
+    /// Whether they are the same pixel for pixel.
+    pub exact: bool,
+}
+
+/// All pairs of images that are the same or as good as the same, where `wanted` takes both, in the order of their places.
+///
+/// Of images that are the same pixel for pixel each is paired with the first of each kind that `wanted` tells apart, so that a thousand copies are
+/// not half a million pairs.
+pub fn pairs(prints: &[Fingerprint], wanted: impl Fn(usize, usize) -> bool) -> Vec<Pair> {
+    let mut found: BTreeMap<(usize, usize), bool> = BTreeMap::new();
+    let mut copies: HashMap<(u32, u32, Digest), Vec<usize>> = HashMap::new();
+    for (b, print) in prints.iter().enumerate() {
+        let earlier = copies.entry(print.exact).or_default();
+        if let Some(a) = earlier.iter().copied().find(|a| wanted(*a, b)) {
+            found.insert((a, b), true);
+        }
+        earlier.push(b);
+    }
+    // Hashes that differ by three bits agree in one of four parts.
+    for part in 0..4 {
+        let mut buckets: HashMap<u64, Vec<usize>> = HashMap::new();
+        for (b, print) in prints.iter().enumerate().filter(|(_, print)| print.thumb.is_some()) {
+            let bucket = buckets.entry(print.hash >> (16 * part) & 0xffff).or_default();
+            for a in bucket.iter().copied().filter(|a| wanted(*a, b)) {
+                if prints[a].exact != print.exact && prints[a].is_near(print) {
+                    found.entry((a, b)).or_insert(false);
+                }
+            }
+            bucket.push(b);
+        }
+    }
+    found.into_iter().map(|((a, b), exact)| Pair { a, b, exact }).collect()
+}

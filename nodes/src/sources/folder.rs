@@ -1,0 +1,367 @@
+//! A folder of image files: one folder for each class, splits of such, images without a label, or a table of labels.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use flow_engine::node::{NodeError, ParamError};
+use flow_learn::layers::MapShape;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, check_count};
+use crate::artifacts::SplitName;
+use crate::failure::{at, at_with};
+use crate::pictures::{
+    Columns, Entry, Fault, Fit, Fitted, Fitting, Found, Layout, MAX_PIXELS, Reading, first_few, list,
+    load as load_files,
+};
+
+/// What happens to files that cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBad {
+    /// The node fails and lists them.
+    #[default]
+    Error,
+    /// They are left out; the record lists them.
+    Skip,
+}
+
+/// What happens to images that are in two splits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLeak {
+    /// They are listed, and stay.
+    #[default]
+    Warn,
+    /// The node fails and lists them.
+    Error,
+    /// They are left out of what is trained on, and listed.
+    Drop,
+}
+
+/// How a folder of image files is read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FileSettings {
+    /// The folder of images without a label.
+    pub unlabelled: Option<PathBuf>,
+    /// The table of labels.
+    pub labels: Option<PathBuf>,
+    /// What its columns are called.
+    pub columns: Option<Columns>,
+    /// How images become squares.
+    pub fit: Option<Fit>,
+    /// 1 for gray, or 3.
+    pub channels: Option<usize>,
+    /// What shows through where an image is transparent.
+    pub matte: Option<[u8; 3]>,
+    /// The most pixels of an image.
+    pub max_pixels: Option<u64>,
+    /// What happens to files that cannot be read.
+    pub on_bad: Option<OnBad>,
+    /// What happens to images that are in two splits.
+    pub on_leak: Option<OnLeak>,
+}
+
+impl FileSettings {
+    /// The keys that were given.
+    pub fn given(&self) -> impl Iterator<Item = &'static str> {
+        let keys = [
+            ("unlabelled", self.unlabelled.is_some()),
+            ("labels", self.labels.is_some()),
+            ("columns", self.columns.is_some()),
+            ("fit", self.fit.is_some()),
+            ("channels", self.channels.is_some()),
+            ("matte", self.matte.is_some()),
+            ("max_pixels", self.max_pixels.is_some()),
+            ("on_bad", self.on_bad.is_some()),
+            ("on_leak", self.on_leak.is_some()),
+        ];
+        keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key)
+    }
+
+    fn layout(&self) -> Layout {
+        Layout {
+            unlabelled: self.unlabelled.clone(),
+            labels: self.labels.clone(),
+            columns: self.columns.clone().unwrap_or_default(),
+        }
+    }
+
+    fn channels(&self) -> usize {
+        self.channels.unwrap_or(3)
+    }
+}
+
+/// The images of a folder, not yet divided.
+pub struct Files {
+    /// Which they are.
+    pub entries: Vec<Entry>,
+    /// Each as it is learnt from, in the same order.
+    pub images: Vec<Fitted>,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
+    /// Files that cannot be read, and why.
+    pub bad: Vec<(PathBuf, String)>,
+    /// Height and width.
+    pub side: usize,
+    /// 1 or 3.
+    pub channels: usize,
+}
+
+/// A folder of image files.
+pub(super) const FOLDER: Source = Source {
+    name: "folder",
+    takes: &[
+        "path",
+        "test",
+        "side",
+        "unlabelled",
+        "labels",
+        "columns",
+        "fit",
+        "channels",
+        "matte",
+        "max_pixels",
+        "on_bad",
+        "on_leak",
+    ],
+    files: &[],
+    check: |settings| {
+        check_count("side", settings.side, 8..=1024, "pixels")?;
+        check_count("test", settings.test, 1..=MOST_EXAMPLES, "images")?;
+        match settings.files.channels {
+            None | Some(1 | 3) => {}
+            Some(other) => return Err(at("channels", format!("{other} found, expected 1 (gray) or 3"))),
+        }
+        if settings.side.is_none() {
+            let help = "`side = 64` makes all images 64x64; `flow data inspect` shows the sizes that there are";
+            return Err(at_with(
+                "source",
+                "source `folder` needs `side`: files have sizes of their own",
+                help,
+            ));
+        }
+        Ok(())
+    },
+    shape,
+    load,
+};
+
+impl From<Fault> for ParamError {
+    fn from(Fault { message, help }: Fault) -> Self {
+        at_with("path", message, help)
+    }
+}
+
+impl From<Fault> for NodeError {
+    fn from(Fault { message, help }: Fault) -> Self {
+        Self::failed(message).with_help(help)
+    }
+}
+
+/// What the names of files and the table tell; no image is opened.
+fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceShape>, ParamError> {
+    let Some(folder) = files.first().filter(|path| path.is_dir()) else {
+        return match files.first().filter(|path| path.exists()) {
+            Some(file) => Err(at("path", format!("{} is no folder", file.display()))),
+            // What is missing is told where files are looked for.
+            None => Ok(None),
+        };
+    };
+    let found = list(folder, &settings.files.layout())?;
+    check_found(&found)?;
+    let side = settings.side.unwrap_or(0);
+    let shape = MapShape {
+        h: side,
+        w: side,
+        c: settings.files.channels(),
+    };
+    let count = |split| found.entries.iter().filter(|entry| entry.split == Some(split)).count();
+    let (test, validation) = (count(SplitName::Test), count(SplitName::Validation));
+    let held_out = test_count(&found, settings.test)?;
+    let all = found.entries.len();
+    // Which files are damaged, and which are duplicates, shows only when they are read.
+    let exact = settings.files.on_bad != Some(OnBad::Skip) && settings.files.on_leak != Some(OnLeak::Drop);
+    // Groups are held out whole, so that it may be fewer than were asked for.
+    let known = exact && found.entries.iter().all(|entry| entry.group.is_none());
+    let in_train = |entry: &&Entry| entry.split.is_none_or(|split| split == SplitName::Train);
+    let labelled = found
+        .entries
+        .iter()
+        .filter(in_train)
+        .filter(|e| e.label.is_some())
+        .count();
+    let unlabelled = found.entries.iter().filter(in_train).any(|e| e.label.is_none());
+    Ok(Some(SourceShape {
+        input: shape.into(),
+        class_names: Some(found.class_names.clone()),
+        counts: known.then(|| [all - test - validation - held_out, test + held_out]),
+        validation,
+        labelled: unlabelled.then(|| labelled - held_out),
+    }))
+}
+
+/// How many images are to be held out for testing: none where the folder has a test split, or no labels.
+pub(crate) fn test_count(found: &Found, asked: Option<usize>) -> Result<usize, ParamError> {
+    let free = |entry: &&Entry| entry.split.is_none_or(|split| split == SplitName::Train) && entry.label.is_some();
+    let may = found.entries.iter().filter(free).count();
+    let has_test = found.entries.iter().any(|entry| entry.split == Some(SplitName::Test));
+    match asked {
+        Some(_) if has_test => Err(at_with(
+            "test",
+            "the folder has a test split of its own",
+            "leave `test` out",
+        )),
+        Some(asked) if asked >= may => {
+            let message = format!("{asked} images to hold out, but only {may} have a label");
+            Err(at_with("test", message, "leave some to train on"))
+        }
+        Some(asked) => Ok(asked),
+        None if has_test => Ok(0),
+        None => fifth(found, may),
+    }
+}
+
+/// A fifth of the labelled images, but of no class more than a third.
+fn fifth(found: &Found, labelled: usize) -> Result<usize, ParamError> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let in_train = |entry: &&Entry| entry.split.is_none_or(|split| split == SplitName::Train);
+    for label in found
+        .entries
+        .iter()
+        .filter(in_train)
+        .filter_map(|entry| entry.label.as_deref())
+    {
+        *counts.entry(label).or_default() += 1;
+    }
+    let Some((name, smallest)) = counts.iter().min_by_key(|(_, count)| **count) else {
+        return Ok(0);
+    };
+    if *smallest < 3 {
+        let message = format!("class `{name}` has {smallest} image(s): too few to hold some out for testing");
+        let help = "give each class three images or more, put the test images into a folder `test`, or say how many with `test`";
+        return Err(at_with("path", message, help));
+    }
+    Ok((labelled / 5).clamp(counts.len(), counts.len() * (smallest / 3)))
+}
+
+/// What no data set can be made of.
+fn check_found(found: &Found) -> Result<(), Fault> {
+    let named = |entry: &Entry| entry.path.display().to_string();
+    let judged = |entry: &&Entry| matches!(entry.split, Some(SplitName::Test | SplitName::Validation));
+    if found.entries.len() > MOST_EXAMPLES {
+        let message = format!("{} images found, expected at most {MOST_EXAMPLES}", found.entries.len());
+        return Err(Fault::new(message, "divide the folder"));
+    }
+    if let Some(entry) = found.entries.iter().filter(judged).find(|entry| entry.label.is_none()) {
+        let message = format!("{} is to be judged on, but has no label", named(entry));
+        return Err(Fault::new(
+            message,
+            "test and validation images need a folder of their class, or a label in the table",
+        ));
+    }
+    if let [only] = found.class_names.as_slice() {
+        let message = format!(
+            "all {} labelled images are of one class, `{only}`: there is nothing to tell apart",
+            found.labelled()
+        );
+        let help = "a class is a folder: `path` must be the folder above them. Images without a label go into a folder `unlabelled`";
+        return Err(Fault::new(message, help));
+    }
+    let learnt = |name: &str| {
+        let in_train = |entry: &&Entry| entry.split.is_none_or(|split| split == SplitName::Train);
+        found
+            .entries
+            .iter()
+            .filter(in_train)
+            .any(|entry| entry.label.as_deref() == Some(name))
+    };
+    if let Some(name) = found.class_names.iter().find(|name| !learnt(name)) {
+        let of_class = found.entries.iter().find(|entry| entry.label.as_ref() == Some(name));
+        let first = of_class.map(named).unwrap_or_default();
+        let message = format!("class `{name}` has no training image: {first} cannot be judged");
+        return Err(Fault::new(
+            message,
+            "a class that is judged must be learnt: give it training images, or leave it out",
+        ));
+    }
+    groups(found)
+}
+
+/// A group must not be in two splits.
+fn groups(found: &Found) -> Result<(), Fault> {
+    let mut first: BTreeMap<&str, &Entry> = BTreeMap::new();
+    for entry in &found.entries {
+        let (Some(group), Some(split)) = (&entry.group, entry.split) else {
+            continue;
+        };
+        let earlier = *first.entry(group).or_insert(entry);
+        if earlier.split != Some(split) {
+            let other = earlier.split.map(|s| s.to_string()).unwrap_or_default();
+            let (a, b) = (earlier.path.display(), entry.path.display());
+            let message = format!("group `{group}` is in two splits: {a} is in {other}, {b} in {split}");
+            return Err(Fault::new(
+                message,
+                "what belongs together must be in one split: correct the table",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn load(settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeError> {
+    let [folder] = files else {
+        return Err(NodeError::failed("BUG: a folder source has one folder"));
+    };
+    let found = list(folder, &settings.files.layout())?;
+    check_found(&found)?;
+    let fitting = Fitting {
+        reading: Reading {
+            max_pixels: settings.files.max_pixels.unwrap_or(MAX_PIXELS),
+            matte: settings.files.matte.unwrap_or_default(),
+        },
+        fit: settings.files.fit.unwrap_or_default(),
+        side: settings.side.unwrap_or(0),
+        channels: settings.files.channels(),
+    };
+    let read = load_files(folder, &found.entries, &fitting);
+    let (mut entries, mut images, mut bad) = (Vec::new(), Vec::new(), Vec::new());
+    for (entry, image) in found.entries.into_iter().zip(read) {
+        match image {
+            Ok(image) => {
+                entries.push(entry);
+                images.push(image);
+            }
+            Err(why) => bad.push((entry.path, why)),
+        }
+    }
+    if !bad.is_empty() && settings.files.on_bad.unwrap_or_default() == OnBad::Error {
+        return Err(unreadable(folder, &bad, entries.len() + bad.len()));
+    }
+    if entries.is_empty() {
+        return Err(unreadable(folder, &bad, bad.len()));
+    }
+    let left = Found { entries, ..found };
+    check_found(&left)?;
+    Ok(Loaded::Files(Box::new(Files {
+        entries: left.entries,
+        images,
+        class_names: left.class_names,
+        bad,
+        side: fitting.side,
+        channels: fitting.channels,
+    })))
+}
+
+fn unreadable(folder: &Path, bad: &[(PathBuf, String)], all: usize) -> NodeError {
+    let lines = bad.iter().map(|(path, why)| format!("{}: {why}", path.display()));
+    let message = format!(
+        "{} of {all} image files in {} cannot be read:{}",
+        bad.len(),
+        folder.display(),
+        first_few(lines)
+    );
+    NodeError::failed(message)
+        .with_help("remove or replace them; `on_bad = \"skip\"` goes on without them, and the record lists them")
+}

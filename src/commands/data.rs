@@ -1,0 +1,118 @@
+//! `flow data`: images before there is a workflow.
+
+use std::collections::BTreeMap;
+
+use flow_nodes::pictures::{FileLine, Inspection, Layout, Pair, Reading, first_few, inspect};
+
+use crate::cli::{DataCommand, InspectArgs};
+use crate::exit::{Exit, Failure};
+use crate::output::{print, print_json_lines, print_table};
+
+pub(crate) fn data(command: &DataCommand) -> Result<Exit, Failure> {
+    match command {
+        DataCommand::Inspect(args) => inspect_folder(args),
+    }
+}
+
+fn inspect_folder(args: &InspectArgs) -> Result<Exit, Failure> {
+    if !args.path.exists() {
+        let message = format!("there is no {}", args.path.display());
+        return Err(Failure::usage(message, "give a folder of images"));
+    }
+    let layout = Layout {
+        labels: args.labels.clone(),
+        unlabelled: args.unlabelled.clone(),
+        ..Layout::default()
+    };
+    let reading = Reading {
+        max_pixels: args.max_pixels,
+        ..Reading::default()
+    };
+    let found = inspect(&args.path, &layout, &reading).map_err(|fault| Failure::Other {
+        exit: Exit::Failed,
+        message: fault.message,
+        help: Some(fault.help),
+    })?;
+    if args.json {
+        print_json_lines(&found.files)?;
+    } else {
+        print_table(
+            &[
+                "path", "format", "size", "channels", "mean", "class", "split", "problem",
+            ],
+            rows(&found),
+        );
+        print(&summary(&found));
+    }
+    Ok(Exit::Ok)
+}
+
+fn rows(found: &Inspection) -> Vec<Vec<String>> {
+    let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let row = |line: &FileLine| {
+        let size = line.width.zip(line.height).map(|(w, h)| format!("{w}x{h}"));
+        let channels = line
+            .channels
+            .zip(line.depth)
+            .map(|(n, bits)| format!("{n} x {bits} bit"));
+        let mean = line.mean.map(|[r, g, b]| format!("{r:.0} {g:.0} {b:.0}"));
+        vec![
+            line.path.clone(),
+            text(line.format.map(str::to_owned)),
+            text(size),
+            text(channels),
+            text(mean),
+            text(line.label.clone()),
+            text(line.split.map(|split| split.to_string())),
+            text(line.problem.clone()),
+        ]
+    };
+    found.files.iter().map(row).collect()
+}
+
+/// What the files come to.
+pub(crate) fn summary(found: &Inspection) -> String {
+    let sound = found.sound().count();
+    let unlabelled = found.sound().filter(|line| line.label.is_none()).count();
+    let mut text = format!("\n{sound} images, {} that cannot be read\n", found.files.len() - sound);
+    if let Some(table) = &found.table {
+        text.push_str(&format!("labels from {}\n", table.display()));
+    }
+    let counts = found.counts();
+    if !counts.is_empty() {
+        let list: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        text.push_str(&format!("{} classes: {}\n", counts.len(), list.join(", ")));
+    }
+    text.push_str(&format!("without a label: {unlabelled}\n"));
+    let mut splits: BTreeMap<String, usize> = BTreeMap::new();
+    for split in found.sound().filter_map(|line| line.split) {
+        *splits.entry(split.to_string()).or_default() += 1;
+    }
+    if !splits.is_empty() {
+        let list: Vec<String> = splits.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        text.push_str(&format!("splits: {}\n", list.join(", ")));
+    }
+    if let Some((least, most)) = sizes(found) {
+        text.push_str(&format!("sizes: {least} to {most}\n"));
+    }
+    text.push_str(&listed("duplicates, pixel for pixel", found, &found.duplicates));
+    text.push_str(&listed("suspected leaks between splits", found, &found.leaks));
+    text
+}
+
+/// The smallest and the largest image by its pixels.
+fn sizes(found: &Inspection) -> Option<(String, String)> {
+    let all = found.sound().filter_map(|line| line.width.zip(line.height));
+    let mut all: Vec<(u32, u32)> = all.collect();
+    all.sort_by_key(|(w, h)| (u64::from(*w) * u64::from(*h), *w));
+    let shown = |(w, h): &(u32, u32)| format!("{w}x{h}");
+    Some((shown(all.first()?), shown(all.last()?)))
+}
+
+fn listed(what: &str, found: &Inspection, pairs: &[Pair]) -> String {
+    let line = |pair: &Pair| {
+        let how = if pair.exact { "=" } else { "~" };
+        format!("{} {how} {}", found.files[pair.a].path, found.files[pair.b].path)
+    };
+    format!("{what}: {}{}\n", pairs.len(), first_few(pairs.iter().map(line)))
+}
