@@ -408,7 +408,7 @@ impl Node for FinetuneNode {
             HeadStart::Random => Classifier::new(encoder, labelled.classes(), &stream),
             HeadStart::Probe => {
                 let plain = normalisation.augmenter(&Recipe::default(), encoder.takes())?;
-                Classifier::with_probe_head(encoder, labelled.classes(), &labelled_examples, &plain)
+                Classifier::with_probe_head(encoder, labelled.classes(), &labelled_examples, &plain).map_err(failure)?
             }
         };
         let average = self

@@ -8,8 +8,7 @@ use std::fmt;
 
 use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError, Output};
-use flow_learn::augment::Augmenter;
-use flow_learn::augment::Recipe;
+use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::data::{Annotations, Images, Label, Modality, NetworkInput, Sample, Samples, Tokens, classes_of};
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
@@ -456,7 +455,7 @@ impl Dataset {
             normalisation,
             ..
         } = info;
-        Ok(Self {
+        let data = Self {
             name,
             class_names,
             normalisation,
@@ -464,7 +463,45 @@ impl Dataset {
             splits,
             annotations,
             examples,
-        })
+        };
+        data.check()
+            .map_err(|what| failure(format!("the data set is damaged: {what}")))?;
+        Ok(data)
+    }
+
+    /// Whether what was read from several files holds together: places, labels and targets index each other later.
+    fn check(&self) -> Result<(), &'static str> {
+        let require = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
+        let classes = self.classes();
+        let Normalisation { mean, std } = &self.normalisation;
+        let fits =
+            mean.len() == std.len() && mean.iter().chain(std).all(|v| v.is_finite()) && std.iter().all(|s| *s >= 0.0);
+        require(fits, "its normalisation is no mean and deviation of each channel")?;
+        for (name, samples) in &self.splits {
+            let known = samples
+                .labels()
+                .iter()
+                .flatten()
+                .all(|label| usize::from(*label) < classes);
+            require(known, "a label is none of its classes")?;
+            let channels = samples.images().map(|images| images.channels);
+            require(
+                channels.is_none_or(|c| c == mean.len()),
+                "its normalisation has other channels than its images",
+            )?;
+            if let Some(Annotations { masks, bounds }) = self.annotations.get(name) {
+                let fits = masks.n == samples.n() && bounds.len() == samples.n();
+                require(fits, "it has not one mask and one box for each image")?;
+            }
+        }
+        let Some(examples) = &self.examples else { return Ok(()) };
+        let targets = &examples.targets;
+        let fits = examples.indices.len().checked_mul(classes) == Some(targets.len());
+        require(fits, "it has not one target for each example and class")?;
+        require(targets.iter().all(|t| (0.0..=1.0).contains(t)), "a target is no share")?;
+        let train = self.splits.get(&SplitName::Train);
+        let there = |i: &u32| train.is_none_or(|train| (*i as usize) < train.n());
+        require(examples.indices.iter().all(there), "an example is none of its images")
     }
 }
 

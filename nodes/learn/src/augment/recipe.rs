@@ -60,7 +60,7 @@ pub enum Op {
         /// Probability.
         #[serde(default = "fifth")]
         p: f32,
-        /// From which value on.
+        /// From which value on, 0 to 1.
         #[serde(default = "half")]
         threshold: f32,
     },
@@ -360,7 +360,12 @@ impl Op {
                 rising("sigma", *sigma, 100.0)?;
                 chance(*p)
             }
-            Self::Solarize { p, .. } => chance(*p),
+            Self::Solarize { p, threshold } => {
+                if !(0.0..=1.0).contains(threshold) {
+                    return range("threshold", format!("is {threshold}, expected a number from 0 to 1"));
+                }
+                chance(*p)
+            }
             Self::Posterize { p, bits } => {
                 if !(1..=8).contains(bits) {
                     return range("bits", format!("is {bits}, expected 1 to 8"));
@@ -413,6 +418,14 @@ mod tests {
             );
         }
         assert_eq!(Recipe::named("simlcr"), None);
+    }
+
+    #[test]
+    fn a_threshold_outside_of_an_images_values_is_refused() {
+        for threshold in [f32::NAN, f32::INFINITY, -0.1, 1.1] {
+            let error = Op::Solarize { p: 0.5, threshold }.validate(1, 3).expect_err("no value");
+            assert!(error.to_string().contains("`threshold`"), "{error}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod conv_net;
 mod convnext;
 mod resnet;
+mod size;
 mod stack;
 mod transformer;
 mod vit;
@@ -260,6 +261,10 @@ impl BackboneSettings {
             }
             (Family::Transformer, Modality::Images) => {
                 let sizes = VitShape::new(self, shape)?;
+                let blocks = sizes.transformer;
+                let patches = (shape.h / sizes.patch) * (shape.w / sizes.patch);
+                let parameters = size::of_blocks(blocks.dim, blocks.depth, blocks.hidden, patches);
+                size::check(self, "dim", parameters)?;
                 Network::Transformer(VisionTransformer::new(sizes, shape, &mut stream.child("backbone")))
             }
             (Family::Text, Modality::Texts { vocabulary, .. }) => Network::Text(TextEncoder::new(
@@ -329,6 +334,7 @@ impl BackboneSettings {
             let message = format!("`{}` is no transformer: `{key}` is of `{}`", self.name, vit::NAME);
             return Err(SettingError::new(key, message).into());
         }
+        size::check(self, "widths", size::of_stages(input.c, widths))?;
         let patches = matches!(backbone.family, Family::Patches(_));
         let (least, side) = (convnext::least_side(self.stem), input.h.min(input.w));
         if patches && side < least {

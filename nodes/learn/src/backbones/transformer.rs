@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Backbone, BackboneError, BackboneSettings, Family, Pool, Stem, stack};
+use super::{Backbone, BackboneError, BackboneSettings, Family, Pool, Stem, size, stack};
 use crate::layers::{
     FeatureMap, Layer, Lengths, MapShape, Parameter, Pass, TokenEmbedding, Transformer, TransformerShape, tensors,
 };
@@ -65,6 +65,8 @@ impl TextEncoder {
         stream: &mut Stream,
     ) -> Result<Self, BackboneError> {
         let shape = sizes(settings)?;
+        let parameters = size::of_blocks(shape.dim, shape.depth, shape.hidden, vocabulary + tokens);
+        size::check(settings, "dim", parameters)?;
         Ok(Self {
             embedding: TokenEmbedding::new(vocabulary, tokens, shape.dim, stream),
             transformer: Transformer::new(&shape, stream),

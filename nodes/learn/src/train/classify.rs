@@ -25,6 +25,9 @@ use crate::semi::{SecondView, SemiBatch, SemiMethod, SemiSettings, SemiSetup, St
 use crate::settings::{BELOW_ONE, COUNTED, SEVERAL, SHARE, SettingError, check};
 use crate::state::{StateDict, StateError, Tensor};
 
+/// Said where nothing is labelled.
+const NO_LABELS: &str = "there are no labelled images to fit";
+
 /// An encoder with a linear head.
 pub struct Classifier {
     /// Image to features.
@@ -46,15 +49,26 @@ impl Classifier {
 impl Classifier {
     /// A classifier whose head is the linear probe of the labelled examples: fine-tuning then starts where the frozen features
     /// already are, instead of bending them to a random head (Kumar et al. 2022, 2202.10054, LP-FT).
-    pub fn with_probe_head(mut encoder: Encoder, classes: usize, labelled: &Examples<'_>, plain: &Augmenter) -> Self {
+    ///
+    /// # Errors
+    /// If there are no labelled examples.
+    pub fn with_probe_head(
+        mut encoder: Encoder,
+        classes: usize,
+        labelled: &Examples<'_>,
+        plain: &Augmenter,
+    ) -> Result<Self, SettingError> {
+        if labelled.indices.is_empty() {
+            return Err(SettingError::new("data", NO_LABELS));
+        }
         let features = embed(&mut encoder, labelled.images, labelled.indices, plain);
         let labels: Vec<usize> = labelled.targets.chunks_exact(classes).map(argmax).collect();
         let (weight, bias) = Probe::fit(&features, &labels, encoder.dim, classes).affine();
-        Self {
+        Ok(Self {
             encoder,
             head: Linear::from_weights(weight, bias),
             classes,
-        }
+        })
     }
 }
 
@@ -190,7 +204,7 @@ impl<'a> Fit<'a> {
     ) -> Result<Self, TrainError> {
         settings.check()?;
         if labelled.indices.is_empty() {
-            return Err(SettingError::new("data", "there are no labelled images to fit").into());
+            return Err(SettingError::new("data", NO_LABELS).into());
         }
         if classifier.classes < 2 {
             return Err(SettingError::new("data", "all images are of one class: there is nothing to classify").into());
@@ -675,7 +689,14 @@ mod tests {
             indices: &all,
             targets: &targets,
         };
-        let mut classifier = Classifier::with_probe_head(classifier().encoder, 2, &examples, &plain);
+        let none = Examples {
+            indices: &[],
+            targets: &[],
+            ..examples.clone()
+        };
+        assert!(Classifier::with_probe_head(classifier().encoder, 2, &none, &plain).is_err());
+        let mut classifier =
+            Classifier::with_probe_head(classifier().encoder, 2, &examples, &plain).expect("labelled examples");
         let features = embed(&mut classifier.encoder, &images, &all, &plain);
         let truth: Vec<usize> = images.labels().iter().flatten().map(|l| usize::from(*l)).collect();
         let probe = Probe::fit(&features, &truth, classifier.encoder.dim, 2).predict(&features);
