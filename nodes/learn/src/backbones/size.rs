@@ -3,7 +3,7 @@
 use super::{BackboneSettings, SettingError};
 
 /// The most parameters that a network may have: 4 GiB of weights, and as much again for gradients and for each of an optimiser's moments.
-pub const MOST_PARAMETERS: u128 = 1 << 30;
+const MOST_PARAMETERS: u128 = 1 << 30;
 
 /// Weights of stages of these widths on `channels` channels, at least: each has a 3x3 convolution from the one before it.
 pub(super) fn of_stages(channels: usize, widths: &[usize]) -> u128 {
