@@ -87,9 +87,9 @@ outputs = ["x"]"#,
 #[test]
 fn missing_and_undeclared_outputs_and_unknown_programs_are_errors() {
     let missing = failure("run = [\"true\"]\noutputs = [\"x.txt\"]");
-    assert!(missing.contains("did not leave `x.txt`"), "{missing}");
+    assert!(missing.contains("did not write `x.txt`"), "{missing}");
     let more = failure("run = [\"sh\", \"-c\", \"touch {outputs}/x {outputs}/y\"]\noutputs = [\"x\"]");
-    assert!(more.contains("left `y`") && more.contains("not declared"), "{more}");
+    assert!(more.contains("wrote `y`") && more.contains("not declared"), "{more}");
     let unknown = failure("run = [\"no-such-program\"]\noutputs = [\"x\"]");
     assert!(unknown.contains("cannot start `no-such-program`"), "{unknown}");
 }

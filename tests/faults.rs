@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
@@ -302,19 +303,16 @@ fn as_a_reader(place: &Place, arguments: &[&str]) -> Ended {
     let chmod = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
     };
-    let folders = |path: &Path| {
-        files_under(path)
-            .into_iter()
-            .flat_map(|file| file.parent().map(Path::to_owned))
+    // A cache is its owner's alone: here it is opened to readers.
+    let files = files_under(&place.path(".flow/cache"));
+    files.iter().for_each(|file| chmod(file, 0o444));
+    let above = |file: &PathBuf| -> Vec<PathBuf> {
+        let all = file.ancestors().skip(1);
+        all.take_while(|folder| folder.starts_with(place.dir.path()))
+            .map(Path::to_owned)
+            .collect()
     };
-    let read_only: Vec<PathBuf> = [
-        place.path(".flow"),
-        place.path(".flow/cache"),
-        place.dir.path().to_owned(),
-    ]
-    .into_iter()
-    .chain(folders(&place.path(".flow/cache")))
-    .collect();
+    let read_only: BTreeSet<PathBuf> = files.iter().flat_map(above).collect();
     read_only.iter().for_each(|path| chmod(path, 0o555));
     chmod(&place.path("runs"), 0o777);
     let is_root = std::fs::metadata(place.dir.path()).expect("it is there").uid() == 0;

@@ -232,7 +232,7 @@ fn copies_in_two_splits_are_told_dropped_or_an_error() {
 #[test]
 fn groups_are_never_divided() {
     let place = two_classes(
-        &format!("{READ}columns = {{ group = \"patient\" }}\nvalidation = 6\non_leak = \"error\"\n"),
+        &format!("{READ}columns = {{ group = \"patient\" }}\nvalidation = 8\non_leak = \"error\"\n"),
         20,
     );
     let rows = |name: &str| {

@@ -209,7 +209,15 @@ fn workers(engine: u32) -> Vec<u32> {
     let all = std::fs::read_dir(format!("/proc/{engine}/task")).expect("Linux");
     let read = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
     let children: String = all.flatten().map(read).collect();
-    children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    let is_worker = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains("__worker")
+    };
+    children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .filter(is_worker)
+        .collect()
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn a_zoo_ends_with_one_table_and_one_chart_and_says_which_method_failed() {
     // SimCLR looks at each image twice, rotation four times: 16 and 8 steps of 16 images come nearest to the budget.
     assert!(row("simclr").ends_with(" 512            |"), "{}", row("simclr"));
     assert!(row("rotation").ends_with(" 512            |"), "{}", row("rotation"));
-    assert!(row("hasty").contains("failed") && ended.stdout.contains("hasty failed: nothing came of"));
+    assert!(row("hasty").contains("failed") && ended.stdout.contains("hasty failed: no result for"));
     assert!(row("random init").contains('±') && row("from scratch").contains('±'));
     let run = place.flow(&["runs", "show", "--json"]).json();
     let folder = place.path(run["dir"].as_str().expect("a directory"));

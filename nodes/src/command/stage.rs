@@ -241,8 +241,8 @@ mod tests {
             left(&stage, &["sub/a.txt"]),
             Ok(vec![("sub/a.txt".to_owned(), b"1".to_vec())])
         );
-        assert!(left(&stage, &["b.txt", "sub/a.txt"]).is_err_and(|e| e.contains("did not leave `b.txt`")));
-        assert!(left(&stage, &[]).is_err_and(|e| e.contains("left `sub/a.txt`")));
+        assert!(left(&stage, &["b.txt", "sub/a.txt"]).is_err_and(|e| e.contains("did not write `b.txt`")));
+        assert!(left(&stage, &[]).is_err_and(|e| e.contains("wrote `sub/a.txt`")));
     }
 
     #[test]

@@ -36,7 +36,9 @@ fn every_backbone_of_images_is_exported_with_all_its_tensors() {
         let (model, names) = decoded(backbone.name, false);
         let graph = model.graph.expect("a graph");
         let tensors: BTreeSet<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
-        let missing: Vec<&String> = names.difference(&tensors).collect();
+        // Its blocks that change the width have a norm whose output nothing takes, as semilearn's.
+        let idle = |name: &&String| backbone.name == "wrn-28-2" && name.contains(".layer.0.bn1.");
+        let missing: Vec<&String> = names.difference(&tensors).filter(|name| !idle(name)).collect();
         assert!(missing.is_empty(), "{}: {missing:?}", backbone.name);
     }
 }

@@ -112,7 +112,7 @@ mod tests {
         let whole = [first.clone(), second].concat();
         for cut in first.len() + 2..whole.len() {
             let message = read(&whole[..cut]).expect_err("cut short");
-            assert!(message.contains("cut short"), "{cut}: {message}");
+            assert!(message.contains("truncated"), "{cut}: {message}");
         }
         let message = read(&[first.clone(), b"garbage".to_vec()].concat()).expect_err("garbage");
         assert!(
