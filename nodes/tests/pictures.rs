@@ -333,9 +333,10 @@ fn damaged_files_are_told_with_the_reason_and_a_bomb_is_not_decoded() {
 #[test]
 fn copies_and_near_copies_in_two_splits_are_found_and_others_are_not() {
     let place = Place::new();
-    for seed in 0..20 {
+    // Pictures whose seeds differ by 35 do look alike.
+    for seed in 0..10 {
         place.image(format!("train/a/{seed}.png"), seed);
-        place.image(format!("test/a/{}.png", seed + 100), seed + 100);
+        place.image(format!("test/a/{}.png", seed + 50), seed + 50);
     }
     place.image("test/a/copy.png", 3);
     // The same, larger and in another format.

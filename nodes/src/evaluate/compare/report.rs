@@ -17,6 +17,9 @@ use crate::evaluate::table::table;
 /// Node kinds whose time is training time.
 const TRAINING: [&str; 3] = ["pretrain", "finetune", "pseudo-label"];
 
+/// Arms of which one trains on so many times the images of another are not on equal terms.
+const UNEQUAL: f64 = 1.02;
+
 /// What the names of a frozen encoder's figures begin with.
 const FROZEN: [&str; 5] = ["ari.", "cluster_accuracy.", "knn.", "nmi.", "probe."];
 
@@ -202,7 +205,8 @@ impl Words<'_> {
         let open: Vec<&ArmVerdict> = others().filter(|a| !a.significant).collect();
         better.sort_by(|a, b| b.accuracy[0].total_cmp(&a.accuracy[0]));
         let baseline = node.title(&verdict.baseline);
-        let mut said = match better.first() {
+        let mut said = self.unequal();
+        said += &match better.first() {
             Some(best) => format!(
                 "**{}** is best. Significantly better than {baseline}: {}.",
                 self.title(best),
@@ -238,6 +242,23 @@ impl Words<'_> {
             said += &why_little(node, &arm.arm, &budget.budget, &verdict.noun, evidence);
         }
         said + &frozen_words(&evidence.frozen(&budget.budget))
+    }
+
+    /// Said first where arms trained on different numbers of images: then a difference may be one of budget, and not of method.
+    fn unequal(&self) -> String {
+        let images = |arm: &&ArmVerdict| self.evidence.cost(&self.budget.budget, &arm.arm).images;
+        let by_images = |a: &&ArmVerdict, b: &&ArmVerdict| images(a).total_cmp(&images(b));
+        let arms = || self.budget.arms.iter();
+        match arms().min_by(by_images).zip(arms().max_by(by_images)) {
+            Some((least, most)) if images(&most) > UNEQUAL * images(&least) => format!(
+                "Not on equal terms: {} trained on {:.0} images, forward and backward, and {} on {:.0}. ",
+                self.title(least),
+                images(&least),
+                self.title(most),
+                images(&most)
+            ),
+            _ => String::new(),
+        }
     }
 
     /// The arm that is as good as the best for less.
