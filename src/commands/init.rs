@@ -185,7 +185,8 @@ impl Design {
             .map(|n| n * classes)
             .collect();
         budgets.truncate(2);
-        budgets.push(left.min(100) * classes);
+        // A fifth is left over: images that are in two splits are dropped from what is trained on.
+        budgets.push((left - left.div_ceil(5)).clamp(1, 100) * classes);
         budgets.sort_unstable();
         budgets.dedup();
         let pool = found

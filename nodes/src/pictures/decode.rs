@@ -218,11 +218,13 @@ fn over(image: &image::RgbaImage, matte: [u8; 3]) -> Vec<u8> {
 
 /// The decoder's error in words.
 fn in_words(error: &ImageError) -> String {
-    match error {
+    let words = match error {
         ImageError::Decoding(_) => format!("damaged or truncated: {error}"),
         ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => "the file is truncated".into(),
         ImageError::Limits(_) => format!("it needs more memory than `max_pixels` allows: {error}"),
         ImageError::Unsupported(_) => format!("this variant of the format is not read: {error}"),
         other => other.to_string(),
-    }
+    };
+    // Some decoders end theirs with a new line.
+    words.trim_end().to_owned()
 }
