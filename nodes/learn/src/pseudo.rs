@@ -100,14 +100,19 @@ fn target(row: &[f32], selector: &Selector) -> Vec<f32> {
     if selector.temperature == 1.0 {
         return row.to_vec();
     }
+    let mut target = row.to_vec();
+    sharpen(&mut target, selector.temperature);
+    target
+}
+
+/// A distribution to the power of `1 / temperature`, scaled to sum to one: below 1 sharper, above 1 softer.
+pub fn sharpen(row: &mut [f32], temperature: f32) {
+    let power = 1.0 / temperature;
     // The likeliest is 1 before the power, so that no row becomes zeros.
-    let most = row[class].max(f32::MIN_POSITIVE);
-    let powers: Vec<f32> = row
-        .iter()
-        .map(|p| (p / most).powf(1.0 / selector.temperature))
-        .collect();
-    let sum: f32 = powers.iter().sum();
-    powers.into_iter().map(|p| p / sum).collect()
+    let most = row.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    row.iter_mut().for_each(|p| *p = (*p / most).powf(power));
+    let sum: f32 = row.iter().sum();
+    row.iter_mut().for_each(|p| *p /= sum);
 }
 
 #[cfg(test)]

@@ -96,6 +96,16 @@ impl Guesses {
         guesses
     }
 
+    /// What a step with these guesses showed.
+    pub(super) fn outcome(self, loss: f32, unlabelled: f32) -> SemiOutcome {
+        SemiOutcome {
+            loss,
+            unlabelled,
+            guessed: self.classes,
+            weights: self.weights,
+        }
+    }
+
     /// Targets times weights: the mean cross-entropy with these is `1/n sum_i w_i CE_i`, over all images and not only those that count.
     pub fn weighted(&self) -> Vec<f32> {
         let classes = self.targets.len() / self.weights.len().max(1);

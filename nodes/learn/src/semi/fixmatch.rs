@@ -8,24 +8,21 @@
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup, passes};
 use super::student::{Student, WEAK};
-use super::{RATIO, SemiMethod, Settings, common};
+use super::{SemiMethod, Settings, common, semi_settings};
 use crate::layers::tensors;
-use crate::settings::{BELOW_ONE, SHARE, settings};
+use crate::settings::SHARE;
 use crate::train::TrainError;
 
-settings! {
+semi_settings! {
     /// Hyper-parameters; defaults are the paper's.
     pub struct FixmatchSettings {
         /// Probability from which on a guess counts (`tau`).
         threshold: f32 = 0.95, in SHARE;
-        /// Unlabelled images for each labelled one (`mu`).
-        ratio: usize = 7, in RATIO;
-        /// What the unlabelled loss counts.
-        weight: f32 = 1.0, in 0.0..;
-        /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.0, in SHARE;
-        /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999, in BELOW_ONE;
+    } common {
+        ratio: 7,
+        weight: 1.0,
+        ramp: 0.0,
+        ema: 0.999,
     }
 }
 

@@ -8,24 +8,21 @@
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup, passes};
 use super::student::{Student, WEAK};
-use super::{RATIO, SemiMethod, Settings, common};
+use super::{SemiMethod, Settings, common, semi_settings};
 use crate::layers::{Carried, tensors};
-use crate::settings::{BELOW_ONE, SHARE, settings};
+use crate::settings::SHARE;
 use crate::train::TrainError;
 
-settings! {
+semi_settings! {
     /// Hyper-parameters; defaults are the paper's.
     pub struct FlexmatchSettings {
         /// Probability from which on a guess tells of what is learnt (`tau`), and the highest threshold.
         threshold: f32 = 0.95, in SHARE;
-        /// Unlabelled images for each labelled one (`mu`).
-        ratio: usize = 7, in RATIO;
-        /// What the unlabelled loss counts.
-        weight: f32 = 1.0, in 0.0..;
-        /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.0, in SHARE;
-        /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999, in BELOW_ONE;
+    } common {
+        ratio: 7,
+        weight: 1.0,
+        ramp: 0.0,
+        ema: 0.999,
     }
 }
 
@@ -78,11 +75,11 @@ impl SemiMethod for Flexmatch {
         let effects = self.effects(batch.targets.len() / batch.labelled.n.max(1));
         let mut confident = Vec::new();
         let outcome = student.follow_guesses(batch, self.settings.common().weight_at(batch.progress), |seen| {
-            let guesses = Guesses::hard(&seen.probabilities(WEAK), seen.classes, |row, class| {
+            let probabilities = seen.probabilities(WEAK);
+            let guesses = Guesses::hard(&probabilities, seen.classes, |row, class| {
                 passes(row[class], threshold * (effects[class] / (2.0 - effects[class])))
             });
-            let rows = seen.probabilities(WEAK);
-            let rows = rows.chunks_exact(seen.classes).zip(&guesses.classes);
+            let rows = probabilities.chunks_exact(seen.classes).zip(&guesses.classes);
             confident = rows.map(|(row, class)| row[*class] >= threshold).collect();
             guesses
         })?;

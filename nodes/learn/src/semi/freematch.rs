@@ -7,29 +7,26 @@
 //! Trap: the thresholds begin at chance, so everything counts from the first step on.
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup, passes};
-use super::softmatch::{follow, largest, mean_row};
+use super::rows::{follow, largest, mean_row};
 use super::student::{LABELLED, SECOND, Student, WEAK};
-use super::{RATIO, SemiMethod, Settings, common};
+use super::{SemiMethod, Settings, common, semi_settings};
 use crate::layers::{Carried, tensors};
 use crate::losses::{again, class_fairness, soft_cross_entropy, value_and_grads, value_of, weighted_sum};
-use crate::settings::{BELOW_ONE, SHARE, settings};
+use crate::settings::BELOW_ONE;
 use crate::train::TrainError;
 
-settings! {
+semi_settings! {
     /// Hyper-parameters; defaults are those of the published code.
     pub struct FreematchSettings {
         /// How slowly thresholds follow the guesses (`m`).
         momentum: f32 = 0.999, in BELOW_ONE;
         /// What the fairness term counts (`w_f`).
         fairness: f32 = 0.01, in 0.0..;
-        /// Unlabelled images for each labelled one.
-        ratio: usize = 7, in RATIO;
-        /// What the unlabelled loss counts.
-        weight: f32 = 1.0, in 0.0..;
-        /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.0, in SHARE;
-        /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999, in BELOW_ONE;
+    } common {
+        ratio: 7,
+        weight: 1.0,
+        ramp: 0.0,
+        ema: 0.999,
     }
 }
 
@@ -100,12 +97,7 @@ impl SemiMethod for Freematch {
         })?;
         let gradient = seen.gradient(&[(LABELLED, labelled), (SECOND, second)]);
         student.learn(seen, gradient, None);
-        Ok(SemiOutcome {
-            loss,
-            unlabelled,
-            guessed: guesses.classes,
-            weights: guesses.weights,
-        })
+        Ok(guesses.outcome(loss, unlabelled))
     }
 }
 

@@ -8,28 +8,26 @@
 //! Trap: the squared difference is bounded, so a large weight is needed, and it must rise.
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup};
-use super::student::{LABELLED, Student, WEAK};
-use super::{RATIO, SecondView, SemiMethod, Settings, common};
+use super::student::{Student, WEAK};
+use super::{SecondView, SemiMethod, Settings, common, semi_settings};
 use crate::layers::{FeatureMap, tensors};
-use crate::losses::{consistency, soft_cross_entropy, value_and_grads, value_of, weighted_sum};
-use crate::settings::{ABOVE_ZERO, BELOW_ONE, SHARE, TEMPERATURE, settings};
+use crate::losses::consistency;
+use crate::pseudo::sharpen;
+use crate::settings::{ABOVE_ZERO, TEMPERATURE};
 use crate::train::TrainError;
 
-settings! {
+semi_settings! {
     /// Hyper-parameters.
     pub struct MixmatchSettings {
         /// What sharpens guesses (`T`).
         temperature: f32 = 0.5, in TEMPERATURE;
         /// How much is mixed (`alpha`): near 0 hardly, 1 evenly.
         alpha: f32 = 0.75, in ABOVE_ZERO;
-        /// Unlabelled images for each labelled one.
-        ratio: usize = 1, in RATIO;
-        /// What the unlabelled loss counts at most.
-        weight: f32 = 75.0, in 0.0..;
-        /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.015625, in SHARE;
-        /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999, in BELOW_ONE;
+    } common {
+        ratio: 1,
+        weight: 75.0,
+        ramp: 0.015625,
+        ema: 0.999,
     }
 }
 
@@ -65,14 +63,9 @@ struct Mixmatch {
 impl Mixmatch {
     /// The mean of two guesses, sharpened.
     fn sharpened(&self, first: &[f32], second: &[f32], classes: usize) -> Vec<f32> {
-        let power = 1.0 / self.settings.temperature;
         let mut mean: Vec<f32> = first.iter().zip(second).map(|(a, b)| (a + b) / 2.0).collect();
         for row in mean.chunks_exact_mut(classes) {
-            // The likeliest is 1 before the power, so that no row becomes zeros.
-            let most = row.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-            row.iter_mut().for_each(|p| *p = (*p / most).powf(power));
-            let sum: f32 = row.iter().sum();
-            row.iter_mut().for_each(|p| *p /= sum);
+            sharpen(row, self.settings.temperature);
         }
         mean
     }
@@ -110,20 +103,9 @@ impl SemiMethod for Mixmatch {
         let views = [(batch.labelled.n, first), (batch.weak.n + second.n, rest)];
         let views = views.map(|(n, view)| FeatureMap::new(n, shape, view.to_vec()));
         let seen = student.look(&views.each_ref());
-        let mut unlabelled = 0.0;
-        let (loss, [dl, du]) = value_and_grads([seen.input(LABELLED), seen.input(WEAK)], |[l, u]| {
-            let difference = consistency(u, guesses)?;
-            unlabelled = value_of(&difference);
-            weighted_sum(soft_cross_entropy(l, labels)?, difference, weight)
-        })?;
-        let gradient = seen.gradient(&[(LABELLED, dl), (WEAK, du)]);
-        student.learn(seen, gradient, None);
-        let guesses = Guesses::soft(&guess, classes, |_, _| 1.0);
-        Ok(SemiOutcome {
-            loss,
-            unlabelled,
-            guessed: guesses.classes,
-            weights: guesses.weights,
+        let guessed = Guesses::soft(&guess, classes, |_, _| 1.0);
+        student.descend(seen, labels, WEAK, weight, guessed, |logits| {
+            consistency(logits, guesses)
         })
     }
 }

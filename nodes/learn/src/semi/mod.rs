@@ -16,6 +16,7 @@ mod mean_teacher;
 mod mixmatch;
 mod pi_model;
 mod pseudo_label;
+mod rows;
 mod simmatch;
 mod softmatch;
 mod student;
@@ -175,6 +176,34 @@ pub trait SemiMethod: Tensors + Send {
     /// If the loss refuses its inputs.
     fn step(&mut self, student: &mut Student<'_>, batch: &SemiBatch) -> Result<SemiOutcome, TrainError>;
 }
+
+/// Declares a method's hyper-parameters: its own, and behind them those that every method has, with the method's defaults.
+macro_rules! semi_settings {
+    ($(#[$about:meta])* pub struct $name:ident {
+        $($own:tt)*
+    } common {
+        ratio: $ratio:expr,
+        weight: $weight:expr,
+        ramp: $ramp:expr,
+        ema: $ema:expr,
+    }) => {
+        $crate::settings::settings! {
+            $(#[$about])*
+            pub struct $name {
+                $($own)*
+                /// Unlabelled images for each labelled one (`mu`).
+                ratio: usize = $ratio, in $crate::semi::RATIO;
+                /// What the unlabelled loss counts at most.
+                weight: f32 = $weight, in 0.0..;
+                /// Share of the training over which that rises from 0; 0 for none.
+                ramp: f32 = $ramp, in $crate::settings::SHARE;
+                /// How much of the average of the weights stays in a step; 0 for no average.
+                ema: f32 = $ema, in $crate::settings::BELOW_ONE;
+            }
+        }
+    };
+}
+use semi_settings;
 
 /// The settings that every method has, from the fields of the same names.
 macro_rules! common {

@@ -7,22 +7,18 @@
 
 use super::batch::{SemiBatch, SemiOutcome, SemiSetup};
 use super::student::{Student, WEAK};
-use super::{RATIO, SecondView, SemiMethod, Settings, common};
+use super::{SecondView, SemiMethod, Settings, common, semi_settings};
 use crate::layers::tensors;
-use crate::settings::{BELOW_ONE, SHARE, settings};
 use crate::train::TrainError;
 
-settings! {
+semi_settings! {
     /// Hyper-parameters.
     pub struct PiModelSettings {
-        /// Unlabelled images for each labelled one.
-        ratio: usize = 1, in RATIO;
-        /// What the unlabelled loss counts at most.
-        weight: f32 = 10.0, in 0.0..;
-        /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.4, in SHARE;
-        /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999, in BELOW_ONE;
+    } common {
+        ratio: 1,
+        weight: 10.0,
+        ramp: 0.4,
+        ema: 0.999,
     }
 }
 

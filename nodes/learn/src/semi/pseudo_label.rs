@@ -7,26 +7,23 @@
 //! Trap: it confirms itself; nothing but the threshold holds it back.
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup, passes};
-use super::student::{LABELLED, Student, WEAK};
-use super::{RATIO, SecondView, SemiMethod, Settings, common};
+use super::student::{Student, WEAK};
+use super::{SecondView, SemiMethod, Settings, common, semi_settings};
 use crate::layers::tensors;
-use crate::losses::{fixmatch_unlabelled, soft_cross_entropy, value_and_grads, value_of, weighted_sum};
-use crate::settings::{BELOW_ONE, SHARE, settings};
+use crate::losses::fixmatch_unlabelled;
+use crate::settings::SHARE;
 use crate::train::TrainError;
 
-settings! {
+semi_settings! {
     /// Hyper-parameters.
     pub struct PseudoLabelSettings {
         /// Probability from which on a guess counts.
         threshold: f32 = 0.95, in SHARE;
-        /// Unlabelled images for each labelled one.
-        ratio: usize = 1, in RATIO;
-        /// What the unlabelled loss counts at most.
-        weight: f32 = 1.0, in 0.0..;
-        /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.4, in SHARE;
-        /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999, in BELOW_ONE;
+    } common {
+        ratio: 1,
+        weight: 1.0,
+        ramp: 0.4,
+        ema: 0.999,
     }
 }
 
@@ -64,19 +61,9 @@ impl SemiMethod for PseudoLabel {
         let guesses = Guesses::hard(&seen.probabilities(WEAK), seen.classes, |row, class| {
             passes(row[class], threshold)
         });
-        let mut unlabelled = 0.0;
-        let (loss, [labelled, weak]) = value_and_grads([seen.input(LABELLED), seen.input(WEAK)], |[l, u]| {
-            let own = fixmatch_unlabelled(u, seen.logits_of(WEAK), threshold)?;
-            unlabelled = value_of(&own);
-            weighted_sum(soft_cross_entropy(l, &batch.targets)?, own, weight)
-        })?;
-        let gradient = seen.gradient(&[(LABELLED, labelled), (WEAK, weak)]);
-        student.learn(seen, gradient, None);
-        Ok(SemiOutcome {
-            loss,
-            unlabelled,
-            guessed: guesses.classes,
-            weights: guesses.weights,
+        let own = seen.logits_of(WEAK).to_vec();
+        student.descend(seen, &batch.targets, WEAK, weight, guesses, |logits| {
+            fixmatch_unlabelled(logits, &own, threshold)
         })
     }
 }

@@ -9,16 +9,16 @@
 //! Trap: with one label of a class, likeness to it is likeness to one image.
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup, passes};
-use super::softmatch::{follow, mean_row};
+use super::rows::{even_out, follow, mean_row};
 use super::student::{LABELLED, SECOND, Seen, Student, WEAK};
-use super::{RATIO, SemiMethod, Settings, common};
+use super::{SemiMethod, Settings, common, semi_settings};
 use crate::layers::{Carried, FeatureMap, Layer, Linear, Relu, Sequential, tensors};
 use crate::losses::{likeness, probabilities, soft_cross_entropy, value_and_grads, value_of, weighted_sum};
 use crate::metrics::{argmax, normalised};
-use crate::settings::{BELOW_ONE, SHARE, TEMPERATURE, WIDTH, settings};
+use crate::settings::{BELOW_ONE, SHARE, TEMPERATURE, WIDTH};
 use crate::train::TrainError;
 
-settings! {
+semi_settings! {
     /// Hyper-parameters; defaults are the paper's.
     pub struct SimmatchSettings {
         /// Probability from which on a guess counts (`tau`).
@@ -35,14 +35,11 @@ settings! {
         momentum: f32 = 0.7, in BELOW_ONE;
         /// Steps whose mean guesses are aligned to even classes.
         aligned: usize = 256, in WIDTH;
-        /// Unlabelled images for each labelled one.
-        ratio: usize = 7, in RATIO;
-        /// What the unlabelled loss counts.
-        weight: f32 = 1.0, in 0.0..;
-        /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.0, in SHARE;
-        /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999, in BELOW_ONE;
+    } common {
+        ratio: 7,
+        weight: 1.0,
+        ramp: 0.0,
+        ema: 0.999,
     }
 }
 
@@ -89,9 +86,6 @@ struct Simmatch {
     oldest: Carried,
 }
 
-/// Keeps a share that was never guessed from a division by zero.
-const LITTLE: f32 = 1e-6;
-
 impl Simmatch {
     /// Guesses scaled so that the classes are even over the last steps.
     fn aligned(&mut self, mut guesses: Vec<f32>, classes: usize) -> Vec<f32> {
@@ -99,13 +93,7 @@ impl Simmatch {
         self.queue[at * classes..][..classes].copy_from_slice(&mean_row(&guesses, classes));
         self.oldest[0] = ((at + 1) % self.settings.aligned) as f32;
         let shares = mean_row(&self.queue, classes);
-        for row in guesses.chunks_exact_mut(classes) {
-            for (p, share) in row.iter_mut().zip(&shares) {
-                *p *= (1.0 / classes as f32 + LITTLE) / (share + LITTLE);
-            }
-            let sum: f32 = row.iter().sum();
-            row.iter_mut().for_each(|p| *p /= sum);
-        }
+        even_out(&mut guesses, &shares);
         guesses
     }
 
@@ -200,12 +188,7 @@ impl SemiMethod for Simmatch {
         let dfeatures = self.projector.backward(dprojections, &mut seen.pass, true);
         self.remember(seen.rows_of(&unit, LABELLED), batch, classes);
         student.learn(seen, gradient, dfeatures.as_ref().map(|d| &d.data[..]));
-        Ok(SemiOutcome {
-            loss,
-            unlabelled,
-            guessed: guesses.classes,
-            weights: guesses.weights,
-        })
+        Ok(guesses.outcome(loss, unlabelled))
     }
 }
 

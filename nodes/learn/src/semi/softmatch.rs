@@ -7,27 +7,25 @@
 //! Trap: where the true classes are not even, alignment to even ones is a bias.
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup};
+use super::rows::{even_out, follow, largest, mean_row};
 use super::student::{Student, WEAK};
-use super::{RATIO, SemiMethod, Settings, common};
+use super::{SemiMethod, Settings, common, semi_settings};
 use crate::layers::{Carried, tensors};
-use crate::settings::{ABOVE_ZERO, BELOW_ONE, SHARE, settings};
+use crate::settings::{ABOVE_ZERO, BELOW_ONE};
 use crate::train::TrainError;
 
-settings! {
+semi_settings! {
     /// Hyper-parameters; defaults are the paper's.
     pub struct SoftmatchSettings {
         /// How slowly mean, variance and class shares follow the guesses.
         momentum: f32 = 0.999, in BELOW_ONE;
         /// Deviations below the mean at which the weight is `exp(-k^2 / 2)` (`k`).
         sigmas: f32 = 2.0, in ABOVE_ZERO;
-        /// Unlabelled images for each labelled one.
-        ratio: usize = 7, in RATIO;
-        /// What the unlabelled loss counts.
-        weight: f32 = 1.0, in 0.0..;
-        /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.0, in SHARE;
-        /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999, in BELOW_ONE;
+    } common {
+        ratio: 7,
+        weight: 1.0,
+        ramp: 0.0,
+        ema: 0.999,
     }
 }
 
@@ -61,9 +59,6 @@ struct Softmatch {
     shares: Carried,
 }
 
-/// Keeps a share that was never guessed from a division by zero.
-const LITTLE: f32 = 1e-6;
-
 impl Softmatch {
     /// `q / mean q`, rows summing to one.
     fn aligned(&mut self, probabilities: &[f32]) -> Vec<f32> {
@@ -75,13 +70,7 @@ impl Softmatch {
         };
         follow(&mut self.shares, &mean_row(probabilities, classes), momentum);
         let mut aligned = probabilities.to_vec();
-        for row in aligned.chunks_exact_mut(classes) {
-            for (p, share) in row.iter_mut().zip(self.shares.iter()) {
-                *p *= (1.0 / classes as f32 + LITTLE) / (share + LITTLE);
-            }
-            let sum: f32 = row.iter().sum();
-            row.iter_mut().for_each(|p| *p /= sum);
-        }
+        even_out(&mut aligned, &self.shares);
         aligned
     }
 
@@ -97,30 +86,6 @@ impl Softmatch {
             self.settings.momentum,
         );
     }
-}
-
-/// `to = momentum to + (1 - momentum) now`.
-pub(super) fn follow(to: &mut [f32], now: &[f32], momentum: f32) {
-    for (to, now) in to.iter_mut().zip(now) {
-        *to = momentum * *to + (1.0 - momentum) * now;
-    }
-}
-
-/// The mean of the rows.
-pub(super) fn mean_row(rows: &[f32], columns: usize) -> Vec<f32> {
-    let n = (rows.len() / columns).max(1) as f32;
-    let mut mean = vec![0.0; columns];
-    for row in rows.chunks_exact(columns) {
-        mean.iter_mut().zip(row).for_each(|(m, v)| *m += v);
-    }
-    mean.iter_mut().for_each(|m| *m /= n);
-    mean
-}
-
-/// The largest value of each row.
-pub(super) fn largest(rows: &[f32], columns: usize) -> Vec<f32> {
-    let largest = |row: &[f32]| row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    rows.chunks_exact(columns).map(largest).collect()
 }
 
 impl SemiMethod for Softmatch {

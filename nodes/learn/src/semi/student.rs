@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome};
 use crate::layers::{BufferPool, FeatureMap, Layer, MapShape, Mode, Pass, Role, Tensors};
-use crate::losses::{self, soft_cross_entropy, value_and_grads, value_of, weighted_sum};
+use crate::losses::{
+    self, LossError, Traced, TracedScalar, soft_cross_entropy, value_and_grads, value_of, weighted_sum,
+};
 use crate::rng::Stream;
 use crate::train::{Classifier, TrainError};
 
@@ -105,18 +107,12 @@ impl Student<'_> {
 
     /// Class probabilities of a view in a pass that no gradient follows, with the statistics of that view; the running ones stay.
     pub(super) fn guess(&mut self, view: &FeatureMap) -> Vec<f32> {
-        let statistics = statistics(self.classifier);
-        let found = probabilities(self.classifier, view, self.mode, self.buffers);
-        restore(self.classifier, statistics);
-        found
+        guess_of(self.classifier, view, self.mode, self.buffers)
     }
 
     /// [`Student::guess`] of the average of the weights.
     pub(super) fn teacher_guess(&mut self, view: &FeatureMap) -> Vec<f32> {
-        let statistics = statistics(self.average);
-        let found = probabilities(self.average, view, self.mode, self.buffers);
-        restore(self.average, statistics);
-        found
+        guess_of(self.average, view, self.mode, self.buffers)
     }
 
     /// The step that most methods take: cross-entropy of the labelled views, and of the second views with what `guess` makes of the logits
@@ -130,19 +126,8 @@ impl Student<'_> {
         let seen = self.look(&batch.views());
         let guesses = guess(&seen);
         let targets = guesses.weighted();
-        let mut unlabelled = 0.0;
-        let (loss, [labelled, second]) = value_and_grads([seen.input(LABELLED), seen.input(SECOND)], |[l, s]| {
-            let consistency = soft_cross_entropy(s, &targets)?;
-            unlabelled = value_of(&consistency);
-            weighted_sum(soft_cross_entropy(l, &batch.targets)?, consistency, weight)
-        })?;
-        let gradient = seen.gradient(&[(LABELLED, labelled), (SECOND, second)]);
-        self.learn(seen, gradient, None);
-        Ok(SemiOutcome {
-            loss,
-            unlabelled,
-            guessed: guesses.classes,
-            weights: guesses.weights,
+        self.descend(seen, &batch.targets, SECOND, weight, guesses, |logits| {
+            soft_cross_entropy(logits, &targets)
         })
     }
 
@@ -157,20 +142,32 @@ impl Student<'_> {
     ) -> Result<SemiOutcome, TrainError> {
         let (seen, last) = (self.look(views), views.len() - 1);
         let guesses = Guesses::soft(&targets(&seen), seen.classes, |_, _| 1.0);
-        let mut unlabelled = 0.0;
-        let (loss, [labelled, second]) = value_and_grads([seen.input(LABELLED), seen.input(last)], |[l, s]| {
-            let difference = losses::consistency(s, &guesses.targets)?;
-            unlabelled = value_of(&difference);
-            weighted_sum(soft_cross_entropy(l, &batch.targets)?, difference, weight)
-        })?;
-        let gradient = seen.gradient(&[(LABELLED, labelled), (last, second)]);
-        self.learn(seen, gradient, None);
-        Ok(SemiOutcome {
-            loss,
-            unlabelled,
-            guessed: guesses.classes,
-            weights: guesses.weights,
+        let targets = guesses.targets.clone();
+        self.descend(seen, &batch.targets, last, weight, guesses, |logits| {
+            losses::consistency(logits, &targets)
         })
+    }
+
+    /// The end of a step: gradients of the cross-entropy of the labelled views with `labels`, and of `weight` times the `unlabelled` loss of
+    /// the logits of `view`.
+    pub(super) fn descend(
+        &mut self,
+        seen: Seen,
+        labels: &[f32],
+        view: usize,
+        weight: f32,
+        guesses: Guesses,
+        unlabelled: impl FnOnce(Traced) -> Result<TracedScalar, LossError>,
+    ) -> Result<SemiOutcome, TrainError> {
+        let mut part = 0.0;
+        let (loss, [dl, du]) = value_and_grads([seen.input(LABELLED), seen.input(view)], |[l, u]| {
+            let unlabelled = unlabelled(u)?;
+            part = value_of(&unlabelled);
+            weighted_sum(soft_cross_entropy(l, labels)?, unlabelled, weight)
+        })?;
+        let gradient = seen.gradient(&[(LABELLED, dl), (view, du)]);
+        self.learn(seen, gradient, None);
+        Ok(guesses.outcome(loss, part))
     }
 }
 
@@ -186,11 +183,13 @@ fn together(views: &[&FeatureMap], pass: &Pass) -> FeatureMap {
     all
 }
 
-/// A forward pass that keeps nothing.
-fn probabilities(of: &mut Classifier, view: &FeatureMap, mode: Mode, buffers: &Arc<BufferPool>) -> Vec<f32> {
+/// A forward pass that keeps nothing, not even running statistics.
+fn guess_of(of: &mut Classifier, view: &FeatureMap, mode: Mode, buffers: &Arc<BufferPool>) -> Vec<f32> {
+    let kept = statistics(of);
     let mut pass = Pass::recording(mode, buffers).no_grad();
     let features = of.encoder.forward(view.clone(), &mut pass);
     let logits = of.head.forward(features, &mut pass);
+    restore(of, kept);
     losses::probabilities(&logits.data, of.classes, 1.0)
 }
 

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome, SemiSetup, passes};
 use super::student::{LABELLED, SECOND, Student, WEAK};
-use super::{RATIO, SemiMethod, Settings, common};
+use super::{SemiMethod, Settings, common, semi_settings};
 use crate::layers::tensors;
-use crate::losses::{probabilities, soft_cross_entropy, value_and_grads, value_of, weighted_sum};
-use crate::settings::{BELOW_ONE, SHARE, TEMPERATURE, settings};
+use crate::losses::{probabilities, soft_cross_entropy};
+use crate::settings::{SHARE, TEMPERATURE};
 use crate::train::TrainError;
 
 /// How the threshold of labelled images rises.
@@ -46,7 +46,7 @@ impl Annealing {
     }
 }
 
-settings! {
+semi_settings! {
     /// Hyper-parameters; defaults are the paper's.
     pub struct UdaSettings {
         /// Probability from which on a guess counts (`beta`).
@@ -55,14 +55,11 @@ settings! {
         temperature: f32 = 0.4, in TEMPERATURE;
         /// Whether confident labelled images are left out at first: `none`, `linear`, `exp`, `log`.
         annealing: Annealing = Annealing::None;
-        /// Unlabelled images for each labelled one.
-        ratio: usize = 7, in RATIO;
-        /// What the unlabelled loss counts.
-        weight: f32 = 1.0, in 0.0..;
-        /// Share of the training over which that rises from 0.
-        ramp: f32 = 0.0, in SHARE;
-        /// How much of the average of the weights stays in a step.
-        ema: f32 = 0.999, in BELOW_ONE;
+    } common {
+        ratio: 7,
+        weight: 1.0,
+        ramp: 0.0,
+        ema: 0.999,
     }
 }
 
@@ -113,19 +110,8 @@ impl SemiMethod for Uda {
             }
         }
         let targets = guesses.weighted();
-        let mut unlabelled = 0.0;
-        let (loss, [labelled, second]) = value_and_grads([seen.input(LABELLED), seen.input(SECOND)], |[l, s]| {
-            let consistency = soft_cross_entropy(s, &targets)?;
-            unlabelled = value_of(&consistency);
-            weighted_sum(soft_cross_entropy(l, &labels)?, consistency, weight)
-        })?;
-        let gradient = seen.gradient(&[(LABELLED, labelled), (SECOND, second)]);
-        student.learn(seen, gradient, None);
-        Ok(SemiOutcome {
-            loss,
-            unlabelled,
-            guessed: guesses.classes,
-            weights: guesses.weights,
+        student.descend(seen, &labels, SECOND, weight, guesses, |logits| {
+            soft_cross_entropy(logits, &targets)
         })
     }
 }
