@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::artifacts::{Dataset, SplitName, to_json};
 use crate::failure::{failure, refused};
-use crate::pictures::{Entry, Found, Pair, first_few, pairs};
+use crate::pictures::{Entry, Pair, first_few, pairs};
 use crate::sources::{Files, OnLeak, folder::test_count};
 
 /// What the record keeps beside the images, where there is something to tell.
@@ -51,7 +51,7 @@ pub(super) fn output(files: Files, division: &Division, host: &dyn Host) -> Resu
     let splits = divided(&files, division)?;
     let prints: Vec<_> = files.images.iter().map(|image| image.print.clone()).collect();
     let leaks = pairs(&prints, |a, b| splits[a] != splits[b]);
-    let name = |at: usize| files.entries[at].path.display().to_string();
+    let name = |at: usize| files.found.entries[at].path.display().to_string();
     let lines = leaks.iter().map(|pair| {
         let how = if pair.exact {
             "the same as"
@@ -134,22 +134,18 @@ fn loser(pair: &Pair, splits: &[SplitName]) -> usize {
 
 /// The split of each file: its own, or one that is held out.
 fn divided(files: &Files, division: &Division) -> Result<Vec<SplitName>, NodeError> {
-    let found = Found {
-        entries: files.entries.clone(),
-        class_names: files.class_names.clone(),
-        table: None,
-    };
     let mut splits: Vec<SplitName> = files
+        .found
         .entries
         .iter()
         .map(|e| e.split.unwrap_or(SplitName::Train))
         .collect();
-    let test = test_count(&found, division.test).map_err(refused)?;
+    let test = test_count(&files.found, division.test).map_err(refused)?;
     for (split, count) in [(SplitName::Test, test), (SplitName::Validation, division.validation)] {
         if count == 0 {
             continue;
         }
-        let may = |at: &usize| splits[*at] == SplitName::Train && files.entries[*at].label.is_some();
+        let may = |at: &usize| splits[*at] == SplitName::Train && files.found.entries[*at].label.is_some();
         let free: Vec<usize> = (0..splits.len()).filter(may).collect();
         let purpose = split.to_string();
         let stream = Stream::new(division.seed, &purpose);
@@ -163,14 +159,17 @@ fn divided(files: &Files, division: &Division) -> Result<Vec<SplitName>, NodeErr
 /// So many of the files at `free`, in equal shares of the classes; where files belong together, whole groups of no more than so many.
 fn held_out(files: &Files, free: &[usize], count: usize, stream: &Stream) -> Result<Vec<usize>, NodeError> {
     let groups: BTreeMap<&str, Vec<usize>> = free.iter().fold(BTreeMap::new(), |mut groups, at| {
-        if let Some(group) = &files.entries[*at].group {
+        if let Some(group) = &files.found.entries[*at].group {
             groups.entry(group.as_str()).or_insert_with(Vec::new).push(*at);
         }
         groups
     });
     if groups.is_empty() {
-        let labels: Vec<u16> = free.iter().filter_map(|at| label(files, &files.entries[*at])).collect();
-        let chosen = stratified(&labels, files.class_names.len(), count, stream).map_err(failure)?;
+        let labels: Vec<u16> = free
+            .iter()
+            .filter_map(|at| label(files, &files.found.entries[*at]))
+            .collect();
+        let chosen = stratified(&labels, files.found.class_names.len(), count, stream).map_err(failure)?;
         return Ok(chosen.iter().map(|i| free[*i as usize]).collect());
     }
     let groups: Vec<Vec<usize>> = groups.into_values().collect();
@@ -190,7 +189,7 @@ fn held_out(files: &Files, free: &[usize], count: usize, stream: &Stream) -> Res
 }
 
 fn label(files: &Files, entry: &Entry) -> Label {
-    let place = files.class_names.binary_search(entry.label.as_ref()?).ok()?;
+    let place = files.found.class_names.binary_search(entry.label.as_ref()?).ok()?;
     u16::try_from(place).ok()
 }
 
@@ -207,7 +206,10 @@ fn dataset(files: Files, splits: &[SplitName], dropped: &BTreeSet<usize>) -> Res
             .flat_map(|at| &files.images[*at].pixels)
             .copied()
             .collect();
-        let labels = places.iter().map(|at| label(&files, &files.entries[*at])).collect();
+        let labels = places
+            .iter()
+            .map(|at| label(&files, &files.found.entries[*at]))
+            .collect();
         let images = Images::partly_labelled(files.side, files.side, files.channels, pixels, labels);
         parts.insert(split, images.map_err(failure)?.into());
     }
@@ -216,7 +218,7 @@ fn dataset(files: Files, splits: &[SplitName], dropped: &BTreeSet<usize>) -> Res
     }
     Ok(Dataset::new(
         "folder".to_owned(),
-        files.class_names,
+        files.found.class_names,
         parts,
         BTreeMap::new(),
         None,

@@ -44,6 +44,13 @@ pub struct Entry {
     pub group: Option<String>,
 }
 
+impl Entry {
+    /// Whether it is trained on, unless it is held out: nothing puts it into another split.
+    pub(crate) fn is_for_training(&self) -> bool {
+        self.split.is_none_or(|split| split == SplitName::Train)
+    }
+}
+
 /// What a folder has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {

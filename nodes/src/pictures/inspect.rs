@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::decode::{Header, Reading, decode, header};
 use super::folder::{Entry, Fault, Layout, list};
-use super::leaks::{Fingerprint, Pair, pairs};
+use super::leaks::{Fingerprint, Pair, copies, pairs};
 use crate::artifacts::SplitName;
 
 /// One file.
@@ -105,9 +105,10 @@ pub fn inspect(path: &Path, layout: &Layout, reading: &Reading) -> Result<Inspec
     };
     let split = |at: usize| files[places[at]].split;
     let across = |a: usize, b: usize| split(a) != split(b);
-    let duplicates = pairs(&prints, |_, _| true).into_iter().filter(|pair| pair.exact);
+    let mut duplicates = copies(&prints, |_, _| true);
+    duplicates.sort_unstable();
     Ok(Inspection {
-        duplicates: duplicates.map(at_files).collect(),
+        duplicates: duplicates.into_iter().map(at_files).collect(),
         leaks: pairs(&prints, across).into_iter().map(at_files).collect(),
         files,
         class_names: found.class_names,

@@ -77,20 +77,24 @@ pub struct Pair {
     pub exact: bool,
 }
 
-/// All pairs of images that are the same or as good as the same, where `wanted` takes both, in the order of their places.
+/// The pairs of images that are the same pixel for pixel, where `wanted` takes both, in the order of their second places.
 ///
-/// Of images that are the same pixel for pixel each is paired with the first of each kind that `wanted` tells apart, so that a thousand copies are
-/// not half a million pairs.
-pub fn pairs(prints: &[Fingerprint], wanted: impl Fn(usize, usize) -> bool) -> Vec<Pair> {
-    let mut found: BTreeMap<(usize, usize), bool> = BTreeMap::new();
-    let mut copies: HashMap<(u32, u32, Digest), Vec<usize>> = HashMap::new();
-    for (b, print) in prints.iter().enumerate() {
-        let earlier = copies.entry(print.exact).or_default();
-        if let Some(a) = earlier.iter().copied().find(|a| wanted(*a, b)) {
-            found.insert((a, b), true);
-        }
+/// Each is paired with the first of each kind that `wanted` tells apart, so that a thousand copies are not half a million pairs.
+pub(super) fn copies(prints: &[Fingerprint], wanted: impl Fn(usize, usize) -> bool) -> Vec<Pair> {
+    let mut seen: HashMap<(u32, u32, Digest), Vec<usize>> = HashMap::new();
+    let copy = |(b, print): (usize, &Fingerprint)| {
+        let earlier = seen.entry(print.exact).or_default();
+        let first = earlier.iter().copied().find(|a| wanted(*a, b));
         earlier.push(b);
-    }
+        first.map(|a| Pair { a, b, exact: true })
+    };
+    prints.iter().enumerate().filter_map(copy).collect()
+}
+
+/// All pairs of images that are the same ([`copies`]) or as good as the same, where `wanted` takes both, in the order of their places.
+pub fn pairs(prints: &[Fingerprint], wanted: impl Fn(usize, usize) -> bool) -> Vec<Pair> {
+    let exact = copies(prints, &wanted);
+    let mut found: BTreeMap<(usize, usize), bool> = exact.iter().map(|pair| ((pair.a, pair.b), true)).collect();
     // Hashes that differ by three bits agree in one of four parts.
     for part in 0..4 {
         let mut buckets: HashMap<u64, Vec<usize>> = HashMap::new();

@@ -95,12 +95,10 @@ impl FileSettings {
 
 /// The images of a folder, not yet divided.
 pub struct Files {
-    /// Which they are.
-    pub entries: Vec<Entry>,
+    /// Which they are: those that can be read.
+    pub found: Found,
     /// Each as it is learnt from, in the same order.
     pub images: Vec<Fitted>,
-    /// Names of the classes.
-    pub class_names: Vec<String>,
     /// Files that cannot be read, and why.
     pub bad: Vec<(PathBuf, String)>,
     /// Height and width.
@@ -185,14 +183,17 @@ fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceSh
     let exact = settings.files.on_bad != Some(OnBad::Skip) && settings.files.on_leak != Some(OnLeak::Drop);
     // Groups are held out whole, so that it may be fewer than were asked for.
     let known = exact && found.entries.iter().all(|entry| entry.group.is_none());
-    let in_train = |entry: &&Entry| entry.split.is_none_or(|split| split == SplitName::Train);
     let labelled = found
         .entries
         .iter()
-        .filter(in_train)
+        .filter(|entry| entry.is_for_training())
         .filter(|e| e.label.is_some())
         .count();
-    let unlabelled = found.entries.iter().filter(in_train).any(|e| e.label.is_none());
+    let unlabelled = found
+        .entries
+        .iter()
+        .filter(|entry| entry.is_for_training())
+        .any(|e| e.label.is_none());
     Ok(Some(SourceShape {
         input: shape.into(),
         class_names: Some(found.class_names.clone()),
@@ -204,7 +205,7 @@ fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceSh
 
 /// How many images are to be held out for testing: none where the folder has a test split, or no labels.
 pub(crate) fn test_count(found: &Found, asked: Option<usize>) -> Result<usize, ParamError> {
-    let free = |entry: &&Entry| entry.split.is_none_or(|split| split == SplitName::Train) && entry.label.is_some();
+    let free = |entry: &&Entry| entry.is_for_training() && entry.label.is_some();
     let may = found.entries.iter().filter(free).count();
     let has_test = found.entries.iter().any(|entry| entry.split == Some(SplitName::Test));
     match asked {
@@ -226,11 +227,10 @@ pub(crate) fn test_count(found: &Found, asked: Option<usize>) -> Result<usize, P
 /// A fifth of the labelled images, but of no class more than a third.
 fn fifth(found: &Found, labelled: usize) -> Result<usize, ParamError> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let in_train = |entry: &&Entry| entry.split.is_none_or(|split| split == SplitName::Train);
     for label in found
         .entries
         .iter()
-        .filter(in_train)
+        .filter(|entry| entry.is_for_training())
         .filter_map(|entry| entry.label.as_deref())
     {
         *counts.entry(label).or_default() += 1;
@@ -270,11 +270,10 @@ fn check_found(found: &Found) -> Result<(), Fault> {
         return Err(Fault::new(message, help));
     }
     let learnt = |name: &str| {
-        let in_train = |entry: &&Entry| entry.split.is_none_or(|split| split == SplitName::Train);
         found
             .entries
             .iter()
-            .filter(in_train)
+            .filter(|entry| entry.is_for_training())
             .any(|entry| entry.label.as_deref() == Some(name))
     };
     if let Some(name) = found.class_names.iter().find(|name| !learnt(name)) {
@@ -345,9 +344,8 @@ fn load(settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeErro
     let left = Found { entries, ..found };
     check_found(&left)?;
     Ok(Loaded::Files(Box::new(Files {
-        entries: left.entries,
+        found: left,
         images,
-        class_names: left.class_names,
         bad,
         side: fitting.side,
         channels: fitting.channels,
