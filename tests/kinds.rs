@@ -121,7 +121,10 @@ fn the_schema_takes_every_shipped_workflow() {
 fn the_schema_refuses_what_flow_refuses() {
     let validator = jsonschema::draft7::new(&schema()).expect("a JSON Schema of draft 07");
     let with = |line: &str| format!("[nodes.task]\nkind = \"pretext\"\nmethod = \"simclr\"\n{line}\n");
+    // A variable may stand wherever a value may, however deep.
+    let deep = "[nodes.fit]\nkind = \"finetune\"\ndata = [\"images\"]\nlr = 0.1\nsemi = { method = \"fixmatch\", threshold = \"${t}\" }\n";
     let sound = [
+        deep.to_owned(),
         with(""),
         with("temperature = 0.2"),
         with("temperature = \"${t}\""),

@@ -162,31 +162,20 @@ fn each_variant(schema: &mut Value, change: &mut dyn FnMut(&mut Map<String, Valu
 }
 
 /// A parameter's schema, or a string with a variable in it; the same of everything inside.
-fn or_variable(property: Value) -> Value {
+fn or_variable(mut property: Value) -> Value {
+    each_variant(&mut property, &mut |variant| {
+        let properties = variant.get_mut("properties").and_then(Value::as_object_mut);
+        let properties = properties.into_iter().flat_map(Map::values_mut);
+        for inner in properties.filter(|inner| inner.get("const").is_none()) {
+            *inner = or_variable(inner.take());
+        }
+    });
     let Value::Object(mut object) = property else {
         return property;
     };
     for key in ["items", "additionalProperties"] {
         if let Some(inner @ Value::Object(_)) = object.get_mut(key) {
             *inner = or_variable(inner.take());
-        }
-    }
-    if let Some(Value::Object(properties)) = object.get_mut("properties") {
-        for (_, inner) in properties.iter_mut() {
-            if inner.get("const").is_none() {
-                *inner = or_variable(inner.take());
-            }
-        }
-    }
-    for key in ["oneOf", "anyOf"] {
-        if let Some(Value::Array(variants)) = object.get_mut(key) {
-            for variant in variants {
-                if let Some(Value::Object(properties)) = variant.get_mut("properties") {
-                    for (_, inner) in properties.iter_mut().filter(|(_, inner)| inner.get("const").is_none()) {
-                        *inner = or_variable(inner.take());
-                    }
-                }
-            }
         }
     }
     if object.get("type") == Some(&"string".into()) && object.get("enum").is_none() {
