@@ -180,11 +180,15 @@ fn end_all(groups: &BTreeSet<i32>, folder: &Path) {
     for group in groups.iter().filter_map(|group| Pid::from_raw(*group)) {
         let _ = kill_process_group(group, Signal::KILL);
     }
+    // A process has no environment yet in the moment between its start and its program: only the second look in a row that finds
+    // nothing is the end.
+    let mut found_nothing = false;
     loop {
         let left = left(groups, folder);
-        if left.is_empty() || began.elapsed() > PATIENCE {
+        if (left.is_empty() && found_nothing) || began.elapsed() > PATIENCE {
             return;
         }
+        found_nothing = left.is_empty();
         for pid in left {
             let _ = kill_process(pid, Signal::KILL);
         }
