@@ -51,7 +51,8 @@ fn run() -> Exit {
         Ok(cli) => cli,
         Err(error) => return print_usage(&error),
     };
-    // A file that grows beyond its limit is an error of that write, and not the silent end of this process.
+    // A file that grows past `ulimit -f` is an error of the write then, with words, and does not kill us in silence. Programs that are
+    // started get the system's own way back. Where it cannot be registered, it is as it was.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     if let Some(why) = flow_engine::limits::too_few_processes() {
         output::print_error(&why, None);
@@ -62,9 +63,6 @@ fn run() -> Exit {
     }
     output::set_colour(cli.color);
     output::start_log(cli.verbose);
-    // A file that grows past `ulimit -f` is an error of the write then, with words, and does not kill us in silence. Programs that are
-    // started get the system's own way back. Where it cannot be registered, it is as it was.
-    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     // A panic is caught where it can be dealt with (a node, a damaged index) and reported there; the default hook would
     // print it to the person as well.
     std::panic::set_hook(Box::new(|info| tracing::debug!("{info}")));

@@ -138,11 +138,11 @@ fn parameters(schema: &Value, prefix: &str, wanted: Option<&str>, lines: &mut Ve
             .flatten()
             .filter_map(Value::as_str)
             .collect();
+        let indent = if word.is_some() { "  " } else { "" };
         for (key, property) in properties
             .iter()
             .filter(|(_, property)| property.get("const").is_none())
         {
-            let indent = if word.is_some() { "  " } else { "" };
             let name = format!("{indent}{prefix}{key}");
             let named = wanted.is_some_and(|wanted| wanted == key);
             if is_wanted || named {
@@ -154,7 +154,6 @@ fn parameters(schema: &Value, prefix: &str, wanted: Option<&str>, lines: &mut Ve
                 });
             }
             let inner = if is_wanted || named { None } else { wanted };
-            let indent = if word.is_some() { "  " } else { "" };
             parameters(inside(property), &format!("{indent}{prefix}{key}."), inner, lines);
         }
     }

@@ -60,7 +60,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Runs until it is over: how it ended, what became of each node, and what failed.
 pub(crate) fn drive(
     context: &RunContext<'_>,
-    plan: Plan,
+    mut plan: Plan,
     folder: &mut RunFolder,
     reporter: &mut dyn Reporter,
     mail: Mailbox,
@@ -68,7 +68,7 @@ pub(crate) fn drive(
     std::thread::scope(|scope| {
         let Mailbox { tell, hear } = mail;
         let mut world = Real::new(context, scope, folder, reporter, tell);
-        world.resolved = plan.resolved.clone();
+        world.resolved = std::mem::take(&mut plan.resolved);
         world.take_lease();
         let mut execution = Execution::new(context.workflow, &plan, context.room, context.keep_going, world);
         let status = loop {
