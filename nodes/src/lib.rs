@@ -5,6 +5,7 @@ pub mod pictures;
 pub mod sources;
 
 mod augment;
+mod budget;
 mod classes;
 mod command;
 mod concat;

@@ -349,7 +349,7 @@ impl Design {
         }
         text.push_str("\n# --- judging\n\n[nodes.score]\nkind = \"evaluate\"\nmodel = \"${arm}\"\ndata = \"images\"\nsplit = \"test\"\n");
         text.push_str(if compare {
-            "\n[nodes.verdict]\nkind = \"evaluate\"\ncompare = [\"score\"]\nover = [\"arm\", \"labels\", \"seed\"]\nbaseline = \"scratch\"\n"
+            "\n[nodes.verdict]\nkind = \"evaluate\"\ncompare = [\"score\"]\nover = [\"arm\", \"labels\", \"seed\"]\nbaseline = \"scratch\"\nunequal = \"pre-training comes on top of what training from scratch costs\"\n"
         } else {
             "\n[nodes.table]\nkind = \"evaluate\"\nsummary = [\"score\"]\nover = [\"arm\", \"labels\", \"seed\"]\nbaseline = \"scratch\"\n"
         });

@@ -40,6 +40,9 @@ pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
             "{} cached, {} to run, {} with the same key as another, {} unknown until others have run",
             counts.cached, counts.will_run, counts.shared, counts.unknown
         ));
+        for account in workflow.accounts() {
+            say(&format!("\n{}\n{}", account.node, account.text));
+        }
         say_not_in_key(&workflow);
     }
     Ok(Exit::Ok)

@@ -1,5 +1,7 @@
 //! Arms against a baseline at each label budget, over draws: means, intervals, significant differences, and who is best.
 
+mod account;
+mod cells;
 mod report;
 mod verdict;
 
@@ -8,11 +10,12 @@ use std::collections::BTreeMap;
 use flow_cache::Artifact;
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFact, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output, ParamError,
-    Port, Report,
+    Port, Report, Spent,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::cells::cell_name;
 use self::verdict::{FEWEST_DRAWS, Verdict};
 use super::arms::{Axes, Names, Paired, pair};
 use crate::artifacts::{SCORES, ScoreFacts, Scores, same_task};
@@ -34,11 +37,18 @@ pub struct CompareNode {
     /// The matrix variable of the label budget.
     #[serde(default = "budget")]
     budget: String,
+    /// The matrix variable of the training budget, to compare arms at each of its values and to say which is best for how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost: Option<String>,
     /// The matrix variable that repeats, or several: arms are paired by their values.
     #[serde(default = "repeat")]
     repeat: Names,
     /// The arm that the others are held against.
     baseline: String,
+    /// Why the arms do not train on the same number of images, forward and backward, teachers and pre-training included: without it they must, to 2 %. The
+    /// verdict says it first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unequal: Option<String>,
     /// How each arm is called in words.
     #[serde(default)]
     titles: BTreeMap<String, String>,
@@ -68,6 +78,7 @@ impl CompareNode {
         Axes {
             arm: &self.arm,
             budget: &self.budget,
+            cost: self.cost.as_deref(),
             repeat: &self.repeat,
         }
     }
@@ -78,21 +89,13 @@ impl CompareNode {
     }
 
     /// The baseline is one of the arms at every budget, and the bootstrap is fine enough to show a difference of one arm.
-    fn check_arms<T>(&self, paired: &Paired<T>) -> Result<(), ParamError> {
-        for (budget, arms) in &paired.budgets {
+    fn check_arms<T>(&self, paired: &[Paired<T>]) -> Result<(), ParamError> {
+        for Paired { cell, arms, .. } in paired {
             let names: Vec<&str> = arms.iter().map(|(arm, _)| arm.as_str()).collect();
             if !names.contains(&self.baseline.as_str()) {
-                let at = if budget.is_empty() {
-                    String::new()
-                } else {
-                    format!(" at {} {budget}", self.budget)
-                };
+                let message = format!("`{}` is not one of the arms at {}", self.baseline, cell_name(self, cell));
                 let help = flow_engine::workflow::suggest(&self.baseline, "arms", names);
-                return Err(at_with(
-                    "baseline",
-                    format!("`{}` is not one of the arms{at}", self.baseline),
-                    help,
-                ));
+                return Err(at_with("baseline", message, help));
             }
             // The smallest p-value, 2 / (replicates + 1), is multiplied by the number of other arms (Holm).
             let fewest = 40 * (arms.len() - 1);
@@ -168,6 +171,10 @@ impl Node for CompareNode {
         Ok(Facts::unknown())
     }
 
+    fn account(&self, spent: &Spent<'_>) -> Result<Option<String>, ParamError> {
+        account::account(self, spent)
+    }
+
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         let mut scores = Vec::new();
         for input in inputs.all("compare") {
@@ -176,7 +183,7 @@ impl Node for CompareNode {
         }
         let paired = pair("compare", scores).map_err(refused)?;
         self.check_arms(&paired).map_err(refused)?;
-        if paired.draws.0 < FEWEST_DRAWS {
+        if paired.iter().any(|cell| cell.draws.len() < FEWEST_DRAWS) {
             cx.host.note(&format!(
                 "warning: fewer than {FEWEST_DRAWS} draws of each arm: no difference is called significant"
             ));

@@ -68,7 +68,7 @@ impl Evidence<'_> {
         self.lineage.iter().filter(move |input| {
             let axes = self.node.axes();
             let same_arm = arm.is_none_or(|arm| axes.arm_of(&input.node, &input.bindings) == arm);
-            input.port == port && axes.budget_of(&input.bindings) == budget && same_arm
+            input.port == port && axes.cell_of(&input.bindings).budget == budget && same_arm
         })
     }
 

@@ -74,13 +74,10 @@ impl Verdict {
     ///
     /// # Errors
     /// If they are not of classifiers, on the same images and classes.
-    pub(super) fn of(node: &CompareNode, paired: &Paired<Scores>) -> Result<Self, NodeError> {
+    pub(super) fn of(node: &CompareNode, paired: &[Paired<Scores>]) -> Result<Self, NodeError> {
         let all = || {
-            paired
-                .budgets
-                .iter()
-                .flat_map(|(_, arms)| arms)
-                .flat_map(|(_, draws)| draws)
+            let arms = paired.iter().flat_map(|cell| &cell.arms);
+            arms.flat_map(|(_, draws)| draws)
         };
         let first = all().next().ok_or_else(|| failure("there are no scores to compare"))?;
         for scores in all() {
@@ -91,9 +88,9 @@ impl Verdict {
             }
         }
         let mut budgets = Vec::new();
-        for (budget, arms) in &paired.budgets {
+        for Paired { cell, arms, .. } in paired {
             budgets.push(BudgetVerdict {
-                budget: budget.clone(),
+                budget: cell.budget.clone(),
                 arms: budget_verdict(node, arms)?,
             });
         }
@@ -102,7 +99,10 @@ impl Verdict {
             split: first.split,
             noun: first.noun.clone(),
             images: first.examples(),
-            draws: paired.draws,
+            draws: (
+                paired.iter().map(|cell| cell.draws.len()).min().unwrap_or(0),
+                paired.iter().map(|cell| cell.draws.len()).max().unwrap_or(0),
+            ),
             replicates: node.replicates,
             budgets,
         })

@@ -46,6 +46,7 @@ impl SummaryNode {
         Axes {
             arm: &self.arm,
             budget: &self.budget,
+            cost: None,
             repeat: &self.repeat,
         }
     }
@@ -221,12 +222,12 @@ fn found(node: &SummaryNode, place: &Place, scores: &Scores) -> Vec<Measurement>
             column: Column {
                 figure,
                 budget: if figure.has_budget() {
-                    place.budget.clone()
+                    place.cell.budget.clone()
                 } else {
                     String::new()
                 },
             },
-            draw: place.draw.clone(),
+            draw: place.draw.to_string(),
             value,
         })
     };
