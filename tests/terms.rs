@@ -95,7 +95,10 @@ fn planned(workflow: &str) -> Ended {
 fn row(ended: &Ended, arm: &str) -> Vec<String> {
     let line = ended.stdout.lines().find(|line| line.starts_with(&format!("| {arm} ")));
     let line = line.unwrap_or_else(|| panic!("no row of {arm} in {}{}", ended.stdout, ended.stderr));
-    line.split('|').map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty()).collect()
+    line.split('|')
+        .map(|cell| cell.trim().to_owned())
+        .filter(|cell| !cell.is_empty())
+        .collect()
 }
 
 #[test]
@@ -122,7 +125,11 @@ fn what_is_trained_is_what_the_account_says() {
         lines.iter().map(metric).sum()
     };
     assert_eq!(trained("pretrain"), 608.0);
-    assert_eq!(trained("finetune"), 1200.0 + 592.0 + 300.0 + 244.0, "scratch, tuned, the teacher and two students");
+    assert_eq!(
+        trained("finetune"),
+        1200.0 + 592.0 + 300.0 + 244.0,
+        "scratch, tuned, the teacher and two students"
+    );
     assert!((trained("pseudo-label") - 2.0 * 70.0 / 3.0).abs() < 1e-6);
     assert!(!ran.stdout.contains("Not on equal terms"), "{}", ran.stdout);
 }
@@ -133,10 +140,17 @@ fn arms_on_unequal_terms_are_refused_unless_it_is_said_why() {
     let refused = planned(&more);
     assert_eq!(refused.code, 3, "{}", refused.stderr);
     assert!(refused.stderr.contains("not on equal terms"), "{}", refused.stderr);
-    let said = more.replace("baseline = \"scratch\"\n", "baseline = \"scratch\"\nunequal = \"we wonder\"\n");
+    let said = more.replace(
+        "baseline = \"scratch\"\n",
+        "baseline = \"scratch\"\nunequal = \"we wonder\"\n",
+    );
     let allowed = planned(&said);
     assert_eq!(allowed.code, 0, "{}", allowed.stderr);
-    assert!(allowed.stdout.contains("Not on equal terms: we wonder"), "{}", allowed.stdout);
+    assert!(
+        allowed.stdout.contains("Not on equal terms: we wonder"),
+        "{}",
+        allowed.stdout
+    );
 }
 
 #[test]
@@ -154,5 +168,143 @@ fn a_training_that_stops_early_is_charged_what_it_might_have_spent() {
 fn nothing_left_of_a_budget_is_told_before_anything_runs() {
     let ended = planned(&ARMS.replace("share = 0.5", "share = 1.0"));
     assert_eq!(ended.code, 3, "{}", ended.stderr);
-    assert!(ended.stderr.contains("nothing is left of 1200 images"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("nothing is left of 1200 images"),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// Controls that vary by less than the arms do, and a bound that varies by nothing.
+const CONTROLS: &str = r#"
+[matrix]
+labels = [20, 40]
+draw = [0, 1, 2]
+seed = [0, 1]
+
+[nodes.images]
+kind = "dataset"
+source = "scenes"
+train = 90
+validation = 20
+test = 40
+side = 16
+
+[nodes.labelled]
+kind = "dataset"
+from = "images"
+labels = "${labels}"
+seed = "${draw}"
+
+[defaults.finetune]
+backbone = { name = "conv3", widths = [4, 8, 8], grid = 2 }
+lr = 0.05
+budget = 16
+batch = 4
+
+[nodes.scratch]
+kind = "finetune"
+data = ["labelled"]
+seed = "${seed}"
+
+[nodes.slow]
+kind = "finetune"
+data = ["labelled"]
+lr = 0.001
+seed = "${seed}"
+
+[nodes.whole]
+kind = "finetune"
+data = ["images"]
+
+[nodes.score]
+kind = "evaluate"
+model = "scratch"
+data = "images"
+
+[nodes.score_slow]
+kind = "evaluate"
+model = "slow"
+data = "images"
+
+[nodes.score_whole]
+kind = "evaluate"
+model = "whole"
+data = "images"
+
+[nodes.svm]
+kind = "evaluate"
+control = "svm"
+data = "labelled"
+penalty = [1.0, 10.0]
+
+[nodes.neighbours]
+kind = "evaluate"
+control = "knn"
+data = "labelled"
+
+[nodes.random]
+kind = "evaluate"
+control = "random-probe"
+network = { name = "conv3", widths = [4, 8, 8], grid = 2 }
+data = "labelled"
+
+[nodes.verdict]
+kind = "evaluate"
+compare = ["score", "score_slow"]
+controls = ["svm", "neighbours", "random"]
+upper_bound = ["score_whole"]
+over = ["labels", "draw", "seed"]
+repeat = ["draw", "seed"]
+baseline = "score"
+titles = { svm = "RBF-SVM" }
+"#;
+
+#[test]
+fn controls_stand_in_the_table_with_the_draws_of_the_arms() {
+    let place = Place::new(CONTROLS);
+    let ran = place.run(&[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for row in [
+        "(control) RBF-SVM",
+        "(control) neighbours",
+        "(control) random",
+        "(all labels) score_whole",
+    ] {
+        assert!(ran.stdout.contains(row), "no {row} in {}", ran.stdout);
+    }
+    assert!(
+        ran.stdout.contains("Mean over 6 run(s) of each arm, 3 draw(s)"),
+        "{}",
+        ran.stdout
+    );
+    // Networks: 2 arms, 2 budgets, 3 draws, 2 seeds, and one with all labels; three controls for each budget and draw.
+    let looks = 2 * 2 * 3 * 2 + 1 + 3 * 2 * 3;
+    assert!(
+        ran.stdout
+            .contains(&format!("judged on {looks} time(s), by 1 workflow(s)")),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stdout.contains("Fewer than 5 draws"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_control_that_lacks_a_draw_is_refused_before_anything_runs() {
+    let refused = |from: &str, to: &str, words: &str| {
+        let ended = planned(&CONTROLS.replace(from, to));
+        assert_eq!(ended.code, 3, "{}", ended.stderr);
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    };
+    refused(
+        "control = \"knn\"\n",
+        "control = \"knn\"\nwhen = \"draw < 2\"\n",
+        "has no score for",
+    );
+    refused("validation = 20\n", "", "no validation images");
+    refused(
+        "control = \"knn\"\n",
+        "control = \"knn\"\ngamma = [1.0]\n",
+        "this control has no `gamma`",
+    );
 }

@@ -161,14 +161,22 @@ mod tests {
     #[test]
     fn a_share_of_a_budget_is_the_number_that_it_comes_to() {
         assert_eq!(written("40000"), "40000");
-        assert_eq!(written(r#"{"of": 40000, "share": 0.25}"#), "10000", "the key has the number");
+        assert_eq!(
+            written(r#"{"of": 40000, "share": 0.25}"#),
+            "10000",
+            "the key has the number"
+        );
         assert_eq!(
             written(r#"{"of": 40000, "share": 0.25, "stop": 0.5}"#),
             r#"{"of":10000,"stop":0.5}"#
         );
         let stopped = read(r#"{"of": 40000, "share": 0.25, "stop": 0.5}"#).expect("a budget");
         assert_eq!(stopped.used(), 5000);
-        assert_eq!(stopped.spending(5000.0).allowed, 10_000.0, "what is not used counts as spent");
+        assert_eq!(
+            stopped.spending(5000.0).allowed,
+            10_000.0,
+            "what is not used counts as spent"
+        );
         assert_eq!(written(r#"{"of": 40000, "rest": true}"#), r#"{"of":40000,"rest":true}"#);
     }
 

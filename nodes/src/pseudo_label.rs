@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources, Spending,
+    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
+    Spending,
 };
 use flow_learn::augment::Recipe;
 use flow_learn::pseudo::{Balance, Selection, Selector, align, select};

@@ -263,7 +263,9 @@ mod tests {
         let paired = pair("compare", [at("a", "1"), at("a", "0"), at("b", "0"), at("b", "1")]).expect("paired");
         let expected = [("a", ["a0", "a1"]), ("b", ["b0", "b1"])];
         let expected = expected.map(|(arm, scores)| (arm.to_owned(), scores.map(str::to_owned).to_vec()));
-        let [cell] = paired.as_slice() else { panic!("one cell: {paired:?}") };
+        let [cell] = paired.as_slice() else {
+            panic!("one cell: {paired:?}")
+        };
         assert_eq!((cell.cell.budget.as_str(), &cell.arms), ("40", &expected.to_vec()));
         assert_eq!(cell.draws.len(), 2);
     }
@@ -289,7 +291,10 @@ mod tests {
             budget: "40".into(),
             cost: String::new(),
         };
-        let draw = Draw(BTreeMap::from([("draw".into(), "2".into()), ("seed".into(), "0".into())]));
+        let draw = Draw(BTreeMap::from([
+            ("draw".into(), "2".into()),
+            ("seed".into(), "0".into()),
+        ]));
         let stands = |bindings: Value| {
             let bindings = serde_json::from_value(bindings).expect("a table");
             axes.stands_for(&bindings, &cell, &draw)

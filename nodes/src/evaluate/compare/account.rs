@@ -67,7 +67,11 @@ fn of_arm(cell: Cell, arm: String, inputs: &[InputSpent]) -> ArmAccount {
 fn check_equal(node: &CompareNode, arms: &[ArmAccount]) -> Result<(), ParamError> {
     let cells: BTreeSet<&Cell> = arms.iter().map(|arm| &arm.cell).collect();
     for cell in cells {
-        let known = || arms.iter().filter(|arm| arm.cell == *cell).filter_map(|arm| Some((arm, arm.total?.allowed)));
+        let known = || {
+            arms.iter()
+                .filter(|arm| arm.cell == *cell)
+                .filter_map(|arm| Some((arm, arm.total?.allowed)))
+        };
         let by_images = |a: &(&ArmAccount, f64), b: &(&ArmAccount, f64)| a.1.total_cmp(&b.1);
         let (Some((least, few)), Some((most, many))) = (known().min_by(by_images), known().max_by(by_images)) else {
             continue;

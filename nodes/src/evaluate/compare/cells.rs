@@ -1,4 +1,4 @@
-//! How budgets are called.
+//! How budgets and figures are written.
 
 use super::CompareNode;
 use crate::evaluate::arms::Cell;
@@ -18,4 +18,14 @@ pub(super) fn cell_name(node: &CompareNode, cell: &Cell) -> String {
     } else {
         words.join(", ")
     }
+}
+
+/// A share in percent.
+pub(super) fn percent(value: f64) -> String {
+    format!("{:.1}", 100.0 * value)
+}
+
+/// A difference of shares in points, with its sign.
+pub(super) fn signed(value: f64) -> String {
+    format!("{:+.1}", 100.0 * value)
 }
