@@ -136,7 +136,7 @@ impl CompareNode {
         let Some((_, _, first)) = known.first() else {
             return Ok(());
         };
-        for (port, node, facts) in &known {
+        for (port, node, facts) in known.iter().map(|(port, node, facts)| (*port, node, facts)) {
             if !facts.of_classifier {
                 let help =
                     "a finetune node with `head = \"probe\"` and `steps = 0` makes a classifier of a frozen encoder";

@@ -37,7 +37,7 @@ pub(super) fn words(verdict: &Verdict, lineage: &Lineage<'_>) -> Result<Option<S
         }
     }
     Ok(Some(format!(
-        "These test {} were judged on {times} time(s), by {} workflow(s) of this cache: each run reads them once for each network; settings are chosen on \
+        "These test {} were judged on {times} time(s), by {} workflow(s) of this cache: each run reads them once for each network; choose settings on \
          validation {0}.",
         verdict.noun,
         workflows.len()

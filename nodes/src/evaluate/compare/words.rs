@@ -28,7 +28,7 @@ struct Sorted<'a> {
 }
 
 impl<'a> Words<'a> {
-    fn title(&self, arm: &ArmVerdict) -> &str {
+    fn title<'t>(&'t self, arm: &'t ArmVerdict) -> &'t str {
         self.evidence.node.title(&arm.arm)
     }
 

@@ -142,6 +142,7 @@ impl Figure {
     fn of(score: &FeatureScore) -> Vec<(Self, f64)> {
         let figure = match score.protocol {
             Protocol::Probe { .. } => Self::Probe,
+            Protocol::Svm { .. } => Self::FineTune,
             Protocol::Knn { .. } => Self::Knn,
             Protocol::FineTuned => Self::FineTune,
             Protocol::Clusters { .. } => Self::Clusters,
