@@ -112,7 +112,7 @@ mod tests {
         assert_eq!((beyond.labels, beyond.censored), (1000.0, Ordering::Greater));
         let below = labels_needed(&labels, &reference, &[0.1]).expect("a grid");
         assert_eq!((below.labels, below.censored), (10.0, Ordering::Less));
-        assert_eq!(monotone(&[0.5, 0.7, 0.6, 0.9]), [0.5, 0.65, 0.65, 0.9]);
+        assert_eq!(monotone(&[0.5, 0.75, 0.5, 0.9]), [0.5, 0.625, 0.625, 0.9]);
         assert!(
             labels_needed(&labels[..2], &reference[..2], &[0.5]).is_none(),
             "two points are no curve"

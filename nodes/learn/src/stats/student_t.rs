@@ -12,7 +12,10 @@ pub fn t_quantile(p: f64, df: f64) -> f64 {
     while t_cdf(high, df) < p && high < 1e9 {
         high *= 2.0;
     }
-    for _ in 0..100 {
+    for _ in 0..200 {
+        if high - low <= 1e-13 * high {
+            break;
+        }
         let middle = 0.5 * (low + high);
         if t_cdf(middle, df) < p {
             low = middle

@@ -7,30 +7,32 @@ use super::verdict::{ArmVerdict, CellVerdict, DRAWS_OF_FEW, FEW_LABELS, FEWEST_D
 
 /// One sentence each, the gravest first.
 pub(super) fn words(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
-    let mut said = Vec::new();
-    if let Some(why) = &evidence.node.unequal {
-        said.push(format!("Not on equal terms: {}.", why.trim_end_matches('.')));
-    }
-    let of_cells = |words: &dyn Fn(&CellVerdict) -> Option<String>| -> Vec<String> {
-        verdict.cells.iter().filter_map(words).collect()
-    };
-    said.extend(of_cells(&|cell| unequal(cell, evidence)));
-    said.extend(of_cells(&|cell| below_control(cell, evidence)));
+    let mut said: Vec<String> = unequal(verdict, evidence).into_iter().collect();
+    said.extend(verdict.cells.iter().filter_map(|cell| below_control(cell, evidence)));
     said.extend(too_few(verdict, evidence));
     said
 }
 
-/// Where arms trained on different numbers of images, a difference may be one of budget, and not of method.
-fn unequal(cell: &CellVerdict, evidence: &Evidence<'_>) -> Option<String> {
-    let images = |arm: &&ArmVerdict| evidence.cost(&cell.cell, &arm.arm).allowed;
-    let by_images = |a: &&ArmVerdict, b: &&ArmVerdict| images(a).total_cmp(&images(b));
-    let (least, most) = (cell.arms.iter().min_by(by_images)?, cell.arms.iter().max_by(by_images)?);
-    (images(&most) > UNEQUAL * images(&least)).then(|| {
-        let (node, at) = (evidence.node, cell_name(evidence.node, &cell.cell));
-        let (few, many) = (images(&least), images(&most));
-        let (least, most) = (node.title(&least.arm), node.title(&most.arm));
-        format!("{at}: {least} trained on {few:.0} images, forward and backward, and {most} on {many:.0}: not on equal terms.")
-    })
+/// Where arms trained on different numbers of images, a difference may be one of budget, and not of method: why that is so, and where it is most so.
+fn unequal(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
+    let node = evidence.node;
+    let images = |cell: &CellVerdict, arm: &ArmVerdict| evidence.cost(&cell.cell, &arm.arm).allowed;
+    let ends = |cell: &CellVerdict| -> Option<(f64, String)> {
+        let by_images = |a: &&ArmVerdict, b: &&ArmVerdict| images(cell, a).total_cmp(&images(cell, b));
+        let (least, most) = (cell.arms.iter().min_by(by_images)?, cell.arms.iter().max_by(by_images)?);
+        let (few, many) = (images(cell, least), images(cell, most));
+        let words = format!(
+            "at {} {} may train on {few:.0} images, forward and backward, and {} on {many:.0}",
+            cell_name(node, &cell.cell),
+            node.title(&least.arm),
+            node.title(&most.arm)
+        );
+        (many > UNEQUAL * few).then(|| (many / few.max(1.0), words))
+    };
+    let worst = verdict.cells.iter().filter_map(ends).max_by(|a, b| a.0.total_cmp(&b.0));
+    let why = node.unequal.as_ref().map(|why| why.trim_end_matches('.').to_owned());
+    let said: Vec<String> = why.into_iter().chain(worst.map(|(_, words)| words)).collect();
+    (!said.is_empty()).then(|| format!("Not on equal terms: {}.", said.join("; ")))
 }
 
 /// An arm that a control reaches without learning any features has shown nothing.
