@@ -105,16 +105,41 @@ fn words(node: &CompareNode, arms: &[ArmAccount]) -> String {
         Some(_) => "unknown".into(),
         None => String::new(),
     };
-    let row = |arm: &ArmAccount| {
-        let mut row = vec![node.title(&arm.arm).to_owned(), cell_name(node, &arm.cell)];
-        row.extend(kinds.iter().map(|kind| count(arm.parts.get(kind).copied())));
-        row.push(count(Some(arm.total.map_or(f64::NAN, |total| total.used))));
+    let figures = |arm: &ArmAccount| {
+        let mut figures: Vec<String> = kinds.iter().map(|kind| count(arm.parts.get(kind).copied())).collect();
+        figures.push(count(Some(arm.total.map_or(f64::NAN, |total| total.used))));
         if stops {
-            row.push(count(Some(arm.total.map_or(f64::NAN, |total| total.allowed))));
+            figures.push(count(Some(arm.total.map_or(f64::NAN, |total| total.allowed))));
         }
-        row
+        figures
     };
-    let mut text = table(&head, &arms.iter().map(row).collect::<Vec<_>>());
+    // An arm that spends the same at several budgets is one row.
+    let mut rows: Vec<(&str, Vec<&Cell>, Vec<String>)> = Vec::new();
+    for arm in arms {
+        let (name, figures) = (node.title(&arm.arm), figures(arm));
+        match rows
+            .iter_mut()
+            .find(|(known, _, same)| *known == name && *same == figures)
+        {
+            Some((_, cells, _)) => cells.push(&arm.cell),
+            None => rows.push((name, vec![&arm.cell], figures)),
+        }
+    }
+    rows.sort_by_key(|(name, ..)| arms.iter().position(|arm| node.title(&arm.arm) == *name));
+    let all: BTreeSet<&Cell> = arms.iter().map(|arm| &arm.cell).collect();
+    let row = |(name, cells, figures): &(&str, Vec<&Cell>, Vec<String>)| {
+        let at = if cells.len() == all.len() {
+            "all".to_owned()
+        } else {
+            cells
+                .iter()
+                .map(|cell| cell_name(node, cell))
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
+        [vec![(*name).to_owned(), at], figures.clone()].concat()
+    };
+    let mut text = table(&head, &rows.iter().map(row).collect::<Vec<_>>());
     if let Some(why) = &node.unequal {
         text += &format!("Not on equal terms: {why}\n");
     }
