@@ -23,6 +23,16 @@ pub(crate) fn reporter(quiet: bool, verbose: u8, json: bool) -> Box<dyn Reporter
     })
 }
 
+/// Metrics that are shown when a node has ended, if it has them.
+const SHOWN_METRICS: [&str; 6] = [
+    "accuracy",
+    "loss",
+    "precision",
+    "kept_share",
+    "knn.encoder",
+    "probe.encoder",
+];
+
 #[derive(Default)]
 struct Counts {
     done: usize,
@@ -46,64 +56,61 @@ impl Reporter for Console {
         }
         match event {
             Event::NodeFailed { node, message, help } => print_error(&format!("{node}: {message}"), help.as_deref()),
+            // On a terminal its bar says so.
+            Event::NodeStarted { .. } if self.bars.is_some() => {}
+            Event::NodeNote { .. } if !self.notes => {}
             _ if self.quiet => {}
-            Event::RunStarted {
-                run, nodes, threads, ..
-            } => say(&format!("run {run}: {nodes} nodes, {threads} threads")),
-            Event::NodeStarted { node, threads, .. } if self.bars.is_none() => {
-                say(&format!("start  {node} ({threads} threads)"));
+            _ => {
+                if let Some(line) = line(event) {
+                    say(&line);
+                }
             }
-            Event::NodeFinished {
-                node, metrics, cost, ..
-            } => {
-                let shown = [
-                    "accuracy",
-                    "loss",
-                    "precision",
-                    "kept_share",
-                    "knn.encoder",
-                    "probe.encoder",
-                ];
-                let figures = shown
-                    .iter()
-                    .filter_map(|name| Some(format!("  {name} {:.4}", metrics.get(*name)?)));
-                say(&format!(
-                    "done   {node}  {}{}",
-                    duration(cost.wall_s),
-                    figures.collect::<String>()
-                ));
-            }
-            Event::NodeRepaired { node, why, .. } => say(&format!("repair {node}: its artifact {why}; recomputing")),
-            Event::NodeWaits { node, holder, .. } => say(&format!("wait   {node}: {holder} is running it")),
-            Event::NodeRetried {
-                node,
-                failed,
-                wait_s,
-                message,
-            } => {
-                say(&format!(
-                    "retry  {node}: {message} ({failed} failed, retrying in {})",
-                    duration(*wait_s)
-                ));
-            }
-            Event::NodeStopped { node } => say(&format!("stop   {node}: resumes from its checkpoint in the next run")),
-            Event::NodeNote { node, line } if self.notes => say(&format!("note   {node}: {line}")),
-            Event::RunFinished {
-                ran,
-                cached,
-                failed,
-                skipped,
-                wall_s,
-                ..
-            } => {
-                let mut parts = vec![format!("{ran} ran"), format!("{cached} cached")];
-                parts.extend((*failed > 0).then(|| format!("{failed} failed")));
-                parts.extend((*skipped > 0).then(|| format!("{skipped} not run")));
-                say(&format!("{} in {}", parts.join(", "), duration(*wall_s)));
-            }
-            _ => {}
         }
     }
+}
+
+/// What is said of an event, if anything is.
+fn line(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::RunStarted {
+            run, nodes, threads, ..
+        } => format!("run {run}: {nodes} nodes, {threads} threads"),
+        Event::NodeStarted { node, threads, .. } => format!("start  {node} ({threads} threads)"),
+        Event::NodeFinished {
+            node, metrics, cost, ..
+        } => {
+            let shown = SHOWN_METRICS.iter();
+            let shown = shown.filter_map(|name| Some(format!("  {name} {:.4}", metrics.get(*name)?)));
+            format!("done   {node}  {}{}", duration(cost.wall_s), shown.collect::<String>())
+        }
+        Event::NodeRepaired { node, why, .. } => format!("repair {node}: its artifact {why}; recomputing"),
+        Event::NodeWaits { node, holder, .. } => format!("wait   {node}: {holder} is running it"),
+        Event::NodeRetried {
+            node,
+            failed,
+            wait_s,
+            message,
+        } => format!(
+            "retry  {node}: {message} ({failed} failed, retrying in {})",
+            duration(*wait_s)
+        ),
+        Event::NodeStopped { node } => format!("stop   {node}: resumes from its checkpoint in the next run"),
+        Event::NodeNote { node, line } => format!("note   {node}: {line}"),
+        Event::RunFinished {
+            ran,
+            cached,
+            failed,
+            skipped,
+            wall_s,
+            ..
+        } => {
+            let mut parts = vec![format!("{ran} ran"), format!("{cached} cached")];
+            parts.extend((*failed > 0).then(|| format!("{failed} failed")));
+            parts.extend((*skipped > 0).then(|| format!("{skipped} not run")));
+            format!("{} in {}", parts.join(", "), duration(*wall_s))
+        }
+        _ => return None,
+    })
 }
 
 impl Console {

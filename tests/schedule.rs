@@ -128,7 +128,7 @@ fn each_node_gets_gpus_of_its_own_out_of_those_that_were_inherited() {
     let ended = place.flow(&["run", "w.toml", "--gpus", "0"]);
     assert_eq!(ended.code, 1);
     assert!(
-        ended.stderr.contains("it needs 2 GPUs, and this run has 1"),
+        ended.stderr.contains("it needs 2 GPUs, and this run has 1 GPU"),
         "{}",
         ended.stderr
     );

@@ -10,7 +10,7 @@ use super::{Execution, LOOK_AGAIN, PUBLISHING_TOGETHER, Running};
 use crate::events::Event;
 use crate::node::NodeError;
 use crate::outcome::NodeStatus;
-use crate::slots::{Grant, Need};
+use crate::room::Grant;
 use crate::stop::StopFlag;
 use crate::worker::Failure;
 use crate::workflow::InstanceId;
@@ -75,7 +75,7 @@ impl<'a, W: World<'a>> Execution<'a, W> {
             && self.may_begin()
         {
             let id = urgency.2;
-            let need = Need::of(&self.workflow.instances()[id]);
+            let need = self.workflow.instances()[id].resources();
             let others = self.queue.len() - 1;
             if let Some(error) = self.room.machine.refuse(&need) {
                 self.queue.remove(&urgency);

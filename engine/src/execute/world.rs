@@ -7,7 +7,7 @@ use flow_cache::ActionKey;
 
 use crate::events::Event;
 use crate::node::NodeError;
-use crate::slots::Grant;
+use crate::room::Grant;
 use crate::stop::StopFlag;
 use crate::worker::Shown;
 use crate::workflow::InstanceId;

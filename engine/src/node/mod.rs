@@ -6,6 +6,7 @@
 mod facts;
 mod identity;
 mod port;
+mod resources;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,33 +20,12 @@ pub use self::facts::{Facts, InputFact, InputFacts, ParamError};
 pub(crate) use self::identity::{DECLARED_FILE, NODE_REF, NOT_IN_KEY};
 pub use self::identity::{DeclaredFile, NodeFile, NotInKey, OpenedFile};
 pub use self::port::{NodeRef, Port};
+pub use self::resources::Resources;
 pub use crate::lineage::Lineage;
 
 /// What sort of artifact a node makes; ports say which sorts they take. The engine only compares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ArtifactType(pub &'static str);
-
-/// What a node takes of the machine, unless its workflow says otherwise (`resources = { .. }`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resources {
-    /// The most CPU threads it can make use of; the engine gives between one and this many, and results must not depend on it.
-    pub max_threads: usize,
-    /// GPUs that it has for itself.
-    pub gpus: usize,
-    /// Bytes of memory that it needs, 0 if that is nothing to plan with.
-    pub memory_bytes: u64,
-}
-
-impl Default for Resources {
-    /// One thread.
-    fn default() -> Self {
-        Self {
-            max_threads: 1,
-            gpus: 0,
-            memory_bytes: 0,
-        }
-    }
-}
 
 /// A node kind with its parameters.
 pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {

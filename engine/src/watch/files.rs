@@ -63,7 +63,7 @@ impl Changed {
 
 /// Why watching is not possible.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot watch {path}: {source}. On a network disk, or where the system has no watches left, poll instead", path = path.display())]
+#[error("cannot watch {path}: {source}. On a network disk, or where the system has no watches left, poll instead (`--poll`)", path = path.display())]
 pub struct WatchError {
     /// The folder.
     pub path: PathBuf,

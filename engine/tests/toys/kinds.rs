@@ -160,10 +160,7 @@ impl Node for Concat {
     }
 
     fn resources(&self) -> Resources {
-        Resources {
-            max_threads: usize::MAX,
-            ..Resources::default()
-        }
+        Resources::threads_up_to(usize::MAX)
     }
 
     fn run(&self, inputs: &Inputs, _: &mut Context<'_>) -> Result<Output, NodeError> {
