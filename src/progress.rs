@@ -164,7 +164,7 @@ impl Bars {
                 node,
                 step,
                 total,
-                figures,
+                metrics,
                 ..
             } => {
                 if let Some(bar) = self.nodes.get(node) {
@@ -176,12 +176,12 @@ impl Bars {
                         bar.reset_eta();
                     }
                     bar.set_position(*step);
-                    let figure = |f: &flow_engine::events::Metric| match f.value {
+                    let metric = |f: &flow_engine::events::Metric| match f.value {
                         Some(value) if value.fract() == 0.0 || value.abs() >= 100.0 => format!("{} {value:.0}", f.name),
                         Some(value) => format!("{} {value:.3}", f.name),
                         None => format!("{} ?", f.name),
                     };
-                    let message = figures.iter().map(figure).collect::<Vec<_>>().join("  ");
+                    let message = metrics.iter().map(metric).collect::<Vec<_>>().join("  ");
                     bar.set_message(shown(&message).into_owned());
                 }
             }

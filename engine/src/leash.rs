@@ -10,8 +10,9 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -154,6 +155,16 @@ pub fn wait_a_little(child: &Child, most: Duration) {
     }
     let _ = child;
     std::thread::sleep(most / 4);
+}
+
+/// The end of a process in words, for after its name: `ended with exit status 3`.
+pub fn how_it_ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with exit status {code}"),
+        (None, Some(9)) => "was killed (signal 9): probably out of memory".to_owned(),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended in an unknown way".to_owned(),
+    }
 }
 
 /// Ends every process whose TMPDIR lies in `folder`.

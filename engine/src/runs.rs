@@ -410,7 +410,7 @@ impl RunFolder {
     /// Writes down what the run came to, whole or not at all.
     pub(crate) fn write_summary(&self, summary: &mut Summary) -> Result<(), RunsError> {
         summary.schema = SCHEMA;
-        summary.reports = self.report_files.clone();
+        summary.reports.clone_from(&self.report_files);
         let path = self.dir.join(SUMMARY);
         let temporary = self.dir.join("summary.json.tmp");
         let written = serde_json::to_vec(summary)

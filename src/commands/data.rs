@@ -17,7 +17,7 @@ pub(crate) fn data(command: &DataCommand) -> Result<Exit, Failure> {
 fn inspect_folder(args: &InspectArgs) -> Result<Exit, Failure> {
     if !args.path.exists() {
         let message = format!("there is no {}", args.path.display());
-        return Err(Failure::usage(message, "give a folder of images"));
+        return Err(Failure::usage(message, "give a directory of images"));
     }
     let layout = Layout {
         labels: args.labels.clone(),

@@ -1,6 +1,7 @@
 //! `flow runs`: earlier runs.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use flow_cache::{Access, Record, Store};
 use flow_engine::{NodeOutcome, NodeStatus, Run, Runs, RunsError};
@@ -101,7 +102,7 @@ fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
     for failure in &summary.failures {
         print(&format!("\nfailed: {}: {}\n", failure.node, failure.message));
     }
-    for report in summary.reports.iter().filter(|file| file.ends_with(".md")) {
+    for report in summary.reports.iter().filter(|file| is_page(file)) {
         let path = run.dir.join(report);
         let text = std::fs::read_to_string(&path).map_err(|source| RunsError::Io {
             action: "read",
@@ -111,6 +112,11 @@ fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
         print(&format!("\n{text}"));
     }
     Ok(())
+}
+
+/// Whether a report's file is its page for people.
+fn is_page(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|ending| ending == "md")
 }
 
 /// Node by node: parameters and metrics that differ, with deltas.
@@ -142,17 +148,17 @@ fn compare(cli: &Cli, a: &Run, b: &Run, all: bool, json: bool) -> Result<(), Fai
                 .filter(|c| c.name.starts_with("param"));
             lines.extend(params.map(|c| [c.name, text(c.old), text(c.new), String::new()]));
         }
-        let figures: BTreeSet<&String> = [in_a, in_b]
+        let metrics: BTreeSet<&String> = [in_a, in_b]
             .into_iter()
             .flatten()
             .flat_map(|n| n.metrics.keys())
             .collect();
-        for figure in figures {
-            let [x, y] = [in_a, in_b].map(|n| n.and_then(|n| n.metrics.get(figure).copied()));
+        for metric in metrics {
+            let [x, y] = [in_a, in_b].map(|n| n.and_then(|n| n.metrics.get(metric).copied()));
             if all || x != y {
                 let text = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
                 let delta = x.zip(y).map_or_else(String::new, |(x, y)| format!("{:+.4}", y - x));
-                lines.push([format!("metrics.{figure}"), text(x), text(y), delta]);
+                lines.push([format!("metrics.{metric}"), text(x), text(y), delta]);
             }
         }
         if json && (all || !lines.is_empty()) {

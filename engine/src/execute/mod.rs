@@ -153,7 +153,9 @@ impl<'a, W: World<'a>> Execution<'a, W> {
                         "BUG: the run ended with {} nodes not done, and nobody stopped it",
                         left.len()
                     ),
-                    help: Some("report this with the run's folder, and run again: what is done is cached".to_owned()),
+                    help: Some(
+                        "report this with the run's directory, and run again: what is done is cached".to_owned(),
+                    ),
                     cache_corrupt: false,
                 });
                 RunStatus::Failed

@@ -345,12 +345,12 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
         let record = artifact.summary();
         let (key, metrics) = (record.key, finite(&record.metrics));
         if self.logged.remove(&id).is_some() {
-            let figures: String = metrics
+            let metrics: String = metrics
                 .iter()
                 .map(|(name, value)| format!("  {name} {value}"))
                 .collect();
             let line = format!(
-                "published as {} after {:.1} s{figures}",
+                "published as {} after {:.1} s{metrics}",
                 key.short(),
                 record.cost.wall_s
             );
@@ -375,14 +375,14 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
             step,
             total,
             unit,
-            figures,
+            metrics,
         } = shown;
         self.reporter.report(&Event::NodeProgress {
             node,
             step,
             total,
             unit,
-            figures,
+            metrics,
         });
     }
 

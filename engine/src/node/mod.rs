@@ -83,11 +83,17 @@ pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stati
     }
 
     /// Does the work. Same parameters and inputs, same bytes: no clock, no host, no thread count may show in the output.
+    ///
+    /// # Errors
+    /// What is wrong, and what to do about it; [`NodeError::Stopped`] when it was asked to stop.
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError>;
 
     /// A page for people, made after the run from this node's artifact and what its inputs cost; written into the run's
     /// folder as `<node>.md` and `<node>.json`, the text printed at the end. Times belong here, never in artifacts. Asked of
     /// nodes that nothing depends on and of nodes with a labelled port, in every run, also when the artifact was cached.
+    ///
+    /// # Errors
+    /// If the artifact cannot be read.
     fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError> {
         let _ = (artifact, lineage);
         Ok(None)
@@ -107,6 +113,9 @@ pub struct Input {
 
 impl Input {
     /// Reads one file of the artifact; its digest is verified.
+    ///
+    /// # Errors
+    /// If the artifact has no such file, or it is damaged.
     pub fn read(&self, file: &str) -> Result<Vec<u8>, NodeError> {
         Ok(self.artifact.read(file)?)
     }
@@ -143,8 +152,8 @@ pub struct Progress {
     pub total: u64,
     /// What a unit is, e.g. `epoch`.
     pub unit: &'static str,
-    /// Figures worth watching, in the order shown.
-    pub figures: Vec<(&'static str, f64)>,
+    /// Metrics worth watching, in the order shown.
+    pub metrics: Vec<(&'static str, f64)>,
 }
 
 /// What the engine offers to a running node: threads, progress, checkpoints and whether to stop. No paths, no clock, no store.
@@ -166,8 +175,14 @@ pub trait Host: Sync {
     /// A line for the node's log.
     fn note(&self, line: &str);
     /// The checkpoint saved last under this action key, if any: never one of another key, never a torn one.
+    ///
+    /// # Errors
+    /// If there is one that cannot be read.
     fn load_checkpoint(&self) -> Result<Option<Vec<u8>>, NodeError>;
     /// Saves a checkpoint, atomically, in place of the earlier one.
+    ///
+    /// # Errors
+    /// If it cannot be written.
     fn save_checkpoint(&self, bytes: &[u8]) -> Result<(), NodeError>;
     /// Whether so much work was done since the last checkpoint that another is worth its time. Between the places where a
     /// node saves one in any case.
@@ -187,7 +202,7 @@ pub trait Host: Sync {
 pub struct Output {
     /// Named files. Must be the same bytes for the same key.
     pub files: Vec<(String, Vec<u8>)>,
-    /// Figures to query by, e.g. `accuracy`.
+    /// Metrics to query by, e.g. `accuracy`.
     pub metrics: BTreeMap<String, f64>,
 }
 

@@ -373,7 +373,7 @@ mod tests {
 
         fn watched(&self) -> WatchedFiles<'_> {
             let options = WatchOptions {
-                rescan: Duration::from_secs(3600),
+                rescan: Duration::from_hours(1),
                 ..WatchOptions::default()
             };
             let mut watched = WatchedFiles::new(&self.path("w.toml"), options, &self.digests).unwrap();
@@ -457,7 +457,7 @@ mod tests {
         assert_eq!(
             next(&mut watched).files,
             [bench.path("data")],
-            "no hint of the new folder"
+            "no hint of the new directory"
         );
         std::fs::remove_dir_all(&data).unwrap();
         assert_eq!(next(&mut watched).files, [bench.path("data")], "it is missing");

@@ -64,7 +64,7 @@ impl Failure {
                 help: help.map(hide),
             }),
             Self::Panic(text) => Self::Panic(hide(text)),
-            other => other,
+            Self::Node(_) => self,
         }
     }
 

@@ -209,16 +209,7 @@ fn noted(from: ChildStderr, job: &Job<'_>, over: &AtomicBool) -> LastLines {
 }
 
 fn died(status: Option<ExitStatus>, last: &LastLines) -> NodeError {
-    #[cfg(unix)]
-    let signal = status.and_then(|status| std::os::unix::process::ExitStatusExt::signal(&status));
-    #[cfg(not(unix))]
-    let signal: Option<i32> = None;
-    let how = match (signal, status.and_then(|status| status.code())) {
-        (Some(9), _) => "was killed (signal 9): probably out of memory".to_owned(),
-        (Some(signal), _) => format!("was ended by signal {signal}"),
-        (None, Some(code)) => format!("ended with exit status {code} and no message"),
-        (None, None) => "ended without a message".to_owned(),
-    };
+    let how = status.map_or_else(|| "ended in an unknown way".to_owned(), leash::how_it_ended);
     let words = last.in_words();
     let words = words.unwrap_or_else(|| "it resumes from its last checkpoint when it is run again".to_owned());
     NodeError::failed(format!("its process {how}")).with_help(words)

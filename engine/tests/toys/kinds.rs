@@ -283,7 +283,7 @@ impl Node for Slow {
                 step,
                 total,
                 unit: "step",
-                figures: vec![("loss", 1.0 / step as f64)],
+                metrics: vec![("loss", 1.0 / step as f64)],
             });
         }
         Ok(text_output(done))

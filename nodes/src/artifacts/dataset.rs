@@ -297,11 +297,17 @@ impl Dataset {
     }
 
     /// The training images.
+    ///
+    /// # Errors
+    /// If there are none.
     pub fn train(&self) -> Result<&Samples, NodeError> {
         self.split(SplitName::Train)
     }
 
     /// The images of a split.
+    ///
+    /// # Errors
+    /// If there is no such split.
     pub fn split(&self, name: SplitName) -> Result<&Samples, NodeError> {
         self.splits.get(&name).ok_or_else(|| {
             NodeError::failed(format!(
@@ -326,6 +332,9 @@ impl Dataset {
     }
 
     /// The images that are examples with their targets.
+    ///
+    /// # Errors
+    /// If there are no training images.
     pub fn example_set(&self) -> Result<ExampleSet, NodeError> {
         match &self.examples {
             Some(examples) => Ok(examples.clone()),
@@ -341,6 +350,9 @@ impl Dataset {
     }
 
     /// The examples as the training loops take them.
+    ///
+    /// # Errors
+    /// If there are no training images.
     pub fn as_examples<'a>(&'a self, set: &'a ExampleSet) -> Result<Examples<'a>, NodeError> {
         Ok(Examples {
             images: self.train()?,
@@ -408,6 +420,9 @@ impl Dataset {
     }
 
     /// From files, of which only the splits in `wanted` are read.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input, wanted: &[SplitName]) -> Result<Self, NodeError> {
         let info: Info = from_json(&input.read(INFO)?, "a data set")?;
         let has = |file: &str| input.artifact.names().any(|name| name == file);

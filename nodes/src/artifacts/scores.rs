@@ -1,4 +1,4 @@
-//! Figures on test or validation images as an artifact, with each image's outcome, so that arms can be compared in pairs.
+//! Metrics on test or validation images as an artifact, with each image's outcome, so that arms can be compared in pairs.
 
 use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError};
@@ -159,7 +159,7 @@ pub struct Scores {
     /// Of a classifier that was given pseudo-labels, their number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pseudo_labels: Option<usize>,
-    /// The figures.
+    /// The metrics.
     pub scores: Vec<FeatureScore>,
 }
 
@@ -170,6 +170,9 @@ impl Scores {
     }
 
     /// From files.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
         from_json(&input.read(SCORES_FILE)?, "scores")
     }

@@ -191,7 +191,7 @@ fn linked(root: &Path, link: &Path, name: &str) -> Result<PathBuf, NodeError> {
 
 fn odd(name: &str, what: &str) -> NodeError {
     NodeError::failed(format!("the program left `{name}` in {{outputs}}, which is {what}"))
-        .with_help("only plain files and folders are kept: let the program copy what is to be kept (cp -L)")
+        .with_help("only plain files and directories are kept: let the program copy what is to be kept (cp -L)")
 }
 
 #[cfg(test)]

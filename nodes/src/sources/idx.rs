@@ -207,7 +207,7 @@ mod tests {
         for (usual, bytes) in FILES.iter().zip(train.iter().chain(&test)) {
             let name = name(usual);
             let mut bytes = bytes.clone();
-            if name.ends_with(".gz") {
+            if Path::new(&name).extension().is_some_and(|ending| ending == "gz") {
                 let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
                 encoder.write_all(&bytes).expect("written");
                 bytes = encoder.finish().expect("packed");

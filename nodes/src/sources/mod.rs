@@ -90,7 +90,7 @@ pub struct Labelled {
 }
 
 /// Texts with the names of their classes.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Texts {
     /// As they were written.
     pub texts: Vec<String>,
@@ -113,6 +113,8 @@ pub struct SourceShape {
     pub validation: usize,
     /// How many of the training examples have a label, where some have none.
     pub labelled: Option<usize>,
+    /// The texts themselves, where they are few: their vocabulary tells whether they go with a network.
+    pub texts: Option<Texts>,
 }
 
 impl SourceShape {
@@ -124,6 +126,7 @@ impl SourceShape {
             counts: Some(counts),
             validation: 0,
             labelled: None,
+            texts: None,
         }
     }
 }
@@ -204,6 +207,9 @@ pub fn names() -> Vec<&'static str> {
 }
 
 /// The source of a name, with only settings that it takes.
+///
+/// # Errors
+/// If there is no such source, or it does not take a setting.
 pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, ParamError> {
     let source = SOURCES.iter().find(|s| s.name == name).ok_or_else(|| {
         let names = names().join(", ");

@@ -17,7 +17,7 @@ use crate::exit::{Exit, Failure};
 use crate::handle::Handles;
 use crate::output::{bytes, duration, print, print_exact, print_json, print_json_lines, print_table, say, when};
 
-/// Figures shown in a list, if there are any.
+/// Metrics shown in a list, if there are any.
 const SHOWN_METRICS: usize = 3;
 
 pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> {
@@ -137,8 +137,8 @@ fn list(records: &[Record], json: bool) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let rows = records.iter().map(|record| {
-        let figure = |(name, value): (&String, &f64)| format!("{name} {}", number(*value));
-        let metrics: Vec<String> = record.metrics.iter().take(SHOWN_METRICS).map(figure).collect();
+        let metric = |(name, value): (&String, &f64)| format!("{name} {}", number(*value));
+        let metrics: Vec<String> = record.metrics.iter().take(SHOWN_METRICS).map(metric).collect();
         vec![
             record.key.short(),
             record.node.clone(),
@@ -156,7 +156,7 @@ fn list(records: &[Record], json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// A figure with four digits behind the point, or none if it is whole.
+/// A metric with four digits behind the point, or none if it is whole.
 fn number(value: f64) -> String {
     if value.fract() == 0.0 {
         format!("{value:.0}")
