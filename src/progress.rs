@@ -210,3 +210,72 @@ impl Bars {
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("BUG: a progress template is a constant")
 }
+
+#[cfg(test)]
+mod tests {
+    use flow_cache::{Cost, KeyFields};
+    use flow_engine::RunStatus;
+
+    use super::*;
+
+    #[test]
+    fn every_event_that_is_told_reads_as_a_line() {
+        let node = || "fit[seed=0]".to_owned();
+        let key = KeyFields::new("finetune", 1).finish().0;
+        let events = [
+            Event::RunStarted {
+                run: "20261127-154500-two-0a1b2c".into(),
+                workflow: "two".into(),
+                nodes: 3,
+                threads: 8,
+            },
+            Event::NodeStarted {
+                node: node(),
+                key,
+                threads: 4,
+                gpus: Vec::new(),
+            },
+            Event::NodeWaits {
+                node: node(),
+                key,
+                holder: "process 123 on host".into(),
+            },
+            Event::NodeRetried {
+                node: node(),
+                failed: 1,
+                wait_s: 2.0,
+                message: "`python` ended with exit status 1".into(),
+            },
+            Event::NodeNote {
+                node: node(),
+                line: "epoch 1: loss 0.5000".into(),
+            },
+            Event::NodeFinished {
+                node: node(),
+                key,
+                metrics: [("accuracy".to_owned(), 0.75), ("labels".to_owned(), 40.0)].into(),
+                cost: Cost {
+                    wall_s: 150.0,
+                    threads: 4,
+                    peak_rss_bytes: None,
+                },
+            },
+            Event::NodeRepaired {
+                node: node(),
+                key,
+                why: "is missing".into(),
+            },
+            Event::NodeStopped { node: node() },
+            Event::RunFinished {
+                status: RunStatus::Failed,
+                ran: 1,
+                cached: 1,
+                failed: 1,
+                skipped: 2,
+                wall_s: 0.25,
+            },
+        ];
+        let lines: Vec<String> = events.iter().filter_map(line).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+}

@@ -93,7 +93,7 @@ pub enum CacheError {
         /// The store's folder.
         root: PathBuf,
     },
-    /// The folder holds something that is not a cache.
+    /// The directory holds something that is not a cache.
     #[error("{root} is neither empty nor a cache of flow. Choose another directory for the cache", root = root.display())]
     NotACache {
         /// The folder.

@@ -103,7 +103,7 @@ impl Litter {
     }
 }
 
-/// When it was last moved or changed; a folder counts as its newest file. Where nothing can be told, it is new.
+/// When it was last moved or changed; a directory counts as its newest file. Where nothing can be told, it is new.
 fn is_older(path: &Path, age: Duration) -> bool {
     let now = SystemTime::now();
     let Ok(data) = fs::symlink_metadata(path) else {

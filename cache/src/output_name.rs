@@ -1,4 +1,4 @@
-//! Names of outputs. They become paths where an artifact is laid out as files, so that a name which leads out of a folder must not exist:
+//! Names of outputs. They become paths where an artifact is laid out as files, so that a name which leads out of a directory must not exist:
 //! it is refused where a draft is published and wherever a record or a summary is decoded, and no reader can meet one.
 
 use std::borrow::Borrow;

@@ -83,7 +83,7 @@ fn record_of(node: &str, content: &str) -> (Record, Vec<Part>) {
     (record, parts)
 }
 
-/// A store in a separate folder, beside which nothing may be written.
+/// A store in a separate directory, beside which nothing may be written.
 struct Target {
     dir: tempfile::TempDir,
     store: Store,

@@ -17,7 +17,7 @@ const LOGGED_PROGRESS: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The run has a folder and a plan.
+    /// The run has a directory and a plan.
     RunStarted {
         /// The run's id, the name of its folder.
         run: String,

@@ -2,8 +2,8 @@
 //!
 //! The first program that is started gets a *keeper* for company: this same executable, in a process group of its own, that waits at
 //! the end of a pipe. It is told of each process group that begins and ends. When the pipe closes, this process has ended: then the
-//! keeper kills the groups that are left and every process whose TMPDIR lies in this process's folder (which finds daemons that left
-//! their group), until there are none; it removes that folder, and ends. It has the lock of this process's claims until then, so
+//! keeper kills the groups that are left and every process whose TMPDIR lies in this process's directory (which finds daemons that left
+//! their group), until there are none; it removes that directory, and ends. It has the lock of this process's claims until then, so
 //! that nobody else starts what is still running. Not covered: a daemon that left its group and its environment behind, and a keeper that
 //! is killed itself together with this process.
 
@@ -43,7 +43,7 @@ struct Keeper {
     _child: Child,
 }
 
-/// Keepers are `program` with `argument` and a folder, and must call [`keep`]. Without this there is none, and only ends that this process
+/// Keepers are `program` with `argument` and a directory, and must call [`keep`]. Without this there is none, and only ends that this process
 /// can act upon are covered.
 pub fn configure(program: PathBuf, argument: &str) {
     let _ = PROGRAM.set((program, argument.to_owned()));
@@ -86,7 +86,7 @@ impl Keeper {
     }
 }
 
-/// A fresh folder for a program, which is to have a TMPDIR in it; removed when dropped, or by the keeper.
+/// A fresh directory for a program, which is to have a TMPDIR in it; removed when dropped, or by the keeper.
 ///
 /// # Errors
 /// If it cannot be made, or the keeper cannot be started.

@@ -21,7 +21,7 @@ const WINDOW_LOG: u32 = 27;
 /// Little of anything packs better than everything: before this the ratio is not looked at.
 const UNPACKED_FREELY: u64 = 64 << 20;
 
-/// An archive, read and verified: its blobs and records lie in a folder of their own, by digest and key.
+/// An archive, read and verified: its blobs and records lie in a directory of their own, by digest and key.
 pub(crate) struct Opened {
     folder: WorkFolder,
     /// The keys of its records, in the archive's order.

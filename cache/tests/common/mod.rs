@@ -1,4 +1,4 @@
-//! What the tests of the store share: small drafts in a folder of their own.
+//! What the tests of the store share: small drafts in a directory of their own.
 #![allow(dead_code)] // Each test file uses its part.
 #![allow(clippy::unwrap_used)] // Clippy spares test functions, but not their helpers.
 

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use flow_cache::ActionKey;
 
-use super::world::{Claimed, Known, World};
+use super::world::{Claimed, Prepared, World};
 use super::{Execution, LOOK_AGAIN, PUBLISHING_TOGETHER, Running};
 use crate::events::Event;
 use crate::node::NodeError;
@@ -28,12 +28,12 @@ impl<'a, W: World<'a>> Execution<'a, W> {
     }
 
     fn look_up(&mut self, id: InstanceId) -> Result<(), NodeError> {
-        let key = match self.world.known(id)? {
-            Known::Published(artifact) => {
+        let key = match self.world.prepare(id)? {
+            Prepared::Published(artifact) => {
                 self.cached(id, artifact);
                 return Ok(());
             }
-            Known::Action(key) => key,
+            Prepared::Action(key) => key,
         };
         if let Some(waiting) = self.claimed.get_mut(&key) {
             waiting.push(id);

@@ -26,7 +26,7 @@ const LISTS: [&str; 2] = ["include", "exclude"];
 /// Another file that the workflow is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Included {
-    /// As written, joined with the folder of the file that names it.
+    /// As written, joined with the directory of the file that names it.
     pub(crate) path: PathBuf,
     /// Its text; `None` if it could not be read.
     pub(crate) text: Option<Arc<str>>,

@@ -13,7 +13,7 @@ pub(crate) struct Source {
     pub(crate) text: Arc<str>,
     /// The file; `name` where there is none.
     pub(crate) path: PathBuf,
-    /// The folder that the paths written in it are relative to.
+    /// The directory that the paths written in it are relative to.
     pub(crate) dir: PathBuf,
 }
 

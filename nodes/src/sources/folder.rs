@@ -1,4 +1,4 @@
-//! A folder of image files: one folder for each class, splits of such, images without a label, or a table of labels.
+//! A directory of image files: one directory for each class, splits of such, images without a label, or a table of labels.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,10 +40,10 @@ pub enum OnLeak {
     Drop,
 }
 
-/// How a folder of image files is read.
+/// How a directory of image files is read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FileSettings {
-    /// The folder of images without a label.
+    /// The directory of images without a label.
     pub unlabelled: Option<PathBuf>,
     /// The table of labels.
     pub labels: Option<PathBuf>,
@@ -93,7 +93,7 @@ impl FileSettings {
     }
 }
 
-/// The images of a folder, not yet divided.
+/// The images of a directory, not yet divided.
 pub struct Files {
     /// Which they are: those that can be read.
     pub found: Found,
@@ -107,7 +107,7 @@ pub struct Files {
     pub channels: usize,
 }
 
-/// A folder of image files.
+/// A directory of image files.
 pub(super) const FOLDER: Source = Source {
     name: "folder",
     takes: &[
@@ -204,7 +204,7 @@ fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceSh
     }))
 }
 
-/// How many images are to be held out for testing: none where the folder has a test split, or no labels.
+/// How many images are to be held out for testing: none where the directory has a test split, or no labels.
 pub(crate) fn test_count(found: &Found, asked: Option<usize>) -> Result<usize, ParamError> {
     let free = |entry: &&Entry| entry.is_for_training() && entry.label.is_some();
     let may = found.entries.iter().filter(free).count();

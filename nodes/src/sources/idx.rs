@@ -201,7 +201,7 @@ mod tests {
         [file(&[n, side, side], &pixels), file(&[n], labels)]
     }
 
-    /// A folder with a set whose files are packed and named by `name`.
+    /// A directory with a set whose files are packed and named by `name`.
     fn folder(train: [Vec<u8>; 2], test: [Vec<u8>; 2], name: impl Fn(&str) -> String) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         for (usual, bytes) in FILES.iter().zip(train.iter().chain(&test)) {

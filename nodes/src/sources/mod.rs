@@ -24,7 +24,7 @@ use crate::failure::{at, at_with};
 /// Options of a source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceSettings {
-    /// Folder of the files, or the file.
+    /// Directory of the files, or the file.
     pub path: Option<PathBuf>,
     /// Training images to make.
     pub train: Option<usize>,
@@ -42,7 +42,7 @@ pub struct SourceSettings {
     pub background: Option<Background>,
     /// How wild the images to make are.
     pub style: Option<SceneStyle>,
-    /// How a folder of image files is read.
+    /// How a directory of image files is read.
     pub files: FileSettings,
     /// Decides what is made.
     pub seed: u64,
@@ -163,7 +163,7 @@ impl Source {
     }
 }
 
-/// The name of a file in a folder: its own, without `.gz`, or with a dot before what kind of file it is, as both are also published.
+/// The name of a file in a directory: its own, without `.gz`, or with a dot before what kind of file it is, as both are also published.
 fn usual_name(folder: &Path, name: &str) -> String {
     let plain = name.trim_end_matches(".gz");
     let dotted = |name: &str| name.replacen("-idx", ".idx", 1);

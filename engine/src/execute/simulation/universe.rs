@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use flow_cache::{ActionKey, CacheError, Digest};
 
-use super::super::world::{Claimed, Known, World};
+use super::super::world::{Claimed, Prepared, World};
 use super::shapes::Random;
 use crate::events::Event;
 use crate::node::{NodeError, Resources};
@@ -145,9 +145,9 @@ impl<'a> World<'a> for Simulated<'a> {
         self.universe.borrow().stops[self.process].is_requested()
     }
 
-    fn known(&mut self, id: InstanceId) -> Result<Known<ActionKey>, NodeError> {
+    fn prepare(&mut self, id: InstanceId) -> Result<Prepared<ActionKey>, NodeError> {
         if let Some(key) = self.planned[id].take() {
-            return Ok(Known::Published(key));
+            return Ok(Prepared::Published(key));
         }
         let missing = |input: InstanceId| self.kept[input].is_none();
         let ports = &self.workflow.instances()[id].ports;
@@ -158,7 +158,7 @@ impl<'a> World<'a> for Simulated<'a> {
         );
         let key = self.key(id, &self.kept);
         self.keys[id] = Some(key);
-        Ok(Known::Action(key))
+        Ok(Prepared::Action(key))
     }
 
     fn lookup(&mut self, key: &ActionKey) -> Result<Option<ActionKey>, NodeError> {
