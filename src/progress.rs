@@ -128,7 +128,7 @@ impl Console {
                 counts.done += 1;
             }
             Event::NodeFailed { .. } | Event::NodeRetried { .. } | Event::NodeStopped { .. } => {
-                counts.running = counts.running.saturating_sub(1)
+                counts.running = counts.running.saturating_sub(1);
             }
             _ => {}
         }

@@ -102,7 +102,7 @@ pub enum CacheError {
     /// A record in a layout that this build does not know.
     #[error(
         "record {path} has schema {found}; this version of flow knows schema {known}. Use the version that wrote it, or \
-         choose another cache folder",
+         choose another cache directory",
         path = path.display()
     )]
     UnknownSchema {
@@ -198,7 +198,7 @@ fn advice_on(error: &io::Error) -> Option<&'static str> {
             }
             Errno::ROFS => {
                 "The file system is mounted read-only, as it is after an error of the disk too: mount it writable, or choose another \
-                 cache folder with `--cache`"
+                 cache directory with `--cache`"
             }
             _ => return None,
         })

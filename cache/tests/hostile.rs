@@ -148,7 +148,7 @@ fn names_of_outputs_that_lead_elsewhere_are_refused() {
         ]);
         let told = target.refuses(&archive, SMALL);
         assert!(told.contains("cannot be the name of an output"), "{name}: {told}");
-        assert!(!told.chars().any(|c| c.is_control()), "{told:?}");
+        assert!(!told.chars().any(char::is_control), "{told:?}");
     }
     target.import(&packed(&[vec![head()], parts].concat()), SMALL).unwrap();
 }

@@ -20,7 +20,7 @@ pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
         RunsCommand::Show { run, json } => show(&runs, run.as_deref(), *json)?,
         RunsCommand::Gc { keep, dry_run, json } => gc(&runs, *keep, *dry_run, *json)?,
         RunsCommand::Compare { a, b, all, json } => {
-            compare(cli, &handle::run(&runs, a)?, &handle::run(&runs, b)?, *all, *json)?
+            compare(cli, &handle::run(&runs, a)?, &handle::run(&runs, b)?, *all, *json)?;
         }
     }
     Ok(Exit::Ok)

@@ -66,9 +66,9 @@ pub(crate) fn files_under(dir: &Path) -> Vec<PathBuf> {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            files.extend(files_under(&path))
+            files.extend(files_under(&path));
         } else {
-            files.push(path)
+            files.push(path);
         }
     }
     files.sort();

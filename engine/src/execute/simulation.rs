@@ -296,9 +296,9 @@ impl<'a> Simulation<'a> {
         let machine = &self.rooms[process].machine;
         let free = |but: Option<(RunId, InstanceId)>, need: &Resources| {
             let others = || used.iter().filter(|(who, _)| Some(**who) != but).map(|(_, need)| need);
-            others().map(|n| n.threads()).sum::<usize>() + 1 <= machine.threads
-                && others().map(|n| n.gpus()).sum::<usize>() + need.gpus() <= machine.gpus.len()
-                && others().map(|n| n.memory()).sum::<u64>() + need.memory() <= machine.memory.unwrap_or(u64::MAX)
+            others().map(Resources::threads).sum::<usize>() < machine.threads
+                && others().map(Resources::gpus).sum::<usize>() + need.gpus() <= machine.gpus.len()
+                && others().map(Resources::memory).sum::<u64>() + need.memory() <= machine.memory.unwrap_or(u64::MAX)
                 && !others().any(|n| n.mutex.iter().any(|name| need.mutex.contains(name)))
         };
         for (who, need) in used {
@@ -345,7 +345,7 @@ impl<'a> Simulation<'a> {
             }
             RunStatus::Stopped(StoppedBy::Request) => assert!(stopped && !all_done),
             RunStatus::Stopped(StoppedBy::NextRun) => {
-                assert!(self.superseded.contains(&run) && !all_done)
+                assert!(self.superseded.contains(&run) && !all_done);
             }
         }
         if status == RunStatus::Failed && execution.keep_going && !stopped && !self.superseded.contains(&run) {

@@ -273,6 +273,7 @@ impl NodeError {
     }
 
     /// Adds what to do about it.
+    #[must_use]
     pub fn with_help(self, text: impl Into<String>) -> Self {
         match self {
             Self::Failed { message, .. } => Self::Failed {

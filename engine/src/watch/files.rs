@@ -209,7 +209,7 @@ impl<'a> WatchedFiles<'a> {
             match watcher.watch(&path, RecursiveMode::NonRecursive) {
                 // A link far up may lie where nothing can be watched: what becomes of it is seen without a hint.
                 Err(error) if !wanted.contains(&path) => {
-                    tracing::debug!(%error, path = %path.display(), "not watched")
+                    tracing::debug!(%error, path = %path.display(), "not watched");
                 }
                 watched => watched.map_err(|source| WatchError { path, source })?,
             }

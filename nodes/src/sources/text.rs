@@ -101,7 +101,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Texts, NodeError> {
             .with_help("every line is one example: its class, a tab, its text, in UTF-8")
     };
     let text = std::str::from_utf8(bytes).map_err(|e| {
-        let line = 1 + bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        let line = bytes[..e.valid_up_to()].split(|b| *b == b'\n').count();
         wrong(line, "this is not UTF-8")
     })?;
     let mut examples: Vec<(&str, &str)> = Vec::new();

@@ -9,10 +9,10 @@ use flow_learn::losses::{
 };
 
 use super::Outcome;
-use super::case::{Case, CaseError, Check, GRADIENT, VALUE};
+use super::case::{Case, CaseError, Check, GRADIENT, Golden, VALUE};
 
 pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
-    let values = |name: &str| case.input(name).map(|g| g.f32());
+    let values = |name: &str| case.input(name).map(Golden::f32);
     match case.case.as_str() {
         "cross_entropy" => {
             let labels = case.input("labels")?.classes();
@@ -64,7 +64,7 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
 
 /// Losses of features, of which those of two views are alike.
 fn of_features(case: &Case) -> Result<Outcome, CaseError> {
-    let values = |name: &str| case.input(name).map(|g| g.f32());
+    let values = |name: &str| case.input(name).map(Golden::f32);
     let number = |name: &str| case.number(name).map(|v| v as f32);
     match case.case.as_str() {
         "nt_xent" => contrast(case),
