@@ -91,7 +91,7 @@ fn line(event: &Event) -> Option<String> {
             wait_s,
             message,
         } => format!(
-            "retry  {node}: {message} ({failed} failed, retrying in {})",
+            "retry  {node}: {message} (attempt {failed} failed, retrying in {})",
             duration(*wait_s)
         ),
         Event::NodeStopped { node } => format!("stop   {node}: resumes from its checkpoint in the next run"),

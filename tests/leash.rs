@@ -126,7 +126,7 @@ fn whatever_is_left_among_the_outputs_or_kept_open_a_node_ends() {
         ("mkfifo {outputs}/f", "`f` in {outputs}, which is a FIFO"),
         (
             "ln -s . {outputs}/a; ln -s . {outputs}/b; echo x > {outputs}/f",
-            "no plain file",
+            "not a regular file",
         ),
         ("ln -s /etc/hostname {outputs}/f", "outside of it"),
         ("ln -s /dev/zero {outputs}/f", "outside of it"),

@@ -4,7 +4,8 @@
 
 mod common;
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use common::{Ended, Place};
 
@@ -326,6 +327,41 @@ fn runs() {
     typed.flow("runs gc --keep 1 --dry-run");
     typed.flow("runs gc --keep 1");
     typed.check("runs");
+}
+
+#[test]
+fn watching() {
+    let mut typed = Transcript::new(TWO);
+    let mut command = typed.place.command(&["watch", "w.toml", "-j", "1"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("flow starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    typed.text.push_str("$ flow watch w.toml -j 1\n");
+    let save = |typed: &Transcript, text: &str| {
+        // As editors do, so that no half-written file is ever seen.
+        typed.place.write("w.toml.new", text);
+        std::fs::rename(typed.place.path("w.toml.new"), typed.place.path("w.toml")).expect("renamed");
+    };
+    for next in ["[workflow", &TWO.replace("n = 1 }", "n = 2 }")] {
+        loop {
+            let line = lines.next().expect("it goes on").expect("UTF-8");
+            typed.text.push_str(&format!("{}\n", line.trim_end()));
+            if line.starts_with("watching") {
+                break;
+            }
+        }
+        typed.text.push_str("--- the workflow is saved\n");
+        save(&typed, next);
+    }
+    for line in lines.by_ref().map_while(Result::ok) {
+        typed.text.push_str(&format!("{}\n", line.trim_end()));
+        if line.starts_with("watching") {
+            break;
+        }
+    }
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupt.expect("kill runs").success());
+    child.wait().expect("it ends");
+    typed.check("watching");
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub enum CacheError {
         holder: String,
     },
     /// An output of a node has a name that no output can have.
-    #[error("`{node}` made an output that cannot be kept: {source}")]
+    #[error("`{node}` has an output that cannot be stored: {source}")]
     BadOutputName {
         /// The node instance.
         node: String,

@@ -58,7 +58,7 @@ impl TryFrom<String> for OutputName {
 fn fault_of_part(part: &str) -> Option<&'static str> {
     match part {
         "" => Some("it is empty, or begins or ends with `/`, or has `//`"),
-        "." | ".." => Some("`.` and `..` lead elsewhere"),
+        "." | ".." => Some("`.` and `..` are not allowed in it"),
         _ => (part.len() > MAX_PART).then_some("a part of it has more than 255 bytes"),
     }
 }

@@ -72,7 +72,7 @@ impl Keeper {
         let mut child = command.spawn().map_err(|error| {
             io::Error::new(
                 error.kind(),
-                format!("the process that watches over programs cannot be started: {error}"),
+                format!("the process that ends left-over programs cannot be started: {error}"),
             )
         })?;
         let Some(tell) = child.stdin.take() else {

@@ -235,13 +235,16 @@ impl Registry {
             }
             (_, []) => {
                 let marks: Vec<&str> = forms.iter().flat_map(|form| form.marks).copied().collect();
-                format!("it needs one of {}, which say what it is", quoted(&marks).join(", "))
+                format!(
+                    "it needs one of {}: they tell the forms of this kind apart",
+                    quoted(&marks).join(", ")
+                )
             }
             (_, several) => {
                 let given = several.iter().flat_map(|form| form.marks).copied();
                 let given: Vec<&str> = given.filter(|mark| table.contains_key(*mark)).collect();
                 format!(
-                    "{} do not go together: each says what it is",
+                    "{} do not go together: each stands for another form of this kind",
                     quoted(&given).join(" and ")
                 )
             }

@@ -70,7 +70,7 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     if args.output.exists() {
-        let message = format!("{} is there already", args.output.display());
+        let message = format!("{} already exists", args.output.display());
         return Err(Failure::usage(
             message,
             "name another file with `--output`, or remove it",

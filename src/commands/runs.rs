@@ -178,7 +178,7 @@ fn compare(cli: &Cli, a: &Run, b: &Run, all: bool, json: bool) -> Result<(), Fai
         }
     }
     if !json && rows.is_empty() {
-        print("the runs measured the same with the same parameters\n");
+        print("the runs have the same parameters and metrics\n");
     } else if !json {
         print_table(&["node", "", &a.id, &b.id, "difference"], rows);
     }

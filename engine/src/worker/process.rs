@@ -73,7 +73,7 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
         let (status, limit) = watch.map(|watch| watch.join().unwrap_or((None, None)))?;
         Ok((said, last.map(|last| last.join().unwrap_or_default())?, status, limit))
     })
-    .map_err(|error| cannot("start a thread that hears", error))?;
+    .map_err(|error| cannot("start a thread to read the output of", error))?;
     if let (Some(limit), None | Some(WorkerMessage::Stopped)) = (limit, &said) {
         return Err(timed_out(limit).into());
     }
@@ -152,7 +152,7 @@ fn listen(out: ChildStdout, job: &Job<'_>, over: &AtomicBool) -> Option<WorkerMe
             last = Some(word);
             over.store(true, Ordering::SeqCst);
         }
-        Err(error) => tracing::debug!(%error, "a worker said something else"),
+        Err(error) => tracing::debug!(%error, "a message of the worker cannot be read"),
     });
     last
 }

@@ -148,7 +148,7 @@ impl Reading<'_> {
             Err(error) => {
                 let message = format!("cannot read `{name}`: {error}");
                 let problem = Problem::at("workflow::include", span, message, "included here");
-                let help = "it was looked for at {}: paths are relative to the file that they are written in";
+                let help = "searched at {}: paths are relative to the file that they are written in";
                 self.diagnostics
                     .push(problem.help(help.replace("{}", &path.display().to_string())));
                 return Vec::new();

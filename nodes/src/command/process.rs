@@ -72,7 +72,8 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<(), NodeError> {
             start().spawn_scoped(scope, || err.is_none_or(|err| follow(err, host, &last, &over))),
         ];
         let deaf = heard.iter().find_map(|heard| heard.as_ref().err());
-        let deaf = deaf.map(|error| NodeError::failed(format!("cannot start a thread that hears `{name}`: {error}")));
+        let deaf = deaf
+            .map(|error| NodeError::failed(format!("cannot start a thread to read the output of `{name}`: {error}")));
         if deaf.is_some() {
             group.signal(Signal::KILL);
         }

@@ -141,7 +141,7 @@ pub fn list(folder: &Path, layout: &Layout) -> Result<Found, Fault> {
     class_names.dedup();
     if class_names.len() >= usize::from(u16::MAX) {
         let message = format!("{} classes found, expected fewer than {}", class_names.len(), u16::MAX);
-        return Err(Fault::new(message, "does each image have a directory of its own?"));
+        return Err(Fault::new(message, "is each image in a directory of its own?"));
     }
     Ok(Found {
         entries,

@@ -259,7 +259,7 @@ fn check_found(found: &Found) -> Result<(), Fault> {
         ));
     }
     if let Some(entry) = found.entries.iter().filter(judged).find(|entry| entry.label.is_none()) {
-        let message = format!("{} is to be judged on, but has no label", named(entry));
+        let message = format!("{} is a test or validation image without a label", named(entry));
         return Err(Fault::new(
             message,
             "test and validation images need a directory of their class, or a label in the table",
@@ -286,7 +286,7 @@ fn check_found(found: &Found) -> Result<(), Fault> {
         let message = format!("class `{name}` has no training image: {first} cannot be judged");
         return Err(Fault::new(
             message,
-            "a class that is judged must be learnt: give it training images, or leave it out",
+            "a class that is tested must be trained on: give it training images, or leave it out",
         ));
     }
     groups(found)

@@ -104,7 +104,7 @@ fn classes(train: &Part<'_>, test: &Part<'_>) -> Result<Vec<u8>, Fault> {
     let occurring: BTreeSet<u8> = train.values.iter().copied().collect();
     if let Some(other) = test.values.iter().find(|label| !occurring.contains(label)) {
         let message = format!("label {other} is of some test images, but of no training image");
-        let help = "a class that is judged must be learnt: leave those test images out";
+        let help = "a class that is tested must be trained on: leave those test images out";
         return Err(Fault {
             help,
             ..fault(test.labels, message)

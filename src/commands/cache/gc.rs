@@ -35,7 +35,7 @@ pub(super) fn used_by(runs: &Runs, named: &[String], newest: usize) -> Result<BT
 pub(super) fn must_say_what(options: &GcOptions, litter_older_than: Option<f64>) -> Result<(), Failure> {
     if options.max_bytes.is_none() && options.older_than_s.is_none() && litter_older_than.is_none() {
         let help = "give `--max-size 20GB`, `--older-than 30d` or `--litter-older-than 7d`; without `--delete` nothing is changed";
-        return Err(Failure::usage("it is not specified what to remove", help));
+        return Err(Failure::usage("nothing says what may be removed", help));
     }
     Ok(())
 }

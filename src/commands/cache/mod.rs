@@ -256,7 +256,7 @@ fn verify(store: &Store, repair: bool, json: bool) -> Result<Exit, Failure> {
     ));
     if !report.unreadable.is_empty() {
         say(&format!(
-            "{} could not be looked at, and were left alone: another version of flow wrote them, or this user may not read them",
+            "{} cannot be read, and were left alone: another version of flow wrote them, or this user may not read them",
             report.unreadable.len()
         ));
     }

@@ -390,15 +390,20 @@ impl Check {
     fn rising(&self, key: &'static str, [from, to]: [f32; 2], most: f32) -> Result<(), RecipeError> {
         let sound = from > 0.0 && from <= to && to <= most;
         let expected = match most {
-            f32::MAX => "two rising numbers above 0".to_owned(),
-            most => format!("two rising numbers above 0, at most {most}"),
+            f32::MAX => "two numbers in ascending order above 0".to_owned(),
+            most => format!("two numbers in ascending order above 0, at most {most}"),
         };
         self.that(sound, key, format!("[{from}, {to}]"), &expected)
     }
 
     fn shares(&self, key: &'static str, [from, to]: [f32; 2]) -> Result<(), RecipeError> {
         let sound = 0.0 <= from && from <= to && to <= 1.0;
-        self.that(sound, key, format!("[{from}, {to}]"), "two rising numbers from 0 to 1")
+        self.that(
+            sound,
+            key,
+            format!("[{from}, {to}]"),
+            "two numbers in ascending order from 0 to 1",
+        )
     }
 
     fn coloured(&self, op: &'static str) -> Result<(), RecipeError> {
