@@ -7,7 +7,7 @@ use flow_engine::events::JsonLines;
 use flow_engine::{Event, Reporter};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::{JsonStdout, bars, duration, print_error, say, shown};
+use crate::output::{JsonStdout, bars, count, duration, print_error, say, shown};
 
 /// The reporter that fits the terminal and the options.
 pub(crate) fn reporter(quiet: bool, verbose: u8, json: bool) -> Box<dyn Reporter> {
@@ -74,8 +74,12 @@ fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::RunStarted {
             run, nodes, threads, ..
-        } => format!("run {run}: {nodes} nodes, {threads} threads"),
-        Event::NodeStarted { node, threads, .. } => format!("start  {node} ({threads} threads)"),
+        } => format!(
+            "run {run}: {}, {}",
+            count(*nodes, "node", "nodes"),
+            count(*threads, "thread", "threads")
+        ),
+        Event::NodeStarted { node, threads, .. } => format!("start  {node} ({})", count(*threads, "thread", "threads")),
         Event::NodeFinished {
             node, metrics, cost, ..
         } => {
@@ -83,7 +87,7 @@ fn line(event: &Event) -> Option<String> {
             let shown = shown.filter_map(|name| Some(format!("  {name} {:.4}", metrics.get(*name)?)));
             format!("done   {node}  {}{}", duration(cost.wall_s), shown.collect::<String>())
         }
-        Event::NodeRepaired { node, why, .. } => format!("repair {node}: its artifact {why}; recomputing"),
+        Event::NodeRepaired { node, why, .. } => format!("repair {node}: {why}; recomputing"),
         Event::NodeWaits { node, holder, .. } => format!("wait   {node}: {holder} is running it"),
         Event::NodeRetried {
             node,
@@ -263,7 +267,7 @@ mod tests {
             Event::NodeRepaired {
                 node: node(),
                 key,
-                why: "is missing".into(),
+                why: "output `model` is missing".into(),
             },
             Event::NodeStopped { node: node() },
             Event::RunFinished {

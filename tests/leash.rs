@@ -313,7 +313,7 @@ fn ones_own_program_and_named_tools_are_part_of_the_key() {
     let plan = place.command(&["plan", "w.toml"]).env("PATH", &path).output();
     let told = Ended::from(plan.expect("flow starts")).stderr;
     assert!(
-        told.contains("in no key") && told.contains("`sh` of b and 1 more"),
+        told.contains("not part of any key") && told.contains("`sh` of b and 1 more"),
         "{told}"
     );
 }

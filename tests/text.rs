@@ -216,6 +216,10 @@ fn an_encoder_of_another_vocabulary_is_refused_before_anything_runs() {
     assert_eq!(ended.code, 3, "{}", ended.stderr);
     says(
         &ended.stderr,
-        &["`init`", "another vocabulary", "take both from the same one"],
+        &[
+            "`init`",
+            "another vocabulary",
+            "a vocabulary is learnt by the dataset node",
+        ],
     );
 }

@@ -62,8 +62,8 @@ pub enum CacheError {
     },
     /// A published file no longer has the content that its record says.
     #[error(
-        "cache entry {key} is corrupt: output `{name}` at {path} {why}. Discard the entry to have it computed again; if \
-         this returns, check the disk",
+        "cache entry {key} is corrupt: output `{name}` at {path} {why}. `flow cache verify --repair` sets it aside, and the next \
+         run computes it again; if this returns, check the disk",
         key = key.short(), path = path.display()
     )]
     Corrupt {

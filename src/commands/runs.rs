@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::{Cli, RunsCommand};
 use crate::exit::{Exit, Failure};
 use crate::handle;
-use crate::output::{bytes, duration, print, print_json, print_json_lines, print_table, say, when};
+use crate::output::{bytes, count, duration, print, print_json, print_json_lines, print_table, say, when};
 
 pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
     let runs = Runs::open(&cli.runs);
@@ -29,7 +29,7 @@ pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
 fn list(runs: &Runs) -> Result<(), Failure> {
     let rows = runs.list()?.into_iter().map(|run| match run.summary {
         Some(summary) => {
-            let count = |status| summary.nodes.iter().filter(|n| n.status == status).count().to_string();
+            let of = |status| summary.nodes.iter().filter(|n| n.status == status).count().to_string();
             let took = summary.finished_unix_ms.saturating_sub(summary.started_unix_ms) as f64 / 1e3;
             let status = format!("{:?}", summary.status).to_lowercase();
             vec![
@@ -37,8 +37,8 @@ fn list(runs: &Runs) -> Result<(), Failure> {
                 status,
                 when(summary.started_unix_ms),
                 duration(took),
-                count(NodeStatus::Ran),
-                count(NodeStatus::Cached),
+                of(NodeStatus::Ran),
+                of(NodeStatus::Cached),
             ]
         }
         None => vec![run.id, "running or killed".into()],
@@ -58,8 +58,8 @@ fn gc(runs: &Runs, keep: usize, dry_run: bool, json: bool) -> Result<(), Failure
     }
     let verb = if dry_run { "would be removed" } else { "removed" };
     say(&format!(
-        "{} runs {verb}: {} freed, {} kept, {} under way",
-        report.removed.len(),
+        "{} {verb}: {} freed, {} kept, {} under way",
+        count(report.removed.len(), "run", "runs"),
         bytes(report.freed_bytes),
         report.kept,
         report.running

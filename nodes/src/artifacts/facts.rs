@@ -104,7 +104,7 @@ fn same_input(
     }
     let (one, other) = (described(first), described(second));
     Err(if one == other {
-        let message = format!("{a} {one} of another vocabulary than {b}");
+        let message = format!("{a} {one}, {b} another vocabulary of that size");
         at_with(
             port,
             message,

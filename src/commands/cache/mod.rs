@@ -15,7 +15,7 @@ use super::look_into_store;
 use crate::cli::{CacheCommand, Cli, ExportTo};
 use crate::exit::{Exit, Failure};
 use crate::handle::Handles;
-use crate::output::{bytes, duration, print, print_exact, print_json, print_json_lines, print_table, say, when};
+use crate::output::{bytes, count, duration, print, print_exact, print_json, print_json_lines, print_table, say, when};
 
 /// Metrics shown in a list, if there are any.
 const SHOWN_METRICS: usize = 3;
@@ -94,7 +94,7 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
         CacheCommand::Verify { repair, json } => verify(&store, *repair, *json),
         CacheCommand::Rebuild => {
             let records = store.rebuild_index()?;
-            say(&format!("index rebuilt: {records} entries"));
+            say(&format!("index rebuilt: {}", count(records, "entry", "entries")));
             Ok(Exit::Ok)
         }
     }
@@ -104,8 +104,11 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
 fn init(cli: &Cli, shared: bool) -> Result<Exit, Failure> {
     let sharing = if shared { Sharing::Group } else { Sharing::Private };
     let store = Store::init(&cli.cache, sharing)?;
-    let whose = if shared { "its group's" } else { "yours alone" };
-    say(&format!("the cache in {} is {whose}", store.root().display()));
+    let whose = if shared { "its group" } else { "its owner only" };
+    say(&format!(
+        "the cache in {} may be used by {whose}",
+        store.root().display()
+    ));
     #[cfg(unix)]
     for folder in store.root().ancestors().skip(1).filter(|_| shared) {
         let mode = std::fs::metadata(folder).map(|data| std::os::unix::fs::PermissionsExt::mode(&data.permissions()));
@@ -195,9 +198,9 @@ fn show(record: &Record, json: bool) -> Result<Exit, Failure> {
         vec![
             "took".into(),
             format!(
-                "{} on {} thread(s) of {}",
+                "{} on {} of {}",
                 duration(record.cost.wall_s),
-                record.cost.threads,
+                count(record.cost.threads as usize, "thread", "threads"),
                 record.host
             ),
         ],
@@ -248,8 +251,8 @@ fn verify(store: &Store, repair: bool, json: bool) -> Result<Exit, Failure> {
         }
     }
     say(&format!(
-        "{} entries valid, {} corrupt, {} with something missing; {} hashed",
-        report.ok.len(),
+        "{} valid, {} corrupt, {} with something missing; {} hashed",
+        count(report.ok.len(), "entry", "entries"),
         report.corrupt.len(),
         report.missing.len(),
         bytes(report.bytes)
