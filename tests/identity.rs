@@ -244,7 +244,7 @@ fn a_model_is_judged_with_the_normalisation_that_it_was_trained_with() {
     let digests = place.digests();
     let of = |node: &str| digests.get(&format!("{node}/scores.json"));
     assert!(of("s").is_some());
-    assert_eq!(of("s"), of("t"), "the same test images, the same figures: {digests:?}");
+    assert_eq!(of("s"), of("t"), "the same test images, the same metrics: {digests:?}");
 }
 
 #[test]

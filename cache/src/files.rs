@@ -99,7 +99,7 @@ impl Files {
                 names.iter().any(|name| self.layout.marks_a_cache(name)) || self.only_ours(&names),
             )),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(CacheError::io("list", root, error)),
+            Err(error) => Err(CacheError::io("open the cache", root, error)),
         }
     }
 
@@ -468,7 +468,9 @@ impl Files {
 /// Whose the files of a store are. Where its file `config` is damaged or of a later version, the folder says it.
 fn sharing_of(disk: &dyn Disk, layout: &Layout) -> Sharing {
     let why = match disk.read(&layout.config()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Sharing::Private,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Sharing::Private;
+        }
         Err(error) => error.to_string(),
         Ok(bytes) => match Sharing::decode(&bytes) {
             Ok(sharing) => return sharing,

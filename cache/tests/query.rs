@@ -48,7 +48,10 @@ impl Entries {
         new.kind = kind.into();
         new.components = components;
         new.inputs = inputs.to_vec();
-        new.metrics = BTreeMap::from_iter(metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)));
+        new.metrics = metrics
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect();
         new.finished_unix_ms = self.finished;
         publish(&self.store, &key, new).expect("published");
         key

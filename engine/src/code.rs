@@ -323,7 +323,7 @@ impl Walk {
             Ok(metadata) if metadata.is_dir() && is_cache(path) => {}
             Ok(metadata) if metadata.is_dir() => self.folder(path, relative.to_owned())?,
             Ok(metadata) if metadata.is_file() && !is_our_output(&metadata) => {
-                self.found.files.push(relative.to_owned())
+                self.found.files.push(relative.to_owned());
             }
             // A socket, a FIFO, a device, or what this process prints.
             Ok(_) => {}

@@ -29,11 +29,11 @@ const MEMORY: &str = "stat.json";
 #[derive(Default)]
 pub struct FileDigests {
     memory: Option<Store>,
-    known: Mutex<Known>,
+    known: Mutex<DigestTable>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct DigestTable {
     entries: BTreeMap<PathBuf, Entry>,
     changed: bool,
     key: Option<[u8; 32]>,
@@ -65,9 +65,9 @@ impl FileDigests {
             .unwrap_or_default();
         Self {
             memory: Some(store.clone()),
-            known: Mutex::new(Known {
+            known: Mutex::new(DigestTable {
                 entries,
-                ..Known::default()
+                ..DigestTable::default()
             }),
         }
     }
@@ -155,7 +155,7 @@ impl FileDigests {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, DigestTable> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

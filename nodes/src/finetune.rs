@@ -311,7 +311,7 @@ impl FinetuneNode {
 
 impl Node for FinetuneNode {
     const KIND: &'static str = "finetune";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const OUTPUT: ArtifactType = MODEL;
 
     fn ports(&self) -> Vec<Port> {
@@ -374,10 +374,7 @@ impl Node for FinetuneNode {
     }
 
     fn resources(&self) -> Resources {
-        Resources {
-            max_threads: usize::MAX,
-            ..Resources::default()
-        }
+        Resources::threads_up_to(usize::MAX)
     }
 
     fn isolated(&self) -> bool {
@@ -424,11 +421,12 @@ impl Node for FinetuneNode {
             (Some(data), Some(set)) => Some(data.as_examples(set)?),
             _ => None,
         };
+        let plain = normalisation.augmenter(&Recipe::default(), encoder.takes())?;
+        let classes = labelled.classes();
         let classifier = match self.head {
-            HeadStart::Random => Classifier::new(encoder, labelled.classes(), &stream),
+            HeadStart::Random => Classifier::new(encoder, classes, &stream),
             HeadStart::Probe => {
-                let plain = normalisation.augmenter(&Recipe::default(), encoder.takes())?;
-                Classifier::with_probe_head(encoder, labelled.classes(), &labelled_examples, &plain).map_err(failure)?
+                Classifier::with_probe_head(encoder, classes, &labelled_examples, &plain).map_err(failure)?
             }
         };
         let average = self
@@ -450,20 +448,7 @@ impl Node for FinetuneNode {
             labels: truths.indices.len(),
             pseudo_labels: guesses.as_ref().map(|guesses| guesses.indices.len()),
         };
-        let metrics = [
-            ("images_allowed", allowed),
-            ("images_trained", fit.images_seen() as f64),
-            ("labels", head.labels as f64),
-            ("pseudo_labels", head.pseudo_labels.unwrap_or(0) as f64),
-        ];
-        let mut metrics = BTreeMap::from(metrics.map(|(name, value)| (name.to_owned(), value)));
-        if let Some(last) = fit.history().last() {
-            let figures = last
-                .metrics
-                .iter()
-                .map(|(name, value)| (name.clone(), f64::from(*value)));
-            metrics.extend(figures);
-        }
+        let metrics = metrics(&fit, &head, allowed);
         let history = self.semi.is_some().then(|| History::of(fit.history()).to_file());
         let artifact = ModelArtifact {
             backbone,
@@ -476,6 +461,21 @@ impl Node for FinetuneNode {
             metrics,
         })
     }
+}
+
+/// What a training comes to, for queries.
+fn metrics(fit: &Fit<'_>, head: &HeadInfo, allowed: f64) -> BTreeMap<String, f64> {
+    let counts = [
+        ("images_allowed", allowed),
+        ("images_trained", fit.images_seen() as f64),
+        ("labels", head.labels as f64),
+        ("pseudo_labels", head.pseudo_labels.unwrap_or(0) as f64),
+    ];
+    let counts = counts.map(|(name, value)| (name.to_owned(), value));
+    let last = fit.history().last().map(|last| &last.metrics);
+    let last = last.into_iter().flatten();
+    let last = last.map(|(name, value)| (name.clone(), f64::from(*value)));
+    counts.into_iter().chain(last).collect()
 }
 
 /// Unlabelled images: those of a data set that are not, pixel for pixel, labelled examples.
@@ -530,7 +530,7 @@ impl FinetuneNode {
                     step: step as u64,
                     total: steps as u64,
                     unit: "step",
-                    figures: vec![("loss", recent), ("images/s", rate)],
+                    metrics: vec![("loss", recent), ("images/s", rate)],
                 });
                 if cx.host.stop_requested() {
                     ControlFlow::Break(())
@@ -543,13 +543,13 @@ impl FinetuneNode {
             }
             stopped.map_err(training_failure)?;
             for part in fit.history().iter().skip(told) {
-                let figure = |name: &str| part.metrics.get(name).copied().unwrap_or(0.0);
+                let metric = |name: &str| part.metrics.get(name).copied().unwrap_or(0.0);
                 cx.host.note(&format!(
                     "step {}: loss {:.4}, {:.0} % of the guesses count, {:.1} % of those are right",
                     fit.step(),
                     part.loss,
-                    100.0 * figure("kept"),
-                    100.0 * figure("precision")
+                    100.0 * metric("kept"),
+                    100.0 * metric("precision")
                 ));
             }
             told = fit.history().len();

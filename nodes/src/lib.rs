@@ -58,3 +58,8 @@ pub fn registry() -> flow_engine::Registry {
 pub fn instruction_set() -> &'static str {
     flow_learn::kernels::instruction_set()
 }
+
+/// The example of a node kind that is written elsewhere, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../ARCHITECTURE.md")]
+struct Architecture;

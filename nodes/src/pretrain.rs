@@ -220,7 +220,7 @@ impl PretrainNode {
 
 impl Node for PretrainNode {
     const KIND: &'static str = "pretrain";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const OUTPUT: ArtifactType = ENCODER;
 
     fn ports(&self) -> Vec<Port> {
@@ -279,10 +279,7 @@ impl Node for PretrainNode {
     }
 
     fn resources(&self) -> Resources {
-        Resources {
-            max_threads: usize::MAX,
-            ..Resources::default()
-        }
+        Resources::threads_up_to(usize::MAX)
     }
 
     fn isolated(&self) -> bool {
@@ -367,7 +364,7 @@ impl PretrainNode {
                     step: (epoch * steps + step + 1) as u64,
                     total: all as u64,
                     unit: "step",
-                    figures: vec![
+                    metrics: vec![
                         ("epoch", (epoch + 1) as f64),
                         ("loss", f64::from(loss)),
                         ("images/s", rate),
@@ -389,13 +386,13 @@ impl PretrainNode {
                 }
                 ended => ended.map_err(training_failure)?,
             };
-            let figures = outcome
+            let metrics = outcome
                 .metrics
                 .iter()
                 .map(|(name, value)| format!(", {name} {value:.4}"));
-            let figures: String = figures.collect();
+            let metrics: String = metrics.collect();
             cx.host
-                .note(&format!("epoch {}: loss {:.4}{figures}", epoch + 1, outcome.loss));
+                .note(&format!("epoch {}: loss {:.4}{metrics}", epoch + 1, outcome.loss));
             cx.host.save_checkpoint(&training.checkpoint())?;
         }
         Ok(())

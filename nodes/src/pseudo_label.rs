@@ -140,10 +140,7 @@ impl Node for PseudoLabelNode {
     }
 
     fn resources(&self) -> Resources {
-        Resources {
-            max_threads: usize::MAX,
-            ..Resources::default()
-        }
+        Resources::threads_up_to(usize::MAX)
     }
 
     fn isolated(&self) -> bool {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use flow_engine::Workflow;
 use flow_engine::stat::FileDigests;
+use flow_engine::{FormSchema, Workflow};
 use flow_nodes::registry;
 
 /// A form of a kind: its parameters, all of them given, and what changes.
@@ -432,6 +432,88 @@ fn changing_any_parameter_changes_the_key_or_is_listed_as_not_part_of_it() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// What decides nothing about the output: a node's execution policy.
+const POLICY: &str = r#"priority = 3
+mutex = "disk"
+retry = { times = 2 }
+timeout_s = 600
+resources = { threads = 1, gpus = 1, memory = "1GB" }
+isolate = true
+"#;
+
+/// The parameters that a table leaves out, as they are then.
+fn defaults(form: &Form) -> Vec<(String, String)> {
+    fn without_null(value: &serde_json::Value) -> serde_json::Value {
+        match value {
+            serde_json::Value::Object(table) => {
+                let given = table.iter().filter(|(_, value)| !value.is_null());
+                given.map(|(key, value)| (key.clone(), without_null(value))).collect()
+            }
+            other => other.clone(),
+        }
+    }
+    let table: toml::Table = form.base.parse().expect("TOML");
+    let forms = registry().form_schemas(form.kind);
+    let of_form = |schema: &&FormSchema| match schema.marks {
+        [] => true,
+        marks => marks.iter().any(|mark| table.contains_key(*mark)),
+    };
+    let schema = forms.iter().find(of_form).expect("a form of the kind").schema.clone();
+    let variants = schema["oneOf"].as_array().cloned().unwrap_or_default();
+    let is_meant = |variant: &&serde_json::Value| {
+        let word = &variant["properties"]["method"]["const"];
+        word.is_string() && word.as_str() == table.get("method").and_then(toml::Value::as_str)
+    };
+    let properties = variants.iter().find(is_meant).unwrap_or(&schema)["properties"].clone();
+    let left_out = properties.as_object().expect("properties").iter();
+    let left_out = left_out.filter(|(key, of)| !table.contains_key(*key) && !of["default"].is_null());
+    left_out
+        .map(|(key, of)| {
+            let value = toml::Value::try_from(without_null(&of["default"])).expect("a default");
+            (key.clone(), value.to_string())
+        })
+        .collect()
+}
+
+#[test]
+fn changing_what_changes_nothing_never_changes_the_key() {
+    let folder = folder();
+    let pretext = Form {
+        kind: "pretext",
+        base: "method = \"simclr\"",
+        changes: &[],
+        ports: &[],
+        not_in_key: &[],
+    };
+    let (mut faults, mut written_out) = (Vec::new(), 0);
+    for form in FORMS.iter().chain([&pretext]) {
+        let same = components(folder.path(), form.kind, form.base).expect(form.base);
+        let table: toml::Table = form.base.parse().expect("TOML");
+        let backwards: String = table
+            .iter()
+            .rev()
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect();
+        let mut others = vec![
+            ("another order".to_owned(), backwards),
+            ("a comment".to_owned(), format!("# why\n{}  # so\n\n", form.base)),
+            ("its execution policy".to_owned(), format!("{}\n{POLICY}", form.base)),
+        ];
+        for (key, value) in defaults(form) {
+            written_out += 1;
+            others.push((format!("`{key} = {value}`, its default"), with(form.base, &key, &value)));
+        }
+        for (what, table) in others {
+            let found = components(folder.path(), form.kind, &table);
+            if found.as_ref() != Ok(&same) {
+                faults.push(format!("{} has another key with {what}: {found:?}", form.kind));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+    assert!(written_out > 20, "only {written_out} defaults were found");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Image files: decoded and fitted as Pillow does it, listed by folders and tables, damaged ones named, duplicates found.
+//! Image files: decoded and fitted as Pillow does it, listed by directories and tables, damaged ones named, duplicates found.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ fn picture(w: u32, h: u32, seed: u32) -> RgbImage {
     RgbImage::from_fn(w, h, |x, y| Rgb([value(x, y, 0), value(x, y, 1), value(x, y, 2)]))
 }
 
-/// A folder of files.
+/// A directory of files.
 struct Place(tempfile::TempDir);
 
 impl Place {

@@ -28,7 +28,7 @@ const TEMPLATES: &[(&str, &str, &str)] = &[(
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// A folder of images, as `flow data inspect` reads it; the embedded example if left out.
+    /// A directory of images, as `flow data inspect` reads it; the embedded example if left out.
     path: Option<PathBuf>,
     /// The workflow file to write; it must not be there yet.
     #[arg(short, long, value_name = "FILE", default_value = "flow.toml")]
@@ -70,7 +70,7 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     if args.output.exists() {
-        let message = format!("{} is there already", args.output.display());
+        let message = format!("{} already exists", args.output.display());
         return Err(Failure::usage(
             message,
             "name another file with `--output`, or remove it",
@@ -99,12 +99,12 @@ fn template(name: &str) -> Result<&'static str, Failure> {
     })
 }
 
-/// What is written for a folder.
+/// What is written for a directory.
 struct Design {
     side: usize,
     channels: usize,
     asked: Asked,
-    /// Test images to hold out, if the folder has no test split.
+    /// Test images to hold out, if the directory has no test split.
     test: Option<usize>,
     /// Label budgets.
     budgets: Vec<usize>,
@@ -120,11 +120,11 @@ struct Design {
     seconds: f64,
 }
 
-/// The workflow for a folder.
+/// The workflow for a directory.
 fn fitted(path: &Path, args: &InitArgs) -> Result<String, Failure> {
     if !path.is_dir() {
-        let message = format!("{} is no folder", path.display());
-        return Err(Failure::usage(message, "give a folder of images"));
+        let message = format!("{} is not a directory", path.display());
+        return Err(Failure::usage(message, "give a directory of images"));
     }
     let found = inspect(path, &Layout::default(), &Reading::default()).map_err(|fault| Failure::Other {
         exit: Exit::Failed,
@@ -148,7 +148,7 @@ impl Design {
             let message = "a classifier needs images of at least two classes";
             return Err(Failure::usage(
                 message,
-                "put the images of each class into a folder of its own, or use `--task pretrain`",
+                "put the images of each class into a directory of its own, or use `--task pretrain`",
             ));
         }
         let side = args.side.map_or_else(|| usual_side(found), usize::from);
@@ -398,7 +398,7 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The folder's name as a workflow may have it.
+/// The directory's name as a workflow may have it.
 fn workflow_name(path: &Path) -> String {
     let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let name = absolute

@@ -72,7 +72,7 @@ fn say_not_in_key(workflow: &Workflow) {
     let named: Vec<String> = named.collect();
     if !named.is_empty() {
         say(&format!(
-            "in no key (name it in `tools`, or in `code`, if its content counts): {}",
+            "not part of any key (name it in `tools`, or in `code`, if its content matters): {}",
             named.join(", ")
         ));
     }

@@ -287,7 +287,7 @@ impl Index {
     fn record_of(&self, files: &Files, key: &ActionKey) -> Result<Option<Record>, IndexError> {
         let bytes = key.digest();
         match guarded(|| self.entries.get(bytes.as_bytes()))? {
-            Some(entry) => self.record(files, bytes.as_bytes(), &entry),
+            Some(entry) => record(files, bytes.as_bytes(), &entry),
             None => Ok(None),
         }
     }
@@ -324,19 +324,10 @@ impl Index {
         for (key, entry) in &found {
             let head = decode(entry).ok_or_else(damaged)?;
             if kind.is_none_or(|kind| kind.as_bytes() == head.kind) {
-                records.extend(self.record(files, key, entry)?);
+                records.extend(record(files, key, entry)?);
             }
         }
         Ok(records)
-    }
-
-    fn record(&self, files: &Files, key: &[u8], entry: &[u8]) -> Result<Option<Record>, IndexError> {
-        let entry = decode(entry).ok_or_else(damaged)?;
-        if entry.json.is_empty() {
-            return Ok(files.sound_record(&parse_key(key)?)?);
-        }
-        let record = serde_json::from_slice(entry.json);
-        record.map(Some).map_err(|error| IndexError::Broken(error.to_string()))
     }
 }
 
@@ -457,4 +448,14 @@ fn parse_key(bytes: &[u8]) -> Result<ActionKey, IndexError> {
         .try_into()
         .map_err(|_| IndexError::Broken("a key has not 32 bytes".into()))?;
     Ok(ActionKey::from(Digest::from(bytes)))
+}
+
+/// The record of an entry; of one that is not in the index, that of its file.
+fn record(files: &Files, key: &[u8], entry: &[u8]) -> Result<Option<Record>, IndexError> {
+    let entry = decode(entry).ok_or_else(damaged)?;
+    if entry.json.is_empty() {
+        return Ok(files.sound_record(&parse_key(key)?)?);
+    }
+    let record = serde_json::from_slice(entry.json);
+    record.map(Some).map_err(|error| IndexError::Broken(error.to_string()))
 }

@@ -18,8 +18,8 @@ use crate::action::Action;
 use crate::node::{Context, Inputs, NodeError, OpenedFile, Output};
 use crate::node_log::NodeLog;
 use crate::pools::Pools;
+use crate::room::Grant;
 use crate::secrets::Secrets;
-use crate::slots::Grant;
 use crate::stat::FileDigests;
 use crate::stop::StopFlag;
 use crate::workflow::{Instance, InstanceId};
@@ -64,7 +64,7 @@ impl Failure {
                 help: help.map(hide),
             }),
             Self::Panic(text) => Self::Panic(hide(text)),
-            other => other,
+            Self::Node(_) => self,
         }
     }
 

@@ -35,7 +35,7 @@ pub use check::Account;
 pub use diagnose::{Diagnostics, Problem, suggest};
 pub use instance::{Edge, Instance, InstanceId, InstancePort};
 pub use overrides::Override;
-pub use policy::{ExecutionPolicy, ResourceOverrides, Retry};
+pub use policy::{ExecutionPolicy, Retry};
 pub use span::Location;
 
 use self::include::Included;

@@ -297,11 +297,17 @@ impl Dataset {
     }
 
     /// The training images.
+    ///
+    /// # Errors
+    /// If there are none.
     pub fn train(&self) -> Result<&Samples, NodeError> {
         self.split(SplitName::Train)
     }
 
     /// The images of a split.
+    ///
+    /// # Errors
+    /// If there is no such split.
     pub fn split(&self, name: SplitName) -> Result<&Samples, NodeError> {
         self.splits.get(&name).ok_or_else(|| {
             NodeError::failed(format!(
@@ -321,11 +327,14 @@ impl Dataset {
         classes_of(self.split(name)?.labels()).ok_or_else(|| {
             let noun = self.modality().noun();
             let message = format!("some of the {name} {noun} of data set `{}` have no label", self.name);
-            failure(message).with_help("what is judged on must be labelled")
+            failure(message).with_help("test and validation examples must have labels")
         })
     }
 
     /// The images that are examples with their targets.
+    ///
+    /// # Errors
+    /// If there are no training images.
     pub fn example_set(&self) -> Result<ExampleSet, NodeError> {
         match &self.examples {
             Some(examples) => Ok(examples.clone()),
@@ -341,6 +350,9 @@ impl Dataset {
     }
 
     /// The examples as the training loops take them.
+    ///
+    /// # Errors
+    /// If there are no training images.
     pub fn as_examples<'a>(&'a self, set: &'a ExampleSet) -> Result<Examples<'a>, NodeError> {
         Ok(Examples {
             images: self.train()?,
@@ -408,6 +420,9 @@ impl Dataset {
     }
 
     /// From files, of which only the splits in `wanted` are read.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input, wanted: &[SplitName]) -> Result<Self, NodeError> {
         let info: Info = from_json(&input.read(INFO)?, "a data set")?;
         let has = |file: &str| input.artifact.names().any(|name| name == file);
@@ -476,14 +491,14 @@ impl Dataset {
         let Normalisation { mean, std } = &self.normalisation;
         let fits =
             mean.len() == std.len() && mean.iter().chain(std).all(|v| v.is_finite()) && std.iter().all(|s| *s >= 0.0);
-        require(fits, "its normalisation is no mean and deviation of each channel")?;
+        require(fits, "its normalisation lacks a mean or a deviation for each channel")?;
         for (name, samples) in &self.splits {
             let known = samples
                 .labels()
                 .iter()
                 .flatten()
                 .all(|label| usize::from(*label) < classes);
-            require(known, "a label is none of its classes")?;
+            require(known, "a label is not one of its classes")?;
             let channels = samples.images().map(|images| images.channels);
             require(
                 channels.is_none_or(|c| c == mean.len()),
@@ -491,17 +506,23 @@ impl Dataset {
             )?;
             if let Some(Annotations { masks, bounds }) = self.annotations.get(name) {
                 let fits = masks.n == samples.n() && bounds.len() == samples.n();
-                require(fits, "it has not one mask and one box for each image")?;
+                require(fits, "it lacks a mask or a box for each image")?;
             }
         }
         let Some(examples) = &self.examples else { return Ok(()) };
         let targets = &examples.targets;
         let fits = examples.indices.len().checked_mul(classes) == Some(targets.len());
-        require(fits, "it has not one target for each example and class")?;
-        require(targets.iter().all(|t| (0.0..=1.0).contains(t)), "a target is no share")?;
+        require(fits, "it lacks a target for each example and class")?;
+        require(
+            targets.iter().all(|t| (0.0..=1.0).contains(t)),
+            "a target is not between 0 and 1",
+        )?;
         let train = self.splits.get(&SplitName::Train);
         let there = |i: &u32| train.is_none_or(|train| (*i as usize) < train.n());
-        require(examples.indices.iter().all(there), "an example is none of its images")
+        require(
+            examples.indices.iter().all(there),
+            "an example is not one of its images",
+        )
     }
 }
 

@@ -65,6 +65,9 @@ impl EncoderArtifact {
     }
 
     /// From files.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
         let state = StateDict::from_bytes(&input.read(FILE)?).map_err(failure)?;
         let info: EncoderInfo = from_json(state.meta.as_bytes(), "an encoder")?;

@@ -11,7 +11,7 @@ use super::{from_json, to_json};
 const FILE: &str = "history.json";
 
 /// The format on disk.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What each epoch showed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,8 +27,8 @@ pub struct History {
 pub struct Epoch {
     /// Mean loss.
     pub loss: f32,
-    /// The method's figures and the monitor's, by name: `rank_me`, `deviation`, `knn`, ...
-    pub figures: BTreeMap<String, f32>,
+    /// The method's metrics and the monitor's, by name: `rank_me`, `deviation`, `knn`, ...
+    pub metrics: BTreeMap<String, f32>,
 }
 
 impl History {
@@ -36,7 +36,7 @@ impl History {
     pub fn of(epochs: &[EpochOutcome]) -> Self {
         let epoch = |outcome: &EpochOutcome| Epoch {
             loss: outcome.loss,
-            figures: outcome.metrics.clone(),
+            metrics: outcome.metrics.clone(),
         };
         Self {
             version: VERSION,

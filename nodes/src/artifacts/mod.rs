@@ -36,7 +36,7 @@ pub const TASK: ArtifactType = ArtifactType("task");
 pub const ENCODER: ArtifactType = ArtifactType("encoder");
 /// A classifier's weights.
 pub const MODEL: ArtifactType = ArtifactType("model");
-/// Figures on test or validation images.
+/// Metrics on test or validation images.
 pub const SCORES: ArtifactType = ArtifactType("scores");
 /// A comparison with its verdict.
 pub const VERDICT: ArtifactType = ArtifactType("verdict");

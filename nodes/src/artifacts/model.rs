@@ -60,6 +60,9 @@ impl ModelArtifact {
     }
 
     /// From files.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
         let EncoderArtifact {
             backbone,

@@ -1,4 +1,4 @@
-//! Figures on test or validation images as an artifact, with each image's outcome, so that arms can be compared in pairs.
+//! Metrics on test or validation images as an artifact, with each image's outcome, so that arms can be compared in pairs.
 
 use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError};
@@ -164,7 +164,7 @@ pub struct Scores {
     pub pseudo_labels: Option<usize>,
     /// The class of each example, in the order of the split.
     pub truth: Vec<u16>,
-    /// The figures.
+    /// The metrics.
     pub scores: Vec<FeatureScore>,
 }
 
@@ -175,6 +175,9 @@ impl Scores {
     }
 
     /// From files.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
         from_json(&input.read(SCORES_FILE)?, "scores")
     }

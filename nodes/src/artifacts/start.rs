@@ -214,8 +214,9 @@ fn differences(order: &[String], expected: &StateDict, found: &StateDict) -> Vec
 
 /// What to do, from how the first layers differ.
 fn help(expected: &StateDict, found: &StateDict) -> String {
-    let shape = |state: &StateDict, name: &str| state.tensors.get(name).map(|t| t.shape.clone());
     const PATCHES: &str = "patch_embed.proj.weight";
+    const POSITIONS: &str = "pos_embed";
+    let shape = |state: &StateDict, name: &str| state.tensors.get(name).map(|t| t.shape.clone());
     match (shape(expected, PATCHES).as_deref(), shape(found, PATCHES).as_deref()) {
         (Some([_, ours, ..]), Some([_, theirs, ..])) if ours != theirs => return other_channels(*ours, *theirs),
         (Some([.., ours]), Some([.., theirs])) if ours != theirs => {
@@ -226,7 +227,6 @@ fn help(expected: &StateDict, found: &StateDict) -> String {
         }
         _ => {}
     }
-    const POSITIONS: &str = "pos_embed";
     match (
         shape(expected, POSITIONS).as_deref(),
         shape(found, POSITIONS).as_deref(),

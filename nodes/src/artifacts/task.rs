@@ -20,6 +20,9 @@ impl TaskArtifact {
     }
 
     /// From files.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
         from_json(&input.read(FILE)?, "a pretext task").map(Self)
     }

@@ -227,10 +227,7 @@ impl Node for CommandNode {
     }
 
     fn resources(&self) -> Resources {
-        Resources {
-            max_threads: *self.threads,
-            ..Resources::default()
-        }
+        Resources::threads_up_to(*self.threads)
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {

@@ -185,13 +185,13 @@ fn linked(root: &Path, link: &Path, name: &str) -> Result<PathBuf, NodeError> {
     }
     match fs::symlink_metadata(&target) {
         Ok(metadata) if metadata.is_file() => Ok(target),
-        _ => Err(odd(name, "a link to something that is no plain file")),
+        _ => Err(odd(name, "a link to something that is not a regular file")),
     }
 }
 
 fn odd(name: &str, what: &str) -> NodeError {
     NodeError::failed(format!("the program left `{name}` in {{outputs}}, which is {what}"))
-        .with_help("only plain files and folders are kept: let the program copy what is to be kept (cp -L)")
+        .with_help("only regular files and directories are kept: let the program copy what is to be kept (cp -L)")
 }
 
 #[cfg(test)]
@@ -253,7 +253,7 @@ mod tests {
             (Path::new("f"), None),
             (elsewhere.path(), Some("outside of it")),
             (Path::new("gone"), Some("leads nowhere")),
-            (Path::new("."), Some("no plain file")),
+            (Path::new("."), Some("not a regular file")),
             (Path::new("g"), Some("leads nowhere")),
         ];
         for (target, expected) in cases {

@@ -17,7 +17,7 @@ const PROBLEMS: &str = "problems.json";
 
 /// How files are divided.
 pub(super) struct Division {
-    /// Images to hold out for testing, where the folder has no test split.
+    /// Images to hold out for testing, where the directory has no test split.
     pub(super) test: Option<usize>,
     /// Images to hold out to choose settings on.
     pub(super) validation: usize,

@@ -164,8 +164,8 @@ impl SourceNode {
         Ok(Dataset::new(name, classes, splits, annotations, None))
     }
 
-    /// Splits texts first, so that the vocabulary knows the training texts only.
-    fn texts(&self, name: &str, all: Texts) -> Result<Dataset, NodeError> {
+    /// The places of each split's texts, and the vocabulary, which knows the training texts only.
+    fn divide(&self, all: &Texts) -> Result<(BTreeMap<SplitName, Vec<u32>>, Vocabulary), NodeError> {
         let classes = all.class_names.len();
         let count = self.test.unwrap_or(all.texts.len() / 5);
         let Parts { aside, mut rest } = self.put_aside(&all.labels, classes, count, "test")?;
@@ -181,6 +181,11 @@ impl SourceNode {
         let words = rest.iter().map(|i| all.texts[*i as usize].as_str());
         let vocabulary = Vocabulary::learn(words, sources::text::vocabulary(&self.settings()));
         parts.insert(SplitName::Train, rest);
+        Ok((parts, vocabulary))
+    }
+
+    fn texts(&self, name: &str, all: Texts) -> Result<Dataset, NodeError> {
+        let (parts, vocabulary) = self.divide(&all)?;
         let length = sources::text::length(&self.settings());
         let encoded = |places: Vec<u32>| {
             let texts: Vec<&str> = places.iter().map(|i| all.texts[*i as usize].as_str()).collect();
@@ -204,7 +209,7 @@ impl SourceNode {
             let help = "leave `validation` out";
             return Err(at_with(
                 "validation",
-                "the folder has a validation split of its own",
+                "the directory has a validation split of its own",
                 help,
             ));
         }
@@ -227,8 +232,13 @@ impl SourceNode {
             }
             None => None,
         };
+        let mut input = shape.input;
+        // What is wrong with the division is said when the node runs.
+        if let Some(Ok((_, vocabulary))) = shape.texts.as_ref().map(|texts| self.divide(texts)) {
+            input.modality = vocabulary.modality();
+        }
         Ok(Facts::of(DatasetFacts {
-            input: shape.input,
+            input,
             class_names: shape.class_names.clone(),
             splits,
             targets: shape
@@ -263,12 +273,10 @@ impl Node for SourceNode {
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
-        let files: Vec<PathBuf> = self
-            .files(inputs.folder())
-            .iter()
-            .map(|file| inputs.path(file))
-            .collect();
-        match (self.source()?.shape)(&self.settings(), &files)? {
+        let source = self.source()?;
+        let files = self.path.iter().flat_map(|path| source.files_in(inputs.folder(), path));
+        let files: Vec<PathBuf> = files.map(|file| inputs.path(&file)).collect();
+        match (source.shape)(&self.settings(), &files)? {
             Some(shape) => self.source_facts(&shape),
             None => Ok(Facts::unknown()),
         }

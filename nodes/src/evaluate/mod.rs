@@ -26,10 +26,7 @@ fn test() -> SplitName {
 
 /// As many threads as there are.
 fn all_threads() -> Resources {
-    Resources {
-        max_threads: usize::MAX,
-        ..Resources::default()
-    }
+    Resources::threads_up_to(usize::MAX)
 }
 
 /// What scores on a split of the data set at port `data` will be, if it is known and has the split.

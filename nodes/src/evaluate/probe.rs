@@ -100,7 +100,7 @@ impl Node for ProbeNode {
         if let Some(start) = &self.encoder {
             start.check_backbone("encoder", self.backbone.as_ref())?;
         } else if !self.controls {
-            let message = "without an encoder there is nothing to judge but controls";
+            let message = "without an encoder there are only controls to evaluate";
             return Err(at_with("controls", message, "leave it out, or name an `encoder`"));
         }
         if self.neighbours == 0 {

@@ -1,4 +1,4 @@
-//! A classifier's figures on a split.
+//! A classifier's metrics on a split.
 
 use std::collections::BTreeMap;
 

@@ -94,8 +94,8 @@ impl Fault {
 /// If something cannot be read, a link leads back to a folder above it, there is no image, or the table does not fit the files.
 pub fn list(folder: &Path, layout: &Layout) -> Result<Found, Fault> {
     let unreadable = |e: std::io::Error| {
-        let help = "check that it is there and that you may read it; a link to a folder above itself has no end";
-        Fault::new(format!("cannot read the folder {}: {e}", folder.display()), help)
+        let help = "check that it is there and that you may read it; a link to a directory above itself has no end";
+        Fault::new(format!("cannot read the directory {}: {e}", folder.display()), help)
     };
     let mut listing = Listing::of(folder).map_err(unreadable)?;
     listing.files.retain(|path| !is_hidden(path));
@@ -117,7 +117,7 @@ pub fn list(folder: &Path, layout: &Layout) -> Result<Found, Fault> {
     if paths.is_empty() {
         return Err(Fault::new(
             format!("there is no image in {}", folder.display()),
-            "give a folder with JPEG, PNG, GIF, WebP, BMP or TIFF files in it",
+            "give a directory with JPEG, PNG, GIF, WebP, BMP or TIFF files in it",
         ));
     }
     let pool = pool(folder, layout, &paths)?;
@@ -129,7 +129,7 @@ pub fn list(folder: &Path, layout: &Layout) -> Result<Found, Fault> {
     if let Some(entry) = entries.iter().find(|entry| in_pool(entry) && entry.label.is_some()) {
         return Err(Fault::new(
             format!(
-                "{} is in the unlabelled folder, but the table gives it a label",
+                "{} is in the unlabelled directory, but the table gives it a label",
                 entry.path.display()
             ),
             "leave it out of the table, or move it",
@@ -141,7 +141,7 @@ pub fn list(folder: &Path, layout: &Layout) -> Result<Found, Fault> {
     class_names.dedup();
     if class_names.len() >= usize::from(u16::MAX) {
         let message = format!("{} classes found, expected fewer than {}", class_names.len(), u16::MAX);
-        return Err(Fault::new(message, "does each image have a folder of its own?"));
+        return Err(Fault::new(message, "is each image in a directory of its own?"));
     }
     Ok(Found {
         entries,
@@ -166,7 +166,7 @@ fn pool(folder: &Path, layout: &Layout, paths: &[PathBuf]) -> Result<Option<Path
     }
     Err(Fault::new(
         format!("`unlabelled`: there is no image in {}", folder.join(named).display()),
-        "it is the path of a folder below `path`",
+        "it is the path of a directory below `path`",
     ))
 }
 

@@ -1,4 +1,4 @@
-//! What is known of every file of a folder, for people who do not have a workflow yet.
+//! What is known of every file of a directory, for people who do not have a workflow yet.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::artifacts::SplitName;
 /// One file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FileLine {
-    /// Below the folder; what is not UTF-8 is replaced.
+    /// Below the directory; what is not UTF-8 is replaced.
     pub path: String,
     /// `jpeg`, `png`, `gif`, `webp`, `bmp` or `tiff`.
     pub format: Option<&'static str>,
@@ -36,7 +36,7 @@ pub struct FileLine {
     pub problem: Option<String>,
 }
 
-/// A folder, looked at.
+/// A directory, looked at.
 #[derive(Clone, Debug)]
 pub struct Inspection {
     /// Every image file, by path.
@@ -67,10 +67,10 @@ impl Inspection {
     }
 }
 
-/// Looks at every image of a folder, or at one file.
+/// Looks at every image of a directory, or at one file.
 ///
 /// # Errors
-/// If there is none, or the folder or its table cannot be read. A file that cannot be read is no error.
+/// If there is none, or the directory or its table cannot be read. A file that cannot be read is no error.
 pub fn inspect(path: &Path, layout: &Layout, reading: &Reading) -> Result<Inspection, Fault> {
     if path.is_file() {
         let name = PathBuf::from(path.file_name().unwrap_or(path.as_os_str()));

@@ -1,4 +1,4 @@
-//! A folder of image files: one folder for each class, splits of such, images without a label, or a table of labels.
+//! A directory of image files: one directory for each class, splits of such, images without a label, or a table of labels.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,10 +40,10 @@ pub enum OnLeak {
     Drop,
 }
 
-/// How a folder of image files is read.
+/// How a directory of image files is read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FileSettings {
-    /// The folder of images without a label.
+    /// The directory of images without a label.
     pub unlabelled: Option<PathBuf>,
     /// The table of labels.
     pub labels: Option<PathBuf>,
@@ -93,7 +93,7 @@ impl FileSettings {
     }
 }
 
-/// The images of a folder, not yet divided.
+/// The images of a directory, not yet divided.
 pub struct Files {
     /// Which they are: those that can be read.
     pub found: Found,
@@ -107,7 +107,7 @@ pub struct Files {
     pub channels: usize,
 }
 
-/// A folder of image files.
+/// A directory of image files.
 pub(super) const FOLDER: Source = Source {
     name: "folder",
     takes: &[
@@ -162,7 +162,7 @@ impl From<Fault> for NodeError {
 fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceShape>, ParamError> {
     let Some(folder) = files.first().filter(|path| path.is_dir()) else {
         return match files.first().filter(|path| path.exists()) {
-            Some(file) => Err(at("path", format!("{} is no folder", file.display()))),
+            Some(file) => Err(at("path", format!("{} is not a directory", file.display()))),
             // What is missing is told where files are looked for.
             None => Ok(None),
         };
@@ -200,10 +200,11 @@ fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceSh
         counts: known.then(|| [all - test - validation - held_out, test + held_out]),
         validation,
         labelled: unlabelled.then(|| labelled - held_out),
+        texts: None,
     }))
 }
 
-/// How many images are to be held out for testing: none where the folder has a test split, or no labels.
+/// How many images are to be held out for testing: none where the directory has a test split, or no labels.
 pub(crate) fn test_count(found: &Found, asked: Option<usize>) -> Result<usize, ParamError> {
     let free = |entry: &&Entry| entry.is_for_training() && entry.label.is_some();
     let may = found.entries.iter().filter(free).count();
@@ -211,7 +212,7 @@ pub(crate) fn test_count(found: &Found, asked: Option<usize>) -> Result<usize, P
     match asked {
         Some(_) if has_test => Err(at_with(
             "test",
-            "the folder has a test split of its own",
+            "the directory has a test split of its own",
             "leave `test` out",
         )),
         Some(asked) if asked >= may => {
@@ -240,7 +241,7 @@ fn fifth(found: &Found, labelled: usize) -> Result<usize, ParamError> {
     };
     if *smallest < 3 {
         let message = format!("class `{name}` has {smallest} image(s): too few to hold some out for testing");
-        let help = "give each class three images or more, put the test images into a folder `test`, or say how many with `test`";
+        let help = "give each class three images or more, put the test images into a directory `test`, or say how many with `test`";
         return Err(at_with("path", message, help));
     }
     Ok((labelled / 5).clamp(counts.len(), counts.len() * (smallest / 3)))
@@ -252,13 +253,16 @@ fn check_found(found: &Found) -> Result<(), Fault> {
     let judged = |entry: &&Entry| matches!(entry.split, Some(SplitName::Test | SplitName::Validation));
     if found.entries.len() > MOST_EXAMPLES {
         let message = format!("{} images found, expected at most {MOST_EXAMPLES}", found.entries.len());
-        return Err(Fault::new(message, "divide the folder"));
-    }
-    if let Some(entry) = found.entries.iter().filter(judged).find(|entry| entry.label.is_none()) {
-        let message = format!("{} is to be judged on, but has no label", named(entry));
         return Err(Fault::new(
             message,
-            "test and validation images need a folder of their class, or a label in the table",
+            "split it into several directories, each a data set of its own",
+        ));
+    }
+    if let Some(entry) = found.entries.iter().filter(judged).find(|entry| entry.label.is_none()) {
+        let message = format!("{} is a test or validation image without a label", named(entry));
+        return Err(Fault::new(
+            message,
+            "test and validation images need a directory of their class, or a label in the table",
         ));
     }
     if let [only] = found.class_names.as_slice() {
@@ -266,7 +270,7 @@ fn check_found(found: &Found) -> Result<(), Fault> {
             "all {} labelled images are of one class, `{only}`: there is nothing to tell apart",
             found.labelled()
         );
-        let help = "a class is a folder: `path` must be the folder above them. Images without a label go into a folder `unlabelled`";
+        let help = "a class is a directory: `path` must be the directory above them. Images without a label go into a directory `unlabelled`";
         return Err(Fault::new(message, help));
     }
     let learnt = |name: &str| {
@@ -282,7 +286,7 @@ fn check_found(found: &Found) -> Result<(), Fault> {
         let message = format!("class `{name}` has no training image: {first} cannot be judged");
         return Err(Fault::new(
             message,
-            "a class that is judged must be learnt: give it training images, or leave it out",
+            "a class that is tested must be trained on: give it training images, or leave it out",
         ));
     }
     groups(found)
@@ -311,7 +315,7 @@ fn groups(found: &Found) -> Result<(), Fault> {
 
 fn load(settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeError> {
     let [folder] = files else {
-        return Err(NodeError::failed("BUG: a folder source has one folder"));
+        return Err(NodeError::failed("BUG: a directory source has one directory"));
     };
     let found = list(folder, &settings.files.layout())?;
     check_found(&found)?;

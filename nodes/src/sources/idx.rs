@@ -104,7 +104,7 @@ fn classes(train: &Part<'_>, test: &Part<'_>) -> Result<Vec<u8>, Fault> {
     let occurring: BTreeSet<u8> = train.values.iter().copied().collect();
     if let Some(other) = test.values.iter().find(|label| !occurring.contains(label)) {
         let message = format!("label {other} is of some test images, but of no training image");
-        let help = "a class that is judged must be learnt: leave those test images out";
+        let help = "a class that is tested must be trained on: leave those test images out";
         return Err(Fault {
             help,
             ..fault(test.labels, message)
@@ -201,13 +201,13 @@ mod tests {
         [file(&[n, side, side], &pixels), file(&[n], labels)]
     }
 
-    /// A folder with a set whose files are packed and named by `name`.
+    /// A directory with a set whose files are packed and named by `name`.
     fn folder(train: [Vec<u8>; 2], test: [Vec<u8>; 2], name: impl Fn(&str) -> String) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         for (usual, bytes) in FILES.iter().zip(train.iter().chain(&test)) {
             let name = name(usual);
             let mut bytes = bytes.clone();
-            if name.ends_with(".gz") {
+            if Path::new(&name).extension().is_some_and(|ending| ending == "gz") {
                 let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
                 encoder.write_all(&bytes).expect("written");
                 bytes = encoder.finish().expect("packed");

@@ -24,7 +24,7 @@ use crate::failure::{at, at_with};
 /// Options of a source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceSettings {
-    /// Folder of the files, or the file.
+    /// Directory of the files, or the file.
     pub path: Option<PathBuf>,
     /// Training images to make.
     pub train: Option<usize>,
@@ -42,7 +42,7 @@ pub struct SourceSettings {
     pub background: Option<Background>,
     /// How wild the images to make are.
     pub style: Option<SceneStyle>,
-    /// How a folder of image files is read.
+    /// How a directory of image files is read.
     pub files: FileSettings,
     /// Decides what is made.
     pub seed: u64,
@@ -90,7 +90,7 @@ pub struct Labelled {
 }
 
 /// Texts with the names of their classes.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Texts {
     /// As they were written.
     pub texts: Vec<String>,
@@ -113,6 +113,8 @@ pub struct SourceShape {
     pub validation: usize,
     /// How many of the training examples have a label, where some have none.
     pub labelled: Option<usize>,
+    /// The texts themselves, where they are few: their vocabulary tells whether they go with a network.
+    pub texts: Option<Texts>,
 }
 
 impl SourceShape {
@@ -124,6 +126,7 @@ impl SourceShape {
             counts: Some(counts),
             validation: 0,
             labelled: None,
+            texts: None,
         }
     }
 }
@@ -160,7 +163,7 @@ impl Source {
     }
 }
 
-/// The name of a file in a folder: its own, without `.gz`, or with a dot before what kind of file it is, as both are also published.
+/// The name of a file in a directory: its own, without `.gz`, or with a dot before what kind of file it is, as both are also published.
 fn usual_name(folder: &Path, name: &str) -> String {
     let plain = name.trim_end_matches(".gz");
     let dotted = |name: &str| name.replacen("-idx", ".idx", 1);
@@ -204,6 +207,9 @@ pub fn names() -> Vec<&'static str> {
 }
 
 /// The source of a name, with only settings that it takes.
+///
+/// # Errors
+/// If there is no such source, or it does not take a setting.
 pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, ParamError> {
     let source = SOURCES.iter().find(|s| s.name == name).ok_or_else(|| {
         let names = names().join(", ");

@@ -175,25 +175,8 @@ impl Augmenter {
                 saturation,
                 hue,
             } => {
-                // Always drawn, so that what follows does not depend on the outcome.
-                let chosen = stream.bernoulli(*p);
-                let mut factor = |spread: f32| 1.0 + stream.range(-spread, spread);
-                let (b, k, s, h) = (
-                    factor(*brightness),
-                    factor(*contrast),
-                    factor(*saturation),
-                    factor(*hue) - 1.0,
-                );
-                if chosen {
-                    image::brightness(image, b);
-                    image::contrast(image, c, k);
-                    if *saturation > 0.0 {
-                        image::saturation(image, c, s);
-                    }
-                    if *hue > 0.0 {
-                        image::hue(image, c, h);
-                    }
-                }
+                let spreads = [*brightness, *contrast, *saturation, *hue];
+                jitter(image, c, *p, spreads, stream);
             }
             Op::Grayscale { p } => {
                 if stream.bernoulli(*p) {
@@ -249,6 +232,24 @@ impl Augmenter {
             // Of batches: see `mix_batch`.
             Op::Mixup { .. } | Op::Cutmix { .. } => {}
         }
+    }
+}
+
+/// With probability `p`: brightness, contrast, saturation and hue by random factors, each within its spread.
+fn jitter(image: &mut [f32], channels: usize, p: f32, spreads: [f32; 4], stream: &mut Stream) {
+    // Always drawn, so that what follows does not depend on the outcome.
+    let chosen = stream.bernoulli(p);
+    let [b, k, s, h] = spreads.map(|spread| 1.0 + stream.range(-spread, spread));
+    if !chosen {
+        return;
+    }
+    image::brightness(image, b);
+    image::contrast(image, channels, k);
+    if spreads[2] > 0.0 {
+        image::saturation(image, channels, s);
+    }
+    if spreads[3] > 0.0 {
+        image::hue(image, channels, h - 1.0);
     }
 }
 

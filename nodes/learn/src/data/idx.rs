@@ -36,12 +36,18 @@ pub enum IdxError {
 }
 
 /// Images of an IDX file with three dimensions: number, height, width, and the values.
+///
+/// # Errors
+/// If the bytes are not such a file.
 pub fn parse_images(bytes: &[u8]) -> Result<(usize, usize, usize, &[u8]), IdxError> {
     let (sizes, values) = parse(bytes, 3)?;
     Ok((sizes[0], sizes[1], sizes[2], values))
 }
 
 /// Labels of an IDX file with one dimension.
+///
+/// # Errors
+/// If the bytes are not such a file.
 pub fn parse_labels(bytes: &[u8]) -> Result<&[u8], IdxError> {
     Ok(parse(bytes, 1)?.1)
 }

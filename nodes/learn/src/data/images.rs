@@ -70,6 +70,7 @@ pub struct Annotations {
 
 impl Annotations {
     /// Only those of the images at `indices`, in that order.
+    #[must_use]
     pub fn select(&self, indices: &[u32]) -> Self {
         let bounds = indices.iter().map(|i| self.bounds[*i as usize]).collect();
         Self {
@@ -139,6 +140,7 @@ impl Images {
     }
 
     /// Only the images at `indices`, in that order.
+    #[must_use]
     pub fn select(&self, indices: &[u32]) -> Self {
         let pixels = indices
             .iter()

@@ -31,7 +31,7 @@ impl Layer for Gelu {
         let derivative: FeatureMap = pass.pop();
         let label = || format!("gelu {}", derivative.shape.c);
         pass.timed("backward", 0.0, label, || {
-            gelu::backward(&mut dy.data, &derivative.data)
+            gelu::backward(&mut dy.data, &derivative.data);
         });
         Some(dy)
     }
