@@ -101,12 +101,6 @@ fn a_baseline_that_is_no_arm_is_told_before_any_training() {
 }
 
 #[test]
-fn replicates_too_few_to_show_anything_are_told_before_any_training() {
-    let nodes = [model("m", "[\"all\"]"), score("s", "m", "all"), score("t", "m", "all")];
-    refused(&[nodes.concat(), verdict("replicates = 50")], "expected at least 100");
-}
-
-#[test]
 fn learning_rates_are_not_averaged_as_seeds() {
     let matrix = "[matrix]\nrate = [0.1, 0.2]\n".to_owned();
     let rated = |node: &str| model(node, "[\"all\"]").replace("lr = 0.01", "lr = \"${rate}\"");

@@ -42,9 +42,7 @@ fn the_first_workflow_in_readme_runs() {
         "--set",
         "nodes.images.train=200",
         "--set",
-        "nodes.scratch.steps=2",
-        "--set",
-        "nodes.student.steps=2",
+        "variables.budget=1000",
         "--set",
         "nodes.guess.threshold=0.1",
     ]);

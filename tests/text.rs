@@ -90,7 +90,7 @@ compare = ["score"]
 evidence = ["frozen"]
 over = ["arm", "labels", "seed"]
 baseline = "scratch"
-replicates = 100
+unequal = "a test"
 "#;
 
 /// 90 lines of two classes.

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Lineage, Node, NodeError, NodeFile, Output, ParamError, Port,
-    Report, Resources,
+    Report, Resources, Spending, Spent,
 };
 use crate::projection::Projection;
 
@@ -35,6 +35,9 @@ pub(crate) trait ErasedNode: Send + Sync {
     fn ports(&self) -> Vec<Port>;
     fn files(&self, folder: &Path) -> Vec<NodeFile>;
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError>;
+    fn spends(&self, inputs: &InputFacts) -> Option<Spending>;
+    fn settled(&self, spent: &Spent<'_>) -> Result<Option<Arc<dyn ErasedNode>>, ParamError>;
+    fn account(&self, spent: &Spent<'_>) -> Result<Option<String>, ParamError>;
     fn resources(&self) -> Resources;
     fn isolated(&self) -> bool;
     fn copies(&self, role: &str) -> bool;
@@ -70,6 +73,18 @@ impl<N: Node> ErasedNode for N {
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         Node::facts(self, inputs)
+    }
+
+    fn spends(&self, inputs: &InputFacts) -> Option<Spending> {
+        Node::spends(self, inputs)
+    }
+
+    fn settled(&self, spent: &Spent<'_>) -> Result<Option<Arc<dyn ErasedNode>>, ParamError> {
+        Ok(Node::settled(self, spent)?.map(|node| Arc::new(node) as _))
+    }
+
+    fn account(&self, spent: &Spent<'_>) -> Result<Option<String>, ParamError> {
+        Node::account(self, spent)
     }
 
     fn resources(&self) -> Resources {

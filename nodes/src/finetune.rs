@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, Input, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError,
-    Port, Progress, Resources,
+    Port, Progress, Resources, Spending, Spent,
 };
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::BackboneSettings;
@@ -27,6 +27,7 @@ use crate::artifacts::{
     NetworkFacts, RECIPE, RecipeArtifact, SplitName, TEXTS_HAVE_NO_VIEWS, same_task, without,
 };
 use crate::augment::{check_mixing, check_recipe};
+use crate::budget::Budget;
 use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
 
 /// Steps between two looks at the clock for a checkpoint.
@@ -55,9 +56,10 @@ pub struct FinetuneNode {
     /// Optimiser steps; 0 with `head = "probe"` leaves the linear probe on the encoder as it is. Either these or `budget`.
     steps: Option<usize>,
     /// Images that may go through the encoder forward and backward, every view of every image counted, a forward pass alone as a third: what
-    /// trainings of different cost per step are held equal by. Steps follow from it, to the nearest whole one.
+    /// trainings of different cost per step are held equal by. Steps follow from it, to the nearest whole one. `{ of = .., share = 0.5 }` is a part of
+    /// an arm's budget, `{ of = .., rest = true }` what all that the node depends on leaves of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    budget: Option<u64>,
+    budget: Option<Budget>,
     /// Images per step; with `semi`, labelled ones, each with `semi.ratio` unlabelled ones.
     #[serde(default = "batch")]
     batch: usize,
@@ -126,11 +128,12 @@ impl FinetuneNode {
             (Some(steps), None) => Ok(steps),
             (None, Some(budget)) => {
                 let step = self.fit_settings(0).cost(self.semi.as_ref());
-                if (budget as f64) < step {
-                    let message = format!("{budget} found, but one step takes {step:.0} images forward and backward");
+                let images = budget.used() as f64;
+                if images < step && !(images == 0.0 && self.head == HeadStart::Probe) {
+                    let message = format!("{images} found, but one step takes {step:.0} images forward and backward");
                     return Err(at_with("budget", message, "raise `budget`, or lower `batch`"));
                 }
-                Ok((budget as f64 / step).round() as usize)
+                Ok((images / step).round() as usize)
             }
             (Some(_), Some(_)) => Err(at_with(
                 "budget",
@@ -147,6 +150,11 @@ impl FinetuneNode {
 
     fn settings(&self) -> Result<FitSettings, ParamError> {
         Ok(self.fit_settings(self.steps()?))
+    }
+
+    fn spending(&self, settings: &FitSettings) -> Spending {
+        let used = settings.steps as f64 * settings.cost(self.semi.as_ref());
+        self.budget.map_or(Spending::all(used), |budget| budget.spending(used))
     }
 
     fn fit_settings(&self, steps: usize) -> FitSettings {
@@ -353,6 +361,18 @@ impl Node for FinetuneNode {
         }))
     }
 
+    fn settled(&self, spent: &Spent<'_>) -> Result<Option<Self>, ParamError> {
+        let settled = self.budget.map(|budget| budget.settled(spent)).transpose()?.flatten();
+        Ok(settled.map(|budget| Self {
+            budget: Some(budget),
+            ..self.clone()
+        }))
+    }
+
+    fn spends(&self, _inputs: &InputFacts) -> Option<Spending> {
+        Some(self.spending(&self.settings().ok()?))
+    }
+
     fn resources(&self) -> Resources {
         Resources::threads_up_to(usize::MAX)
     }
@@ -415,6 +435,7 @@ impl Node for FinetuneNode {
             .then(|| twin(&backbone, &classifier, &stream))
             .transpose()?;
         let settings = self.settings().map_err(refused)?;
+        let allowed = self.spending(&settings).allowed;
         let mut fit =
             Fit::new(settings, classifier, labelled_examples, pseudo_examples, &augmenter).map_err(failure)?;
         if let (Some(semi), Some(unlabelled), Some(average)) = (&self.semi, &unlabelled, average) {
@@ -427,7 +448,7 @@ impl Node for FinetuneNode {
             labels: truths.indices.len(),
             pseudo_labels: guesses.as_ref().map(|guesses| guesses.indices.len()),
         };
-        let metrics = metrics(&fit, &head);
+        let metrics = metrics(&fit, &head, allowed);
         let history = self.semi.is_some().then(|| History::of(fit.history()).to_file());
         let artifact = ModelArtifact {
             backbone,
@@ -443,8 +464,9 @@ impl Node for FinetuneNode {
 }
 
 /// What a training comes to, for queries.
-fn metrics(fit: &Fit<'_>, head: &HeadInfo) -> BTreeMap<String, f64> {
+fn metrics(fit: &Fit<'_>, head: &HeadInfo, allowed: f64) -> BTreeMap<String, f64> {
     let counts = [
+        ("images_allowed", allowed),
         ("images_trained", fit.images_seen() as f64),
         ("labels", head.labels as f64),
         ("pseudo_labels", head.pseudo_labels.unwrap_or(0) as f64),

@@ -5,6 +5,7 @@ pub mod pictures;
 pub mod sources;
 
 mod augment;
+mod budget;
 mod classes;
 mod command;
 mod concat;
@@ -22,7 +23,7 @@ pub use augment::AugmentNode;
 pub use command::CommandNode;
 pub use concat::ConcatNode;
 pub use dataset::{PartNode, SourceNode};
-pub use evaluate::{CompareNode, ProbeNode, ScoreNode, SummaryNode};
+pub use evaluate::{CompareNode, ControlNode, ProbeNode, ScoreNode, SummaryNode};
 pub use finetune::FinetuneNode;
 pub use onnx::{OnnxModel, onnx_model};
 pub use pretext::PretextNode;
@@ -44,6 +45,7 @@ pub fn registry() -> flow_engine::Registry {
         .register::<PseudoLabelNode>()
         .register::<FinetuneNode>()
         .register::<ScoreNode>()
+        .register::<ControlNode>()
         .register::<ProbeNode>()
         .register::<CompareNode>()
         .register::<SummaryNode>()

@@ -77,7 +77,12 @@ style = { turn = 0.5 }"#,
     Form {
         kind: "dataset",
         base: "from = \"x\"\nclasses = [0, 1]\nlabels = 10\nseed = 1",
-        changes: &[("classes", "[1, 0]"), ("labels", "11"), ("seed", "2")],
+        changes: &[
+            ("classes", "[1, 0]"),
+            ("labels", "11"),
+            ("imbalance", "10.0"),
+            ("seed", "2"),
+        ],
         ports: &["from"],
         not_in_key: &[],
     },
@@ -177,6 +182,21 @@ seed = 1"#,
     },
     Form {
         kind: "evaluate",
+        base: "control = \"svm\"\ndata = \"x\"\nsplit = \"test\"",
+        changes: &[
+            ("control", "\"knn\""),
+            ("split", "\"validation\""),
+            ("penalty", "[1.0]"),
+            ("gamma", "[0.5]"),
+            ("neighbours", "[3]"),
+            ("network", "{ name = \"conv3\" }"),
+            ("seed", "2"),
+        ],
+        ports: &["data"],
+        not_in_key: &[],
+    },
+    Form {
+        kind: "evaluate",
         base: r#"encoder = { file = "a.tsv" }
 backbone = { name = "conv3" }
 data = "x"
@@ -206,19 +226,19 @@ arm = "arm"
 budget = "labels"
 repeat = "seed"
 baseline = "score"
-titles = { score = "scratch" }
-replicates = 100
-seed = 1"#,
+titles = { score = "scratch" }"#,
         changes: &[
             ("arm", "\"method\""),
             ("budget", "\"n\""),
             ("repeat", "[\"draw\", \"seed\"]"),
             ("baseline", "\"score2\""),
             ("titles", "{ score = \"other\" }"),
-            ("replicates", "200"),
-            ("seed", "2"),
+            ("cost", "\"total\""),
+            ("unequal", "\"a test\""),
+            ("metric", "\"macro_f1\""),
+            ("margin", "0.02"),
         ],
-        ports: &["compare", "evidence"],
+        ports: &["compare", "evidence", "controls", "upper_bound"],
         not_in_key: &[],
     },
     Form {

@@ -114,6 +114,8 @@ struct Design {
     epochs: usize,
     /// Steps of a training.
     steps: usize,
+    /// Images forward and backward of each arm of a comparison.
+    budget: usize,
     /// Seconds of a run, estimated.
     seconds: f64,
 }
@@ -204,6 +206,7 @@ impl Design {
             pool,
             epochs: 1,
             steps: 1,
+            budget: 1,
             seconds: 0.0,
         };
         design.measure(args.minutes.max(0.1) * 60.0)?;
@@ -217,17 +220,23 @@ impl Design {
             self.seconds_for_image(Task::Simclr)?,
         ];
         let useful = seconds * (1.0 - SPARE);
+        if self.asked == Asked::Compare {
+            // All labels and draws from scratch, as many fine-tuned for half as long, and a pre-training for each seed, which has the other half: two views
+            // of each image.
+            let trainings = (SEEDS * self.budgets.len()) as f64;
+            let each = 1.5 * trainings * supervised + SEEDS as f64 * 0.25 * simclr;
+            self.budget = ((useful / each.max(1e-9)) as usize).clamp(40 * BATCH, 600 * BATCH);
+            self.seconds = each * self.budget as f64 / (1.0 - SPARE);
+            return Ok(());
+        }
         let (pretrainings, trainings) = match self.asked {
             Asked::Pretrain => (1, 0),
-            Asked::Classify => (0, SEEDS * self.budgets.len()),
-            Asked::Compare => (SEEDS, 2 * SEEDS * self.budgets.len()),
+            Asked::Classify | Asked::Compare => (0, SEEDS * self.budgets.len()),
         };
-        let share = if trainings == 0 || pretrainings == 0 { 1.0 } else { 0.5 };
         let step = (trainings * BATCH) as f64 * supervised;
         let epoch = (pretrainings * self.pool) as f64 * simclr;
         // A lower bound and an upper one: what is shorter teaches nothing, what is longer hardly more.
-        let times =
-            |cost: f64, least: usize, most: usize| ((useful * share / cost.max(1e-9)) as usize).clamp(least, most);
+        let times = |cost: f64, least: usize, most: usize| ((useful / cost.max(1e-9)) as usize).clamp(least, most);
         self.steps = times(step, 20, 600);
         self.epochs = times(epoch, 2, 200);
         self.seconds = (step * self.steps as f64 + epoch * self.epochs as f64) / (1.0 - SPARE);
@@ -265,6 +274,12 @@ impl Design {
             quoted(&name),
             quoted(self.question())
         ));
+        if self.asked == Asked::Compare {
+            let budget = self.budget;
+            text.push_str(&format!(
+                "\n[variables]\n# Images forward and backward that each arm may be trained on.\nbudget = {budget}\n"
+            ));
+        }
         if self.asked != Asked::Pretrain {
             let arms = if self.asked == Asked::Compare {
                 "\"scratch\", \"pretrained\""
@@ -332,17 +347,27 @@ impl Design {
             "\"${seed}\""
         };
         let batch = 128.min(self.pool * 9 / 10).max(2);
-        let (epochs, method) = (self.epochs, quoted(method));
+        let method = quoted(method);
+        let length = if self.asked == Asked::Compare {
+            "budget = { of = \"${budget}\", share = 0.5 }".to_owned()
+        } else {
+            format!("epochs = {}\nwarmup_epochs = 1", self.epochs)
+        };
         format!(
-            "\n# --- pre-training on all images to train on, without their labels\n\n[nodes.pretrain_views]\nkind = \"augment\"\nrecipe = \"{recipe}\"\n\n[nodes.task]\nkind = \"pretext\"\nmethod = {method}\n\n[nodes.encoder]\nkind = \"pretrain\"\ndata = \"images\"\nviews = \"pretrain_views\"\ntask = \"task\"\nbackbone = {{ name = \"conv4\" }}\noptimizer = {{ name = \"adam\" }}\nlr = 0.002\nepochs = {epochs}\nwarmup_epochs = 1\nbatch = {batch}\nseed = {seed}\n"
+            "\n# --- pre-training on all images to train on, without their labels\n\n[nodes.pretrain_views]\nkind = \"augment\"\nrecipe = \"{recipe}\"\n\n[nodes.task]\nkind = \"pretext\"\nmethod = {method}\n\n[nodes.encoder]\nkind = \"pretrain\"\ndata = \"images\"\nviews = \"pretrain_views\"\ntask = \"task\"\nbackbone = {{ name = \"conv4\" }}\noptimizer = {{ name = \"adam\" }}\nlr = 0.002\n{length}\nbatch = {batch}\nseed = {seed}\n"
         )
     }
 
     fn judging(&self) -> String {
         let compare = self.asked == Asked::Compare;
-        let steps = self.steps;
+        let length = if compare {
+            "# As much training for every arm, pre-training included.\nbudget = { of = \"${budget}\", rest = true }"
+                .to_owned()
+        } else {
+            format!("steps = {}", self.steps)
+        };
         let mut text = format!(
-            "\n# --- training with few labels\n\n[nodes.labelled]\nkind = \"dataset\"\nfrom = \"images\"\nlabels = \"${{labels}}\"\nseed = \"${{seed}}\"\n\n[nodes.views]\nkind = \"augment\"\nrecipe = \"weak\"\n\n[defaults.finetune]\ndata = [\"labelled\"]\nviews = \"views\"\noptimizer = {{ name = \"adam\" }}\nlr = 0.002\nwarmup_steps = 10\nsteps = {steps}\nbatch = {BATCH}\nseed = \"${{seed}}\"\n\n[nodes.scratch]\nkind = \"finetune\"\nbackbone = {{ name = \"conv4\" }}\n"
+            "\n# --- training with few labels\n\n[nodes.labelled]\nkind = \"dataset\"\nfrom = \"images\"\nlabels = \"${{labels}}\"\nseed = \"${{seed}}\"\n\n[nodes.views]\nkind = \"augment\"\nrecipe = \"weak\"\n\n[defaults.finetune]\ndata = [\"labelled\"]\nviews = \"views\"\noptimizer = {{ name = \"adam\" }}\nlr = 0.002\nwarmup_steps = 10\n{length}\nbatch = {BATCH}\nseed = \"${{seed}}\"\n\n[nodes.scratch]\nkind = \"finetune\"\nbackbone = {{ name = \"conv4\" }}\n"
         );
         if compare {
             text.push_str("\n[nodes.pretrained]\nkind = \"finetune\"\ninit = \"encoder\"\n");

@@ -318,6 +318,7 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
             workflow,
             id,
             artifacts,
+            store: self.context.store,
         };
         let report = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             instance.node.report(artifact, &lineage)

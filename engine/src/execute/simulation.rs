@@ -371,6 +371,7 @@ fn plan(workflow: &Workflow, random: &mut Random) -> Plan {
         estimate_s: random.percent(50).then(|| random.below(100) as f64),
     });
     Plan {
+        accounts: Vec::new(),
         schema: 1,
         workflow: String::new(),
         nodes: nodes.collect(),

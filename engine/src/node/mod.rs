@@ -7,6 +7,7 @@ mod facts;
 mod identity;
 mod port;
 mod resources;
+mod spent;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,6 +22,7 @@ pub(crate) use self::identity::{DECLARED_FILE, NODE_REF, NOT_IN_KEY};
 pub use self::identity::{DeclaredFile, NodeFile, NotInKey, OpenedFile};
 pub use self::port::{NodeRef, Port};
 pub use self::resources::Resources;
+pub use self::spent::{InputSpent, PartSpent, Spending, Spent};
 pub use crate::lineage::Lineage;
 
 /// What sort of artifact a node makes; ports say which sorts they take. The engine only compares them.
@@ -69,6 +71,34 @@ pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stati
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         let _ = inputs;
         Ok(Facts::unknown())
+    }
+
+    /// What its own training costs: nothing for what does not train, `None` where that depends on what is not known before something ran.
+    fn spends(&self, inputs: &InputFacts) -> Option<Spending> {
+        let _ = inputs;
+        Some(Spending::default())
+    }
+
+    /// The same node with what follows from the costs of the nodes before it filled in; `None` where nothing does. Only then are its key made, its
+    /// facts and [`Node::spends`] asked.
+    ///
+    /// # Errors
+    /// At the parameter that is wrong.
+    fn settled(&self, spent: &Spent<'_>) -> Result<Option<Self>, ParamError>
+    where
+        Self: Sized,
+    {
+        let _ = spent;
+        Ok(None)
+    }
+
+    /// Checks what its inputs cost together, and says it in words for `flow plan`. Asked of nodes with a labelled port.
+    ///
+    /// # Errors
+    /// At the parameter that is wrong.
+    fn account(&self, spent: &Spent<'_>) -> Result<Option<String>, ParamError> {
+        let _ = spent;
+        Ok(None)
     }
 
     /// What it takes of the machine.

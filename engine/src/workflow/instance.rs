@@ -25,6 +25,8 @@ pub struct Instance {
     pub(crate) files: Vec<NodeFile>,
     pub(crate) policy: Arc<ExecutionPolicy>,
     pub(crate) dir: PathBuf,
+    /// Rounds that are left in its loop, this one included; 1 outside of a loop.
+    pub(crate) rounds_left: u32,
     /// To be run even if it is cached.
     pub(crate) forced: bool,
 }

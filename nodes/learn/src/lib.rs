@@ -22,5 +22,6 @@ pub mod semi;
 pub mod settings;
 pub mod state;
 pub mod stats;
+pub mod svm;
 pub mod text;
 pub mod train;

@@ -27,7 +27,7 @@ use std::path::Path;
 
 use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, NotInKey,
-    Output, ParamError, Port, Resources,
+    Output, ParamError, Port, Resources, Spending,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -188,6 +188,11 @@ impl Node for CommandNode {
             _ => program::is_file(word) && !self.tools.contains(*word),
         };
         words.filter(is_outside).map(|(_, word)| word.clone()).collect()
+    }
+
+    /// What a program trains is its own affair.
+    fn spends(&self, _inputs: &InputFacts) -> Option<Spending> {
+        None
     }
 
     fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {

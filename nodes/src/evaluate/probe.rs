@@ -81,7 +81,7 @@ fn temperature() -> f32 {
 
 impl Node for ProbeNode {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUT: ArtifactType = SCORES;
     const FORM: &'static [&'static str] = &["encoder", "backbone"];
 
@@ -178,19 +178,15 @@ impl Material<'_> {
     /// What an example says without any network: its pixels, or which words it has.
     fn raw(&self) -> Features {
         let all: Vec<u32> = (0..self.judged.n() as u32).collect();
-        let features = |samples: &Samples, indices: &[u32]| match samples {
-            Samples::Images(images) => pixels(images, indices),
-            Samples::Texts(texts) => bag_of_words(texts, indices),
-        };
-        let judged = features(self.judged, &all);
+        let judged = raw_features(self.judged, &all);
         Features {
             of: match self.judged {
                 Samples::Images(_) => Subject::RawPixels,
                 Samples::Texts(_) => Subject::BagOfWords,
             },
             dim: judged.len() / all.len().max(1),
-            labelled: features(self.train, self.labelled),
-            grouped: features(self.train, self.grouped),
+            labelled: raw_features(self.train, self.labelled),
+            grouped: raw_features(self.train, self.grouped),
             judged,
         }
     }
@@ -234,6 +230,14 @@ impl Material<'_> {
         };
         let clusters = found.assign(&normalised(&features.judged, dim), dim);
         FeatureScore::of_clusters(features.of, protocol, classes, self.truth, &clusters)
+    }
+}
+
+/// What examples say without any network: their pixels in [0, 1], or which words they have; `[indices][dim]`.
+pub(super) fn raw_features(samples: &Samples, indices: &[u32]) -> Vec<f32> {
+    match samples {
+        Samples::Images(images) => pixels(images, indices),
+        Samples::Texts(texts) => bag_of_words(texts, indices),
     }
 }
 
@@ -301,6 +305,7 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         noun: data.modality().noun().to_owned(),
         class_names: data.class_names.clone(),
         pseudo_labels: None,
+        truth: Scores::classes(&data.truth(node.split)?),
         scores: judging.scores,
     };
     Ok(Output {

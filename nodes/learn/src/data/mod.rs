@@ -15,5 +15,5 @@ pub use input::{Modality, NetworkInput};
 pub use label::{Label, classes_of};
 pub use samples::{Sample, Samples};
 pub use scenes::{SCENE_CLASSES, Scene, SceneStyle, Scenes};
-pub use split::{SplitError, stratified};
+pub use split::{SplitError, long_tailed, stratified};
 pub use tokens::Tokens;

@@ -46,6 +46,7 @@ impl SummaryNode {
         Axes {
             arm: &self.arm,
             budget: &self.budget,
+            cost: None,
             repeat: &self.repeat,
         }
     }
@@ -141,6 +142,7 @@ impl Metric {
     fn of(score: &FeatureScore) -> Vec<(Self, f64)> {
         let metric = match score.protocol {
             Protocol::Probe { .. } => Self::Probe,
+            Protocol::Svm { .. } => Self::FineTune,
             Protocol::Knn { .. } => Self::Knn,
             Protocol::FineTuned => Self::FineTune,
             Protocol::Clusters { .. } => Self::Clusters,
@@ -221,12 +223,12 @@ fn found(node: &SummaryNode, place: &Place, scores: &Scores) -> Vec<Measurement>
             column: Column {
                 metric,
                 budget: if metric.has_budget() {
-                    place.budget.clone()
+                    place.cell.budget.clone()
                 } else {
                     String::new()
                 },
             },
-            draw: place.draw.clone(),
+            draw: place.draw.to_string(),
             value,
         })
     };
