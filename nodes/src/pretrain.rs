@@ -25,6 +25,7 @@ use crate::artifacts::{
 };
 use crate::augment::check_recipe;
 use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
+use crate::memory;
 
 /// Trains an encoder on a pretext task.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -238,6 +239,7 @@ impl Node for PretrainNode {
         let Some(data) = inputs.get::<DatasetFacts>("data") else {
             return Ok(Facts::unknown());
         };
+        memory::batch_fits(self.batch, data, Some(&self.backbone))?;
         check_recipe(inputs, "views", data)?;
         let method = inputs.get::<MethodSettings>("task");
         if let Some(method) = method {

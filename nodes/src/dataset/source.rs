@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{self, Division};
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, SplitName, Targets};
 use crate::failure::{at, at_with, failure, refused};
+use crate::memory;
 use crate::pictures::{Columns, Fit};
 use crate::sources::{
     self, Background, Colour, FileSettings, Labelled, Loaded, OnBad, OnLeak, Source, SourceSettings, SourceShape, Texts,
@@ -227,14 +228,19 @@ impl SourceNode {
             }
             None => None,
         };
-        Ok(Facts::of(DatasetFacts {
+        let data = DatasetFacts {
             input: shape.input,
             class_names: shape.class_names.clone(),
             splits,
             targets: shape
                 .labelled
                 .map_or(Targets::All, |labelled| Targets::Labels(labelled - aside)),
-        }))
+        };
+        // What a file holds cannot be lowered, but which file it is.
+        let sizes = [("train", self.train.is_some()), ("side", self.side.is_some())];
+        let key = sizes.iter().find(|(_, given)| *given).map_or("path", |(key, _)| key);
+        memory::data_set_fits(key, &data)?;
+        Ok(Facts::of(data))
     }
 }
 
@@ -272,6 +278,11 @@ impl Node for SourceNode {
             Some(shape) => self.source_facts(&shape),
             None => Ok(Facts::unknown()),
         }
+    }
+
+    /// Files may hold more than their sizes tell: an end for want of memory is this node's alone.
+    fn isolated(&self) -> bool {
+        self.path.is_some()
     }
 
     fn run(&self, _inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {

@@ -370,6 +370,25 @@ impl BackboneSettings {
         })
     }
 
+    /// Values that a training step holds of each example in the network's layers, at least; 0 if the settings do not fit, which
+    /// [`BackboneSettings::build`] tells. Nothing is made.
+    pub fn values_of_an_example(&self, input: NetworkInput) -> u128 {
+        let Ok(backbone) = self.backbone() else { return 0 };
+        let shape = input.shape;
+        match &backbone.family {
+            Family::Stages(_) | Family::Patches(_) => {
+                let widths = if self.widths.is_empty() { backbone.widths } else { &self.widths };
+                let less = if self.stem == Stem::Small { 0 } else { 2 };
+                size::held_by_stages(shape, less, widths)
+            }
+            Family::Transformer => VitShape::new(self, shape).map_or(0, |sizes| {
+                let patches = (shape.h / sizes.patch) * (shape.w / sizes.patch);
+                size::held_by_blocks(&sizes.transformer, patches)
+            }),
+            Family::Text => transformer::sizes(self).map_or(0, |sizes| size::held_by_blocks(&sizes, shape.h)),
+        }
+    }
+
     /// A setting that only a transformer has, if one is given.
     fn transformers_key(&self) -> Option<&'static str> {
         let given = [

@@ -9,7 +9,7 @@ use flow_learn::stats::{Arm, Comparison, Interval, compare};
 use serde::{Deserialize, Serialize};
 
 use super::CompareNode;
-use crate::artifacts::{FeatureScore, Protocol, Scores, SplitName, from_json, to_json};
+use crate::artifacts::{FeatureScore, Protocol, Scores, SplitName, decoded, from_json, to_json};
 use crate::evaluate::arms::Paired;
 use crate::failure::failure;
 
@@ -125,7 +125,7 @@ impl Verdict {
 
     /// From the artifact's file.
     pub(super) fn read(artifact: &Artifact) -> Result<Self, NodeError> {
-        from_json(&artifact.read(FILE)?, "a verdict")
+        decoded(artifact, FILE, from_json)
     }
 }
 
