@@ -104,8 +104,7 @@ fn whatever_size_is_asked_for_planning_answers_and_allocates_nothing() {
             let kind = table["kind"].as_str().expect("a kind");
             let mut parameters = BTreeSet::new();
             for form in registry.form_schemas(kind) {
-                let given = |mark: &&str| table.get(**mark).is_some();
-                if form.marks.is_empty() || form.marks.iter().any(|mark| given(&mark)) {
+                if form.marks.is_empty() || form.marks.iter().any(|mark| table.get(*mark).is_some()) {
                     integers(&form.schema, "", &mut parameters);
                 }
             }
@@ -128,4 +127,13 @@ fn whatever_size_is_asked_for_planning_answers_and_allocates_nothing() {
     }
     assert!(tried > 100, "{tried} sizes");
     assert_eq!(taken, BTreeSet::new(), "these were planned");
+}
+
+#[test]
+fn a_data_set_of_files_is_read_in_a_process_of_its_own() {
+    use flow_engine::node::Node;
+    let isolated = |text: &str| toml::from_str::<flow_nodes::SourceNode>(text).expect("a source").isolated();
+    assert!(isolated("source = \"idx\"\npath = \"data\""));
+    assert!(isolated("source = \"folder\"\npath = \"data\"\nside = 16"));
+    assert!(!isolated("source = \"scenes\""), "its size is known while planning");
 }

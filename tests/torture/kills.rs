@@ -87,7 +87,8 @@ pub(crate) fn rebuild(dice: &mut Dice) -> Tried {
     static USUAL: Usual = Usual::new();
     let (site, salts) = filled(dice)?;
     let struck = USUAL.kill(&site, &["cache", "rebuild"], dice);
-    site.holds(&salts).map(|()| struck)
+    // The old index is moved there, whatever it was like.
+    site.holds_but(&salts, &["quarantine"]).map(|()| struck)
 }
 
 pub(crate) fn verify(dice: &mut Dice) -> Tried {

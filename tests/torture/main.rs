@@ -17,7 +17,7 @@ mod site;
 
 use std::time::{Duration, Instant};
 
-use site::{Dice, Finding, Site};
+use site::{Dice, Finding};
 
 /// What one try came to: whether the fault struck, which a kill may be too late for.
 type Tried = Result<bool, Finding>;

@@ -17,6 +17,7 @@ use self::verdict::{FEWEST_DRAWS, Verdict};
 use super::arms::{Axes, Names, Paired, pair};
 use crate::artifacts::{SCORES, ScoreFacts, Scores, same_task};
 use crate::failure::{at, at_with, refused};
+use crate::memory;
 
 /// Compares arms over label budgets and draws, and ends with a verdict.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -94,6 +95,8 @@ impl CompareNode {
                     help,
                 ));
             }
+            let values = self.replicates as u128 * (arms.len() as u128 + 3);
+            memory::fits("replicates", &format!("{} replicates", self.replicates), 8 * values)?;
             // The smallest p-value, 2 / (replicates + 1), is multiplied by the number of other arms (Holm).
             let fewest = 40 * (arms.len() - 1);
             if self.replicates < fewest.max(100) {
