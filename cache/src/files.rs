@@ -362,7 +362,7 @@ impl Files {
             match self.disk.list(&folder) {
                 Ok(found) => names.extend(found),
                 // A stray file among the folders is none of ours. Any other folder may hold what a collection would take for unused.
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound) => {}
+                Err(error) if is_absent(&error) => {}
                 Err(error) => return Err(CacheError::io("list", &folder, error)),
             }
         }
@@ -371,7 +371,7 @@ impl Files {
 
     fn list(&self, dir: &Path) -> Result<Vec<String>, CacheError> {
         match self.disk.list(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if is_absent(&error) => Ok(Vec::new()),
             other => other.map_err(|e| CacheError::io("list", dir, e)),
         }
     }

@@ -111,6 +111,7 @@ fn a_file_in_a_folders_place_is_set_aside_and_what_was_in_it_made_anew() {
         fs::remove_dir_all(&folder).unwrap();
         fs::write(&folder, "no folder").unwrap();
         let store = open(dir.path());
+        store.records().unwrap();
         if number % 2 == 0 {
             store.repair().unwrap();
         }

@@ -56,10 +56,10 @@ pub(crate) fn damage(dice: &mut Dice) -> Tried {
     let (site, salts) = (Site::new(), dice.salts(2));
     site.run(&salts)?;
     for _ in 0..=dice.roll(3) {
-        let files = files_under(&site.cache());
+        let mut files = files_under(&site.cache());
+        files.retain(|file| file.is_file());
         let file = dice.pick(&files).clone();
-        let put_back = spoil(&file, dice);
-        put_back.map_err(|error| format!("{}: {error}", file.display()))?;
+        spoil(&file, dice).map_err(|error| format!("{}: {error}", file.display()))?;
     }
     let changed = Site::run_of(&dice.salts(3), 2);
     site.start(&changed).end()?;
