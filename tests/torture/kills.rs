@@ -119,9 +119,9 @@ pub(crate) fn import(dice: &mut Dice) -> Tried {
     // Any command sweeps; this one finds that what was taken is sound.
     if site.cache().join("CACHEDIR.TAG").exists() {
         site.ok(&["cache", "verify"])?;
+        site.ok(&["cache", "gc", "--max-size", "1GB", "--delete"])?;
+        site.tidy(&[])?;
     }
-    site.ok(&["cache", "gc", "--max-size", "1GB", "--delete"])?;
-    site.tidy(&[])?;
     site.right()?;
     let named: std::collections::BTreeSet<String> = site.digests()?.into_values().collect();
     let blobs = crate::site::files_under(&site.cache().join("blobs"));
