@@ -120,7 +120,10 @@ impl Files {
             self.create_dir(dir)?;
             self.sync_dir(parent(dir))?;
         }
-        self.layout.folders().iter().try_for_each(|folder| self.make_folder(folder))
+        self.layout
+            .folders()
+            .iter()
+            .try_for_each(|folder| self.make_folder(folder))
     }
 
     /// Tags a new store. The tag comes last: a store that has it is whole and durable.

@@ -117,9 +117,16 @@ fn a_file_in_a_folders_place_is_set_aside_and_what_was_in_it_made_anew() {
         }
         for node in ["a", "b"] {
             let (key, new) = draft(node, node);
-            assert_eq!(publish(&store, &key, new).unwrap().read("model").unwrap(), node.as_bytes());
+            assert_eq!(
+                publish(&store, &key, new).unwrap().read("model").unwrap(),
+                node.as_bytes()
+            );
         }
-        assert!(folder.is_dir() && store.verify().unwrap().ok.len() == 2, "{}", folder.display());
+        assert!(
+            folder.is_dir() && store.verify().unwrap().ok.len() == 2,
+            "{}",
+            folder.display()
+        );
     }
 }
 

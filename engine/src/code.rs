@@ -132,7 +132,9 @@ const MAX_TEXT_BYTES: u64 = 16 << 20;
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     let not_utf8 = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut bytes = Vec::new();
-    let read = plain_file::open(path)?.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes)?;
+    let read = plain_file::open(path)?
+        .take(MAX_TEXT_BYTES + 1)
+        .read_to_end(&mut bytes)?;
     if read as u64 > MAX_TEXT_BYTES {
         let most = MAX_TEXT_BYTES >> 20;
         return Err(io::Error::other(format!(

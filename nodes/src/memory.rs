@@ -42,7 +42,12 @@ pub(crate) fn fits(key: &str, what: &str, bytes: u128) -> Result<(), ParamError>
 /// # Errors
 /// At `key`.
 pub(crate) fn data_set_fits(key: &str, data: &DatasetFacts) -> Result<(), ParamError> {
-    let examples: u128 = data.splits.iter().flat_map(|splits| splits.values()).map(|n| *n as u128).sum();
+    let examples: u128 = data
+        .splits
+        .iter()
+        .flat_map(|splits| splits.values())
+        .map(|n| *n as u128)
+        .sum();
     let noun = data.input.modality.noun();
     fits(key, &format!("{examples} {noun}"), examples * values(data.input))
 }

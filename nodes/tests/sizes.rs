@@ -59,7 +59,9 @@ data = "lines"
 
 fn load(text: &str, changes: &[Override]) -> Result<Workflow, Diagnostics> {
     let folder = tempfile::tempdir().expect("a folder");
-    let lines: String = (0..24).map(|i| format!("{}\ta text of number {i}\n", ["one", "two"][i % 2])).collect();
+    let lines: String = (0..24)
+        .map(|i| format!("{}\ta text of number {i}\n", ["one", "two"][i % 2]))
+        .collect();
     std::fs::write(folder.path().join("lines.tsv"), lines).expect("written");
     std::fs::write(folder.path().join("w.toml"), text).expect("written");
     flow_engine::load(&folder.path().join("w.toml"), &registry(), changes)
@@ -79,7 +81,11 @@ fn integers(schema: &Value, at: &str, found: &mut BTreeSet<String>) {
         found.insert(format!("{at}[]"));
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+        let at = if at.is_empty() {
+            name.clone()
+        } else {
+            format!("{at}.{name}")
+        };
         integers(property, &at, found);
     }
     for several in ["oneOf", "anyOf", "allOf"] {
@@ -93,8 +99,19 @@ fn integers(schema: &Value, at: &str, found: &mut BTreeSet<String>) {
 fn whatever_size_is_asked_for_planning_answers_and_allocates_nothing() {
     let limit = getrlimit(Resource::As);
     let used = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages: u64 = used.split(' ').next().and_then(|pages| pages.parse().ok()).expect("a number");
-    setrlimit(Resource::As, Rlimit { current: Some(pages * 4096 + ROOM), maximum: limit.maximum }).expect("lowered");
+    let pages: u64 = used
+        .split(' ')
+        .next()
+        .and_then(|pages| pages.parse().ok())
+        .expect("a number");
+    setrlimit(
+        Resource::As,
+        Rlimit {
+            current: Some(pages * 4096 + ROOM),
+            maximum: limit.maximum,
+        },
+    )
+    .expect("lowered");
     let registry = registry();
     let (mut taken, mut tried) = (BTreeSet::new(), 0);
     for text in [IMAGES, TEXTS] {
@@ -112,7 +129,10 @@ fn whatever_size_is_asked_for_planning_answers_and_allocates_nothing() {
                 for huge in HUGE {
                     tried += 1;
                     let (path, value) = match parameter.strip_suffix("[]") {
-                        Some(path) => (path, toml::Value::from(vec![huge; table["backbone"]["widths"].as_array().map_or(3, Vec::len)])),
+                        Some(path) => (
+                            path,
+                            toml::Value::from(vec![huge; table["backbone"]["widths"].as_array().map_or(3, Vec::len)]),
+                        ),
                         None => (parameter.as_str(), toml::Value::from(huge)),
                     };
                     let ended = load(text, &[Override::new(format!("nodes.{node}.{path}"), value)]);
@@ -132,7 +152,11 @@ fn whatever_size_is_asked_for_planning_answers_and_allocates_nothing() {
 #[test]
 fn a_data_set_of_files_is_read_in_a_process_of_its_own() {
     use flow_engine::node::Node;
-    let isolated = |text: &str| toml::from_str::<flow_nodes::SourceNode>(text).expect("a source").isolated();
+    let isolated = |text: &str| {
+        toml::from_str::<flow_nodes::SourceNode>(text)
+            .expect("a source")
+            .isolated()
+    };
     assert!(isolated("source = \"idx\"\npath = \"data\""));
     assert!(isolated("source = \"folder\"\npath = \"data\"\nside = 16"));
     assert!(!isolated("source = \"scenes\""), "its size is known while planning");

@@ -23,7 +23,11 @@ impl SmallDisk {
 }
 
 fn mount(arguments: &[&str], at: &Path) -> bool {
-    Command::new("mount").args(arguments).arg(at).output().is_ok_and(|output| output.status.success())
+    Command::new("mount")
+        .args(arguments)
+        .arg(at)
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 impl Drop for SmallDisk {
@@ -80,7 +84,11 @@ fn spoil(file: &Path, dice: &mut Dice) -> std::io::Result<()> {
         2 => {
             std::fs::remove_file(file)?;
             let made = Command::new("mkfifo").arg(file).status()?;
-            return if made.success() { Ok(()) } else { Err(std::io::Error::other("mkfifo")) };
+            return if made.success() {
+                Ok(())
+            } else {
+                Err(std::io::Error::other("mkfifo"))
+            };
         }
         3 => {
             let folder = file.parent().unwrap_or(file);
@@ -115,7 +123,12 @@ pub(crate) fn archive(dice: &mut Dice) -> Tried {
         }
     }
     std::fs::write(site.path("changed"), bytes).map_err(|error| error.to_string())?;
-    let refused = site.start(&["cache", "import", "changed"]).end()?.must_be(&[0, 1, 2, 4])?.code != Some(0);
+    let refused = site
+        .start(&["cache", "import", "changed"])
+        .end()?
+        .must_be(&[0, 1, 2, 4])?
+        .code
+        != Some(0);
     if refused && site.published(&salts)? != 0 {
         return Err("something of a refused archive was taken".to_owned());
     }

@@ -24,7 +24,14 @@ impl Usual {
         let struck = started.kill(dice, Duration::from_micros(usual));
         // Too late: half the way to what this one took at most. Hit: a little longer.
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.0.store(if struck { usual + usual / 30 } else { (usual + took.min(usual)) / 2 * 95 / 100 + 500 }, Ordering::Relaxed);
+        self.0.store(
+            if struck {
+                usual + usual / 30
+            } else {
+                (usual + took.min(usual)) / 2 * 95 / 100 + 500
+            },
+            Ordering::Relaxed,
+        );
         struck
     }
 }
@@ -46,7 +53,10 @@ pub(crate) fn worker(dice: &mut Dice) -> Tried {
     let run = site.start(&Site::run_of(&salts, 2));
     let mut struck = false;
     while !struck && run.began.elapsed() < Duration::from_secs(5) {
-        let found = site.processes().into_iter().find(|(_, line)| line.contains(" __worker"));
+        let found = site
+            .processes()
+            .into_iter()
+            .find(|(_, line)| line.contains(" __worker"));
         if let Some((pid, _)) = found {
             std::thread::sleep(Duration::from_micros(dice.roll(20_000)));
             struck = kill_process(pid, Signal::KILL).is_ok();
@@ -54,7 +64,10 @@ pub(crate) fn worker(dice: &mut Dice) -> Tried {
     }
     let ended = run.end()?.must_be(&[0, 1])?;
     if ended.code == Some(1) && !ended.stderr.contains("worker[salt=") {
-        return Err(format!("the node whose worker was killed is not named: {}", ended.stderr));
+        return Err(format!(
+            "the node whose worker was killed is not named: {}",
+            ended.stderr
+        ));
     }
     site.holds(&salts).map(|()| struck)
 }
@@ -125,9 +138,16 @@ pub(crate) fn import(dice: &mut Dice) -> Tried {
     site.right()?;
     let named: std::collections::BTreeSet<String> = site.digests()?.into_values().collect();
     let blobs = crate::site::files_under(&site.cache().join("blobs"));
-    let stray = blobs.iter().find(|blob| !blob.file_name().is_some_and(|name| named.contains(&*name.to_string_lossy())));
+    let stray = blobs.iter().find(|blob| {
+        !blob
+            .file_name()
+            .is_some_and(|name| named.contains(&*name.to_string_lossy()))
+    });
     if let Some(blob) = stray {
-        return Err(format!("a killed import left {}, which no record names, and a collection did not take it", blob.display()));
+        return Err(format!(
+            "a killed import left {}, which no record names, and a collection did not take it",
+            blob.display()
+        ));
     }
     site.ok(&["cache", "import", "all"])?;
     let salts: Vec<u64> = (0..crate::site::SALTS).collect();
@@ -140,7 +160,12 @@ pub(crate) fn import(dice: &mut Dice) -> Tried {
 pub(crate) fn signal(dice: &mut Dice) -> Tried {
     let (site, salts) = (Site::new(), dice.salts(2));
     let run = site.start(&Site::run_of(&salts, 2));
-    let signals = [(Signal::HUP, 129), (Signal::INT, 130), (Signal::QUIT, 131), (Signal::TERM, 143)];
+    let signals = [
+        (Signal::HUP, 129),
+        (Signal::INT, 130),
+        (Signal::QUIT, 131),
+        (Signal::TERM, 143),
+    ];
     let (signal, code) = *dice.pick(&signals);
     // Not before it listens: until then it ends as any program does.
     let began = Instant::now();

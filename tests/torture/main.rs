@@ -66,7 +66,11 @@ impl Campaign {
     fn run(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut counts = [(0, 0); KINDS.len()];
-        let wanted = |kind: &Kind| self.only.as_ref().is_none_or(|only| only.split(',').any(|name| name == kind.name));
+        let wanted = |kind: &Kind| {
+            self.only
+                .as_ref()
+                .is_none_or(|only| only.split(',').any(|name| name == kind.name))
+        };
         let over = || self.until.is_some_and(|until| Instant::now() >= until);
         'all: for _ in 0..self.rounds {
             for (kind, (tries, struck)) in KINDS.iter().zip(&mut counts).filter(|(kind, _)| wanted(kind)) {
@@ -104,14 +108,24 @@ impl Campaign {
 
 #[test]
 fn a_short_campaign_finds_nothing() {
-    let short = Campaign { seed: 1, rounds: 2, at_most: 3, until: None, only: None };
+    let short = Campaign {
+        seed: 1,
+        rounds: 2,
+        at_most: 3,
+        until: None,
+        only: None,
+    };
     assert_eq!(short.run(), Vec::<Finding>::new());
 }
 
 #[test]
 #[ignore = "a campaign of minutes to hours: `just torture MINUTES`"]
 fn campaign() {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect("a number"))
+    };
     let seed = number("TORTURE_SEED").unwrap_or(1);
     let minutes = number("TORTURE_MINUTES").unwrap_or(60);
     let campaign = Campaign {

@@ -56,14 +56,19 @@ pub(crate) struct Dice(u64);
 
 impl Dice {
     pub(crate) fn new(seed: u64, kind: &str, number: u32) -> Self {
-        let start = kind.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let start = kind.bytes().fold(seed, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
         let mut dice = Self((start ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         dice.roll(2);
         dice
     }
 
     pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
 
@@ -92,7 +97,10 @@ pub(crate) fn undisturbed() -> &'static (Digests, Vec<u8>) {
         export.extend(entries.iter().map(String::as_str));
         let made = site.run(&salts).and_then(|_| site.ok(&export));
         made.expect("nothing disturbs it");
-        (site.digests().expect("sound"), std::fs::read(site.path("all")).expect("an archive"))
+        (
+            site.digests().expect("sound"),
+            std::fs::read(site.path("all")).expect("an archive"),
+        )
     })
 }
 
@@ -147,7 +155,11 @@ impl Started {
         if status.code().is_none() || status.code() == Some(101) || stderr.contains("panicked") {
             return Err(format!("`flow {}`: {status}: {stderr}", self.what));
         }
-        Ok(Ended { code: status.code(), stderr, what: self.what })
+        Ok(Ended {
+            code: status.code(),
+            stderr,
+            what: self.what,
+        })
     }
 
     fn said(&self) -> String {
@@ -159,7 +171,10 @@ impl Ended {
     pub(crate) fn must_be(self, codes: &[i32]) -> Result<Self, Finding> {
         match self.code.is_some_and(|code| codes.contains(&code)) {
             true => Ok(self),
-            false => Err(format!("`flow {}` ended with {:?}, not {codes:?}: {}", self.what, self.code, self.stderr)),
+            false => Err(format!(
+                "`flow {}` ended with {:?}, not {codes:?}: {}",
+                self.what, self.code, self.stderr
+            )),
         }
     }
 }
@@ -174,7 +189,10 @@ impl Site {
     pub(crate) fn new() -> Self {
         let place = Place::new(WORKFLOW);
         std::fs::create_dir(place.path("tmp")).expect("a folder");
-        Self { place, commands: std::cell::Cell::new(0) }
+        Self {
+            place,
+            commands: std::cell::Cell::new(0),
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -187,7 +205,14 @@ impl Site {
 
     /// The arguments of a run.
     pub(crate) fn run_of(salts: &[u64], jobs: u64) -> Vec<String> {
-        let run = ["run", "w.toml", "--set", &format!("matrix.salt={salts:?}"), "-j", &jobs.to_string()];
+        let run = [
+            "run",
+            "w.toml",
+            "--set",
+            &format!("matrix.salt={salts:?}"),
+            "-j",
+            &jobs.to_string(),
+        ];
         run.map(str::to_owned).to_vec()
     }
 
@@ -201,7 +226,10 @@ impl Site {
         let mut command = self.place.command(&[]);
         let mut shell = Command::new("sh");
         let flow = command.get_program().to_owned();
-        shell.args(["-c", &format!("ulimit {limit}; exec \"$0\" \"$@\"")]).arg(flow).args(arguments);
+        shell
+            .args(["-c", &format!("ulimit {limit}; exec \"$0\" \"$@\"")])
+            .arg(flow)
+            .args(arguments);
         shell.current_dir(self.place.dir.path()).env("NO_COLOR", "1");
         command = shell;
         self.start_as(command, format!("{} under ulimit {limit}", arguments.join(" ")))
@@ -212,8 +240,17 @@ impl Site {
         let said = self.path(&format!("said-{}", self.commands.get()));
         let file = File::create(&said).expect("the site can be written");
         // TMPDIR tells the processes of this site from all others.
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).env("TMPDIR", self.path("tmp"));
-        Started { what, child: command.spawn().expect("flow starts"), said, began: Instant::now() }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .env("TMPDIR", self.path("tmp"));
+        Started {
+            what,
+            child: command.spawn().expect("flow starts"),
+            said,
+            began: Instant::now(),
+        }
     }
 
     pub(crate) fn ok(&self, arguments: &[&str]) -> Result<Ended, Finding> {
@@ -224,7 +261,10 @@ impl Site {
     pub(crate) fn run(&self, salts: &[u64]) -> Result<usize, Finding> {
         let ended = self.start(&Self::run_of(salts, 2)).end()?.must_be(&[0])?;
         let words: Vec<&str> = ended.stderr.split_whitespace().collect();
-        let ran = words.windows(2).find(|pair| pair[1].starts_with("ran,")).and_then(|pair| pair[0].parse().ok());
+        let ran = words
+            .windows(2)
+            .find(|pair| pair[1].starts_with("ran,"))
+            .and_then(|pair| pair[0].parse().ok());
         ran.ok_or_else(|| format!("it does not say how many ran: {}", ended.stderr))
     }
 
@@ -263,15 +303,26 @@ impl Site {
     /// The digests that the records' files have.
     pub(crate) fn digests(&self) -> Result<Digests, Finding> {
         let files = files_under(&self.cache().join("records"));
-        let read = files.iter().filter(|file| file.extension().is_some_and(|end| end == "json")).map(|file| {
-            let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-            let text = String::from_utf8_lossy(&bytes);
-            let mut records = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
-            let record = records.next().and_then(Result::ok).ok_or_else(|| format!("{}: {text:?}", file.display()))?;
-            let output = record["outputs"].as_object().and_then(|outputs| outputs.values().next());
-            let digest = output.and_then(|output| output["digest"].as_str()).unwrap_or_default();
-            Ok((record["node"].as_str().unwrap_or_default().to_owned(), digest.to_owned()))
-        });
+        let read = files
+            .iter()
+            .filter(|file| file.extension().is_some_and(|end| end == "json"))
+            .map(|file| {
+                let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+                let text = String::from_utf8_lossy(&bytes);
+                let mut records = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+                let record = records
+                    .next()
+                    .and_then(Result::ok)
+                    .ok_or_else(|| format!("{}: {text:?}", file.display()))?;
+                let output = record["outputs"]
+                    .as_object()
+                    .and_then(|outputs| outputs.values().next());
+                let digest = output.and_then(|output| output["digest"].as_str()).unwrap_or_default();
+                Ok((
+                    record["node"].as_str().unwrap_or_default().to_owned(),
+                    digest.to_owned(),
+                ))
+            });
         read.collect()
     }
 
@@ -284,7 +335,11 @@ impl Site {
     /// No record has another digest than in a cache to which nothing happened.
     pub(crate) fn right(&self) -> Result<(), Finding> {
         let (expected, _) = undisturbed();
-        match self.digests()?.into_iter().find(|(node, digest)| expected.get(node) != Some(digest)) {
+        match self
+            .digests()?
+            .into_iter()
+            .find(|(node, digest)| expected.get(node) != Some(digest))
+        {
             None => Ok(()),
             Some((node, digest)) => Err(format!("{node} has {digest} instead of {:?}", expected.get(&node))),
         }
@@ -295,7 +350,11 @@ impl Site {
         let folders = ["staging", "scratch", "claims", "leases", "quarantine", "../../tmp"];
         for folder in folders.iter().filter(|folder| !but.contains(folder)) {
             let folder = self.cache().join(folder);
-            let left = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+            let left = std::fs::read_dir(&folder)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path());
             let left: Vec<PathBuf> = left.filter(|path| !path.ends_with("claims/turn")).collect();
             if !left.is_empty() {
                 return Err(format!("litter is left: {left:?}"));
@@ -328,14 +387,21 @@ impl Site {
         self.right()?;
         let published = self.published(salts)?;
         if published != salts.len() * NODES {
-            return Err(format!("only {published} of {} nodes are published", salts.len() * NODES));
+            return Err(format!(
+                "only {published} of {} nodes are published",
+                salts.len() * NODES
+            ));
         }
         self.ok(&["cache", "verify"])?;
         let listed = self.place.flow(&["cache", "ls", "--json"]);
         let lines = listed.stdout.lines().count();
         match lines == self.digests()?.len() {
             true => Ok(()),
-            false => Err(format!("{lines} entries are listed, {} records are there: {}", self.digests()?.len(), listed.stderr)),
+            false => Err(format!(
+                "{lines} entries are listed, {} records are there: {}",
+                self.digests()?.len(),
+                listed.stderr
+            )),
         }
     }
 }

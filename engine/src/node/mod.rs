@@ -145,7 +145,9 @@ impl Inputs {
     /// The nodes that made them, with the beginnings of their keys.
     pub(crate) fn in_words(&self) -> String {
         let made = self.0.values().flatten().map(|input| input.artifact.summary());
-        let words: Vec<String> = made.map(|made| format!("`{}` {}", made.node, made.key.short())).collect();
+        let words: Vec<String> = made
+            .map(|made| format!("`{}` {}", made.node, made.key.short()))
+            .collect();
         words.join(", ")
     }
 

@@ -419,7 +419,13 @@ impl Dataset {
         let vocabulary = match info.modality {
             Modality::Images => None,
             Modality::Texts { .. } => {
-                let words = |bytes: &[u8]| Ok(std::str::from_utf8(bytes).map_err(failure)?.lines().map(str::to_owned).collect());
+                let words = |bytes: &[u8]| {
+                    Ok(std::str::from_utf8(bytes)
+                        .map_err(failure)?
+                        .lines()
+                        .map(str::to_owned)
+                        .collect())
+                };
                 Some(Vocabulary::from_words(decoded(artifact, VOCABULARY, words)?))
             }
         };
@@ -428,7 +434,9 @@ impl Dataset {
         for name in wanted.iter().filter(|name| info.splits.contains_key(name)) {
             let samples = |bytes: &[u8]| match &vocabulary {
                 None => Images::decode(bytes).map(Samples::from).map_err(failure),
-                Some(vocabulary) => Tokens::decode(bytes, vocabulary.size()).map(Samples::from).map_err(failure),
+                Some(vocabulary) => Tokens::decode(bytes, vocabulary.size())
+                    .map(Samples::from)
+                    .map_err(failure),
             };
             splits.insert(*name, decoded(artifact, &name.file(), samples)?);
             if has(&name.masks_file()) {
@@ -469,8 +477,12 @@ impl Dataset {
             annotations,
             examples,
         };
-        data.check()
-            .map_err(|what| failure(format!("`{INFO}` of `{}` and its other files: {what}", artifact.summary().node)))?;
+        data.check().map_err(|what| {
+            failure(format!(
+                "`{INFO}` of `{}` and its other files: {what}",
+                artifact.summary().node
+            ))
+        })?;
         Ok(data)
     }
 

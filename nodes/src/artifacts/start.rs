@@ -116,7 +116,8 @@ impl EncoderStart {
                     normalisation: normalisation.clone(),
                 };
                 let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-                let bytes = plain_file::read(path).map_err(|e| failure(format!("cannot read {}: {e}", path.display())))?;
+                let bytes =
+                    plain_file::read(path).map_err(|e| failure(format!("cannot read {}: {e}", path.display())))?;
                 load_weights(&mut artifact, &name, &bytes)?;
                 Ok(artifact)
             }

@@ -5,18 +5,34 @@ pub(crate) struct Dice(u64);
 
 impl Dice {
     pub(crate) fn new(name: &str) -> Self {
-        Self(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)))
+        Self(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        }))
     }
 
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % sides.max(1)
     }
 }
 
 /// What takes the place of a number in JSON.
 const VALUES: [&str; 12] = [
-    "0", "-1", "1", "255", "65536", "4294967295", "18446744073709551615", "1e30", "-1e308", "null", "[]", "\"x\"",
+    "0",
+    "-1",
+    "1",
+    "255",
+    "65536",
+    "4294967295",
+    "18446744073709551615",
+    "1e30",
+    "-1e308",
+    "null",
+    "[]",
+    "\"x\"",
 ];
 
 /// The bytes with one change, and that in words.
@@ -71,7 +87,12 @@ pub(crate) fn mutated(bytes: &[u8], dice: &mut Dice) -> (Vec<u8>, String) {
 fn numbers(bytes: &[u8]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut from = None;
-    for (at, byte) in bytes.iter().take(1 << 14).enumerate().skip(if is_tensors(bytes) { 8 } else { 0 }) {
+    for (at, byte) in bytes
+        .iter()
+        .take(1 << 14)
+        .enumerate()
+        .skip(if is_tensors(bytes) { 8 } else { 0 })
+    {
         match (byte.is_ascii_digit(), from) {
             (true, None) => from = Some(at),
             (false, Some(begin)) => {

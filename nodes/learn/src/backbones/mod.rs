@@ -377,7 +377,11 @@ impl BackboneSettings {
         let shape = input.shape;
         match &backbone.family {
             Family::Stages(_) | Family::Patches(_) => {
-                let widths = if self.widths.is_empty() { backbone.widths } else { &self.widths };
+                let widths = if self.widths.is_empty() {
+                    backbone.widths
+                } else {
+                    &self.widths
+                };
                 let less = if self.stem == Stem::Small { 0 } else { 2 };
                 size::held_by_stages(shape, less, widths)
             }
