@@ -344,9 +344,7 @@ impl Node for FinetuneNode {
         check_mixing(inputs, "views", data)?;
         check_recipe(inputs, "strong", data)?;
         if let Some(backbone) = &self.backbone {
-            backbone
-                .build(data.input, &Stream::new(0, "check"))
-                .map_err(|e| backbone_error(&e))?;
+            backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
         }
         EncoderStart::check_input("init", inputs, data)?;
         Ok(Facts::of(NetworkFacts {

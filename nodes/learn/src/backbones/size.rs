@@ -6,6 +6,9 @@ use crate::layers::{MapShape, TransformerShape};
 /// The most parameters that a network may have: 4 GiB of weights, and as much again for gradients and for each of an optimiser's moments.
 const MOST_PARAMETERS: u128 = 1 << 30;
 
+/// A network of more parameters, 256 MiB of weights, is not made only to be looked at.
+pub(super) const SKETCHED: u128 = 1 << 26;
+
 /// Weights of stages of these widths on `channels` channels, at least: each has a 3x3 convolution from the one before it.
 pub(super) fn of_stages(channels: usize, widths: &[usize]) -> u128 {
     let from = std::iter::once(&channels).chain(widths);
