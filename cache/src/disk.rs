@@ -15,7 +15,7 @@ pub(crate) mod sim;
 
 /// A disk as the store sees it. Nothing is durable before the `sync_*` of the file *and* of its folder.
 pub(crate) trait Disk: Send + Sync {
-    /// Makes one folder; `Ok(false)` if it is there already.
+    /// Makes one folder; `Ok(false)` if it is there already, `NotADirectory` if something else is.
     fn create_dir(&self, dir: &Path) -> io::Result<bool>;
     /// Writes `bytes` to a new file of an unused name in `dir`, not yet synced.
     fn stage(&self, dir: &Path, bytes: &[u8]) -> io::Result<PathBuf>;
@@ -115,7 +115,8 @@ impl Disk for RealDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<bool> {
         match self.0.create_dir(dir) {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(io::ErrorKind::NotADirectory.into()),
             Err(error) => Err(error),
         }
     }

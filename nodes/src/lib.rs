@@ -13,6 +13,7 @@ mod dataset;
 mod evaluate;
 mod failure;
 mod finetune;
+mod memory;
 mod onnx;
 mod pretext;
 mod pretrain;

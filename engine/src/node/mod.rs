@@ -161,6 +161,15 @@ impl Inputs {
         self.0.get(port).map_or(&[], Vec::as_slice)
     }
 
+    /// The nodes that made them, with the beginnings of their keys.
+    pub(crate) fn in_words(&self) -> String {
+        let made = self.0.values().flatten().map(|input| input.artifact.summary());
+        let words: Vec<String> = made
+            .map(|made| format!("`{}` {}", made.node, made.key.short()))
+            .collect();
+        words.join(", ")
+    }
+
     /// The input of a port that may be left out.
     pub fn maybe(&self, port: &str) -> Option<&Input> {
         self.all(port).first()

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{self, Division};
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, SplitName, Targets};
 use crate::failure::{at, at_with, failure, refused};
+use crate::memory;
 use crate::pictures::{Columns, Fit};
 use crate::sources::{
     self, Background, Colour, FileSettings, Labelled, Loaded, OnBad, OnLeak, Source, SourceSettings, SourceShape, Texts,
@@ -237,14 +238,19 @@ impl SourceNode {
         if let Some(Ok((_, vocabulary))) = shape.texts.as_ref().map(|texts| self.divide(texts)) {
             input.modality = vocabulary.modality();
         }
-        Ok(Facts::of(DatasetFacts {
+        let data = DatasetFacts {
             input,
             class_names: shape.class_names.clone(),
             splits,
             targets: shape
                 .labelled
                 .map_or(Targets::All, |labelled| Targets::Labels(labelled - aside)),
-        }))
+        };
+        // What a file holds cannot be lowered, but which file it is.
+        let sizes = [("train", self.train.is_some()), ("side", self.side.is_some())];
+        let key = sizes.iter().find(|(_, given)| *given).map_or("path", |(key, _)| key);
+        memory::data_set_fits(key, &data)?;
+        Ok(Facts::of(data))
     }
 }
 
@@ -280,6 +286,11 @@ impl Node for SourceNode {
             Some(shape) => self.source_facts(&shape),
             None => Ok(Facts::unknown()),
         }
+    }
+
+    /// Files may hold more than their sizes tell: an end for want of memory is this node's alone.
+    fn isolated(&self) -> bool {
+        self.path.is_some()
     }
 
     fn run(&self, _inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {

@@ -116,9 +116,7 @@ impl Node for ProbeNode {
             return Ok(Facts::unknown());
         };
         if let Some(backbone) = &self.backbone {
-            backbone
-                .build(facts.data.input, &Stream::new(0, "check"))
-                .map_err(|e| backbone_error(&e))?;
+            backbone.sketch(facts.data.input).map_err(|e| backbone_error(&e))?;
         }
         EncoderStart::check_input("encoder", inputs, &facts.data)?;
         Ok(Facts::of(facts))

@@ -1,9 +1,9 @@
 //! One image file: what its header says, and its pixels as 8-bit values. The format is told from the content.
 
-use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
+use flow_engine::plain_file;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
@@ -76,7 +76,7 @@ impl Picture {
 /// If it cannot be read.
 pub(super) fn is_image(path: &Path) -> Result<bool, String> {
     let mut start = Vec::new();
-    let file = File::open(path).map_err(|e| e.to_string())?;
+    let file = plain_file::open(path).map_err(|e| e.to_string())?;
     file.take(MAGIC as u64)
         .read_to_end(&mut start)
         .map_err(|e| e.to_string())?;
@@ -138,7 +138,7 @@ fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
     if metadata.len() > MAX_BYTES {
         return Err(format!("it is longer than {} GiB", MAX_BYTES >> 30));
     }
-    std::fs::read(path).map_err(|e| e.to_string())
+    plain_file::read(path).map_err(|e| e.to_string())
 }
 
 fn opened<'b>(bytes: &'b [u8], reading: &Reading) -> Result<(Header, Orientation, impl ImageDecoder + 'b), String> {
