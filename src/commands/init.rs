@@ -106,6 +106,8 @@ struct Design {
     asked: Asked,
     /// Test images to hold out, if the folder has no test split.
     test: Option<usize>,
+    /// Validation images to hold out, if the folder has no validation split and has enough.
+    validation: Option<usize>,
     /// Label budgets.
     budgets: Vec<usize>,
     /// Images to pre-train on.
@@ -179,6 +181,10 @@ impl Design {
                 "two images of each class are the least that makes sense",
             ));
         }
+        let has_validation = found.sound().any(|line| split(&line).as_deref() == Some("validation"));
+        let of_class = (left / 6).min(100);
+        let validation = (!has_validation && classes > 1 && of_class > 0).then_some(of_class * classes);
+        let left = left - if has_validation { 0 } else { of_class };
         let mut budgets: Vec<usize> = [4, 10, 25, 100]
             .iter()
             .filter(|of_class| **of_class < left)
@@ -193,13 +199,14 @@ impl Design {
             .sound()
             .filter(to_train)
             .count()
-            .saturating_sub(test.unwrap_or(0))
+            .saturating_sub(test.unwrap_or(0) + validation.unwrap_or(0))
             .max(1);
         let mut design = Self {
             side,
             channels,
             asked,
             test,
+            validation,
             budgets,
             pool,
             epochs: 1,
@@ -313,6 +320,11 @@ impl Design {
         if let Some(test) = self.test {
             text.push_str(&format!(
                 "# Held out, in equal shares of the classes, to judge on.\ntest = {test}\n"
+            ));
+        }
+        if let Some(validation) = self.validation {
+            text.push_str(&format!(
+                "# Held out likewise, to choose and calibrate a classifier on: `flow predict best`.\nvalidation = {validation}\n"
             ));
         }
         if found.sound().count() < found.files.len() {

@@ -423,12 +423,12 @@ impl Dataset {
         for name in wanted.iter().filter(|name| info.splits.contains_key(name)) {
             let file = input.read(&name.file())?;
             let samples = match &vocabulary {
-                None => Images::decode(&file).map(Samples::from),
+                None => Images::decode(file).map(Samples::from),
                 Some(vocabulary) => Tokens::decode(&file, vocabulary.size()).map(Samples::from),
             };
             splits.insert(*name, samples.map_err(failure)?);
             if has(&name.masks_file()) {
-                let masks = Images::decode(&input.read(&name.masks_file())?).map_err(failure)?;
+                let masks = Images::decode(input.read(&name.masks_file())?).map_err(failure)?;
                 let boxes = StateDict::from_bytes(&input.read(&name.boxes_file())?).map_err(failure)?;
                 let bounds = boxes
                     .tensors

@@ -16,7 +16,7 @@ mod pretrain;
 
 pub use classify::{Classifier, Examples, Fit, FitSettings, Pool};
 pub use epoch::EpochOutcome;
-pub use infer::{embed, predict};
+pub use infer::{Outputs, embed, outputs, predict};
 pub use joint::JointLossSettings;
 pub use length::Length;
 pub use monitor::{held_out, hold_out};
