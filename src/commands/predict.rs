@@ -276,7 +276,7 @@ impl<'a> Output<'a> {
                 let sink = opened.map_err(|e| Failure::failed(format!("cannot write {}: {e}", partial.display())))?;
                 (sink, Some((path, partial)))
             }
-            None => (Box::new(Csv::new(Shown)), None),
+            None => (Box::new(Csv::new(Shown::default())), None),
         };
         Ok(Self { sink, file, rows: 0 })
     }
@@ -339,12 +339,22 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Stdout: names of files could command a terminal, and a program takes them as they are.
-struct Shown;
+/// Stdout, by whole lines: names of files could command a terminal, and a program takes them as they are.
+#[derive(Default)]
+struct Shown {
+    line: Vec<u8>,
+}
 
 impl Write for Shown {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes);
+        self.line.extend_from_slice(bytes);
+        let whole = self
+            .line
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        let lines: Vec<u8> = self.line.drain(..whole).collect();
+        let text = String::from_utf8_lossy(&lines);
         match io::stdout().is_terminal() {
             true => print(&text),
             false => print_exact(&text),

@@ -10,7 +10,7 @@ mod port;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flow_cache::Artifact;
+use flow_cache::{Artifact, Mapped};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -129,6 +129,11 @@ impl Input {
     /// Reads one file of the artifact; its digest is verified.
     pub fn read(&self, file: &str) -> Result<Vec<u8>, NodeError> {
         Ok(self.artifact.read(file)?)
+    }
+
+    /// The bytes of one file where they lie in the cache, shared with all that map it; its digest is verified once, now.
+    pub fn map(&self, file: &str) -> Result<Mapped, NodeError> {
+        Ok(self.artifact.map(file)?)
     }
 }
 

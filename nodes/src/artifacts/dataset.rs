@@ -9,7 +9,9 @@ use std::fmt;
 use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::augment::{Augmenter, Recipe};
-use flow_learn::data::{Annotations, Images, Label, Modality, NetworkInput, Sample, Samples, Tokens, classes_of};
+use flow_learn::data::{
+    Annotations, Images, Label, Modality, NetworkInput, Pixels, Sample, Samples, Tokens, classes_of,
+};
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
@@ -421,10 +423,10 @@ impl Dataset {
         let mut splits = BTreeMap::new();
         let mut annotations = BTreeMap::new();
         for name in wanted.iter().filter(|name| info.splits.contains_key(name)) {
-            let file = input.read(&name.file())?;
             let samples = match &vocabulary {
-                None => Images::decode(file).map(Samples::from),
-                Some(vocabulary) => Tokens::decode(&file, vocabulary.size()).map(Samples::from),
+                // Pixels stay where they are, so that nodes share one copy of them.
+                None => Images::decode(Pixels::new(input.map(&name.file())?)).map(Samples::from),
+                Some(vocabulary) => Tokens::decode(&input.read(&name.file())?, vocabulary.size()).map(Samples::from),
             };
             splits.insert(*name, samples.map_err(failure)?);
             if has(&name.masks_file()) {

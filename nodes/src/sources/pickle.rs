@@ -126,8 +126,12 @@ impl<'a> Machine<'a> {
             }
         }
         match op {
-            0x80 => drop(self.fixed::<1>()?),
-            0x95 => drop(self.fixed::<8>()?),
+            0x80 => {
+                self.fixed::<1>()?;
+            }
+            0x95 => {
+                self.fixed::<8>()?;
+            }
             b'(' => self.marks.push(self.stack.len()),
             b'N' => self.stack.push(Value::None),
             0x88 | 0x89 => self.stack.push(Value::Int(i64::from(op == 0x88))),
