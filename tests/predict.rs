@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::Cursor;
+use std::process::Command;
 
 use common::{Place, blob};
 use image::{ImageFormat, Rgb, RgbImage};
@@ -195,7 +196,7 @@ fn files_patterns_archives_and_formats_give_the_same_predictions() {
     assert_eq!(of_pattern.len(), 45);
     let of_test: Vec<Vec<String>> = of_pattern.into_iter().filter(|row| row[0].contains("/test/")).collect();
     assert_eq!(numbers(&of_test), numbers(&of_folder[1..]));
-    let tar = std::process::Command::new("tar")
+    let tar = Command::new("tar")
         .current_dir(place.dir.path())
         .args(["-czf", "a.tgz", "--sort=name", "-C", "photos/test", "along"])
         .status();
@@ -221,6 +222,66 @@ fn files_patterns_archives_and_formats_give_the_same_predictions() {
         predicted(&place, &["model", "photos/test/along", "-o", name]);
         assert!(place.path(name).metadata().expect("written").len() > 200, "{name}");
         assert!(!place.path(&format!("{name}.partial")).exists());
+    }
+}
+
+/// Python with onnxruntime and numpy: `FLOW_PYTHON`, or `python3`. None if it has them not.
+fn python() -> Option<String> {
+    let python = std::env::var("FLOW_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let ended = Command::new(&python).args(["-c", "import onnxruntime, numpy"]).output();
+    ended.is_ok_and(|ended| ended.status.success()).then_some(python)
+}
+
+/// Probabilities of raw images, from an exported network.
+const RUN: &str = r#"
+import sys, numpy, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+images = numpy.fromfile(sys.argv[2], dtype="u1").reshape(-1, 16, 16, 3).transpose(0, 3, 1, 2)
+logits, = session.run(["logits"], {"images": images.astype("<f4") / 255})
+rows = numpy.exp(logits - logits.max(1, keepdims=True))
+for row in rows / rows.sum(1, keepdims=True):
+    print(*row)
+"#;
+
+#[test]
+fn the_exported_network_gives_the_probabilities_of_predict() {
+    let Some(python) = python() else {
+        eprintln!("skipped: there is no Python with onnxruntime and numpy; FLOW_PYTHON names one");
+        return;
+    };
+    let place = trained(false);
+    let mut raw = Vec::new();
+    for seed in 0..6 {
+        let square = image::imageops::crop_imm(&picture(seed % 2, 700 + seed), 0, 0, 16, 16).to_image();
+        std::fs::create_dir_all(place.path("square")).expect("made");
+        square.save(place.path(&format!("square/{seed}.png"))).expect("written");
+        raw.extend(square.into_raw());
+    }
+    place.write("raw", raw);
+    let export = [
+        "cache",
+        "export",
+        "model",
+        "--to",
+        "onnx",
+        "--with-preprocessing",
+        "-o",
+        "m.onnx",
+    ];
+    assert_eq!(place.flow(&export).code, 0);
+    let ended = Command::new(python)
+        .current_dir(place.dir.path())
+        .args(["-c", RUN, "m.onnx", "raw"])
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let rows = cells(&predicted(&place, &["model", "square", "--probabilities"]));
+    assert_eq!(text.lines().count(), 6, "{}", String::from_utf8_lossy(&ended.stderr));
+    for (line, row) in text.lines().zip(&rows[1..]) {
+        for (onnx, ours) in line.split(' ').zip(&row[3..]) {
+            let difference = onnx.parse::<f64>().expect("a number") - ours.parse::<f64>().expect("one");
+            assert!(difference.abs() < 1e-5, "{line} {row:?}");
+        }
     }
 }
 

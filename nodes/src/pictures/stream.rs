@@ -199,7 +199,10 @@ fn of_zip<E>(archive: &Path, file: File, batch: &mut Batch<'_, E>) -> Result<(),
                 continue;
             }
         };
-        let name = PathBuf::from(String::from_utf8_lossy(entry.name_raw()).into_owned());
+        let name = entry
+            .name()
+            .map_or_else(|_| format!("member {place}"), |name| name.into_owned());
+        let name = PathBuf::from(name);
         let size = entry.size();
         if entry.is_file()
             && let Some(content) = member(&name, size, &mut entry)

@@ -70,18 +70,19 @@ pub fn best(store: &Store, candidates: &[Record]) -> Result<Best, NodeError> {
             continue;
         };
         let judged = best.as_ref().map_or(0, |(.., best)| best.judged) + 1;
-        match &mut best {
-            Some((most, least, best)) if (accuracy, -loss) <= (*most, -*least) => best.judged = judged,
-            _ => {
-                let found = Best {
-                    record: (*record).clone(),
-                    accuracy,
-                    images,
-                    judged,
-                    left_out: 0,
-                };
-                best = Some((accuracy, loss, found));
-            }
+        let is_better = |(most, least, _): &(f64, f64, Best)| (accuracy, -loss) > (*most, -*least);
+        if best.as_ref().is_none_or(is_better) {
+            let record = (*record).clone();
+            let found = Best {
+                record,
+                accuracy,
+                images,
+                judged,
+                left_out: 0,
+            };
+            best = Some((accuracy, loss, found));
+        } else if let Some((.., best)) = &mut best {
+            best.judged = judged;
         }
     }
     let (.., found) = best.ok_or_else(|| {

@@ -80,11 +80,9 @@ fn read(reader: &Reader<'_>, take: &mut Take<'_>) -> Result<Contents, Fault> {
     };
     let file = File::open(path).map_err(|e| fault(e.to_string()))?;
     let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|e| fault(format!("no whole npz archive: {e}")))?;
-    let names: Vec<String> = zip
-        .file_names()
-        .filter_map(|name| name.strip_suffix(".npy"))
-        .map(str::to_owned)
-        .collect();
+    let names = zip.file_names().filter_map(Result::ok);
+    let names = names.filter_map(|name| name.strip_suffix(".npy").map(str::to_owned));
+    let names: Vec<String> = names.collect();
     let mut size = None;
     for Pair { x, y, split } in pairs(&names, reader.settings).map_err(fault)? {
         let in_array = |name: &str, what: String| fault(format!("array `{name}`: {what}"));

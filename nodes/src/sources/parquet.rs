@@ -1,6 +1,7 @@
 //! Parquet as Hugging Face's `datasets` writes it: a column of images with their bytes, a column of classes with names in the schema's metadata.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -83,7 +84,9 @@ fn read(reader: &Reader<'_>, take: &mut Take<'_>) -> Result<Contents, Fault> {
         } else {
             below
         };
-        let of_shard = one_shard(&shard, below, reader, take)?;
+        // The reader of the format panics at some damage.
+        let read = catch_unwind(AssertUnwindSafe(|| one_shard(&shard, below, reader, take)));
+        let of_shard = read.unwrap_or_else(|_| Err(fault(&shard, "it is damaged")))?;
         match &names {
             Some((known, first)) if *known != of_shard => {
                 let message = format!("its names of classes are others than those of {}", first.display());
