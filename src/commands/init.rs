@@ -78,7 +78,11 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
     }
     let text = match &args.path {
         Some(path) => fitted(path, args)?,
-        None => template(args.template.as_deref().unwrap_or(TEMPLATES[0].0))?.to_owned(),
+        None => {
+            let text = template(args.template.as_deref().unwrap_or(TEMPLATES[0].0))?;
+            // The schema lies beside the shipped file only.
+            text.trim_start_matches("#:schema flow.schema.json\n").to_owned()
+        }
     };
     let written = std::fs::write(&args.output, text);
     written.map_err(|e| Failure::failed(format!("cannot write {}: {e}", args.output.display())))?;
