@@ -457,3 +457,34 @@ fn too_little_memory_and_too_few_processes_are_one_clear_error() {
         assert!(run.stderr.contains("ulimit -u"), "{processes}: {}", run.stderr);
     }
 }
+
+#[test]
+fn a_time_limit_covers_the_wait_for_publication() {
+    let place = Place::new("[workflow]\nname = \"w\"\n[nodes.a]\nkind = \"concat\"\ntext = \"a\"\ntimeout_s = 1.2\n");
+    place.flow(&["cache", "init"]);
+    let lock = place.path(".flow/cache/publish.lock");
+    let collection = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(lock)
+        .expect("a file");
+    collection.lock().expect("nobody has it");
+    let run = place.flow(&["run", "w.toml"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("still running after 1.2 s"), "{}", run.stderr);
+    drop(collection);
+    place.run(&[]);
+}
+
+#[test]
+fn an_output_larger_than_memory_is_an_error_of_its_node() {
+    // A hole: it takes no room on the disk.
+    let run = shell("truncate -s 4T {outputs}/f", "outputs = [\"f\"]").flow(&["run", "w.toml"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("4398046511104 bytes, for which there is not enough memory"),
+        "{}",
+        run.stderr
+    );
+}

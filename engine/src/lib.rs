@@ -21,6 +21,7 @@ pub mod node;
 mod node_log;
 mod os_path;
 mod outcome;
+pub mod plain_file;
 pub mod plan;
 mod pools;
 mod projection;

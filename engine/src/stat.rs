@@ -11,8 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use flow_cache::{Digest, Stamp, Store};
 use serde::{Deserialize, Serialize};
 
-use crate::code::{self, Listing};
+use crate::code::Listing;
 use crate::os_path::OsPath;
+use crate::plain_file;
 
 /// How often a file that changes while it is read is read again.
 const ATTEMPTS: usize = 3;
@@ -77,7 +78,7 @@ impl FileDigests {
     /// # Errors
     /// If it cannot be read, is a FIFO or the like, or changes again and again while it is read.
     pub fn digest(&self, path: &Path) -> io::Result<Digest> {
-        let metadata = code::regular(path)?;
+        let metadata = plain_file::regular(path)?;
         if metadata.is_dir() {
             let digest_of = |file: &Path| self.digest(&path.join(file));
             Listing::of(path)?.digest(digest_of)

@@ -29,6 +29,7 @@ use crate::artifacts::{
 use crate::augment::{check_mixing, check_recipe};
 use crate::budget::Budget;
 use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
+use crate::memory;
 
 /// Steps between two looks at the clock for a checkpoint.
 const STRETCH: usize = 25;
@@ -347,12 +348,11 @@ impl Node for FinetuneNode {
         if let Some(unlabelled) = inputs.get::<DatasetFacts>("unlabelled") {
             same_task("unlabelled", data, unlabelled)?;
         }
+        memory::batch_fits(self.batch, data, self.backbone.as_ref())?;
         check_mixing(inputs, "views", data)?;
         check_recipe(inputs, "strong", data)?;
         if let Some(backbone) = &self.backbone {
-            backbone
-                .build(data.input, &Stream::new(0, "check"))
-                .map_err(|e| backbone_error(&e))?;
+            backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
         }
         EncoderStart::check_input("init", inputs, data)?;
         Ok(Facts::of(NetworkFacts {

@@ -2,6 +2,7 @@
 
 pub mod artifacts;
 pub mod pictures;
+pub mod predict;
 pub mod sources;
 
 mod augment;
@@ -13,6 +14,7 @@ mod dataset;
 mod evaluate;
 mod failure;
 mod finetune;
+mod memory;
 mod onnx;
 mod pretext;
 mod pretrain;

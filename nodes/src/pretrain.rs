@@ -13,7 +13,6 @@ use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::data::Samples;
 use flow_learn::methods::{MethodConstraints, MethodError, MethodSettings, Settings};
 use flow_learn::optim::{OptimizerConfig, check_lr};
-use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError, held_out, hold_out};
 use schemars::JsonSchema;
@@ -26,6 +25,7 @@ use crate::artifacts::{
 use crate::augment::check_recipe;
 use crate::budget::Budget;
 use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
+use crate::memory;
 
 /// Trains an encoder on a pretext task.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -240,21 +240,21 @@ impl Node for PretrainNode {
         check_lr(self.lr).map_err(setting_error)?;
         self.optimizer.check().map_err(setting_error)?;
         self.length()?.check(self.warmup_epochs).map_err(setting_error)?;
-        let encoder_of = |input| {
-            self.backbone
-                .build(input, &Stream::new(0, "check"))
-                .map_err(|e| backbone_error(&e))
-        };
         let Some(data) = inputs.get::<DatasetFacts>("data") else {
             return Ok(Facts::unknown());
         };
+        memory::batch_fits(self.batch, data, Some(&self.backbone))?;
         check_recipe(inputs, "views", data)?;
         let method = inputs.get::<MethodSettings>("task");
         if let Some(method) = method {
             method.check_takes(data.input.modality).map_err(|e| at_task(&e))?;
             self.check_budget(method.settings())?;
         }
-        self.check_method(method, data, &encoder_of(data.input)?)?;
+        // A network that is too large to be made for this is looked at when it is trained.
+        let encoder = self.backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
+        if let Some(encoder) = encoder {
+            self.check_method(method, data, &encoder)?;
+        }
         EncoderStart::check_input("init", inputs, data)?;
         Ok(Facts::of(NetworkFacts {
             input: data.input,

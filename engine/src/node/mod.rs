@@ -12,7 +12,7 @@ mod spent;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flow_cache::Artifact;
+use flow_cache::{Artifact, Mapped};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -149,6 +149,11 @@ impl Input {
     pub fn read(&self, file: &str) -> Result<Vec<u8>, NodeError> {
         Ok(self.artifact.read(file)?)
     }
+
+    /// The bytes of one file where they lie in the cache, shared with all that map it; its digest is verified once, now.
+    pub fn map(&self, file: &str) -> Result<Mapped, NodeError> {
+        Ok(self.artifact.map(file)?)
+    }
 }
 
 /// The inputs by port, in the order of the port's refs (and, where a port gathers, of the bindings).
@@ -159,6 +164,15 @@ impl Inputs {
     /// All inputs of a port; none if it was left out.
     pub fn all(&self, port: &str) -> &[Input] {
         self.0.get(port).map_or(&[], Vec::as_slice)
+    }
+
+    /// The nodes that made them, with the beginnings of their keys.
+    pub(crate) fn in_words(&self) -> String {
+        let made = self.0.values().flatten().map(|input| input.artifact.summary());
+        let words: Vec<String> = made
+            .map(|made| format!("`{}` {}", made.node, made.key.short()))
+            .collect();
+        words.join(", ")
     }
 
     /// The input of a port that may be left out.

@@ -295,6 +295,7 @@ impl Node for Slow {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Trouble {
     panic: bool,
+    of: Option<NodeRef>,
 }
 
 impl Node for Trouble {
@@ -303,7 +304,7 @@ impl Node for Trouble {
     const OUTPUT: ArtifactType = TEXT;
 
     fn ports(&self) -> Vec<Port> {
-        Vec::new()
+        vec![Port::maybe("of", &self.of, &[TEXT])]
     }
 
     fn run(&self, _: &Inputs, _: &mut Context<'_>) -> Result<Output, NodeError> {

@@ -9,14 +9,16 @@ use std::fmt;
 use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::augment::{Augmenter, Recipe};
-use flow_learn::data::{Annotations, Images, Label, Modality, NetworkInput, Sample, Samples, Tokens, classes_of};
+use flow_learn::data::{
+    Annotations, Images, Label, Modality, NetworkInput, Pixels, Sample, Samples, Tokens, classes_of,
+};
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetFacts, Targets, from_json, to_json};
+use super::{DatasetFacts, Targets, decoded, from_json, mapped, to_json};
 use crate::failure::failure;
 
 const INFO: &str = "dataset.json";
@@ -58,6 +60,10 @@ impl fmt::Display for SplitName {
             Self::Test => "test",
         })
     }
+}
+
+fn tensors(bytes: &[u8]) -> Result<StateDict, NodeError> {
+    StateDict::from_bytes(bytes).map_err(failure)
 }
 
 /// What a data set says of itself.
@@ -424,27 +430,42 @@ impl Dataset {
     /// # Errors
     /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input, wanted: &[SplitName]) -> Result<Self, NodeError> {
-        let info: Info = from_json(&input.read(INFO)?, "a data set")?;
-        let has = |file: &str| input.artifact.names().any(|name| name == file);
+        let artifact = &input.artifact;
+        let info: Info = decoded(artifact, INFO, from_json)?;
+        let has = |file: &str| artifact.names().any(|name| name == file);
         let vocabulary = match info.modality {
             Modality::Images => None,
             Modality::Texts { .. } => {
-                let lines = String::from_utf8(input.read(VOCABULARY)?).map_err(failure)?;
-                Some(Vocabulary::from_words(lines.lines().map(str::to_owned).collect()))
+                let words = |bytes: &[u8]| {
+                    Ok(std::str::from_utf8(bytes)
+                        .map_err(failure)?
+                        .lines()
+                        .map(str::to_owned)
+                        .collect())
+                };
+                Some(Vocabulary::from_words(decoded(artifact, VOCABULARY, words)?))
             }
         };
         let mut splits = BTreeMap::new();
         let mut annotations = BTreeMap::new();
         for name in wanted.iter().filter(|name| info.splits.contains_key(name)) {
-            let file = input.read(&name.file())?;
             let samples = match &vocabulary {
-                None => Images::decode(&file).map(Samples::from),
-                Some(vocabulary) => Tokens::decode(&file, vocabulary.size()).map(Samples::from),
+                // Pixels stay where they are, so that nodes share one copy of them.
+                None => mapped(artifact, &name.file(), |bytes| {
+                    Images::decode(Pixels::new(bytes)).map(Samples::from).map_err(failure)
+                })?,
+                Some(vocabulary) => decoded(artifact, &name.file(), |bytes| {
+                    Tokens::decode(bytes, vocabulary.size())
+                        .map(Samples::from)
+                        .map_err(failure)
+                })?,
             };
-            splits.insert(*name, samples.map_err(failure)?);
+            splits.insert(*name, samples);
             if has(&name.masks_file()) {
-                let masks = Images::decode(&input.read(&name.masks_file())?).map_err(failure)?;
-                let boxes = StateDict::from_bytes(&input.read(&name.boxes_file())?).map_err(failure)?;
+                let masks = mapped(artifact, &name.masks_file(), |bytes| {
+                    Images::decode(Pixels::new(bytes)).map_err(failure)
+                })?;
+                let boxes = decoded(artifact, &name.boxes_file(), tensors)?;
                 let bounds = boxes
                     .tensors
                     .get("bounds")
@@ -453,7 +474,7 @@ impl Dataset {
             }
         }
         let examples = if has(EXAMPLES) {
-            let mut state = StateDict::from_bytes(&input.read(EXAMPLES)?).map_err(failure)?;
+            let mut state = decoded(artifact, EXAMPLES, tensors)?;
             let mut take = |name: &str| state.tensors.remove(name).map(|t| t.data).unwrap_or_default();
             let indices = take("indices").into_iter().map(|i| i as u32).collect();
             Some(ExampleSet {
@@ -479,8 +500,12 @@ impl Dataset {
             annotations,
             examples,
         };
-        data.check()
-            .map_err(|what| failure(format!("the data set is damaged: {what}")))?;
+        data.check().map_err(|what| {
+            failure(format!(
+                "`{INFO}` of `{}` and its other files: {what}",
+                artifact.summary().node
+            ))
+        })?;
         Ok(data)
     }
 

@@ -6,7 +6,7 @@ use flow_engine::node::{Input, NodeError};
 use flow_learn::train::EpochOutcome;
 use serde::{Deserialize, Serialize};
 
-use super::{from_json, to_json};
+use super::{decoded, from_json, to_json};
 
 const FILE: &str = "history.json";
 
@@ -54,6 +54,6 @@ impl History {
     /// # Errors
     /// If the encoder has no history, as one that was not pre-trained here.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
-        from_json(&input.read(FILE)?, "a history of a pre-training")
+        decoded(&input.artifact, FILE, from_json)
     }
 }

@@ -4,7 +4,7 @@ use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError};
 use serde::{Deserialize, Serialize};
 
-use super::{SplitName, from_json, to_json};
+use super::{SplitName, decoded, from_json, to_json};
 
 /// The file's name.
 pub const SCORES_FILE: &str = "scores.json";
@@ -179,7 +179,7 @@ impl Scores {
     /// # Errors
     /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
-        from_json(&input.read(SCORES_FILE)?, "scores")
+        decoded(&input.artifact, SCORES_FILE, from_json)
     }
 
     /// How many examples were judged.

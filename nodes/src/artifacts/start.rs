@@ -3,6 +3,7 @@
 use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, InputFacts, Inputs, NodeError, NodeFile, NodeRef, OpenedFile, ParamError, Port,
 };
+use flow_engine::plain_file;
 use flow_learn::backbones::{BackboneSettings, Encoder, VitShape};
 use flow_learn::layers::{MapShape, Tensors, TransformerShape};
 use flow_learn::rng::Stream;
@@ -115,7 +116,8 @@ impl EncoderStart {
                     normalisation: normalisation.clone(),
                 };
                 let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-                let bytes = std::fs::read(path).map_err(|e| failure(format!("cannot read {}: {e}", path.display())))?;
+                let bytes =
+                    plain_file::read(path).map_err(|e| failure(format!("cannot read {}: {e}", path.display())))?;
                 load_weights(&mut artifact, &name, &bytes)?;
                 Ok(artifact)
             }

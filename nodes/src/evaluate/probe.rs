@@ -116,9 +116,7 @@ impl Node for ProbeNode {
             return Ok(Facts::unknown());
         };
         if let Some(backbone) = &self.backbone {
-            backbone
-                .build(facts.data.input, &Stream::new(0, "check"))
-                .map_err(|e| backbone_error(&e))?;
+            backbone.sketch(facts.data.input).map_err(|e| backbone_error(&e))?;
         }
         EncoderStart::check_input("encoder", inputs, &facts.data)?;
         Ok(Facts::of(facts))
@@ -242,8 +240,7 @@ pub(super) fn raw_features(samples: &Samples, indices: &[u32]) -> Vec<f32> {
 }
 
 fn pixels(images: &Images, indices: &[u32]) -> Vec<f32> {
-    let values = indices.iter().flat_map(|i| images.pixels_of(*i as usize));
-    values.map(|v| f32::from(*v) / 255.0).collect()
+    indices.iter().flat_map(|i| images.values_of(*i as usize)).collect()
 }
 
 /// Each protocol on each kind of features. A trained encoder sees images normalised as it was trained, the random one as the data is.

@@ -18,8 +18,8 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
             let (df, t) = (&case.input("df")?.data, &case.input("t")?.data);
             let cdf: Vec<f64> = df.iter().zip(t).map(|(df, t)| t_cdf(*t, *df)).collect();
             let quantile: Vec<f64> = df.iter().map(|df| t_quantile(0.975, *df)).collect();
-            check.figures("cdf", &cdf, case.output("cdf")?, EXACT);
-            check.figures("quantile_975", &quantile, case.output("quantile_975")?, EXACT);
+            check.metrics("cdf", &cdf, case.output("cdf")?, EXACT);
+            check.metrics("quantile_975", &quantile, case.output("quantile_975")?, EXACT);
         }
         "paired_images" | "paired_runs" => {
             let [runs, images] = case.dims::<2>("runs")?;
@@ -34,11 +34,11 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
             let design: Vec<Run> = (0..runs).map(name).collect();
             let found = difference(&rows("runs")?, &rows("base")?, &design);
             let (low, high) = found.interval();
-            check.figures("mean", &[found.mean], case.output("mean")?, EXACT);
-            check.figures("interval", &[low, high], case.output("interval")?, EXACT);
-            check.figures("p", &[found.p()], case.output("p")?, EXACT);
+            check.metrics("mean", &[found.mean], case.output("mean")?, EXACT);
+            check.metrics("interval", &[low, high], case.output("interval")?, EXACT);
+            check.metrics("p", &[found.p()], case.output("p")?, EXACT);
             let equivalent = found.p_not_equivalent(case.number("margin")?);
-            check.figures(
+            check.metrics(
                 "p_not_equivalent",
                 &[equivalent],
                 case.output("p_not_equivalent")?,
@@ -56,7 +56,7 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
             let svm = Svm::fit(&case.input("train")?.f32(), &labels, dim, classes, settings);
             let predicted = svm.predict(&case.input("test")?.f32());
             let right = predicted.iter().zip(&truth).filter(|(p, t)| p == t).count();
-            check.figures(
+            check.metrics(
                 "accuracy",
                 &[right as f64 / truth.len() as f64],
                 case.output("accuracy")?,
@@ -64,7 +64,7 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
             );
             let theirs = case.output("predicted")?;
             let other = predicted.iter().zip(theirs).filter(|(p, t)| **p as f64 != **t).count();
-            check.figures(
+            check.metrics(
                 "predicted otherwise",
                 &[other as f64 / truth.len() as f64],
                 &[0.0],

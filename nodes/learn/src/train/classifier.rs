@@ -4,7 +4,7 @@ use super::embed;
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Samples;
-use crate::layers::{Linear, Tensors, tensors};
+use crate::layers::{Linear, tensors};
 use crate::metrics::argmax;
 use crate::probe::Probe;
 use crate::rng::Stream;

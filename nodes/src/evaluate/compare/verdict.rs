@@ -7,7 +7,7 @@ use flow_engine::node::{NodeError, Output};
 use flow_learn::stats::Metric;
 use serde::{Deserialize, Serialize};
 
-use crate::artifacts::{SplitName, from_json, to_json};
+use crate::artifacts::{SplitName, decoded, from_json, to_json};
 use crate::evaluate::arms::Cell;
 
 const FILE: &str = "verdict.json";
@@ -173,6 +173,6 @@ impl Verdict {
 
     /// From the artifact's file.
     pub(super) fn read(artifact: &Artifact) -> Result<Self, NodeError> {
-        from_json(&artifact.read(FILE)?, "a verdict")
+        decoded(artifact, FILE, from_json)
     }
 }

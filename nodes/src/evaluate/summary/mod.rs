@@ -194,7 +194,7 @@ pub(super) struct Summary {
 impl Summary {
     /// From the artifact's file.
     pub(super) fn read(artifact: &Artifact) -> Result<Self, NodeError> {
-        crate::artifacts::from_json(&artifact.read(FILE)?, "a summary")
+        crate::artifacts::decoded(artifact, FILE, crate::artifacts::from_json)
     }
 }
 
