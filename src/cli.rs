@@ -66,6 +66,10 @@ pub(crate) enum Command {
     /// Look at images before there is a workflow.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Classify images with a trained classifier of the cache: a line for each with label and confidence.
+    Predict(crate::commands::predict::PredictArgs),
+    /// Write the features that a trained network of the cache gives images.
+    Embed(crate::commands::predict::EmbedArgs),
     /// Draw a workflow.
     Graph(GraphArgs),
     /// List the node kinds, or what one of them takes: each parameter with type, default, range and meaning.

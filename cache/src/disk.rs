@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::mapped::Mapped;
 use crate::sharing::Sharing;
 use crate::stamp::Stamp;
 
@@ -86,6 +87,11 @@ pub(crate) trait Disk: Send + Sync {
     /// Says whose the files are that are made from here on.
     fn share(&mut self, sharing: Sharing) {
         let _ = sharing;
+    }
+
+    /// A file's bytes where they lie.
+    fn map(&self, path: &Path) -> io::Result<Mapped> {
+        self.read(path).map(Mapped::from)
     }
 
     /// The digest of a file's content.
@@ -202,6 +208,10 @@ impl Disk for RealDisk {
 
     fn share(&mut self, sharing: Sharing) {
         self.0 = sharing;
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Mapped> {
+        Mapped::of(&open_plain(path)?.0)
     }
 
     fn digest(&self, path: &Path) -> io::Result<Digest> {

@@ -14,6 +14,7 @@ use crate::disk::{Disk, parent};
 use crate::error::{CacheError, is_limit};
 use crate::key::ActionKey;
 use crate::layout::{CACHEDIR_TAG, Layout};
+use crate::mapped::Mapped;
 use crate::record::{OutputFile, Record, SCHEMA};
 use crate::record_file::{self, BadRecord};
 use crate::sharing::Sharing;
@@ -381,6 +382,28 @@ impl Files {
 
     /// One output's bytes, verified.
     pub(crate) fn read_output(&self, key: &ActionKey, name: &str, output: &OutputFile) -> Result<Vec<u8>, CacheError> {
+        self.verified(key, name, output, |path| {
+            let bytes = self.disk.read(path)?;
+            let digest = Digest::of(&bytes);
+            Ok((bytes, digest))
+        })
+    }
+
+    /// One output's bytes where they lie, verified when they are mapped.
+    pub(crate) fn map_output(&self, key: &ActionKey, name: &str, output: &OutputFile) -> Result<Mapped, CacheError> {
+        // Hashed through a small buffer: to look at the mapped bytes would take as much memory as there are.
+        self.verified(key, name, output, |path| {
+            Ok((self.disk.map(path)?, self.disk.digest(path)?))
+        })
+    }
+
+    fn verified<T>(
+        &self,
+        key: &ActionKey,
+        name: &str,
+        output: &OutputFile,
+        read: impl FnOnce(&Path) -> io::Result<(T, Digest)>,
+    ) -> Result<T, CacheError> {
         let path = self.layout.blob(&output.digest);
         let corrupt = |why: &str| CacheError::Corrupt {
             key: *key,
@@ -388,8 +411,8 @@ impl Files {
             path: path.clone(),
             why: why.to_owned(),
         };
-        match self.disk.read(&path) {
-            Ok(bytes) if Digest::of(&bytes) == output.digest => Ok(bytes),
+        match read(&path) {
+            Ok((bytes, digest)) if digest == output.digest => Ok(bytes),
             Ok(_) => Err(corrupt("does not match its digest")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(corrupt("is missing")),
             Err(error) if is_damage(&error) => Err(corrupt(&format!("cannot be read: {error}"))),

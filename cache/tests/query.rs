@@ -2,7 +2,6 @@
 
 mod common;
 
-
 use common::{draft, nodes, open, open_read_only, publish};
 use flow_cache::{ActionKey, KeyFields, Store};
 use serde_json::{Value, json};

@@ -2,6 +2,7 @@
 
 pub mod artifacts;
 pub mod pictures;
+pub mod predict;
 pub mod sources;
 
 mod augment;

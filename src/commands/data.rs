@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use flow_nodes::pictures::{FileLine, Inspection, Layout, Pair, Reading, first_few, inspect};
+use flow_nodes::pictures::{FileLine, Inspection, Layout, Pair, Reading, first_few};
+use flow_nodes::sources::inspect;
 
 use crate::cli::{DataCommand, InspectArgs};
 use crate::exit::{Exit, Failure};

@@ -78,7 +78,11 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
     }
     let text = match &args.path {
         Some(path) => fitted(path, args)?,
-        None => template(args.template.as_deref().unwrap_or(TEMPLATES[0].0))?.to_owned(),
+        None => {
+            let text = template(args.template.as_deref().unwrap_or(TEMPLATES[0].0))?;
+            // The schema lies beside the shipped file only.
+            text.trim_start_matches("#:schema flow.schema.json\n").to_owned()
+        }
     };
     let written = std::fs::write(&args.output, text);
     written.map_err(|e| Failure::failed(format!("cannot write {}: {e}", args.output.display())))?;
@@ -106,6 +110,8 @@ struct Design {
     asked: Asked,
     /// Test images to hold out, if the directory has no test split.
     test: Option<usize>,
+    /// Validation images to hold out, if the folder has no validation split and has enough.
+    validation: Option<usize>,
     /// Label budgets.
     budgets: Vec<usize>,
     /// Images to pre-train on.
@@ -181,6 +187,10 @@ impl Design {
                 "two images of each class are the least that makes sense",
             ));
         }
+        let has_validation = found.sound().any(|line| split(&line).as_deref() == Some("validation"));
+        let of_class = (left / 6).min(100);
+        let validation = (!has_validation && classes > 1 && of_class > 0).then_some(of_class * classes);
+        let left = left - if has_validation { 0 } else { of_class };
         let mut budgets: Vec<usize> = [4, 10, 25, 100]
             .iter()
             .filter(|of_class| **of_class < left)
@@ -195,13 +205,14 @@ impl Design {
             .sound()
             .filter(to_train)
             .count()
-            .saturating_sub(test.unwrap_or(0))
+            .saturating_sub(test.unwrap_or(0) + validation.unwrap_or(0))
             .max(1);
         let mut design = Self {
             side,
             channels,
             asked,
             test,
+            validation,
             budgets,
             pool,
             epochs: 1,
@@ -328,6 +339,11 @@ impl Design {
         if let Some(test) = self.test {
             text.push_str(&format!(
                 "# Held out, in equal shares of the classes, to judge on.\ntest = {test}\n"
+            ));
+        }
+        if let Some(validation) = self.validation {
+            text.push_str(&format!(
+                "# Held out likewise, to choose and calibrate a classifier on: `flow predict best`.\nvalidation = {validation}\n"
             ));
         }
         if found.sound().count() < found.files.len() {

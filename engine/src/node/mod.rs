@@ -12,7 +12,7 @@ mod spent;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flow_cache::Artifact;
+use flow_cache::{Artifact, Mapped};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -148,6 +148,11 @@ impl Input {
     /// If the artifact has no such file, or it is damaged.
     pub fn read(&self, file: &str) -> Result<Vec<u8>, NodeError> {
         Ok(self.artifact.read(file)?)
+    }
+
+    /// The bytes of one file where they lie in the cache, shared with all that map it; its digest is verified once, now.
+    pub fn map(&self, file: &str) -> Result<Mapped, NodeError> {
+        Ok(self.artifact.map(file)?)
     }
 }
 

@@ -9,14 +9,16 @@ use std::fmt;
 use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::augment::{Augmenter, Recipe};
-use flow_learn::data::{Annotations, Images, Label, Modality, NetworkInput, Sample, Samples, Tokens, classes_of};
+use flow_learn::data::{
+    Annotations, Images, Label, Modality, NetworkInput, Pixels, Sample, Samples, Tokens, classes_of,
+};
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetFacts, Targets, decoded, from_json, to_json};
+use super::{DatasetFacts, Targets, decoded, from_json, mapped, to_json};
 use crate::failure::failure;
 
 const INFO: &str = "dataset.json";
@@ -447,16 +449,22 @@ impl Dataset {
         let mut splits = BTreeMap::new();
         let mut annotations = BTreeMap::new();
         for name in wanted.iter().filter(|name| info.splits.contains_key(name)) {
-            let samples = |bytes: &[u8]| match &vocabulary {
-                None => Images::decode(bytes).map(Samples::from).map_err(failure),
-                Some(vocabulary) => Tokens::decode(bytes, vocabulary.size())
-                    .map(Samples::from)
-                    .map_err(failure),
+            let samples = match &vocabulary {
+                // Pixels stay where they are, so that nodes share one copy of them.
+                None => mapped(artifact, &name.file(), |bytes| {
+                    Images::decode(Pixels::new(bytes)).map(Samples::from).map_err(failure)
+                })?,
+                Some(vocabulary) => decoded(artifact, &name.file(), |bytes| {
+                    Tokens::decode(bytes, vocabulary.size())
+                        .map(Samples::from)
+                        .map_err(failure)
+                })?,
             };
-            splits.insert(*name, decoded(artifact, &name.file(), samples)?);
+            splits.insert(*name, samples);
             if has(&name.masks_file()) {
-                let masks = |bytes: &[u8]| Images::decode(bytes).map_err(failure);
-                let masks = decoded(artifact, &name.masks_file(), masks)?;
+                let masks = mapped(artifact, &name.masks_file(), |bytes| {
+                    Images::decode(Pixels::new(bytes)).map_err(failure)
+                })?;
                 let boxes = decoded(artifact, &name.boxes_file(), tensors)?;
                 let bounds = boxes
                     .tensors

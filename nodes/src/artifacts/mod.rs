@@ -23,7 +23,7 @@ pub use scores::{Agreement, FeatureScore, Protocol, SCORES_FILE, Scores, Subject
 pub use start::{EncoderStart, WeightsFile};
 pub use task::TaskArtifact;
 
-use flow_cache::Artifact;
+use flow_cache::{Artifact, Mapped};
 use flow_engine::node::{ArtifactType, NodeError};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -66,12 +66,23 @@ pub(crate) fn decoded<T>(
     file: &str,
     decode: impl FnOnce(&[u8]) -> Result<T, NodeError>,
 ) -> Result<T, NodeError> {
-    decode(&artifact.read(file)?).map_err(|error| match error {
-        NodeError::Failed { message, .. } => {
-            NodeError::failed(format!("cannot read `{file}` of `{}`: {message}", artifact.summary().node)).with_help(
-                "another version of flow may have written it; `flow cache verify` checks the store, and `--force` runs the node again",
-            )
-        }
-        other => other,
-    })
+    decode(&artifact.read(file)?).map_err(|error| unreadable(artifact, file, error))
+}
+
+/// As [`decoded`], of a file that stays where it lies.
+pub(crate) fn mapped<T>(
+    artifact: &Artifact,
+    file: &str,
+    decode: impl FnOnce(Mapped) -> Result<T, NodeError>,
+) -> Result<T, NodeError> {
+    decode(artifact.map(file)?).map_err(|error| unreadable(artifact, file, error))
+}
+
+fn unreadable(artifact: &Artifact, file: &str, error: NodeError) -> NodeError {
+    let NodeError::Failed { message, .. } = error else {
+        return error;
+    };
+    NodeError::failed(format!("cannot read `{file}` of `{}`: {message}", artifact.summary().node)).with_help(
+        "another version of flow may have written it; `flow cache verify` checks the store, and `--force` runs the node again",
+    )
 }

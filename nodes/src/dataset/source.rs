@@ -19,7 +19,8 @@ use crate::failure::{at, at_with, failure, refused};
 use crate::memory;
 use crate::pictures::{Columns, Fit};
 use crate::sources::{
-    self, Background, Colour, FileSettings, Labelled, Loaded, OnBad, OnLeak, Source, SourceSettings, SourceShape, Texts,
+    self, ArrayNames, Background, Colour, FileSettings, Labelled, Loaded, OnBad, OnLeak, Source, SourceSettings,
+    SourceShape, Texts,
 };
 
 /// Images or texts from a source, in splits: to train on, to choose settings on, to judge on.
@@ -59,9 +60,12 @@ pub struct SourceNode {
     /// images are in are their classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     labels: Option<PathBuf>,
-    /// What the columns of the table are called.
+    /// What the columns of the table, or of a Parquet file, are called: there `path` is that of the images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     columns: Option<Columns>,
+    /// What the arrays of an npz file are called, where it is not `x` and `y`, `x_train` and the like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    arrays: Option<ArrayNames>,
     /// How image files that are not square become squares: `crop` if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fit: Option<Fit>,
@@ -103,6 +107,7 @@ impl SourceNode {
                 unlabelled: self.unlabelled.clone(),
                 labels: self.labels.clone(),
                 columns: self.columns.clone(),
+                arrays: self.arrays.clone(),
                 fit: self.fit,
                 channels: self.channels,
                 matte: self.matte,
@@ -129,7 +134,7 @@ impl SourceNode {
                     seed: self.seed,
                     on_leak: self.on_leak.unwrap_or_default(),
                 };
-                files::output(*images, &division, host)
+                files::output(source.name, *images, &division, host)
             }
         }
     }
@@ -262,7 +267,7 @@ struct Parts {
 
 impl Node for SourceNode {
     const KIND: &'static str = "dataset";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const OUTPUT: ArtifactType = DATASET;
     const FORM: &'static [&'static str] = &["source"];
 

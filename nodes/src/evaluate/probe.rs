@@ -240,8 +240,7 @@ pub(super) fn raw_features(samples: &Samples, indices: &[u32]) -> Vec<f32> {
 }
 
 fn pixels(images: &Images, indices: &[u32]) -> Vec<f32> {
-    let values = indices.iter().flat_map(|i| images.pixels_of(*i as usize));
-    values.map(|v| f32::from(*v) / 255.0).collect()
+    indices.iter().flat_map(|i| images.values_of(*i as usize)).collect()
 }
 
 /// Each protocol on each kind of features. A trained encoder sees images normalised as it was trained, the random one as the data is.

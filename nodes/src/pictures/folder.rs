@@ -88,32 +88,47 @@ impl Fault {
     }
 }
 
+/// The files of a folder and of the folders in it, sorted; not those that file managers leave.
+pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let unreadable = |e: std::io::Error| {
+        let help = "check that it is there and that you may read it; a link to a folder above itself has no end";
+        Fault::new(format!("cannot read the folder {}: {e}", folder.display()), help)
+    };
+    let mut files = Listing::of(folder).map_err(unreadable)?.files;
+    files.retain(|path| !is_hidden(path));
+    Ok(files)
+}
+
+/// The image files of a folder and of the folders in it, by paths below it, sorted.
+///
+/// # Errors
+/// If something in it cannot be read, or a link leads back to a folder above it.
+pub fn images_in(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let mut files = files_in(folder)?;
+    files.retain(|path| has_image_ending(path) || holds_image(&folder.join(path)));
+    Ok(files)
+}
+
+/// Whether a file begins as an image does. What cannot be opened is told when it is decoded.
+fn holds_image(path: &Path) -> bool {
+    is_image(path).unwrap_or(false)
+}
+
 /// Lists a folder. No file is opened but the table, and those whose ending does not tell whether they are images.
 ///
 /// # Errors
 /// If something cannot be read, a link leads back to a folder above it, there is no image, or the table does not fit the files.
 pub fn list(folder: &Path, layout: &Layout) -> Result<Found, Fault> {
-    let unreadable = |e: std::io::Error| {
-        let help = "check that it is there and that you may read it; a link to a directory above itself has no end";
-        Fault::new(format!("cannot read the directory {}: {e}", folder.display()), help)
-    };
-    let mut listing = Listing::of(folder).map_err(unreadable)?;
-    listing.files.retain(|path| !is_hidden(path));
+    let files = files_in(folder)?;
     let table = match &layout.labels {
         Some(table) => Some(table.clone()),
-        None => TABLES
-            .iter()
-            .map(PathBuf::from)
-            .find(|path| listing.files.contains(path)),
+        None => TABLES.iter().map(PathBuf::from).find(|path| files.contains(path)),
     };
-    let mut paths = Vec::with_capacity(listing.files.len());
-    for path in listing.files {
-        // What cannot be opened is told when it is decoded.
-        if has_image_ending(&path) || (table.as_ref() != Some(&path) && is_image(&folder.join(&path)).unwrap_or(false))
-        {
-            paths.push(path);
-        }
-    }
+    let is_table = |path: &PathBuf| table.as_ref() == Some(path);
+    let paths: Vec<PathBuf> = files
+        .into_iter()
+        .filter(|path| has_image_ending(path) || (!is_table(path) && holds_image(&folder.join(path))))
+        .collect();
     if paths.is_empty() {
         return Err(Fault::new(
             format!("there is no image in {}", folder.display()),
@@ -202,7 +217,7 @@ fn by_folders(paths: Vec<PathBuf>, pool: Option<&Path>) -> Vec<Entry> {
 }
 
 /// The split of a name in one of its usual spellings.
-pub(super) fn split_of(name: &OsStr) -> Option<SplitName> {
+pub(crate) fn split_of(name: &OsStr) -> Option<SplitName> {
     match name.to_str()?.to_ascii_lowercase().as_str() {
         "train" | "training" => Some(SplitName::Train),
         "val" | "valid" | "validation" | "dev" => Some(SplitName::Validation),
@@ -211,13 +226,13 @@ pub(super) fn split_of(name: &OsStr) -> Option<SplitName> {
     }
 }
 
-fn has_image_ending(path: &Path) -> bool {
+pub(super) fn has_image_ending(path: &Path) -> bool {
     let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 /// What file managers leave, and what begins with a dot.
-fn is_hidden(path: &Path) -> bool {
+pub(super) fn is_hidden(path: &Path) -> bool {
     let hidden = |name: &OsStr| {
         name.as_encoded_bytes().starts_with(b".")
             || ["thumbs.db", "desktop.ini", "__macosx"]

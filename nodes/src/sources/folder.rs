@@ -8,6 +8,7 @@ use flow_learn::layers::MapShape;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::npz::ArrayNames;
 use super::{Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, check_count};
 use crate::artifacts::SplitName;
 use crate::failure::{at, at_with};
@@ -49,6 +50,8 @@ pub struct FileSettings {
     pub labels: Option<PathBuf>,
     /// What its columns are called.
     pub columns: Option<Columns>,
+    /// What arrays are called.
+    pub arrays: Option<ArrayNames>,
     /// How images become squares.
     pub fit: Option<Fit>,
     /// 1 for gray, or 3.
@@ -70,6 +73,7 @@ impl FileSettings {
             ("unlabelled", self.unlabelled.is_some()),
             ("labels", self.labels.is_some()),
             ("columns", self.columns.is_some()),
+            ("arrays", self.arrays.is_some()),
             ("fit", self.fit.is_some()),
             ("channels", self.channels.is_some()),
             ("matte", self.matte.is_some()),
@@ -91,6 +95,19 @@ impl FileSettings {
     fn channels(&self) -> usize {
         self.channels.unwrap_or(3)
     }
+
+    /// How images become such of a height, width and channels.
+    pub(super) fn fitting(&self, size: (usize, usize), channels: usize) -> Fitting {
+        Fitting {
+            reading: Reading {
+                max_pixels: self.max_pixels.unwrap_or(MAX_PIXELS),
+                matte: self.matte.unwrap_or_default(),
+            },
+            fit: self.fit.unwrap_or_default(),
+            size,
+            channels,
+        }
+    }
 }
 
 /// The images of a directory, not yet divided.
@@ -102,8 +119,8 @@ pub struct Files {
     /// Files that cannot be read, and why.
     pub bad: Vec<(PathBuf, String)>,
     /// Height and width.
-    pub side: usize,
-    /// 1 or 3.
+    pub size: (usize, usize),
+    /// Channels.
     pub channels: usize,
 }
 
@@ -168,40 +185,36 @@ fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceSh
         };
     };
     let found = list(folder, &settings.files.layout())?;
-    check_found(&found)?;
     let side = settings.side.unwrap_or(0);
-    let shape = MapShape {
-        h: side,
-        w: side,
-        c: settings.files.channels(),
-    };
+    shape_of(&found, settings, [side, side, settings.files.channels()]).map(Some)
+}
+
+/// What is known of images before they are read, where they become `[height, width, channels]`.
+pub(super) fn shape_of(
+    found: &Found,
+    settings: &SourceSettings,
+    [h, w, c]: [usize; 3],
+) -> Result<SourceShape, ParamError> {
+    check_found(found)?;
     let count = |split| found.entries.iter().filter(|entry| entry.split == Some(split)).count();
     let (test, validation) = (count(SplitName::Test), count(SplitName::Validation));
-    let held_out = test_count(&found, settings.test)?;
+    let held_out = test_count(found, settings.test)?;
     let all = found.entries.len();
     // Which files are damaged, and which are duplicates, shows only when they are read.
     let exact = settings.files.on_bad != Some(OnBad::Skip) && settings.files.on_leak != Some(OnLeak::Drop);
     // Groups are held out whole, so that it may be fewer than were asked for.
     let known = exact && found.entries.iter().all(|entry| entry.group.is_none());
-    let labelled = found
-        .entries
-        .iter()
-        .filter(|entry| entry.is_for_training())
-        .filter(|e| e.label.is_some())
-        .count();
-    let unlabelled = found
-        .entries
-        .iter()
-        .filter(|entry| entry.is_for_training())
-        .any(|e| e.label.is_none());
-    Ok(Some(SourceShape {
-        input: shape.into(),
+    let train = || found.entries.iter().filter(|entry| entry.is_for_training());
+    let labelled = train().filter(|entry| entry.label.is_some()).count();
+    let unlabelled = train().any(|entry| entry.label.is_none());
+    Ok(SourceShape {
+        input: MapShape { h, w, c }.into(),
         class_names: Some(found.class_names.clone()),
         counts: known.then(|| [all - test - validation - held_out, test + held_out]),
         validation,
         labelled: unlabelled.then(|| labelled - held_out),
         texts: None,
-    }))
+    })
 }
 
 /// How many images are to be held out for testing: none where the directory has a test split, or no labels.
@@ -248,7 +261,7 @@ fn fifth(found: &Found, labelled: usize) -> Result<usize, ParamError> {
 }
 
 /// What no data set can be made of.
-fn check_found(found: &Found) -> Result<(), Fault> {
+pub(super) fn check_found(found: &Found) -> Result<(), Fault> {
     let named = |entry: &Entry| entry.path.display().to_string();
     let judged = |entry: &&Entry| matches!(entry.split, Some(SplitName::Test | SplitName::Validation));
     if found.entries.len() > MOST_EXAMPLES {
@@ -319,18 +332,23 @@ fn load(settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeErro
     };
     let found = list(folder, &settings.files.layout())?;
     check_found(&found)?;
-    let fitting = Fitting {
-        reading: Reading {
-            max_pixels: settings.files.max_pixels.unwrap_or(MAX_PIXELS),
-            matte: settings.files.matte.unwrap_or_default(),
-        },
-        fit: settings.files.fit.unwrap_or_default(),
-        side: settings.side.unwrap_or(0),
-        channels: settings.files.channels(),
-    };
+    let side = settings.side.unwrap_or(0);
+    let fitting = settings.files.fitting((side, side), settings.files.channels());
     let read = load_files(folder, &found.entries, &fitting);
+    let images = found.entries.into_iter().zip(read).collect();
+    whole(folder, settings, &fitting, images, (found.class_names, found.table))
+}
+
+/// The images that could be read, if they may be fewer than all and still make a data set.
+pub(super) fn whole(
+    path: &Path,
+    settings: &SourceSettings,
+    fitting: &Fitting,
+    read: Vec<(Entry, Result<Fitted, String>)>,
+    (class_names, table): (Vec<String>, Option<PathBuf>),
+) -> Result<Loaded, NodeError> {
     let (mut entries, mut images, mut bad) = (Vec::new(), Vec::new(), Vec::new());
-    for (entry, image) in found.entries.into_iter().zip(read) {
+    for (entry, image) in read {
         match image {
             Ok(image) => {
                 entries.push(entry);
@@ -340,18 +358,22 @@ fn load(settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeErro
         }
     }
     if !bad.is_empty() && settings.files.on_bad.unwrap_or_default() == OnBad::Error {
-        return Err(unreadable(folder, &bad, entries.len() + bad.len()));
+        return Err(unreadable(path, &bad, entries.len() + bad.len()));
     }
     if entries.is_empty() {
-        return Err(unreadable(folder, &bad, bad.len()));
+        return Err(unreadable(path, &bad, bad.len()));
     }
-    let left = Found { entries, ..found };
-    check_found(&left)?;
+    let found = Found {
+        entries,
+        class_names,
+        table,
+    };
+    check_found(&found)?;
     Ok(Loaded::Files(Box::new(Files {
-        found: left,
+        found,
         images,
         bad,
-        side: fitting.side,
+        size: fitting.size,
         channels: fitting.channels,
     })))
 }

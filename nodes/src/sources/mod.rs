@@ -1,13 +1,21 @@
 //! Where images and texts come from, one file for each source, found by name in [`SOURCES`].
 
 pub mod background;
+mod cifar;
 pub mod colour;
+mod container;
 pub mod fashion_mnist;
 pub(crate) mod folder;
 mod idx;
+mod npy;
+mod npz;
+mod parquet;
+mod pickle;
 mod read;
 mod scenes;
+mod stl10;
 pub(crate) mod text;
+mod webdataset;
 
 use std::path::{Path, PathBuf};
 
@@ -18,8 +26,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::background::Background;
 pub use self::colour::Colour;
+use self::container::{Format, inspected};
 pub use self::folder::{FileSettings, Files, OnBad, OnLeak};
+pub use self::npz::ArrayNames;
 use crate::failure::{at, at_with};
+use crate::pictures::{Fault, Inspection, Layout, Reading};
 
 /// Options of a source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -168,7 +179,12 @@ fn usual_name(folder: &Path, name: &str) -> String {
     let plain = name.trim_end_matches(".gz");
     let dotted = |name: &str| name.replacen("-idx", ".idx", 1);
     let names = [name.to_owned(), plain.to_owned(), dotted(name), dotted(plain)];
-    let found = names.into_iter().find(|name| folder.join(name).exists());
+    // Images in colour have a size more.
+    let in_colour = names.each_ref().map(|name| name.replace("idx3", "idx4"));
+    let found = names
+        .into_iter()
+        .chain(in_colour)
+        .find(|name| folder.join(name).exists());
     found.unwrap_or_else(|| name.to_owned())
 }
 
@@ -193,13 +209,39 @@ const MOST_EXAMPLES: usize = 1 << 24;
 
 /// All sources. A new one is a file and a line.
 pub const SOURCES: &[Source] = &[
+    cifar::CIFAR,
     fashion_mnist::SAMPLE,
     fashion_mnist::FULL,
     folder::FOLDER,
     idx::IDX,
+    npz::NPZ,
+    parquet::PARQUET,
     scenes::SCENES,
+    stl10::STL10,
     text::TEXT,
+    webdataset::WEBDATASET,
 ];
+
+/// The formats of many images that are told from what lies at a path, in the order in which they are tried.
+const FORMATS: &[Format] = &[
+    cifar::FORMAT,
+    stl10::FORMAT,
+    idx::FORMAT,
+    parquet::FORMAT,
+    npz::FORMAT,
+    webdataset::FORMAT,
+];
+
+/// Looks at every image of a folder or a file of any source, or at one image file.
+///
+/// # Errors
+/// If there is none, or what holds them cannot be read. An image that cannot be read is no error.
+pub fn inspect(path: &Path, layout: &Layout, reading: &Reading) -> Result<Inspection, Fault> {
+    match inspected(FORMATS, path, reading) {
+        Some(found) => found,
+        None => crate::pictures::inspect(path, layout, reading),
+    }
+}
 
 /// The names of all sources.
 pub fn names() -> Vec<&'static str> {

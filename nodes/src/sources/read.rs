@@ -32,6 +32,18 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, NodeError> {
     })
 }
 
+/// A file to be read in order, unpacked if it is packed.
+///
+/// # Errors
+/// If it cannot be opened.
+pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    let mut file = BufReader::new(plain_file::open(path)?);
+    Ok(match file.fill_buf()?.starts_with(&GZIP) {
+        true => Box::new(MultiGzDecoder::new(file)),
+        false => Box::new(file),
+    })
+}
+
 /// The first bytes of a file, as many as there are up to `count`; only they are unpacked.
 pub(super) fn read_start(path: &Path, count: u64) -> io::Result<Vec<u8>> {
     let mut file = BufReader::new(plain_file::open(path)?);

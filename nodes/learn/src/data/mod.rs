@@ -4,15 +4,17 @@ mod idx;
 mod images;
 mod input;
 mod label;
+mod pixels;
 mod samples;
 mod scenes;
 mod split;
 mod tokens;
 
 pub use idx::{IMAGES_HEADER, IdxError, image_sizes, parse_images, parse_labels};
-pub use images::{Annotations, Images, ImagesError};
+pub use images::{Annotations, Depth, Images, ImagesError};
 pub use input::{Modality, NetworkInput};
 pub use label::{Label, classes_of};
+pub use pixels::Pixels;
 pub use samples::{Sample, Samples};
 pub use scenes::{SCENE_CLASSES, Scene, SceneStyle, Scenes};
 pub use split::{SplitError, long_tailed, stratified};
