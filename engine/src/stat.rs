@@ -80,8 +80,9 @@ impl FileDigests {
     pub fn digest(&self, path: &Path) -> io::Result<Digest> {
         let metadata = plain_file::regular(path)?;
         if metadata.is_dir() {
-            let digest_of = |file: &Path| self.digest(&path.join(file));
-            Listing::of(path)?.digest(digest_of)
+            // Once for all files in it.
+            let folder = std::path::absolute(path)?;
+            Listing::of(path)?.digest(|file| self.digest(&folder.join(file)))
         } else {
             self.digest_file(path, &metadata)
         }
