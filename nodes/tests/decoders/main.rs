@@ -186,7 +186,7 @@ fn whatever_is_in_the_artifacts_of_images_a_node_ends_with_a_result_or_an_error(
     let tasks = [
         "method = \"simclr\"\nhidden = 8\nprojection = 4",
         "method = \"jigsaw\"",
-        "method = \"X,
+        "method = \"deep-cluster\"\nclusters = 4\ncomponents = 4",
     ];
     let pretrain = format!(
         "data = \"x\"\nviews = \"x\"\ntask = \"x\"\n{BACKBONE}\noptimizer = {{ name = \"adam\" }}\nlr = 0.005\nepochs = 1\nbatch = 8\nmonitor = 0"
