@@ -348,12 +348,12 @@ impl Node for FinetuneNode {
         if let Some(unlabelled) = inputs.get::<DatasetFacts>("unlabelled") {
             same_task("unlabelled", data, unlabelled)?;
         }
-        memory::batch_fits(self.batch, data, self.backbone.as_ref())?;
         check_mixing(inputs, "views", data)?;
         check_recipe(inputs, "strong", data)?;
         if let Some(backbone) = &self.backbone {
             backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
         }
+        memory::batch_fits(self.batch, data, self.backbone.as_ref())?;
         EncoderStart::check_input("init", inputs, data)?;
         Ok(Facts::of(NetworkFacts {
             input: data.input,

@@ -243,7 +243,6 @@ impl Node for PretrainNode {
         let Some(data) = inputs.get::<DatasetFacts>("data") else {
             return Ok(Facts::unknown());
         };
-        memory::batch_fits(self.batch, data, Some(&self.backbone))?;
         check_recipe(inputs, "views", data)?;
         let method = inputs.get::<MethodSettings>("task");
         if let Some(method) = method {
@@ -252,6 +251,7 @@ impl Node for PretrainNode {
         }
         // A network that is too large to be made for this is looked at when it is trained.
         let encoder = self.backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
+        memory::batch_fits(self.batch, data, Some(&self.backbone))?;
         if let Some(encoder) = encoder {
             self.check_method(method, data, &encoder)?;
         }

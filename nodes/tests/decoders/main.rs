@@ -22,7 +22,7 @@ use serde_json::Value;
 type Files = Vec<(String, Vec<u8>)>;
 
 /// Changes of each file, times what `FUZZ` says.
-const TRIES: u32 = 24;
+const TRIES: u32 = 8;
 
 fn tries() -> u32 {
     let more = std::env::var("FUZZ")
@@ -167,13 +167,13 @@ fn names_the_file(ended: Result<Files, NodeError>, name: &str, bytes: &[u8], tol
 }
 
 const BACKBONE: &str = "backbone = { name = \"conv3\", widths = [4, 4, 4], grid = 2 }";
-const SOURCE: &str = "source = \"scenes\"\ntrain = 24\ntest = 12\nside = 16\nvalidation = 8";
+const SOURCE: &str = "source = \"scenes\"\ntrain = 60\ntest = 20\nside = 16\nvalidation = 10";
 
 #[test]
 fn whatever_is_in_the_artifacts_of_images_a_node_ends_with_a_result_or_an_error() {
     let kitchen = &Kitchen::new();
     let images = &kitchen.make::<SourceNode>(SOURCE, &[]);
-    let from = "from = \"x\"\nlabels = 12";
+    let from = "from = \"x\"\nlabels = 20";
     let part = &kitchen.make::<PartNode>(from, &[("from", "", &[], images)]);
     kitchen.feed::<PartNode>("part", from, &[("from", "", &[], images)]);
     kitchen.feed::<PartNode>(
@@ -186,7 +186,7 @@ fn whatever_is_in_the_artifacts_of_images_a_node_ends_with_a_result_or_an_error(
     let tasks = [
         "method = \"simclr\"\nhidden = 8\nprojection = 4",
         "method = \"jigsaw\"",
-        "method = \"deep-cluster\"\nk = 4",
+        "method = \"deep-cluster\"\nclusters = 4\ncomponents = 4",
     ];
     let pretrain = format!(
         "data = \"x\"\nviews = \"x\"\ntask = \"x\"\n{BACKBONE}\noptimizer = {{ name = \"adam\" }}\nlr = 0.005\nepochs = 1\nbatch = 8\nmonitor = 0"
@@ -273,7 +273,7 @@ fn whatever_is_in_a_checkpoint_a_training_begins_anew_or_ends_with_an_error() {
         ("task", "", &[], task),
     ];
     check_checkpoint::<PretrainNode>(kitchen, &pretrain, given);
-    let part = &kitchen.make::<PartNode>("from = \"x\"\nlabels = 12", &[("from", "", &[], images)]);
+    let part = &kitchen.make::<PartNode>("from = \"x\"\nlabels = 20", &[("from", "", &[], images)]);
     let finetune = format!("data = [\"x\"]\nviews = \"x\"\nlr = 0.05\nsteps = 200\nbatch = 4\n{BACKBONE}");
     check_checkpoint::<FinetuneNode>(
         kitchen,
