@@ -72,7 +72,7 @@ fn what_makes_no_data_set_is_refused_while_planning() {
             "arrays = { x = \"z\" }",
             "there is no array `z`; it has",
         ),
-        ("npz", "parquet", "", "it is a folder"),
+        ("npz", "parquet", "", "it is a directory"),
         ("parquet", "parquet", "", "needs `side`"),
         (
             "parquet",
