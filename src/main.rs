@@ -62,7 +62,10 @@ fn run() -> Exit {
         flow_engine::leash::configure(program, cli::KEEPER);
     }
     output::set_colour(cli.color);
-    output::start_log(cli.verbose);
+    // A worker's warnings are told by the run that it works for, unless a log of its own is wanted.
+    if !matches!(cli.command, cli::Command::Worker) || std::env::var_os("FLOW_LOG").is_some() {
+        output::start_log(cli.verbose);
+    }
     // A panic is caught where it can be dealt with (a node, a damaged index) and reported there; the default hook would
     // print it to the person as well.
     std::panic::set_hook(Box::new(|info| tracing::debug!("{info}")));

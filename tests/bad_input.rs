@@ -288,7 +288,7 @@ fn missing_and_truncated_files_are_errors_with_the_files_name() {
     assert_eq!(ended.code, 3, "{}", ended.stderr);
     says(
         &ended.stderr,
-        &["train-images-idx3-ubyte.gz", "relative to the file that they are"],
+        &["train-images-idx3-ubyte.gz", "paths are relative to"],
     );
 }
 

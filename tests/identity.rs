@@ -201,7 +201,7 @@ fn no_pseudo_labels_means_that_self_training_did_not_happen() {
         model("n", "[\"all\", \"g\"]"),
         score("s", "m", "all"),
         score("t", "n", "all"),
-        verdict(""),
+        verdict("unequal = \"a test\""),
     ];
     let place = Place::new(&format!("{SCENES}{}", nodes.concat()));
     let said = place.run(&[]).stdout;

@@ -128,7 +128,7 @@ fn nodes_that_fail() {
     let program = |rest: &str| format!("[nodes.a]\nkind = \"command\"\n{rest}\n");
     let shell = |script: &str, rest: &str| program(&format!("run = [\"sh\", \"-c\", \"{script}\"]\n{rest}"));
     typed.run("no such program", &program("run = [\"nonesuch\"]\noutputs = [\"o\"]"));
-    let fails = shell("echo loud; echo why >&2; exit 3", "outputs = [\"o\"]");
+    let fails = shell("echo loud >&2; echo why >&2; exit 3", "outputs = [\"o\"]");
     typed.run("a program that fails", &fails);
     typed.run(
         "another attempt",

@@ -26,15 +26,15 @@ fn a_run_ends_with_a_verdict_in_the_terminal_and_in_files() {
     let json: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(folder.join("verdict.json")).expect("verdict.json"))
             .expect("JSON");
-    let arms = json["verdict"]["budgets"][0]["arms"].as_array().expect("arms");
+    let arms = json["verdict"]["cells"][0]["arms"].as_array().expect("arms");
     assert_eq!(arms.len(), 3);
     for arm in arms {
-        let [mean, low, high] = [0, 1, 2].map(|i| arm["accuracy"][i].as_f64().expect("a number"));
+        let [mean, low, high] = ["mean", "low", "high"].map(|of| arm["figure"][of].as_f64().expect("a number"));
         assert!(low <= mean && mean <= high, "{arm}");
     }
     // Pre-training is charged to the arm that uses it, and the fit: of 80 images 4 are held out, and the rest make four whole batches of 16, so it
     // is 64 images x 2 views x 3 epochs.
-    let images = |arm: &str| json["costs"]["20"][arm]["images"].as_f64().expect("images");
+    let images = |arm: &str| json["costs"]["labels 20"][arm]["images"].as_f64().expect("images");
     assert_eq!(images("scratch"), 48.0);
     assert_eq!(images("tuned"), 384.0 + 48.0);
     assert_eq!(images("student"), 3.0 * 48.0);

@@ -178,7 +178,7 @@ fn links_devices_pipes_holes_and_long_names_in_an_archive_are_refused() {
             ..part(&parts[0].name, "")
         };
         let told = target.refuses(&packed(&[head(), evil]), SMALL);
-        assert!(told.contains("plain files"), "{kind:?}: {told}");
+        assert!(told.contains("regular files"), "{kind:?}: {told}");
     }
     for name in [
         "../x",

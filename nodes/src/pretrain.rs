@@ -272,9 +272,15 @@ impl Node for PretrainNode {
 
     fn spends(&self, inputs: &InputFacts) -> Option<Spending> {
         let method = inputs.get::<MethodSettings>("task")?;
-        let (all, aside) = self.images(Some(method), inputs.get::<DatasetFacts>("data")?)?;
-        let (views, per_epoch) = (method.settings().views(), (all - aside) / self.batch.max(1));
-        let steps = self.length().ok()?.steps(per_epoch, self.batch, views);
+        let (views, length) = (method.settings().views(), self.length().ok()?);
+        let per_epoch = match length {
+            Length::Budget(_) => 0,
+            Length::Epochs(_) => {
+                let (all, aside) = self.images(Some(method), inputs.get::<DatasetFacts>("data")?)?;
+                (all - aside) / self.batch.max(1)
+            }
+        };
+        let steps = length.steps(per_epoch, self.batch, views);
         Some(self.spending(steps as f64 * self.batch as f64 * views))
     }
 

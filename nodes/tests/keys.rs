@@ -514,7 +514,7 @@ fn changing_what_changes_nothing_never_changes_the_key() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
-    assert!(written_out > 20, "only {written_out} defaults were found");
+    assert!(written_out > 10, "only {written_out} defaults were found");
 }
 
 #[test]

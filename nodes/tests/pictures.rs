@@ -265,7 +265,7 @@ fn a_table_gives_labels_and_splits_and_is_refused_with_its_row() {
         ),
         (
             "path,label,split\n3.png,sea,later\n",
-            "labels.csv:2: `later` is no split",
+            "labels.csv:2: `later` is not a split",
         ),
         (
             "file,label\n3.png,sea\n",

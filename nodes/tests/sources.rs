@@ -83,7 +83,7 @@ fn cut(name: &str, file: &str, words: &str) {
     let (_place, path) = copy(name);
     let file = if file.is_empty() { path.clone() } else { path.join(file) };
     let bytes = std::fs::read(&file).expect("there");
-    std::fs::write(&file, &bytes[..bytes.len() * 2 / 3]).expect("written");
+    std::fs::write(&file, &bytes[..bytes.len() * 2 / 3 - 1]).expect("written");
     let fault = inspected(&path).map(|found| found.files.len()).expect_err(name);
     let shown = file.file_name().expect("a name").to_string_lossy();
     assert!(

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::host::{JobHost, Shown, Tell};
 use super::manifest::{Manifest, ManifestFile, ManifestInput, WorkerMessage};
-use super::no_threads;
+use super::{no_threads, warnings};
 use crate::node::{Context, Input, Inputs, NodeError, OpenedFile, Output};
 use crate::registry::{ErasedNode, Registry};
 use crate::secrets::Secrets;
@@ -20,6 +20,7 @@ use crate::{build, code};
 
 /// Runs the node that the manifest on stdin describes and says how it went; whatever goes wrong is said as well.
 pub fn serve(registry: &Registry) {
+    warnings::forward(|text| say(&WorkerMessage::Warning(text)));
     let said = catch_unwind(AssertUnwindSafe(|| work(registry)));
     say(&match said {
         Ok(Ok(done)) => done,

@@ -62,6 +62,8 @@ pub(super) struct ManifestInput {
 pub(super) enum WorkerMessage {
     Progress(Shown),
     Note(String),
+    /// What the run is told as a warning, as if the node ran in its process.
+    Warning(String),
     Done {
         /// The names of the outputs, in the order of their files.
         files: Vec<String>,

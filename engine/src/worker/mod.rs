@@ -4,6 +4,7 @@ mod child;
 mod host;
 mod manifest;
 mod process;
+mod warnings;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};

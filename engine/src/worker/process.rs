@@ -105,7 +105,7 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
             Err(NodeError::Cache(CacheError::Corrupt { key, name, path, why }).into())
         }
         Some(WorkerMessage::Panicked(text)) => Err(Failure::Panic(text)),
-        Some(WorkerMessage::Progress(_) | WorkerMessage::Note(_)) | None => Err(died(status, &last).into()),
+        Some(WorkerMessage::Progress(_) | WorkerMessage::Note(_) | WorkerMessage::Warning(_)) | None => Err(died(status, &last).into()),
     }
 }
 
@@ -148,6 +148,7 @@ fn listen(out: ChildStdout, job: &Job<'_>, over: &AtomicBool) -> Option<WorkerMe
     lines::follow(out, MAX_MESSAGE, over, |line| match serde_json::from_str(&line) {
         Ok(WorkerMessage::Progress(shown)) => job.tell.progress(shown),
         Ok(WorkerMessage::Note(line)) => job.tell.note(&line),
+        Ok(WorkerMessage::Warning(text)) => tracing::warn!("{text}"),
         Ok(word) => {
             last = Some(word);
             over.store(true, Ordering::SeqCst);

@@ -316,7 +316,7 @@ mod tests {
         std::fs::write(&path, &tar[..1700]).expect("written");
         let found = names(&path);
         assert_eq!(found[0], ("one.png".to_owned(), false));
-        assert!(found.len() == 2 && found[1].1, "{found:?}");
+        assert!(found.len() > 1 && found[1..].iter().all(|(_, failed)| *failed), "{found:?}");
         let zip = zip_of(&[("one.png", PNG)]);
         std::fs::write(folder.path().join("cut.zip"), &zip[..zip.len() - 8]).expect("written");
         assert!(names(&folder.path().join("cut.zip"))[0].1);
