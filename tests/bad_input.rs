@@ -286,10 +286,7 @@ fn missing_and_truncated_files_are_errors_with_the_files_name() {
     std::fs::remove_file(place.path("data/train-images-idx3-ubyte.gz")).expect("it is there");
     let ended = place.flow(&["run", "w.toml"]);
     assert_eq!(ended.code, 3, "{}", ended.stderr);
-    says(
-        &ended.stderr,
-        &["train-images-idx3-ubyte.gz", "paths are relative to"],
-    );
+    says(&ended.stderr, &["train-images-idx3-ubyte.gz", "paths are relative to"]);
 }
 
 #[test]

@@ -108,7 +108,11 @@ fn labels_are_those_that_the_evaluate_node_judged() {
         .collect();
     let classes = |of: &Value| of.as_array().expect("classes").clone();
     let (truth, found) = (classes(&scores["truth"]), classes(&scores["scores"][0]["predicted"]));
-    let judged: String = truth.iter().zip(&found).map(|(a, b)| if a == b { '1' } else { '0' }).collect();
+    let judged: String = truth
+        .iter()
+        .zip(&found)
+        .map(|(a, b)| if a == b { '1' } else { '0' })
+        .collect();
     assert_eq!(judged, correct);
     assert!(
         rows[1..]

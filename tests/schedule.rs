@@ -97,7 +97,10 @@ fn a_failure_is_tried_again_as_often_as_the_node_says() {
     );
     let told = place.run(&[]).stderr;
     assert_eq!(lines(&tries).len(), 3);
-    assert!(told.contains("retry  a") && told.contains("(attempt 2 failed"), "{told}");
+    assert!(
+        told.contains("retry  a") && told.contains("(attempt 2 failed"),
+        "{told}"
+    );
 
     let place = Place::new(&commands(&[("a", "exit 3", "retry = { times = 1, wait_s = 0.01 }")]));
     let ended = place.flow(&["run", "w.toml"]);

@@ -202,7 +202,7 @@ fn a_repair_beside_runs_and_collections_sets_nothing_sound_aside() {
             scope.spawn(|| until_done(&collect)),
             scope.spawn(|| until_done(&repair)),
         ];
-        let ended = publishers.map(|thread| thread.join());
+        let ended = publishers.map(std::thread::ScopedJoinHandle::join);
         done.store(true, Ordering::SeqCst);
         others.into_iter().for_each(|thread| thread.join().unwrap());
         ended.into_iter().for_each(|thread| thread.unwrap());

@@ -160,7 +160,7 @@ of = ["student@1", "student"]
 #[test]
 fn what_is_not_known_is_no_number_and_leaves_no_rest() {
     let unknown = DIAMOND.replace("costs = 4.0\n", "");
-    let problem = load(&unknown).err().expect("there is no rest");
+    let problem = load(&unknown).expect_err("there is no rest");
     assert!(problem.contains("who knows"), "{problem}");
     assert_eq!(
         account(&unknown.replace("left_of = 20.0", "costs = 1.0")),
@@ -171,6 +171,6 @@ fn what_is_not_known_is_no_number_and_leaves_no_rest() {
 #[test]
 fn a_node_may_refuse_what_its_inputs_cost() {
     let problem = load(&DIAMOND.replace("of = [\"top\", \"left\"]", "of = [\"top\"]\nmost = 19.0"));
-    let problem = problem.err().expect("it is too much");
+    let problem = problem.expect_err("it is too much");
     assert!(problem.contains("too much: top 20"), "{problem}");
 }

@@ -100,7 +100,16 @@ fn truncated_files_are_named() {
     cut("cifar-10-old", "test_batch", "truncated");
     cut("parquet", "data/train-00001-of-00002.parquet", "no whole Parquet file");
     cut("webdataset", "set-train-001.tar.gz", "damaged or truncated");
-    cut("stl10_binary", "train_y.bin", "labels");
+    // Labels that are too few show at the images that they are of.
+    let (_place, path) = copy("stl10_binary");
+    std::fs::write(path.join("train_y.bin"), [1, 2]).expect("written");
+    let fault = inspected(&path)
+        .map(|found| found.files.len())
+        .expect_err("a label is missing");
+    assert!(
+        fault.contains("train_X.bin") && fault.contains("3 images, but 2 labels"),
+        "{fault}"
+    );
 }
 
 #[test]

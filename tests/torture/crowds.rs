@@ -60,7 +60,7 @@ pub(crate) fn crowd(dice: &mut Dice) -> Tried {
     for _ in 0..2 + dice.roll(5) {
         started.push((site.start(&Site::run_of(&dice.salts(3), 1 + dice.roll(2))), true));
         for _ in 0..dice.roll(3) {
-            started.push((site.start(*dice.pick(&BESIDE)), false));
+            started.push((site.start(dice.pick::<&[&str]>(&BESIDE)), false));
         }
     }
     let mut left = Vec::new();

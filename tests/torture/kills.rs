@@ -28,7 +28,7 @@ impl Usual {
             if struck {
                 usual + usual / 30
             } else {
-                (usual + took.min(usual)) / 2 * 95 / 100 + 500
+                u64::midpoint(usual, took.min(usual)) * 95 / 100 + 500
             },
             Ordering::Relaxed,
         );

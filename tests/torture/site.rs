@@ -22,7 +22,7 @@ pub(crate) const NODES: usize = 5;
 pub(crate) const SALTS: u64 = 8;
 
 /// No command of a try takes this long unless it hangs, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const WORKFLOW: &str = r#"
 [workflow]
@@ -355,7 +355,9 @@ impl Site {
                 .flatten()
                 .flatten()
                 .map(|entry| entry.path());
-            let left: Vec<PathBuf> = left.filter(|path| !path.ends_with("claims/turn") && !path.ends_with("quarantine/index")).collect();
+            let left: Vec<PathBuf> = left
+                .filter(|path| !path.ends_with("claims/turn") && !path.ends_with("quarantine/index"))
+                .collect();
             if !left.is_empty() {
                 return Err(format!("litter is left: {left:?}"));
             }

@@ -357,7 +357,7 @@ fn read_all(files: &Files, keys: &[ActionKey]) -> Result<Vec<Found>, IndexError>
         let started: Vec<_> = parts.map(|keys| (keys, start(keys))).collect();
         let mut all = Vec::with_capacity(keys.len());
         for (keys, thread) in started {
-            all.extend(match thread.map(|thread| thread.join()) {
+            all.extend(match thread.map(std::thread::ScopedJoinHandle::join) {
                 Ok(Ok(found)) => found?,
                 // Without a thread it is done here.
                 _ => read(keys)?,

@@ -151,6 +151,9 @@ impl Input {
     }
 
     /// The bytes of one file where they lie in the cache, shared with all that map it; its digest is verified once, now.
+    ///
+    /// # Errors
+    /// As [`Input::read`].
     pub fn map(&self, file: &str) -> Result<Mapped, NodeError> {
         Ok(self.artifact.map(file)?)
     }

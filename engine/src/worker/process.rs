@@ -105,7 +105,9 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
             Err(NodeError::Cache(CacheError::Corrupt { key, name, path, why }).into())
         }
         Some(WorkerMessage::Panicked(text)) => Err(Failure::Panic(text)),
-        Some(WorkerMessage::Progress(_) | WorkerMessage::Note(_) | WorkerMessage::Warning(_)) | None => Err(died(status, &last).into()),
+        Some(WorkerMessage::Progress(_) | WorkerMessage::Note(_) | WorkerMessage::Warning(_)) | None => {
+            Err(died(status, &last).into())
+        }
     }
 }
 

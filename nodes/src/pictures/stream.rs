@@ -202,7 +202,7 @@ fn of_zip<E>(archive: &Path, file: File, batch: &mut Batch<'_, E>) -> Result<(),
         };
         let name = entry
             .name()
-            .map_or_else(|_| format!("member {place}"), |name| name.into_owned());
+            .map_or_else(|_| format!("member {place}"), std::borrow::Cow::into_owned);
         let name = PathBuf::from(name);
         let size = entry.size();
         if entry.is_file()
@@ -316,7 +316,10 @@ mod tests {
         std::fs::write(&path, &tar[..1700]).expect("written");
         let found = names(&path);
         assert_eq!(found[0], ("one.png".to_owned(), false));
-        assert!(found.len() > 1 && found[1..].iter().all(|(_, failed)| *failed), "{found:?}");
+        assert!(
+            found.len() > 1 && found[1..].iter().all(|(_, failed)| *failed),
+            "{found:?}"
+        );
         let zip = zip_of(&[("one.png", PNG)]);
         std::fs::write(folder.path().join("cut.zip"), &zip[..zip.len() - 8]).expect("written");
         assert!(names(&folder.path().join("cut.zip"))[0].1);

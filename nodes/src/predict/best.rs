@@ -60,11 +60,11 @@ pub fn best(store: &Store, candidates: &[Record]) -> Result<Best, NodeError> {
     let mut best: Option<(f64, f64, Best)> = None;
     for (record, data, _) in &of_data {
         let digest = data.digest();
-        if !sets.contains_key(&digest) {
+        if let std::collections::btree_map::Entry::Vacant(e) = sets.entry(digest) {
             let Some(artifact) = store.peek(&data.key).map_err(failure)? else {
                 continue;
             };
-            sets.insert(digest, Dataset::read(&input(artifact), &[SplitName::Validation])?);
+            e.insert(Dataset::read(&input(artifact), &[SplitName::Validation])?);
         }
         let Some((accuracy, loss, images)) = judge(store, record, &sets[&digest])? else {
             continue;

@@ -33,7 +33,10 @@ pub(super) fn network(store: &Store, record: &Record) -> Result<TrainedNetwork, 
 
 /// The record of the data that a network was trained on: the first of its port `data`.
 pub(super) fn data_record(store: &Store, record: &Record) -> Result<Option<Record>, NodeError> {
-    let is_data = |name: &str| name.starts_with("input.data.") && !name.ends_with(".label");
+    let is_data = |name: &str| {
+        let place = name.strip_prefix("input.data.");
+        place.is_some_and(|place| !matches!(place.rsplit_once('.'), Some((_, "label"))))
+    };
     let component = record.components.iter().find(|(name, _)| is_data(name));
     let Some(digest) = component.and_then(|(_, value)| value.as_str()) else {
         return Ok(None);

@@ -87,7 +87,7 @@ fn read(reader: &Reader<'_>, take: &mut Take<'_>) -> Result<Contents, Fault> {
             below
         };
         one_shard(&shard, below, reader.labels_only, &mut |samples| {
-            for sample in samples.iter() {
+            for sample in &samples {
                 if let Some(label) = &sample.label {
                     let is_number = matches!(label, ClassLabel::Number(_));
                     kinds

@@ -15,6 +15,7 @@ use flow_nodes::{
     AugmentNode, CompareNode, FinetuneNode, PartNode, PretextNode, PretrainNode, ProbeNode, PseudoLabelNode, ScoreNode,
     SourceNode, SummaryNode,
 };
+use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
 use mutate::{Dice, mutated};
 use serde_json::Value;
 
@@ -248,7 +249,7 @@ fn whatever_is_in_the_artifacts_of_images_a_node_ends_with_a_result_or_an_error(
         .collect();
     kitchen.feed::<CompareNode>(
         "compare",
-        "compare = [\"x\"]\nbaseline = \"a\"\nreplicates = 100",
+        "compare = [\"x\"]\nbaseline = \"a\"\nunequal = \"a test\"",
         &given,
     );
     let given: Vec<Given<'_>> = draws
@@ -326,10 +327,6 @@ fn load_and_run(folder: &Path, source: &str) {
     };
     let store = Store::open(&folder.join("cache"), Access::ReadWrite).expect("a store");
     let options = flow_engine::Options::new(folder.join("runs"));
-    struct Deaf;
-    impl flow_engine::Reporter for Deaf {
-        fn report(&mut self, _event: &flow_engine::Event) {}
-    }
     let outcome = flow_engine::run(&workflow, &store, &options, &mut Deaf).expect("it runs");
     for failure in outcome.failures {
         assert!(!failure.message.contains("panicked"), "{}", failure.message);
@@ -386,7 +383,6 @@ fn whatever_is_in_the_files_of_a_data_set_it_is_made_or_refused() {
         image.write_to(&mut bytes, format).expect("an image");
         bytes.into_inner()
     };
-    use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     for (number, (format, end)) in [
         (Png, "png"),
@@ -419,4 +415,11 @@ fn whatever_is_in_the_files_of_a_data_set_it_is_made_or_refused() {
             &format!("source = \"folder\"\npath = \"data\"\nside = 16\ntest = 4\non_bad = \"{on_bad}\""),
         );
     }
+}
+
+/// Nobody listens.
+struct Deaf;
+
+impl flow_engine::Reporter for Deaf {
+    fn report(&mut self, _event: &flow_engine::Event) {}
 }

@@ -36,7 +36,7 @@ where
     T: 'a,
 {
     let mut names = Vec::new();
-    for found in verdict.cells.iter().flat_map(|cell| of(cell)).map(name) {
+    for found in verdict.cells.iter().flat_map(of).map(name) {
         if !names.contains(&found) {
             names.push(found);
         }

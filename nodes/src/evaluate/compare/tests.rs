@@ -44,13 +44,11 @@ fn bindings(at: &Value, draw: usize) -> BTreeMap<String, Value> {
     bindings
 }
 
+/// Bindings of a score, and its accuracy.
+type Cells = Vec<(Value, f64)>;
+
 /// The verdict's words on a terminal.
-fn said(
-    settings: Value,
-    draws: usize,
-    arms: &[(&str, Vec<(Value, f64)>, f64)],
-    controls: &[(&str, Vec<(Value, f64)>)],
-) -> String {
+fn said(settings: Value, draws: usize, arms: &[(&str, Cells, f64)], controls: &[(&str, Cells)]) -> String {
     let mut node = json!({ "compare": ["score"], "baseline": "scratch", "repeat": ["draw", "seed"] });
     for (key, value) in settings.as_object().expect("a table") {
         node[key] = value.clone();

@@ -142,9 +142,8 @@ impl Metric {
     fn of(score: &FeatureScore) -> Vec<(Self, f64)> {
         let metric = match score.protocol {
             Protocol::Probe { .. } => Self::Probe,
-            Protocol::Svm { .. } => Self::FineTune,
             Protocol::Knn { .. } => Self::Knn,
-            Protocol::FineTuned => Self::FineTune,
+            Protocol::Svm { .. } | Protocol::FineTuned => Self::FineTune,
             Protocol::Clusters { .. } => Self::Clusters,
         };
         let mut metrics = vec![(metric, score.accuracy)];
