@@ -158,10 +158,10 @@ fn mark(index: usize, x: f64, y: f64) -> Markup {
     let corners = |corners: &[(f64, f64)]| path(corners.iter().map(|(dx, dy)| (x + dx, y + dy)));
     html! {
         @match index % MARKS {
-            0 => circle.mark cx=(place(x)) cy=(place(y)) r="5" {},
-            1 => polygon.mark points=(corners(&[(-4.6, -4.6), (4.6, -4.6), (4.6, 4.6), (-4.6, 4.6)])) {},
-            2 => polygon.mark points=(corners(&[(0.0, -6.0), (5.6, 4.6), (-5.6, 4.6)])) {},
-            _ => polygon.mark points=(corners(&[(0.0, -6.5), (6.5, 0.0), (0.0, 6.5), (-6.5, 0.0)])) {},
+            0 => { circle.mark cx=(place(x)) cy=(place(y)) r="5" {} }
+            1 => { polygon.mark points=(corners(&[(-4.6, -4.6), (4.6, -4.6), (4.6, 4.6), (-4.6, 4.6)])) {} }
+            2 => { polygon.mark points=(corners(&[(0.0, -6.0), (5.6, 4.6), (-5.6, 4.6)])) {} }
+            _ => { polygon.mark points=(corners(&[(0.0, -6.5), (6.5, 0.0), (0.0, 6.5), (-6.5, 0.0)])) {} }
         }
     }
 }

@@ -37,7 +37,7 @@ fn of_figure(figure: &Figure) -> String {
                 let interval = format!("{:+.1} [{:+.1}, {:+.1}]", value.mean, value.low, value.high);
                 vec![row.name.clone(), interval, row.note.clone()]
             });
-            let head = ["".to_owned(), plot.x.clone(), String::new()];
+            let head = [String::new(), plot.x.clone(), String::new()];
             format!("\n## {}\n\n{}", plot.title, table(&head, rows))
         }
         Figure::Table(shown) => format!(

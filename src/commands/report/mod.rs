@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::cli::{Cli, ReportArgs, ReportFormat};
 use crate::exit::{Exit, Failure};
 use crate::handle;
-use crate::output::{print_exact, print_json, say, when};
+use crate::output::{print, print_json, say, when};
 
 /// Version of what `--format json` writes.
 const VERSION: u32 = 1;
@@ -60,7 +60,7 @@ pub(crate) fn report(cli: &Cli, args: &ReportArgs) -> Result<Exit, Failure> {
     match (&args.output, args.format) {
         (Some(file), _) => write(file, &text)?,
         (None, ReportFormat::Html) => write(&run.dir.join("report.html"), &text)?,
-        (None, ReportFormat::Md) => print_exact(&text),
+        (None, ReportFormat::Md) => print(&text),
         (None, ReportFormat::Json) => print_json(&content)?,
     }
     Ok(Exit::Ok)

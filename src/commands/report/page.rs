@@ -64,9 +64,9 @@ fn emphasised(text: &str) -> Markup {
         @for (i, bold) in text.split("**").enumerate() {
             @for (j, part) in bold.split('`').enumerate() {
                 @match (i % 2 == 1, j % 2 == 1) {
-                    (_, true) => code { (part) },
-                    (true, false) => b { (part) },
-                    (false, false) => (part),
+                    (_, true) => { code { (part) } }
+                    (true, false) => { b { (part) } }
+                    (false, false) => { (part) }
                 }
             }
         }

@@ -63,15 +63,19 @@ fn over_labels(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Figure> {
                 .collect(),
         };
         let of_arm = |name: &&str| {
-            line(name, &|cell| {
+            line(name, &|cell: &CellVerdict| {
                 let arm = cell.arms.iter().find(|arm| arm.arm == *name)?;
                 Some((arm.figure, arm.by_run.clone()))
             })
         };
-        let controls = names(verdict, |cell| &cell.controls, |control| control.name.as_str());
-        let bounds = names(verdict, |cell| &cell.upper_bound, |bound| bound.name.as_str());
+        let controls = names(
+            verdict,
+            |cell| cell.controls.as_slice(),
+            |control| control.name.as_str(),
+        );
+        let bounds = names(verdict, |cell| cell.upper_bound.as_slice(), |bound| bound.name.as_str());
         let of_level = |name: &&str| {
-            line(name, &|cell| {
+            line(name, &|cell: &CellVerdict| {
                 let mut all = cell.controls.iter().chain(&cell.upper_bound);
                 Some((all.find(|beside| beside.name == *name)?.figure, Vec::new()))
             })
@@ -115,8 +119,12 @@ fn scores(verdict: &Verdict, evidence: &Evidence<'_>) -> Figure {
                 .collect(),
         );
     }
-    let controls = names(verdict, |cell| &cell.controls, |control| control.name.as_str());
-    let bounds = names(verdict, |cell| &cell.upper_bound, |bound| bound.name.as_str());
+    let controls = names(
+        verdict,
+        |cell| cell.controls.as_slice(),
+        |control| control.name.as_str(),
+    );
+    let bounds = names(verdict, |cell| cell.upper_bound.as_slice(), |bound| bound.name.as_str());
     for (kind, name) in controls
         .iter()
         .map(|name| ("control", name))
