@@ -61,6 +61,8 @@ pub(crate) enum Command {
     /// Inspect earlier runs.
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Show what a run found as one page with figures, which needs no other file.
+    Report(ReportArgs),
     /// Write a workflow that fits a directory of images, or an example.
     Init(crate::commands::init::InitArgs),
     /// Look at images before there is a workflow.
@@ -425,6 +427,29 @@ pub(crate) enum ExportTo {
     Torch,
     /// onnxruntime and others: the network with its weights.
     Onnx,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The beginning or end of a run's id: of several the newest, as if it is left out.
+    pub(crate) run: Option<String>,
+    /// What is written.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ReportFormat,
+    /// Where to: by default HTML to `report.html` in the run's directory, the others to stdout.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// A page that needs no other file.
+    #[default]
+    Html,
+    /// Markdown, for a README or a pull request.
+    Md,
+    /// JSON, for programs: with a version.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]

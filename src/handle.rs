@@ -144,6 +144,15 @@ pub(crate) fn run(runs: &Runs, word: &str) -> Result<Run, Failure> {
     Ok(newest(word, &runs.matching(word)?)?.clone())
 }
 
+/// The run that a word stands for; the newest of all without one.
+pub(crate) fn run_or_newest(runs: &Runs, word: Option<&str>) -> Result<Run, Failure> {
+    let Some(word) = word else {
+        let newest = runs.list()?.into_iter().next();
+        return newest.ok_or_else(|| Failure::usage("no runs yet", "start one with `flow run FILE.toml`"));
+    };
+    run(runs, word)
+}
+
 fn newest<'a>(word: &str, runs: &'a [Run]) -> Result<&'a Run, Failure> {
     say_several(word, "runs", runs.iter().map(|run| run.id.clone()));
     runs.first()

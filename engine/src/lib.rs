@@ -11,6 +11,7 @@ mod build;
 pub mod code;
 pub mod events;
 mod execute;
+pub mod figure;
 pub mod graph;
 pub mod leash;
 pub mod limits;

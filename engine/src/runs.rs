@@ -1,7 +1,7 @@
 //! Run directories: what each run wrote down, and how to find it again.
 //!
 //! `<runs>/<utc time>-<workflow>-<short id>/` holds `workflow.toml` (and what it includes), `events.jsonl`, `summary.json`, `logs/<node>.log` and
-//! the pages of reporting nodes, `<node>.md` and `<node>.json`.
+//! the pages of reporting nodes, `<node>.md` and `<node>.json`, with their figures, `<node>.figures.json`.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -12,6 +12,7 @@ use flow_cache::{Digest, Sharing, unix_ms};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{JsonLines, RunStatus};
+use crate::figure::{self, NodeFigures};
 use crate::node::Report;
 use crate::node_log::stamped;
 use crate::outcome::{NodeFailure, NodeOutcome};
@@ -63,6 +64,35 @@ pub struct Run {
     pub dir: PathBuf,
     /// What it came to; `None` if it is still running or was killed.
     pub summary: Option<Summary>,
+}
+
+impl Run {
+    /// The figures of its reporting nodes, in the order of the reports, and of each file that cannot be read its name and what is wrong.
+    pub fn figures(&self) -> (Vec<NodeFigures>, Vec<(String, String)>) {
+        let (mut figures, mut damaged) = (Vec::new(), Vec::new());
+        for page in self.summary.iter().flat_map(|summary| &summary.reports) {
+            let name = format!("{}{FIGURES}", page.strip_suffix(".md").unwrap_or(page));
+            let read = match std::fs::read(self.dir.join(&name)) {
+                Ok(bytes) => serde_json::from_slice::<NodeFigures>(&bytes).map_err(|error| error.to_string()),
+                // A node need not have figures.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => Err(error.to_string()),
+            };
+            match read {
+                Ok(read) if read.schema == figure::SCHEMA => figures.push(read),
+                Ok(read) => damaged.push((
+                    name,
+                    format!(
+                        "it has schema {}, this version of flow knows {}",
+                        read.schema,
+                        figure::SCHEMA
+                    ),
+                )),
+                Err(why) => damaged.push((name, why)),
+            }
+        }
+        (figures, damaged)
+    }
 }
 
 /// For eyes and scripts, which take text.
@@ -281,6 +311,8 @@ fn size(dir: &Path) -> u64 {
 const GONE: &str = ".removed-";
 const EVENTS: &str = "events.jsonl";
 const SUMMARY: &str = "summary.json";
+/// How the names of files with figures end.
+const FIGURES: &str = ".figures.json";
 
 /// The directory of a run under way.
 pub(crate) struct RunFolder {
@@ -399,6 +431,16 @@ impl RunFolder {
         let mut json = serde_json::to_vec_pretty(&report.json)?;
         json.push(b'\n');
         self.sharing.write(&self.dir.join(format!("{stem}.json")), &json)?;
+        if !report.figures.is_empty() {
+            let figures = NodeFigures {
+                schema: figure::SCHEMA,
+                node: node.to_owned(),
+                figures: report.figures.clone(),
+            };
+            let name = format!("{stem}{FIGURES}");
+            self.sharing
+                .write(&self.dir.join(name), &serde_json::to_vec(&figures)?)?;
+        }
         for (ending, bytes) in &report.files {
             self.sharing.write(&self.dir.join(format!("{stem}.{ending}")), bytes)?;
         }

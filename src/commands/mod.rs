@@ -9,6 +9,7 @@ pub(crate) mod init;
 mod kinds;
 mod plan;
 pub(crate) mod predict;
+mod report;
 pub(crate) mod run;
 mod runs;
 mod watch;
@@ -29,6 +30,7 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Watch(args) => watch::watch(cli, args),
         Command::Cache(command) => cache::cache(cli, command),
         Command::Runs(command) => runs::runs(cli, command),
+        Command::Report(args) => report::report(cli, args),
         Command::Graph(args) => graph::graph(args),
         Command::Data(command) => data::data(command),
         Command::Predict(args) => predict::predict(cli, args),

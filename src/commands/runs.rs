@@ -68,14 +68,7 @@ fn gc(runs: &Runs, keep: usize, dry_run: bool, json: bool) -> Result<(), Failure
 }
 
 fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
-    let run = match id {
-        Some(id) => handle::run(runs, id)?,
-        None => runs
-            .list()?
-            .into_iter()
-            .next()
-            .ok_or_else(|| Failure::usage("no runs yet", "start one with `flow run FILE.toml`"))?,
-    };
+    let run = handle::run_or_newest(runs, id)?;
     if json {
         return print_json(&run);
     }

@@ -4,6 +4,7 @@ mod account;
 mod beside;
 mod cells;
 mod evidence;
+mod figures;
 mod first;
 mod judge;
 mod pareto;

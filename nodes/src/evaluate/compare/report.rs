@@ -14,7 +14,7 @@ use super::cells::cell_name;
 use super::evidence::Evidence;
 use super::verdict::{CellVerdict, FEWEST_DRAWS, Verdict};
 use super::words::Words;
-use super::{first, pareto, tables};
+use super::{figures, first, pareto, tables};
 
 /// The report in its three forms.
 pub(super) fn render(
@@ -44,7 +44,7 @@ pub(super) fn render(
     }
     answer.extend(costs.iter().map(|said| format!("- {said}\n")));
     answer.extend(sentences.iter().map(|(cell, said)| format!("- {cell}: {said}\n")));
-    let text = figures(verdict, &evidence, reads);
+    let text = all_tables(verdict, &evidence, reads);
     let plain = answer.replace("**", "").replace('`', "");
     Ok(Report {
         markdown: format!(
@@ -66,6 +66,7 @@ pub(super) fn render(
         }),
         terminal: format!("Verdict\n{plain}\n{text}"),
         files: Vec::new(),
+        figures: figures::figures(verdict, &evidence, &first, &sentences),
     })
 }
 
@@ -86,7 +87,7 @@ fn by_arm<'v, T: Serialize>(
 }
 
 /// All tables, and how to read them.
-fn figures(verdict: &Verdict, evidence: &Evidence<'_>, reads: Option<&str>) -> String {
+fn all_tables(verdict: &Verdict, evidence: &Evidence<'_>, reads: Option<&str>) -> String {
     let node = evidence.node;
     let Verdict {
         baseline,

@@ -7,7 +7,7 @@ use super::evidence::Evidence;
 use super::verdict::{Against, ArmVerdict, CellVerdict, Figure, Verdict};
 use crate::evaluate::table::table;
 
-fn interval(figure: &Figure) -> String {
+pub(super) fn interval(figure: &Figure) -> String {
     format!(
         "{} [{}, {}]",
         percent(figure.mean),
@@ -27,7 +27,7 @@ fn mark(against: Option<&Against>) -> &'static str {
 }
 
 /// The names of what stands in all cells, in the order of their first.
-fn names<'a, T>(
+pub(super) fn names<'a, T>(
     verdict: &'a Verdict,
     of: impl Fn(&'a CellVerdict) -> &'a [T],
     name: impl Fn(&'a T) -> &'a str,

@@ -1,0 +1,71 @@
+//! A report as Markdown: words and tables, for a README or a pull request.
+
+use flow_engine::figure::{Figure, Line};
+
+use super::Content;
+
+pub(super) fn text(content: &Content) -> String {
+    let mut text = format!("# {}\n\n{}\n", content.title(), content.ended());
+    for (file, why) in &content.damaged {
+        text += &format!("\n**`{file}` cannot be shown**: {why}\n");
+    }
+    for figure in content.figures.iter().flat_map(|node| &node.figures) {
+        text += &of_figure(figure);
+    }
+    text += "\n## Provenance\n\n";
+    for (name, value) in content.provenance() {
+        text += &format!("- {name}: `{value}`\n");
+    }
+    text += &format!("\n{}\n", content.citation());
+    text
+}
+
+fn of_figure(figure: &Figure) -> String {
+    match figure {
+        Figure::Words(words) => {
+            let said = words.sentences.iter().map(|(about, said)| match about.is_empty() {
+                true => format!("{said}\n\n"),
+                false => format!("- {about}: {said}\n"),
+            });
+            format!("\n## {}\n\n{}", words.title, said.collect::<String>())
+        }
+        // The same numbers are in a node's table.
+        Figure::Lines(_) => String::new(),
+        Figure::Intervals(plot) => {
+            let rows = plot.rows.iter().map(|row| {
+                let value = row.value;
+                let interval = format!("{:+.1} [{:+.1}, {:+.1}]", value.mean, value.low, value.high);
+                vec![row.name.clone(), interval, row.note.clone()]
+            });
+            let head = [String::new(), plot.x.clone(), String::new()];
+            format!("\n## {}\n\n{}", plot.title, table(&head, rows))
+        }
+        Figure::Table(shown) => format!(
+            "\n## {}\n\n{}",
+            shown.title,
+            table(&shown.head, shown.rows.iter().cloned())
+        ),
+    }
+}
+
+fn table(head: &[String], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let line = |cells: &[String]| {
+        let cells = cells.iter().map(|cell| format!(" {} |", cell.replace('|', "\\|")));
+        format!("|{}\n", cells.collect::<String>())
+    };
+    let body: String = rows.map(|row| line(&row)).collect();
+    format!("{}|{}\n{body}", line(head), " --- |".repeat(head.len()))
+}
+
+/// The numbers behind a line, for eyes that do not see it.
+pub(super) fn in_words(line: &Line) -> String {
+    let points = line
+        .points
+        .iter()
+        .map(|point| format!("{} at {}", rounded(point.value.mean), point.x));
+    format!("{}: {}", line.name, points.collect::<Vec<_>>().join(", "))
+}
+
+fn rounded(value: f64) -> String {
+    format!("{value:.1}")
+}
