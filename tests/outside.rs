@@ -77,7 +77,7 @@ fn a_failed_write_to_stdout_is_an_error_of_every_command() {
             "runs compare" => vec!["2", "2", "--json", "--all"],
             "cache ls" | "cache marks" | "runs ls" | "runs show" | "kinds" | "schema" => vec![],
             // They print nothing on stdout, take too long here, need images or a trained network, or do not end.
-            "predict" | "embed" | "init" | "data inspect" | "cache init" | "runs gc" | "cache export"
+            "predict" | "embed" | "report" | "init" | "data inspect" | "cache init" | "runs gc" | "cache export"
             | "cache import" | "cache pin" | "cache unpin" | "cache tag" | "cache untag" | "cache verify"
             | "cache rebuild" | "bench prefetch" | "bench scale" | "watch" => return None,
             other => panic!("`flow {other}` is not tried on a full disk"),

@@ -347,22 +347,28 @@ impl Site {
 
     /// What was left by processes of the past is gone. An index that was made anew lies aside, in the place of the one before.
     pub(crate) fn tidy(&self, but: &[&str]) -> Result<(), Finding> {
-        let folders = ["staging", "scratch", "claims", "leases", "quarantine", "../../tmp"];
-        for folder in folders.iter().filter(|folder| !but.contains(folder)) {
-            let folder = self.cache().join(folder);
-            let left = std::fs::read_dir(&folder)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|entry| entry.path());
-            let left: Vec<PathBuf> = left
-                .filter(|path| !path.ends_with("claims/turn") && !path.ends_with("quarantine/index"))
-                .collect();
-            if !left.is_empty() {
+        // The keeper of a process that was killed clears up after it, beside us.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = self.litter(but);
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
                 return Err(format!("litter is left: {left:?}"));
             }
+            std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(())
+    }
+
+    fn litter(&self, but: &[&str]) -> Vec<PathBuf> {
+        let folders = ["staging", "scratch", "claims", "leases", "quarantine", "../../tmp"];
+        let folders = folders.iter().filter(|folder| !but.contains(folder));
+        let entries = folders.filter_map(|folder| std::fs::read_dir(self.cache().join(folder)).ok());
+        let paths = entries.flatten().flatten().map(|entry| entry.path());
+        paths
+            .filter(|path| !path.ends_with("claims/turn") && !path.ends_with("quarantine/index"))
+            .collect()
     }
 
     /// All that must hold after a fault, whatever it was: the next run does what is not published and no more, everything is right by

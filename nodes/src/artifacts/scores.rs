@@ -179,7 +179,19 @@ impl Scores {
     /// # Errors
     /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
-        decoded(&input.artifact, SCORES_FILE, from_json)
+        decoded(&input.artifact, SCORES_FILE, |bytes| {
+            let scores: Self = from_json(bytes)?;
+            for score in &scores.scores {
+                let classes = score.confusion.len();
+                let mut named = scores.truth.iter().chain(&score.predicted);
+                if let Some(class) = named.find(|class| usize::from(**class) >= classes) {
+                    return Err(NodeError::failed(format!(
+                        "class {class} found, but there are {classes} classes"
+                    )));
+                }
+            }
+            Ok(scores)
+        })
     }
 
     /// How many examples were judged.

@@ -9,33 +9,41 @@ const MOST_PARAMETERS: u128 = 1 << 30;
 /// A network of more parameters, 256 MiB of weights, is not made only to be looked at.
 pub(super) const SKETCHED: u128 = 1 << 26;
 
+/// A product that stays at the most there is where it would be more.
+fn product<const N: usize>(of: [usize; N]) -> u128 {
+    of.into_iter().fold(1, |all, next| all.saturating_mul(next as u128))
+}
+
 /// Weights of stages of these widths on `channels` channels, at least: each has a 3x3 convolution from the one before it.
 pub(super) fn of_stages(channels: usize, widths: &[usize]) -> u128 {
     let from = std::iter::once(&channels).chain(widths);
-    let weights = from.zip(widths).map(|(from, to)| 9 * *from as u128 * *to as u128);
-    weights.sum()
+    let weights = from.zip(widths).map(|(from, to)| product([9, *from, *to]));
+    weights.fold(0, u128::saturating_add)
 }
 
 /// Weights of `depth` transformer blocks, at least, behind an embedding of `embedded` vectors: attention has four matrices, the MLP two.
 pub(super) fn of_blocks(dim: usize, depth: usize, hidden: usize, embedded: usize) -> u128 {
-    let (dim, hidden) = (dim as u128, hidden as u128);
-    depth as u128 * (4 * dim * dim + 2 * dim * hidden) + embedded as u128 * dim
+    let block = product([4, dim, dim]).saturating_add(product([2, dim, hidden]));
+    let blocks = block.saturating_mul(depth as u128);
+    blocks.saturating_add(product([embedded, dim]))
 }
 
 /// Values that a step holds of each image, at least: what each stage gives, half as high and wide as the one before it. `less` is how many times
 /// the image is halved before.
 pub(super) fn held_by_stages(input: MapShape, less: usize, widths: &[usize]) -> u128 {
     let given = widths.iter().enumerate().map(|(stage, width)| {
-        let side = |side: usize| (side >> (stage + less).min(usize::BITS as usize - 1)).max(1) as u128;
-        side(input.h) * side(input.w) * *width as u128
+        let side = |side: usize| (side >> (stage + less).min(usize::BITS as usize - 1)).max(1);
+        product([side(input.h), side(input.w), *width])
     });
-    given.sum()
+    given.fold(0, u128::saturating_add)
 }
 
 /// The same of transformer blocks: tokens, hidden values and attention of each.
 pub(super) fn held_by_blocks(shape: &TransformerShape, tokens: usize) -> u128 {
-    let (tokens, heads) = (tokens as u128, shape.heads as u128);
-    shape.depth as u128 * tokens * (4 * shape.dim as u128 + shape.hidden as u128 + heads * tokens)
+    let token = product([4, shape.dim])
+        .saturating_add(shape.hidden as u128)
+        .saturating_add(product([shape.heads, tokens]));
+    token.saturating_mul(product([shape.depth, tokens]))
 }
 
 /// Whether a network of so many parameters can be made.
@@ -46,7 +54,7 @@ pub(super) fn check(settings: &BackboneSettings, key: &str, parameters: u128) ->
     if parameters <= MOST_PARAMETERS {
         return Ok(());
     }
-    let gib = |parameters: u128| 4 * parameters / (1 << 30);
+    let gib = |parameters: u128| parameters / (1 << 28);
     let message = format!(
         "`{}` would have at least {parameters} parameters, {} GiB of weights; expected at most {MOST_PARAMETERS} ({} GiB)",
         settings.name,
