@@ -37,6 +37,9 @@ fn shown(figure: verdict::Figure) -> Interval {
     }
 }
 
+/// What was reached in a cell, and by each run of it.
+type Reached = (verdict::Figure, Vec<f64>);
+
 /// One figure for each training budget; none where the label budget is no number.
 fn over_labels(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Figure> {
     let node = evidence.node;
@@ -48,7 +51,7 @@ fn over_labels(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Figure> {
     }
     let figure = |(cost, mut cells): (&str, Vec<(f64, &CellVerdict)>)| {
         cells.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let line = |name: &str, point: &dyn Fn(&CellVerdict) -> Option<(verdict::Figure, Vec<f64>)>| Line {
+        let line = |name: &str, point: &dyn Fn(&CellVerdict) -> Option<Reached>| Line {
             name: node.title(name).to_owned(),
             points: cells
                 .iter()
