@@ -167,8 +167,8 @@ impl Node for ControlNode {
         let truth = data.truth(self.split)?;
         let mut fitted = Fitted::new(self, &data)?;
         let chosen = self.chosen(&data, &mut fitted, cx)?;
-        let predicted = fitted.predict(chosen, data.split(self.split)?);
-        let protocol = fitted.protocol(chosen);
+        let features = fitted.features_of(data.split(self.split)?);
+        let (predicted, protocol) = fitted.predict(chosen, &features);
         let score = FeatureScore::new(fitted.subject, protocol, data.classes(), &truth, &predicted);
         let metrics = BTreeMap::from([
             ("accuracy".to_owned(), score.accuracy),
@@ -226,9 +226,10 @@ impl ControlNode {
         if let [only] = candidates.as_slice() {
             return Ok(*only);
         }
-        let (images, truth) = (data.split(SplitName::Validation)?, data.truth(SplitName::Validation)?);
+        let features = fitted.features_of(data.split(SplitName::Validation)?);
+        let truth = data.truth(SplitName::Validation)?;
         for candidate in candidates {
-            let found = accuracy(&truth, &fitted.predict(candidate, images));
+            let found = accuracy(&truth, &fitted.predict(candidate, &features).0);
             cx.host.note(&format!(
                 "{candidate:?}: {:.1} % of the validation images",
                 100.0 * found
@@ -294,30 +295,30 @@ impl Fitted {
         }
     }
 
-    fn predict(&mut self, candidate: Candidate, samples: &Samples) -> Vec<usize> {
+    /// Of all of a split.
+    fn features_of(&mut self, samples: &Samples) -> Vec<f32> {
         let all: Vec<u32> = (0..samples.n() as u32).collect();
-        let judged = self.embedded(samples, &all);
-        let (features, labels, dim, classes) = (&self.features, &self.labels, self.dim, self.classes);
-        match candidate {
-            Candidate::Svm(settings) => Svm::fit(features, labels, dim, classes, settings).predict(&judged),
-            Candidate::Knn(k) => {
-                let k = k.min(labels.len());
-                weighted_knn(features, labels, &judged, dim, classes, k, TEMPERATURE).predicted
-            }
-            Candidate::Probe => Probe::fit(features, labels, dim, classes).predict(&judged),
-        }
+        self.embedded(samples, &all)
     }
 
-    fn protocol(&self, chosen: Candidate) -> Protocol {
-        match chosen {
-            Candidate::Svm(SvmSettings { penalty, gamma }) => Protocol::Svm { penalty, gamma },
-            Candidate::Knn(k) => Protocol::Knn {
-                k: k.min(self.labels.len()),
-                temperature: TEMPERATURE,
-            },
-            Candidate::Probe => Protocol::Probe {
-                l2: Probe::fit(&self.features, &self.labels, self.dim, self.classes).strength,
-            },
+    /// The classes that a control takes rows of features for, and how.
+    fn predict(&self, candidate: Candidate, judged: &[f32]) -> (Vec<usize>, Protocol) {
+        let (features, labels, dim, classes) = (&self.features, &self.labels, self.dim, self.classes);
+        match candidate {
+            Candidate::Svm(settings) => {
+                let SvmSettings { penalty, gamma } = settings;
+                let svm = Svm::fit(features, labels, dim, classes, settings);
+                (svm.predict(judged), Protocol::Svm { penalty, gamma })
+            }
+            Candidate::Knn(k) => {
+                let (k, temperature) = (k.min(labels.len()), TEMPERATURE);
+                let found = weighted_knn(features, labels, judged, dim, classes, k, temperature);
+                (found.predicted, Protocol::Knn { k, temperature })
+            }
+            Candidate::Probe => {
+                let probe = Probe::fit(features, labels, dim, classes);
+                (probe.predict(judged), Protocol::Probe { l2: probe.strength })
+            }
         }
     }
 }

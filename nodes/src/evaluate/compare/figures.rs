@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use flow_engine::figure::{Figure, Interval, IntervalRow, Intervals, Line, Lines, Point, Table, Words};
 
-use super::cells::{cell_name, percent};
+use super::cells::cell_name;
 use super::evidence::Evidence;
-use super::tables::{arms, interval, names};
+use super::tables::{arms, beside, interval, levels, recall_rows};
 use super::verdict::{self, CellVerdict, Verdict};
 
 /// The answer, the figure that carries it, gains, and tables.
@@ -67,20 +67,13 @@ fn over_labels(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Figure> {
         };
         let of_arm = |name: &&str| {
             line(name, &|cell: &CellVerdict| {
-                let arm = cell.arms.iter().find(|arm| arm.arm == *name)?;
+                let arm = cell.arm(name)?;
                 Some((arm.figure, arm.by_run.clone()))
             })
         };
-        let controls = names(
-            verdict,
-            |cell| cell.controls.as_slice(),
-            |control| control.name.as_str(),
-        );
-        let bounds = names(verdict, |cell| cell.upper_bound.as_slice(), |bound| bound.name.as_str());
-        let of_level = |name: &&str| {
+        let of_level = |(_, name): &(&str, &str)| {
             line(name, &|cell: &CellVerdict| {
-                let mut all = cell.controls.iter().chain(&cell.upper_bound);
-                Some((all.find(|beside| beside.name == *name)?.figure, Vec::new()))
+                Some((cell.beside(name)?.figure, Vec::new()))
             })
         };
         let at = match &node.cost {
@@ -93,7 +86,7 @@ fn over_labels(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Figure> {
             y: format!("{}, %", verdict.metric.title()),
             log_x: cells.iter().all(|(x, _)| *x > 0.0),
             lines: arms(verdict).iter().map(of_arm).collect(),
-            levels: controls.iter().chain(&bounds).map(of_level).collect(),
+            levels: beside(verdict).iter().map(of_level).collect(),
         })
     };
     by_cost.into_iter().map(figure).collect()
@@ -111,10 +104,7 @@ fn scores(verdict: &Verdict, evidence: &Evidence<'_>) -> Figure {
     let cells = || verdict.cells.iter();
     let mut rows: Vec<Vec<String>> = Vec::new();
     for name in arms(verdict) {
-        let figure = |cell: &CellVerdict| {
-            let arm = cell.arms.iter().find(|arm| arm.arm == name);
-            arm.map_or_else(String::new, |arm| interval(&arm.figure))
-        };
+        let figure = |cell: &CellVerdict| cell.arm(name).map_or_else(String::new, |arm| interval(&arm.figure));
         rows.push(
             [node.title(name).to_owned()]
                 .into_iter()
@@ -122,24 +112,9 @@ fn scores(verdict: &Verdict, evidence: &Evidence<'_>) -> Figure {
                 .collect(),
         );
     }
-    let controls = names(
-        verdict,
-        |cell| cell.controls.as_slice(),
-        |control| control.name.as_str(),
-    );
-    let bounds = names(verdict, |cell| cell.upper_bound.as_slice(), |bound| bound.name.as_str());
-    for (kind, name) in controls
-        .iter()
-        .map(|name| ("control", name))
-        .chain(bounds.iter().map(|name| ("all labels", name)))
-    {
-        let figure = |cell: &CellVerdict| {
-            let mut all = cell.controls.iter().chain(&cell.upper_bound);
-            let found = all.find(|beside| beside.name == *name);
-            found.map_or_else(String::new, |beside| interval(&beside.figure))
-        };
+    for (kind, name) in beside(verdict) {
         let title = format!("{} ({kind})", node.title(name));
-        rows.push([title].into_iter().chain(cells().map(figure)).collect());
+        rows.push([title].into_iter().chain(levels(verdict, name)).collect());
     }
     Figure::Table(Table {
         title: format!("{}, % with 95 % intervals", capital(verdict.metric.title())),
@@ -183,18 +158,10 @@ fn gains(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Figure> {
 }
 
 fn recall(verdict: &Verdict, evidence: &Evidence<'_>) -> Figure {
-    let node = evidence.node;
-    let mut rows = Vec::new();
-    for cell in &verdict.cells {
-        for arm in &cell.arms {
-            let name = [node.title(&arm.arm).to_owned(), cell_name(node, &cell.cell)];
-            rows.push(name.into_iter().chain(arm.recall.iter().map(|r| percent(*r))).collect());
-        }
-    }
     let head = ["arm".to_owned(), "budget".to_owned()];
     Figure::Table(Table {
         title: "Right of each class, %".into(),
         head: head.into_iter().chain(verdict.class_names.iter().cloned()).collect(),
-        rows,
+        rows: recall_rows(verdict, evidence),
     })
 }

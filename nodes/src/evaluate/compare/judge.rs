@@ -243,6 +243,12 @@ fn share(estimate: &Estimate) -> Figure {
     }
 }
 
+/// The figure of each run: the mean of what images contribute.
+fn by_run(arm: &Arm) -> Vec<f64> {
+    let mean = |run: &Vec<f64>| run.iter().sum::<f64>() / run.len() as f64;
+    arm.runs.iter().map(mean).collect()
+}
+
 fn arm_verdict(name: &str, scores: &[Scores], arm: &Arm, design: &[Run]) -> Result<ArmVerdict, NodeError> {
     let judged = scores.iter().map(classifier).collect::<Result<Vec<_>, _>>()?;
     let mean =
@@ -255,11 +261,7 @@ fn arm_verdict(name: &str, scores: &[Scores], arm: &Arm, design: &[Run]) -> Resu
     Ok(ArmVerdict {
         arm: name.to_owned(),
         figure: share(&estimate(arm, design)),
-        by_run: arm
-            .runs
-            .iter()
-            .map(|run| run.iter().sum::<f64>() / run.len() as f64)
-            .collect(),
+        by_run: by_run(arm),
         accuracy: mean(&|score| score.accuracy),
         macro_f1: mean(&|score| score.macro_f1),
         recall: (0..classes).map(|class| mean(&|score| recall(score, class))).collect(),
@@ -272,12 +274,6 @@ fn arm_verdict(name: &str, scores: &[Scores], arm: &Arm, design: &[Run]) -> Resu
 
 /// For each arm of each cell the labels with which the baseline would be as good: where the cells of its training budget are a grid of labels.
 fn labels_saved(cells: &[CellFigures<'_>]) -> Vec<Vec<Option<LabelsNeeded>>> {
-    let by_run = |arm: &Arm| -> Vec<f64> {
-        arm.runs
-            .iter()
-            .map(|run| run.iter().sum::<f64>() / run.len() as f64)
-            .collect()
-    };
     let mut grids: BTreeMap<&str, Vec<(f64, Vec<f64>)>> = BTreeMap::new();
     for cell in cells {
         let Cell { budget, cost } = &cell.paired.cell;

@@ -105,7 +105,7 @@ pub(super) fn pareto_table(verdict: &Verdict, evidence: &Evidence<'_>) -> String
     let mut lines = Vec::new();
     for row in &grid {
         for name in arms(verdict) {
-            let figure = |cell: &CellVerdict| cell.arms.iter().find(|arm| arm.arm == name).map(|arm| arm.figure.mean);
+            let figure = |cell: &CellVerdict| cell.arm(name).map(|arm| arm.figure.mean);
             let mut line = vec![evidence.node.title(name).to_owned(), row.labels.to_owned()];
             for (cost, _) in &widest.cells {
                 let cell = row.cells.iter().find(|(own, _)| own == cost);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cells::{cell_name, percent};
 use super::evidence::Evidence;
-use super::verdict::{Against, ArmVerdict, CellVerdict, Figure, Verdict};
+use super::verdict::{Against, ArmVerdict, Beside, CellVerdict, Figure, Verdict};
 use crate::evaluate::table::table;
 
 pub(super) fn interval(figure: &Figure) -> String {
@@ -27,7 +27,7 @@ fn mark(against: Option<&Against>) -> &'static str {
 }
 
 /// The names of what stands in all cells, in the order of their first.
-pub(super) fn names<'a, T>(
+fn names<'a, T>(
     verdict: &'a Verdict,
     of: impl Fn(&'a CellVerdict) -> &'a [T],
     name: impl Fn(&'a T) -> &'a str,
@@ -48,6 +48,25 @@ pub(super) fn arms(verdict: &Verdict) -> Vec<&str> {
     names(verdict, |cell| cell.arms.as_slice(), |arm| arm.arm.as_str())
 }
 
+/// What stands beside the arms, in the order of the tables: what it is, and its name.
+pub(super) fn beside(verdict: &Verdict) -> Vec<(&'static str, &str)> {
+    let of = |kind, all: fn(&CellVerdict) -> &[Beside]| {
+        let names = names(verdict, all, |beside| beside.name.as_str());
+        names.into_iter().map(move |name| (kind, name))
+    };
+    let controls = of("control", |cell| cell.controls.as_slice());
+    controls
+        .chain(of("all labels", |cell| cell.upper_bound.as_slice()))
+        .collect()
+}
+
+/// What one of [`beside`] reaches in each cell.
+pub(super) fn levels<'a>(verdict: &'a Verdict, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    let shown = |beside: &Beside| interval(&beside.figure);
+    let cells = verdict.cells.iter();
+    cells.map(move |cell| cell.beside(name).map_or_else(String::new, shown))
+}
+
 /// Figure, interval, training time and images of every arm at every budget, then controls and the upper bound.
 pub(super) fn main_table(verdict: &Verdict, evidence: &Evidence<'_>) -> String {
     let node = evidence.node;
@@ -58,7 +77,7 @@ pub(super) fn main_table(verdict: &Verdict, evidence: &Evidence<'_>) -> String {
         let mut row = vec![node.title(name).to_owned()];
         let mut costs = Vec::new();
         for cell in &verdict.cells {
-            let found = cell.arms.iter().find(|arm| arm.arm == *name);
+            let found = cell.arm(name);
             let figure = |arm: &ArmVerdict| format!("{}{}", interval(&arm.figure), mark(arm.baseline.as_ref()));
             row.push(found.map_or_else(String::new, figure));
             costs.extend(found.map(|_| evidence.cost(&cell.cell, name)));
@@ -68,23 +87,9 @@ pub(super) fn main_table(verdict: &Verdict, evidence: &Evidence<'_>) -> String {
         row
     };
     let mut rows: Vec<Vec<String>> = arms(verdict).iter().map(of_arm).collect();
-    let controls = names(
-        verdict,
-        |cell| cell.controls.as_slice(),
-        |control| control.name.as_str(),
-    );
-    let bounds = names(verdict, |cell| cell.upper_bound.as_slice(), |bound| bound.name.as_str());
-    for (kind, name) in controls
-        .iter()
-        .map(|name| ("control", name))
-        .chain(bounds.iter().map(|name| ("all labels", name)))
-    {
+    for (kind, name) in beside(verdict) {
         let mut row = vec![format!("({kind}) {}", node.title(name))];
-        for cell in &verdict.cells {
-            let all = cell.controls.iter().chain(&cell.upper_bound);
-            let found = all.into_iter().find(|beside| beside.name == *name);
-            row.push(found.map_or_else(String::new, |beside| interval(&beside.figure)));
-        }
+        row.extend(levels(verdict, name));
         row.extend([String::new(), String::new()]);
         rows.push(row);
     }
@@ -105,18 +110,21 @@ fn range(values: impl Iterator<Item = f64>) -> String {
 pub(super) fn recall_table(verdict: &Verdict, evidence: &Evidence<'_>) -> String {
     let mut head = vec!["right of each class, %".to_owned(), String::new()];
     head.extend(verdict.class_names.iter().cloned());
+    table(&head, &recall_rows(verdict, evidence))
+}
+
+/// Arm, cell, and the share of each class that is classified right.
+pub(super) fn recall_rows(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Vec<String>> {
+    let node = evidence.node;
     let mut rows = Vec::new();
     for cell in &verdict.cells {
         for arm in &cell.arms {
-            let mut row = vec![
-                evidence.node.title(&arm.arm).to_owned(),
-                cell_name(evidence.node, &cell.cell),
-            ];
+            let mut row = vec![node.title(&arm.arm).to_owned(), cell_name(node, &cell.cell)];
             row.extend(arm.recall.iter().map(|share| percent(*share)));
             rows.push(row);
         }
     }
-    table(&head, &rows)
+    rows
 }
 
 /// Frozen features at every budget; empty without evidence.

@@ -147,6 +147,17 @@ impl CellVerdict {
             .max_by(|a, b| a.figure.mean.total_cmp(&b.figure.mean))
     }
 
+    /// What a control or an upper bound reaches here.
+    pub(super) fn beside(&self, name: &str) -> Option<&Beside> {
+        let mut all = self.controls.iter().chain(&self.upper_bound);
+        all.find(|beside| beside.name == name)
+    }
+
+    /// What an arm reaches here.
+    pub(super) fn arm(&self, name: &str) -> Option<&ArmVerdict> {
+        self.arms.iter().find(|arm| arm.arm == name)
+    }
+
     /// The number of labels, if the budget is one.
     pub(super) fn labels(&self) -> Option<f64> {
         self.cell.budget.parse().ok()
