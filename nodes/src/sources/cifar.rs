@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::container::{self, Content, Contents, Example, Format, Reader, Take, by_name, class};
+use super::Source;
+use super::container::{Content, Contents, Example, Format, Reader, Take, by_name, class, source_of};
 use super::pickle::{self, Value};
 use super::read::{open, read_file};
-use super::{Source, SourceSettings};
 use crate::artifacts::SplitName;
 use crate::pictures::{Fault, Picture, Values, files_in};
 
@@ -33,14 +33,7 @@ pub(super) const FORMAT: Format = Format {
 };
 
 /// 32x32 images in colour.
-pub(super) const CIFAR: Source = Source {
-    name: FORMAT.name,
-    takes: &["path", "side", "fit", "channels", "matte", "on_leak"],
-    files: &[],
-    check: |settings| container::check(&FORMAT, settings),
-    shape: |settings: &SourceSettings, files| container::shape(&FORMAT, settings, files),
-    load: |settings, files| container::load(&FORMAT, settings, files),
-};
+pub(super) const CIFAR: Source = source_of!(FORMAT, takes: &["path", "side", "fit", "channels", "matte", "on_leak"]);
 
 /// One published file.
 struct Batch {

@@ -78,6 +78,21 @@ pub(crate) fn class(number: i64) -> Result<Option<ClassLabel>, String> {
     }
 }
 
+/// The entry of a format in the table of sources, with the settings that it takes beside a seed.
+macro_rules! source_of {
+    ($format:ident, takes: $takes:expr) => {
+        $crate::sources::Source {
+            name: $format.name,
+            takes: $takes,
+            files: &[],
+            check: |settings| $crate::sources::container::check(&$format, settings),
+            shape: |settings, files| $crate::sources::container::shape(&$format, settings, files),
+            load: |settings, files| $crate::sources::container::load(&$format, settings, files),
+        }
+    };
+}
+pub(super) use source_of;
+
 /// Whether the settings make sense for the format.
 pub(super) fn check(format: &Format, settings: &SourceSettings) -> Result<(), ParamError> {
     check_count("side", settings.side, 8..=1024, "pixels")?;

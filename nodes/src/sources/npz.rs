@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zip::ZipArchive;
 
-use super::container::{self, ClassLabel, Content, Contents, Example, Format, Reader, Take, class, split_in};
+use super::container::{ClassLabel, Content, Contents, Example, Format, Reader, Take, class, source_of, split_in};
 use super::npy::{Array, Header};
 use super::{Source, SourceSettings};
 use crate::artifacts::SplitName;
@@ -55,16 +55,9 @@ pub(super) const FORMAT: Format = Format {
 };
 
 /// Arrays `x` and `y`, or `x_train`, `y_train`, `x_test`, `y_test` and the like.
-pub(super) const NPZ: Source = Source {
-    name: FORMAT.name,
-    takes: &[
-        "path", "test", "side", "arrays", "fit", "channels", "matte", "on_bad", "on_leak",
-    ],
-    files: &[],
-    check: |settings| container::check(&FORMAT, settings),
-    shape: |settings, files| container::shape(&FORMAT, settings, files),
-    load: |settings, files| container::load(&FORMAT, settings, files),
-};
+pub(super) const NPZ: Source = source_of!(FORMAT, takes: &[
+    "path", "test", "side", "arrays", "fit", "channels", "matte", "on_bad", "on_leak",
+]);
 
 /// Two arrays that belong together.
 struct Pair {

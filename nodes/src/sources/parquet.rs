@@ -10,7 +10,7 @@ use parquet::schema::types::Type;
 use serde_json::Value;
 
 use super::container::{
-    self, ClassLabel, Content, Contents, Example, Format, Reader, Take, class, files_with, split_in,
+    ClassLabel, Content, Contents, Example, Format, Reader, Take, class, files_with, source_of, split_in,
 };
 use super::{Source, SourceSettings};
 use crate::pictures::Fault;
@@ -38,25 +38,18 @@ pub(super) const FORMAT: Format = Format {
 };
 
 /// A file, or a folder of shards; a name with `train`, `validation` or `test` in it is of that split.
-pub(super) const PARQUET: Source = Source {
-    name: FORMAT.name,
-    takes: &[
-        "path",
-        "test",
-        "side",
-        "columns",
-        "fit",
-        "channels",
-        "matte",
-        "max_pixels",
-        "on_bad",
-        "on_leak",
-    ],
-    files: &[],
-    check: |settings| container::check(&FORMAT, settings),
-    shape: |settings: &SourceSettings, files| container::shape(&FORMAT, settings, files),
-    load: |settings, files| container::load(&FORMAT, settings, files),
-};
+pub(super) const PARQUET: Source = source_of!(FORMAT, takes: &[
+    "path",
+    "test",
+    "side",
+    "columns",
+    "fit",
+    "channels",
+    "matte",
+    "max_pixels",
+    "on_bad",
+    "on_leak",
+]);
 
 /// What the columns of a file are.
 struct Columns {

@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::container::{self, ClassLabel, Content, Contents, Example, Format, Reader, Take};
+use super::Source;
+use super::container::{ClassLabel, Content, Contents, Example, Format, Reader, Take, source_of};
 use super::read::{open, read_file};
-use super::{Source, SourceSettings};
 use crate::artifacts::SplitName;
 use crate::pictures::{Fault, Picture, Values};
 
@@ -33,14 +33,7 @@ pub(super) const FORMAT: Format = Format {
 };
 
 /// The unlabelled images are read where they are there.
-pub(super) const STL10: Source = Source {
-    name: FORMAT.name,
-    takes: &["path", "side", "fit", "channels", "matte", "on_leak"],
-    files: &[],
-    check: |settings| container::check(&FORMAT, settings),
-    shape: |settings: &SourceSettings, files| container::shape(&FORMAT, settings, files),
-    load: |settings, files| container::load(&FORMAT, settings, files),
-};
+pub(super) const STL10: Source = source_of!(FORMAT, takes: &["path", "side", "fit", "channels", "matte", "on_leak"]);
 
 /// Under its own name, in the folder of the archive, or packed.
 fn file(path: &Path, name: &str) -> PathBuf {

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::Source;
 use super::container::{
-    self, ClassLabel, Content, Contents, Example, Format, Reader, Take, class, files_with, split_in,
+    ClassLabel, Content, Contents, Example, Format, Reader, Take, class, files_with, source_of, split_in,
 };
 use super::read::open;
-use super::{Source, SourceSettings};
 use crate::pictures::Fault;
 
 /// Endings of shards.
@@ -45,24 +45,17 @@ pub(super) const FORMAT: Format = Format {
 };
 
 /// A shard, or a folder of them; a name with `train`, `val` or `test` in it is of that split.
-pub(super) const WEBDATASET: Source = Source {
-    name: FORMAT.name,
-    takes: &[
-        "path",
-        "test",
-        "side",
-        "fit",
-        "channels",
-        "matte",
-        "max_pixels",
-        "on_bad",
-        "on_leak",
-    ],
-    files: &[],
-    check: |settings| container::check(&FORMAT, settings),
-    shape: |settings: &SourceSettings, files| container::shape(&FORMAT, settings, files),
-    load: |settings, files| container::load(&FORMAT, settings, files),
-};
+pub(super) const WEBDATASET: Source = source_of!(FORMAT, takes: &[
+    "path",
+    "test",
+    "side",
+    "fit",
+    "channels",
+    "matte",
+    "max_pixels",
+    "on_bad",
+    "on_leak",
+]);
 
 /// The files of one sample, as far as they are read.
 #[derive(Default)]
