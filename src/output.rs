@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use clap::ValueEnum;
@@ -191,6 +192,28 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))?;
     print_exact(&format!("{}\n", shown_json(&text)));
     Ok(())
+}
+
+/// Where a file is written before it takes its place beside.
+pub(crate) fn partial_of(file: &Path) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    file.with_file_name(name)
+}
+
+/// Writes a file of the user's, whole or not at all: a reader never sees half of it.
+pub(crate) fn write_file(to: &Path, content: &[u8]) -> Result<(), Failure> {
+    let failed = |e: io::Error| Failure::failed(format!("cannot write {}: {e}", to.display()));
+    if to.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        // A pipe or a terminal takes what is written, and is not to be replaced.
+        return std::fs::write(to, content).map_err(failed);
+    }
+    let partial = partial_of(to);
+    let written = std::fs::write(&partial, content).and_then(|()| std::fs::rename(&partial, to));
+    written.map_err(|e| {
+        let _ = std::fs::remove_file(&partial);
+        failed(e)
+    })
 }
 
 /// Values as JSON lines on stdout.

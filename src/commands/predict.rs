@@ -16,7 +16,7 @@ use super::look_into_store;
 use crate::cli::Cli;
 use crate::exit::{Exit, Failure};
 use crate::handle::Handles;
-use crate::output::{print, print_exact, say};
+use crate::output::{partial_of, print, print_exact, say};
 
 /// The word for the classifier of the highest validation accuracy.
 const BEST: &str = "best";
@@ -213,10 +213,7 @@ fn entry(store: &Store, handles: &Handles<'_>, word: &str) -> Result<Record, Fai
 }
 
 fn named(store: &Store, handles: &Handles<'_>, word: &str) -> Result<Record, Failure> {
-    if !store.find(word)?.is_empty() {
-        return handles.entry(word);
-    }
-    if !word.contains([' ', '=', '<', '>', '~']) {
+    if !store.find(word)?.is_empty() || !word.contains([' ', '=', '<', '>', '~']) {
         return handles.entry(word);
     }
     let mut found = handles.entries(&[word.to_owned()])?;
@@ -269,9 +266,7 @@ impl<'a> Output<'a> {
     fn open(path: Option<&'a Path>, format: Option<Format>) -> Result<Self, Failure> {
         let (sink, file): (Box<dyn Sink>, _) = match path.zip(format) {
             Some((path, format)) => {
-                let mut name = path.file_name().unwrap_or_default().to_owned();
-                name.push(".partial");
-                let partial = path.with_file_name(name);
+                let partial = partial_of(path);
                 let opened = File::create(&partial).and_then(|file| format.sink(file));
                 let sink = opened.map_err(|e| Failure::failed(format!("cannot write {}: {e}", partial.display())))?;
                 (sink, Some((path, partial)))

@@ -7,7 +7,7 @@ use flow_engine::node::NodeError;
 
 use super::archive::gone;
 use crate::exit::{Exit, Failure};
-use crate::output::{bytes, print, say};
+use crate::output::{bytes, print, say, write_file};
 
 /// Weights for PyTorch, and on stdout the Python that loads them.
 pub(super) fn to_torch(store: &Store, record: &Record, to: &Path) -> Result<Exit, Failure> {
@@ -35,16 +35,8 @@ fn converted<T>(
     convert(&artifact).map_err(|e| Failure::failed(format!("{} ({}): {e}", record.key.short(), record.node)))
 }
 
-/// Whole or not at all: a reader never sees half a file. It is the user's file, with the permissions that theirs have.
 fn write(to: &Path, content: &[u8], notes: &[String]) -> Result<(), Failure> {
-    let mut name = to.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let partial = to.with_file_name(name);
-    let written = std::fs::write(&partial, content).and_then(|()| std::fs::rename(&partial, to));
-    written.map_err(|e| {
-        let _ = std::fs::remove_file(&partial);
-        Failure::failed(format!("cannot write {}: {e}", to.display()))
-    })?;
+    write_file(to, content)?;
     say(&format!("wrote {} ({})", to.display(), bytes(content.len() as u64)));
     notes.iter().for_each(|note| say(note));
     Ok(())

@@ -4,8 +4,6 @@
 use flow_engine::figure::{Line, Lines};
 use maud::{Markup, html};
 
-use super::markdown::in_words;
-
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 400.0;
 const LEFT: f64 = 56.0;
@@ -173,4 +171,13 @@ fn key(index: usize, dashed: bool) -> Markup {
             @if !dashed { (mark(index, 15.0, 7.0)) }
         }
     }
+}
+
+/// The numbers behind a line, for eyes that do not see it.
+fn in_words(line: &Line) -> String {
+    let points = line
+        .points
+        .iter()
+        .map(|point| format!("{:.1} at {}", point.value.mean, point.x));
+    format!("{}: {}", line.name, points.collect::<Vec<_>>().join(", "))
 }

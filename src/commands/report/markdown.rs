@@ -1,6 +1,6 @@
 //! A report as Markdown: words and tables, for a README or a pull request.
 
-use flow_engine::figure::{Figure, Line};
+use flow_engine::figure::Figure;
 
 use super::Content;
 
@@ -55,17 +55,4 @@ fn table(head: &[String], rows: impl Iterator<Item = Vec<String>>) -> String {
     };
     let body: String = rows.map(|row| line(&row)).collect();
     format!("{}|{}\n{body}", line(head), " --- |".repeat(head.len()))
-}
-
-/// The numbers behind a line, for eyes that do not see it.
-pub(super) fn in_words(line: &Line) -> String {
-    let points = line
-        .points
-        .iter()
-        .map(|point| format!("{} at {}", rounded(point.value.mean), point.x));
-    format!("{}: {}", line.name, points.collect::<Vec<_>>().join(", "))
-}
-
-fn rounded(value: f64) -> String {
-    format!("{value:.1}")
 }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::cli::{Cli, ReportArgs, ReportFormat};
 use crate::exit::{Exit, Failure};
 use crate::handle;
-use crate::output::{print, print_json, say, when};
+use crate::output::{print, print_json, say, when, write_file};
 
 /// Version of what `--format json` writes.
 const VERSION: u32 = 1;
@@ -51,6 +51,10 @@ pub(crate) fn report(cli: &Cli, args: &ReportArgs) -> Result<Exit, Failure> {
     for (file, why) in &content.damaged {
         say(&format!("{file} of run {} cannot be shown: {why}", run.id));
     }
+    if let (None, ReportFormat::Json) = (&args.output, args.format) {
+        print_json(&content)?;
+        return Ok(Exit::Ok);
+    }
     let text = match args.format {
         ReportFormat::Html => page::html(&content),
         ReportFormat::Md => markdown::text(&content),
@@ -60,15 +64,13 @@ pub(crate) fn report(cli: &Cli, args: &ReportArgs) -> Result<Exit, Failure> {
     match (&args.output, args.format) {
         (Some(file), _) => write(file, &text)?,
         (None, ReportFormat::Html) => write(&run.dir.join("report.html"), &text)?,
-        (None, ReportFormat::Md) => print(&text),
-        (None, ReportFormat::Json) => print_json(&content)?,
+        (None, ReportFormat::Md | ReportFormat::Json) => print(&text),
     }
     Ok(Exit::Ok)
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    let written = std::fs::write(file, text);
-    written.map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))?;
+    write_file(file, text.as_bytes())?;
     say(&format!("wrote {}", file.display()));
     Ok(())
 }
