@@ -2,25 +2,7 @@
 
 mod common;
 
-use common::Place;
-
-/// Two nodes, one fed by the other.
-const TWO: &str = r#"
-[workflow]
-name = "two"
-
-[nodes.first]
-kind = "command"
-run = ["sh", "-c", "echo {params.n} > {outputs}/n.txt"]
-outputs = ["n.txt"]
-params = { n = 1 }
-
-[nodes.second]
-kind = "command"
-run = ["sh", "-c", "printf '{{\"n\": %d}}' $(cat {inputs.n}/n.txt) > {outputs}/metrics.json"]
-inputs = { n = "first" }
-metrics = "metrics.json"
-"#;
+use common::{Place, TWO};
 
 /// The workflow run with n = 1, then with n = 2.
 fn ran_twice() -> Place {

@@ -4,31 +4,16 @@ mod common;
 
 use std::io::Cursor;
 
-use common::Place;
-use image::{ImageFormat, Rgb, RgbImage};
+use common::{Place, stripes};
+use image::ImageFormat;
 
 /// A workflow that only reads a folder.
 const READ: &str =
     "[workflow]\nname = \"w\"\n[nodes.images]\nkind = \"dataset\"\nsource = \"folder\"\npath = \"photos\"\nside = 16\n";
 
-/// Stripes that lie as the class says, different for each seed.
-fn picture(class: u32, seed: u32) -> RgbImage {
-    RgbImage::from_fn(24, 20, |x, y| {
-        let along = if class == 0 { x } else { y };
-        let wave = (f64::from(along) * (0.5 + f64::from(seed % 9) / 8.0) + f64::from(seed)).sin();
-        let noise = x
-            .wrapping_mul(31 + seed)
-            .wrapping_add(y.wrapping_mul(17))
-            .wrapping_mul(2_654_435_761)
-            >> 26;
-        let value = (127.0 + 90.0 * wave + f64::from(noise) / 2.0) as u8;
-        Rgb([value, value / 2, 255 - value])
-    })
-}
-
 fn png(class: u32, seed: u32) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    picture(class, seed)
+    stripes((24, 20), class, seed)
         .write_to(&mut bytes, ImageFormat::Png)
         .expect("encoded");
     bytes.into_inner()
@@ -93,7 +78,7 @@ fn inspect_tells_of_every_file_in_json_lines() {
         (&first["width"], &first["height"], &first["channels"]),
         (&24.into(), &20.into(), &3.into())
     );
-    let expected = picture(0, 0).pixels().map(|p| f64::from(p.0[0])).sum::<f64>() / 480.0;
+    let expected = stripes((24, 20), 0, 0).pixels().map(|p| f64::from(p.0[0])).sum::<f64>() / 480.0;
     assert!((first["mean"][0].as_f64().expect("a number") - expected).abs() < 1e-9);
     let broken = lines
         .iter()

@@ -7,25 +7,7 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use common::{Ended, Place};
-
-/// Two nodes, one fed by the other.
-const TWO: &str = r#"
-[workflow]
-name = "two"
-
-[nodes.first]
-kind = "command"
-run = ["sh", "-c", "echo {params.n} > {outputs}/n.txt"]
-outputs = ["n.txt"]
-params = { n = 1 }
-
-[nodes.second]
-kind = "command"
-run = ["sh", "-c", "printf '{{\"n\": %d}}' $(cat {inputs.n}/n.txt) > {outputs}/metrics.json"]
-inputs = { n = "first" }
-metrics = "metrics.json"
-"#;
+use common::{Ended, Place, TWO};
 
 /// What is another in every run, and on every machine.
 const CHANGING: &[(&str, &str)] = &[

@@ -5,8 +5,8 @@ mod common;
 use std::io::Cursor;
 use std::process::Command;
 
-use common::{Place, blob};
-use image::{ImageFormat, Rgb, RgbImage};
+use common::{Place, blob, stripes};
+use image::ImageFormat;
 use serde_json::Value;
 
 /// Two classifiers of one folder, of which `idle` has learnt nothing; judged on the test images.
@@ -16,24 +16,9 @@ const WORKFLOW: &str = "[workflow]\nname = \"w\"\n[matrix]\narm = [\"model\", \"
     [nodes.model]\nkind = \"finetune\"\nsteps = 40\n[nodes.idle]\nkind = \"finetune\"\nsteps = 1\nseed = 3\n\
     [nodes.score]\nkind = \"evaluate\"\nmodel = \"${arm}\"\ndata = \"images\"\nsplit = \"test\"\n";
 
-/// Stripes that lie as the class says, different for each seed.
-fn picture(class: u32, seed: u32) -> RgbImage {
-    RgbImage::from_fn(26, 18, |x, y| {
-        let along = if class == 0 { x } else { y };
-        let wave = (f64::from(along) * (0.5 + f64::from(seed % 9) / 8.0) + f64::from(seed)).sin();
-        let noise = x
-            .wrapping_mul(31 + seed)
-            .wrapping_add(y.wrapping_mul(17))
-            .wrapping_mul(2_654_435_761)
-            >> 26;
-        let value = (127.0 + 90.0 * wave + f64::from(noise) / 2.0) as u8;
-        Rgb([value, value / 2, 255 - value])
-    })
-}
-
 fn put(place: &Place, name: &str, class: u32, seed: u32) {
     let mut bytes = Cursor::new(Vec::new());
-    picture(class, seed)
+    stripes((26, 18), class, seed)
         .write_to(&mut bytes, ImageFormat::Png)
         .expect("encoded");
     let path = place.path(name);
@@ -259,7 +244,7 @@ fn the_exported_network_gives_the_probabilities_of_predict() {
     let place = trained(false);
     let mut raw = Vec::new();
     for seed in 0..6 {
-        let square = image::imageops::crop_imm(&picture(seed % 2, 700 + seed), 0, 0, 16, 16).to_image();
+        let square = image::imageops::crop_imm(&stripes((26, 18), seed % 2, 700 + seed), 0, 0, 16, 16).to_image();
         std::fs::create_dir_all(place.path("square")).expect("made");
         square.save(place.path(&format!("square/{seed}.png"))).expect("written");
         raw.extend(square.into_raw());

@@ -6,11 +6,45 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use image::{Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// The smallest workflow with every node kind: 60 scenes, two arms, two seeds.
 pub const SMALL: &str = include_str!("../fixtures/small.toml");
+
+/// Two nodes, one fed by the other.
+pub const TWO: &str = r#"
+[workflow]
+name = "two"
+
+[nodes.first]
+kind = "command"
+run = ["sh", "-c", "echo {params.n} > {outputs}/n.txt"]
+outputs = ["n.txt"]
+params = { n = 1 }
+
+[nodes.second]
+kind = "command"
+run = ["sh", "-c", "printf '{{\"n\": %d}}' $(cat {inputs.n}/n.txt) > {outputs}/metrics.json"]
+inputs = { n = "first" }
+metrics = "metrics.json"
+"#;
+
+/// Stripes that lie as the class says, different for each seed.
+pub fn stripes((width, height): (u32, u32), class: u32, seed: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        let along = if class == 0 { x } else { y };
+        let wave = (f64::from(along) * (0.5 + f64::from(seed % 9) / 8.0) + f64::from(seed)).sin();
+        let noise = x
+            .wrapping_mul(31 + seed)
+            .wrapping_add(y.wrapping_mul(17))
+            .wrapping_mul(2_654_435_761)
+            >> 26;
+        let value = (127.0 + 90.0 * wave + f64::from(noise) / 2.0) as u8;
+        Rgb([value, value / 2, 255 - value])
+    })
+}
 
 /// A directory with a workflow in it.
 pub struct Place {
