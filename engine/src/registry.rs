@@ -60,7 +60,7 @@ impl<N: Node> ErasedNode for N {
     }
 
     fn output(&self) -> ArtifactType {
-        N::OUTPUT
+        Node::makes(self)
     }
 
     fn ports(&self) -> Vec<Port> {

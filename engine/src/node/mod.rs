@@ -41,6 +41,11 @@ pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stati
     /// forms, each is a separate type with the same `KIND`. Empty where it has one form.
     const FORM: &'static [&'static str] = &[];
 
+    /// What a node with these parameters makes, where not all of its kind make the same.
+    fn makes(&self) -> ArtifactType {
+        Self::OUTPUT
+    }
+
     /// Which parameters name other nodes: all of type [`NodeRef`]. They enter the key as the digests of what they name.
     fn ports(&self) -> Vec<Port>;
 
@@ -235,6 +240,16 @@ pub trait Host: Sync {
     /// node saves one in any case.
     fn checkpoint_due(&self) -> bool {
         false
+    }
+    /// What was remembered last under `name`, with the artifact that its run made, if both are still there. It may save work and nothing else: the
+    /// output must be the same without it.
+    fn remembered(&self, name: &str) -> Option<(Artifact, Vec<u8>)> {
+        let _ = name;
+        None
+    }
+    /// Remembers something about the artifact that this run makes, in place of what was remembered under `name`.
+    fn remember(&self, name: &str, bytes: &[u8]) {
+        let _ = (name, bytes);
     }
     /// Takes secrets out of what a program printed.
     fn hide(&self, bytes: &mut Vec<u8>) {

@@ -164,7 +164,13 @@ fn input_facts(instance: &Instance, all: &[Instance], known: &[Option<Facts>]) -
             } else {
                 Default::default()
             };
-            Some(InputFact { node, bindings, facts })
+            let artifact = all[edge.instance].node.output();
+            Some(InputFact {
+                node,
+                bindings,
+                artifact,
+                facts,
+            })
         };
         by_port.insert(port.name, port.inputs.iter().map(fact).collect::<Option<Vec<_>>>()?);
     }

@@ -17,7 +17,7 @@ use super::files::{self, Division};
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, SplitName, Targets};
 use crate::failure::{at, at_with, failure, refused};
 use crate::memory;
-use crate::pictures::{Columns, Fit};
+use crate::pictures::{Columns, Fit, Known};
 use crate::sources::{
     self, ArrayNames, Background, Colour, FileSettings, Labelled, Loaded, OnBad, OnLeak, Source, SourceSettings,
     SourceShape, Texts,
@@ -69,7 +69,7 @@ pub struct SourceNode {
     /// How image files that are not square become squares: `crop` if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fit: Option<Fit>,
-    /// Channels that image files are learnt from in: 3 if left out, 1 for gray.
+    /// Channels that image files are learnt from in: 3 if left out, 1 for gray; of TIFF files of several bands as many as these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     channels: Option<usize>,
     /// Colour behind transparent image files, and of the bars of `fit = "pad"`, as red, green and blue from 0 to 255: black if left out.
@@ -115,7 +115,18 @@ impl SourceNode {
                 on_bad: self.on_bad,
                 on_leak: self.on_leak,
             },
+            class_names: None,
             seed: self.seed,
+        }
+    }
+
+    fn division(&self) -> Division {
+        Division {
+            test: self.test,
+            validation: self.validation.unwrap_or(0),
+            seed: self.seed,
+            on_leak: self.on_leak.unwrap_or_default(),
+            remember: None,
         }
     }
 
@@ -127,14 +138,18 @@ impl SourceNode {
         match (source.load)(&self.settings(), paths)? {
             Loaded::Images(images) => self.images(source.name, *images).map(Dataset::into_output),
             Loaded::Texts(texts) => self.texts(source.name, texts).map(Dataset::into_output),
-            Loaded::Files(images) => {
+            Loaded::Files(images) => files::output(source.name, *images, &self.division(), host),
+            Loaded::Listed(listed) => {
+                let name = listed.name(Self::VERSION);
+                let known = Known::recall(host, &name);
+                tracing::debug!(files = known.len(), "decoded by an earlier run");
+                let images = listed.decoded(&known)?;
+                drop(known);
                 let division = Division {
-                    test: self.test,
-                    validation: self.validation.unwrap_or(0),
-                    seed: self.seed,
-                    on_leak: self.on_leak.unwrap_or_default(),
+                    remember: Some(name),
+                    ..self.division()
                 };
-                files::output(source.name, *images, &division, host)
+                files::output(source.name, images, &division, host)
             }
         }
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError, Port,
-    Resources,
+    ArtifactType, Context, Facts, Input, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError,
+    Port, Resources,
 };
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Encoder};
@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{all_threads, score_facts, test};
 use crate::artifacts::{
-    DATASET, Dataset, ENCODER, EncoderArtifact, EncoderStart, FeatureScore, MODEL, Protocol, SCORES, Scores, SplitName,
-    Subject,
+    DATASET, Dataset, ENCODER, EncoderArtifact, EncoderStart, FEATURES, FeatureFacts, FeatureScore, FeaturesArtifact,
+    MODEL, Protocol, SCORES, Scores, SplitName, Subject, same_task,
 };
 use crate::failure::{at, at_with, backbone_error, failure};
 
@@ -32,7 +32,8 @@ use crate::failure::{at, at_with, backbone_error, failure};
 #[serde(deny_unknown_fields)]
 pub struct ProbeNode {
     /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, alongside the same on raw
-    /// pixels (or a bag of words) and on the encoder with random weights.
+    /// pixels (or a bag of words) and on the encoder with random weights. A `command` node with `makes = "encoder"` may be one; if it gives
+    /// features only, there is no control with random weights.
     encoder: Option<EncoderStart>,
     /// The network of an encoder from a file, `encoder = { file = "resnet18.safetensors" }`. Without an encoder, only its controls are
     /// judged.
@@ -87,7 +88,7 @@ impl Node for ProbeNode {
 
     fn ports(&self) -> Vec<Port> {
         vec![
-            EncoderStart::port(&self.encoder, "encoder", &[ENCODER, MODEL]),
+            EncoderStart::port(&self.encoder, "encoder", &[ENCODER, MODEL, FEATURES]),
             Port::one("data", &self.data, &[DATASET]),
         ]
     }
@@ -119,6 +120,9 @@ impl Node for ProbeNode {
             backbone.sketch(facts.data.input).map_err(|e| backbone_error(&e))?;
         }
         EncoderStart::check_input("encoder", inputs, &facts.data)?;
+        if let Some(features) = inputs.get::<FeatureFacts>("encoder") {
+            same_task("encoder", &facts.data, &features.data)?;
+        }
         Ok(Facts::of(facts))
     }
 
@@ -171,6 +175,22 @@ impl Material<'_> {
             grouped: embed(encoder, self.train, self.grouped, plain),
             judged: embed(encoder, self.judged, &all, plain),
         }
+    }
+
+    /// Those that a program made of the data set at a port, of which a split is judged.
+    fn given(&self, features: &FeaturesArtifact, (data, split): (&Input, SplitName)) -> Result<Features, NodeError> {
+        let train = features.of(SplitName::Train, data)?;
+        let rows = |indices: &[u32]| {
+            let row = |i: &u32| train.iter().skip(*i as usize * features.dim).take(features.dim);
+            indices.iter().flat_map(row).copied().collect()
+        };
+        Ok(Features {
+            of: Subject::Encoder,
+            dim: features.dim,
+            labelled: rows(self.labelled),
+            grouped: rows(self.grouped),
+            judged: features.of(split, data)?.to_vec(),
+        })
     }
 
     /// What an example says without any network: its pixels, or which words it has.
@@ -266,20 +286,31 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         scores: Vec::new(),
         metrics: BTreeMap::from([("labels".to_owned(), examples.indices.len() as f64)]),
     };
+    let given = inputs
+        .maybe("encoder")
+        .filter(|input| FeaturesArtifact::are_in(&input.artifact));
     let trained = match &node.encoder {
-        Some(start) => Some(start.open(
+        Some(start) if given.is_none() => Some(start.open(
             "encoder",
             node.backbone.as_ref(),
             (&facts, &data.normalisation),
             inputs,
             cx,
         )?),
-        None => None,
+        _ => None,
     };
     let backbone = match (&trained, &node.backbone) {
-        (Some(EncoderArtifact { backbone, .. }), _) | (None, Some(backbone)) => backbone.clone(),
+        (Some(EncoderArtifact { backbone, .. }), _) | (None, Some(backbone)) => Some(backbone.clone()),
+        (None, None) if given.is_some() => None,
         (None, None) => return Err(failure("neither `encoder` nor `backbone` is given")),
     };
+    if let Some(given) = given {
+        judging.add(
+            &judging
+                .material
+                .given(&FeaturesArtifact::read(given)?, (input, node.split))?,
+        );
+    }
     if let Some(EncoderArtifact {
         mut encoder,
         normalisation,
@@ -290,10 +321,12 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         judging.add(&judging.material.embedded(Subject::Encoder, &mut encoder, &plain));
     }
     if node.controls {
-        let stream = Stream::new(node.seed, "random control");
-        let mut random = backbone.build(facts.input, &stream).map_err(failure)?;
-        let plain = data.normalisation.augmenter(&Recipe::default(), facts.input)?;
-        judging.add(&judging.material.embedded(Subject::RandomInit, &mut random, &plain));
+        if let Some(backbone) = backbone {
+            let stream = Stream::new(node.seed, "random control");
+            let mut random = backbone.build(facts.input, &stream).map_err(failure)?;
+            let plain = data.normalisation.augmenter(&Recipe::default(), facts.input)?;
+            judging.add(&judging.material.embedded(Subject::RandomInit, &mut random, &plain));
+        }
         judging.add(&judging.material.raw());
     }
     let scores = Scores {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
+    ArtifactType, Context, Facts, Input, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
+    Resources,
 };
 use flow_learn::augment::Recipe;
 use flow_learn::metrics::{argmax, ece};
@@ -13,25 +14,70 @@ use serde::{Deserialize, Serialize};
 
 use super::{all_threads, score_facts, test};
 use crate::artifacts::{
-    DATASET, Dataset, FeatureScore, MODEL, ModelArtifact, NetworkFacts, Protocol, SCORES, Scores, SplitName, Subject,
-    compatible,
+    DATASET, Dataset, FeatureScore, MODEL, ModelArtifact, NetworkFacts, PREDICTIONS, PredictionFacts, Predictions,
+    Protocol, SCORES, Scores, SplitName, Subject, compatible, same_task,
 };
-use crate::failure::refused;
+use crate::failure::{at_with, refused};
 
 /// Bins of the calibration error.
 const BINS: usize = 15;
 
-/// Judges a classifier on a split of a data set.
+/// Judges a classifier, or the predictions of a program, on a split of a data set.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreNode {
-    /// The classifier.
+    /// The classifier, or a `command` node with `makes = "predictions"`.
     model: NodeRef,
     /// The data set that is judged on: of the classifier's classes in its order.
     data: NodeRef,
     /// The split that is judged on.
     #[serde(default = "test")]
     split: SplitName,
+}
+
+impl ScoreNode {
+    fn check_split(&self, predicted: SplitName) -> Result<(), ParamError> {
+        if predicted == self.split {
+            return Ok(());
+        }
+        let message = format!(
+            "the predictions are of the {predicted} split, `split` is {}",
+            self.split
+        );
+        Err(at_with("model", message, "write the same `split` in both nodes"))
+    }
+
+    /// What a classifier says of each example, `[examples][classes]`; and how many pseudo-labels it was given, if any.
+    fn predicted(&self, model: &Input, data: &Dataset) -> Result<(Vec<f32>, Option<usize>), NodeError> {
+        let mut model = ModelArtifact::read(model)?;
+        compatible("model", &model.facts(), &data.facts()?).map_err(refused)?;
+        let images = data.split(self.split)?;
+        let augmenter = model
+            .normalisation
+            .augmenter(&Recipe::default(), model.classifier.encoder.takes())?;
+        let all: Vec<u32> = (0..images.n() as u32).collect();
+        let probabilities = predict(&mut model.classifier, images, &all, &augmenter);
+        Ok((probabilities, model.head.pseudo_labels))
+    }
+
+    /// What a program said of each example, if that was of these very examples and classes.
+    fn predictions(&self, model: &Input, input: &Input, data: &Dataset) -> Result<Vec<f32>, NodeError> {
+        let predictions = Predictions::read(model)?;
+        self.check_split(predictions.split).map_err(refused)?;
+        if predictions.predicted_on != Dataset::digest_of(input, self.split)? {
+            let message = format!(
+                "the predictions are of other {} examples than those of `data`",
+                self.split
+            );
+            let help = "give the program the data set that is judged on: labelled parts of one data set have the same";
+            return Err(NodeError::failed(message).with_help(help));
+        }
+        if predictions.class_names != data.class_names {
+            let message = "the predictions are of other classes than `data`, or in another order";
+            return Err(NodeError::failed(message).with_help("give the program the data set that is judged on"));
+        }
+        Ok(predictions.probabilities)
+    }
 }
 
 impl Node for ScoreNode {
@@ -42,7 +88,7 @@ impl Node for ScoreNode {
 
     fn ports(&self) -> Vec<Port> {
         vec![
-            Port::one("model", &self.model, &[MODEL]),
+            Port::one("model", &self.model, &[MODEL, PREDICTIONS]),
             Port::one("data", &self.data, &[DATASET]),
         ]
     }
@@ -53,6 +99,10 @@ impl Node for ScoreNode {
         };
         if let Some(network) = inputs.get::<NetworkFacts>("model") {
             compatible("model", network, &facts.data)?;
+        }
+        if let Some(predictions) = inputs.get::<PredictionFacts>("model") {
+            same_task("model", &facts.data, &predictions.data)?;
+            self.check_split(predictions.split)?;
         }
         Ok(Facts::of(facts))
     }
@@ -69,14 +119,11 @@ impl Node for ScoreNode {
     fn run(&self, inputs: &Inputs, _cx: &mut Context<'_>) -> Result<Output, NodeError> {
         let input = inputs.one("data");
         let data = Dataset::read(input, &[SplitName::Train, self.split])?;
-        let mut model = ModelArtifact::read(inputs.one("model"))?;
-        compatible("model", &model.facts(), &data.facts()?).map_err(refused)?;
-        let images = data.split(self.split)?;
-        let augmenter = model
-            .normalisation
-            .augmenter(&Recipe::default(), model.classifier.encoder.takes())?;
-        let all: Vec<u32> = (0..images.n() as u32).collect();
-        let probabilities = predict(&mut model.classifier, images, &all, &augmenter);
+        let model = inputs.one("model");
+        let (probabilities, pseudo_labels) = match Predictions::are_in(&model.artifact) {
+            true => (self.predictions(model, input, &data)?, None),
+            false => self.predicted(model, &data)?,
+        };
         let classes = data.classes();
         let predicted: Vec<usize> = probabilities.chunks_exact(classes).map(argmax).collect();
         let truth = data.truth(self.split)?;
@@ -91,7 +138,7 @@ impl Node for ScoreNode {
             judged_on: Dataset::digest_of(input, self.split)?,
             noun: data.modality().noun().to_owned(),
             class_names: data.class_names.clone(),
-            pseudo_labels: model.head.pseudo_labels,
+            pseudo_labels,
             truth: Scores::classes(&truth),
             scores: vec![score],
         };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use flow_cache::Digest;
 use flow_learn::image::Size;
+use serde::{Deserialize, Serialize};
 
 use super::fit::{gray, resized};
 use super::{Picture, Values};
@@ -21,7 +22,7 @@ const LARGEST_DIFFERENCE: f32 = 0.1;
 const LEAST_CONTRAST: f32 = 2.0;
 
 /// What is remembered of an image to find its duplicates.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// Width, height and digest of the pixels.
     pub exact: (u32, u32, Digest),
