@@ -63,6 +63,14 @@ proptest! {
     }
 
     #[test]
+    fn rows_first_or_columns_first_is_the_same_but_for_rounding(h in 1usize..40, w in 1usize..40, c in 1usize..6, to in (1usize..14, 1usize..14), seed in prop::collection::vec(any::<u8>(), 40 * 40 * 5)) {
+        let size = Size { h, w, c };
+        let values = &seed[..size.len()];
+        let floats: Vec<f32> = values.iter().map(|v| f32::from(*v)).collect();
+        prop_assert!(close(&image::resize_values(values, size, to), &image::resize(&floats, size, to), 1e-3));
+    }
+
+    #[test]
     fn resizing_to_the_same_size_changes_nothing((size, image) in images()) {
         prop_assert!(close(&image::resize(&image, size, (size.h, size.w)), &image, 1e-6));
     }

@@ -142,9 +142,14 @@ impl SourceNode {
             Loaded::Listed(listed) => {
                 let name = listed.name(Self::VERSION);
                 let known = Known::recall(host, &name);
-                tracing::debug!(files = known.len(), "decoded by an earlier run");
                 let images = listed.decoded(&known)?;
-                drop(known);
+                if known.used() > 0 {
+                    host.note(&format!(
+                        "{} of {} image files were decoded by an earlier run",
+                        known.used(),
+                        images.images.len()
+                    ));
+                }
                 let division = Division {
                     remember: Some(name),
                     ..self.division()
@@ -282,7 +287,7 @@ struct Parts {
 
 impl Node for SourceNode {
     const KIND: &'static str = "dataset";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const OUTPUT: ArtifactType = DATASET;
     const FORM: &'static [&'static str] = &["source"];
 

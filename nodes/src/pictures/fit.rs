@@ -1,6 +1,6 @@
 //! Images of any size as squares of one size.
 
-use flow_learn::image::{Crop, Resizer, Size};
+use flow_learn::image::{Size, resize_values};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -132,15 +132,16 @@ pub(super) fn resized(values: &Values, size: Size, (to_h, to_w): (usize, usize))
     if (size.h, size.w) == (to_h, to_w) {
         return values.clone();
     }
-    let floats: Vec<f32> = match values {
-        Values::Eight(values) => values.iter().map(|v| f32::from(*v)).collect(),
-        Values::Sixteen(values) => values.iter().map(|v| f32::from(*v)).collect(),
-    };
-    let mut out = vec![0.0; to_h * to_w * size.c];
-    Resizer::default().crop(&floats, size, Crop::whole(size), false, &mut out, (to_h, to_w));
+    // Values are at least 0, and a sum of weights that is one may be a little more.
     match values {
-        Values::Eight(_) => Values::Eight(out.iter().map(|v| v.round().clamp(0.0, 255.0) as u8).collect()),
-        Values::Sixteen(_) => Values::Sixteen(out.iter().map(|v| v.round().clamp(0.0, 65_535.0) as u16).collect()),
+        Values::Eight(values) => {
+            let out = resize_values(values, size, (to_h, to_w));
+            Values::Eight(out.iter().map(|v| (v + 0.5).min(255.0) as u8).collect())
+        }
+        Values::Sixteen(values) => {
+            let out = resize_values(values, size, (to_h, to_w));
+            Values::Sixteen(out.iter().map(|v| (v + 0.5).min(65_535.0) as u16).collect())
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Image files that an earlier run decoded: their pixels are in the data set that it made, found by the content of the file.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flow_cache::Digest;
 use flow_engine::node::{Host, Input};
@@ -30,6 +31,8 @@ pub(crate) struct Decoded {
 pub(crate) struct Known {
     files: HashMap<Digest, Decoded>,
     splits: BTreeMap<SplitName, Images>,
+    /// How many were asked for and found.
+    used: AtomicUsize,
 }
 
 impl Known {
@@ -49,6 +52,7 @@ impl Known {
             Some(Self {
                 files: files.into_iter().map(|file| (file.content, file)).collect(),
                 splits: all.into_iter().filter_map(images).collect(),
+                used: AtomicUsize::new(0),
             })
         };
         known().unwrap_or_default()
@@ -61,9 +65,9 @@ impl Known {
         }
     }
 
-    /// How many files are known.
-    pub(crate) fn len(&self) -> usize {
-        self.files.len()
+    /// How many files were not decoded because of it.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// A file's pixels as they were decoded, if they are known and of this height, width and channels.
@@ -89,6 +93,7 @@ impl Known {
             (Depth::Sixteen, false) => Values::Eight(sixteen().map(|v| (v / 257) as u8).collect()),
             (Depth::Sixteen, true) => Values::Sixteen(sixteen().collect()),
         };
+        self.used.fetch_add(1, Ordering::Relaxed);
         Some(Fitted {
             values,
             print: print.clone(),

@@ -73,6 +73,18 @@ impl Axis {
     fn weights(&self, tap: &Tap) -> &[f32] {
         &self.weights[tap.start..tap.start + tap.count]
     }
+
+    /// A line of pixels of `C` channels at another length.
+    fn mix<const C: usize>(&self, line: &[f32], to: &mut [f32]) {
+        let line = line.as_chunks::<C>().0;
+        for (tap, to) in self.taps.iter().zip(to.as_chunks_mut::<C>().0) {
+            let mut sum = [0.0; C];
+            for (weight, pixel) in self.weights(tap).iter().zip(&line[tap.first..]) {
+                sum.iter_mut().zip(pixel).for_each(|(s, v)| *s += v * weight);
+            }
+            *to = sum;
+        }
+    }
 }
 
 /// Resizes with buffers that are reused from image to image.
@@ -133,6 +145,43 @@ impl Resizer {
             }
         }
     }
+}
+
+/// The whole image of whole numbers at another size, `[oh][ow][c]`: as [`resize`] up to rounding. Rows are mixed first, which are long, and then the
+/// columns of those that are left: of a photograph that becomes a small image this takes a fraction of the time.
+///
+/// # Panics
+/// With `BUG:` if the slice does not fit the size.
+pub fn resize_values<V: Copy + Into<f32>>(image: &[V], size: Size, (oh, ow): (usize, usize)) -> Vec<f32> {
+    assert!(image.len() == size.len(), "BUG: slices do not fit the sizes");
+    let (mut rows, mut columns) = (Axis::default(), Axis::default());
+    rows.set(size.h, oh);
+    columns.set(size.w, ow);
+    let length = size.w * size.c;
+    let mut line = vec![0.0; length];
+    let mut out = vec![0.0; oh * ow * size.c];
+    for (tap, to) in rows.taps.iter().zip(out.chunks_exact_mut(ow * size.c)) {
+        line.fill(0.0);
+        let from = image[tap.first * length..].chunks_exact(length);
+        for (weight, from) in rows.weights(tap).iter().zip(from) {
+            line.iter_mut().zip(from).for_each(|(t, v)| *t += (*v).into() * weight);
+        }
+        match size.c {
+            1 => columns.mix::<1>(&line, to),
+            3 => columns.mix::<3>(&line, to),
+            c => (0..c).for_each(|channel| {
+                let one: Vec<f32> = line.iter().skip(channel).step_by(c).copied().collect();
+                let mut mixed = vec![0.0; ow];
+                columns.mix::<1>(&one, &mut mixed);
+                to.iter_mut()
+                    .skip(channel)
+                    .step_by(c)
+                    .zip(mixed)
+                    .for_each(|(t, v)| *t = v);
+            }),
+        }
+    }
+    out
 }
 
 /// The whole image at another size, `[oh][ow][c]`.
