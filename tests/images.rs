@@ -137,6 +137,35 @@ fn a_folder_becomes_a_workflow_that_plans_and_runs_as_it_is() {
 }
 
 #[test]
+fn an_archive_of_arrays_becomes_a_workflow_that_plans_and_runs_as_it_is() {
+    let place = Place::new("");
+    let pixels = (0..40u32)
+        .flat_map(|at| stripes((16, 16), at % 2, at).into_raw())
+        .collect();
+    let labels = (0..40i64).flat_map(|at| (at % 2).to_le_bytes()).collect();
+    let arrays = [
+        ("x", "|u1", &[40, 16, 16, 3][..], pixels),
+        ("y", "<i8", &[40][..], labels),
+    ];
+    place.write("photos.npz", common::npz(&arrays));
+    let ended = place.flow(&[
+        "init",
+        "photos.npz",
+        "--side",
+        "16",
+        "--minutes",
+        "0.01",
+        "--task",
+        "classify",
+    ]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let text = std::fs::read_to_string(place.path("flow.toml")).expect("written");
+    assert!(text.contains("source = \"npz\""), "{text}");
+    let ended = place.flow(&["run", "flow.toml"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+}
+
+#[test]
 fn images_without_a_label_are_learnt_from_and_have_none() {
     let table = "labels = 4\n[nodes.views]\nkind = \"augment\"\nrecipe = \"weak\"\n[nodes.model]\nkind = \"finetune\"\ndata = [\"few\"]\n\
         views = \"views\"\nbackbone = { name = \"conv3\" }\nsteps = 2\nbatch = 4\nlr = 0.01\n[nodes.guess]\nkind = \"pseudo-label\"\n\

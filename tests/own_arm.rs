@@ -2,10 +2,9 @@
 
 mod common;
 
-use std::io::Write;
 use std::process::Command;
 
-use common::{Place, blob};
+use common::{Place, blob, npz};
 
 /// Scenes with a labelled part; what is asked of them comes behind.
 const DATA: &str = r#"
@@ -168,7 +167,7 @@ fn wrong_plans_for_what_a_program_makes_are_refused_before_anything_runs() {
             "inputs = { data = \"images\" }\nmakes = \"predictions\"",
             "its files have the labels of the test images",
         ),
-        ("makes = \"predictions\"", "are of a data set's images"),
+        ("makes = \"predictions\"", "which set that is is not said"),
         ("makes = \"dataset\"", "are not known"),
         (
             "makes = \"dataset\"\nclasses = [\"a\", \"a\"]\nshape = [8, 8, 1]",
@@ -254,21 +253,13 @@ fn what_a_program_left_is_held_against_what_was_stated() {
     assert!(nothing.contains("left no data set"), "{nothing}");
 }
 
-/// An npz archive of float arrays.
-fn npz(arrays: &[(&str, [usize; 2])]) -> Vec<u8> {
-    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    for (name, [rows, dim]) in arrays {
-        let head = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dim}), }}\n");
-        zip.start_file(format!("{name}.npy"), zip::write::SimpleFileOptions::default())
-            .expect("begun");
-        zip.write_all(b"\x93NUMPY\x01\x00").expect("written");
-        zip.write_all(&(head.len() as u16).to_le_bytes()).expect("written");
-        zip.write_all(head.as_bytes()).expect("written");
-        for at in 0..rows * dim {
-            zip.write_all(&((at % 7) as f32).to_le_bytes()).expect("written");
-        }
-    }
-    zip.finish().expect("whole").into_inner()
+/// An npz archive of features: of each array its name, rows and numbers of a row.
+fn features(arrays: &[(&str, [usize; 2])]) -> Vec<u8> {
+    let arrays = arrays.iter().map(|(name, shape)| {
+        let values = (0..shape[0] * shape[1]).flat_map(|at| ((at % 7) as f32).to_le_bytes());
+        (*name, "<f4", &shape[..], values.collect())
+    });
+    npz(&arrays.collect::<Vec<_>>())
 }
 
 /// Judges what the program makes of a file that lies beside the workflow.
@@ -292,7 +283,7 @@ data = "labelled"
 fn features_of_a_program_are_judged_like_those_of_an_encoder_beside_raw_pixels() {
     let place = Place::new(&format!("{DATA}{}", ENCODER.replace("BACKBONE", "")));
     std::fs::create_dir(place.path("files")).expect("made");
-    place.write("files/x.npz", npz(&[("train", [80, 5]), ("test", [40, 5])]));
+    place.write("files/x.npz", features(&[("train", [80, 5]), ("test", [40, 5])]));
     place.run(&[]);
     let found = place.flow(&["cache", "query", "node = frozen", "--json"]).json_lines();
     let metrics = &found[0]["metrics"];
@@ -302,7 +293,7 @@ fn features_of_a_program_are_judged_like_those_of_an_encoder_beside_raw_pixels()
     );
     assert!(metrics["probe.random_init"].is_null(), "{metrics}");
     // A changed data file is named.
-    place.write("files/x.npz", npz(&[("train", [79, 5]), ("test", [40, 5])]));
+    place.write("files/x.npz", features(&[("train", [79, 5]), ("test", [40, 5])]));
     let plan = place.flow(&["plan", "w.toml"]).stdout;
     assert!(plan.contains("file data/files has changed"), "{plan}");
     let error = failure(&place);

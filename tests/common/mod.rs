@@ -174,3 +174,18 @@ pub fn blob(place: &Place, node: &str, name: &str) -> PathBuf {
         .join(&digest[..2])
         .join(digest)
 }
+
+/// NumPy's archive of arrays: of each its name, type, sizes and values.
+pub fn npz(arrays: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, dtype, shape, values) in arrays {
+        let shape: String = shape.iter().map(|size| format!("{size}, ")).collect();
+        let head = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({shape}), }}\n");
+        let length = (head.len() as u16).to_le_bytes();
+        let array = [b"\x93NUMPY\x01\x00", &length[..], head.as_bytes(), values].concat();
+        zip.start_file(format!("{name}.npy"), zip::write::SimpleFileOptions::default())
+            .expect("begun");
+        std::io::Write::write_all(&mut zip, &array).expect("written");
+    }
+    zip.finish().expect("whole").into_inner()
+}

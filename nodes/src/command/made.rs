@@ -2,26 +2,23 @@
 //!
 //! What it will be is known beforehand, from an input or from what its author states; what came out is held against that.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 
 use flow_engine::node::{
-    ArtifactType, DeclaredFile, Facts, Host, Input, InputFact, InputFacts, Inputs, NodeError, Output, ParamError,
+    ArtifactType, Facts, Host, Input, InputFact, InputFacts, Inputs, NodeError, Output, ParamError,
 };
-use flow_learn::data::Samples;
 use flow_learn::layers::MapShape;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::left::Left;
 use super::stage::Stage;
-use super::{CommandNode, give, table};
+use super::{CommandNode, give};
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, FEATURES, FILES, FeatureFacts, FeaturesArtifact,
-    NetworkFacts, PREDICTIONS, PredictionFacts, Predictions, SplitName, Targets,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, FEATURES, FILES, FeatureFacts, NetworkFacts, PREDICTIONS,
+    PredictionFacts, SplitName, Targets,
 };
-use crate::dataset::files::{Division, output as divided};
 use crate::failure::{at, at_with, backbone_error, failure, refused};
-use crate::pictures::Known;
-use crate::sources::{self, Files, Loaded, OnLeak, SourceSettings, npz};
 
 /// What a program leaves in `{outputs}`, as far as flow knows what it means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -148,7 +145,7 @@ impl CommandNode {
             None => None,
         };
         let needs_of = || {
-            let message = format!("{} are of a data set's images", self.in_words());
+            let message = "what it makes is of a data set's images, and which set that is is not said";
             let help = "`of = \"NAME\"` says which of `inputs` that is";
             at_with("makes", message, help)
         };
@@ -183,7 +180,7 @@ impl CommandNode {
     /// Classes and shape are stated, or those of an input.
     fn dataset_facts(&self, has_input: bool, like: Option<DatasetFacts>) -> Result<Facts, ParamError> {
         if let Some(twice) = self.classes.as_ref().and_then(|names| {
-            let mut seen = std::collections::BTreeSet::new();
+            let mut seen = BTreeSet::new();
             names.iter().find(|name| !seen.insert(*name))
         }) {
             return Err(at("classes", format!("`{twice}` is there twice")));
@@ -280,228 +277,4 @@ impl CommandNode {
         output.metrics.extend(extra.metrics);
         Ok(output)
     }
-}
-
-/// What a program left that is no file to be kept as it is.
-struct Left {
-    root: PathBuf,
-    /// Relative to the folder.
-    files: Vec<String>,
-}
-
-/// Names that a message shows.
-const SHOWN: usize = 5;
-
-impl Left {
-    fn in_words(&self) -> String {
-        match self.files.len() {
-            0 => "it wrote nothing there".to_owned(),
-            n => {
-                let some: Vec<String> = self.files.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
-                let more = if n > SHOWN { ", .." } else { "" };
-                format!("it wrote {}{more}", some.join(", "))
-            }
-        }
-    }
-
-    fn with(&self, endings: &[&str]) -> Vec<&String> {
-        let fits = |name: &&String| {
-            let ending = Path::new(name.as_str())
-                .extension()
-                .and_then(|e| e.to_str())
-                .unwrap_or_default();
-            endings.iter().any(|known| ending.eq_ignore_ascii_case(known))
-        };
-        self.files.iter().filter(fits).collect()
-    }
-
-    /// The one file with such an ending.
-    fn only(&self, endings: &[&str], what: &str) -> Result<PathBuf, NodeError> {
-        match self.with(endings).as_slice() {
-            [one] => Ok(self.root.join(one.as_str())),
-            found => {
-                let endings = endings.iter().map(|e| format!(".{e}")).collect::<Vec<_>>().join(" or ");
-                let message = format!(
-                    "{} {endings} files found in {{outputs}}, expected one with {what}",
-                    found.len()
-                );
-                Err(failure(message).with_help(self.in_words()))
-            }
-        }
-    }
-
-    /// The source that reads what was left, and where.
-    fn source(&self) -> Result<(&'static str, PathBuf), NodeError> {
-        let idx = |name: &String| name.contains("idx") && name.contains("ubyte");
-        Ok(if !self.with(&["npz"]).is_empty() {
-            ("npz", self.only(&["npz"], "arrays of images")?)
-        } else if !self.with(&["parquet"]).is_empty() {
-            ("parquet", self.root.clone())
-        } else if self.files.iter().any(idx) {
-            ("idx", self.root.clone())
-        } else {
-            ("folder", self.root.clone())
-        })
-    }
-
-    fn dataset(&self, expected: &DatasetFacts, host: &dyn Host) -> Result<Output, NodeError> {
-        if self.files.is_empty() {
-            let message = "the program succeeded, but left no data set in {outputs}";
-            return Err(
-                failure(message).with_help("it may be an npz file, IDX files, Parquet files or a folder of images")
-            );
-        }
-        let (name, path) = self.source()?;
-        let MapShape { h, w, c } = expected.input.shape;
-        let class_names = expected.class_names.clone().unwrap_or_default();
-        // What has a size and channels of its own is held against what was stated; of the rest these are made.
-        let fits = matches!(name, "folder" | "parquet");
-        if fits && h != w {
-            let message = format!("images of {h}x{w} were stated, but of image files only squares are made");
-            return Err(failure(message).with_help("let the program leave an npz file"));
-        }
-        let mut settings = SourceSettings {
-            path: Some(path.clone()),
-            side: fits.then_some(h),
-            class_names: Some(class_names.clone()),
-            ..SourceSettings::default()
-        };
-        settings.files.channels = fits.then_some(c);
-        let source = sources::find(name, &settings).map_err(refused)?;
-        let files = source.files_in(Path::new("/"), &DeclaredFile::from(path));
-        let files: Vec<PathBuf> = files.into_iter().map(|file| file.path).collect();
-        let division = Division {
-            test: None,
-            validation: 0,
-            seed: 0,
-            on_leak: OnLeak::Warn,
-            remember: None,
-        };
-        let shaped = |found: [usize; 3]| match found == [h, w, c] {
-            true => Ok(()),
-            false => Err(failure(format!(
-                "the program left images of {}x{} and {} channel(s), expected {h}x{w} and {c}",
-                found[0], found[1], found[2]
-            ))
-            .with_help("correct `shape`, or what the program writes")),
-        };
-        match (source.load)(&settings, &files)? {
-            Loaded::Listed(listed) => {
-                let files = of_classes(listed.decoded(&Known::default())?, class_names)?;
-                divided("command", files, &division, host)
-            }
-            Loaded::Files(files) => {
-                shaped([files.size.0, files.size.1, files.channels])?;
-                divided("command", of_classes(*files, class_names)?, &division, host)
-            }
-            Loaded::Images(images) => {
-                shaped([images.train.height, images.train.width, images.train.channels])?;
-                let number = |old: u16| images.class_names[usize::from(old)].parse().ok();
-                let known = |old: &u16| number(*old).filter(|new: &u16| usize::from(*new) < class_names.len());
-                let labels = |of: &flow_learn::data::Images| {
-                    let new = |label: &Option<u16>| match label {
-                        None => Ok(None),
-                        Some(old) => known(old).map(Some).ok_or_else(|| {
-                            failure(format!(
-                                "label {} found, but {} classes were stated",
-                                images.class_names[usize::from(*old)],
-                                class_names.len()
-                            ))
-                        }),
-                    };
-                    of.labels.iter().map(new).collect::<Result<Vec<_>, _>>()
-                };
-                let (train, test) = (labels(&images.train)?, labels(&images.test)?);
-                let splits = [
-                    (SplitName::Train, Samples::from(images.train).with_labels(train)),
-                    (SplitName::Test, Samples::from(images.test).with_labels(test)),
-                ];
-                let nothing = std::collections::BTreeMap::new();
-                Ok(Dataset::new("command".to_owned(), class_names, splits.into(), nothing, None).into_output())
-            }
-            Loaded::Texts(_) => Err(failure("BUG: no source of texts was asked for")),
-        }
-    }
-
-    fn predictions(&self, input: &Input, split: SplitName) -> Result<Output, NodeError> {
-        let data = Dataset::read(input, &[SplitName::Train, split])?;
-        let path = self.only(&["csv", "tsv", "parquet"], "class probabilities")?;
-        let n = data.split(split)?.n();
-        let probabilities =
-            table::probabilities(&path, &data.class_names, n).map_err(|what| {
-                let name = path.strip_prefix(&self.root).unwrap_or(&path).display();
-                failure(format!("`{name}` has no predictions for the {n} {split} examples: {what}")).with_help(
-                "a row for each: `image`, its place in the split from 0, and the probability of each class by its name",
-            )
-            })?;
-        let predictions = Predictions {
-            split,
-            predicted_on: Dataset::digest_of(input, split)?,
-            class_names: data.class_names,
-            probabilities,
-        };
-        Ok(Output {
-            files: vec![predictions.into_file()],
-            ..Output::default()
-        })
-    }
-
-    fn features(&self, input: &Input) -> Result<Output, NodeError> {
-        let all = [SplitName::Train, SplitName::Validation, SplitName::Test];
-        let data = Dataset::read(input, &all)?;
-        let path = self.only(&["npz"], "features")?;
-        let wrong = |what: String| {
-            let help = "in Python: `numpy.savez(path, train=features_of_train, test=features_of_test)`, a row for each image in order";
-            let name = path.strip_prefix(&self.root).unwrap_or(&path).display();
-            failure(format!("`{name}`: {what}")).with_help(help)
-        };
-        let mut arrays = npz::arrays(&path).map_err(&wrong)?;
-        let mut features = FeaturesArtifact::default();
-        for split in all {
-            let Some((dim, values)) = arrays.remove(&split.to_string()) else {
-                continue;
-            };
-            let (rows, n) = (values.len() / dim, data.split(split)?.n());
-            if rows != n {
-                return Err(wrong(format!("array `{split}` has {rows} rows for {n} {split} images")));
-            }
-            if features.dim != 0 && features.dim != dim {
-                return Err(wrong(format!(
-                    "array `{split}` has {dim} numbers a row, others {}",
-                    features.dim
-                )));
-            }
-            features.dim = dim;
-            features
-                .splits
-                .insert(split, (Dataset::digest_of(input, split)?, values));
-        }
-        match features.splits.contains_key(&SplitName::Train) {
-            true => Ok(Output {
-                files: vec![features.into_file()],
-                ..Output::default()
-            }),
-            false => Err(wrong("there is no array `train`".to_owned())),
-        }
-    }
-}
-
-/// The files with the classes that were stated, in their order.
-fn of_classes(mut files: Files, class_names: Vec<String>) -> Result<Files, NodeError> {
-    let quoted = class_names
-        .iter()
-        .map(|n| format!("`{n}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let found = &files.found.class_names;
-    if let Some(other) = found.iter().find(|name| !class_names.contains(name)) {
-        let message = format!("the program left images of class `{other}`, expected {quoted}");
-        return Err(failure(message).with_help("correct `classes`, or what the program writes"));
-    }
-    if let Some(without) = class_names.iter().find(|name| !found.contains(name)) {
-        let message = format!("the program left no image of class `{without}`, expected {quoted}");
-        return Err(failure(message).with_help("correct `classes`, or what the program writes"));
-    }
-    files.found.class_names = class_names;
-    Ok(files)
 }

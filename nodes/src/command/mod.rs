@@ -17,6 +17,7 @@
 //! [`process::BASE`], those of `env`, and those named in `pass_env`; nothing else of the environment.
 
 mod give;
+mod left;
 mod made;
 mod metrics;
 mod placeholder;
@@ -270,9 +271,9 @@ impl Node for CommandNode {
         words.filter(is_outside).map(|(_, word)| word.clone()).collect()
     }
 
-    /// What a program trains is its own affair.
+    /// What a program trains is its own affair; what makes a data set trains nothing.
     fn spends(&self, _inputs: &InputFacts) -> Option<Spending> {
-        None
+        (self.makes == Makes::Dataset).then(Spending::default)
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {

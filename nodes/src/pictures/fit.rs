@@ -1,5 +1,7 @@
 //! Images of any size as squares of one size.
 
+use std::borrow::Cow;
+
 use flow_learn::image::{Size, resize_values};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,9 +103,9 @@ impl Frame {
 }
 
 /// Gray for colour, and colour for gray; anything else stays.
-pub(super) fn in_channels(picture: &Picture, channels: usize) -> Result<Picture, String> {
+pub(super) fn in_channels(picture: &Picture, channels: usize) -> Result<Cow<'_, Picture>, String> {
     let values = match (picture.channels, channels) {
-        (from, to) if from == to => picture.values.clone(),
+        (from, to) if from == to => return Ok(Cow::Borrowed(picture)),
         (3, 1) => match &picture.values {
             Values::Eight(values) => Values::Eight(gray(values)),
             Values::Sixteen(values) => Values::Sixteen(gray(values)),
@@ -114,11 +116,11 @@ pub(super) fn in_channels(picture: &Picture, channels: usize) -> Result<Picture,
         },
         (from, to) => return Err(format!("it has {from} channels, expected {to}")),
     };
-    Ok(Picture {
+    Ok(Cow::Owned(Picture {
         header: picture.header,
         channels,
         values,
-    })
+    }))
 }
 
 /// Lightness of RGB values.
@@ -132,16 +134,22 @@ pub(super) fn resized(values: &Values, size: Size, (to_h, to_w): (usize, usize))
     if (size.h, size.w) == (to_h, to_w) {
         return values.clone();
     }
-    // Values are at least 0, and a sum of weights that is one may be a little more.
+    rounded(values, mixed(values, size, (to_h, to_w)))
+}
+
+/// Values of another size, before they are rounded.
+pub(super) fn mixed(values: &Values, size: Size, to: (usize, usize)) -> Vec<f32> {
     match values {
-        Values::Eight(values) => {
-            let out = resize_values(values, size, (to_h, to_w));
-            Values::Eight(out.iter().map(|v| (v + 0.5).min(255.0) as u8).collect())
-        }
-        Values::Sixteen(values) => {
-            let out = resize_values(values, size, (to_h, to_w));
-            Values::Sixteen(out.iter().map(|v| (v + 0.5).min(65_535.0) as u16).collect())
-        }
+        Values::Eight(values) => resize_values(values, size, to),
+        Values::Sixteen(values) => resize_values(values, size, to),
+    }
+}
+
+/// As many bits as others have. Values are at least 0, and a sum of weights that is one may be a little more.
+pub(super) fn rounded(like: &Values, mixed: Vec<f32>) -> Values {
+    match like {
+        Values::Eight(_) => Values::Eight(mixed.iter().map(|v| (v + 0.5).min(255.0) as u8).collect()),
+        Values::Sixteen(_) => Values::Sixteen(mixed.iter().map(|v| (v + 0.5).min(65_535.0) as u16).collect()),
     }
 }
 

@@ -50,7 +50,7 @@ impl Fitting {
             return self.fit.apply(picture, h, self.channels, self.reading.matte);
         }
         if found == (h, w) {
-            return in_channels(picture, self.channels).map(|picture| picture.values);
+            return in_channels(picture, self.channels).map(|picture| picture.into_owned().values);
         }
         Err(format!(
             "it is {}x{} pixels, expected {w}x{h}: only squares are made of images of other sizes",

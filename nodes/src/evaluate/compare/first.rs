@@ -1,5 +1,7 @@
 //! What a reader must know before anything else.
 
+use std::collections::BTreeSet;
+
 use super::account::UNEQUAL;
 use super::cells::{cell_name, percent, signed};
 use super::evidence::Evidence;
@@ -18,9 +20,9 @@ fn unequal(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
     let node = evidence.node;
     let images = |cell: &CellVerdict, arm: &ArmVerdict| evidence.cost(&cell.cell, &arm.arm).allowed;
     let ends = |cell: &CellVerdict| -> Option<(f64, String)> {
-        let by_images = |a: &&ArmVerdict, b: &&ArmVerdict| images(cell, a).total_cmp(&images(cell, b));
-        let (least, most) = (cell.arms.iter().min_by(by_images)?, cell.arms.iter().max_by(by_images)?);
-        let (few, many) = (images(cell, least), images(cell, most));
+        let known = || cell.arms.iter().filter_map(|arm| Some((images(cell, arm)?, arm)));
+        let by_images = |a: &(f64, &ArmVerdict), b: &(f64, &ArmVerdict)| a.0.total_cmp(&b.0);
+        let ((few, least), (many, most)) = (known().min_by(by_images)?, known().max_by(by_images)?);
         let words = format!(
             "at {} {} may train on {few:.0} images, forward and backward, and {} on {many:.0}",
             cell_name(node, &cell.cell),
@@ -31,7 +33,24 @@ fn unequal(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
     };
     let worst = verdict.cells.iter().filter_map(ends).max_by(|a, b| a.0.total_cmp(&b.0));
     let why = node.unequal.as_ref().map(|why| why.trim_end_matches('.').to_owned());
-    let said: Vec<String> = why.into_iter().chain(worst.map(|(_, words)| words)).collect();
+    let unknown: BTreeSet<&str> = verdict
+        .cells
+        .iter()
+        .flat_map(|cell| cell.arms.iter().filter(move |arm| images(cell, arm).is_none()))
+        .map(|arm| node.title(&arm.arm))
+        .collect();
+    let names: Vec<&str> = unknown.into_iter().collect();
+    let unknown = (!names.is_empty()).then(|| {
+        format!(
+            "how many images {} trained on is not known (`images_trained` among a program's `metrics` says it)",
+            names.join(", ")
+        )
+    });
+    let said: Vec<String> = why
+        .into_iter()
+        .chain(worst.map(|(_, words)| words))
+        .chain(unknown)
+        .collect();
     (!said.is_empty()).then(|| format!("Not on equal terms: {}.", said.join("; ")))
 }
 
