@@ -3,11 +3,13 @@
 //! The figures are for comparing with other programs on the same work in the same session; nothing here trains for a result.
 
 mod augment;
+mod gpu;
 mod machine;
 mod prefetch;
 mod train_step;
 
 pub use augment::{ViewTimes, view_times};
+pub use gpu::{GpuBench, KernelSpeed, resnet_shapes};
 pub use machine::{on_threads, peak_gflops, peak_rss_mib};
 pub use prefetch::{PrefetchTimes, prefetch_times};
 pub use train_step::{Shape, StepSpec, StepTimes, Task, TrainStep};

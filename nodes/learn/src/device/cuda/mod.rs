@@ -1,0 +1,11 @@
+//! CUDA devices: the kernels of `cuda/*.cu` behind a [`Launcher`].
+
+pub mod check;
+mod cubins;
+pub mod driver;
+pub mod kernels;
+pub mod launcher;
+pub mod memory;
+
+pub use kernels::{Kernels, Precision};
+pub use launcher::{DeviceError, Launcher};
