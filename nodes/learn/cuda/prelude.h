@@ -11,15 +11,22 @@ typedef unsigned int u32;
 extern __shared__ __align__(16) float dynamic_shared[];
 
 // The nearest TF32, ties away from zero.
-DEVICE u32 tf32(float v) {
+DEVICE u32 tf32(u32 bits) {
     u32 r;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(v));
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "r"(bits));
     return r;
+}
+DEVICE u32 as_bits(float v) { return __float_as_uint(v); }
+
+// A 16 x 8 fragment of a matrix's rows, of which each lane names one half's beginning.
+DEVICE void load_fragment(const float* row, u32 (&a)[4]) {
+    const u32 shared = (u32)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3]) : "r"(shared) : "memory");
 }
 
 // d += a b of a 16 x 8 and an 8 x 8 matrix, spread over a warp as PTX's "Matrix Fragments for mma.m16n8k8" says.
 DEVICE void mma_tf32(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }

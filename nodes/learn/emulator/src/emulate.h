@@ -229,10 +229,24 @@ static inline float as_float(u32 v) {
     memcpy(&f, &v, 4);
     return f;
 }
-static inline u32 tf32(float v) {
+static inline u32 as_bits(float v) {
     u32 bits;
     memcpy(&bits, &v, 4);
+    return bits;
+}
+static inline u32 tf32(u32 bits) {
     return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0x1000u) & ~0x1fffu;
+}
+// Lane 8 m + r names row r of matrix m; lane 4 r + c gets value c of row r of each.
+static inline void load_fragment(const float* row, u32 (&a)[4]) {
+    struct Brought {
+        const float* row;
+        u32* a;
+    } mine{row, a};
+    emu::in_common(&mine, [](void** all) {
+        for (int lane = 0; lane < 32; lane++)
+            for (int m = 0; m < 4; m++) ((Brought*)all[lane])->a[m] = as_bits(((Brought*)all[8 * m + lane / 4])->row[lane % 4]);
+    });
 }
 static inline void mma_tf32(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
     struct Brought {

@@ -13,9 +13,10 @@ const BLOCKS: usize = 512;
 /// A kernel's name and how many columns its tile has.
 type Chosen = (&'static str, usize);
 
-/// Bytes of shared memory of a tile with so many columns.
-fn shared(columns: usize) -> usize {
-    4 * STAGES * (ROWS * (DEPTH + 4) + DEPTH * (columns + 8))
+/// Bytes of shared memory of a tile with so many columns, its left operand as it lies or turned.
+fn shared(columns: usize, turned: bool) -> usize {
+    let left = if turned { DEPTH * (ROWS + 8) } else { ROWS * (DEPTH + 4) };
+    4 * STAGES * (left + DEPTH * (columns + 8))
 }
 
 impl Kernels {
@@ -52,8 +53,6 @@ impl Kernels {
             first: [-int(s.padding); 2],
             turn: 1,
             taps: [s.kernel; 2],
-            first_tap: 0,
-            tap_step: [s.kernel, 1],
             out: [s.out_h(), s.out_w(), 1, 0, 0],
         };
         self.pixel_product(&product, x, weight, bias, y)
@@ -71,25 +70,24 @@ impl Kernels {
         }
         let s = flat(shape);
         let turned = self.take(weight.len())?;
-        let sizes = [s.c_in, s.c_out, weight.len()].map(|v| Arg::Int(int(v)));
-        let [inputs, outputs, len] = sizes;
-        let args = [inputs, outputs, len, Arg::Block(weight), Arg::Block(&turned)];
-        self.flat("turn_weight", weight.len(), &args)?;
-        for (y, x) in (0..s.stride).flat_map(|y| (0..s.stride).map(move |x| (y, x))) {
+        for (y, x) in (0..s.stride.min(s.h)).flat_map(|y| (0..s.stride.min(s.w)).map(move |x| (y, x))) {
             // Input pixel a stride + y meets tap first + stride i at output pixel a + (y + padding - first) / stride - i.
             let (first_y, taps_y, from_y) = meeting(y, &s);
             let (first_x, taps_x, from_x) = meeting(x, &s);
+            let len = taps_y * taps_x * s.c_in * s.c_out;
+            let sizes = [s.c_in, s.c_out, len, taps_x, first_y * s.kernel + first_x, s.stride * s.kernel, s.stride];
+            let blocks = [weight, &turned].map(Arg::Block);
+            let args: Vec<Arg<'_>> = sizes.into_iter().map(|v| Arg::Int(int(v))).chain(blocks).collect();
+            self.flat("turn_weight", len, &args)?;
             let product = PixelProduct {
                 images: s.n,
                 source: [s.out_h(), s.out_w(), s.c_out],
                 columns: s.c_in,
-                rows: [(s.h - y.min(s.h)).div_ceil(s.stride), (s.w - x.min(s.w)).div_ceil(s.stride)],
+                rows: [(s.h - y).div_ceil(s.stride), (s.w - x).div_ceil(s.stride)],
                 step: 1,
                 first: [from_y, from_x],
                 turn: -1,
                 taps: [taps_y, taps_x],
-                first_tap: first_y * s.kernel + first_x,
-                tap_step: [s.stride * s.kernel, s.stride],
                 out: [s.h, s.w, s.stride, y, x],
             };
             self.pixel_product(&product, dy, &turned, None, dx)?;
@@ -102,7 +100,7 @@ impl Kernels {
         let (kernel, width) = self.tile(names, s.source[2], s.columns, s.columns);
         let grid = [(s.images * s.rows[0] * s.rows[1]).div_ceil(ROWS), s.columns.div_ceil(width), 1];
         let args = [Arg::Ints(&s.ints()), Arg::Block(x), Arg::Block(weight), perhaps(bias), Arg::Block(y)];
-        self.blocks(kernel, grid, shared(width), &args)
+        self.blocks(kernel, grid, shared(width, false), &args)
     }
 
     /// Adds to `dweight` and `dbias`: see [`crate::kernels::conv::backward_weight`].
@@ -141,7 +139,7 @@ impl Kernels {
         let sizes = [s.n, s.h, s.w, s.c_in, s.c_out, s.kernel, s.stride, s.padding, s.out_h(), s.out_w()].map(int);
         let args = [Arg::Ints(&sizes), Arg::Int(int(per_split)), Arg::Block(x), Arg::Block(dy), Arg::Block(&parts)];
         let grid = [rows.div_ceil(ROWS), s.c_out.div_ceil(width), splits];
-        self.blocks(kernel, grid, shared(width), &args)?;
+        self.blocks(kernel, grid, shared(width, true), &args)?;
         self.add_parts(splits, &parts, dweight)
     }
 
@@ -217,8 +215,6 @@ struct PixelProduct {
     first: [i32; 2],
     turn: i32,
     taps: [usize; 2],
-    first_tap: usize,
-    tap_step: [usize; 2],
     out: [usize; 5],
 }
 
@@ -232,8 +228,6 @@ impl PixelProduct {
         all.extend(self.first);
         all.push(self.turn);
         all.extend(self.taps.map(int));
-        all.push(int(self.first_tap));
-        all.extend(self.tap_step.map(int));
         all.extend(self.out.map(int));
         all
     }
