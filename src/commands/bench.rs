@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use flow_nodes::measure::{self, Shape, StepSpec, Task, TrainStep};
 use serde_json::{Value, json};
 
+use super::bench_gpu;
 use crate::exit::{Exit, Failure};
 use crate::output::{print, print_json_lines, print_table};
 
@@ -23,6 +24,8 @@ pub(crate) enum BenchCommand {
     Prefetch(PrefetchArgs),
     /// How a training step's time and memory grow with batch, image size and threads.
     Scale(ScaleArgs),
+    /// Compare every kernel on this machine's GPU with the CPU's, and time them.
+    Gpu(bench_gpu::GpuArgs),
 }
 
 #[derive(Debug, Args)]
@@ -133,6 +136,7 @@ pub(crate) fn bench(command: &BenchCommand) -> Result<Exit, Failure> {
         BenchCommand::Augment(args) => augment(args),
         BenchCommand::Prefetch(args) => prefetch(args),
         BenchCommand::Scale(args) => scale(args),
+        BenchCommand::Gpu(args) => bench_gpu::gpu(args),
     }?;
     Ok(Exit::Ok)
 }

@@ -26,6 +26,9 @@ pub struct KernelSpeed {
     pub unit: &'static str,
 }
 
+/// The passes of a convolution.
+const PASSES: [&str; 3] = ["forward", "input gradient", "weight gradient"];
+
 /// One GPU to be measured.
 #[derive(Debug)]
 pub struct GpuBench {
@@ -78,11 +81,35 @@ impl GpuBench {
         Ok(seconds[3])
     }
 
+    /// The convolutions with how often each comes, the sum of each pass, and what only moves memory.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn speeds(&self, shapes: &[(ConvShape, usize)]) -> Done<Vec<KernelSpeed>> {
+        let (mut all, mut total, mut flops) = (Vec::new(), [0.0; 3], 0.0);
+        for (shape, times) in shapes {
+            flops += shape.flops() * *times as f64;
+            for (total, speed) in total.iter_mut().zip(self.convolution(shape)?) {
+                *total += speed.ms * *times as f64;
+                all.push(speed);
+            }
+        }
+        for (pass, ms) in PASSES.iter().zip(total) {
+            let (kernel, rate) = (format!("all of ResNet-18's convolutions, {pass}"), flops / ms / 1e9);
+            all.push(KernelSpeed { kernel, ms, rate, unit: "TFLOP/s" });
+        }
+        for (rows, channels) in [(512 * 1024, 64), (512 * 64, 256), (512 * 16, 512)] {
+            all.extend(self.memory_bound(rows, channels)?);
+        }
+        all.push(self.nt_xent(1024, 64)?);
+        Ok(all)
+    }
+
     /// The three passes of a convolution.
     ///
     /// # Errors
     /// The device's.
-    pub fn convolution(&self, shape: &ConvShape) -> Done<Vec<KernelSpeed>> {
+    fn convolution(&self, shape: &ConvShape) -> Done<Vec<KernelSpeed>> {
         let (lx, ly, lw) = shape.lengths();
         let (x, w, y) = (self.random(lx)?, self.random(lw)?, self.random(ly)?);
         let (dx, dw) = (self.random(lx)?, self.random(lw)?);
@@ -94,9 +121,9 @@ impl GpuBench {
             unit: "TFLOP/s",
         };
         Ok(vec![
-            speed("forward", self.time(|| k.conv_forward(shape, &x, &w, None, &y))?),
-            speed("input gradient", self.time(|| k.conv_backward_input(shape, &y, &w, &dx))?),
-            speed("weight gradient", self.time(|| k.conv_backward_weight(shape, &x, &y, &dw, None))?),
+            speed(PASSES[0], self.time(|| k.conv_forward(shape, &x, &w, None, &y))?),
+            speed(PASSES[1], self.time(|| k.conv_backward_input(shape, &y, &w, &dx))?),
+            speed(PASSES[2], self.time(|| k.conv_backward_weight(shape, &x, &y, &dw, None))?),
         ])
     }
 
@@ -104,7 +131,7 @@ impl GpuBench {
     ///
     /// # Errors
     /// The device's.
-    pub fn memory_bound(&self, rows: usize, channels: usize) -> Done<Vec<KernelSpeed>> {
+    fn memory_bound(&self, rows: usize, channels: usize) -> Done<Vec<KernelSpeed>> {
         let len = rows * channels;
         let (x, y) = (self.random(len)?, self.random(len)?);
         let [mean, inverse_std, weight, bias, dweight, dbias] = [(); 6].map(|()| self.random(channels));
@@ -131,7 +158,7 @@ impl GpuBench {
     ///
     /// # Errors
     /// The device's.
-    pub fn nt_xent(&self, rows: usize, dim: usize) -> Done<KernelSpeed> {
+    fn nt_xent(&self, rows: usize, dim: usize) -> Done<KernelSpeed> {
         let (z, gradient, loss) = (self.random(rows * dim)?, self.random(rows * dim)?, self.random(1)?);
         let seconds = self.time(|| self.kernels.nt_xent(dim, &z, 0.2, &gradient, &loss))?;
         Ok(KernelSpeed {
