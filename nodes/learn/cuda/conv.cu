@@ -26,37 +26,44 @@ struct Depth {
     }
 };
 
-// `weight` is [taps][channels][columns], in the order of the depth; W values are copied at a time.
-template <class T, int W>
-DEVICE void pixel_product(const PixelProduct& s, const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias, float* __restrict__ y) {
-    const int thread = threadIdx.x, row0 = blockIdx.x * T::BM, column0 = blockIdx.y * T::BN, rows = s.images * s.rows_y * s.rows_x;
-    constexpr int ACROSS = BK / W, COPIES = T::BM * ACROSS / THREADS;
-    // This thread copies the same part of the depth of rows `thread / ACROSS + i THREADS / ACROSS`.
-    int top[COPIES], left_of[COPIES], first[COPIES];
+// A thread's part of the left operand: the same part of the depth of rows `thread / ACROSS + i THREADS / ACROSS`.
+template <int BM, int W> struct PixelRows {
+    static constexpr int ACROSS = BK / W, COPIES = BM * ACROSS / THREADS;
+    int top[COPIES], left[COPIES], first[COPIES], own, at, depth;
+    Depth place;
+
+    DEVICE void start(const PixelProduct& s) {
+        const int rows = s.images * s.rows_y * s.rows_x;
 #pragma unroll
-    for (int i = 0; i < COPIES; i++) {
-        const int row = row0 + thread / ACROSS + i * (THREADS / ACROSS), image = row / (s.rows_y * s.rows_x), pixel = row % (s.rows_y * s.rows_x);
-        // A row past the end is far above its image.
-        top[i] = row < rows ? pixel / s.rows_x * s.step + s.first_y : -0x40000000;
-        left_of[i] = pixel % s.rows_x * s.step + s.first_x;
-        first[i] = row < rows ? ((image * s.height + top[i]) * s.width + left_of[i]) * s.channels : 0;
+        for (int i = 0; i < COPIES; i++) {
+            const int row = blockIdx.x * BM + row_of(i), image = row / (s.rows_y * s.rows_x), pixel = row % (s.rows_y * s.rows_x);
+            // A row past the end is far above its image.
+            top[i] = row < rows ? pixel / s.rows_x * s.step + s.first_y : -0x40000000;
+            left[i] = pixel % s.rows_x * s.step + s.first_x;
+            first[i] = row < rows ? ((image * s.height + top[i]) * s.width + left[i]) * s.channels : 0;
+        }
+        own = threadIdx.x % ACROSS * W, at = 0, depth = s.taps_y * s.taps_x * s.channels;
+        place = {own, 0, 0};
+        if (depth > 0) place.advance(s, 0);
     }
-    const int depth = s.taps_y * s.taps_x * s.channels, own = thread % ACROSS * W;
-    int at = 0;
-    Depth place = {own, 0, 0};
-    if (depth > 0) place.advance(s, 0);
-    T tile;
-    pipeline(tile, (depth + BK - 1) / BK, dynamic_shared, [&](float* left, float* right) {
+    DEVICE static int row_of(int i) { return threadIdx.x / ACROSS + i * (THREADS / ACROSS); }
+
+    // Calls copy(row, where its part of the depth is, whether it is in the image), and goes on.
+    template <class F> DEVICE void each(const PixelProduct& s, const float* x, F copy) {
         const int dy = s.turn * place.y, dx = s.turn * place.x, by = (dy * s.width + dx) * s.channels + place.channel;
 #pragma unroll
         for (int i = 0; i < COPIES; i++) {
-            const bool ok = at + own < depth && (u32)(top[i] + dy) < (u32)s.height && (u32)(left_of[i] + dx) < (u32)s.width;
-            copy_async<W>(left + (thread / ACROSS + i * (THREADS / ACROSS)) * T::LEFT_STEP + own, ok ? x + (first[i] + by) : x, ok);
+            const bool ok = at + own < depth && (u32)(top[i] + dy) < (u32)s.height && (u32)(left[i] + dx) < (u32)s.width;
+            copy(row_of(i), ok ? x + (first[i] + by) : x, ok);
         }
-        load_right<T, W>(right, weight, at, depth, column0, s.columns);
         at += BK;
         place.advance(s, BK);
-    });
+    }
+};
+
+// Writes a tile's results, with the bias.
+template <bool EVEN, class T> DEVICE void write_pixels(T& tile, const PixelProduct& s, const float* __restrict__ bias, float* __restrict__ y) {
+    const int row0 = blockIdx.x * T::BM, column0 = blockIdx.y * T::BN, rows = s.images * s.rows_y * s.rows_x;
     auto row_of = [&](int row) -> float* {
         row += row0;
         if (row >= rows) return nullptr;
@@ -66,8 +73,21 @@ DEVICE void pixel_product(const PixelProduct& s, const float* __restrict__ x, co
     tile.each(row_of, [&](float* to, int column, float first, float second) {
         column += column0;
         if (bias) first += column < s.columns ? bias[column] : 0.0f, second += column + 1 < s.columns ? bias[column + 1] : 0.0f;
-        store2<W == 4>(to, column, s.columns, first, second);
+        store2<EVEN>(to, column, s.columns, first, second);
     });
+}
+
+// `weight` is [taps][channels][columns], in the order of the depth; W values are copied at a time.
+template <class T, int W>
+DEVICE void pixel_product(const PixelProduct& s, const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias, float* __restrict__ y) {
+    PixelRows<T::BM, W> pixels;
+    pixels.start(s);
+    T tile;
+    pipeline(tile, (pixels.depth + BK - 1) / BK, dynamic_shared, [&](float* left, float* right) {
+        load_right<T, W>(right, weight, pixels.at, pixels.depth, blockIdx.y * T::BN, s.columns);
+        pixels.each(s, x, [&](int row, const float* from, bool ok) { copy_async<W>(left + row * T::LEFT_STEP + pixels.own, from, ok); });
+    });
+    write_pixels<W == 4>(tile, s, bias, y);
 }
 
 #define PIXEL_PRODUCT(name, W, ...)                                                                       \

@@ -121,12 +121,13 @@ static inline void entry() {
     wait(FOR_EVER);
 }
 static inline void in_common(void* brought, Common common) {
-    const u32 first = current / 32 * 32;
+    constexpr u32 LANES = 32;
+    const u32 first = current / LANES * LANES;
     fibers[current].brought = brought;
-    for (u32 i = first; i < first + 32; i++)
+    for (u32 i = first; i < first + LANES; i++)
         if (i != current && fibers[i].waiting != FOR_WARP) return wait(FOR_WARP);
-    void* all[32];
-    for (u32 i = 0; i < 32; i++) all[i] = fibers[first + i].brought, fibers[first + i].waiting = FOR_NOTHING;
+    void* all[LANES];
+    for (u32 i = 0; i < LANES; i++) all[i] = fibers[first + i].brought, fibers[first + i].waiting = FOR_NOTHING;
     common(all);
 }
 
@@ -143,7 +144,6 @@ static inline bool run_block(u32 threads) {
     }
     const u32 warps = threads / 32;
     for (;;) {
-        bool done = true;
         seed = seed * 1664525u + 1013904223u;
         for (u32 turn = 0; turn < warps; turn++) {
             const u32 warp = (turn + (seed >> 8)) % warps;
@@ -158,12 +158,14 @@ static inline bool run_block(u32 threads) {
                 }
             }
         }
-        for (const Fiber& fiber : fibers) done &= fiber.waiting == FOR_EVER;
-        if (done) return true;
-        bool freed = false;
+        u32 waiting[4] = {};
+        for (const Fiber& fiber : fibers) waiting[fiber.waiting]++;
+        if (waiting[FOR_EVER] == threads) return true;
+        if (waiting[FOR_NOTHING] > 0) continue;
+        // A barrier lets go when all that are left have come.
+        if (waiting[FOR_WARP] > 0) return false;
         for (Fiber& fiber : fibers)
-            if (fiber.waiting == FOR_BLOCK) fiber.waiting = FOR_NOTHING, freed = true;
-        if (!freed) return false;
+            if (fiber.waiting == FOR_BLOCK) fiber.waiting = FOR_NOTHING;
     }
 }
 
