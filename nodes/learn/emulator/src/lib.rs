@@ -25,7 +25,9 @@ unsafe extern "C" {
 /// Sixteen bytes, so that memory is aligned as a GPU's.
 #[derive(Clone, Copy)]
 #[repr(align(16))]
-struct Four([f32; 4]);
+struct Four {
+    _values: [f32; 4],
+}
 
 /// An emulated device.
 #[derive(Default)]
@@ -89,7 +91,7 @@ impl Launcher for Emulator {
         if self.limit.is_some_and(|limit| held + bytes > limit) {
             return Ok(None);
         }
-        let memory = vec![Four([f32::NAN; 4]); bytes.div_ceil(16)];
+        let memory = vec![Four { _values: [f32::NAN; 4] }; bytes.div_ceil(16)];
         let address = memory.as_ptr().expose_provenance() as Address;
         blocks.insert(address, memory);
         Ok(Some(address))
