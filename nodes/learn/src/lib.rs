@@ -7,6 +7,7 @@ pub mod augment;
 pub mod backbones;
 pub mod clustering;
 pub mod data;
+pub mod device;
 pub mod image;
 pub mod kernels;
 pub mod layers;
