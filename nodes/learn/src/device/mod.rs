@@ -128,6 +128,12 @@ pub trait Device: Send + Sync + Debug {
         pairs.for_each(|(to, from)| *to += share * (from * factor - *to));
     }
 
+    /// `to = keep to + (1 - keep) from`: averages of weights. Same lengths.
+    fn average(&self, to: &mut Buffer, from: &Buffer, keep: f32) {
+        let pairs = self.change(to).iter_mut().zip(self.read(from));
+        pairs.for_each(|(to, from)| *to = keep * *to + (1.0 - keep) * from);
+    }
+
     /// Overwrites `y`, `[rows][channels]`, with the normalised input.
     fn normalise(&self, norm: &Norm<'_>, y: &mut Buffer) {
         let [mean, bias] = [norm.mean, norm.bias].map(|buffer| self.read(buffer));

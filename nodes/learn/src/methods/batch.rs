@@ -8,7 +8,6 @@ use super::outcome::MethodError;
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Samples;
-use crate::device::Device;
 use crate::layers::{BufferPool, FeatureMap, MapShape, Pass, Tensors};
 use crate::rng::Stream;
 use crate::train::embed;
@@ -76,10 +75,10 @@ pub(super) fn copy_tensors(from: &mut dyn Tensors, to: &mut dyn Tensors) {
 }
 
 /// Clears all gradients of a network.
-pub(super) fn clear_gradients(of: &mut dyn Tensors, device: &dyn Device) {
+pub(super) fn clear_gradients(of: &mut dyn Tensors, pass: &Pass) {
     let mut entries = Vec::new();
     of.entries("", &mut entries);
-    let gradients = entries.into_iter().filter_map(|e| e.grad);
+    let (device, gradients) = (pass.device(), entries.into_iter().filter_map(|e| e.grad));
     gradients.for_each(|gradient| device.fill(gradient, 0.0));
 }
 

@@ -5,8 +5,7 @@
 
 use super::batch::Setup;
 use crate::backbones::Encoder;
-use crate::device::Device;
-use crate::layers::{Entry, Role, Tensors, join};
+use crate::layers::{Entry, Pass, Role, Tensors, join};
 
 /// An encoder and a head of the same shapes as the trained ones. No optimiser touches them.
 pub(super) struct Momentum<H> {
@@ -22,7 +21,8 @@ impl<H: Tensors> Momentum<H> {
     }
 
     /// One step towards the trained networks.
-    pub(super) fn follow(&mut self, device: &dyn Device, encoder: &mut Encoder, head: &mut H, momentum: f32) {
+    pub(super) fn follow(&mut self, encoder: &mut Encoder, head: &mut H, momentum: f32, pass: &Pass) {
+        let device = pass.device();
         let (mut trained, mut own) = (Vec::new(), Vec::new());
         encoder.entries("encoder", &mut trained);
         head.entries("head", &mut trained);
