@@ -110,11 +110,8 @@ impl Buffers {
         }
         let named = self.0.iter_mut().map(|(name, buffer)| (name.as_str(), buffer));
         let mut named: BTreeMap<&str, &mut Buffer> = named.collect();
-        let own = |parameter: &ParamMut<'_>| named.remove(parameter.name);
-        parameters
-            .iter()
-            .map(|parameter| own(parameter).expect("BUG: two parameters have one name"))
-            .collect()
+        let mut own = |name| named.remove(name).expect("BUG: two parameters have one name");
+        parameters.iter().map(|parameter| own(parameter.name)).collect()
     }
 
     /// What moves parameters that have a velocity.

@@ -71,18 +71,16 @@ fn update_each(
     mut entries: Vec<Entry<'_>>,
 ) {
     entries.retain(|e| e.role != Role::Buffer);
-    let parameter = |e| {
-        let Entry { name, value, grad, role, .. }: &mut Entry<'_> = e;
+    let parameters = entries.iter_mut().filter_map(|e| {
         Some(ParamMut {
-            name,
-            value,
-            grad: grad.as_deref()?,
-            lr: lr(name),
-            decay: *role == Role::Weight,
+            name: &e.name,
+            value: e.value,
+            grad: e.grad.as_deref()?,
+            lr: lr(&e.name),
+            decay: e.role == Role::Weight,
         })
-    };
-    let mut parameters: Vec<ParamMut<'_>> = entries.iter_mut().filter_map(parameter).collect();
-    optimizer.step(device, &mut parameters);
+    });
+    optimizer.step(device, &mut parameters.collect::<Vec<_>>());
     let gradients = entries.into_iter().filter_map(|e| e.grad);
     gradients.for_each(|gradient| device.fill(gradient, 0.0));
 }
