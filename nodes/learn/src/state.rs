@@ -157,6 +157,9 @@ impl StateDict {
     }
 
     /// Reads a safetensors file.
+    ///
+    /// # Errors
+    /// If it is damaged, or has values that no weights have.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
         let unreadable = |e: safetensors::SafeTensorError| StateError::Unreadable(e.to_string());
         let file = SafeTensors::deserialize(bytes).map_err(unreadable)?;

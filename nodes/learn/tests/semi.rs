@@ -167,7 +167,7 @@ fn every_method_learns_from_few_labels() {
         let trained = trained(&eager(&method), 120, 2, &[]);
         assert!(trained.accuracy > 0.6, "{name}: accuracy {}", trained.accuracy);
         let last = trained.history.last().expect("parts");
-        for figure in [
+        for metric in [
             "kept",
             "precision",
             "guessed_classes",
@@ -175,7 +175,7 @@ fn every_method_learns_from_few_labels() {
             "guessed.2",
             "unlabelled_loss",
         ] {
-            assert!(last.metrics[figure].is_finite(), "{name}: {figure}");
+            assert!(last.metrics[metric].is_finite(), "{name}: {metric}");
         }
     }
 }

@@ -31,7 +31,7 @@ impl Layer for Gelu {
         let (device, derivative): (_, FeatureMap) = (pass.device(), pass.pop());
         let label = || format!("gelu {}", derivative.shape.c);
         pass.timed("backward", 0.0, label, || {
-            device.multiply(&mut dy.data, &derivative.data)
+            device.multiply(&mut dy.data, &derivative.data);
         });
         Some(dy)
     }

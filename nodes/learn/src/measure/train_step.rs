@@ -46,7 +46,7 @@ impl std::str::FromStr for Shape {
         match sizes.as_deref() {
             Ok([c, h, w]) if *c > 0 && *h > 0 && *w > 0 => Ok(Self(MapShape { c: *c, h: *h, w: *w })),
             _ => Err(format!(
-                "`{text}` is no image size; write CHANNELSxHEIGHTxWIDTH, e.g. 3x32x32"
+                "`{text}` is not an image size: write CHANNELSxHEIGHTxWIDTH, e.g. 3x32x32"
             )),
         }
     }

@@ -21,17 +21,33 @@ pub fn embed(encoder: &mut Encoder, images: &Samples, indices: &[u32], augmenter
     features
 }
 
-/// Class probabilities of the images at `indices`, `[indices][classes]`.
-pub fn predict(classifier: &mut Classifier, images: &Samples, indices: &[u32], augmenter: &Augmenter) -> Vec<f32> {
+/// What a classifier gives for images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outputs {
+    /// Of the encoder, `[images][encoder.dim]`.
+    pub features: Vec<f32>,
+    /// Of the head, `[images][classes]`.
+    pub logits: Vec<f32>,
+}
+
+/// Features and logits of the images at `indices`.
+pub fn outputs(classifier: &mut Classifier, images: &Samples, indices: &[u32], augmenter: &Augmenter) -> Outputs {
     let buffers = classifier.encoder.buffers();
-    let mut probabilities = Vec::with_capacity(indices.len() * classifier.classes);
+    let mut outputs = Outputs::default();
     for batch in indices.chunks(BATCH) {
         let mut pass = Pass::inference(&buffers);
         let features = forward(&mut classifier.encoder, images, batch, augmenter, &mut pass);
+        outputs.features.extend_from_slice(&features.data);
         let logits = classifier.head.forward(features, &mut pass);
-        probabilities.extend(losses::probabilities(&logits.data, classifier.classes, 1.0));
+        outputs.logits.extend_from_slice(&logits.data);
     }
-    probabilities
+    outputs
+}
+
+/// Class probabilities of the images at `indices`, `[indices][classes]`.
+pub fn predict(classifier: &mut Classifier, images: &Samples, indices: &[u32], augmenter: &Augmenter) -> Vec<f32> {
+    let logits = outputs(classifier, images, indices, augmenter).logits;
+    losses::probabilities(&logits, classifier.classes, 1.0)
 }
 
 /// One batch of images without augmentation through the encoder.

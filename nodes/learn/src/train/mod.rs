@@ -3,9 +3,11 @@
 //! A loop's randomness derives from the seed and the place in training (epoch, step, position), never from what ran before,
 //! so a run that resumes from a checkpoint gives the bits of one that was never interrupted.
 
+mod classifier;
 mod classify;
 mod epoch;
 mod feed;
+mod fit_settings;
 mod guesses;
 mod infer;
 mod joint;
@@ -14,9 +16,11 @@ mod monitor;
 mod prefetch;
 mod pretrain;
 
-pub use classify::{Classifier, Examples, Fit, FitSettings, Pool};
+pub use classifier::{Classifier, Examples, Pool};
+pub use classify::Fit;
 pub use epoch::EpochOutcome;
-pub use infer::{embed, predict};
+pub use fit_settings::FitSettings;
+pub use infer::{Outputs, embed, outputs, predict};
 pub use joint::JointLossSettings;
 pub use length::Length;
 pub use monitor::{held_out, hold_out};
