@@ -1,6 +1,8 @@
 //! What every pre-training method promises: its loss falls, and an interrupted training ends with the same bits as one that was
 //! not, after an epoch or in the middle of one, whatever the number of threads. Trainings that collapse or diverge say so, and what to change.
 
+mod common;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -78,7 +80,10 @@ fn trained_with(
     broken: Broken,
 ) -> (Vec<u8>, Vec<EpochOutcome>) {
     let (images, augmenter) = (scenes(), augmenter());
-    let start = || Pretraining::new(settings.clone(), &images, &augmenter, from).expect("valid settings");
+    let start = || {
+        let training = Pretraining::new(settings.clone(), &images, &augmenter, from);
+        training.expect("valid settings").on(common::device())
+    };
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
@@ -122,9 +127,7 @@ fn resumes_to_the_bit(method: &MethodSettings, from: Option<&StateDict>, whole: 
 }
 
 /// Kilobytes that a step may carry between host and device. A view of the batch is 49.
-const BUDGETS: &[(&str, u64)] = &[
-    ("simclr", 110),
-];
+const BUDGETS: &[(&str, u64)] = &[("simclr", 110)];
 
 /// Trains for some steps on the CPU and on a device: how much more than its budget the last step carried, if it did.
 fn excess(name: &str, settings: &PretrainSettings) -> Option<String> {
@@ -146,7 +149,10 @@ fn excess(name: &str, settings: &PretrainSettings) -> Option<String> {
     let here = run(Arc::new(Cpu), &mut |_| ());
     let there = run(mock.clone(), &mut |_| carried = mock.take_traffic());
     assert!(here == there, "{name}: a device has other bits than the CPU");
-    let budget = BUDGETS.iter().find(|(of, _)| *of == name).map_or(0, |(_, budget)| *budget);
+    let budget = BUDGETS
+        .iter()
+        .find(|(of, _)| *of == name)
+        .map_or(0, |(_, budget)| *budget);
     (carried.up + carried.down > 1000 * budget).then(|| format!("{name}: {carried:?}, allowed are {budget} kB"))
 }
 

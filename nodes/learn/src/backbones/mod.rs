@@ -19,8 +19,8 @@ pub use transformer::TextEncoder;
 use crate::data::{Modality, NetworkInput};
 use crate::device::{Cpu, Device};
 use crate::layers::{
-    BufferPool, Dropout, Entry, FeatureMap, Graph, GridPool, Layer, LayerNorm, MapShape, NoGraph, Pass, Sequential, Tensors,
-    TransformerShape, Value,
+    BufferPool, Dropout, Entry, FeatureMap, Graph, GridPool, Layer, LayerNorm, MapShape, NoGraph, Pass, Sequential,
+    Tensors, TransformerShape, Value,
 };
 use crate::rng::Stream;
 use crate::settings::{BELOW_ONE, SettingError, WIDTH, check};

@@ -40,7 +40,9 @@ fn rows(input: MapShape, factor: usize) -> impl Iterator<Item = (usize, usize)> 
 
 pub(super) fn upsample(input: MapShape, factor: usize, x: &[f32], y: &mut [f32]) {
     let (line, wide, c) = (input.w * input.c, factor * input.w * input.c, input.c);
-    let images = y.par_chunks_mut(factor * factor * input.len()).zip(x.par_chunks(input.len()));
+    let images = y
+        .par_chunks_mut(factor * factor * input.len())
+        .zip(x.par_chunks(input.len()));
     images.for_each(|(y, x)| {
         for (row, source) in rows(input, factor) {
             let pixels = x[source * line..][..line].chunks_exact(c);
@@ -54,7 +56,9 @@ pub(super) fn upsample(input: MapShape, factor: usize, x: &[f32], y: &mut [f32])
 
 pub(super) fn upsample_backward(input: MapShape, factor: usize, dy: &[f32], dx: &mut [f32]) {
     let (line, wide, c) = (input.w * input.c, factor * input.w * input.c, input.c);
-    let images = dx.par_chunks_mut(input.len()).zip(dy.par_chunks(factor * factor * input.len()));
+    let images = dx
+        .par_chunks_mut(input.len())
+        .zip(dy.par_chunks(factor * factor * input.len()));
     images.for_each(|(dx, dy)| {
         dx.fill(0.0);
         for (row, target) in rows(input, factor) {

@@ -71,13 +71,19 @@ impl Memory for MockMemory {
 /// The values in a mock's memory.
 fn values(memory: &dyn Memory) -> &[f32] {
     let memory: &dyn Any = memory;
-    &memory.downcast_ref::<MockMemory>().expect("BUG: another device's memory").values
+    &memory
+        .downcast_ref::<MockMemory>()
+        .expect("BUG: another device's memory")
+        .values
 }
 
 /// The same, to be changed.
 fn values_mut(memory: &mut dyn Memory) -> &mut [f32] {
     let memory: &mut dyn Any = memory;
-    &mut memory.downcast_mut::<MockMemory>().expect("BUG: another device's memory").values
+    &mut memory
+        .downcast_mut::<MockMemory>()
+        .expect("BUG: another device's memory")
+        .values
 }
 
 impl Device for Mock {

@@ -168,7 +168,14 @@ pub trait Device: Send + Sync + Debug {
     /// Overwrites `y` with the normalised rows of `x`, `[rows][dim]`, and `moments`, `[rows][2]`, with what backward needs.
     fn layer_norm(&self, x: &Buffer, weight: &Buffer, bias: &Buffer, eps: f32, y: &mut Buffer, moments: &mut Buffer) {
         let moments = self.overwrite(moments).as_chunks_mut().0;
-        layer_norm::forward(self.read(x), self.read(weight), self.read(bias), eps, self.overwrite(y), moments);
+        layer_norm::forward(
+            self.read(x),
+            self.read(weight),
+            self.read(bias),
+            eps,
+            self.overwrite(y),
+            moments,
+        );
     }
 
     /// Turns `dy` into the gradient of a layer norm's input and adds to those of its weight and bias.
@@ -183,7 +190,14 @@ pub trait Device: Send + Sync + Debug {
     ) {
         let moments = self.read(moments).as_chunks().0;
         let (dweight, dbias) = (self.change(dweight), self.change(dbias));
-        layer_norm::backward(self.read(x), moments, self.read(weight), self.change(dy), dweight, dbias);
+        layer_norm::backward(
+            self.read(x),
+            moments,
+            self.read(weight),
+            self.change(dy),
+            dweight,
+            dbias,
+        );
     }
 
     /// `x = gelu(x)`.
@@ -274,7 +288,13 @@ pub trait Device: Send + Sync + Debug {
         weights: &mut Buffer,
         out: &mut Buffer,
     ) {
-        attention::forward(shape, self.read(qkv), lengths, self.overwrite(weights), self.overwrite(out));
+        attention::forward(
+            shape,
+            self.read(qkv),
+            lengths,
+            self.overwrite(weights),
+            self.overwrite(out),
+        );
     }
 
     /// Overwrites `dqkv` with the gradient of the input of [`Device::attention`].
@@ -333,7 +353,13 @@ pub trait Device: Send + Sync + Debug {
     fn lars(&self, updates: &mut [Update<'_>], momentum: f32, eta: f32) {
         for u in updates {
             let (value, velocity) = (self.change(u.value), self.change(u.velocity));
-            steps::lars(value, self.read(u.grad), velocity, [u.lr, u.decay, momentum, eta], u.adapted);
+            steps::lars(
+                value,
+                self.read(u.grad),
+                velocity,
+                [u.lr, u.decay, momentum, eta],
+                u.adapted,
+            );
         }
     }
 }

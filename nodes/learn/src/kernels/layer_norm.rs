@@ -23,7 +23,11 @@ pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32],
     let dim = weight.len();
     check(dim, &[bias.len() / dim, x.len() / y.len().max(1)], x.len());
     let block = block_rows(dim);
-    assert_eq!(moments.len(), x.len() / dim, "BUG: moments do not fit the layer norm's rows");
+    assert_eq!(
+        moments.len(),
+        x.len() / dim,
+        "BUG: moments do not fit the layer norm's rows"
+    );
     x.par_chunks(block * dim)
         .zip(y.par_chunks_mut(block * dim))
         .zip(moments.par_chunks_mut(block))

@@ -4,8 +4,8 @@
 //! move towards them by `momentum`, the variance unbiased (divided by rows - 1), as PyTorch's.
 
 use super::{
-    Attribute, Buffer, Entry, FeatureMap, Graph, Layer, Layout, MapShape, Mode, NoGraph, Parameter, Pass, Role, Tensors, Value,
-    join,
+    Attribute, Buffer, Entry, FeatureMap, Graph, Layer, Layout, MapShape, Mode, NoGraph, Parameter, Pass, Role,
+    Tensors, Value, join,
 };
 use crate::device::{Device, Norm};
 

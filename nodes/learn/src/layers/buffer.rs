@@ -257,7 +257,11 @@ mod tests {
     fn values_are_carried_only_when_the_other_side_asks_for_them() {
         let device = Mock::default();
         let mut buffer = Buffer::from(vec![1.0, 2.0]);
-        let carried = |up, down| Traffic { up, down, copies: (up + down) / 8 };
+        let carried = |up, down| Traffic {
+            up,
+            down,
+            copies: (up + down) / 8,
+        };
         device.relu(&mut buffer);
         device.add(&mut buffer, &Buffer::from(vec![1.0, 1.0]));
         assert_eq!(buffer.len(), 2);
@@ -271,7 +275,11 @@ mod tests {
         assert_eq!(device.take_traffic(), carried(8, 0), "the device's copy was void");
         device.fill(&mut buffer, 7.0);
         buffer.overwrite().fill(1.0);
-        assert_eq!(device.take_traffic(), carried(0, 0), "what is overwritten is not carried");
+        assert_eq!(
+            device.take_traffic(),
+            carried(0, 0),
+            "what is overwritten is not carried"
+        );
     }
 
     #[test]

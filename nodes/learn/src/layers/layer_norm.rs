@@ -1,7 +1,8 @@
 //! Layer normalisation of every token (Ba et al. 2016, 1607.06450), with scale and shift.
 
 use super::{
-    Attribute, Buffer, Entry, FeatureMap, Graph, Layer, Layout, MapShape, NoGraph, Parameter, Pass, Role, Tensors, Value, join,
+    Attribute, Buffer, Entry, FeatureMap, Graph, Layer, Layout, MapShape, NoGraph, Parameter, Pass, Role, Tensors,
+    Value, join,
 };
 
 /// Normalises over the channels of each pixel or token; training and use do not differ.

@@ -168,7 +168,10 @@ mod tests {
                 lr: 0.1,
                 decay: true,
             };
-            optimizer.step(&Cpu, &mut [parameter("head.weight", head), parameter("body.weight", body)]);
+            optimizer.step(
+                &Cpu,
+                &mut [parameter("head.weight", head), parameter("body.weight", body)],
+            );
             [values[0][0], values[1][0]]
         })
     }

@@ -193,6 +193,7 @@ impl<'a> Fit<'a> {
         let until = (self.step + steps).min(self.settings.steps);
         while self.step < until {
             let loss = self.one_step()?;
+            self.learner.buffers.device().check()?;
             if !loss.is_finite() {
                 let message = format!(
                     "the loss became {loss} in step {}: training diverged, lower it",
