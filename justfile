@@ -73,3 +73,7 @@ bench-peer PYTHON:
 # The kernels' micro-benchmarks.
 bench-kernels:
     cargo bench -p flow-learn
+
+# Kills, crowds, full disks, damage, foreign archives and limits against the real program for MINUTES; fails if anything is found.
+torture MINUTES *ONLY:
+    TORTURE_MINUTES={{ MINUTES }} TORTURE_ONLY={{ ONLY }} cargo test --release --test torture -- --ignored --nocapture

@@ -61,11 +61,15 @@ pub(crate) enum Command {
     /// Inspect earlier runs.
     #[command(subcommand)]
     Runs(RunsCommand),
-    /// Write a workflow that fits a folder of images, or an example.
+    /// Write a workflow that fits a directory of images, or an example.
     Init(crate::commands::init::InitArgs),
     /// Look at images before there is a workflow.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Classify images with a trained classifier of the cache: a line for each with label and confidence.
+    Predict(crate::commands::predict::PredictArgs),
+    /// Write the features that a trained network of the cache gives images.
+    Embed(crate::commands::predict::EmbedArgs),
     /// Draw a workflow.
     Graph(GraphArgs),
     /// List the node kinds, or what one of them takes: each parameter with type, default, range and meaning.
@@ -95,20 +99,20 @@ pub(crate) const KEEPER: &str = "__keeper";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
-    /// List every image of a folder with its size, mean colour, class and split, and say what is wrong with it; then classes, sizes,
-    /// duplicates and suspected leaks. Exit code 0 whatever it finds, 1 if there is no image or the folder's table is wrong, 2 if there is no such
+    /// List every image of a directory with its size, mean colour, class and split, and say what is wrong with it; then classes, sizes,
+    /// duplicates and suspected leaks. Exit code 0 whatever it finds, 1 if there is no image or the directory's table is wrong, 2 if there is no such
     /// path.
     Inspect(InspectArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// A folder as `source = "folder"` reads it, or one image file.
+    /// A directory as `source = "folder"` reads it, or one image file.
     pub(crate) path: PathBuf,
-    /// The table of labels, below the folder [default: labels.csv or labels.tsv, if there is one].
+    /// The table of labels, below the directory [default: labels.csv or labels.tsv, if there is one].
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
-    /// The folder of images without a label, below the folder [default: unlabelled, if there is one].
+    /// The directory of images without a label, below the directory [default: unlabelled, if there is one].
     #[arg(long, value_name = "DIR")]
     pub(crate) unlabelled: Option<PathBuf>,
     /// The most pixels of an image that is decoded.

@@ -105,7 +105,7 @@ impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Cache(error) => error.into(),
-            error => Self::Other {
+            error @ QueryError::Syntax(_) => Self::Other {
                 exit: Exit::Usage,
                 message: error.to_string(),
                 help: None,
@@ -118,7 +118,7 @@ impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         match error {
             PlanError::Cache(error) => error.into(),
-            error => Self::failed(error.to_string()),
+            error @ PlanError::Node { .. } => Self::failed(error.to_string()),
         }
     }
 }

@@ -179,7 +179,11 @@ impl From<RunsError> for Failure {
                 let short = known.iter().map(|id| id.rsplit('-').next().unwrap_or(id));
                 (Exit::Usage, Some(suggest(id, "runs", short)))
             }
-            _ => (Exit::Failed, None),
+            RunsError::Io { .. } => {
+                let help = "`--runs DIR` puts run directories elsewhere";
+                (Exit::Failed, Some(help.to_owned()))
+            }
+            RunsError::Damaged { .. } => (Exit::Failed, None),
         };
         Self::Other {
             exit,

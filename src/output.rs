@@ -263,6 +263,11 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// `1 entry`, `2 entries`.
+pub(crate) fn count(number: usize, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
 /// Bytes for people.
 pub(crate) fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()

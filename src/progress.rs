@@ -7,7 +7,7 @@ use flow_engine::events::JsonLines;
 use flow_engine::{Event, Reporter};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::{JsonStdout, bars, duration, print_error, say, shown};
+use crate::output::{JsonStdout, bars, count, duration, print_error, say, shown};
 
 /// The reporter that fits the terminal and the options.
 pub(crate) fn reporter(quiet: bool, verbose: u8, json: bool) -> Box<dyn Reporter> {
@@ -22,6 +22,16 @@ pub(crate) fn reporter(quiet: bool, verbose: u8, json: bool) -> Box<dyn Reporter
         counts: Counts::default(),
     })
 }
+
+/// Metrics that are shown when a node has ended, if it has them.
+const SHOWN_METRICS: [&str; 6] = [
+    "accuracy",
+    "loss",
+    "precision",
+    "kept_share",
+    "knn.encoder",
+    "probe.encoder",
+];
 
 #[derive(Default)]
 struct Counts {
@@ -46,64 +56,65 @@ impl Reporter for Console {
         }
         match event {
             Event::NodeFailed { node, message, help } => print_error(&format!("{node}: {message}"), help.as_deref()),
+            // On a terminal its bar says so.
+            Event::NodeStarted { .. } if self.bars.is_some() => {}
+            Event::NodeNote { .. } if !self.notes => {}
             _ if self.quiet => {}
-            Event::RunStarted {
-                run, nodes, threads, ..
-            } => say(&format!("run {run}: {nodes} nodes, {threads} threads")),
-            Event::NodeStarted { node, threads, .. } if self.bars.is_none() => {
-                say(&format!("start  {node} ({threads} threads)"));
+            _ => {
+                if let Some(line) = line(event) {
+                    say(&line);
+                }
             }
-            Event::NodeFinished {
-                node, metrics, cost, ..
-            } => {
-                let shown = [
-                    "accuracy",
-                    "loss",
-                    "precision",
-                    "kept_share",
-                    "knn.encoder",
-                    "probe.encoder",
-                ];
-                let figures = shown
-                    .iter()
-                    .filter_map(|name| Some(format!("  {name} {:.4}", metrics.get(*name)?)));
-                say(&format!(
-                    "done   {node}  {}{}",
-                    duration(cost.wall_s),
-                    figures.collect::<String>()
-                ));
-            }
-            Event::NodeRepaired { node, why, .. } => say(&format!("repair {node}: its artifact {why}; recomputing")),
-            Event::NodeWaits { node, holder, .. } => say(&format!("wait   {node}: {holder} is running it")),
-            Event::NodeRetried {
-                node,
-                failed,
-                wait_s,
-                message,
-            } => {
-                say(&format!(
-                    "retry  {node}: {message} ({failed} failed, retrying in {})",
-                    duration(*wait_s)
-                ));
-            }
-            Event::NodeStopped { node } => say(&format!("stop   {node}: resumes from its checkpoint in the next run")),
-            Event::NodeNote { node, line } if self.notes => say(&format!("note   {node}: {line}")),
-            Event::RunFinished {
-                ran,
-                cached,
-                failed,
-                skipped,
-                wall_s,
-                ..
-            } => {
-                let mut parts = vec![format!("{ran} ran"), format!("{cached} cached")];
-                parts.extend((*failed > 0).then(|| format!("{failed} failed")));
-                parts.extend((*skipped > 0).then(|| format!("{skipped} not run")));
-                say(&format!("{} in {}", parts.join(", "), duration(*wall_s)));
-            }
-            _ => {}
         }
     }
+}
+
+/// What is said of an event, if anything is.
+fn line(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::RunStarted {
+            run, nodes, threads, ..
+        } => format!(
+            "run {run}: {}, {}",
+            count(*nodes, "node", "nodes"),
+            count(*threads, "thread", "threads")
+        ),
+        Event::NodeStarted { node, threads, .. } => format!("start  {node} ({})", count(*threads, "thread", "threads")),
+        Event::NodeFinished {
+            node, metrics, cost, ..
+        } => {
+            let shown = SHOWN_METRICS.iter();
+            let shown = shown.filter_map(|name| Some(format!("  {name} {:.4}", metrics.get(*name)?)));
+            format!("done   {node}  {}{}", duration(cost.wall_s), shown.collect::<String>())
+        }
+        Event::NodeRepaired { node, why, .. } => format!("repair {node}: {why}; recomputing"),
+        Event::NodeWaits { node, holder, .. } => format!("wait   {node}: {holder} is running it"),
+        Event::NodeRetried {
+            node,
+            failed,
+            wait_s,
+            message,
+        } => format!(
+            "retry  {node}: {message} (attempt {failed} failed, retrying in {})",
+            duration(*wait_s)
+        ),
+        Event::NodeStopped { node } => format!("stop   {node}: resumes from its checkpoint in the next run"),
+        Event::NodeNote { node, line } => format!("note   {node}: {line}"),
+        Event::RunFinished {
+            ran,
+            cached,
+            failed,
+            skipped,
+            wall_s,
+            ..
+        } => {
+            let mut parts = vec![format!("{ran} ran"), format!("{cached} cached")];
+            parts.extend((*failed > 0).then(|| format!("{failed} failed")));
+            parts.extend((*skipped > 0).then(|| format!("{skipped} not run")));
+            format!("{} in {}", parts.join(", "), duration(*wall_s))
+        }
+        _ => return None,
+    })
 }
 
 impl Console {
@@ -121,7 +132,7 @@ impl Console {
                 counts.done += 1;
             }
             Event::NodeFailed { .. } | Event::NodeRetried { .. } | Event::NodeStopped { .. } => {
-                counts.running = counts.running.saturating_sub(1)
+                counts.running = counts.running.saturating_sub(1);
             }
             _ => {}
         }
@@ -157,7 +168,7 @@ impl Bars {
                 node,
                 step,
                 total,
-                figures,
+                metrics,
                 ..
             } => {
                 if let Some(bar) = self.nodes.get(node) {
@@ -169,12 +180,12 @@ impl Bars {
                         bar.reset_eta();
                     }
                     bar.set_position(*step);
-                    let figure = |f: &flow_engine::events::Metric| match f.value {
+                    let metric = |f: &flow_engine::events::Metric| match f.value {
                         Some(value) if value.fract() == 0.0 || value.abs() >= 100.0 => format!("{} {value:.0}", f.name),
                         Some(value) => format!("{} {value:.3}", f.name),
                         None => format!("{} ?", f.name),
                     };
-                    let message = figures.iter().map(figure).collect::<Vec<_>>().join("  ");
+                    let message = metrics.iter().map(metric).collect::<Vec<_>>().join("  ");
                     bar.set_message(shown(&message).into_owned());
                 }
             }
@@ -202,4 +213,73 @@ impl Bars {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("BUG: a progress template is a constant")
+}
+
+#[cfg(test)]
+mod tests {
+    use flow_cache::{Cost, KeyFields};
+    use flow_engine::RunStatus;
+
+    use super::*;
+
+    #[test]
+    fn every_event_that_is_told_reads_as_a_line() {
+        let node = || "fit[seed=0]".to_owned();
+        let key = KeyFields::new("finetune", 1).finish().0;
+        let events = [
+            Event::RunStarted {
+                run: "20261127-154500-two-0a1b2c".into(),
+                workflow: "two".into(),
+                nodes: 3,
+                threads: 8,
+            },
+            Event::NodeStarted {
+                node: node(),
+                key,
+                threads: 4,
+                gpus: Vec::new(),
+            },
+            Event::NodeWaits {
+                node: node(),
+                key,
+                holder: "process 123 on host".into(),
+            },
+            Event::NodeRetried {
+                node: node(),
+                failed: 1,
+                wait_s: 2.0,
+                message: "`python` ended with exit status 1".into(),
+            },
+            Event::NodeNote {
+                node: node(),
+                line: "epoch 1: loss 0.5000".into(),
+            },
+            Event::NodeFinished {
+                node: node(),
+                key,
+                metrics: [("accuracy".to_owned(), 0.75), ("labels".to_owned(), 40.0)].into(),
+                cost: Cost {
+                    wall_s: 150.0,
+                    threads: 4,
+                    peak_rss_bytes: None,
+                },
+            },
+            Event::NodeRepaired {
+                node: node(),
+                key,
+                why: "output `model` is missing".into(),
+            },
+            Event::NodeStopped { node: node() },
+            Event::RunFinished {
+                status: RunStatus::Failed,
+                ran: 1,
+                cached: 1,
+                failed: 1,
+                skipped: 2,
+                wall_s: 0.25,
+            },
+        ];
+        let lines: Vec<String> = events.iter().filter_map(line).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
 }

@@ -1,7 +1,7 @@
 //! `flow run --trace FILE`: the schedule as a Chrome trace, for `chrome://tracing` or ui.perfetto.dev.
 //!
 //! A node is a bar from its start to its end; bars that overlap in time lie in different rows. Epochs and steps are counters of
-//! their node's figures.
+//! their node's metrics.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ impl<'a> Tracer<'a> {
 
     fn start(&mut self, node: &str, threads: usize) {
         let taken: Vec<usize> = self.running.values().map(|(_, row, _)| *row).collect();
-        let row = (0..).find(|row| !taken.contains(row)).unwrap_or(0);
+        let row = (0..=taken.len()).find(|row| !taken.contains(row)).unwrap_or(0);
         self.running.insert(node.to_owned(), (self.now(), row, threads));
     }
 
@@ -78,13 +78,13 @@ impl Reporter for Tracer<'_> {
             Event::NodeStopped { node } => self.end(node, "stopped", Value::Null),
             Event::NodeCached { node, .. } => self.instant(node, "cached"),
             Event::NodeRepaired { node, .. } => self.instant(node, "repaired"),
-            Event::NodeProgress { node, figures, .. } => {
-                let figures: serde_json::Map<String, Value> =
-                    figures.iter().map(|f| (f.name.clone(), json!(f.value))).collect();
-                if !figures.is_empty() {
+            Event::NodeProgress { node, metrics, .. } => {
+                let metrics: serde_json::Map<String, Value> =
+                    metrics.iter().map(|f| (f.name.clone(), json!(f.value))).collect();
+                if !metrics.is_empty() {
                     let now = self.now();
                     self.events
-                        .push(json!({ "name": node, "ph": "C", "pid": 1, "ts": now, "args": figures }));
+                        .push(json!({ "name": node, "ph": "C", "pid": 1, "ts": now, "args": metrics }));
                 }
             }
             _ => {}

@@ -120,7 +120,7 @@ fn a_program_that_takes_too_long_is_stopped_with_all_that_it_started() {
     let error = failure("run = [\"sh\", \"-c\", \"sleep 300 & sleep 300\"]\nstdout = \"x\"\ntimeout_s = 0.2");
     assert!(error.contains("still running after 0.2 s"), "{error}");
     assert!(
-        started.elapsed() < Duration::from_secs(60),
+        started.elapsed() < Duration::from_mins(1),
         "the program's own child held the run up"
     );
 }

@@ -69,9 +69,9 @@ fn files_under(folder: &Path) -> Vec<PathBuf> {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            found.extend(files_under(&path))
+            found.extend(files_under(&path));
         } else {
-            found.push(path)
+            found.push(path);
         }
     }
     found.sort();
@@ -203,7 +203,7 @@ fn an_index_that_is_gone_cut_or_garbage_costs_nothing_but_time() {
                 "gone" => std::fs::remove_file(&file).expect("it can be removed"),
                 "cut" => damage(&file, |bytes| bytes.truncate(bytes.len() / 3)),
                 _ => damage(&file, |bytes| {
-                    bytes.iter_mut().for_each(|byte| *byte = dice.roll(256) as u8)
+                    bytes.iter_mut().for_each(|byte| *byte = dice.roll(256) as u8);
                 }),
             }
         }
@@ -417,7 +417,7 @@ fn a_file_with_its_times_set_back_or_ahead_is_still_seen_to_have_changed() {
     let place = placed();
     place.run(&[]);
     let leaf = place.path("leaf.txt");
-    let old = SystemTime::now() - Duration::from_secs(400 * 86400);
+    let old = SystemTime::now() - Duration::from_hours(400 * 24);
     let set = |time| {
         let file = std::fs::File::options()
             .write(true)
@@ -438,7 +438,7 @@ fn a_file_with_its_times_set_back_or_ahead_is_still_seen_to_have_changed() {
         changed.stderr
     );
     damage(&leaf, |bytes| bytes[0] = b'l');
-    set(SystemTime::now() + Duration::from_secs(400 * 86400));
+    set(SystemTime::now() + Duration::from_hours(400 * 24));
     assert!(
         place.run(&[]).stderr.contains("0 ran, 30 cached"),
         "the first content again"

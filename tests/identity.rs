@@ -101,12 +101,6 @@ fn a_baseline_that_is_no_arm_is_told_before_any_training() {
 }
 
 #[test]
-fn replicates_too_few_to_show_anything_are_told_before_any_training() {
-    let nodes = [model("m", "[\"all\"]"), score("s", "m", "all"), score("t", "m", "all")];
-    refused(&[nodes.concat(), verdict("replicates = 50")], "expected at least 100");
-}
-
-#[test]
 fn learning_rates_are_not_averaged_as_seeds() {
     let matrix = "[matrix]\nrate = [0.1, 0.2]\n".to_owned();
     let rated = |node: &str| model(node, "[\"all\"]").replace("lr = 0.01", "lr = \"${rate}\"");
@@ -250,7 +244,7 @@ fn a_model_is_judged_with_the_normalisation_that_it_was_trained_with() {
     let digests = place.digests();
     let of = |node: &str| digests.get(&format!("{node}/scores.json"));
     assert!(of("s").is_some());
-    assert_eq!(of("s"), of("t"), "the same test images, the same figures: {digests:?}");
+    assert_eq!(of("s"), of("t"), "the same test images, the same metrics: {digests:?}");
 }
 
 #[test]

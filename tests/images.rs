@@ -1,4 +1,4 @@
-//! From a folder of images to a run: inspect, init, plan, run; and what happens where the folder is not as it should be.
+//! From a directory of images to a run: inspect, init, plan, run; and what happens where the directory is not as it should be.
 
 mod common;
 

@@ -146,3 +146,21 @@ fn the_schema_refuses_what_flow_refuses() {
         assert!(!validator.is_valid(&as_json(&text)), "{text}");
     }
 }
+
+#[test]
+fn the_schema_beside_the_shipped_workflows_is_the_one_of_this_build() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows");
+    let committed = std::fs::read_to_string(folder.join("flow.schema.json")).expect("committed");
+    let committed: Value = serde_json::from_str(&committed).expect("JSON");
+    assert!(
+        committed == schema(),
+        "write it anew: `flow schema > workflows/flow.schema.json`"
+    );
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|ending| ending == "toml") {
+            let text = std::fs::read_to_string(&path).expect("readable");
+            assert!(text.starts_with("#:schema flow.schema.json\n"), "{}", path.display());
+        }
+    }
+}

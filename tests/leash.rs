@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::{Ended, Place};
 
 /// How long something that is sure to happen is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A workflow of one command node, which a shell runs.
 fn shell(script: &str, more: &str) -> Place {
@@ -125,7 +126,7 @@ fn whatever_is_left_among_the_outputs_or_kept_open_a_node_ends() {
         ("mkfifo {outputs}/f", "`f` in {outputs}, which is a FIFO"),
         (
             "ln -s . {outputs}/a; ln -s . {outputs}/b; echo x > {outputs}/f",
-            "no plain file",
+            "not a regular file",
         ),
         ("ln -s /etc/hostname {outputs}/f", "outside of it"),
         ("ln -s /dev/zero {outputs}/f", "outside of it"),
@@ -312,7 +313,7 @@ fn ones_own_program_and_named_tools_are_part_of_the_key() {
     let plan = place.command(&["plan", "w.toml"]).env("PATH", &path).output();
     let told = Ended::from(plan.expect("flow starts")).stderr;
     assert!(
-        told.contains("in no key") && told.contains("`sh` of b and 1 more"),
+        told.contains("not part of any key") && told.contains("`sh` of b and 1 more"),
         "{told}"
     );
 }
@@ -363,7 +364,6 @@ fn secrets_are_in_the_key_and_nowhere_in_clear() {
             assert!(!has(text.as_bytes()), "{text}");
         }
     }
-    use std::os::unix::fs::PermissionsExt;
     let key = std::fs::metadata(place.path(".flow/cache/secret.key")).expect("a key");
     assert_eq!(key.permissions().mode() & 0o777, 0o600);
 }
@@ -441,7 +441,6 @@ fn too_little_memory_and_too_few_processes_are_one_clear_error() {
         assert!(run.stderr.contains("ulimit -v"), "{kib}: {}", run.stderr);
     }
     // Root is not limited: whoever runs this as root takes another user.
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let chmod = |path: PathBuf| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("ours");
     chmod(place.dir.path().to_owned());
     std::fs::copy(env!("CARGO_BIN_EXE_flow"), place.path("flow")).expect("copied");
@@ -457,4 +456,35 @@ fn too_little_memory_and_too_few_processes_are_one_clear_error() {
         assert_eq!(run.code, 1, "{processes}: {}", run.stderr);
         assert!(run.stderr.contains("ulimit -u"), "{processes}: {}", run.stderr);
     }
+}
+
+#[test]
+fn a_time_limit_covers_the_wait_for_publication() {
+    let place = Place::new("[workflow]\nname = \"w\"\n[nodes.a]\nkind = \"concat\"\ntext = \"a\"\ntimeout_s = 1.2\n");
+    place.flow(&["cache", "init"]);
+    let lock = place.path(".flow/cache/publish.lock");
+    let collection = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(lock)
+        .expect("a file");
+    collection.lock().expect("nobody has it");
+    let run = place.flow(&["run", "w.toml"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("still running after 1.2 s"), "{}", run.stderr);
+    drop(collection);
+    place.run(&[]);
+}
+
+#[test]
+fn an_output_larger_than_memory_is_an_error_of_its_node() {
+    // A hole: it takes no room on the disk.
+    let run = shell("truncate -s 4T {outputs}/f", "outputs = [\"f\"]").flow(&["run", "w.toml"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("4398046511104 bytes, for which there is not enough memory"),
+        "{}",
+        run.stderr
+    );
 }

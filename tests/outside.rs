@@ -196,7 +196,7 @@ fn a_node_that_was_renamed_is_found_under_both_names() {
     }
 }
 
-/// A program in a folder of code in which flow is started.
+/// A program in a directory of code in which flow is started.
 const IN_CODE: &str =
     "[nodes.a]\nkind = \"command\"\nrun = [\"sh\", \"exp/go.sh\"]\ncode = [\"exp\"]\nstdout = \"o\"\n";
 

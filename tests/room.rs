@@ -112,7 +112,7 @@ fn an_archive_takes_an_entry_with_all_that_it_was_made_from_to_an_empty_cache() 
     there.write("foreign", "not an archive");
     let refused = there.flow(&["cache", "import", "foreign"]);
     assert!(
-        refused.code != 0 && refused.stderr.contains("Nothing of it was taken"),
+        refused.code != 0 && refused.stderr.contains("Nothing was imported"),
         "{}",
         refused.stderr
     );

@@ -87,7 +87,7 @@ fn a_training_shows_what_it_guesses_and_keeps_its_history() {
         .flow(&["cache", "query", "kind = finetune", "--json"])
         .json_lines();
     let metrics = &records[0]["metrics"];
-    for figure in [
+    for metric in [
         "kept",
         "precision",
         "guessed_classes",
@@ -95,7 +95,7 @@ fn a_training_shows_what_it_guesses_and_keeps_its_history() {
         "guessed.0",
         "unlabelled_loss",
     ] {
-        assert!(metrics[figure].is_number(), "no `{figure}` in {metrics}");
+        assert!(metrics[metric].is_number(), "no `{metric}` in {metrics}");
     }
     assert_eq!(metrics["images_trained"], 400.0);
     assert!(records[0]["outputs"]["history.json"].is_object(), "{}", records[0]);

@@ -1,4 +1,4 @@
-//! The cache and the folder of runs seen from the command line: who may read them, what is told, what is swept, what limits do.
+//! The cache and the directory of runs seen from the command line: who may read them, what is told, what is swept, what limits do.
 
 #![cfg(target_os = "linux")]
 
@@ -57,7 +57,7 @@ fn others_than(place: &Place, folders: u32, files: u32) -> Vec<String> {
         .collect()
 }
 
-/// Everything that a store and a run folder can hold, but for the index, whose files sled makes.
+/// Everything that a store and a run directory can hold, but for the index, whose files sled makes.
 fn fill(place: &Place, umask: &str) {
     for arguments in [
         "run w.toml",

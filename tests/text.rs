@@ -90,7 +90,7 @@ compare = ["score"]
 evidence = ["frozen"]
 over = ["arm", "labels", "seed"]
 baseline = "scratch"
-replicates = 100
+unequal = "a test"
 "#;
 
 /// 90 lines of two classes.
@@ -208,14 +208,18 @@ fn what_is_for_texts_refuses_images_with_its_place() {
 }
 
 #[test]
-fn an_encoder_of_another_vocabulary_is_refused() {
+fn an_encoder_of_another_vocabulary_is_refused_before_anything_runs() {
     let other = "\n[nodes.others]\nkind = \"dataset\"\nsource = \"text\"\npath = \"others.tsv\"\ntest = 20\nvocabulary = 64\nlength = 8\n";
     let place = place(&(TEXTS.replace("data = \"lines\"\ntask", "data = \"others\"\ntask") + other));
     place.write("others.tsv", lines().replace("wave", "ship"));
-    let ended = place.flow(&["run", "w.toml", "--only", "tuned"]);
-    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    let ended = place.flow(&["plan", "w.toml", "--only", "tuned"]);
+    assert_eq!(ended.code, 3, "{}", ended.stderr);
     says(
         &ended.stderr,
-        &["`init`", "another vocabulary", "take both from the same one"],
+        &[
+            "`init`",
+            "another vocabulary",
+            "a vocabulary is learnt by the dataset node",
+        ],
     );
 }

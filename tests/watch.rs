@@ -29,7 +29,7 @@ fn until(lines: &Receiver<String>, part: &str) -> Vec<String> {
     let mut seen = Vec::new();
     loop {
         let line = lines
-            .recv_timeout(Duration::from_secs(60))
+            .recv_timeout(Duration::from_mins(1))
             .unwrap_or_else(|_| panic!("no `{part}` after\n{}", seen.join("\n")));
         seen.push(line);
         if seen.last().is_some_and(|line| line.contains(part)) {

@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::error::CacheError;
 use crate::files::Files;
 use crate::key::ActionKey;
+use crate::mapped::Mapped;
 use crate::output_name::OutputName;
 use crate::record::{Cost, OutputFile};
 use crate::stamp::Stamp;
@@ -105,18 +106,27 @@ impl Artifact {
     /// [`CacheError::Corrupt`] if the content is not what was published (discard the entry and compute it again) or the
     /// artifact has no file of that name; [`CacheError::Io`] if the disk fails.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, CacheError> {
-        match self.outputs().get(name) {
-            Some(output) => self.files.read_output(self.key(), name, output),
-            None => Err(CacheError::Corrupt {
-                key: *self.key(),
-                name: name.to_owned(),
-                path: self.files.layout.record(self.key()),
-                why: format!(
-                    "is not among the outputs ({})",
-                    self.names().collect::<Vec<_>>().join(", ")
-                ),
-            }),
-        }
+        self.files.read_output(self.key(), name, self.output(name)?)
+    }
+
+    /// The content of one file where it lies, verified once, now: what is read of it is shared among all that map it.
+    ///
+    /// # Errors
+    /// As [`Artifact::read`].
+    pub fn map(&self, name: &str) -> Result<Mapped, CacheError> {
+        self.files.map_output(self.key(), name, self.output(name)?)
+    }
+
+    fn output(&self, name: &str) -> Result<&OutputFile, CacheError> {
+        self.outputs().get(name).ok_or_else(|| CacheError::Corrupt {
+            key: *self.key(),
+            name: name.to_owned(),
+            path: self.files.layout.record(self.key()),
+            why: format!(
+                "is not among the outputs ({})",
+                self.names().collect::<Vec<_>>().join(", ")
+            ),
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::mapped::Mapped;
 use crate::sharing::Sharing;
 use crate::stamp::Stamp;
 
@@ -15,7 +16,7 @@ pub(crate) mod sim;
 
 /// A disk as the store sees it. Nothing is durable before the `sync_*` of the file *and* of its folder.
 pub(crate) trait Disk: Send + Sync {
-    /// Makes one folder; `Ok(false)` if it is there already.
+    /// Makes one folder; `Ok(false)` if it is there already, `NotADirectory` if something else is.
     fn create_dir(&self, dir: &Path) -> io::Result<bool>;
     /// Writes `bytes` to a new file of an unused name in `dir`, not yet synced.
     fn stage(&self, dir: &Path, bytes: &[u8]) -> io::Result<PathBuf>;
@@ -88,6 +89,11 @@ pub(crate) trait Disk: Send + Sync {
         let _ = sharing;
     }
 
+    /// A file's bytes where they lie.
+    fn map(&self, path: &Path) -> io::Result<Mapped> {
+        self.read(path).map(Mapped::from)
+    }
+
     /// The digest of a file's content.
     fn digest(&self, path: &Path) -> io::Result<Digest> {
         self.read(path).map(|bytes| Digest::of(&bytes))
@@ -115,7 +121,8 @@ impl Disk for RealDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<bool> {
         match self.0.create_dir(dir) {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(io::ErrorKind::NotADirectory.into()),
             Err(error) => Err(error),
         }
     }
@@ -201,6 +208,10 @@ impl Disk for RealDisk {
 
     fn share(&mut self, sharing: Sharing) {
         self.0 = sharing;
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Mapped> {
+        Mapped::of(&open_plain(path)?.0)
     }
 
     fn digest(&self, path: &Path) -> io::Result<Digest> {

@@ -39,7 +39,7 @@ pub enum CacheError {
         holder: String,
     },
     /// An output of a node has a name that no output can have.
-    #[error("`{node}` made an output that cannot be kept: {source}")]
+    #[error("`{node}` has an output that cannot be stored: {source}")]
     BadOutputName {
         /// The node instance.
         node: String,
@@ -62,8 +62,8 @@ pub enum CacheError {
     },
     /// A published file no longer has the content that its record says.
     #[error(
-        "cache entry {key} is corrupt: output `{name}` at {path} {why}. Discard the entry to have it computed again; if \
-         this returns, check the disk",
+        "cache entry {key} is corrupt: output `{name}` at {path} {why}. `flow cache verify --repair` sets it aside, and the next \
+         run computes it again; if this returns, check the disk",
         key = key.short(), path = path.display()
     )]
     Corrupt {
@@ -93,7 +93,7 @@ pub enum CacheError {
         /// The store's folder.
         root: PathBuf,
     },
-    /// The folder holds something that is not a cache.
+    /// The directory holds something that is not a cache.
     #[error("{root} is neither empty nor a cache of flow. Choose another directory for the cache", root = root.display())]
     NotACache {
         /// The folder.
@@ -102,7 +102,7 @@ pub enum CacheError {
     /// A record in a layout that this build does not know.
     #[error(
         "record {path} has schema {found}; this version of flow knows schema {known}. Use the version that wrote it, or \
-         choose another cache folder",
+         choose another cache directory",
         path = path.display()
     )]
     UnknownSchema {
@@ -198,7 +198,7 @@ fn advice_on(error: &io::Error) -> Option<&'static str> {
             }
             Errno::ROFS => {
                 "The file system is mounted read-only, as it is after an error of the disk too: mount it writable, or choose another \
-                 cache folder with `--cache`"
+                 cache directory with `--cache`"
             }
             _ => return None,
         })

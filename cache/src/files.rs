@@ -14,6 +14,7 @@ use crate::disk::{Disk, parent};
 use crate::error::{CacheError, is_limit};
 use crate::key::ActionKey;
 use crate::layout::{CACHEDIR_TAG, Layout};
+use crate::mapped::Mapped;
 use crate::record::{OutputFile, Record, SCHEMA};
 use crate::record_file::{self, BadRecord};
 use crate::sharing::Sharing;
@@ -99,7 +100,7 @@ impl Files {
                 names.iter().any(|name| self.layout.marks_a_cache(name)) || self.only_ours(&names),
             )),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(CacheError::io("list", root, error)),
+            Err(error) => Err(CacheError::io("open the cache", root, error)),
         }
     }
 
@@ -120,10 +121,10 @@ impl Files {
             self.create_dir(dir)?;
             self.sync_dir(parent(dir))?;
         }
-        for folder in self.layout.folders() {
-            self.create_dir(&folder)?;
-        }
-        Ok(())
+        self.layout
+            .folders()
+            .iter()
+            .try_for_each(|folder| self.make_folder(folder))
     }
 
     /// Tags a new store. The tag comes last: a store that has it is whole and durable.
@@ -305,7 +306,7 @@ impl Files {
         let path = self.layout.record(key);
         let (bytes, stamp) = match self.disk.read_stamped(&path) {
             Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lookup::Missing),
+            Err(error) if is_absent(&error) => return Ok(Lookup::Missing),
             Err(error) if is_damage(&error) => return Ok(Lookup::Damaged(error.to_string())),
             Err(error) => return Err(CacheError::io("read", &path, error)),
         };
@@ -365,7 +366,7 @@ impl Files {
             match self.disk.list(&folder) {
                 Ok(found) => names.extend(found),
                 // A stray file among the folders is none of ours. Any other folder may hold what a collection would take for unused.
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound) => {}
+                Err(error) if is_absent(&error) => {}
                 Err(error) => return Err(CacheError::io("list", &folder, error)),
             }
         }
@@ -374,13 +375,35 @@ impl Files {
 
     fn list(&self, dir: &Path) -> Result<Vec<String>, CacheError> {
         match self.disk.list(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if is_absent(&error) => Ok(Vec::new()),
             other => other.map_err(|e| CacheError::io("list", dir, e)),
         }
     }
 
     /// One output's bytes, verified.
     pub(crate) fn read_output(&self, key: &ActionKey, name: &str, output: &OutputFile) -> Result<Vec<u8>, CacheError> {
+        self.verified(key, name, output, |path| {
+            let bytes = self.disk.read(path)?;
+            let digest = Digest::of(&bytes);
+            Ok((bytes, digest))
+        })
+    }
+
+    /// One output's bytes where they lie, verified when they are mapped.
+    pub(crate) fn map_output(&self, key: &ActionKey, name: &str, output: &OutputFile) -> Result<Mapped, CacheError> {
+        // Hashed through a small buffer: to look at the mapped bytes would take as much memory as there are.
+        self.verified(key, name, output, |path| {
+            Ok((self.disk.map(path)?, self.disk.digest(path)?))
+        })
+    }
+
+    fn verified<T>(
+        &self,
+        key: &ActionKey,
+        name: &str,
+        output: &OutputFile,
+        read: impl FnOnce(&Path) -> io::Result<(T, Digest)>,
+    ) -> Result<T, CacheError> {
         let path = self.layout.blob(&output.digest);
         let corrupt = |why: &str| CacheError::Corrupt {
             key: *key,
@@ -388,8 +411,8 @@ impl Files {
             path: path.clone(),
             why: why.to_owned(),
         };
-        match self.disk.read(&path) {
-            Ok(bytes) if Digest::of(&bytes) == output.digest => Ok(bytes),
+        match read(&path) {
+            Ok((bytes, digest)) if digest == output.digest => Ok(bytes),
             Ok(_) => Err(corrupt("does not match its digest")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(corrupt("is missing")),
             Err(error) if is_damage(&error) => Err(corrupt(&format!("cannot be read: {error}"))),
@@ -431,9 +454,25 @@ impl Files {
             }
         });
         match moved {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // Another process was faster.
+            // Another process was faster, or its whole folder is gone.
+            Err(error) if is_absent(&error) => Ok(()),
             Err(error) => Err(CacheError::io("move to quarantine", path, error)),
             Ok(()) => self.sync_dir(parent(path)),
+        }
+    }
+
+    /// Makes a folder of the store whose parent exists; what lies in its place is set aside like any damage.
+    fn make_folder(&self, dir: &Path) -> Result<(), CacheError> {
+        match self.create_dir(dir) {
+            Err(CacheError::Io { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
+                if dir == self.layout.quarantine() {
+                    self.remove(dir)?;
+                } else {
+                    self.move_to_quarantine(dir)?;
+                }
+                self.create_dir(dir).map(drop)
+            }
+            made => made.map(drop),
         }
     }
 
@@ -450,7 +489,7 @@ impl Files {
         if known(&self.durable) {
             return Ok(());
         }
-        self.create_dir(dir)?;
+        self.make_folder(dir)?;
         // Synced even if it was there: the process that made it may not have come that far.
         self.sync_dir(parent(dir))?;
         self.durable
@@ -468,7 +507,9 @@ impl Files {
 /// Whose the files of a store are. Where its file `config` is damaged or of a later version, the folder says it.
 fn sharing_of(disk: &dyn Disk, layout: &Layout) -> Sharing {
     let why = match disk.read(&layout.config()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Sharing::Private,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Sharing::Private;
+        }
         Err(error) => error.to_string(),
         Ok(bytes) => match Sharing::decode(&bytes) {
             Ok(sharing) => return sharing,
@@ -481,6 +522,11 @@ fn sharing_of(disk: &dyn Disk, layout: &Layout) -> Sharing {
         path.display()
     );
     Sharing::of_folder(layout.root())
+}
+
+/// Whether an error says that nothing lies at a file's place, which may be because its folder is none.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Whether an error says that something else lies in a file's place, or that the disk cannot give its content back.

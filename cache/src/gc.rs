@@ -49,7 +49,7 @@ pub struct GcReport {
     pub orphans: usize,
     /// Records that cannot be read. As long as there are any, no orphan goes.
     pub unreadable: usize,
-    /// Files and folders that are no entries and that nobody will come back for, and that go.
+    /// Files and directories that are no entries and that nobody will come back for, and that go.
     pub litter: usize,
     /// Bytes of these.
     pub litter_bytes: u64,

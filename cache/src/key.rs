@@ -212,12 +212,12 @@ pub struct InputField {
     pub label: Option<String>,
 }
 
-/// One file or folder: component `file.<role>`.
+/// One file or directory: component `file.<role>`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileField {
     /// What it is to the action, e.g. `path/train.gz` or `code/train.py`; never where it lies on this machine.
     pub role: String,
-    /// Digest of its content; of a folder, of the names and contents of all below it.
+    /// Digest of its content; of a directory, of the names and contents of all below it.
     pub digest: Digest,
 }
 

@@ -25,14 +25,14 @@ impl Layout {
         &self.root
     }
 
-    /// The folders that a store always has.
+    /// The folders that a store always has; first the one that takes what lies in the others' places.
     pub(crate) fn folders(&self) -> [PathBuf; 5] {
         [
+            self.quarantine(),
             self.blobs(),
             self.records(),
             self.scratch(),
             self.staging(),
-            self.quarantine(),
         ]
     }
 

@@ -12,7 +12,7 @@ use crate::lease::leased;
 use crate::work_folder;
 
 /// A file is staged for seconds: beside others, what is older was left by a process that is gone.
-const STAGED: Duration = Duration::from_secs(3600);
+const STAGED: Duration = Duration::from_hours(1);
 
 /// No other process has the store open: everything that is on its way, or says that someone works, was left by the dead.
 pub(crate) fn sweep_alone(files: &Files) {
@@ -103,7 +103,7 @@ impl Litter {
     }
 }
 
-/// When it was last moved or changed; a folder counts as its newest file. Where nothing can be told, it is new.
+/// When it was last moved or changed; a directory counts as its newest file. Where nothing can be told, it is new.
 fn is_older(path: &Path, age: Duration) -> bool {
     let now = SystemTime::now();
     let Ok(data) = fs::symlink_metadata(path) else {

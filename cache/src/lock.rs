@@ -72,13 +72,13 @@ pub(crate) fn named_in(file: &mut File) -> String {
     }
 }
 
-/// The right to have files in the staging folder, shared by all processes that write to the store.
+/// The right to have files in the staging directory, shared by all processes that write to the store.
 pub(crate) struct StagingLock {
     _file: File,
 }
 
 impl StagingLock {
-    /// Takes the lock. If no other process has it, what lies in the staging folder was left by a crash, and `alone` is called before
+    /// Takes the lock. If no other process has it, what lies in the staging directory was left by a crash, and `alone` is called before
     /// anyone can stage anything; otherwise `beside` is.
     pub(crate) fn take(path: &Path, sharing: Sharing, alone: impl FnOnce(), beside: impl FnOnce()) -> io::Result<Self> {
         let file = sharing.open(path)?;

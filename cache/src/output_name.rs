@@ -1,4 +1,4 @@
-//! Names of outputs. They become paths where an artifact is laid out as files, so that a name which leads out of a folder must not exist:
+//! Names of outputs. They become paths where an artifact is laid out as files, so that a name which leads out of a directory must not exist:
 //! it is refused where a draft is published and wherever a record or a summary is decoded, and no reader can meet one.
 
 use std::borrow::Borrow;
@@ -58,7 +58,7 @@ impl TryFrom<String> for OutputName {
 fn fault_of_part(part: &str) -> Option<&'static str> {
     match part {
         "" => Some("it is empty, or begins or ends with `/`, or has `//`"),
-        "." | ".." => Some("`.` and `..` lead elsewhere"),
+        "." | ".." => Some("`.` and `..` are not allowed in it"),
         _ => (part.len() > MAX_PART).then_some("a part of it has more than 255 bytes"),
     }
 }

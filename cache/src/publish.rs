@@ -1,6 +1,7 @@
 //! Publishing: from a draft to an artifact, once for each key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use crate::artifact::Artifact;
 use crate::digest::Digest;
@@ -9,7 +10,7 @@ use crate::files::{Entry, Lookup};
 use crate::host::host_name;
 use crate::key::{ActionKey, Components};
 use crate::output_name::{BadOutputName, OutputName};
-use crate::publishing::Publishing;
+use crate::publishing::{Publishing, is_past};
 use crate::record::{Cost, OutputFile, Record, SCHEMA};
 use crate::shared::Shared;
 
@@ -41,6 +42,8 @@ pub struct Draft {
     pub finished_unix_ms: u64,
     /// The version of flow that made it.
     pub flow_version: String,
+    /// When it is given up, if it is not published by then.
+    pub until: Option<Instant>,
 }
 
 /// See [`crate::Store::publish`].
@@ -49,7 +52,7 @@ pub(crate) fn publish(store: &Shared, key: &ActionKey, draft: &Draft) -> Result<
     files.must_write()?;
     draft.check(key)?;
     let (record, blobs) = draft.describe(key)?;
-    let _no_collection = files.lock_publishing(Publishing::Together)?;
+    let _no_collection = files.lock_publishing_until(Publishing::Together, draft.until)?;
     for _ in 0..RACES {
         match files.find(key)? {
             // The first writer of a key wins; the second must have made the same.
@@ -68,6 +71,10 @@ pub(crate) fn publish(store: &Shared, key: &ActionKey, draft: &Draft) -> Result<
             Lookup::Missing => {}
         }
         files.put_blobs(&blobs)?;
+        if is_past(draft.until) {
+            let holder = "the disk, which took too long".to_owned();
+            return Err(CacheError::Interrupted { holder });
+        }
         if let Some(entry) = files.put_record(record.clone())? {
             store.catalog.announce(key);
             return Ok(finish(store, &entry));

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crate::claim;
 use crate::error::CacheError;
@@ -38,6 +39,18 @@ impl Files {
     /// # Errors
     /// [`CacheError::Interrupted`] if the process is asked to end meanwhile; whatever opening the lock's file gives.
     pub(crate) fn lock_publishing(&self, what: Publishing) -> Result<Option<PublishLock>, CacheError> {
+        self.lock_publishing_until(what, None)
+    }
+
+    /// The same, but not beyond a moment, which is as if the process were asked to end then.
+    ///
+    /// # Errors
+    /// As [`Files::lock_publishing`].
+    pub(crate) fn lock_publishing_until(
+        &self,
+        what: Publishing,
+        until: Option<Instant>,
+    ) -> Result<Option<PublishLock>, CacheError> {
         let (path, alone) = (self.layout.publish_lock(), what == Publishing::Alone);
         let failed = |error| CacheError::io("lock", &path, error);
         let Some(file) = self.disk.lock_file(&path).map_err(failed)? else {
@@ -59,7 +72,7 @@ impl Files {
             };
             tracing::warn!("waiting for {}, which {works}; Ctrl-C ends the wait", holder());
         };
-        let is_stopped = || self.stop.get().is_some_and(|stop| stop.load(Ordering::SeqCst));
+        let is_stopped = || is_past(until) || self.stop.get().is_some_and(|stop| stop.load(Ordering::SeqCst));
         match lock::wait(file, alone, tell, is_stopped) {
             Ok(Some(mut file)) => {
                 if alone {
@@ -75,4 +88,9 @@ impl Files {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// Whether a moment has passed, if there is one.
+pub(crate) fn is_past(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() >= until)
 }

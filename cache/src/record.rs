@@ -139,6 +139,7 @@ mod number {
     use serde::{Deserialize, Deserializer, Serializer, de};
     use serde_json::Value;
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         if value.is_finite() || !serializer.is_human_readable() {
             serializer.serialize_f64(*value)

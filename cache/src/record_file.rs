@@ -34,15 +34,17 @@ pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, serde_json::Error> {
     Ok(bytes)
 }
 
+/// What every version of a record says of itself.
+#[derive(Deserialize)]
+struct Version {
+    schema: u64,
+}
+
 /// Reads the record of `key` back: every byte is covered by the checksum, and the key is the digest of the components.
 pub(crate) fn decode(bytes: &[u8], key: &ActionKey) -> Result<Record, BadRecord> {
     let fields = verified_fields(bytes).ok_or_else(|| garbled("its checksum does not match its content"))?;
     let json = [fields, b"\n}"].concat();
 
-    #[derive(Deserialize)]
-    struct Version {
-        schema: u64,
-    }
     let version: Version = serde_json::from_slice(&json).map_err(garbled)?;
     if version.schema != u64::from(SCHEMA) {
         return Err(BadRecord::Schema { found: version.schema });

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sharing {
-    /// The owner's: folders 0700, files 0600.
+    /// The owner's: directories 0700, files 0600.
     #[default]
     Private,
-    /// The folder's group's, whatever the umask of a process: folders 2770 (what is made in them has their group), files 0660. As
+    /// The directory's group's, whatever the umask of a process: directories 2770 (what is made in them has their group), files 0660. As
     /// git's `core.sharedRepository = group`.
     Group,
 }
@@ -46,7 +46,7 @@ impl Sharing {
         serde_json::json!(config).to_string() + "\n"
     }
 
-    /// What the permissions of a store's folder say.
+    /// What the permissions of a store's directory say.
     pub(crate) fn of_folder(root: &Path) -> Self {
         #[cfg(unix)]
         if fs::metadata(root).is_ok_and(|data| {
@@ -86,7 +86,7 @@ impl Sharing {
         self.widen_folder(path)
     }
 
-    /// Makes a folder and those above it that are missing; one that is there is as good.
+    /// Makes a directory and those above it that are missing; one that is there is as good.
     ///
     /// # Errors
     /// What the system says.
@@ -151,7 +151,7 @@ impl Sharing {
         self.opened(file).map(drop)
     }
 
-    /// How a temporary folder is made; [`Sharing::widen_folder`] is to follow.
+    /// How a temporary directory is made; [`Sharing::widen_folder`] is to follow.
     pub(crate) fn temporary_folder(self) -> tempfile::Builder<'static, 'static> {
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]
@@ -159,7 +159,7 @@ impl Sharing {
         builder
     }
 
-    /// Gives a folder that was just made its permissions, which the umask may have narrowed.
+    /// Gives a directory that was just made its permissions, which the umask may have narrowed.
     pub(crate) fn widen_folder(self, path: &Path) -> io::Result<()> {
         match self {
             Self::Private => Ok(()),

@@ -1,4 +1,4 @@
-//! What the file system says of a file or folder without reading it: enough to see that it changed.
+//! What the file system says of a file or directory without reading it: enough to see that it changed.
 
 use std::fs::Metadata;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::layout::Layout;
 /// Changes this close before the file system was asked are not distinguished by every file system.
 const RACY_MS: u64 = 2_000;
 
-/// Size, times and inode of a file or folder, and when they were asked for.
+/// Size, times and inode of a file or directory, and when they were asked for.
 ///
 /// Take it before the content is read. Content that was read then is what lies there as long as a new stamp
 /// [is one of the same file, unchanged](Stamp::is_unchanged).
@@ -96,7 +96,7 @@ impl Stamp {
     }
 }
 
-/// The folders of the records, as they were at a time: records come and go by renames, which their folder's times tell. What
+/// The directories of the records, as they were at a time: records come and go by renames, which their directory's times tell. What
 /// is written into a record where it lies, they do not tell.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct FolderStamps(Vec<Option<Stamp>>);

@@ -30,17 +30,17 @@ use crate::sharing::Sharing;
 use crate::verify::{self, VerifyReport};
 use crate::work_folder::WorkFolder;
 
-/// A store, open. Cheap to clone; any number of threads and processes may have the same folder open.
+/// A store, open. Cheap to clone; any number of threads and processes may have the same directory open.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
 }
 
 impl Store {
-    /// Opens the store in the folder `root`, which is made if it is absent (and may be written to).
+    /// Opens the store in the directory `root`, which is made if it is absent (and may be written to).
     ///
     /// # Errors
-    /// [`CacheError::NotACache`] if the folder holds something else, [`CacheError::ReadOnly`] if it cannot be written to,
+    /// [`CacheError::NotACache`] if the directory holds something else, [`CacheError::ReadOnly`] if it cannot be written to,
     /// [`CacheError::DiskFull`], [`CacheError::Io`].
     pub fn open(root: &Path, access: Access) -> Result<Self, CacheError> {
         let root = std::path::absolute(root).map_err(|e| CacheError::io("resolve", root, e))?;
@@ -359,7 +359,7 @@ impl Store {
         self.shared.catalog.past()
     }
 
-    /// Moves an entry that turned out to be corrupt into the quarantine folder, so that its key is a miss.
+    /// Moves an entry that turned out to be corrupt into the quarantine directory, so that its key is a miss.
     ///
     /// # Errors
     /// [`CacheError::ReadOnly`], [`CacheError::Io`].
@@ -372,7 +372,7 @@ impl Store {
     /// it. Nothing is collected meanwhile.
     ///
     /// # Errors
-    /// [`CacheError::Limit`], [`CacheError::Io`] if the folders cannot be listed, [`CacheError::Interrupted`].
+    /// [`CacheError::Limit`], [`CacheError::Io`] if the directories cannot be listed, [`CacheError::Interrupted`].
     pub fn verify(&self) -> Result<VerifyReport, CacheError> {
         let files = &self.shared.files;
         let _no_collection = match files.writable() {
@@ -407,7 +407,7 @@ impl Store {
         self.shared.files.sharing
     }
 
-    /// Writes a file of the caller's in the store's folder in one piece. It is not synced: after a loss of power it may be gone.
+    /// Writes a file of the caller's in the store's directory in one piece. It is not synced: after a loss of power it may be gone.
     ///
     /// # Errors
     /// What the system says; on a read-only store that it is one.
@@ -418,7 +418,7 @@ impl Store {
         files.disk.place(&files.layout.staging(), &path, bytes, false)
     }
 
-    /// A temporary folder in the store, for files on their way.
+    /// A temporary directory in the store, for files on their way.
     ///
     /// # Errors
     /// [`CacheError::ReadOnly`], [`CacheError::DiskFull`], [`CacheError::Io`].

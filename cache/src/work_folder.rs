@@ -1,4 +1,4 @@
-//! A temporary folder inside the store, swept away when its process is gone, however it ended.
+//! A temporary directory inside the store, swept away when its process is gone, however it ended.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,7 +8,7 @@ use crate::error::CacheError;
 use crate::files::Files;
 use crate::lock;
 
-/// How the names of these folders begin.
+/// How the names of these directories begin.
 const PREFIX: &str = "work-";
 /// The file in it that is locked as long as its process lives.
 const LOCK: &str = "lock";
@@ -16,7 +16,7 @@ const LOCK: &str = "lock";
 /// One is swept away only in the moment before it is locked.
 const ATTEMPTS: usize = 10;
 
-/// A temporary folder on the file system of the store, with the store's permissions, removed when it is dropped. What a killed process left
+/// A temporary directory on the file system of the store, with the store's permissions, removed when it is dropped. What a killed process left
 /// is removed when the store is next opened, also beside others.
 #[derive(Debug)]
 pub struct WorkFolder {
@@ -68,7 +68,7 @@ impl Drop for WorkFolder {
     }
 }
 
-/// Removes the folders of processes that are gone.
+/// Removes the directories of processes that are gone.
 pub(crate) fn sweep(files: &Files) {
     for entry in fs::read_dir(files.layout.staging()).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));

@@ -297,7 +297,7 @@ fn a_record_that_the_system_does_not_let_us_read_ends_a_collection_before_anythi
     let dir = tempfile::tempdir().unwrap();
     let (store, [cheap, dear, _]) = filled(dir.path());
     let blobs = files_under(&dir.path().join("blobs"));
-    // A folder in its place cannot be read by anyone, whatever their rights.
+    // A directory in its place cannot be read by anyone, whatever their rights.
     let path = record_path(dir.path(), &dear);
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();

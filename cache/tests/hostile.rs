@@ -83,7 +83,7 @@ fn record_of(node: &str, content: &str) -> (Record, Vec<Part>) {
     (record, parts)
 }
 
-/// A store in a separate folder, beside which nothing may be written.
+/// A store in a separate directory, beside which nothing may be written.
 struct Target {
     dir: tempfile::TempDir,
     store: Store,
@@ -148,7 +148,7 @@ fn names_of_outputs_that_lead_elsewhere_are_refused() {
         ]);
         let told = target.refuses(&archive, SMALL);
         assert!(told.contains("cannot be the name of an output"), "{name}: {told}");
-        assert!(!told.chars().any(|c| c.is_control()), "{told:?}");
+        assert!(!told.chars().any(char::is_control), "{told:?}");
     }
     target.import(&packed(&[vec![head()], parts].concat()), SMALL).unwrap();
 }

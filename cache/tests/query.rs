@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-
 use common::{draft, nodes, open, open_read_only, publish};
 use flow_cache::{ActionKey, KeyFields, Store};
 use serde_json::{Value, json};
@@ -48,7 +46,10 @@ impl Entries {
         new.kind = kind.into();
         new.components = components;
         new.inputs = inputs.to_vec();
-        new.metrics = BTreeMap::from_iter(metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)));
+        new.metrics = metrics
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect();
         new.finished_unix_ms = self.finished;
         publish(&self.store, &key, new).expect("published");
         key

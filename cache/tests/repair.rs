@@ -95,6 +95,42 @@ fn whatever_lies_in_a_files_place_is_a_miss_that_a_run_makes_anew() {
 }
 
 #[test]
+fn a_file_in_a_folders_place_is_set_aside_and_what_was_in_it_made_anew() {
+    let spoils: [fn(&Path) -> PathBuf; 6] = [
+        |root| blob(root, "a").parent().unwrap().to_owned(),
+        |root| record(root, "a").parent().unwrap().to_owned(),
+        |root| root.join("blobs"),
+        |root| root.join("records"),
+        |root| root.join("staging"),
+        |root| root.join("quarantine"),
+    ];
+    for (number, folder) in spoils.iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        publish_all(&open(dir.path()), &["a", "b"]);
+        let folder = folder(dir.path());
+        fs::remove_dir_all(&folder).unwrap();
+        fs::write(&folder, "no folder").unwrap();
+        let store = open(dir.path());
+        store.records().unwrap();
+        if number % 2 == 0 {
+            store.repair().unwrap();
+        }
+        for node in ["a", "b"] {
+            let (key, new) = draft(node, node);
+            assert_eq!(
+                publish(&store, &key, new).unwrap().read("model").unwrap(),
+                node.as_bytes()
+            );
+        }
+        assert!(
+            folder.is_dir() && store.verify().unwrap().ok.len() == 2,
+            "{}",
+            folder.display()
+        );
+    }
+}
+
+#[test]
 fn a_record_of_a_later_version_is_told_left_alone_and_ends_no_verification() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -42,7 +42,10 @@ impl OwnPart {
             .iter()
             .find(|path| !instance.files.iter().any(|file| file.path.starts_with(path)))
         {
-            return Err(bug(instance, &format!("{} is declared, but not read", lost.display())));
+            return Err(bug(
+                instance,
+                &format!("{} is declared, but not among its files", lost.display()),
+            ));
         }
         seal(workflow, &mut params, digests)?;
         let files = instance

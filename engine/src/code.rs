@@ -15,6 +15,8 @@ use flow_cache::Digest;
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
+use crate::plain_file;
+
 /// What is left out of every folder of code, in the syntax of `.gitignore`; `.flowignore` can bring it back (`!lib.pyc`).
 pub const IGNORED: &[&str] = &[
     // version control, and flow's own
@@ -109,7 +111,7 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<Digest> {
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent)?;
         }
-        regular(from)?;
+        plain_file::regular(from)?;
         fs::copy(from, to).map_err(|error| named(from, &error))?;
         Digest::of_file(to)
     };
@@ -120,64 +122,8 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<Digest> {
     Listing::of(from)?.digest(|file| copy_file(&from.join(file), &to.join(file)))
 }
 
-/// The metadata of a file that can be read to its end: opening a FIFO would wait for someone who writes to it.
-///
-/// # Errors
-/// If it cannot be looked at, or is neither a file nor a folder.
-pub(crate) fn regular(path: &Path) -> io::Result<Metadata> {
-    let metadata = fs::metadata(path)?;
-    if metadata.is_file() || metadata.is_dir() {
-        return Ok(metadata);
-    }
-    Err(io::Error::other(format!(
-        "it is {}, expected a regular file",
-        kind(&metadata)
-    )))
-}
-
-/// What is neither a file nor a folder, in words.
-#[cfg(unix)]
-pub fn kind(metadata: &Metadata) -> &'static str {
-    use std::os::unix::fs::FileTypeExt;
-    let kind = metadata.file_type();
-    match () {
-        () if kind.is_fifo() => "a FIFO (named pipe)",
-        () if kind.is_socket() => "a socket",
-        () => "a device",
-    }
-}
-
-/// What is neither a file nor a folder, in words.
-#[cfg(not(unix))]
-pub fn kind(_metadata: &Metadata) -> &'static str {
-    "not a file"
-}
-
 /// The most bytes of a workflow file or of a file that it includes.
 const MAX_TEXT_BYTES: u64 = 16 << 20;
-
-/// Opens a file for reading. Opening never waits, and what was opened is asked what it is, so that a file that is replaced by a
-/// FIFO meanwhile is found out as well.
-fn open(path: &Path) -> io::Result<fs::File> {
-    regular(path)?;
-    let mut options = fs::OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-    }
-    let file = options.open(path)?;
-    let metadata = file.metadata()?;
-    match () {
-        () if metadata.is_file() => Ok(file),
-        () if metadata.is_dir() => Err(io::Error::other("it is a directory, expected a regular file")),
-        () => Err(io::Error::other(format!(
-            "it is {}, expected a regular file",
-            kind(&metadata)
-        ))),
-    }
-}
 
 /// Reads a text in UTF-8 of at most [`MAX_TEXT_BYTES`].
 ///
@@ -186,7 +132,9 @@ fn open(path: &Path) -> io::Result<fs::File> {
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     let not_utf8 = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut bytes = Vec::new();
-    let read = open(path)?.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes)?;
+    let read = plain_file::open(path)?
+        .take(MAX_TEXT_BYTES + 1)
+        .read_to_end(&mut bytes)?;
     if read as u64 > MAX_TEXT_BYTES {
         let most = MAX_TEXT_BYTES >> 20;
         return Err(io::Error::other(format!(
@@ -323,7 +271,7 @@ impl Walk {
             Ok(metadata) if metadata.is_dir() && is_cache(path) => {}
             Ok(metadata) if metadata.is_dir() => self.folder(path, relative.to_owned())?,
             Ok(metadata) if metadata.is_file() && !is_our_output(&metadata) => {
-                self.found.files.push(relative.to_owned())
+                self.found.files.push(relative.to_owned());
             }
             // A socket, a FIFO, a device, or what this process prints.
             Ok(_) => {}

@@ -8,7 +8,7 @@ use flow_cache::{ActionKey, Cost, unix_ms};
 use serde::{Deserialize, Serialize};
 
 /// Version of [`LoggedEvent`] and everything in it.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// How often the event log takes progress of one node; the finer steps are for eyes only.
 const LOGGED_PROGRESS: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const LOGGED_PROGRESS: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The run has a folder and a plan.
+    /// The run has a directory and a plan.
     RunStarted {
         /// The run's id, the name of its folder.
         run: String,
@@ -88,8 +88,8 @@ pub enum Event {
         total: u64,
         /// What a unit is.
         unit: String,
-        /// Figures worth watching.
-        figures: Vec<Metric>,
+        /// Metrics worth watching.
+        metrics: Vec<Metric>,
     },
     /// A line of a node's log.
     NodeNote {
@@ -104,7 +104,7 @@ pub enum Event {
         node: String,
         /// Its key.
         key: ActionKey,
-        /// What it measured; figures that are not finite are left out, the record has them.
+        /// What it measured; metrics that are not finite are left out, the record has them.
         metrics: BTreeMap<String, f64>,
         /// What it took.
         cost: Cost,
@@ -214,7 +214,7 @@ impl From<WrittenStatus> for RunStatus {
     }
 }
 
-/// A figure of a node's progress.
+/// A metric of a node's progress.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metric {
@@ -373,7 +373,7 @@ mod tests {
             step,
             total: 9,
             unit: "epoch".into(),
-            figures: vec![Metric {
+            metrics: vec![Metric {
                 name: "loss".into(),
                 value: None,
             }],

@@ -3,7 +3,7 @@
 //! Edges that follow from others are left out (the transitive reduction), so that a drawing shows what feeds what and not
 //! that everything depends on the images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use petgraph::algo::toposort;
@@ -123,8 +123,8 @@ fn class(kind: &str) -> String {
 }
 
 fn colours(graph: &DiGraph<Drawn, ()>) -> BTreeMap<&'static str, &'static str> {
-    let kinds: BTreeMap<&'static str, ()> = graph.node_weights().map(|drawn| (drawn.kind, ())).collect();
-    kinds.into_keys().zip(COLOURS.iter().copied().cycle()).collect()
+    let kinds: BTreeSet<&'static str> = graph.node_weights().map(|drawn| drawn.kind).collect();
+    kinds.into_iter().zip(COLOURS.iter().copied().cycle()).collect()
 }
 
 /// The edges that do not follow from others, sorted.

@@ -2,16 +2,17 @@
 //!
 //! The first program that is started gets a *keeper* for company: this same executable, in a process group of its own, that waits at
 //! the end of a pipe. It is told of each process group that begins and ends. When the pipe closes, this process has ended: then the
-//! keeper kills the groups that are left and every process whose TMPDIR lies in this process's folder (which finds daemons that left
-//! their group), until there are none; it removes that folder, and ends. It has the lock of this process's claims until then, so
+//! keeper kills the groups that are left and every process whose TMPDIR lies in this process's directory (which finds daemons that left
+//! their group), until there are none; it removes that directory, and ends. It has the lock of this process's claims until then, so
 //! that nobody else starts what is still running. Not covered: a daemon that left its group and its environment behind, and a keeper that
 //! is killed itself together with this process.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ struct Keeper {
     _child: Child,
 }
 
-/// Keepers are `program` with `argument` and a folder, and must call [`keep`]. Without this there is none, and only ends that this process
+/// Keepers are `program` with `argument` and a directory, and must call [`keep`]. Without this there is none, and only ends that this process
 /// can act upon are covered.
 pub fn configure(program: PathBuf, argument: &str) {
     let _ = PROGRAM.set((program, argument.to_owned()));
@@ -71,7 +72,7 @@ impl Keeper {
         let mut child = command.spawn().map_err(|error| {
             io::Error::new(
                 error.kind(),
-                format!("the process that watches over programs cannot be started: {error}"),
+                format!("the process that ends left-over programs cannot be started: {error}"),
             )
         })?;
         let Some(tell) = child.stdin.take() else {
@@ -85,7 +86,7 @@ impl Keeper {
     }
 }
 
-/// A fresh folder for a program, which is to have a TMPDIR in it; removed when dropped, or by the keeper.
+/// A fresh directory for a program, which is to have a TMPDIR in it; removed when dropped, or by the keeper.
 ///
 /// # Errors
 /// If it cannot be made, or the keeper cannot be started.
@@ -154,6 +155,16 @@ pub fn wait_a_little(child: &Child, most: Duration) {
     }
     let _ = child;
     std::thread::sleep(most / 4);
+}
+
+/// The end of a process in words, for after its name: `ended with exit status 3`.
+pub fn how_it_ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with exit status {code}"),
+        (None, Some(9)) => "was killed (signal 9): probably out of memory".to_owned(),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended in an unknown way".to_owned(),
+    }
 }
 
 /// Ends every process whose TMPDIR lies in `folder`.

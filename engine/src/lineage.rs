@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use flow_cache::{Artifact, ArtifactSummary};
+use flow_cache::{ActionKey, Artifact, ArtifactSummary, Record, Store};
 
-use crate::node::{InputCost, MissingInput};
+use crate::node::{InputCost, MissingInput, NodeError};
 use crate::workflow::{InstanceId, Workflow};
 
 /// What one instance depends on. Gathered only when asked: in a large graph that is the greater part of it.
@@ -13,12 +13,30 @@ pub struct Lineage<'a> {
     pub(crate) workflow: &'a Workflow,
     pub(crate) id: InstanceId,
     pub(crate) artifacts: &'a [Option<Artifact>],
+    pub(crate) store: &'a Store,
 }
 
 impl Lineage<'_> {
     /// For each input of the instance every record that it depends on, itself included, each once.
     pub fn costs(&self) -> Vec<InputCost> {
         costs(self.workflow, self.id, self.artifacts)
+    }
+
+    /// All records of a kind in the cache, whatever workflow made them, newest first.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn records_of_kind(&self, kind: &str) -> Result<Vec<Record>, NodeError> {
+        let found = self.store.query(&format!("kind = {kind}"), &[kind]);
+        found.map_err(|error| NodeError::failed(format!("cannot look through the cache: {error}")))
+    }
+
+    /// The record of an action, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn record(&self, key: &ActionKey) -> Result<Option<Record>, NodeError> {
+        Ok(self.store.record(key)?)
     }
 
     /// The inputs that there are none of, because they failed: only of ports that go on without them.

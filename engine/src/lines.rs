@@ -124,7 +124,7 @@ impl LastLines {
     /// As the help of an error, if anything was printed.
     pub fn in_words(&self) -> Option<String> {
         let lines: Vec<&str> = self.0.iter().map(String::as_str).collect();
-        (!lines.is_empty()).then(|| format!("the last that it printed:\n{}", lines.join("\n")))
+        (!lines.is_empty()).then(|| format!("its last output:\n{}", lines.join("\n")))
     }
 }
 

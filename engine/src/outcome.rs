@@ -21,7 +21,7 @@ pub struct NodeOutcome {
     pub status: NodeStatus,
     /// Its key, if it is done.
     pub key: Option<ActionKey>,
-    /// What it measured; figures that are not finite are left out, the record has them.
+    /// What it measured; metrics that are not finite are left out, the record has them.
     pub metrics: BTreeMap<String, f64>,
     /// What it took when it was made, if it is done.
     pub cost: Option<Cost>,

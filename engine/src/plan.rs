@@ -13,7 +13,7 @@ use crate::action::{Action, OwnPart};
 use crate::node::NodeError;
 use crate::reason::{History, Reason};
 use crate::stat::FileDigests;
-use crate::workflow::{InstanceId, Workflow};
+use crate::workflow::{Account, InstanceId, Workflow};
 
 /// What a run of a workflow will do.
 #[derive(Clone, Debug, Serialize)]
@@ -24,6 +24,9 @@ pub struct Plan {
     pub workflow: String,
     /// In the order of the workflow's instances: inputs before what uses them.
     pub nodes: Vec<PlannedNode>,
+    /// What nodes say of what their inputs cost.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<Account>,
     #[serde(skip)]
     pub(crate) resolved: Vec<Option<Resolved>>,
 }
@@ -201,6 +204,7 @@ pub(crate) fn plan(workflow: &Workflow, store: &Store, files: &FileDigests) -> R
         schema: 1,
         workflow: workflow.name().to_owned(),
         nodes,
+        accounts: workflow.accounts().to_vec(),
         resolved: planning.resolved,
     })
 }

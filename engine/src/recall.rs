@@ -11,8 +11,11 @@ pub fn recall(store: &Store, path: &Path) {
 }
 
 /// One memory for each workflow file, whatever its overrides.
+#[expect(
+    clippy::unnecessary_debug_formatting,
+    reason = "it distinguishes bytes that are not UTF-8"
+)]
 pub(crate) fn recall_name(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    // As written for debugging, bytes that are not UTF-8 are distinguished.
     format!("{absolute:?}")
 }

@@ -8,14 +8,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use flow_cache::Artifact;
 use serde_json::Value;
 
 use crate::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Lineage, Node, NodeError, NodeFile, Output, ParamError, Port,
-    Report, Resources,
+    Report, Resources, Spending, Spent,
 };
 use crate::projection::Projection;
 
@@ -35,6 +35,9 @@ pub(crate) trait ErasedNode: Send + Sync {
     fn ports(&self) -> Vec<Port>;
     fn files(&self, folder: &Path) -> Vec<NodeFile>;
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError>;
+    fn spends(&self, inputs: &InputFacts) -> Option<Spending>;
+    fn settled(&self, spent: &Spent<'_>) -> Result<Option<Arc<dyn ErasedNode>>, ParamError>;
+    fn account(&self, spent: &Spent<'_>) -> Result<Option<String>, ParamError>;
     fn resources(&self) -> Resources;
     fn isolated(&self) -> bool;
     fn copies(&self, role: &str) -> bool;
@@ -70,6 +73,18 @@ impl<N: Node> ErasedNode for N {
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         Node::facts(self, inputs)
+    }
+
+    fn spends(&self, inputs: &InputFacts) -> Option<Spending> {
+        Node::spends(self, inputs)
+    }
+
+    fn settled(&self, spent: &Spent<'_>) -> Result<Option<Arc<dyn ErasedNode>>, ParamError> {
+        Ok(Node::settled(self, spent)?.map(|node| Arc::new(node) as _))
+    }
+
+    fn account(&self, spent: &Spent<'_>) -> Result<Option<String>, ParamError> {
+        Node::account(self, spent)
     }
 
     fn resources(&self) -> Resources {
@@ -128,19 +143,23 @@ pub(crate) struct Form {
     parse: ParseFn,
     /// The JSON Schema of its parameters.
     pub(crate) schema: fn() -> Value,
+    keys: OnceLock<Option<Vec<String>>>,
 }
 
 impl Form {
     /// The parameters that it takes, in the order of its struct. serde knows them, and lists them in its error for a key that
     /// cannot be one. `None` if they depend on another parameter.
-    fn keys(&self) -> Option<Vec<String>> {
-        let question = toml::Table::from_iter([("\0".to_owned(), toml::Value::Boolean(true))]);
-        let answer = (self.parse)(question).err()?;
-        let (_, list) = answer
-            .message
-            .strip_prefix("unknown field ")?
-            .split_once(", expected ")?;
-        Some(list.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+    fn keys(&self) -> Option<&[String]> {
+        let ask = || {
+            let question = toml::Table::from_iter([("\0".to_owned(), toml::Value::Boolean(true))]);
+            let answer = (self.parse)(question).err()?;
+            let (_, list) = answer
+                .message
+                .strip_prefix("unknown field ")?
+                .split_once(", expected ")?;
+            Some(list.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+        };
+        self.keys.get_or_init(ask).as_deref()
     }
 }
 
@@ -169,6 +188,7 @@ impl Registry {
             marks: N::FORM,
             parse: parse::<N>,
             schema: crate::schema::of::<N>,
+            keys: OnceLock::new(),
         });
         self
     }
@@ -192,12 +212,11 @@ impl Registry {
     pub(crate) fn keys(&self, kind: &str) -> Option<Vec<String>> {
         let mut keys: Vec<String> = Vec::new();
         for form in self.kinds.get(kind)? {
-            keys.extend(
-                form.keys()?
-                    .into_iter()
-                    .filter(|key| !keys.contains(key))
-                    .collect::<Vec<_>>(),
-            );
+            for key in form.keys()? {
+                if !keys.contains(key) {
+                    keys.push(key.clone());
+                }
+            }
         }
         Some(keys)
     }
@@ -206,7 +225,7 @@ impl Registry {
     pub(crate) fn keys_of_form(&self, kind: &str, given: &[&str]) -> Option<Vec<String>> {
         let forms = self.kinds.get(kind)?;
         match meant(forms, |key| given.contains(&key)).as_slice() {
-            [form] => form.keys(),
+            [form] => form.keys().map(<[String]>::to_vec),
             _ => self.keys(kind),
         }
     }
@@ -231,13 +250,16 @@ impl Registry {
             }
             (_, []) => {
                 let marks: Vec<&str> = forms.iter().flat_map(|form| form.marks).copied().collect();
-                format!("it needs one of {}, which say what it is", quoted(&marks).join(", "))
+                format!(
+                    "it needs one of {}: they tell the forms of this kind apart",
+                    quoted(&marks).join(", ")
+                )
             }
             (_, several) => {
                 let given = several.iter().flat_map(|form| form.marks).copied();
                 let given: Vec<&str> = given.filter(|mark| table.contains_key(*mark)).collect();
                 format!(
-                    "{} do not go together: each says what it is",
+                    "{} do not go together: each stands for another form of this kind",
                     quoted(&given).join(" and ")
                 )
             }

@@ -1,4 +1,4 @@
-//! `flow run` in a handful of calls: plan, make a folder, execute, write down.
+//! `flow run` in a handful of calls: plan, make a directory, execute, write down.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,8 +12,8 @@ use crate::node::Report;
 use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
 use crate::plan::{self, Plan, PlanError, PlanState};
 use crate::reason::in_words;
+use crate::room::Room;
 use crate::runs::{RunFolder, RunsError, Summary};
-use crate::slots::Room;
 use crate::stat::FileDigests;
 use crate::stop::StopFlag;
 use crate::worker::WorkerProgram;
@@ -22,7 +22,7 @@ use crate::workflow::Workflow;
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The folder that run folders are made in.
+    /// The directory that run directories are made in.
     pub runs_dir: PathBuf,
     /// What all nodes together may take.
     pub machine: Machine,
@@ -35,7 +35,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Run folders in `runs_dir`, everything else as usual.
+    /// Run directories in `runs_dir`, everything else as usual.
     pub fn new(runs_dir: impl Into<PathBuf>) -> Self {
         Self {
             runs_dir: runs_dir.into(),
@@ -79,7 +79,7 @@ pub enum RunError {
     /// There is no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The run's folder cannot be written.
+    /// The run's directory cannot be written.
     #[error(transparent)]
     Folder(#[from] RunsError),
 }
@@ -89,7 +89,7 @@ pub enum RunError {
 /// A node that fails is part of the outcome, not an error of this function.
 ///
 /// # Errors
-/// If no plan can be made or the run's folder cannot be written.
+/// If no plan can be made or the run's directory cannot be written.
 pub fn run(
     workflow: &Workflow,
     store: &Store,

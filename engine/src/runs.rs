@@ -1,4 +1,4 @@
-//! Run folders: what each run wrote down, and how to find it again.
+//! Run directories: what each run wrote down, and how to find it again.
 //!
 //! `<runs>/<utc time>-<workflow>-<short id>/` holds `workflow.toml` (and what it includes), `events.jsonl`, `summary.json`, `logs/<node>.log` and
 //! the pages of reporting nodes, `<node>.md` and `<node>.json`.
@@ -53,7 +53,7 @@ pub struct Summary {
     pub reports: Vec<String>,
 }
 
-/// A run found in the folder of runs.
+/// A run found in the directory of runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
     /// Its id, the name of its folder.
@@ -73,7 +73,7 @@ fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::E
 /// Why runs cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum RunsError {
-    /// The folder, or something in it, cannot be read or written.
+    /// The directory, or something in it, cannot be read or written.
     #[error("cannot {action} {path}: {source}", path = path.display())]
     Io {
         /// What was tried, as a verb.
@@ -96,7 +96,7 @@ pub enum RunsError {
     NotFound {
         /// What was asked for.
         id: String,
-        /// The folder of runs.
+        /// The directory of runs.
         dir: PathBuf,
         /// The runs that there are, newest first.
         known: Vec<String>,
@@ -113,14 +113,14 @@ impl RunsError {
     }
 }
 
-/// A folder of runs, to look at.
+/// A directory of runs, to look at.
 #[derive(Clone, Debug)]
 pub struct Runs {
     dir: PathBuf,
 }
 
 impl Runs {
-    /// The runs in `dir`; a folder that is absent holds none.
+    /// The runs in `dir`; a directory that is absent holds none.
     pub fn open(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
     }
@@ -128,7 +128,7 @@ impl Runs {
     /// All runs, newest first.
     ///
     /// # Errors
-    /// If the folder cannot be read. A damaged summary counts as none.
+    /// If the directory cannot be read. A damaged summary counts as none.
     pub fn list(&self) -> Result<Vec<Run>, RunsError> {
         let ids = self.ids()?.into_iter();
         Ok(ids
@@ -158,11 +158,11 @@ impl Runs {
         fitting.into_iter().map(|id| self.run(id)).collect()
     }
 
-    /// Removes the folders of all runs but the newest `keep`, and those under way; with `dry_run` it says which. What was killed in the
+    /// Removes the directories of all runs but the newest `keep`, and those under way; with `dry_run` it says which. What was killed in the
     /// middle of this is removed as well.
     ///
     /// # Errors
-    /// If the folder cannot be read, or a run's cannot be removed.
+    /// If the directory cannot be read, or a run's cannot be removed.
     pub fn gc(&self, keep: usize, dry_run: bool) -> Result<RunsGcReport, RunsError> {
         let mut report = RunsGcReport {
             dry_run,
@@ -248,7 +248,7 @@ impl Runs {
 pub struct RunsGcReport {
     /// Whether nothing was changed.
     pub dry_run: bool,
-    /// The ids of the runs whose folders go, newest first.
+    /// The ids of the runs whose directories go, newest first.
     pub removed: Vec<String>,
     /// Bytes of these.
     pub freed_bytes: u64,
@@ -267,7 +267,7 @@ fn is_under_way(dir: &Path) -> bool {
     }
 }
 
-/// The bytes of all files under a folder; links are not followed.
+/// The bytes of all files under a directory; links are not followed.
 fn size(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
@@ -277,12 +277,12 @@ fn size(dir: &Path) -> u64 {
     sizes.sum()
 }
 
-/// How the name of a folder begins that is being removed.
+/// How the name of a directory begins that is being removed.
 const GONE: &str = ".removed-";
 const EVENTS: &str = "events.jsonl";
 const SUMMARY: &str = "summary.json";
 
-/// The folder of a run under way.
+/// The directory of a run under way.
 pub(crate) struct RunFolder {
     pub(crate) id: String,
     pub(crate) dir: PathBuf,
@@ -336,7 +336,7 @@ impl RunFolder {
         ))
     }
 
-    /// Two runs may begin in the same millisecond, in two processes: the folder is made, or another id is tried.
+    /// Two runs may begin in the same millisecond, in two processes: the directory is made, or another id is tried.
     ///
     /// The order of names is the order in which runs began, also where the clock was set back: then a name's time is the
     /// millisecond after the newest run's (and not the one in the summary).
@@ -410,7 +410,7 @@ impl RunFolder {
     /// Writes down what the run came to, whole or not at all.
     pub(crate) fn write_summary(&self, summary: &mut Summary) -> Result<(), RunsError> {
         summary.schema = SCHEMA;
-        summary.reports = self.report_files.clone();
+        summary.reports.clone_from(&self.report_files);
         let path = self.dir.join(SUMMARY);
         let temporary = self.dir.join("summary.json.tmp");
         let written = serde_json::to_vec(summary)
@@ -431,7 +431,7 @@ fn time_of(id: &str) -> Option<jiff::Timestamp> {
     jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()
 }
 
-/// Runs may lie in a folder of code, which they are no part of. Where that cannot be written down, nothing else can either.
+/// Runs may lie in a directory of code, which they are no part of. Where that cannot be written down, nothing else can either.
 fn keep_out_of_code(runs: &Path, sharing: Sharing) {
     let path = runs.join(crate::code::FLOWIGNORE);
     if !path.exists() {

@@ -11,8 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use flow_cache::{Digest, Stamp, Store};
 use serde::{Deserialize, Serialize};
 
-use crate::code::{self, Listing};
+use crate::code::Listing;
 use crate::os_path::OsPath;
+use crate::plain_file;
 
 /// How often a file that changes while it is read is read again.
 const ATTEMPTS: usize = 3;
@@ -29,11 +30,11 @@ const MEMORY: &str = "stat.json";
 #[derive(Default)]
 pub struct FileDigests {
     memory: Option<Store>,
-    known: Mutex<Known>,
+    known: Mutex<DigestTable>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct DigestTable {
     entries: BTreeMap<PathBuf, Entry>,
     changed: bool,
     key: Option<[u8; 32]>,
@@ -65,9 +66,9 @@ impl FileDigests {
             .unwrap_or_default();
         Self {
             memory: Some(store.clone()),
-            known: Mutex::new(Known {
+            known: Mutex::new(DigestTable {
                 entries,
-                ..Known::default()
+                ..DigestTable::default()
             }),
         }
     }
@@ -77,7 +78,7 @@ impl FileDigests {
     /// # Errors
     /// If it cannot be read, is a FIFO or the like, or changes again and again while it is read.
     pub fn digest(&self, path: &Path) -> io::Result<Digest> {
-        let metadata = code::regular(path)?;
+        let metadata = plain_file::regular(path)?;
         if metadata.is_dir() {
             let digest_of = |file: &Path| self.digest(&path.join(file));
             Listing::of(path)?.digest(digest_of)
@@ -155,7 +156,7 @@ impl FileDigests {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, DigestTable> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,9 @@ use std::io;
 use std::path::PathBuf;
 
 use flow_cache::{ActionKey, ArchiveError, CacheError, Digest, KeyFields, NonDeterminism, Store};
-use flow_engine::{Reason, in_words};
+use flow_engine::node::NodeError;
+use flow_engine::watch::WatchError;
+use flow_engine::{PlanError, Reason, RunError, RunsError, in_words};
 use insta::assert_snapshot;
 use serde_json::json;
 
@@ -99,6 +101,56 @@ fn every_error_of_the_store_says_what_where_and_what_to_do() {
     ];
     let lines = errors.map(|error| error.to_string());
     let lines: Vec<String> = lines.chain(archive.map(|error| error.to_string())).collect();
+    assert_snapshot!(lines.join("\n\n"));
+}
+
+/// The error that is listed after this one; `None` after the last.
+fn after_of_runs(error: &RunsError) -> Option<RunsError> {
+    Some(match error {
+        RunsError::Io { .. } => RunsError::Damaged {
+            path: path(),
+            why: "expected value at line 1 column 1".into(),
+        },
+        RunsError::Damaged { .. } => RunsError::NotFound {
+            id: "1234".into(),
+            dir: path(),
+            known: Vec::new(),
+        },
+        RunsError::NotFound { .. } => return None,
+    })
+}
+
+/// The error that is listed after this one; `None` after the last.
+fn after_of_node(error: &NodeError) -> Option<NodeError> {
+    Some(match error {
+        NodeError::Stopped => NodeError::failed("the learning rate is 0").with_help("raise it"),
+        NodeError::Failed { .. } => NodeError::Cache(CacheError::ReadOnly { root: path() }),
+        NodeError::Cache(_) => return None,
+    })
+}
+
+#[test]
+fn every_error_of_a_run_says_what_where_and_what_to_do() {
+    let first = RunsError::Io {
+        action: "write",
+        path: path(),
+        source: failure(),
+    };
+    let runs = std::iter::successors(Some(first), after_of_runs).map(|error| RunError::from(error).to_string());
+    let nodes = std::iter::successors(Some(NodeError::Stopped), after_of_node).map(|source| {
+        let node = "fit[seed=0]".to_owned();
+        RunError::Plan(PlanError::Node {
+            node,
+            source: Box::new(source),
+        })
+        .to_string()
+    });
+    let plan = RunError::Plan(PlanError::Cache(CacheError::ReadOnly { root: path() })).to_string();
+    let watch = WatchError {
+        path: path(),
+        source: notify::Error::generic("the system's reason"),
+    };
+    let lines: Vec<String> = runs.chain(nodes).chain([plan, watch.to_string()]).collect();
     assert_snapshot!(lines.join("\n\n"));
 }
 

@@ -268,6 +268,17 @@ fn a_panic_is_one_failed_node_and_the_rest_is_told() {
 }
 
 #[test]
+fn a_panic_names_the_node_and_its_inputs() {
+    let text = "[workflow]\nname = \"p\"\n[nodes.word]\nkind = \"const\"\nvalue = \"x\"\n\
+                [nodes.bad]\nkind = \"trouble\"\npanic = true\nof = \"word\"\n";
+    let run = Bench::new().run(text);
+    let failure = &run.outcome.failures[0];
+    let inputs = format!("(inputs: `word` {})", run.key("word").short());
+    assert_eq!(failure.node, "bad");
+    assert!(failure.message.ends_with(&inputs), "{}", failure.message);
+}
+
+#[test]
 fn keep_going_runs_what_does_not_rest_on_the_failed() {
     let text = "[workflow]\nname = \"k\"\n[nodes.bad]\nkind = \"trouble\"\npanic = false\n\
                 [nodes.after]\nkind = \"first\"\nof = \"bad\"\n\

@@ -15,6 +15,7 @@ use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, OpenedFile,
     Output, ParamError, Port,
 };
+use flow_engine::plain_file;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +72,7 @@ impl Node for ConcatNode {
             }
         }
         for OpenedFile { path, .. } in cx.files {
-            let read = std::fs::read(path);
+            let read = plain_file::read(path);
             whole.extend(read.map_err(|e| NodeError::failed(format!("cannot read {}: {e}", path.display())))?);
         }
         whole.extend_from_slice(self.text.as_bytes());

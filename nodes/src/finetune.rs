@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, Input, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError,
-    Port, Progress, Resources,
+    Port, Progress, Resources, Spending, Spent,
 };
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::BackboneSettings;
@@ -27,7 +27,9 @@ use crate::artifacts::{
     NetworkFacts, RECIPE, RecipeArtifact, SplitName, TEXTS_HAVE_NO_VIEWS, same_task, without,
 };
 use crate::augment::{check_mixing, check_recipe};
+use crate::budget::Budget;
 use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
+use crate::memory;
 
 /// Steps between two looks at the clock for a checkpoint.
 const STRETCH: usize = 25;
@@ -55,9 +57,10 @@ pub struct FinetuneNode {
     /// Optimiser steps; 0 with `head = "probe"` leaves the linear probe on the encoder as it is. Either these or `budget`.
     steps: Option<usize>,
     /// Images that may go through the encoder forward and backward, every view of every image counted, a forward pass alone as a third: what
-    /// trainings of different cost per step are held equal by. Steps follow from it, to the nearest whole one.
+    /// trainings of different cost per step are held equal by. Steps follow from it, to the nearest whole one. `{ of = .., share = 0.5 }` is a part of
+    /// an arm's budget, `{ of = .., rest = true }` what all that the node depends on leaves of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    budget: Option<u64>,
+    budget: Option<Budget>,
     /// Images per step; with `semi`, labelled ones, each with `semi.ratio` unlabelled ones.
     #[serde(default = "batch")]
     batch: usize,
@@ -126,11 +129,12 @@ impl FinetuneNode {
             (Some(steps), None) => Ok(steps),
             (None, Some(budget)) => {
                 let step = self.fit_settings(0).cost(self.semi.as_ref());
-                if (budget as f64) < step {
-                    let message = format!("{budget} found, but one step takes {step:.0} images forward and backward");
+                let images = budget.used() as f64;
+                if images < step && !(images == 0.0 && self.head == HeadStart::Probe) {
+                    let message = format!("{images} found, but one step takes {step:.0} images forward and backward");
                     return Err(at_with("budget", message, "raise `budget`, or lower `batch`"));
                 }
-                Ok((budget as f64 / step).round() as usize)
+                Ok((images / step).round() as usize)
             }
             (Some(_), Some(_)) => Err(at_with(
                 "budget",
@@ -147,6 +151,11 @@ impl FinetuneNode {
 
     fn settings(&self) -> Result<FitSettings, ParamError> {
         Ok(self.fit_settings(self.steps()?))
+    }
+
+    fn spending(&self, settings: &FitSettings) -> Spending {
+        let used = settings.steps as f64 * settings.cost(self.semi.as_ref());
+        self.budget.map_or(Spending::all(used), |budget| budget.spending(used))
     }
 
     fn fit_settings(&self, steps: usize) -> FitSettings {
@@ -303,7 +312,7 @@ impl FinetuneNode {
 
 impl Node for FinetuneNode {
     const KIND: &'static str = "finetune";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const OUTPUT: ArtifactType = MODEL;
 
     fn ports(&self) -> Vec<Port> {
@@ -339,12 +348,11 @@ impl Node for FinetuneNode {
         if let Some(unlabelled) = inputs.get::<DatasetFacts>("unlabelled") {
             same_task("unlabelled", data, unlabelled)?;
         }
+        memory::batch_fits(self.batch, data, self.backbone.as_ref())?;
         check_mixing(inputs, "views", data)?;
         check_recipe(inputs, "strong", data)?;
         if let Some(backbone) = &self.backbone {
-            backbone
-                .build(data.input, &Stream::new(0, "check"))
-                .map_err(|e| backbone_error(&e))?;
+            backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
         }
         EncoderStart::check_input("init", inputs, data)?;
         Ok(Facts::of(NetworkFacts {
@@ -353,11 +361,20 @@ impl Node for FinetuneNode {
         }))
     }
 
+    fn settled(&self, spent: &Spent<'_>) -> Result<Option<Self>, ParamError> {
+        let settled = self.budget.map(|budget| budget.settled(spent)).transpose()?.flatten();
+        Ok(settled.map(|budget| Self {
+            budget: Some(budget),
+            ..self.clone()
+        }))
+    }
+
+    fn spends(&self, _inputs: &InputFacts) -> Option<Spending> {
+        Some(self.spending(&self.settings().ok()?))
+    }
+
     fn resources(&self) -> Resources {
-        Resources {
-            max_threads: usize::MAX,
-            ..Resources::default()
-        }
+        Resources::threads_up_to(usize::MAX)
     }
 
     fn isolated(&self) -> bool {
@@ -404,11 +421,12 @@ impl Node for FinetuneNode {
             (Some(data), Some(set)) => Some(data.as_examples(set)?),
             _ => None,
         };
+        let plain = normalisation.augmenter(&Recipe::default(), encoder.takes())?;
+        let classes = labelled.classes();
         let classifier = match self.head {
-            HeadStart::Random => Classifier::new(encoder, labelled.classes(), &stream),
+            HeadStart::Random => Classifier::new(encoder, classes, &stream),
             HeadStart::Probe => {
-                let plain = normalisation.augmenter(&Recipe::default(), encoder.takes())?;
-                Classifier::with_probe_head(encoder, labelled.classes(), &labelled_examples, &plain).map_err(failure)?
+                Classifier::with_probe_head(encoder, classes, &labelled_examples, &plain).map_err(failure)?
             }
         };
         let average = self
@@ -417,6 +435,7 @@ impl Node for FinetuneNode {
             .then(|| twin(&backbone, &classifier, &stream))
             .transpose()?;
         let settings = self.settings().map_err(refused)?;
+        let allowed = self.spending(&settings).allowed;
         let mut fit =
             Fit::new(settings, classifier, labelled_examples, pseudo_examples, &augmenter).map_err(failure)?;
         if let (Some(semi), Some(unlabelled), Some(average)) = (&self.semi, &unlabelled, average) {
@@ -429,19 +448,7 @@ impl Node for FinetuneNode {
             labels: truths.indices.len(),
             pseudo_labels: guesses.as_ref().map(|guesses| guesses.indices.len()),
         };
-        let metrics = [
-            ("images_trained", fit.images_seen() as f64),
-            ("labels", head.labels as f64),
-            ("pseudo_labels", head.pseudo_labels.unwrap_or(0) as f64),
-        ];
-        let mut metrics = BTreeMap::from(metrics.map(|(name, value)| (name.to_owned(), value)));
-        if let Some(last) = fit.history().last() {
-            let figures = last
-                .metrics
-                .iter()
-                .map(|(name, value)| (name.clone(), f64::from(*value)));
-            metrics.extend(figures);
-        }
+        let metrics = metrics(&fit, &head, allowed);
         let history = self.semi.is_some().then(|| History::of(fit.history()).to_file());
         let artifact = ModelArtifact {
             backbone,
@@ -454,6 +461,21 @@ impl Node for FinetuneNode {
             metrics,
         })
     }
+}
+
+/// What a training comes to, for queries.
+fn metrics(fit: &Fit<'_>, head: &HeadInfo, allowed: f64) -> BTreeMap<String, f64> {
+    let counts = [
+        ("images_allowed", allowed),
+        ("images_trained", fit.images_seen() as f64),
+        ("labels", head.labels as f64),
+        ("pseudo_labels", head.pseudo_labels.unwrap_or(0) as f64),
+    ];
+    let counts = counts.map(|(name, value)| (name.to_owned(), value));
+    let last = fit.history().last().map(|last| &last.metrics);
+    let last = last.into_iter().flatten();
+    let last = last.map(|(name, value)| (name.clone(), f64::from(*value)));
+    counts.into_iter().chain(last).collect()
 }
 
 /// Unlabelled images: those of a data set that are not, pixel for pixel, labelled examples.
@@ -508,7 +530,7 @@ impl FinetuneNode {
                     step: step as u64,
                     total: steps as u64,
                     unit: "step",
-                    figures: vec![("loss", recent), ("images/s", rate)],
+                    metrics: vec![("loss", recent), ("images/s", rate)],
                 });
                 if cx.host.stop_requested() {
                     ControlFlow::Break(())
@@ -521,13 +543,13 @@ impl FinetuneNode {
             }
             stopped.map_err(training_failure)?;
             for part in fit.history().iter().skip(told) {
-                let figure = |name: &str| part.metrics.get(name).copied().unwrap_or(0.0);
+                let metric = |name: &str| part.metrics.get(name).copied().unwrap_or(0.0);
                 cx.host.note(&format!(
                     "step {}: loss {:.4}, {:.0} % of the guesses count, {:.1} % of those are right",
                     fit.step(),
                     part.loss,
-                    100.0 * figure("kept"),
-                    100.0 * figure("precision")
+                    100.0 * metric("kept"),
+                    100.0 * metric("precision")
                 ));
             }
             told = fit.history().len();

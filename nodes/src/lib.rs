@@ -2,9 +2,11 @@
 
 pub mod artifacts;
 pub mod pictures;
+pub mod predict;
 pub mod sources;
 
 mod augment;
+mod budget;
 mod classes;
 mod command;
 mod concat;
@@ -12,6 +14,7 @@ mod dataset;
 mod evaluate;
 mod failure;
 mod finetune;
+mod memory;
 mod onnx;
 mod pretext;
 mod pretrain;
@@ -22,7 +25,7 @@ pub use augment::AugmentNode;
 pub use command::CommandNode;
 pub use concat::ConcatNode;
 pub use dataset::{PartNode, SourceNode};
-pub use evaluate::{CompareNode, ProbeNode, ScoreNode, SummaryNode};
+pub use evaluate::{CompareNode, ControlNode, ProbeNode, ScoreNode, SummaryNode};
 pub use finetune::FinetuneNode;
 pub use onnx::{OnnxModel, onnx_model};
 pub use pretext::PretextNode;
@@ -44,6 +47,7 @@ pub fn registry() -> flow_engine::Registry {
         .register::<PseudoLabelNode>()
         .register::<FinetuneNode>()
         .register::<ScoreNode>()
+        .register::<ControlNode>()
         .register::<ProbeNode>()
         .register::<CompareNode>()
         .register::<SummaryNode>()
@@ -56,3 +60,8 @@ pub fn registry() -> flow_engine::Registry {
 pub fn instruction_set() -> &'static str {
     flow_learn::kernels::instruction_set()
 }
+
+/// The example of a node kind that is written elsewhere, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../ARCHITECTURE.md")]
+struct Architecture;

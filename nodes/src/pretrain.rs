@@ -6,14 +6,13 @@ use std::time::Instant;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError, Port,
-    Progress, Resources,
+    Progress, Resources, Spending, Spent,
 };
 use flow_learn::augment::Recipe;
 use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::data::Samples;
 use flow_learn::methods::{MethodConstraints, MethodError, MethodSettings, Settings};
 use flow_learn::optim::{OptimizerConfig, check_lr};
-use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError, held_out, hold_out};
 use schemars::JsonSchema;
@@ -24,7 +23,9 @@ use crate::artifacts::{
     RecipeArtifact, SplitName, TASK, Targets, TaskArtifact,
 };
 use crate::augment::check_recipe;
+use crate::budget::Budget;
 use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
+use crate::memory;
 
 /// Trains an encoder on a pretext task.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -44,9 +45,10 @@ pub struct PretrainNode {
     epochs: Option<usize>,
     /// Images that may go through the encoder forward and backward, so that methods that differ in what they do with an image can be
     /// held against each other: SimCLR's two views of an image count as two, a pass without a gradient as a third. Steps follow
-    /// from it, and the last epoch may be a short one.
+    /// from it, and the last epoch may be a short one. `{ of = .., share = 0.5 }` is a part of an arm's budget, `{ of = .., rest = true }` what all that
+    /// the node depends on leaves of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    budget: Option<u64>,
+    budget: Option<Budget>,
     /// Images per step.
     #[serde(default = "batch")]
     batch: usize,
@@ -81,7 +83,7 @@ impl PretrainNode {
     fn length(&self) -> Result<Length, ParamError> {
         match (self.epochs, self.budget) {
             (Some(epochs), None) => Ok(Length::Epochs(epochs)),
-            (None, Some(budget)) => Ok(Length::Budget(budget)),
+            (None, Some(budget)) => Ok(Length::Budget(budget.used())),
             (Some(_), Some(_)) => Err(at_with(
                 "budget",
                 "`epochs` and `budget` both say how long to train",
@@ -113,16 +115,34 @@ impl PretrainNode {
     fn check_budget(&self, settings: &dyn Settings) -> Result<(), ParamError> {
         let step = self.batch as f64 * settings.views();
         match self.budget {
-            Some(budget) if (budget as f64) < step => Err(at_with(
+            Some(budget) if (budget.used() as f64) < step => Err(at_with(
                 "budget",
                 format!(
-                    "{budget} found, but one step of {} takes {step:.0} images forward and backward",
+                    "{} found, but one step of {} takes {step:.0} images forward and backward",
+                    budget.used(),
                     settings.name()
                 ),
                 "raise `budget`, or lower `batch`",
             )),
             _ => Ok(()),
         }
+    }
+
+    fn spending(&self, used: f64) -> Spending {
+        self.budget.map_or(Spending::all(used), |budget| budget.spending(used))
+    }
+
+    /// How many images there are, and how many of them are held out, if that is known.
+    fn images(&self, method: Option<&MethodSettings>, data: &DatasetFacts) -> Option<(usize, usize)> {
+        let all = match data.targets {
+            Targets::Labels(labels) if method.is_some_and(|method| method.settings().uses_labels()) => labels,
+            _ => data.count(SplitName::Train)?,
+        };
+        let aside = match data.count(SplitName::Validation) {
+            Some(0) => held_out(all, self.monitor),
+            _ => 0,
+        };
+        Some((all, aside))
     }
 
     /// Whether the method, if it is known, can learn from these examples, so many at a time, with this network.
@@ -132,17 +152,7 @@ impl PretrainNode {
         data: &DatasetFacts,
         encoder: &Encoder,
     ) -> Result<(), ParamError> {
-        let labelled = match data.targets {
-            Targets::Labels(labels) if method.is_some_and(|method| method.settings().uses_labels()) => Some(labels),
-            _ => data.count(SplitName::Train),
-        };
-        let counts = labelled.map(|all| {
-            let aside = match data.count(SplitName::Validation) {
-                Some(0) => held_out(all, self.monitor),
-                _ => 0,
-            };
-            (all, aside)
-        });
+        let counts = self.images(method, data);
         if let Some((all, aside)) = counts
             && self.batch > all - aside
         {
@@ -210,7 +220,7 @@ impl PretrainNode {
 
 impl Node for PretrainNode {
     const KIND: &'static str = "pretrain";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const OUTPUT: ArtifactType = ENCODER;
 
     fn ports(&self) -> Vec<Port> {
@@ -230,21 +240,21 @@ impl Node for PretrainNode {
         check_lr(self.lr).map_err(setting_error)?;
         self.optimizer.check().map_err(setting_error)?;
         self.length()?.check(self.warmup_epochs).map_err(setting_error)?;
-        let encoder_of = |input| {
-            self.backbone
-                .build(input, &Stream::new(0, "check"))
-                .map_err(|e| backbone_error(&e))
-        };
         let Some(data) = inputs.get::<DatasetFacts>("data") else {
             return Ok(Facts::unknown());
         };
+        memory::batch_fits(self.batch, data, Some(&self.backbone))?;
         check_recipe(inputs, "views", data)?;
         let method = inputs.get::<MethodSettings>("task");
         if let Some(method) = method {
             method.check_takes(data.input.modality).map_err(|e| at_task(&e))?;
             self.check_budget(method.settings())?;
         }
-        self.check_method(method, data, &encoder_of(data.input)?)?;
+        // A network that is too large to be made for this is looked at when it is trained.
+        let encoder = self.backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
+        if let Some(encoder) = encoder {
+            self.check_method(method, data, &encoder)?;
+        }
         EncoderStart::check_input("init", inputs, data)?;
         Ok(Facts::of(NetworkFacts {
             input: data.input,
@@ -252,11 +262,24 @@ impl Node for PretrainNode {
         }))
     }
 
+    fn settled(&self, spent: &Spent<'_>) -> Result<Option<Self>, ParamError> {
+        let settled = self.budget.map(|budget| budget.settled(spent)).transpose()?.flatten();
+        Ok(settled.map(|budget| Self {
+            budget: Some(budget),
+            ..self.clone()
+        }))
+    }
+
+    fn spends(&self, inputs: &InputFacts) -> Option<Spending> {
+        let method = inputs.get::<MethodSettings>("task")?;
+        let (all, aside) = self.images(Some(method), inputs.get::<DatasetFacts>("data")?)?;
+        let (views, per_epoch) = (method.settings().views(), (all - aside) / self.batch.max(1));
+        let steps = self.length().ok()?.steps(per_epoch, self.batch, views);
+        Some(self.spending(steps as f64 * self.batch as f64 * views))
+    }
+
     fn resources(&self) -> Resources {
-        Resources {
-            max_threads: usize::MAX,
-            ..Resources::default()
-        }
+        Resources::threads_up_to(usize::MAX)
     }
 
     fn isolated(&self) -> bool {
@@ -289,7 +312,10 @@ impl Node for PretrainNode {
         ));
         self.train(&mut training, cx)?;
         let images_trained = training.images_seen() as f64;
-        let mut metrics = std::collections::BTreeMap::from([("images_trained".to_owned(), images_trained)]);
+        let mut metrics = std::collections::BTreeMap::from([
+            ("images_allowed".to_owned(), self.spending(images_trained).allowed),
+            ("images_trained".to_owned(), images_trained),
+        ]);
         if let Some(last) = training.history().last() {
             metrics.insert("loss".into(), f64::from(last.loss));
             metrics.extend(
@@ -338,7 +364,7 @@ impl PretrainNode {
                     step: (epoch * steps + step + 1) as u64,
                     total: all as u64,
                     unit: "step",
-                    figures: vec![
+                    metrics: vec![
                         ("epoch", (epoch + 1) as f64),
                         ("loss", f64::from(loss)),
                         ("images/s", rate),
@@ -360,13 +386,13 @@ impl PretrainNode {
                 }
                 ended => ended.map_err(training_failure)?,
             };
-            let figures = outcome
+            let metrics = outcome
                 .metrics
                 .iter()
                 .map(|(name, value)| format!(", {name} {value:.4}"));
-            let figures: String = figures.collect();
+            let metrics: String = metrics.collect();
             cx.host
-                .note(&format!("epoch {}: loss {:.4}{figures}", epoch + 1, outcome.loss));
+                .note(&format!("epoch {}: loss {:.4}{metrics}", epoch + 1, outcome.loss));
             cx.host.save_checkpoint(&training.checkpoint())?;
         }
         Ok(())

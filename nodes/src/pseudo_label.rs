@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
+    Spending,
 };
 use flow_learn::augment::Recipe;
 use flow_learn::pseudo::{Balance, Selection, Selector, align, select};
@@ -75,7 +76,7 @@ impl PseudoLabelNode {
 
 impl Node for PseudoLabelNode {
     const KIND: &'static str = "pseudo-label";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const OUTPUT: ArtifactType = DATASET;
 
     fn ports(&self) -> Vec<Port> {
@@ -125,11 +126,21 @@ impl Node for PseudoLabelNode {
         }))
     }
 
+    /// One forward pass of each image, which counts a third.
+    fn spends(&self, inputs: &InputFacts) -> Option<Spending> {
+        let all = inputs.get::<DatasetFacts>("data")?.count(SplitName::Train)?;
+        let left_out = match inputs.all("except").first() {
+            Some(except) => match except.facts.get::<DatasetFacts>()?.targets {
+                Targets::Labels(labels) => labels,
+                _ => return None,
+            },
+            None => 0,
+        };
+        Some(Spending::all(all.saturating_sub(left_out) as f64 / 3.0))
+    }
+
     fn resources(&self) -> Resources {
-        Resources {
-            max_threads: usize::MAX,
-            ..Resources::default()
-        }
+        Resources::threads_up_to(usize::MAX)
     }
 
     fn isolated(&self) -> bool {
@@ -175,6 +186,8 @@ impl Node for PseudoLabelNode {
         let (judged, right) = judged.fold((0, 0), |(n, right), (g, t)| (n + 1, right + usize::from(g == t)));
         let count = examples.indices.len();
         let mut metrics = BTreeMap::from([
+            // A forward pass alone counts a third.
+            ("images_trained".to_owned(), pool.len() as f64 / 3.0),
             ("pool".to_owned(), pool.len() as f64),
             ("kept".to_owned(), count as f64),
             ("kept_share".to_owned(), count as f64 / pool.len().max(1) as f64),

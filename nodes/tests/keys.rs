@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use flow_engine::Workflow;
 use flow_engine::stat::FileDigests;
+use flow_engine::{FormSchema, Workflow};
 use flow_nodes::registry;
 
 /// A form of a kind: its parameters, all of them given, and what changes.
@@ -64,6 +64,7 @@ style = { turn = 0.5 }"#,
             ("unlabelled", "\"pool\""),
             ("labels", "\"other.csv\""),
             ("columns", "{ label = \"kind\" }"),
+            ("arrays", "{ x = \"pictures\" }"),
             ("fit", "\"pad\""),
             ("channels", "1"),
             ("matte", "[255, 255, 255]"),
@@ -77,7 +78,12 @@ style = { turn = 0.5 }"#,
     Form {
         kind: "dataset",
         base: "from = \"x\"\nclasses = [0, 1]\nlabels = 10\nseed = 1",
-        changes: &[("classes", "[1, 0]"), ("labels", "11"), ("seed", "2")],
+        changes: &[
+            ("classes", "[1, 0]"),
+            ("labels", "11"),
+            ("imbalance", "10.0"),
+            ("seed", "2"),
+        ],
         ports: &["from"],
         not_in_key: &[],
     },
@@ -177,6 +183,21 @@ seed = 1"#,
     },
     Form {
         kind: "evaluate",
+        base: "control = \"svm\"\ndata = \"x\"\nsplit = \"test\"",
+        changes: &[
+            ("control", "\"knn\""),
+            ("split", "\"validation\""),
+            ("penalty", "[1.0]"),
+            ("gamma", "[0.5]"),
+            ("neighbours", "[3]"),
+            ("network", "{ name = \"conv3\" }"),
+            ("seed", "2"),
+        ],
+        ports: &["data"],
+        not_in_key: &[],
+    },
+    Form {
+        kind: "evaluate",
         base: r#"encoder = { file = "a.tsv" }
 backbone = { name = "conv3" }
 data = "x"
@@ -206,19 +227,19 @@ arm = "arm"
 budget = "labels"
 repeat = "seed"
 baseline = "score"
-titles = { score = "scratch" }
-replicates = 100
-seed = 1"#,
+titles = { score = "scratch" }"#,
         changes: &[
             ("arm", "\"method\""),
             ("budget", "\"n\""),
             ("repeat", "[\"draw\", \"seed\"]"),
             ("baseline", "\"score2\""),
             ("titles", "{ score = \"other\" }"),
-            ("replicates", "200"),
-            ("seed", "2"),
+            ("cost", "\"total\""),
+            ("unequal", "\"a test\""),
+            ("metric", "\"macro_f1\""),
+            ("margin", "0.02"),
         ],
-        ports: &["compare", "evidence"],
+        ports: &["compare", "evidence", "controls", "upper_bound"],
         not_in_key: &[],
     },
     Form {
@@ -412,6 +433,88 @@ fn changing_any_parameter_changes_the_key_or_is_listed_as_not_part_of_it() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// What decides nothing about the output: a node's execution policy.
+const POLICY: &str = r#"priority = 3
+mutex = "disk"
+retry = { times = 2 }
+timeout_s = 600
+resources = { threads = 1, gpus = 1, memory = "1GB" }
+isolate = true
+"#;
+
+/// The parameters that a table leaves out, as they are then.
+fn defaults(form: &Form) -> Vec<(String, String)> {
+    fn without_null(value: &serde_json::Value) -> serde_json::Value {
+        match value {
+            serde_json::Value::Object(table) => {
+                let given = table.iter().filter(|(_, value)| !value.is_null());
+                given.map(|(key, value)| (key.clone(), without_null(value))).collect()
+            }
+            other => other.clone(),
+        }
+    }
+    let table: toml::Table = form.base.parse().expect("TOML");
+    let forms = registry().form_schemas(form.kind);
+    let of_form = |schema: &&FormSchema| match schema.marks {
+        [] => true,
+        marks => marks.iter().any(|mark| table.contains_key(*mark)),
+    };
+    let schema = forms.iter().find(of_form).expect("a form of the kind").schema.clone();
+    let variants = schema["oneOf"].as_array().cloned().unwrap_or_default();
+    let is_meant = |variant: &&serde_json::Value| {
+        let word = &variant["properties"]["method"]["const"];
+        word.is_string() && word.as_str() == table.get("method").and_then(toml::Value::as_str)
+    };
+    let properties = variants.iter().find(is_meant).unwrap_or(&schema)["properties"].clone();
+    let left_out = properties.as_object().expect("properties").iter();
+    let left_out = left_out.filter(|(key, of)| !table.contains_key(*key) && !of["default"].is_null());
+    left_out
+        .map(|(key, of)| {
+            let value = toml::Value::try_from(without_null(&of["default"])).expect("a default");
+            (key.clone(), value.to_string())
+        })
+        .collect()
+}
+
+#[test]
+fn changing_what_changes_nothing_never_changes_the_key() {
+    let folder = folder();
+    let pretext = Form {
+        kind: "pretext",
+        base: "method = \"simclr\"",
+        changes: &[],
+        ports: &[],
+        not_in_key: &[],
+    };
+    let (mut faults, mut written_out) = (Vec::new(), 0);
+    for form in FORMS.iter().chain([&pretext]) {
+        let same = components(folder.path(), form.kind, form.base).expect(form.base);
+        let table: toml::Table = form.base.parse().expect("TOML");
+        let backwards: String = table
+            .iter()
+            .rev()
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect();
+        let mut others = vec![
+            ("another order".to_owned(), backwards),
+            ("a comment".to_owned(), format!("# why\n{}  # so\n\n", form.base)),
+            ("its execution policy".to_owned(), format!("{}\n{POLICY}", form.base)),
+        ];
+        for (key, value) in defaults(form) {
+            written_out += 1;
+            others.push((format!("`{key} = {value}`, its default"), with(form.base, &key, &value)));
+        }
+        for (what, table) in others {
+            let found = components(folder.path(), form.kind, &table);
+            if found.as_ref() != Ok(&same) {
+                faults.push(format!("{} has another key with {what}: {found:?}", form.kind));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+    assert!(written_out > 20, "only {written_out} defaults were found");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Image files: decoded and fitted as Pillow does it, listed by folders and tables, damaged ones named, duplicates found.
+//! Image files: decoded and fitted as Pillow does it, listed by directories and tables, damaged ones named, duplicates found.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ fn picture(w: u32, h: u32, seed: u32) -> RgbImage {
     RgbImage::from_fn(w, h, |x, y| Rgb([value(x, y, 0), value(x, y, 1), value(x, y, 2)]))
 }
 
-/// A folder of files.
+/// A directory of files.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -94,9 +94,10 @@ fn every_format_is_decoded_upright_as_pillow_decodes_it() {
         for (q, quarter) in expected["quarters"].as_array().expect("four").iter().enumerate() {
             let (top, left) = (q / 2 * (h / 2), q % 2 * (w / 2));
             let mut sums = [0.0; 3];
+            let pixels = picture.values.eight();
             for (y, x) in (top..top + h / 2).flat_map(|y| (left..left + w / 2).map(move |x| (y, x))) {
                 let at = 3 * (y * w + x);
-                (0..3).for_each(|c| sums[c] += f64::from(picture.rgb[at + c]));
+                (0..3).for_each(|c| sums[c] += f64::from(pixels[at + c]));
             }
             close(sums.map(|sum| sum / (w * h / 4) as f64), quarter, "quarter");
         }
@@ -114,6 +115,7 @@ fn resizing_is_pillow_s_to_one_level_in_the_mean() {
         };
         let picture = decode(&fixtures().join(name), &Reading::default()).expect("decoded");
         let found = fit.apply(&picture, side.parse().expect("a number"), 3, [0; 3]);
+        let found = found.expect("three channels").eight().into_owned();
         let expected = expected.as_array().expect("pixels");
         assert_eq!(found.len(), expected.len(), "{case}");
         let off = |(found, expected): (&u8, &Value)| (f64::from(*found) - expected.as_f64().expect("a number")).abs();

@@ -296,13 +296,13 @@ fn scale(args: &ScaleArgs) -> Result<(), Failure> {
                 String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             ));
         }
-        let figures: Value = serde_json::from_slice(&output.stdout)
+        let metrics: Value = serde_json::from_slice(&output.stdout)
             .map_err(|e| Failure::failed(format!("cannot read the metrics of a step: {e}")))?;
         if args.json {
-            print_json_lines([figures])?;
+            print_json_lines([metrics])?;
         } else {
             let text = |key: &str| {
-                figures[key]
+                metrics[key]
                     .as_f64()
                     .map_or_else(|| "-".to_owned(), |v| format!("{v:.0}"))
             };

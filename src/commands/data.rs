@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use flow_nodes::pictures::{FileLine, Inspection, Layout, Pair, Reading, first_few, inspect};
+use flow_nodes::pictures::{FileLine, Inspection, Layout, Pair, Reading, first_few};
+use flow_nodes::sources::inspect;
 
 use crate::cli::{DataCommand, InspectArgs};
 use crate::exit::{Exit, Failure};
-use crate::output::{print, print_json_lines, print_table};
+use crate::output::{count, print, print_json_lines, print_table};
 
 pub(crate) fn data(command: &DataCommand) -> Result<Exit, Failure> {
     match command {
@@ -16,8 +17,8 @@ pub(crate) fn data(command: &DataCommand) -> Result<Exit, Failure> {
 
 fn inspect_folder(args: &InspectArgs) -> Result<Exit, Failure> {
     if !args.path.exists() {
-        let message = format!("there is no {}", args.path.display());
-        return Err(Failure::usage(message, "give a folder of images"));
+        let message = format!("{} does not exist", args.path.display());
+        return Err(Failure::usage(message, "give a directory of images"));
     }
     let layout = Layout {
         labels: args.labels.clone(),
@@ -74,14 +75,22 @@ fn rows(found: &Inspection) -> Vec<Vec<String>> {
 pub(crate) fn summary(found: &Inspection) -> String {
     let sound = found.sound().count();
     let unlabelled = found.sound().filter(|line| line.label.is_none()).count();
-    let mut text = format!("\n{sound} images, {} that cannot be read\n", found.files.len() - sound);
+    let mut text = format!(
+        "\n{}, {} that cannot be read\n",
+        count(sound, "image", "images"),
+        found.files.len() - sound
+    );
     if let Some(table) = &found.table {
         text.push_str(&format!("labels from {}\n", table.display()));
     }
     let counts = found.counts();
     if !counts.is_empty() {
         let list: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        text.push_str(&format!("{} classes: {}\n", counts.len(), list.join(", ")));
+        text.push_str(&format!(
+            "{}: {}\n",
+            count(counts.len(), "class", "classes"),
+            list.join(", ")
+        ));
     }
     text.push_str(&format!("without a label: {unlabelled}\n"));
     let mut splits: BTreeMap<String, usize> = BTreeMap::new();

@@ -28,7 +28,7 @@ const TEMPLATES: &[(&str, &str, &str)] = &[(
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// A folder of images, as `flow data inspect` reads it; the embedded example if left out.
+    /// A directory of images, as `flow data inspect` reads it; the embedded example if left out.
     path: Option<PathBuf>,
     /// The workflow file to write; it must not be there yet.
     #[arg(short, long, value_name = "FILE", default_value = "flow.toml")]
@@ -70,7 +70,7 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     if args.output.exists() {
-        let message = format!("{} is there already", args.output.display());
+        let message = format!("{} already exists", args.output.display());
         return Err(Failure::usage(
             message,
             "name another file with `--output`, or remove it",
@@ -78,7 +78,11 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
     }
     let text = match &args.path {
         Some(path) => fitted(path, args)?,
-        None => template(args.template.as_deref().unwrap_or(TEMPLATES[0].0))?.to_owned(),
+        None => {
+            let text = template(args.template.as_deref().unwrap_or(TEMPLATES[0].0))?;
+            // The schema lies beside the shipped file only.
+            text.trim_start_matches("#:schema flow.schema.json\n").to_owned()
+        }
     };
     let written = std::fs::write(&args.output, text);
     written.map_err(|e| Failure::failed(format!("cannot write {}: {e}", args.output.display())))?;
@@ -99,13 +103,15 @@ fn template(name: &str) -> Result<&'static str, Failure> {
     })
 }
 
-/// What is written for a folder.
+/// What is written for a directory.
 struct Design {
     side: usize,
     channels: usize,
     asked: Asked,
-    /// Test images to hold out, if the folder has no test split.
+    /// Test images to hold out, if the directory has no test split.
     test: Option<usize>,
+    /// Validation images to hold out, if the folder has no validation split and has enough.
+    validation: Option<usize>,
     /// Label budgets.
     budgets: Vec<usize>,
     /// Images to pre-train on.
@@ -114,15 +120,17 @@ struct Design {
     epochs: usize,
     /// Steps of a training.
     steps: usize,
+    /// Images forward and backward of each arm of a comparison.
+    budget: usize,
     /// Seconds of a run, estimated.
     seconds: f64,
 }
 
-/// The workflow for a folder.
+/// The workflow for a directory.
 fn fitted(path: &Path, args: &InitArgs) -> Result<String, Failure> {
     if !path.is_dir() {
-        let message = format!("{} is no folder", path.display());
-        return Err(Failure::usage(message, "give a folder of images"));
+        let message = format!("{} is not a directory", path.display());
+        return Err(Failure::usage(message, "give a directory of images"));
     }
     let found = inspect(path, &Layout::default(), &Reading::default()).map_err(|fault| Failure::Other {
         exit: Exit::Failed,
@@ -146,7 +154,7 @@ impl Design {
             let message = "a classifier needs images of at least two classes";
             return Err(Failure::usage(
                 message,
-                "put the images of each class into a folder of its own, or use `--task pretrain`",
+                "put the images of each class into a directory of its own, or use `--task pretrain`",
             ));
         }
         let side = args.side.map_or_else(|| usual_side(found), usize::from);
@@ -179,6 +187,10 @@ impl Design {
                 "two images of each class are the least that makes sense",
             ));
         }
+        let has_validation = found.sound().any(|line| split(&line).as_deref() == Some("validation"));
+        let of_class = (left / 6).min(100);
+        let validation = (!has_validation && classes > 1 && of_class > 0).then_some(of_class * classes);
+        let left = left - if has_validation { 0 } else { of_class };
         let mut budgets: Vec<usize> = [4, 10, 25, 100]
             .iter()
             .filter(|of_class| **of_class < left)
@@ -193,17 +205,19 @@ impl Design {
             .sound()
             .filter(to_train)
             .count()
-            .saturating_sub(test.unwrap_or(0))
+            .saturating_sub(test.unwrap_or(0) + validation.unwrap_or(0))
             .max(1);
         let mut design = Self {
             side,
             channels,
             asked,
             test,
+            validation,
             budgets,
             pool,
             epochs: 1,
             steps: 1,
+            budget: 1,
             seconds: 0.0,
         };
         design.measure(args.minutes.max(0.1) * 60.0)?;
@@ -217,17 +231,23 @@ impl Design {
             self.seconds_for_image(Task::Simclr)?,
         ];
         let useful = seconds * (1.0 - SPARE);
+        if self.asked == Asked::Compare {
+            // All labels and draws from scratch, as many fine-tuned for half as long, and a pre-training for each seed, which has the other half: two views
+            // of each image.
+            let trainings = (SEEDS * self.budgets.len()) as f64;
+            let each = 1.5 * trainings * supervised + SEEDS as f64 * 0.25 * simclr;
+            self.budget = ((useful / each.max(1e-9)) as usize).clamp(40 * BATCH, 600 * BATCH);
+            self.seconds = each * self.budget as f64 / (1.0 - SPARE);
+            return Ok(());
+        }
         let (pretrainings, trainings) = match self.asked {
             Asked::Pretrain => (1, 0),
-            Asked::Classify => (0, SEEDS * self.budgets.len()),
-            Asked::Compare => (SEEDS, 2 * SEEDS * self.budgets.len()),
+            Asked::Classify | Asked::Compare => (0, SEEDS * self.budgets.len()),
         };
-        let share = if trainings == 0 || pretrainings == 0 { 1.0 } else { 0.5 };
         let step = (trainings * BATCH) as f64 * supervised;
         let epoch = (pretrainings * self.pool) as f64 * simclr;
         // A lower bound and an upper one: what is shorter teaches nothing, what is longer hardly more.
-        let times =
-            |cost: f64, least: usize, most: usize| ((useful * share / cost.max(1e-9)) as usize).clamp(least, most);
+        let times = |cost: f64, least: usize, most: usize| ((useful / cost.max(1e-9)) as usize).clamp(least, most);
         self.steps = times(step, 20, 600);
         self.epochs = times(epoch, 2, 200);
         self.seconds = (step * self.steps as f64 + epoch * self.epochs as f64) / (1.0 - SPARE);
@@ -265,6 +285,12 @@ impl Design {
             quoted(&name),
             quoted(self.question())
         ));
+        if self.asked == Asked::Compare {
+            let budget = self.budget;
+            text.push_str(&format!(
+                "\n[variables]\n# Images forward and backward that each arm may be trained on.\nbudget = {budget}\n"
+            ));
+        }
         if self.asked != Asked::Pretrain {
             let arms = if self.asked == Asked::Compare {
                 "\"scratch\", \"pretrained\""
@@ -315,6 +341,11 @@ impl Design {
                 "# Held out, in equal shares of the classes, to judge on.\ntest = {test}\n"
             ));
         }
+        if let Some(validation) = self.validation {
+            text.push_str(&format!(
+                "# Held out likewise, to choose and calibrate a classifier on: `flow predict best`.\nvalidation = {validation}\n"
+            ));
+        }
         if found.sound().count() < found.files.len() {
             text.push_str(
                 "# Some files cannot be read: they are left out, and the record lists them.\non_bad = \"skip\"\n",
@@ -332,17 +363,27 @@ impl Design {
             "\"${seed}\""
         };
         let batch = 128.min(self.pool * 9 / 10).max(2);
-        let (epochs, method) = (self.epochs, quoted(method));
+        let method = quoted(method);
+        let length = if self.asked == Asked::Compare {
+            "budget = { of = \"${budget}\", share = 0.5 }".to_owned()
+        } else {
+            format!("epochs = {}\nwarmup_epochs = 1", self.epochs)
+        };
         format!(
-            "\n# --- pre-training on all images to train on, without their labels\n\n[nodes.pretrain_views]\nkind = \"augment\"\nrecipe = \"{recipe}\"\n\n[nodes.task]\nkind = \"pretext\"\nmethod = {method}\n\n[nodes.encoder]\nkind = \"pretrain\"\ndata = \"images\"\nviews = \"pretrain_views\"\ntask = \"task\"\nbackbone = {{ name = \"conv4\" }}\noptimizer = {{ name = \"adam\" }}\nlr = 0.002\nepochs = {epochs}\nwarmup_epochs = 1\nbatch = {batch}\nseed = {seed}\n"
+            "\n# --- pre-training on all images to train on, without their labels\n\n[nodes.pretrain_views]\nkind = \"augment\"\nrecipe = \"{recipe}\"\n\n[nodes.task]\nkind = \"pretext\"\nmethod = {method}\n\n[nodes.encoder]\nkind = \"pretrain\"\ndata = \"images\"\nviews = \"pretrain_views\"\ntask = \"task\"\nbackbone = {{ name = \"conv4\" }}\noptimizer = {{ name = \"adam\" }}\nlr = 0.002\n{length}\nbatch = {batch}\nseed = {seed}\n"
         )
     }
 
     fn judging(&self) -> String {
         let compare = self.asked == Asked::Compare;
-        let steps = self.steps;
+        let length = if compare {
+            "# As much training for every arm, pre-training included.\nbudget = { of = \"${budget}\", rest = true }"
+                .to_owned()
+        } else {
+            format!("steps = {}", self.steps)
+        };
         let mut text = format!(
-            "\n# --- training with few labels\n\n[nodes.labelled]\nkind = \"dataset\"\nfrom = \"images\"\nlabels = \"${{labels}}\"\nseed = \"${{seed}}\"\n\n[nodes.views]\nkind = \"augment\"\nrecipe = \"weak\"\n\n[defaults.finetune]\ndata = [\"labelled\"]\nviews = \"views\"\noptimizer = {{ name = \"adam\" }}\nlr = 0.002\nwarmup_steps = 10\nsteps = {steps}\nbatch = {BATCH}\nseed = \"${{seed}}\"\n\n[nodes.scratch]\nkind = \"finetune\"\nbackbone = {{ name = \"conv4\" }}\n"
+            "\n# --- training with few labels\n\n[nodes.labelled]\nkind = \"dataset\"\nfrom = \"images\"\nlabels = \"${{labels}}\"\nseed = \"${{seed}}\"\n\n[nodes.views]\nkind = \"augment\"\nrecipe = \"weak\"\n\n[defaults.finetune]\ndata = [\"labelled\"]\nviews = \"views\"\noptimizer = {{ name = \"adam\" }}\nlr = 0.002\nwarmup_steps = 10\n{length}\nbatch = {BATCH}\nseed = \"${{seed}}\"\n\n[nodes.scratch]\nkind = \"finetune\"\nbackbone = {{ name = \"conv4\" }}\n"
         );
         if compare {
             text.push_str("\n[nodes.pretrained]\nkind = \"finetune\"\ninit = \"encoder\"\n");
@@ -373,7 +414,7 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The folder's name as a workflow may have it.
+/// The directory's name as a workflow may have it.
 fn workflow_name(path: &Path) -> String {
     let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let name = absolute

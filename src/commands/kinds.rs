@@ -29,12 +29,11 @@ pub(crate) fn kinds(args: &KindsArgs) -> Result<Exit, Failure> {
     if let Some(name) = wanted.filter(|_| lines.is_empty()) {
         let mut names = Vec::new();
         forms.iter().for_each(|form| variant_names(&form.schema, &mut names));
-        let help = flow_engine::workflow::suggest(
-            name,
-            "parameters and names of this kind",
-            names.iter().map(String::as_str),
-        );
-        return Err(Failure::usage(format!("`{kind}` has nothing called `{name}`"), help));
+        let help = flow_engine::workflow::suggest(name, "parameters and variants", names.iter().map(String::as_str));
+        return Err(Failure::usage(
+            format!("`{kind}` has no parameter or variant `{name}`"),
+            help,
+        ));
     }
     if args.json {
         let forms = forms

@@ -9,6 +9,7 @@ mod graph;
 pub(crate) mod init;
 mod kinds;
 mod plan;
+pub(crate) mod predict;
 pub(crate) mod run;
 mod runs;
 mod watch;
@@ -31,6 +32,8 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Runs(command) => runs::runs(cli, command),
         Command::Graph(args) => graph::graph(args),
         Command::Data(command) => data::data(command),
+        Command::Predict(args) => predict::predict(cli, args),
+        Command::Embed(args) => predict::embed(cli, args),
         Command::Init(args) => init::init(args),
         Command::Kinds(args) => kinds::kinds(args),
         Command::Schema => kinds::schema(),

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::{load_beside_store, load_part};
 use crate::cli::{Cli, PlanArgs};
 use crate::exit::{Exit, Failure};
-use crate::output::{duration, print_json, print_table, say};
+use crate::output::{duration, print, print_json, print_table, say};
 
 /// Prints the plan.
 pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
@@ -34,6 +34,9 @@ pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
         vec![state.to_owned(), node.name.clone(), node.kind.to_owned(), estimate, why]
     });
     print_table(&["", "node", "kind", "last took", "why"], rows.collect());
+    for account in workflow.accounts() {
+        print(&format!("\n{}\n{}", account.node, account.text));
+    }
     if !cli.quiet {
         let counts = plan.counts();
         say(&format!(
@@ -69,7 +72,7 @@ fn say_not_in_key(workflow: &Workflow) {
     let named: Vec<String> = named.collect();
     if !named.is_empty() {
         say(&format!(
-            "in no key (name it in `tools`, or in `code`, if its content counts): {}",
+            "not part of any key (name it in `tools`, or in `code`, if its content matters): {}",
             named.join(", ")
         ));
     }

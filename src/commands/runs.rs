@@ -1,6 +1,7 @@
 //! `flow runs`: earlier runs.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use flow_cache::{Access, Record, Store};
 use flow_engine::{NodeOutcome, NodeStatus, Run, Runs, RunsError};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::{Cli, RunsCommand};
 use crate::exit::{Exit, Failure};
 use crate::handle;
-use crate::output::{bytes, duration, print, print_json, print_json_lines, print_table, say, when};
+use crate::output::{bytes, count, duration, print, print_json, print_json_lines, print_table, say, when};
 
 pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
     let runs = Runs::open(&cli.runs);
@@ -19,7 +20,7 @@ pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
         RunsCommand::Show { run, json } => show(&runs, run.as_deref(), *json)?,
         RunsCommand::Gc { keep, dry_run, json } => gc(&runs, *keep, *dry_run, *json)?,
         RunsCommand::Compare { a, b, all, json } => {
-            compare(cli, &handle::run(&runs, a)?, &handle::run(&runs, b)?, *all, *json)?
+            compare(cli, &handle::run(&runs, a)?, &handle::run(&runs, b)?, *all, *json)?;
         }
     }
     Ok(Exit::Ok)
@@ -28,7 +29,7 @@ pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
 fn list(runs: &Runs) -> Result<(), Failure> {
     let rows = runs.list()?.into_iter().map(|run| match run.summary {
         Some(summary) => {
-            let count = |status| summary.nodes.iter().filter(|n| n.status == status).count().to_string();
+            let of = |status| summary.nodes.iter().filter(|n| n.status == status).count().to_string();
             let took = summary.finished_unix_ms.saturating_sub(summary.started_unix_ms) as f64 / 1e3;
             let status = format!("{:?}", summary.status).to_lowercase();
             vec![
@@ -36,8 +37,8 @@ fn list(runs: &Runs) -> Result<(), Failure> {
                 status,
                 when(summary.started_unix_ms),
                 duration(took),
-                count(NodeStatus::Ran),
-                count(NodeStatus::Cached),
+                of(NodeStatus::Ran),
+                of(NodeStatus::Cached),
             ]
         }
         None => vec![run.id, "running or killed".into()],
@@ -57,8 +58,8 @@ fn gc(runs: &Runs, keep: usize, dry_run: bool, json: bool) -> Result<(), Failure
     }
     let verb = if dry_run { "would be removed" } else { "removed" };
     say(&format!(
-        "{} runs {verb}: {} freed, {} kept, {} under way",
-        report.removed.len(),
+        "{} {verb}: {} freed, {} kept, {} under way",
+        count(report.removed.len(), "run", "runs"),
         bytes(report.freed_bytes),
         report.kept,
         report.running
@@ -101,7 +102,7 @@ fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
     for failure in &summary.failures {
         print(&format!("\nfailed: {}: {}\n", failure.node, failure.message));
     }
-    for report in summary.reports.iter().filter(|file| file.ends_with(".md")) {
+    for report in summary.reports.iter().filter(|file| is_page(file)) {
         let path = run.dir.join(report);
         let text = std::fs::read_to_string(&path).map_err(|source| RunsError::Io {
             action: "read",
@@ -111,6 +112,11 @@ fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
         print(&format!("\n{text}"));
     }
     Ok(())
+}
+
+/// Whether a report's file is its page for people.
+fn is_page(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|ending| ending == "md")
 }
 
 /// Node by node: parameters and metrics that differ, with deltas.
@@ -142,17 +148,17 @@ fn compare(cli: &Cli, a: &Run, b: &Run, all: bool, json: bool) -> Result<(), Fai
                 .filter(|c| c.name.starts_with("param"));
             lines.extend(params.map(|c| [c.name, text(c.old), text(c.new), String::new()]));
         }
-        let figures: BTreeSet<&String> = [in_a, in_b]
+        let metrics: BTreeSet<&String> = [in_a, in_b]
             .into_iter()
             .flatten()
             .flat_map(|n| n.metrics.keys())
             .collect();
-        for figure in figures {
-            let [x, y] = [in_a, in_b].map(|n| n.and_then(|n| n.metrics.get(figure).copied()));
+        for metric in metrics {
+            let [x, y] = [in_a, in_b].map(|n| n.and_then(|n| n.metrics.get(metric).copied()));
             if all || x != y {
                 let text = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
                 let delta = x.zip(y).map_or_else(String::new, |(x, y)| format!("{:+.4}", y - x));
-                lines.push([format!("metrics.{figure}"), text(x), text(y), delta]);
+                lines.push([format!("metrics.{metric}"), text(x), text(y), delta]);
             }
         }
         if json && (all || !lines.is_empty()) {
@@ -172,7 +178,7 @@ fn compare(cli: &Cli, a: &Run, b: &Run, all: bool, json: bool) -> Result<(), Fai
         }
     }
     if !json && rows.is_empty() {
-        print("the runs measured the same with the same parameters\n");
+        print("the runs have the same parameters and metrics\n");
     } else if !json {
         print_table(&["node", "", &a.id, &b.id, "difference"], rows);
     }

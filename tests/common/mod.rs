@@ -12,13 +12,13 @@ use tempfile::TempDir;
 /// The smallest workflow with every node kind: 60 scenes, two arms, two seeds.
 pub const SMALL: &str = include_str!("../fixtures/small.toml");
 
-/// A folder with a workflow in it.
+/// A directory with a workflow in it.
 pub struct Place {
     pub dir: TempDir,
 }
 
 impl Place {
-    /// A folder with `workflow` as `w.toml`.
+    /// A directory with `workflow` as `w.toml`.
     pub fn new(workflow: &str) -> Self {
         let place = Self {
             dir: tempfile::tempdir().expect("a temporary directory"),

@@ -18,7 +18,7 @@ const RACES: usize = 8;
 pub(crate) fn install(store: &Shared, archive: &Opened, path: &Path) -> Result<Imported, ArchiveError> {
     let mut imported = Imported::default();
     for key in &archive.keys {
-        match standing(store, &archive.record(key)?, path, "Nothing of it was taken")? {
+        match standing(store, &archive.record(key)?, path, "Nothing was imported")? {
             Standing::Whole => imported.known.push(*key),
             Standing::BytesMissing | Standing::Absent => imported.new.push(*key),
         }
@@ -77,7 +77,7 @@ fn one(store: &Shared, archive: &Opened, record: &Record, path: &Path) -> Result
         .map(|output| (output.digest, archive.blob(&output.digest)))
         .collect();
     for _ in 0..RACES {
-        let standing = standing(store, record, path, "What came before it in the archive was taken")?;
+        let standing = standing(store, record, path, "What comes before it in the archive was imported")?;
         if let Lookup::Damaged(why) = files.record(&record.key)? {
             store.set_aside(&record.key, &why)?;
         }

@@ -21,7 +21,7 @@ const WINDOW_LOG: u32 = 27;
 /// Little of anything packs better than everything: before this the ratio is not looked at.
 const UNPACKED_FREELY: u64 = 64 << 20;
 
-/// An archive, read and verified: its blobs and records lie in a folder of their own, by digest and key.
+/// An archive, read and verified: its blobs and records lie in a directory of their own, by digest and key.
 pub(crate) struct Opened {
     folder: WorkFolder,
     /// The keys of its records, in the archive's order.
@@ -52,7 +52,7 @@ impl Opened {
         result.map_err(|stopped| match stopped {
             Stop::Why(why) => ArchiveError::Unusable {
                 path: path.to_owned(),
-                why: why + ". Nothing of it was taken",
+                why: why + ". Nothing was imported",
             },
             Stop::Cache(error) => error.into(),
         })?;
@@ -149,7 +149,7 @@ impl Reading<'_> {
             if !kind.is_file() {
                 let what = describe(kind);
                 return Err(Stop::Why(format!(
-                    "{name:?} in it is {what}: an archive of flow holds plain files"
+                    "{name:?} in it is {what}: an archive of flow holds regular files"
                 )));
             }
             if name == HEAD {
@@ -234,7 +234,7 @@ impl Reading<'_> {
             Some(first) if first == outputs => return Ok(()),
             Some(first) => {
                 return Err(EntryError::Wrong(format!(
-                    "is there twice with two truths: outputs {first} and {outputs}"
+                    "is in it twice, with different outputs: {first} and {outputs}"
                 )));
             }
             None => self.keys.push(key),
@@ -289,7 +289,7 @@ fn describe(kind: tar::EntryType) -> &'static str {
         Kind::Directory => "a directory",
         Kind::GNUSparse => "a file with holes",
         Kind::GNULongName | Kind::GNULongLink | Kind::XHeader | Kind::XGlobalHeader => "a name of more than 100 bytes",
-        _ => "no plain file",
+        _ => "not a regular file",
     }
 }
 

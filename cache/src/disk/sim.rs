@@ -1,6 +1,6 @@
 //! A simulated disk, in memory: it forgets what was not synced, tears it, and fails when told to.
 //!
-//! Every file is an inode with a volatile and a durable content, every folder a map of names, volatile and durable. A power
+//! Every file is an inode with a volatile and a durable content, every directory a map of names, volatile and durable. A power
 //! loss keeps what is durable and, of what is not, whatever a seed says: a rename may survive whose content does not.
 
 use std::collections::{BTreeMap, BTreeSet};

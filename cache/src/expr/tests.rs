@@ -102,7 +102,7 @@ fn integers_and_floats_compare_without_loss() {
         (Number::Integer(two_53), Number::Integer(two_53 + 1)),
         (Number::Float(two_53 as f64), Number::Integer(two_53 + 1)),
         (Number::Integer(two_53 + 1), Number::Float((two_53 + 2) as f64)),
-        (Number::Integer(i128::MAX), Number::Float(1.7014118346046923e38)),
+        (Number::Integer(i128::MAX), Number::Float(1.701_411_834_604_692_3e38)),
         (Number::Integer(i128::MAX), Number::Float(f64::INFINITY)),
         (Number::Float(f64::NEG_INFINITY), Number::Integer(i128::MIN)),
         (Number::Float(-2.5), Number::Integer(-2)),
@@ -112,7 +112,7 @@ fn integers_and_floats_compare_without_loss() {
         assert!(a < b, "{a} {b}");
         assert!(b > a && a != b, "{b} {a}");
     }
-    assert_eq!(Number::Integer(i128::MIN), Number::Float(-1.7014118346046923e38));
+    assert_eq!(Number::Integer(i128::MIN), Number::Float(-1.701_411_834_604_692_3e38));
     assert_eq!(Number::Float(f64::NAN).partial_cmp(&Number::Integer(0)), None);
     assert_eq!(Number::Integer(i128::MAX).partial_cmp(&Number::Float(f64::NAN)), None);
 }

@@ -92,7 +92,7 @@ fn cell(value: &Value) -> Cell {
 /// The columns of an open index.
 pub(crate) struct Columns {
     slots: sled::Tree,
-    columns: sled::Tree,
+    cells: sled::Tree,
     given: u32,
 }
 
@@ -102,7 +102,7 @@ impl Columns {
         let given = slots.get(GIVEN)?.and_then(|bytes| bytes.as_ref().try_into().ok());
         Ok(Self {
             given: given.map_or(0, u32::from_le_bytes),
-            columns: db.open_tree("columns")?,
+            cells: db.open_tree("columns")?,
             slots,
         })
     }
@@ -155,7 +155,7 @@ impl Columns {
     /// A whole column.
     pub(super) fn read(&self, name: &str) -> Result<Column, IndexError> {
         let prefix = [name.as_bytes(), &[0]].concat();
-        let found: Vec<(sled::IVec, sled::IVec)> = guarded(|| self.columns.scan_prefix(&prefix).collect())?;
+        let found: Vec<(sled::IVec, sled::IVec)> = guarded(|| self.cells.scan_prefix(&prefix).collect())?;
         let mut chunks: Vec<Chunk> = Vec::new();
         for (key, chunk) in &found {
             let number = key[prefix.len()..].try_into().map(u32::from_be_bytes);
@@ -175,7 +175,7 @@ impl Columns {
         let mut batch = sled::Batch::default();
         for ((name, chunk), cells) in changes.0 {
             let key = [name.as_bytes(), &[0], &chunk.to_be_bytes()].concat();
-            let known = guarded(|| self.columns.get(&key))?;
+            let known = guarded(|| self.cells.get(&key))?;
             let mut all = known.map_or_else(|| Ok(Vec::new()), |bytes| decode(&bytes).map(Chunk::into_cells))?;
             for (place, cell) in cells {
                 if all.len() <= place {
@@ -185,7 +185,7 @@ impl Columns {
             }
             batch.insert(key, encode(&Chunk::from_cells(all))?);
         }
-        guarded(|| self.columns.apply_batch(batch))
+        guarded(|| self.cells.apply_batch(batch))
     }
 }
 

@@ -41,6 +41,8 @@ const FOLDERS: &[u8] = b"folder stamps";
 const LAYOUT: &[u8] = b"layout";
 /// So many records are read and put in together.
 const BATCH: usize = 4096;
+/// So many are worth threads.
+const MANY: usize = 256;
 
 /// Why the index has no answer.
 #[derive(Debug)]
@@ -160,7 +162,7 @@ impl Index {
                 None => torn = true,
             }
         }
-        self.refresh(files, keys.into_iter())?;
+        self.refresh(files, &keys.into_iter().collect::<Vec<_>>())?;
         if torn {
             self.forget_folders()?;
             self.reconcile(files)?;
@@ -198,12 +200,13 @@ impl Index {
         if changed.is_empty() {
             return Ok(());
         }
+        let mut differing = Vec::new();
         for first in changed {
             let on_disk: BTreeSet<ActionKey> = files.keys_from(first)?.into_iter().collect();
-            let indexed = self.keys_from(first)?;
-            let differing: Vec<ActionKey> = on_disk.symmetric_difference(&indexed).copied().collect();
-            self.refresh(files, differing.into_iter())?;
+            differing.extend(on_disk.symmetric_difference(&self.keys_from(first)?));
         }
+        // All together: each time a column is changed, whole chunks of it are written anew.
+        self.refresh(files, &differing)?;
         let now = postcard::to_stdvec(&now).map_err(|error| IndexError::Broken(error.to_string()))?;
         guarded(|| self.db().insert(FOLDERS, now).map(drop))
     }
@@ -214,21 +217,19 @@ impl Index {
     }
 
     /// Makes the entries of these keys what their record files say.
-    fn refresh(&mut self, files: &Files, keys: impl Iterator<Item = ActionKey>) -> Result<(), IndexError> {
-        let keys: Vec<ActionKey> = keys.collect();
+    fn refresh(&mut self, files: &Files, keys: &[ActionKey]) -> Result<(), IndexError> {
         for batch in keys.chunks(BATCH) {
             let mut entries = sled::Batch::default();
             let (mut records, mut gone) = (Vec::new(), Vec::new());
-            for key in batch {
-                match files.sound_record(key)? {
-                    Some(record) => {
-                        let entry = encode(&record).map_err(IndexError::Broken)?;
+            for (key, found) in read_all(files, batch)? {
+                match found {
+                    Some((record, entry)) => {
                         entries.insert(&key.digest().as_bytes()[..], entry);
                         records.push(record);
                     }
                     None => {
                         entries.remove(&key.digest().as_bytes()[..]);
-                        gone.push(*key);
+                        gone.push(key);
                     }
                 }
             }
@@ -287,7 +288,7 @@ impl Index {
     fn record_of(&self, files: &Files, key: &ActionKey) -> Result<Option<Record>, IndexError> {
         let bytes = key.digest();
         match guarded(|| self.entries.get(bytes.as_bytes()))? {
-            Some(entry) => self.record(files, bytes.as_bytes(), &entry),
+            Some(entry) => record(files, bytes.as_bytes(), &entry),
             None => Ok(None),
         }
     }
@@ -324,20 +325,46 @@ impl Index {
         for (key, entry) in &found {
             let head = decode(entry).ok_or_else(damaged)?;
             if kind.is_none_or(|kind| kind.as_bytes() == head.kind) {
-                records.extend(self.record(files, key, entry)?);
+                records.extend(record(files, key, entry)?);
             }
         }
         Ok(records)
     }
+}
 
-    fn record(&self, files: &Files, key: &[u8], entry: &[u8]) -> Result<Option<Record>, IndexError> {
-        let entry = decode(entry).ok_or_else(damaged)?;
-        if entry.json.is_empty() {
-            return Ok(files.sound_record(&parse_key(key)?)?);
-        }
-        let record = serde_json::from_slice(entry.json);
-        record.map(Some).map_err(|error| IndexError::Broken(error.to_string()))
+/// A key with its record, if there is a sound one, and that as an entry.
+type Found = (ActionKey, Option<(Record, Vec<u8>)>);
+
+/// Reads records on all cores, in order: opening and decoding so many files is most of what an index costs.
+fn read_all(files: &Files, keys: &[ActionKey]) -> Result<Vec<Found>, IndexError> {
+    let read = |keys: &[ActionKey]| -> Result<Vec<Found>, IndexError> {
+        let one = |key: &ActionKey| {
+            let Some(record) = files.sound_record(key)? else {
+                return Ok((*key, None));
+            };
+            let entry = encode(&record).map_err(IndexError::Broken)?;
+            Ok((*key, Some((record, entry))))
+        };
+        keys.iter().map(one).collect()
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if keys.len() < MANY {
+        return read(keys);
     }
+    std::thread::scope(|scope| {
+        let parts = keys.chunks(keys.len().div_ceil(cores));
+        let start = |keys| std::thread::Builder::new().spawn_scoped(scope, move || read(keys));
+        let started: Vec<_> = parts.map(|keys| (keys, start(keys))).collect();
+        let mut all = Vec::with_capacity(keys.len());
+        for (keys, thread) in started {
+            all.extend(match thread.map(|thread| thread.join()) {
+                Ok(Ok(found)) => found?,
+                // Without a thread it is done here.
+                _ => read(keys)?,
+            });
+        }
+        Ok(all)
+    })
 }
 
 /// The column of the times at which records were finished.
@@ -457,4 +484,14 @@ fn parse_key(bytes: &[u8]) -> Result<ActionKey, IndexError> {
         .try_into()
         .map_err(|_| IndexError::Broken("a key has not 32 bytes".into()))?;
     Ok(ActionKey::from(Digest::from(bytes)))
+}
+
+/// The record of an entry; of one that is not in the index, that of its file.
+fn record(files: &Files, key: &[u8], entry: &[u8]) -> Result<Option<Record>, IndexError> {
+    let entry = decode(entry).ok_or_else(damaged)?;
+    if entry.json.is_empty() {
+        return Ok(files.sound_record(&parse_key(key)?)?);
+    }
+    let record = serde_json::from_slice(entry.json);
+    record.map(Some).map_err(|error| IndexError::Broken(error.to_string()))
 }

@@ -287,7 +287,7 @@ fn by_value(a: &FieldValue<'_>, b: &FieldValue<'_>) -> Ordering {
 }
 
 /// Of several values the first counts.
-fn one<'a>(found: FieldValue<'a>) -> Option<FieldValue<'a>> {
+fn one(found: FieldValue<'_>) -> Option<FieldValue<'_>> {
     match found {
         FieldValue::Any(values) => values.first().and_then(FieldValue::param),
         found => Some(found),

@@ -1,4 +1,4 @@
-//! What the tests of the store share: small drafts in a folder of their own.
+//! What the tests of the store share: small drafts in a directory of their own.
 #![allow(dead_code)] // Each test file uses its part.
 #![allow(clippy::unwrap_used)] // Clippy spares test functions, but not their helpers.
 
@@ -66,9 +66,9 @@ pub(crate) fn files_under(dir: &Path) -> Vec<PathBuf> {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            files.extend(files_under(&path))
+            files.extend(files_under(&path));
         } else {
-            files.push(path)
+            files.push(path);
         }
     }
     files.sort();

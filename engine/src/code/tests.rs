@@ -2,7 +2,7 @@ use std::ffi::OsStr;
 
 use super::*;
 
-/// A folder `code` with these files (a name that ends in `/` is a folder) in a separate folder.
+/// A directory `code` with these files (a name that ends in `/` is a directory) in a separate folder.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("code")).unwrap();

@@ -5,12 +5,12 @@ use std::ops::Bound;
 
 use flow_cache::ActionKey;
 
-use super::world::{Claimed, Known, World};
+use super::world::{Claimed, Prepared, World};
 use super::{Execution, LOOK_AGAIN, PUBLISHING_TOGETHER, Running};
 use crate::events::Event;
 use crate::node::NodeError;
 use crate::outcome::NodeStatus;
-use crate::slots::{Grant, Need};
+use crate::room::Grant;
 use crate::stop::StopFlag;
 use crate::worker::Failure;
 use crate::workflow::InstanceId;
@@ -28,12 +28,12 @@ impl<'a, W: World<'a>> Execution<'a, W> {
     }
 
     fn look_up(&mut self, id: InstanceId) -> Result<(), NodeError> {
-        let key = match self.world.known(id)? {
-            Known::Published(artifact) => {
+        let key = match self.world.prepare(id)? {
+            Prepared::Published(artifact) => {
                 self.cached(id, artifact);
                 return Ok(());
             }
-            Known::Action(key) => key,
+            Prepared::Action(key) => key,
         };
         if let Some(waiting) = self.claimed.get_mut(&key) {
             waiting.push(id);
@@ -75,7 +75,7 @@ impl<'a, W: World<'a>> Execution<'a, W> {
             && self.may_begin()
         {
             let id = urgency.2;
-            let need = Need::of(&self.workflow.instances()[id]);
+            let need = self.workflow.instances()[id].resources();
             let others = self.queue.len() - 1;
             if let Some(error) = self.room.machine.refuse(&need) {
                 self.queue.remove(&urgency);

@@ -10,6 +10,14 @@ use crate::outcome::{NodeFailure, NodeStatus};
 use crate::worker::Failure;
 use crate::workflow::InstanceId;
 
+/// What is wrong with an artifact, for whoever it is told to: `output `model` is missing`.
+fn damage(error: &CacheError) -> String {
+    match error {
+        CacheError::Corrupt { name, why, .. } => format!("output `{name}` {why}"),
+        other => other.to_string(),
+    }
+}
+
 impl<'a, W: World<'a>> Execution<'a, W> {
     pub(super) fn worker_ended(&mut self, id: InstanceId, result: Result<W::Artifact, Failure>) {
         let Some(Running { key, cancel, .. }) = self.running.remove(&id) else {
@@ -75,7 +83,7 @@ impl<'a, W: World<'a>> Execution<'a, W> {
         if !self.schedule.is_done(input) {
             self.schedule.redo(input, id);
         } else if self.repaired.insert(key) {
-            let why = error.to_string();
+            let why = damage(&error);
             self.world.discard(&key, &why)?;
             let node = self.name(input);
             self.world.tell(&Event::NodeRepaired { node, key, why });
@@ -98,7 +106,7 @@ impl<'a, W: World<'a>> Execution<'a, W> {
                 self.schedule.done(id);
             }
             Err(NodeError::Cache(error @ CacheError::Corrupt { .. })) if self.repaired.insert(key) => {
-                let why = error.to_string();
+                let why = damage(&error);
                 if let Err(error) = self.world.discard(&key, &why) {
                     return self.fail(id, Failure::Node(error));
                 }

@@ -21,8 +21,8 @@ use self::world::World;
 use crate::events::{RunStatus, StoppedBy};
 use crate::outcome::{NodeFailure, NodeStatus};
 use crate::plan::Plan;
+use crate::room::Room;
 use crate::schedule::Schedule;
-use crate::slots::Room;
 use crate::stop::StopFlag;
 use crate::worker::Message;
 use crate::workflow::{InstanceId, Workflow};
@@ -153,7 +153,9 @@ impl<'a, W: World<'a>> Execution<'a, W> {
                         "BUG: the run ended with {} nodes not done, and nobody stopped it",
                         left.len()
                     ),
-                    help: Some("report this with the run's folder, and run again: what is done is cached".to_owned()),
+                    help: Some(
+                        "report this with the run's directory, and run again: what is done is cached".to_owned(),
+                    ),
                     cache_corrupt: false,
                 });
                 RunStatus::Failed

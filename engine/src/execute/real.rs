@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use flow_cache::{ActionKey, Artifact, Claim, Claiming, Lease, Store, panic_text};
 
-use super::world::{Claimed, Known, World};
+use super::world::{Claimed, Prepared, World};
 use super::{Execution, Step};
 use crate::action::{Action, OwnPart};
 use crate::events::{Event, Reporter, RunStatus};
@@ -17,8 +17,8 @@ use crate::node_log::NodeLog;
 use crate::outcome::{NodeFailure, NodeOutcome, NodeStatus};
 use crate::plan::{Plan, Resolved};
 use crate::recall::recall_name;
+use crate::room::{Grant, Room};
 use crate::runs::RunFolder;
-use crate::slots::{Grant, Room};
 use crate::stat::FileDigests;
 use crate::stop::StopFlag;
 use crate::worker::{Job, Message, Shown, Thread, WorkerProgram, thread_name};
@@ -210,9 +210,9 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
         self.context.stop.is_requested()
     }
 
-    fn known(&mut self, id: InstanceId) -> Result<Known<Artifact>, NodeError> {
+    fn prepare(&mut self, id: InstanceId) -> Result<Prepared<Artifact>, NodeError> {
         let action = match self.resolved[id].take() {
-            Some(Resolved::Published(artifact)) => return Ok(Known::Published(artifact)),
+            Some(Resolved::Published(artifact)) => return Ok(Prepared::Published(artifact)),
             Some(Resolved::Missed(action)) => action,
             None => {
                 let own = OwnPart::new(self.context.workflow, id, self.context.files)?;
@@ -222,7 +222,7 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
         };
         let key = action.key;
         self.actions.insert(id, action);
-        Ok(Known::Action(key))
+        Ok(Prepared::Action(key))
     }
 
     fn lookup(&mut self, key: &ActionKey) -> Result<Option<Artifact>, NodeError> {
@@ -318,6 +318,7 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
             workflow,
             id,
             artifacts,
+            store: self.context.store,
         };
         let report = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             instance.node.report(artifact, &lineage)
@@ -345,12 +346,12 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
         let record = artifact.summary();
         let (key, metrics) = (record.key, finite(&record.metrics));
         if self.logged.remove(&id).is_some() {
-            let figures: String = metrics
+            let metrics: String = metrics
                 .iter()
                 .map(|(name, value)| format!("  {name} {value}"))
                 .collect();
             let line = format!(
-                "published as {} after {:.1} s{figures}",
+                "published as {} after {:.1} s{metrics}",
                 key.short(),
                 record.cost.wall_s
             );
@@ -375,14 +376,14 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
             step,
             total,
             unit,
-            figures,
+            metrics,
         } = shown;
         self.reporter.report(&Event::NodeProgress {
             node,
             step,
             total,
             unit,
-            figures,
+            metrics,
         });
     }
 

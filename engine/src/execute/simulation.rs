@@ -19,10 +19,10 @@ use self::universe::{Happening, ProcessId, RunId, Shared, Simulated, Universe, W
 use super::{Execution, PUBLISHING_TOGETHER, Step};
 use crate::events::{RunStatus, StoppedBy};
 use crate::machine::Machine;
-use crate::node::NodeError;
+use crate::node::{NodeError, Resources};
 use crate::outcome::NodeStatus;
 use crate::plan::{Plan, PlanState, PlannedNode};
-use crate::slots::{Need, Room};
+use crate::room::Room;
 use crate::stop::StopFlag;
 use crate::worker::{Failure, Message};
 use crate::workflow::{InstanceId, Workflow};
@@ -294,11 +294,11 @@ impl<'a> Simulation<'a> {
         let process = self.process_of[run];
         let used = &universe.used[process];
         let machine = &self.rooms[process].machine;
-        let free = |but: Option<(RunId, InstanceId)>, need: &Need| {
+        let free = |but: Option<(RunId, InstanceId)>, need: &Resources| {
             let others = || used.iter().filter(|(who, _)| Some(**who) != but).map(|(_, need)| need);
-            others().map(|n| n.threads).sum::<usize>() + need.threads.min(1) <= machine.threads
-                && others().map(|n| n.gpus).sum::<usize>() + need.gpus <= machine.gpus.len()
-                && others().map(|n| n.memory).sum::<u64>() + need.memory <= machine.memory.unwrap_or(u64::MAX)
+            others().map(Resources::threads).sum::<usize>() < machine.threads
+                && others().map(Resources::gpus).sum::<usize>() + need.gpus() <= machine.gpus.len()
+                && others().map(Resources::memory).sum::<u64>() + need.memory() <= machine.memory.unwrap_or(u64::MAX)
                 && !others().any(|n| n.mutex.iter().any(|name| need.mutex.contains(name)))
         };
         for (who, need) in used {
@@ -306,12 +306,12 @@ impl<'a> Simulation<'a> {
         }
         let instances = self.workflow.instances();
         if may_start && let Some((_, _, id)) = execution.queue.keys().next() {
-            assert!(!free(None, &Need::of(&instances[*id])), "n{id} fits, and waits");
+            assert!(!free(None, &instances[*id].resources()), "n{id} fits, and waits");
         }
         for started in universe.started.drain(..) {
             let priority = |id: InstanceId| instances[id].policy().priority;
             for (_, _, id) in execution.queue.keys().filter(|_| may_start) {
-                let passed = priority(*id) > priority(started.1) && free(Some(started), &Need::of(&instances[*id]));
+                let passed = priority(*id) > priority(started.1) && free(Some(started), &instances[*id].resources());
                 assert!(!passed, "n{} was started before n{id}, which is more urgent", started.1);
             }
         }
@@ -336,7 +336,7 @@ impl<'a> Simulation<'a> {
             RunStatus::Failed => {
                 let machine = &self.rooms[self.process_of[run]].machine;
                 let mut instances = self.workflow.instances().iter();
-                let refuses = instances.any(|instance| machine.refuse(&Need::of(instance)).is_some());
+                let refuses = instances.any(|instance| machine.refuse(&instance.resources()).is_some());
                 assert!(!failures.is_empty() && !all_done);
                 assert!(
                     universe.hurt.contains(&run) || refuses,
@@ -345,7 +345,7 @@ impl<'a> Simulation<'a> {
             }
             RunStatus::Stopped(StoppedBy::Request) => assert!(stopped && !all_done),
             RunStatus::Stopped(StoppedBy::NextRun) => {
-                assert!(self.superseded.contains(&run) && !all_done)
+                assert!(self.superseded.contains(&run) && !all_done);
             }
         }
         if status == RunStatus::Failed && execution.keep_going && !stopped && !self.superseded.contains(&run) {
@@ -371,6 +371,7 @@ fn plan(workflow: &Workflow, random: &mut Random) -> Plan {
         estimate_s: random.percent(50).then(|| random.below(100) as f64),
     });
     Plan {
+        accounts: Vec::new(),
         schema: 1,
         workflow: String::new(),
         nodes: nodes.collect(),

@@ -7,13 +7,13 @@ use flow_cache::ActionKey;
 
 use crate::events::Event;
 use crate::node::NodeError;
-use crate::slots::Grant;
+use crate::room::Grant;
 use crate::stop::StopFlag;
 use crate::worker::Shown;
 use crate::workflow::InstanceId;
 
 /// What is known of an instance of which the inputs are done.
-pub(crate) enum Known<A> {
+pub(crate) enum Prepared<A> {
     /// The plan has found it in the store.
     Published(A),
     /// To be looked for under this key.
@@ -40,7 +40,7 @@ pub(crate) trait World<'a> {
     fn stop_requested(&self) -> bool;
 
     /// What is known of an instance of which all inputs are done.
-    fn known(&mut self, id: InstanceId) -> Result<Known<Self::Artifact>, NodeError>;
+    fn prepare(&mut self, id: InstanceId) -> Result<Prepared<Self::Artifact>, NodeError>;
     /// What is published under a key.
     fn lookup(&mut self, key: &ActionKey) -> Result<Option<Self::Artifact>, NodeError>;
     fn claim(&mut self, key: &ActionKey) -> Result<Claimed<Self::Claim, Self::Artifact>, NodeError>;

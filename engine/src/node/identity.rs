@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 pub(crate) use super::port::NODE_REF;
 
-/// A parameter that names a file or a folder outside the workflow, relative to the workflow file. Its content is part of the key
+/// A parameter that names a file or a directory outside the workflow, relative to the workflow file. Its content is part of the key
 /// ([`super::Node::files`] says as what); where it lies is not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename = "flow::DeclaredFile", from = "PathBuf")]
@@ -56,7 +56,7 @@ impl From<PathBuf> for DeclaredFile {
     }
 }
 
-/// A file or a folder that a node reads.
+/// A file or a directory that a node reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFile {
     /// What it is to the node; part of the key. As a rule the parameter that leads to it, e.g. `init.file` or `path/train.gz`, and
@@ -75,7 +75,7 @@ impl NodeFile {
         }
     }
 
-    /// The file `name` in the folder that the parameter `role` names.
+    /// The file `name` in the directory that the parameter `role` names.
     pub fn within(role: &str, folder: &DeclaredFile, name: &str) -> Self {
         Self {
             role: format!("{role}/{name}"),

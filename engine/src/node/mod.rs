@@ -6,11 +6,13 @@
 mod facts;
 mod identity;
 mod port;
+mod resources;
+mod spent;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flow_cache::Artifact;
+use flow_cache::{Artifact, Mapped};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -19,33 +21,13 @@ pub use self::facts::{Facts, InputFact, InputFacts, ParamError};
 pub(crate) use self::identity::{DECLARED_FILE, NODE_REF, NOT_IN_KEY};
 pub use self::identity::{DeclaredFile, NodeFile, NotInKey, OpenedFile};
 pub use self::port::{NodeRef, Port};
+pub use self::resources::Resources;
+pub use self::spent::{InputSpent, PartSpent, Spending, Spent};
 pub use crate::lineage::Lineage;
 
 /// What sort of artifact a node makes; ports say which sorts they take. The engine only compares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ArtifactType(pub &'static str);
-
-/// What a node takes of the machine, unless its workflow says otherwise (`resources = { .. }`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resources {
-    /// The most CPU threads it can make use of; the engine gives between one and this many, and results must not depend on it.
-    pub max_threads: usize,
-    /// GPUs that it has for itself.
-    pub gpus: usize,
-    /// Bytes of memory that it needs, 0 if that is nothing to plan with.
-    pub memory_bytes: u64,
-}
-
-impl Default for Resources {
-    /// One thread.
-    fn default() -> Self {
-        Self {
-            max_threads: 1,
-            gpus: 0,
-            memory_bytes: 0,
-        }
-    }
-}
 
 /// A node kind with its parameters.
 pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
@@ -91,6 +73,34 @@ pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stati
         Ok(Facts::unknown())
     }
 
+    /// What its own training costs: nothing for what does not train, `None` where that depends on what is not known before something ran.
+    fn spends(&self, inputs: &InputFacts) -> Option<Spending> {
+        let _ = inputs;
+        Some(Spending::default())
+    }
+
+    /// The same node with what follows from the costs of the nodes before it filled in; `None` where nothing does. Only then are its key made, its
+    /// facts and [`Node::spends`] asked.
+    ///
+    /// # Errors
+    /// At the parameter that is wrong.
+    fn settled(&self, spent: &Spent<'_>) -> Result<Option<Self>, ParamError>
+    where
+        Self: Sized,
+    {
+        let _ = spent;
+        Ok(None)
+    }
+
+    /// Checks what its inputs cost together, and says it in words for `flow plan`. Asked of nodes with a labelled port.
+    ///
+    /// # Errors
+    /// At the parameter that is wrong.
+    fn account(&self, spent: &Spent<'_>) -> Result<Option<String>, ParamError> {
+        let _ = spent;
+        Ok(None)
+    }
+
     /// What it takes of the machine.
     fn resources(&self) -> Resources {
         Resources::default()
@@ -103,11 +113,17 @@ pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stati
     }
 
     /// Does the work. Same parameters and inputs, same bytes: no clock, no host, no thread count may show in the output.
+    ///
+    /// # Errors
+    /// What is wrong, and what to do about it; [`NodeError::Stopped`] when it was asked to stop.
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError>;
 
     /// A page for people, made after the run from this node's artifact and what its inputs cost; written into the run's
     /// folder as `<node>.md` and `<node>.json`, the text printed at the end. Times belong here, never in artifacts. Asked of
     /// nodes that nothing depends on and of nodes with a labelled port, in every run, also when the artifact was cached.
+    ///
+    /// # Errors
+    /// If the artifact cannot be read.
     fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError> {
         let _ = (artifact, lineage);
         Ok(None)
@@ -127,8 +143,16 @@ pub struct Input {
 
 impl Input {
     /// Reads one file of the artifact; its digest is verified.
+    ///
+    /// # Errors
+    /// If the artifact has no such file, or it is damaged.
     pub fn read(&self, file: &str) -> Result<Vec<u8>, NodeError> {
         Ok(self.artifact.read(file)?)
+    }
+
+    /// The bytes of one file where they lie in the cache, shared with all that map it; its digest is verified once, now.
+    pub fn map(&self, file: &str) -> Result<Mapped, NodeError> {
+        Ok(self.artifact.map(file)?)
     }
 }
 
@@ -140,6 +164,15 @@ impl Inputs {
     /// All inputs of a port; none if it was left out.
     pub fn all(&self, port: &str) -> &[Input] {
         self.0.get(port).map_or(&[], Vec::as_slice)
+    }
+
+    /// The nodes that made them, with the beginnings of their keys.
+    pub(crate) fn in_words(&self) -> String {
+        let made = self.0.values().flatten().map(|input| input.artifact.summary());
+        let words: Vec<String> = made
+            .map(|made| format!("`{}` {}", made.node, made.key.short()))
+            .collect();
+        words.join(", ")
     }
 
     /// The input of a port that may be left out.
@@ -163,8 +196,8 @@ pub struct Progress {
     pub total: u64,
     /// What a unit is, e.g. `epoch`.
     pub unit: &'static str,
-    /// Figures worth watching, in the order shown.
-    pub figures: Vec<(&'static str, f64)>,
+    /// Metrics worth watching, in the order shown.
+    pub metrics: Vec<(&'static str, f64)>,
 }
 
 /// What the engine offers to a running node: threads, progress, checkpoints and whether to stop. No paths, no clock, no store.
@@ -186,8 +219,14 @@ pub trait Host: Sync {
     /// A line for the node's log.
     fn note(&self, line: &str);
     /// The checkpoint saved last under this action key, if any: never one of another key, never a torn one.
+    ///
+    /// # Errors
+    /// If there is one that cannot be read.
     fn load_checkpoint(&self) -> Result<Option<Vec<u8>>, NodeError>;
     /// Saves a checkpoint, atomically, in place of the earlier one.
+    ///
+    /// # Errors
+    /// If it cannot be written.
     fn save_checkpoint(&self, bytes: &[u8]) -> Result<(), NodeError>;
     /// Whether so much work was done since the last checkpoint that another is worth its time. Between the places where a
     /// node saves one in any case.
@@ -207,7 +246,7 @@ pub trait Host: Sync {
 pub struct Output {
     /// Named files. Must be the same bytes for the same key.
     pub files: Vec<(String, Vec<u8>)>,
-    /// Figures to query by, e.g. `accuracy`.
+    /// Metrics to query by, e.g. `accuracy`.
     pub metrics: BTreeMap<String, f64>,
 }
 
@@ -278,6 +317,7 @@ impl NodeError {
     }
 
     /// Adds what to do about it.
+    #[must_use]
     pub fn with_help(self, text: impl Into<String>) -> Self {
         match self {
             Self::Failed { message, .. } => Self::Failed {

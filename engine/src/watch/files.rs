@@ -1,7 +1,7 @@
 //! The files of a workflow under watch, and whether their content has changed.
 //!
 //! Events of the file system are hints only. Editors replace files, save twice or touch without a change, and network
-//! disks tell nothing: so folders are watched rather than files, every hint leads to a comparison of digests, and from
+//! disks tell nothing: so directories are watched rather than files, every hint leads to a comparison of digests, and from
 //! time to time the files are looked at without any hint.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,7 +63,7 @@ impl Changed {
 
 /// Why watching is not possible.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot watch {path}: {source}. On a network disk, or where the system has no watches left, poll instead", path = path.display())]
+#[error("cannot watch {path}: {source}. On a network disk, or where the system has no watches left, poll instead (`--poll`)", path = path.display())]
 pub struct WatchError {
     /// The folder.
     pub path: PathBuf,
@@ -80,7 +80,7 @@ pub(super) struct WatchedFiles<'a> {
     options: WatchOptions,
     watcher: Option<RecommendedWatcher>,
     hints: Receiver<Hint>,
-    /// Folders under watch, each with its identity: the system goes on watching one that was moved away, not the one that took
+    /// Directories under watch, each with its identity: the system goes on watching one that was moved away, not the one that took
     /// its place.
     folders: BTreeMap<PathBuf, Identity>,
     digests: &'a FileDigests,
@@ -94,14 +94,14 @@ pub(super) struct WatchedFiles<'a> {
     looked: Instant,
 }
 
-/// Which folder it is, where the system tells.
+/// Which directory it is, where the system tells.
 type Identity = Option<(u64, u64)>;
 
 impl<'a> WatchedFiles<'a> {
     /// Begins to watch the workflow file; its content now is what changes are compared with.
     ///
     /// # Errors
-    /// If its folder cannot be watched.
+    /// If its directory cannot be watched.
     pub(super) fn new(workflow: &Path, options: WatchOptions, digests: &'a FileDigests) -> Result<Self, WatchError> {
         let workflow = absolute(workflow);
         let fail = |source| WatchError {
@@ -136,11 +136,11 @@ impl<'a> WatchedFiles<'a> {
         &self.hints
     }
 
-    /// Watches the workflow file, the texts that it includes, and these input files (or folders), and no others. What is
+    /// Watches the workflow file, the texts that it includes, and these input files (or directories), and no others. What is
     /// already watched keeps the content that was seen last, so that a change made meanwhile is not missed.
     ///
     /// # Errors
-    /// If a folder cannot be watched.
+    /// If a directory cannot be watched.
     pub(super) fn watch(&mut self, texts: Vec<PathBuf>, files: Vec<PathBuf>) -> Result<(), WatchError> {
         self.texts = texts.iter().map(|text| absolute(text)).collect();
         self.texts.insert(self.workflow.clone());
@@ -159,15 +159,15 @@ impl<'a> WatchedFiles<'a> {
     /// Watches these texts as well.
     ///
     /// # Errors
-    /// If a folder cannot be watched.
+    /// If a directory cannot be watched.
     pub(super) fn watch_texts_too(&mut self, texts: Vec<PathBuf>) -> Result<(), WatchError> {
         let files = self.seen.keys().filter(|path| !self.texts.contains(*path)).cloned();
         let files = files.collect();
         self.watch(self.texts.iter().cloned().chain(texts).collect(), files)
     }
 
-    /// A file is watched through its folder, which outlives it, and so is each link on the way to it; a folder through itself and
-    /// those below it that count (see [`Listing`]). What is not there is watched through the nearest folder that is.
+    /// A file is watched through its directory, which outlives it, and so is each link on the way to it; a directory through itself and
+    /// those below it that count (see [`Listing`]). What is not there is watched through the nearest directory that is.
     fn watch_folders(&mut self) -> Result<(), WatchError> {
         let Some(watcher) = &mut self.watcher else {
             return Ok(());
@@ -202,14 +202,14 @@ impl<'a> WatchedFiles<'a> {
             differing.map(|(path, _)| path.clone()).collect()
         };
         for path in differ(&self.folders, &folders) {
-            // A folder that is gone is not watched any more, which is all that is wanted.
+            // A directory that is gone is not watched any more, which is all that is wanted.
             let _ = watcher.unwatch(&path);
         }
         for path in differ(&folders, &self.folders) {
             match watcher.watch(&path, RecursiveMode::NonRecursive) {
                 // A link far up may lie where nothing can be watched: what becomes of it is seen without a hint.
                 Err(error) if !wanted.contains(&path) => {
-                    tracing::debug!(%error, path = %path.display(), "not watched")
+                    tracing::debug!(%error, path = %path.display(), "not watched");
                 }
                 watched => watched.map_err(|source| WatchError { path, source })?,
             }
@@ -243,7 +243,7 @@ impl<'a> WatchedFiles<'a> {
 
     /// Compares everything with what was seen last, and remembers what is there now.
     fn look(&mut self) -> Changed {
-        // A folder that was replaced, or has come back, is another one to the system.
+        // A directory that was replaced, or has come back, is another one to the system.
         if let Err(error) = self.watch_folders() {
             tracing::warn!(%error, "changes there are noticed late");
         }
@@ -273,7 +273,7 @@ impl<'a> WatchedFiles<'a> {
         event.need_rescan() || (!only_read && (event.paths.is_empty() || event.paths.iter().any(|p| self.is_ours(p))))
     }
 
-    /// Whether it is watched, holds something that is, or lies in a folder that is.
+    /// Whether it is watched, holds something that is, or lies in a directory that is.
     fn is_ours(&self, path: &Path) -> bool {
         let after = self.places.range(path.to_owned()..).next();
         after.is_some_and(|ours| ours.starts_with(path))
@@ -344,7 +344,7 @@ mod tests {
         assert!(watched.concerns_us(&Err(notify::Error::generic("gone"))));
     }
 
-    /// A workflow file `w.toml` and a file and a folder that it reads, under watch, looked at only after hints.
+    /// A workflow file `w.toml` and a file and a directory that it reads, under watch, looked at only after hints.
     struct Bench {
         dir: tempfile::TempDir,
         digests: FileDigests,
@@ -373,7 +373,7 @@ mod tests {
 
         fn watched(&self) -> WatchedFiles<'_> {
             let options = WatchOptions {
-                rescan: Duration::from_secs(3600),
+                rescan: Duration::from_hours(1),
                 ..WatchOptions::default()
             };
             let mut watched = WatchedFiles::new(&self.path("w.toml"), options, &self.digests).unwrap();
@@ -457,7 +457,7 @@ mod tests {
         assert_eq!(
             next(&mut watched).files,
             [bench.path("data")],
-            "no hint of the new folder"
+            "no hint of the new directory"
         );
         std::fs::remove_dir_all(&data).unwrap();
         assert_eq!(next(&mut watched).files, [bench.path("data")], "it is missing");
@@ -479,7 +479,7 @@ mod tests {
             symlink(target, bench.path("new")).unwrap();
             std::fs::rename(bench.path("new"), bench.path(link)).unwrap();
         };
-        // A folder through two links, and the workflow file itself through one.
+        // A directory through two links, and the workflow file itself through one.
         put("latest", "v1");
         put("lib", "latest");
         put("w.toml", "v1/a");

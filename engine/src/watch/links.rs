@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 /// More links than this on the way are taken for a circle, as Linux does.
 const MOST_LINKS: usize = 40;
 
-/// The links on the way to a file or folder, and where it lies; all without links above them, as the system names them in its hints. Of
+/// The links on the way to a file or directory, and where it lies; all without links above them, as the system names them in its hints. Of
 /// what is not there, the place that it would have.
 pub(super) fn follow(path: &Path) -> (Vec<PathBuf>, PathBuf) {
     let (mut links, mut place) = (Vec::new(), PathBuf::new());

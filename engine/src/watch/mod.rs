@@ -3,7 +3,7 @@
 //! The workflow stays in memory, as do the digests of its files: of a change to a data file nothing is parsed again. A
 //! change under a run is planned at once, and a new run takes over from the old one: of the nodes at work, those that
 //! the new plan wants under the same key run to their end, the others are asked to stop at their next checkpoint. Old
-//! and new run share the machine's slots; who needs what an old run still works on waits for it, as for another process.
+//! and new run share the machine; who needs what an old run still works on waits for it, as for another process.
 
 mod files;
 mod links;

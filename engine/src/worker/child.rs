@@ -82,9 +82,8 @@ fn work(registry: &Registry) -> Result<WorkerMessage, NodeError> {
 
 /// The node, made from its own parameters.
 fn node(manifest: &Manifest, registry: &Registry) -> Result<std::sync::Arc<dyn ErasedNode>, String> {
-    let table = match table(&manifest.params) {
-        Some(toml::Value::Table(table)) => table,
-        _ => return Err("has parameters that are not a table".to_owned()),
+    let Some(toml::Value::Table(table)) = table(&manifest.params) else {
+        return Err("has parameters that are not a table".to_owned());
     };
     let read = registry.parse(&manifest.kind, table);
     let node = read.ok_or_else(|| format!("names the unknown kind `{}`", manifest.kind))?;

@@ -15,7 +15,7 @@ use crate::stop::StopFlag;
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 
 /// A checkpoint is due when so much work would be lost without it.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+const CHECKPOINT_EVERY: Duration = Duration::from_mins(1);
 
 /// The name of a node's checkpoint in its scratch space.
 const CHECKPOINT: &str = "checkpoint";
@@ -32,12 +32,12 @@ pub(crate) struct Shown {
     pub(crate) step: u64,
     pub(crate) total: u64,
     pub(crate) unit: String,
-    pub(crate) figures: Vec<Metric>,
+    pub(crate) metrics: Vec<Metric>,
 }
 
 impl From<Progress> for Shown {
     fn from(progress: Progress) -> Self {
-        let figure = |(name, value): (&str, f64)| Metric {
+        let metric = |(name, value): (&str, f64)| Metric {
             name: name.to_owned(),
             value: value.is_finite().then_some(value),
         };
@@ -45,7 +45,7 @@ impl From<Progress> for Shown {
             step: progress.step,
             total: progress.total,
             unit: progress.unit.to_owned(),
-            figures: progress.figures.into_iter().map(figure).collect(),
+            metrics: progress.metrics.into_iter().map(metric).collect(),
         }
     }
 }
@@ -53,9 +53,9 @@ impl From<Progress> for Shown {
 impl std::fmt::Display for Shown {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} of {}", self.unit, self.step, self.total)?;
-        for figure in &self.figures {
-            let value = figure.value.unwrap_or(f64::NAN);
-            write!(f, "  {} {value:.4}", figure.name)?;
+        for metric in &self.metrics {
+            let value = metric.value.unwrap_or(f64::NAN);
+            write!(f, "  {} {value:.4}", metric.name)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ mod process;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use flow_cache::{
@@ -18,8 +18,8 @@ use crate::action::Action;
 use crate::node::{Context, Inputs, NodeError, OpenedFile, Output};
 use crate::node_log::NodeLog;
 use crate::pools::Pools;
+use crate::room::Grant;
 use crate::secrets::Secrets;
-use crate::slots::Grant;
 use crate::stat::FileDigests;
 use crate::stop::StopFlag;
 use crate::workflow::{Instance, InstanceId};
@@ -64,7 +64,7 @@ impl Failure {
                 help: help.map(hide),
             }),
             Self::Panic(text) => Self::Panic(hide(text)),
-            other => other,
+            Self::Node(_) => self,
         }
     }
 
@@ -117,15 +117,22 @@ impl Job<'_> {
         let (id, tell) = (self.id, self.tell.tell.clone());
         let _span = tracing::info_span!("node", name = self.instance.name(), threads = self.grant.threads).entered();
         let secrets = self.secrets;
+        let inputs = self.inputs.in_words();
         let result = catch_unwind(AssertUnwindSafe(|| self.run_and_publish()))
             .unwrap_or_else(|payload| Err(Failure::Panic(panic_text(payload.as_ref()).to_owned())))
+            .map_err(|failure| match failure {
+                // Whoever looks for the reason begins with what it was given.
+                Failure::Panic(text) if !inputs.is_empty() => Failure::Panic(format!("{text} (inputs: {inputs})")),
+                other => other,
+            })
             .map_err(|failure| failure.hide(secrets));
         // The run is gone only if it was torn down already; then nobody is left to tell.
         let _ = tell.send(Message::Finished(id, result));
     }
 
     fn run_and_publish(self) -> Result<Artifact, Failure> {
-        let started_unix_ms = unix_ms();
+        let (began, started_unix_ms) = (Instant::now(), unix_ms());
+        let limit = self.timeout();
         leash::hold(|| self.store.claims_lock());
         let isolated = self.instance.policy().isolate.unwrap_or(self.instance.node.isolated());
         let made = match self.program.filter(|_| isolated) {
@@ -152,16 +159,15 @@ impl Job<'_> {
             started_unix_ms,
             finished_unix_ms: unix_ms(),
             flow_version: build::id().to_owned(),
+            until: limit.map(|limit| began + limit),
         };
-        let published = self
-            .store
-            .publish(&self.action.key, &draft)
-            .map_err(|error| match error {
-                CacheError::Interrupted { .. } => NodeError::Stopped,
-                error => NodeError::Cache(error),
-            });
+        let published = self.store.publish(&self.action.key, &draft);
         drop(self.claim);
-        Ok(published?)
+        Ok(published.map_err(|error| match (error, limit) {
+            (CacheError::Interrupted { .. }, Some(limit)) if began.elapsed() >= limit => timed_out(limit),
+            (CacheError::Interrupted { .. }, _) => NodeError::Stopped,
+            (error, _) => NodeError::Cache(error),
+        })?)
     }
 
     fn run_here(&self) -> Result<Made, Failure> {

@@ -73,7 +73,7 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
         let (status, limit) = watch.map(|watch| watch.join().unwrap_or((None, None)))?;
         Ok((said, last.map(|last| last.join().unwrap_or_default())?, status, limit))
     })
-    .map_err(|error| cannot("start a thread that hears", error))?;
+    .map_err(|error| cannot("start a thread to read the output of", error))?;
     if let (Some(limit), None | Some(WorkerMessage::Stopped)) = (limit, &said) {
         return Err(timed_out(limit).into());
     }
@@ -152,7 +152,7 @@ fn listen(out: ChildStdout, job: &Job<'_>, over: &AtomicBool) -> Option<WorkerMe
             last = Some(word);
             over.store(true, Ordering::SeqCst);
         }
-        Err(error) => tracing::debug!(%error, "a worker said something else"),
+        Err(error) => tracing::debug!(%error, "a message of the worker cannot be read"),
     });
     last
 }
@@ -209,16 +209,7 @@ fn noted(from: ChildStderr, job: &Job<'_>, over: &AtomicBool) -> LastLines {
 }
 
 fn died(status: Option<ExitStatus>, last: &LastLines) -> NodeError {
-    #[cfg(unix)]
-    let signal = status.and_then(|status| std::os::unix::process::ExitStatusExt::signal(&status));
-    #[cfg(not(unix))]
-    let signal: Option<i32> = None;
-    let how = match (signal, status.and_then(|status| status.code())) {
-        (Some(9), _) => "was killed (signal 9): probably out of memory".to_owned(),
-        (Some(signal), _) => format!("was ended by signal {signal}"),
-        (None, Some(code)) => format!("ended with exit status {code} and no message"),
-        (None, None) => "ended without a message".to_owned(),
-    };
+    let how = status.map_or_else(|| "ended in an unknown way".to_owned(), leash::how_it_ended);
     let words = last.in_words();
     let words = words.unwrap_or_else(|| "it resumes from its last checkpoint when it is run again".to_owned());
     NodeError::failed(format!("its process {how}")).with_help(words)

@@ -5,16 +5,26 @@ use std::collections::BTreeMap;
 use super::diagnose::{Diagnostics, Problem};
 use super::instance::{Edge, Instance};
 use super::template::Template;
-use crate::node::{Facts, InputFact, InputFacts, ParamError};
+use crate::node::{Facts, InputFact, InputFacts, ParamError, Spending, Spent};
 use crate::secrets::Secrets;
 
-/// Checks port types, then passes facts from inputs to outputs. `instances` come after their inputs.
+/// What a node says of what its inputs cost, before anything runs.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Account {
+    /// The instance.
+    pub node: String,
+    /// Its words: a table.
+    pub text: String,
+}
+
+/// Checks port types, then passes facts from inputs to outputs, and fills in what follows from the costs of nodes before. `instances` come after
+/// their inputs.
 ///
 /// # Errors
 /// Every port that does not fit; or else every instance whose kind objects (those that depend on it are not asked).
-pub(crate) fn check(instances: &[Instance], templates: &[Template]) -> Result<(), Diagnostics> {
+pub(crate) fn check(instances: &mut [Instance], templates: &[Template]) -> Result<Vec<Account>, Diagnostics> {
     let mut diagnostics = Diagnostics::default();
-    for instance in instances {
+    for instance in instances.iter() {
         check_types(instance, instances, &templates[instance.template], &mut diagnostics);
     }
     diagnostics.ok(())?;
@@ -74,20 +84,72 @@ fn check_types(instance: &Instance, all: &[Instance], template: &Template, diagn
     }
 }
 
-fn check_facts(instances: &[Instance], templates: &[Template]) -> Result<(), Diagnostics> {
+fn check_facts(instances: &mut [Instance], templates: &[Template]) -> Result<Vec<Account>, Diagnostics> {
     let mut diagnostics = Diagnostics::default();
+    let mut spends: Vec<Option<Spending>> = Vec::with_capacity(instances.len());
     let mut known: Vec<Option<Facts>> = Vec::with_capacity(instances.len());
-    for instance in instances {
-        let facts = input_facts(instance, instances, &known).and_then(|inputs| match instance.node.facts(&inputs) {
-            Ok(facts) => Some(facts),
-            Err(error) => {
-                diagnostics.push(fact_problem(instance, &templates[instance.template], error));
-                None
-            }
-        });
+    for id in 0..instances.len() {
+        let (spending, facts) = match input_facts(&instances[id], instances, &known) {
+            Some(inputs) => match settle(id, &inputs, instances, &spends) {
+                Ok((spending, facts)) => (spending, Some(facts)),
+                Err(error) => {
+                    let instance = &instances[id];
+                    diagnostics.push(fact_problem(instance, &templates[instance.template], error));
+                    (None, None)
+                }
+            },
+            None => (None, None),
+        };
+        spends.push(spending);
         known.push(facts);
     }
-    diagnostics.ok(())
+    diagnostics.ok(())?;
+    accounts(instances, templates, &spends)
+}
+
+/// Fills in what follows from the costs of nodes before, and asks what the node costs and what is known of what it makes.
+fn settle(
+    id: usize,
+    inputs: &InputFacts,
+    instances: &mut [Instance],
+    spends: &[Option<Spending>],
+) -> Result<(Option<Spending>, Facts), ParamError> {
+    let spent = Spent {
+        instance: &instances[id],
+        all: instances,
+        spends,
+    };
+    if let Some(settled) = instances[id].node.settled(&spent)? {
+        instances[id].node = settled;
+    }
+    let node = &instances[id].node;
+    let facts = node.facts(inputs)?;
+    Ok((node.spends(inputs), facts))
+}
+
+/// What the nodes with labelled ports say of what their inputs cost.
+fn accounts(
+    instances: &[Instance],
+    templates: &[Template],
+    spends: &[Option<Spending>],
+) -> Result<Vec<Account>, Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    let mut accounts = Vec::new();
+    for instance in instances.iter().filter(|instance| instance.has_labelled_port()) {
+        let spent = Spent {
+            instance,
+            all: instances,
+            spends,
+        };
+        match instance.node.account(&spent) {
+            Ok(text) => accounts.extend(text.map(|text| Account {
+                node: instance.name.clone(),
+                text,
+            })),
+            Err(error) => diagnostics.push(fact_problem(instance, &templates[instance.template], error)),
+        }
+    }
+    diagnostics.ok(accounts)
 }
 
 /// `None` if something that it depends on is wrong already.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::diagnose::{Diagnostics, Problem, suggest};
 use super::entries::table_of;
 use super::node_table::{NodeTable, POLICY_KEYS, RESERVED};
-use super::params::unknown_kind;
+use super::params::{explained, unknown_kind};
 use super::tree::{Entry, find};
 use crate::registry::Registry;
 
@@ -61,13 +61,8 @@ fn of_kind<'a>(kind: &'a Entry, keys: Option<&[String]>, diagnostics: &mut Diagn
         } else if let Some(keys) = keys.filter(|keys| !keys.contains(&param.key)) {
             let message = format!("unknown key `{}`", param.key);
             let label = format!("not a key of {}", kind.key);
-            diagnostics.push(
-                Problem::at("workflow::unknown_key", &param.key_span, message, label).help(suggest(
-                    &param.key,
-                    "keys",
-                    keys.iter().map(String::as_str),
-                )),
-            );
+            let help = explained(&kind.key, None, &param.key, keys.iter().map(String::as_str));
+            diagnostics.push(Problem::at("workflow::unknown_key", &param.key_span, message, label).help(help));
         } else {
             known.push(param);
         }

@@ -113,7 +113,11 @@ impl Diagnostic for Problem {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let again = (self.0.repeats > 0).then(|| format!("the same error in {} more instances", self.0.repeats));
+        let again = match self.0.repeats {
+            0 => None,
+            1 => Some("the same error in 1 more instance".to_owned()),
+            more => Some(format!("the same error in {more} more instances")),
+        };
         match (&self.0.help, again) {
             (Some(help), Some(again)) => Some(Box::new(format!("{help} ({again})"))),
             (Some(help), None) => Some(Box::new(help)),

@@ -277,6 +277,7 @@ impl Relations<'_> {
             files: variant.files.clone(),
             policy: Arc::clone(&templates[unit.template].policy),
             dir: templates[unit.template].table.dir.clone(),
+            rounds_left: units.rounds_left(unit, &templates[unit.template].table.name),
             forced: false,
         }
     }

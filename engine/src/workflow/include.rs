@@ -26,7 +26,7 @@ const LISTS: [&str; 2] = ["include", "exclude"];
 /// Another file that the workflow is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Included {
-    /// As written, joined with the folder of the file that names it.
+    /// As written, joined with the directory of the file that names it.
     pub(crate) path: PathBuf,
     /// Its text; `None` if it could not be read.
     pub(crate) text: Option<Arc<str>>,
@@ -148,7 +148,7 @@ impl Reading<'_> {
             Err(error) => {
                 let message = format!("cannot read `{name}`: {error}");
                 let problem = Problem::at("workflow::include", span, message, "included here");
-                let help = "it was looked for at {}: paths are relative to the file that they are written in";
+                let help = "searched at {}: paths are relative to the file that they are written in";
                 self.diagnostics
                     .push(problem.help(help.replace("{}", &path.display().to_string())));
                 return Vec::new();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::policy::ExecutionPolicy;
-use crate::node::{ArtifactType, NodeFile};
+use crate::node::{ArtifactType, NodeFile, Resources};
 use crate::registry::ErasedNode;
 
 /// The place of an instance in [`super::Workflow::instances`]; inputs have smaller places than what uses them.
@@ -25,6 +25,8 @@ pub struct Instance {
     pub(crate) files: Vec<NodeFile>,
     pub(crate) policy: Arc<ExecutionPolicy>,
     pub(crate) dir: PathBuf,
+    /// Rounds that are left in its loop, this one included; 1 outside of a loop.
+    pub(crate) rounds_left: u32,
     /// To be run even if it is cached.
     pub(crate) forced: bool,
 }
@@ -71,6 +73,11 @@ impl Instance {
     /// How it is run.
     pub fn policy(&self) -> &ExecutionPolicy {
         &self.policy
+    }
+
+    /// What it takes of the machine.
+    pub(crate) fn resources(&self) -> Resources {
+        Resources::of(&self.policy, &self.node.resources())
     }
 
     /// Whether names and bindings of inputs are part of what it makes.

@@ -31,10 +31,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use check::Account;
 pub use diagnose::{Diagnostics, Problem, suggest};
 pub use instance::{Edge, Instance, InstanceId, InstancePort};
 pub use overrides::Override;
-pub use policy::{ExecutionPolicy, ResourceOverrides, Retry};
+pub use policy::{ExecutionPolicy, Retry};
 pub use span::Location;
 
 use self::include::Included;
@@ -54,6 +55,7 @@ pub struct Workflow {
     overrides: Vec<Override>,
     instances: Vec<Instance>,
     users: Vec<Vec<InstanceId>>,
+    accounts: Vec<Account>,
 }
 
 impl Workflow {
@@ -108,8 +110,8 @@ impl Workflow {
         let resolve = || resolve::resolve(document, registry, diagnostics);
         let templates = tracing::debug_span!("resolve").in_scope(resolve)?;
         let expand = || expand::expand(&templates, &rounds::unroll(&templates)?, &matrix);
-        let instances = tracing::debug_span!("expand").in_scope(expand)?;
-        tracing::debug_span!("check").in_scope(|| check::check(&instances, &templates))?;
+        let mut instances = tracing::debug_span!("expand").in_scope(expand)?;
+        let accounts = tracing::debug_span!("check").in_scope(|| check::check(&mut instances, &templates))?;
         check::no_secret_in_names(&instances, &secrets)?;
         let users = users(&instances);
         tracing::debug!(
@@ -128,6 +130,7 @@ impl Workflow {
             overrides: overrides.to_vec(),
             instances,
             users,
+            accounts,
         })
     }
 
@@ -191,6 +194,11 @@ impl Workflow {
     /// The overrides that were put in.
     pub fn overrides(&self) -> &[Override] {
         &self.overrides
+    }
+
+    /// What nodes say of what their inputs cost, before anything runs.
+    pub fn accounts(&self) -> &[Account] {
+        &self.accounts
     }
 
     /// All instances; each comes after its inputs.

@@ -17,7 +17,7 @@ pub(crate) const POLICY_KEYS: [&str; 6] = ["priority", "mutex", "retry", "timeou
 pub(crate) struct NodeTable {
     pub(crate) name: String,
     pub(crate) name_span: Span,
-    /// What the paths in it are relative to: the folder of its file.
+    /// What the paths in it are relative to: the directory of its file.
     pub(crate) dir: PathBuf,
     pub(crate) kind: String,
     pub(crate) kind_span: Span,

@@ -33,11 +33,11 @@ impl Override {
     /// If there is no `=`, the path is empty or has an empty part, or the value is an infinite number.
     pub fn parse(text: &str) -> Result<Self, String> {
         let Some((path, value)) = equals(text).map(|at| (&text[..at], &text[at + 1..])) else {
-            return Err(format!("`{text}` has no `=`: write --set nodes.NAME.KEY=VALUE"));
+            return Err("there is no `=` in it".to_owned());
         };
         let path = path.trim();
         let Some(keys) = steps(path) else {
-            return Err(format!("`{path}` is not a path: write --set nodes.NAME.KEY=VALUE"));
+            return Err(format!("`{path}` is not a path"));
         };
         let column = |at: usize| text[..at].chars().count() + 1;
         if let Some((_, key)) = keys.get(MAX_DEPTH) {

@@ -63,13 +63,18 @@ fn quoted_help(found: &str) -> Option<String> {
 
 fn unknown_key(table: &NodeTable, error: &ParseError, path: &str) -> Problem {
     let span = locate(&table.params, path).map_or_else(|| table.name_span.clone(), |(key, _)| key);
-    let mut known = expected_names(&error.message);
-    let field = match path.rsplit_once('.') {
-        Some((_, field)) => field,
+    let known = expected_names(&error.message);
+    let help = match path.rsplit_once('.') {
+        Some((above, field)) => {
+            let parameter = above.split(['[', '.']).next().unwrap_or(above);
+            match POLICY_KEYS.contains(&parameter) {
+                true => suggest(field, "keys", known),
+                false => explained(&table.kind, Some(parameter), field, known),
+            }
+        }
         None => {
-            known.extend(RESERVED);
-            known.extend(POLICY_KEYS);
-            path
+            let known = known.into_iter().chain(RESERVED).chain(POLICY_KEYS);
+            explained(&table.kind, None, path, known)
         }
     };
     Problem::at(
@@ -78,7 +83,18 @@ fn unknown_key(table: &NodeTable, error: &ParseError, path: &str) -> Problem {
         format!("unknown key `{path}`"),
         format!("not a key of {}", table.kind),
     )
-    .help(suggest(field, "keys", known))
+    .help(help)
+}
+
+/// What to do about an unknown key of a kind, or of one of its parameters.
+pub(super) fn explained<'a>(
+    kind: &str,
+    parameter: Option<&str>,
+    key: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> String {
+    let command = ["flow kinds", kind].into_iter().chain(parameter).collect::<Vec<_>>();
+    format!("{}; `{}` explains them", suggest(key, "keys", known), command.join(" "))
 }
 
 /// There is no such kind.
@@ -92,7 +108,7 @@ pub(crate) fn unknown_kind(kind: &str, span: &Span, kinds: &[&str]) -> Problem {
     .help(suggest(kind, "kinds", kinds.iter().copied()))
 }
 
-/// The names in serde's ``expected one of `a`, `b```.
+/// The names in serde's "expected one of" and names in back quotes.
 fn expected_names(message: &str) -> Vec<&str> {
     let list = message.split_once(", expected").map_or("", |(_, list)| list);
     list.split('`').skip(1).step_by(2).collect()

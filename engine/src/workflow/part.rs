@@ -26,9 +26,12 @@ impl Workflow {
             instances.push(instance);
         }
         let users = users(&instances);
+        let mut accounts = self.accounts;
+        accounts.retain(|account| instances.iter().any(|instance| instance.name == account.node));
         Ok(Self {
             instances,
             users,
+            accounts,
             ..self
         })
     }

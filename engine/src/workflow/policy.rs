@@ -16,13 +16,14 @@
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::de::{Deserializer, Error as _};
+use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 
 use super::diagnose::Diagnostics;
 use super::node_table::{NodeTable, POLICY_KEYS};
 use super::params::param_problem;
 use super::variables::{Matrix, fill};
+use crate::node::Resources;
 use crate::registry::ParseError;
 
 /// How a node is run.
@@ -39,7 +40,7 @@ pub struct ExecutionPolicy {
     /// Seconds after which it is stopped and has failed.
     pub timeout_s: Option<f64>,
     /// What it needs of the machine, where that is not what its kind says.
-    pub resources: ResourceOverrides,
+    pub resources: Resources,
     /// Whether it runs in a separate process; `None` leaves that to its kind.
     pub isolate: Option<bool>,
 }
@@ -68,19 +69,6 @@ impl Retry {
     }
 }
 
-/// What a node takes of the machine, where that is not what its kind says: `resources = { threads = 4, gpus = 1, memory = "8GB" }`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ResourceOverrides {
-    /// The most CPU threads that it is given.
-    pub threads: Option<usize>,
-    /// GPUs, which it has for itself.
-    pub gpus: Option<usize>,
-    /// Bytes of memory.
-    #[serde(deserialize_with = "size")]
-    pub memory: Option<u64>,
-}
-
 /// No wait and no limit is longer than this, in seconds.
 const MOST_S: f64 = 30.0 * 86400.0;
 
@@ -95,11 +83,6 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
         Names::One(name) => vec![name],
         Names::Many(names) => names,
     })
-}
-
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    flow_cache::query::parse_size(&text).map(Some).map_err(D::Error::custom)
 }
 
 impl ExecutionPolicy {

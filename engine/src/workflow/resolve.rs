@@ -59,7 +59,7 @@ fn check_files(template: &Template, diagnostics: &mut Diagnostics) {
                     format!("read by `{}`", template.table.name),
                 )
                 .help(format!(
-                    "it was looked for at {}: paths are relative to the file that they are written in",
+                    "searched at {}: paths are relative to the file that they are written in",
                     path.display()
                 )),
             );

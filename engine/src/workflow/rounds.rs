@@ -42,6 +42,12 @@ impl Units {
         let round = unit.round.filter(|_| own_loop == Some(target_loop)).unwrap_or(*last);
         self.by_name.get(&format!("{name}@{round}")).copied()
     }
+
+    /// How many rounds a unit of the template `name` and those after it are; 1 outside of a loop.
+    pub(crate) fn rounds_left(&self, unit: &Unit, name: &str) -> u32 {
+        let rounds = self.loops.get(name).map_or(1, |(_, rounds)| *rounds);
+        unit.round.map_or(1, |round| rounds + 1 - round)
+    }
 }
 
 /// Unrolls all rounds.

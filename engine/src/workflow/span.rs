@@ -13,7 +13,7 @@ pub(crate) struct Source {
     pub(crate) text: Arc<str>,
     /// The file; `name` where there is none.
     pub(crate) path: PathBuf,
-    /// The folder that the paths written in it are relative to.
+    /// The directory that the paths written in it are relative to.
     pub(crate) dir: PathBuf,
 }
 
@@ -81,7 +81,7 @@ impl Location {
         let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         Self {
             file: source.name.to_string(),
-            line: before.iter().filter(|b| **b == b'\n').count() + 1,
+            line: before.split(|b| *b == b'\n').count(),
             column: String::from_utf8_lossy(&before[line_start..]).chars().count() + 1,
         }
     }

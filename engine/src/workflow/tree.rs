@@ -204,7 +204,7 @@ fn convert_scalar(span: &Span, value: Spanned<DeValue<'_>>, problems: &mut Vec<P
             let problem = Problem::at(
                 "workflow::not_finite",
                 span,
-                format!("{float} is not a number to work with"),
+                format!("{float} is not a finite number"),
                 "",
             );
             problems.push(problem.help("write a finite number"));

@@ -160,10 +160,7 @@ impl Node for Concat {
     }
 
     fn resources(&self) -> Resources {
-        Resources {
-            max_threads: usize::MAX,
-            ..Resources::default()
-        }
+        Resources::threads_up_to(usize::MAX)
     }
 
     fn run(&self, inputs: &Inputs, _: &mut Context<'_>) -> Result<Output, NodeError> {
@@ -286,7 +283,7 @@ impl Node for Slow {
                 step,
                 total,
                 unit: "step",
-                figures: vec![("loss", 1.0 / step as f64)],
+                metrics: vec![("loss", 1.0 / step as f64)],
             });
         }
         Ok(text_output(done))
@@ -298,6 +295,7 @@ impl Node for Slow {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Trouble {
     panic: bool,
+    of: Option<NodeRef>,
 }
 
 impl Node for Trouble {
@@ -306,7 +304,7 @@ impl Node for Trouble {
     const OUTPUT: ArtifactType = TEXT;
 
     fn ports(&self) -> Vec<Port> {
-        Vec::new()
+        vec![Port::maybe("of", &self.of, &[TEXT])]
     }
 
     fn run(&self, _: &Inputs, _: &mut Context<'_>) -> Result<Output, NodeError> {

@@ -1,4 +1,4 @@
-//! A workspace in a temporary folder: a workflow, a store, runs, and what was told of them.
+//! A workspace in a temporary directory: a workflow, a store, runs, and what was told of them.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 

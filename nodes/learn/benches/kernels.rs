@@ -56,7 +56,7 @@ fn conv_forward(bencher: Bencher, conv: (usize, usize, usize, usize, usize)) {
     let (x, y, weight) = shape.lengths();
     let (x, mut y, weight) = (noise(x), noise(y), noise(weight));
     on_one_thread(bencher, products(&shape), || {
-        conv::forward(&shape, &x, &weight, None, &mut y)
+        conv::forward(&shape, &x, &weight, None, &mut y);
     });
 }
 
@@ -66,7 +66,7 @@ fn conv_weight_gradient(bencher: Bencher, conv: (usize, usize, usize, usize, usi
     let (x, y, weight) = shape.lengths();
     let (x, dy, mut dweight) = (noise(x), noise(y), noise(weight));
     on_one_thread(bencher, products(&shape), || {
-        conv::backward_weight(&shape, &x, &dy, &mut dweight, None)
+        conv::backward_weight(&shape, &x, &dy, &mut dweight, None);
     });
 }
 
@@ -76,7 +76,7 @@ fn conv_input_gradient(bencher: Bencher, conv: (usize, usize, usize, usize, usiz
     let (x, y, weight) = shape.lengths();
     let (mut dx, dy, weight) = (noise(x), noise(y), noise(weight));
     on_one_thread(bencher, products(&shape), || {
-        conv::backward_input(&shape, &dy, &weight, &mut dx)
+        conv::backward_input(&shape, &dy, &weight, &mut dx);
     });
 }
 
@@ -91,6 +91,6 @@ fn norm_moments(bencher: Bencher, channels: usize) {
 fn residual_sum(bencher: Bencher) {
     let (mut y, other) = (noise(1 << 20), noise(1 << 20));
     on_one_thread(bencher, ItemsCount::new(y.len()), || {
-        elementwise::add_relu(&mut y, &other)
+        elementwise::add_relu(&mut y, &other);
     });
 }

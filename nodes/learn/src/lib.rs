@@ -5,6 +5,7 @@
 
 pub mod augment;
 pub mod backbones;
+pub mod calibration;
 pub mod clustering;
 pub mod data;
 pub mod device;
@@ -19,9 +20,11 @@ pub mod optim;
 pub mod probe;
 pub mod pseudo;
 pub mod rng;
+pub mod selection;
 pub mod semi;
 pub mod settings;
 pub mod state;
 pub mod stats;
+pub mod svm;
 pub mod text;
 pub mod train;

@@ -9,14 +9,16 @@ use std::fmt;
 use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::augment::{Augmenter, Recipe};
-use flow_learn::data::{Annotations, Images, Label, Modality, NetworkInput, Sample, Samples, Tokens, classes_of};
+use flow_learn::data::{
+    Annotations, Images, Label, Modality, NetworkInput, Pixels, Sample, Samples, Tokens, classes_of,
+};
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetFacts, Targets, from_json, to_json};
+use super::{DatasetFacts, Targets, decoded, from_json, mapped, to_json};
 use crate::failure::failure;
 
 const INFO: &str = "dataset.json";
@@ -58,6 +60,10 @@ impl fmt::Display for SplitName {
             Self::Test => "test",
         })
     }
+}
+
+fn tensors(bytes: &[u8]) -> Result<StateDict, NodeError> {
+    StateDict::from_bytes(bytes).map_err(failure)
 }
 
 /// What a data set says of itself.
@@ -297,11 +303,17 @@ impl Dataset {
     }
 
     /// The training images.
+    ///
+    /// # Errors
+    /// If there are none.
     pub fn train(&self) -> Result<&Samples, NodeError> {
         self.split(SplitName::Train)
     }
 
     /// The images of a split.
+    ///
+    /// # Errors
+    /// If there is no such split.
     pub fn split(&self, name: SplitName) -> Result<&Samples, NodeError> {
         self.splits.get(&name).ok_or_else(|| {
             NodeError::failed(format!(
@@ -321,11 +333,14 @@ impl Dataset {
         classes_of(self.split(name)?.labels()).ok_or_else(|| {
             let noun = self.modality().noun();
             let message = format!("some of the {name} {noun} of data set `{}` have no label", self.name);
-            failure(message).with_help("what is judged on must be labelled")
+            failure(message).with_help("test and validation examples must have labels")
         })
     }
 
     /// The images that are examples with their targets.
+    ///
+    /// # Errors
+    /// If there are no training images.
     pub fn example_set(&self) -> Result<ExampleSet, NodeError> {
         match &self.examples {
             Some(examples) => Ok(examples.clone()),
@@ -341,6 +356,9 @@ impl Dataset {
     }
 
     /// The examples as the training loops take them.
+    ///
+    /// # Errors
+    /// If there are no training images.
     pub fn as_examples<'a>(&'a self, set: &'a ExampleSet) -> Result<Examples<'a>, NodeError> {
         Ok(Examples {
             images: self.train()?,
@@ -408,28 +426,46 @@ impl Dataset {
     }
 
     /// From files, of which only the splits in `wanted` are read.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input, wanted: &[SplitName]) -> Result<Self, NodeError> {
-        let info: Info = from_json(&input.read(INFO)?, "a data set")?;
-        let has = |file: &str| input.artifact.names().any(|name| name == file);
+        let artifact = &input.artifact;
+        let info: Info = decoded(artifact, INFO, from_json)?;
+        let has = |file: &str| artifact.names().any(|name| name == file);
         let vocabulary = match info.modality {
             Modality::Images => None,
             Modality::Texts { .. } => {
-                let lines = String::from_utf8(input.read(VOCABULARY)?).map_err(failure)?;
-                Some(Vocabulary::from_words(lines.lines().map(str::to_owned).collect()))
+                let words = |bytes: &[u8]| {
+                    Ok(std::str::from_utf8(bytes)
+                        .map_err(failure)?
+                        .lines()
+                        .map(str::to_owned)
+                        .collect())
+                };
+                Some(Vocabulary::from_words(decoded(artifact, VOCABULARY, words)?))
             }
         };
         let mut splits = BTreeMap::new();
         let mut annotations = BTreeMap::new();
         for name in wanted.iter().filter(|name| info.splits.contains_key(name)) {
-            let file = input.read(&name.file())?;
             let samples = match &vocabulary {
-                None => Images::decode(&file).map(Samples::from),
-                Some(vocabulary) => Tokens::decode(&file, vocabulary.size()).map(Samples::from),
+                // Pixels stay where they are, so that nodes share one copy of them.
+                None => mapped(artifact, &name.file(), |bytes| {
+                    Images::decode(Pixels::new(bytes)).map(Samples::from).map_err(failure)
+                })?,
+                Some(vocabulary) => decoded(artifact, &name.file(), |bytes| {
+                    Tokens::decode(bytes, vocabulary.size())
+                        .map(Samples::from)
+                        .map_err(failure)
+                })?,
             };
-            splits.insert(*name, samples.map_err(failure)?);
+            splits.insert(*name, samples);
             if has(&name.masks_file()) {
-                let masks = Images::decode(&input.read(&name.masks_file())?).map_err(failure)?;
-                let boxes = StateDict::from_bytes(&input.read(&name.boxes_file())?).map_err(failure)?;
+                let masks = mapped(artifact, &name.masks_file(), |bytes| {
+                    Images::decode(Pixels::new(bytes)).map_err(failure)
+                })?;
+                let boxes = decoded(artifact, &name.boxes_file(), tensors)?;
                 let bounds = boxes
                     .tensors
                     .get("bounds")
@@ -438,7 +474,7 @@ impl Dataset {
             }
         }
         let examples = if has(EXAMPLES) {
-            let mut state = StateDict::from_bytes(&input.read(EXAMPLES)?).map_err(failure)?;
+            let mut state = decoded(artifact, EXAMPLES, tensors)?;
             let mut take = |name: &str| state.tensors.remove(name).map(|t| t.data).unwrap_or_default();
             let indices = take("indices").into_iter().map(|i| i as u32).collect();
             Some(ExampleSet {
@@ -464,8 +500,12 @@ impl Dataset {
             annotations,
             examples,
         };
-        data.check()
-            .map_err(|what| failure(format!("the data set is damaged: {what}")))?;
+        data.check().map_err(|what| {
+            failure(format!(
+                "`{INFO}` of `{}` and its other files: {what}",
+                artifact.summary().node
+            ))
+        })?;
         Ok(data)
     }
 
@@ -476,14 +516,14 @@ impl Dataset {
         let Normalisation { mean, std } = &self.normalisation;
         let fits =
             mean.len() == std.len() && mean.iter().chain(std).all(|v| v.is_finite()) && std.iter().all(|s| *s >= 0.0);
-        require(fits, "its normalisation is no mean and deviation of each channel")?;
+        require(fits, "its normalisation lacks a mean or a deviation for each channel")?;
         for (name, samples) in &self.splits {
             let known = samples
                 .labels()
                 .iter()
                 .flatten()
                 .all(|label| usize::from(*label) < classes);
-            require(known, "a label is none of its classes")?;
+            require(known, "a label is not one of its classes")?;
             let channels = samples.images().map(|images| images.channels);
             require(
                 channels.is_none_or(|c| c == mean.len()),
@@ -491,17 +531,23 @@ impl Dataset {
             )?;
             if let Some(Annotations { masks, bounds }) = self.annotations.get(name) {
                 let fits = masks.n == samples.n() && bounds.len() == samples.n();
-                require(fits, "it has not one mask and one box for each image")?;
+                require(fits, "it lacks a mask or a box for each image")?;
             }
         }
         let Some(examples) = &self.examples else { return Ok(()) };
         let targets = &examples.targets;
         let fits = examples.indices.len().checked_mul(classes) == Some(targets.len());
-        require(fits, "it has not one target for each example and class")?;
-        require(targets.iter().all(|t| (0.0..=1.0).contains(t)), "a target is no share")?;
+        require(fits, "it lacks a target for each example and class")?;
+        require(
+            targets.iter().all(|t| (0.0..=1.0).contains(t)),
+            "a target is not between 0 and 1",
+        )?;
         let train = self.splits.get(&SplitName::Train);
         let there = |i: &u32| train.is_none_or(|train| (*i as usize) < train.n());
-        require(examples.indices.iter().all(there), "an example is none of its images")
+        require(
+            examples.indices.iter().all(there),
+            "an example is not one of its images",
+        )
     }
 }
 

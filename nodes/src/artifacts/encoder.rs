@@ -8,7 +8,7 @@ use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use serde::{Deserialize, Serialize};
 
-use super::{NetworkFacts, Normalisation, from_json, to_json};
+use super::{NetworkFacts, Normalisation, decoded, from_json, to_json};
 use crate::failure::failure;
 
 const FILE: &str = "encoder.safetensors";
@@ -65,9 +65,16 @@ impl EncoderArtifact {
     }
 
     /// From files.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
-        let state = StateDict::from_bytes(&input.read(FILE)?).map_err(failure)?;
-        let info: EncoderInfo = from_json(state.meta.as_bytes(), "an encoder")?;
+        decoded(&input.artifact, FILE, Self::decode)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, NodeError> {
+        let state = StateDict::from_bytes(bytes).map_err(failure)?;
+        let info: EncoderInfo = from_json(state.meta.as_bytes())?;
         let [h, w, c] = info.image;
         let input = NetworkInput {
             shape: MapShape { h, w, c },

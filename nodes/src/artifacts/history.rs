@@ -6,12 +6,12 @@ use flow_engine::node::{Input, NodeError};
 use flow_learn::train::EpochOutcome;
 use serde::{Deserialize, Serialize};
 
-use super::{from_json, to_json};
+use super::{decoded, from_json, to_json};
 
 const FILE: &str = "history.json";
 
 /// The format on disk.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What each epoch showed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,8 +27,8 @@ pub struct History {
 pub struct Epoch {
     /// Mean loss.
     pub loss: f32,
-    /// The method's figures and the monitor's, by name: `rank_me`, `deviation`, `knn`, ...
-    pub figures: BTreeMap<String, f32>,
+    /// The method's metrics and the monitor's, by name: `rank_me`, `deviation`, `knn`, ...
+    pub metrics: BTreeMap<String, f32>,
 }
 
 impl History {
@@ -36,7 +36,7 @@ impl History {
     pub fn of(epochs: &[EpochOutcome]) -> Self {
         let epoch = |outcome: &EpochOutcome| Epoch {
             loss: outcome.loss,
-            figures: outcome.metrics.clone(),
+            metrics: outcome.metrics.clone(),
         };
         Self {
             version: VERSION,
@@ -54,6 +54,6 @@ impl History {
     /// # Errors
     /// If the encoder has no history, as one that was not pre-trained here.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
-        from_json(&input.read(FILE)?, "a history of a pre-training")
+        decoded(&input.artifact, FILE, from_json)
     }
 }

@@ -23,8 +23,11 @@ pub use scores::{Agreement, FeatureScore, Protocol, SCORES_FILE, Scores, Subject
 pub use start::{EncoderStart, WeightsFile};
 pub use task::TaskArtifact;
 
+use flow_cache::{Artifact, Mapped};
 use flow_engine::node::{ArtifactType, NodeError};
 use serde::{Serialize, de::DeserializeOwned};
+
+use crate::failure::failure;
 
 /// Images or texts in splits, optionally with a selection of labelled or pseudo-labelled ones.
 pub const DATASET: ArtifactType = ArtifactType("dataset");
@@ -36,7 +39,7 @@ pub const TASK: ArtifactType = ArtifactType("task");
 pub const ENCODER: ArtifactType = ArtifactType("encoder");
 /// A classifier's weights.
 pub const MODEL: ArtifactType = ArtifactType("model");
-/// Figures on test or validation images.
+/// Metrics on test or validation images.
 pub const SCORES: ArtifactType = ArtifactType("scores");
 /// A comparison with its verdict.
 pub const VERDICT: ArtifactType = ArtifactType("verdict");
@@ -53,10 +56,33 @@ pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, NodeError> {
-    serde_json::from_slice(bytes).map_err(|e| {
-        NodeError::failed(format!("cannot read {what} from the cache: {e}")).with_help(
-            "it was written by another version of flow; `flow cache verify` checks the store, and a run recomputes it",
-        )
-    })
+pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NodeError> {
+    serde_json::from_slice(bytes).map_err(failure)
+}
+
+/// Reads a file of an artifact. Whatever is wrong with it, the error names the file and who made it.
+pub(crate) fn decoded<T>(
+    artifact: &Artifact,
+    file: &str,
+    decode: impl FnOnce(&[u8]) -> Result<T, NodeError>,
+) -> Result<T, NodeError> {
+    decode(&artifact.read(file)?).map_err(|error| unreadable(artifact, file, error))
+}
+
+/// As [`decoded`], of a file that stays where it lies.
+pub(crate) fn mapped<T>(
+    artifact: &Artifact,
+    file: &str,
+    decode: impl FnOnce(Mapped) -> Result<T, NodeError>,
+) -> Result<T, NodeError> {
+    decode(artifact.map(file)?).map_err(|error| unreadable(artifact, file, error))
+}
+
+fn unreadable(artifact: &Artifact, file: &str, error: NodeError) -> NodeError {
+    let NodeError::Failed { message, .. } = error else {
+        return error;
+    };
+    NodeError::failed(format!("cannot read `{file}` of `{}`: {message}", artifact.summary().node)).with_help(
+        "another version of flow may have written it; `flow cache verify` checks the store, and `--force` runs the node again",
+    )
 }

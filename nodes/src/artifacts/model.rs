@@ -7,7 +7,7 @@ use flow_learn::state::StateDict;
 use flow_learn::train::Classifier;
 use serde::{Deserialize, Serialize};
 
-use super::{EncoderArtifact, NetworkFacts, Normalisation, from_json, to_json};
+use super::{EncoderArtifact, NetworkFacts, Normalisation, decoded, from_json, to_json};
 use crate::failure::failure;
 
 const HEAD: &str = "head.safetensors";
@@ -60,21 +60,26 @@ impl ModelArtifact {
     }
 
     /// From files.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
         let EncoderArtifact {
             backbone,
             encoder,
             normalisation,
         } = EncoderArtifact::read(input)?;
-        let state = StateDict::from_bytes(&input.read(HEAD)?).map_err(failure)?;
-        let head: HeadInfo = from_json(state.meta.as_bytes(), "a classifier")?;
-        let mut classifier = Classifier::new(encoder, head.class_names.len(), &Stream::new(0, "overwritten"));
-        state.load(&mut classifier.head, "").map_err(failure)?;
-        Ok(Self {
-            backbone,
-            classifier,
-            normalisation,
-            head,
+        decoded(&input.artifact, HEAD, |bytes| {
+            let state = StateDict::from_bytes(bytes).map_err(failure)?;
+            let head: HeadInfo = from_json(state.meta.as_bytes())?;
+            let mut classifier = Classifier::new(encoder, head.class_names.len(), &Stream::new(0, "overwritten"));
+            state.load(&mut classifier.head, "").map_err(failure)?;
+            Ok(Self {
+                backbone,
+                classifier,
+                normalisation,
+                head,
+            })
         })
     }
 }

@@ -3,7 +3,7 @@
 use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::augment::Recipe;
 
-use super::{from_json, to_json};
+use super::{decoded, from_json, to_json};
 
 const FILE: &str = "recipe.json";
 
@@ -20,7 +20,10 @@ impl RecipeArtifact {
     }
 
     /// From files.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
-        from_json(&input.read(FILE)?, "an augmentation recipe").map(Self)
+        decoded(&input.artifact, FILE, from_json).map(Self)
     }
 }

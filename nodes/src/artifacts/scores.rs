@@ -1,10 +1,10 @@
-//! Figures on test or validation images as an artifact, with each image's outcome, so that arms can be compared in pairs.
+//! Metrics on test or validation images as an artifact, with each image's outcome, so that arms can be compared in pairs.
 
 use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError};
 use serde::{Deserialize, Serialize};
 
-use super::{SplitName, from_json, to_json};
+use super::{SplitName, decoded, from_json, to_json};
 
 /// The file's name.
 pub const SCORES_FILE: &str = "scores.json";
@@ -21,6 +21,13 @@ pub enum Protocol {
         k: usize,
         /// Temperature of their weights.
         temperature: f32,
+    },
+    /// A support vector machine with a Gaussian kernel.
+    Svm {
+        /// What an example within the margin costs.
+        penalty: f32,
+        /// The kernel's width, as a multiple of `1 / (features * variance)`.
+        gamma: f32,
     },
     /// A linear classifier on frozen features.
     Probe {
@@ -90,8 +97,8 @@ pub struct FeatureScore {
     pub macro_f1: f64,
     /// `confusion[truth][predicted]`, in images.
     pub confusion: Vec<Vec<u64>>,
-    /// Whether each image was classified right, in the order of the split: `1` or `0`.
-    pub correct: String,
+    /// The class that each image was taken for, in the order of the split.
+    predicted: Vec<u16>,
     /// Of clusters, how well they agree with the classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<Agreement>,
@@ -116,11 +123,7 @@ impl FeatureScore {
             accuracy: flow_learn::metrics::accuracy(truth, predicted),
             macro_f1: flow_learn::metrics::macro_f1(truth, predicted, classes),
             confusion: confusion.chunks(classes).map(<[u64]>::to_vec).collect(),
-            correct: truth
-                .iter()
-                .zip(predicted)
-                .map(|(t, p)| if t == p { '1' } else { '0' })
-                .collect(),
+            predicted: Scores::classes(predicted),
             agreement: None,
         }
     }
@@ -139,9 +142,9 @@ impl FeatureScore {
         }
     }
 
-    /// The outcomes as truth values.
-    pub fn outcomes(&self) -> Vec<bool> {
-        self.correct.bytes().map(|b| b == b'1').collect()
+    /// The class that each image was taken for.
+    pub fn predicted(&self) -> Vec<usize> {
+        self.predicted.iter().map(|class| usize::from(*class)).collect()
     }
 }
 
@@ -159,7 +162,9 @@ pub struct Scores {
     /// Of a classifier that was given pseudo-labels, their number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pseudo_labels: Option<usize>,
-    /// The figures.
+    /// The class of each example, in the order of the split.
+    pub truth: Vec<u16>,
+    /// The metrics.
     pub scores: Vec<FeatureScore>,
 }
 
@@ -170,12 +175,25 @@ impl Scores {
     }
 
     /// From files.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
-        from_json(&input.read(SCORES_FILE)?, "scores")
+        decoded(&input.artifact, SCORES_FILE, from_json)
     }
 
     /// How many examples were judged.
     pub fn examples(&self) -> usize {
-        self.scores.first().map_or(0, |score| score.correct.len())
+        self.truth.len()
+    }
+
+    /// The class of each example.
+    pub fn truth(&self) -> Vec<usize> {
+        self.truth.iter().map(|class| usize::from(*class)).collect()
+    }
+
+    /// Classes as they are written: there are at most 65,536 of them, as labels have 16 bits.
+    pub fn classes(classes: &[usize]) -> Vec<u16> {
+        classes.iter().map(|class| *class as u16).collect()
     }
 }

@@ -3,6 +3,7 @@
 use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, InputFacts, Inputs, NodeError, NodeFile, NodeRef, OpenedFile, ParamError, Port,
 };
+use flow_engine::plain_file;
 use flow_learn::backbones::{BackboneSettings, Encoder, VitShape};
 use flow_learn::layers::{MapShape, Tensors, TransformerShape};
 use flow_learn::rng::Stream;
@@ -115,7 +116,8 @@ impl EncoderStart {
                     normalisation: normalisation.clone(),
                 };
                 let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-                let bytes = std::fs::read(path).map_err(|e| failure(format!("cannot read {}: {e}", path.display())))?;
+                let bytes =
+                    plain_file::read(path).map_err(|e| failure(format!("cannot read {}: {e}", path.display())))?;
                 load_weights(&mut artifact, &name, &bytes)?;
                 Ok(artifact)
             }
@@ -214,8 +216,9 @@ fn differences(order: &[String], expected: &StateDict, found: &StateDict) -> Vec
 
 /// What to do, from how the first layers differ.
 fn help(expected: &StateDict, found: &StateDict) -> String {
-    let shape = |state: &StateDict, name: &str| state.tensors.get(name).map(|t| t.shape.clone());
     const PATCHES: &str = "patch_embed.proj.weight";
+    const POSITIONS: &str = "pos_embed";
+    let shape = |state: &StateDict, name: &str| state.tensors.get(name).map(|t| t.shape.clone());
     match (shape(expected, PATCHES).as_deref(), shape(found, PATCHES).as_deref()) {
         (Some([_, ours, ..]), Some([_, theirs, ..])) if ours != theirs => return other_channels(*ours, *theirs),
         (Some([.., ours]), Some([.., theirs])) if ours != theirs => {
@@ -226,7 +229,6 @@ fn help(expected: &StateDict, found: &StateDict) -> String {
         }
         _ => {}
     }
-    const POSITIONS: &str = "pos_embed";
     match (
         shape(expected, POSITIONS).as_deref(),
         shape(found, POSITIONS).as_deref(),

@@ -3,7 +3,7 @@
 use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::methods::MethodSettings;
 
-use super::{from_json, to_json};
+use super::{decoded, from_json, to_json};
 
 const FILE: &str = "task.json";
 
@@ -20,7 +20,10 @@ impl TaskArtifact {
     }
 
     /// From files.
+    ///
+    /// # Errors
+    /// If they are damaged, or of another version of flow.
     pub fn read(input: &Input) -> Result<Self, NodeError> {
-        from_json(&input.read(FILE)?, "a pretext task").map(Self)
+        decoded(&input.artifact, FILE, from_json).map(Self)
     }
 }

@@ -27,7 +27,7 @@ use std::path::Path;
 
 use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, NotInKey,
-    Output, ParamError, Port, Resources,
+    Output, ParamError, Port, Resources, Spending,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -190,6 +190,11 @@ impl Node for CommandNode {
         words.filter(is_outside).map(|(_, word)| word.clone()).collect()
     }
 
+    /// What a program trains is its own affair.
+    fn spends(&self, _inputs: &InputFacts) -> Option<Spending> {
+        None
+    }
+
     fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
         if self.run.first().is_none_or(String::is_empty) {
             return Err(at(
@@ -222,10 +227,7 @@ impl Node for CommandNode {
     }
 
     fn resources(&self) -> Resources {
-        Resources {
-            max_threads: *self.threads,
-            ..Resources::default()
-        }
+        Resources::threads_up_to(*self.threads)
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {

@@ -70,7 +70,7 @@ mod tests {
     use serde_json::json;
 
     fn placeholders() -> Placeholders {
-        let inputs = BTreeMap::from([("data".to_owned(), ())]);
+        let inputs = BTreeMap::from([("data".to_owned(), "images")]);
         let params = BTreeMap::from([("lr".to_owned(), json!(0.1)), ("name".to_owned(), json!("a b"))]);
         Placeholders::new(&inputs, &params, 2)
     }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::io::{Seek, SeekFrom};
 use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,7 +72,8 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<(), NodeError> {
             start().spawn_scoped(scope, || err.is_none_or(|err| follow(err, host, &last, &over))),
         ];
         let deaf = heard.iter().find_map(|heard| heard.as_ref().err());
-        let deaf = deaf.map(|error| NodeError::failed(format!("cannot start a thread that hears `{name}`: {error}")));
+        let deaf = deaf
+            .map(|error| NodeError::failed(format!("cannot start a thread to read the output of `{name}`: {error}")));
         if deaf.is_some() {
             group.signal(Signal::KILL);
         }
@@ -95,12 +96,7 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<(), NodeError> {
     if status.success() {
         return Ok(());
     }
-    let how = match (status.code(), status.signal()) {
-        (Some(code), _) => format!("ended with exit status {code}"),
-        (None, Some(9)) => "was killed (signal 9): probably out of memory".to_owned(),
-        (None, Some(signal)) => format!("was ended by signal {signal}"),
-        (None, None) => "ended in an unknown way".to_owned(),
-    };
+    let how = leash::how_it_ended(status);
     let mut last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(stdout) = &spec.stdout {
         last_of(stdout, &mut last);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Folders of a system's packages. What lies there is known to the package manager, is the same on machines that are set up alike, and
+/// Directories of a system's packages. What lies there is known to the package manager, is the same on machines that are set up alike, and
 /// changes with every update: it is no part of keys.
 const SYSTEM: &[&str] = &[
     "/bin",
@@ -28,17 +28,17 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// A program's file, and whether it is of the system, with links resolved.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Found {
+pub(super) struct ProgramFile {
     pub(super) path: PathBuf,
     pub(super) of_system: bool,
 }
 
 /// Of a name and a PATH: when it was looked up, and what was found.
-type Known = HashMap<(String, Option<OsString>), (Instant, Option<Found>)>;
+type LookUps = HashMap<(String, Option<OsString>), (Instant, Option<ProgramFile>)>;
 
-static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+static LOOK_UPS: LazyLock<Mutex<LookUps>> = LazyLock::new(Mutex::default);
 
-/// Whether it can only be among the code: a path relative to the folder that the program runs in.
+/// Whether it can only be among the code: a path relative to the directory that the program runs in.
 pub(super) fn is_code(program: &str) -> bool {
     program.contains('/') && !Path::new(program).is_absolute()
 }
@@ -48,11 +48,11 @@ pub(super) fn is_file(word: &str) -> bool {
     Path::new(word).is_absolute() && Path::new(word).exists()
 }
 
-/// The file of a program; a name without a slash is looked up as the system would: in PATH, or in the one given. Folders in PATH that are
-/// relative are left out: they would lie below the folder that the program runs in.
-pub(super) fn found(program: &str, path: Option<&String>) -> Option<Found> {
+/// The file of a program; a name without a slash is looked up as the system would: in PATH, or in the one given. Directories in PATH that are
+/// relative are left out: they would lie below the directory that the program runs in.
+pub(super) fn found(program: &str, path: Option<&String>) -> Option<ProgramFile> {
     let path = path.map(OsString::from).or_else(|| std::env::var_os("PATH"));
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = LOOK_UPS.lock().unwrap_or_else(PoisonError::into_inner);
     let (at, found) = known
         .entry((program.to_owned(), path.clone()))
         .or_insert_with(|| (Instant::now(), look_up(program, path.as_deref())));
@@ -62,7 +62,7 @@ pub(super) fn found(program: &str, path: Option<&String>) -> Option<Found> {
     found.clone()
 }
 
-fn look_up(program: &str, path: Option<&OsStr>) -> Option<Found> {
+fn look_up(program: &str, path: Option<&OsStr>) -> Option<ProgramFile> {
     if is_code(program) {
         return None;
     }
@@ -70,7 +70,7 @@ fn look_up(program: &str, path: Option<&OsStr>) -> Option<Found> {
     let path = std::env::join_paths(folders).ok()?;
     let path = which::which_in(program, Some(path), "/").ok()?;
     let of_system = is_of_system(&std::fs::canonicalize(&path).ok()?);
-    Some(Found { path, of_system })
+    Some(ProgramFile { path, of_system })
 }
 
 /// Whether a file is of the system.
@@ -100,7 +100,7 @@ mod tests {
         std::fs::write(&tool, "#!/bin/sh\n").expect("written");
         std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).expect("ours");
         let path = folder.path().display().to_string();
-        let own = Found {
+        let own = ProgramFile {
             path: tool,
             of_system: false,
         };

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use flow_engine::node::{Host, Input, NodeError, OpenedFile};
-use flow_engine::{code, leash};
+use flow_engine::{code, leash, plain_file};
 use tempfile::TempDir;
 
 /// The folder of the inputs' folders.
@@ -140,19 +140,11 @@ const SHOWN: usize = 20;
 
 /// A file that may be larger than memory.
 fn read(path: &Path) -> Result<Vec<u8>, NodeError> {
-    let mut file = fs::File::open(path).map_err(cannot("read", path))?;
-    let size = file.metadata().map_err(cannot("read", path))?.len();
-    let mut bytes = Vec::new();
-    let room = usize::try_from(size).ok().map(|size| bytes.try_reserve_exact(size));
-    if !matches!(room, Some(Ok(()))) {
-        let message = format!(
-            "{} has {size} bytes, for which there is not enough memory",
-            path.display()
-        );
-        return Err(NodeError::failed(message).with_help("let the program leave less, or raise the limit (ulimit -v)"));
-    }
-    file.read_to_end(&mut bytes).map_err(cannot("read", path))?;
-    Ok(bytes)
+    plain_file::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::OutOfMemory => NodeError::failed(format!("{}: {error}", path.display()))
+            .with_help("let the program leave less, or raise the limit (ulimit -v)"),
+        _ => cannot("read", path)(error),
+    })
 }
 
 /// Every file below a folder, by its name as an output; with the file that is to be read for it.
@@ -169,7 +161,7 @@ fn list(root: &Path, folder: &Path, found: &mut BTreeMap<String, PathBuf>) -> Re
         } else if kind.is_file() {
             found.insert(name, path);
         } else {
-            return Err(odd(&name, code::kind(&metadata)));
+            return Err(odd(&name, plain_file::kind(&metadata)));
         }
     }
     Ok(())
@@ -185,13 +177,13 @@ fn linked(root: &Path, link: &Path, name: &str) -> Result<PathBuf, NodeError> {
     }
     match fs::symlink_metadata(&target) {
         Ok(metadata) if metadata.is_file() => Ok(target),
-        _ => Err(odd(name, "a link to something that is no plain file")),
+        _ => Err(odd(name, "a link to something that is not a regular file")),
     }
 }
 
 fn odd(name: &str, what: &str) -> NodeError {
     NodeError::failed(format!("the program left `{name}` in {{outputs}}, which is {what}"))
-        .with_help("only plain files and folders are kept: let the program copy what is to be kept (cp -L)")
+        .with_help("only regular files and directories are kept: let the program copy what is to be kept (cp -L)")
 }
 
 #[cfg(test)]
@@ -253,7 +245,7 @@ mod tests {
             (Path::new("f"), None),
             (elsewhere.path(), Some("outside of it")),
             (Path::new("gone"), Some("leads nowhere")),
-            (Path::new("."), Some("no plain file")),
+            (Path::new("."), Some("not a regular file")),
             (Path::new("g"), Some("leads nowhere")),
         ];
         for (target, expected) in cases {

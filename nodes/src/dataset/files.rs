@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flow_engine::node::{Host, NodeError, Output};
-use flow_learn::data::{Images, Label, Samples, stratified};
+use flow_learn::data::{Depth, Images, Label, Samples, stratified};
 use flow_learn::rng::Stream;
 use serde::Serialize;
 
 use crate::artifacts::{Dataset, SplitName, to_json};
 use crate::failure::{failure, refused};
-use crate::pictures::{Entry, Pair, first_few, pairs};
+use crate::pictures::{Entry, Pair, Values, first_few, pairs};
 use crate::sources::{Files, OnLeak, folder::test_count};
 
 /// What the record keeps beside the images, where there is something to tell.
@@ -17,7 +17,7 @@ const PROBLEMS: &str = "problems.json";
 
 /// How files are divided.
 pub(super) struct Division {
-    /// Images to hold out for testing, where the folder has no test split.
+    /// Images to hold out for testing, where the directory has no test split.
     pub(super) test: Option<usize>,
     /// Images to hold out to choose settings on.
     pub(super) validation: usize,
@@ -47,7 +47,7 @@ struct Leak {
 }
 
 /// The data set, with what was found wrong as metrics and, where there was something, as a file.
-pub(super) fn output(files: Files, division: &Division, host: &dyn Host) -> Result<Output, NodeError> {
+pub(super) fn output(source: &str, files: Files, division: &Division, host: &dyn Host) -> Result<Output, NodeError> {
     let splits = divided(&files, division)?;
     let prints: Vec<_> = files.images.iter().map(|image| image.print.clone()).collect();
     let leaks = pairs(&prints, |a, b| splits[a] != splits[b]);
@@ -78,15 +78,10 @@ pub(super) fn output(files: Files, division: &Division, host: &dyn Host) -> Resu
         }
         host.note(&message);
     }
-    let deep = files.images.iter().filter(|image| image.depth > 8).count();
-    if deep > 0 {
-        host.note(&format!(
-            "{deep} image(s) of more than 8 bits for each channel are learnt from in 8"
-        ));
-    }
     let mut metrics = BTreeMap::from([
         ("bad_files".to_owned(), files.bad.len() as f64),
-        ("deep_images".to_owned(), deep as f64),
+        ("channels".to_owned(), files.channels as f64),
+        ("depth".to_owned(), 8.0 * depth(&files).bytes() as f64),
         (
             "leaks_exact".to_owned(),
             leaks.iter().filter(|pair| pair.exact).count() as f64,
@@ -114,7 +109,7 @@ pub(super) fn output(files: Files, division: &Division, host: &dyn Host) -> Resu
             })
             .collect(),
     };
-    let mut output = dataset(files, &splits, &dropped)?.into_output();
+    let mut output = dataset(source, files, &splits, &dropped)?.into_output();
     if !problems.bad.is_empty() || !problems.leaks.is_empty() {
         output.files.push((PROBLEMS.to_owned(), to_json(&problems)));
     }
@@ -189,11 +184,22 @@ fn held_out(files: &Files, free: &[usize], count: usize, stream: &Stream) -> Res
 }
 
 fn label(files: &Files, entry: &Entry) -> Label {
-    let place = files.found.class_names.binary_search(entry.label.as_ref()?).ok()?;
+    let label = entry.label.as_ref()?;
+    let place = files.found.class_names.iter().position(|name| name == label)?;
     u16::try_from(place).ok()
 }
 
-fn dataset(files: Files, splits: &[SplitName], dropped: &BTreeSet<usize>) -> Result<Dataset, NodeError> {
+/// 16 bits if any image has as many: nothing is lost of either.
+fn depth(files: &Files) -> Depth {
+    let deep = files
+        .images
+        .iter()
+        .any(|image| matches!(image.values, Values::Sixteen(_)));
+    if deep { Depth::Sixteen } else { Depth::Eight }
+}
+
+fn dataset(source: &str, files: Files, splits: &[SplitName], dropped: &BTreeSet<usize>) -> Result<Dataset, NodeError> {
+    let depth = depth(&files);
     let mut parts: BTreeMap<SplitName, Samples> = BTreeMap::new();
     for split in [SplitName::Train, SplitName::Validation, SplitName::Test] {
         let of_split = |at: &usize| splits[*at] == split && !dropped.contains(at);
@@ -201,23 +207,29 @@ fn dataset(files: Files, splits: &[SplitName], dropped: &BTreeSet<usize>) -> Res
         if places.is_empty() {
             continue;
         }
-        let pixels = places
-            .iter()
-            .flat_map(|at| &files.images[*at].pixels)
-            .copied()
-            .collect();
+        let mut pixels = Vec::new();
+        for at in &places {
+            match depth {
+                Depth::Eight => pixels.extend_from_slice(&files.images[*at].values.eight()),
+                Depth::Sixteen => {
+                    let values = files.images[*at].values.sixteen();
+                    pixels.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+                }
+            }
+        }
         let labels = places
             .iter()
             .map(|at| label(&files, &files.found.entries[*at]))
             .collect();
-        let images = Images::partly_labelled(files.side, files.side, files.channels, pixels, labels);
+        let (h, w) = files.size;
+        let images = Images::of_depth([h, w, files.channels], depth, pixels.into(), labels);
         parts.insert(split, images.map_err(failure)?.into());
     }
     if !parts.contains_key(&SplitName::Train) {
         return Err(failure("no image is left to train on"));
     }
     Ok(Dataset::new(
-        "folder".to_owned(),
+        source.to_owned(),
         files.found.class_names,
         parts,
         BTreeMap::new(),

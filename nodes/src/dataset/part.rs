@@ -3,14 +3,14 @@
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
 };
-use flow_learn::data::stratified;
+use flow_learn::data::{long_tailed, stratified};
 use flow_learn::rng::Stream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, ExampleSet, GUESSES_ARE_NO_LABELS, SplitName, Targets};
 use crate::classes::{self, ClassRef};
-use crate::failure::{at_with, failure, refused};
+use crate::failure::{at, at_with, failure, refused};
 
 /// A part of a data set: some of its classes, a label budget, or both.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +24,9 @@ pub struct PartNode {
     classes: Option<Vec<ClassRef>>,
     /// How many of the training images are labelled, in equal shares of the classes: of a part that has labels already, so many of these.
     labels: Option<usize>,
+    /// The first class has so many times the labels of the last, and those between fall geometrically (a long tail); without it all have as many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    imbalance: Option<f32>,
     /// Decides what is labelled.
     #[serde(default)]
     seed: u64,
@@ -90,6 +93,21 @@ impl Node for PartNode {
                 help,
             ));
         }
+        if let Some(imbalance) = self.imbalance {
+            if self.labels.is_none() {
+                return Err(at_with(
+                    "imbalance",
+                    "there is no `labels` to share out",
+                    "give `labels`, or leave it out",
+                ));
+            }
+            if !(imbalance >= 1.0 && imbalance.is_finite()) {
+                return Err(at(
+                    "imbalance",
+                    format!("{imbalance} found, expected a number from 1 on"),
+                ));
+            }
+        }
         match inputs.get("from") {
             Some(whole) => self.part_of(whole).map(Facts::of),
             None => Ok(Facts::unknown()),
@@ -121,7 +139,12 @@ impl PartNode {
             .iter()
             .filter_map(|i| train.labels()[*i as usize])
             .collect();
-        let chosen = stratified(&all, data.classes(), labels, &Stream::new(self.seed, "labels")).map_err(failure)?;
+        let stream = Stream::new(self.seed, "labels");
+        let chosen = match self.imbalance {
+            Some(imbalance) => long_tailed(&all, data.classes(), labels, imbalance, &stream),
+            None => stratified(&all, data.classes(), labels, &stream),
+        };
+        let chosen = chosen.map_err(failure)?;
         let indices = chosen.iter().map(|i| whole.indices[*i as usize]).collect();
         Ok(ExampleSet::labelled(indices, train.labels(), data.classes()))
     }

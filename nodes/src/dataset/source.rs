@@ -16,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use super::files::{self, Division};
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, SplitName, Targets};
 use crate::failure::{at, at_with, failure, refused};
+use crate::memory;
 use crate::pictures::{Columns, Fit};
 use crate::sources::{
-    self, Background, Colour, FileSettings, Labelled, Loaded, OnBad, OnLeak, Source, SourceSettings, SourceShape, Texts,
+    self, ArrayNames, Background, Colour, FileSettings, Labelled, Loaded, OnBad, OnLeak, Source, SourceSettings,
+    SourceShape, Texts,
 };
 
 /// Images or texts from a source, in splits: to train on, to choose settings on, to judge on.
@@ -58,9 +60,12 @@ pub struct SourceNode {
     /// images are in are their classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     labels: Option<PathBuf>,
-    /// What the columns of the table are called.
+    /// What the columns of the table, or of a Parquet file, are called: there `path` is that of the images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     columns: Option<Columns>,
+    /// What the arrays of an npz file are called, where it is not `x` and `y`, `x_train` and the like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    arrays: Option<ArrayNames>,
     /// How image files that are not square become squares: `crop` if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fit: Option<Fit>,
@@ -102,6 +107,7 @@ impl SourceNode {
                 unlabelled: self.unlabelled.clone(),
                 labels: self.labels.clone(),
                 columns: self.columns.clone(),
+                arrays: self.arrays.clone(),
                 fit: self.fit,
                 channels: self.channels,
                 matte: self.matte,
@@ -128,7 +134,7 @@ impl SourceNode {
                     seed: self.seed,
                     on_leak: self.on_leak.unwrap_or_default(),
                 };
-                files::output(*images, &division, host)
+                files::output(source.name, *images, &division, host)
             }
         }
     }
@@ -164,8 +170,8 @@ impl SourceNode {
         Ok(Dataset::new(name, classes, splits, annotations, None))
     }
 
-    /// Splits texts first, so that the vocabulary knows the training texts only.
-    fn texts(&self, name: &str, all: Texts) -> Result<Dataset, NodeError> {
+    /// The places of each split's texts, and the vocabulary, which knows the training texts only.
+    fn divide(&self, all: &Texts) -> Result<(BTreeMap<SplitName, Vec<u32>>, Vocabulary), NodeError> {
         let classes = all.class_names.len();
         let count = self.test.unwrap_or(all.texts.len() / 5);
         let Parts { aside, mut rest } = self.put_aside(&all.labels, classes, count, "test")?;
@@ -181,6 +187,11 @@ impl SourceNode {
         let words = rest.iter().map(|i| all.texts[*i as usize].as_str());
         let vocabulary = Vocabulary::learn(words, sources::text::vocabulary(&self.settings()));
         parts.insert(SplitName::Train, rest);
+        Ok((parts, vocabulary))
+    }
+
+    fn texts(&self, name: &str, all: Texts) -> Result<Dataset, NodeError> {
+        let (parts, vocabulary) = self.divide(&all)?;
         let length = sources::text::length(&self.settings());
         let encoded = |places: Vec<u32>| {
             let texts: Vec<&str> = places.iter().map(|i| all.texts[*i as usize].as_str()).collect();
@@ -204,7 +215,7 @@ impl SourceNode {
             let help = "leave `validation` out";
             return Err(at_with(
                 "validation",
-                "the folder has a validation split of its own",
+                "the directory has a validation split of its own",
                 help,
             ));
         }
@@ -227,14 +238,24 @@ impl SourceNode {
             }
             None => None,
         };
-        Ok(Facts::of(DatasetFacts {
-            input: shape.input,
+        let mut input = shape.input;
+        // What is wrong with the division is said when the node runs.
+        if let Some(Ok((_, vocabulary))) = shape.texts.as_ref().map(|texts| self.divide(texts)) {
+            input.modality = vocabulary.modality();
+        }
+        let data = DatasetFacts {
+            input,
             class_names: shape.class_names.clone(),
             splits,
             targets: shape
                 .labelled
                 .map_or(Targets::All, |labelled| Targets::Labels(labelled - aside)),
-        }))
+        };
+        // What a file holds cannot be lowered, but which file it is.
+        let sizes = [("train", self.train.is_some()), ("side", self.side.is_some())];
+        let key = sizes.iter().find(|(_, given)| *given).map_or("path", |(key, _)| key);
+        memory::data_set_fits(key, &data)?;
+        Ok(Facts::of(data))
     }
 }
 
@@ -246,7 +267,7 @@ struct Parts {
 
 impl Node for SourceNode {
     const KIND: &'static str = "dataset";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const OUTPUT: ArtifactType = DATASET;
     const FORM: &'static [&'static str] = &["source"];
 
@@ -263,15 +284,18 @@ impl Node for SourceNode {
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
-        let files: Vec<PathBuf> = self
-            .files(inputs.folder())
-            .iter()
-            .map(|file| inputs.path(file))
-            .collect();
-        match (self.source()?.shape)(&self.settings(), &files)? {
+        let source = self.source()?;
+        let files = self.path.iter().flat_map(|path| source.files_in(inputs.folder(), path));
+        let files: Vec<PathBuf> = files.map(|file| inputs.path(&file)).collect();
+        match (source.shape)(&self.settings(), &files)? {
             Some(shape) => self.source_facts(&shape),
             None => Ok(Facts::unknown()),
         }
+    }
+
+    /// Files may hold more than their sizes tell: an end for want of memory is this node's alone.
+    fn isolated(&self) -> bool {
+        self.path.is_some()
     }
 
     fn run(&self, _inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {

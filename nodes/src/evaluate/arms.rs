@@ -21,20 +21,22 @@ pub(super) enum Names {
 }
 
 impl Names {
-    fn contains(&self, name: &str) -> bool {
+    /// In the order written.
+    pub(super) fn all(&self) -> &[String] {
         match self {
-            Self::One(one) => one == name,
-            Self::Many(many) => many.iter().any(|one| one == name),
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Many(names) => names,
         }
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.all().iter().any(|one| one == name)
     }
 }
 
 impl std::fmt::Display for Names {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::One(name) => f.write_str(name),
-            Self::Many(names) => f.write_str(&names.join(" and ")),
-        }
+        f.write_str(&self.all().join(" and "))
     }
 }
 
@@ -43,18 +45,39 @@ impl std::fmt::Display for Names {
 pub(super) struct Axes<'a> {
     pub(super) arm: &'a str,
     pub(super) budget: &'a str,
+    /// That of the training budget, where arms are compared at several.
+    pub(super) cost: Option<&'a str>,
     pub(super) repeat: &'a Names,
+}
+
+/// Arms are compared at the same label budget and, where it varies, the same training budget.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Cell {
+    /// The value of the label budget's variable; empty if there is none.
+    pub(super) budget: String,
+    /// The value of the training budget's variable; empty if there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) cost: String,
+}
+
+/// The values of the variables that repeat, by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Draw(pub(super) BTreeMap<String, String>);
+
+impl std::fmt::Display for Draw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words: Vec<String> = self.0.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        f.write_str(&words.join(", "))
+    }
 }
 
 /// Where a score stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    /// The value of the budget variable; empty if it does not vary by one.
-    pub(super) budget: String,
+    pub(super) cell: Cell,
     /// The value of the arm variable, or the node's name.
     pub(super) arm: String,
-    /// The values of the variables that repeat.
-    pub(super) draw: String,
+    pub(super) draw: Draw,
 }
 
 /// A matrix value as text.
@@ -74,9 +97,12 @@ impl Axes<'_> {
             .map_or_else(|| node.to_owned(), |value| text(Some(value)))
     }
 
-    /// The budget of an input.
-    pub(super) fn budget_of(&self, bindings: &BTreeMap<String, Value>) -> String {
-        text(bindings.get(self.budget))
+    /// The budgets of an input.
+    pub(super) fn cell_of(&self, bindings: &BTreeMap<String, Value>) -> Cell {
+        Cell {
+            budget: text(bindings.get(self.budget)),
+            cost: self.cost.map_or_else(String::new, |cost| text(bindings.get(cost))),
+        }
     }
 
     /// Where an input stands.
@@ -84,11 +110,9 @@ impl Axes<'_> {
     /// # Errors
     /// At `over`, if it varies by something that is neither arm nor budget nor repeats: it would be averaged as if it were a seed.
     pub(super) fn place(&self, node: &str, bindings: &BTreeMap<String, Value>) -> Result<Place, ParamError> {
-        let others = bindings
-            .iter()
-            .filter(|(name, _)| *name != self.arm && *name != self.budget);
-        let mut draw = Vec::new();
-        for (name, value) in others {
+        let named = [Some(self.arm), Some(self.budget), self.cost];
+        let mut draw = BTreeMap::new();
+        for (name, value) in bindings.iter().filter(|(name, _)| !named.contains(&Some(name))) {
             if !self.repeat.contains(name) {
                 let message = format!(
                     "`{node}` varies by `{name}`, which is neither `arm` ({}) nor `budget` ({}) nor `repeat` ({})",
@@ -99,38 +123,53 @@ impl Axes<'_> {
                 );
                 return Err(at_with("over", message, help));
             }
-            draw.push(format!("{name} {}", text(Some(value))));
+            draw.insert(name.clone(), text(Some(value)));
         }
         Ok(Place {
-            budget: self.budget_of(bindings),
+            cell: self.cell_of(bindings),
             arm: self.arm_of(node, bindings),
-            draw: draw.join(", "),
+            draw: Draw(draw),
         })
+    }
+
+    /// Whether what has such bindings stands for a cell and a draw: what does not vary by a variable stands for all of its values.
+    pub(super) fn stands_for(&self, bindings: &BTreeMap<String, Value>, cell: &Cell, draw: &Draw) -> bool {
+        let fits = |(name, value): (&String, &Value)| {
+            let value = text(Some(value));
+            if name == self.budget {
+                value == cell.budget
+            } else if Some(name.as_str()) == self.cost {
+                value == cell.cost
+            } else {
+                draw.0.get(name) == Some(&value)
+            }
+        };
+        bindings.iter().all(fits)
     }
 }
 
 /// Values by name, in the order in which the names came.
 type ByName<V> = Vec<(String, V)>;
 
-/// Scores of every arm at every budget, in the order given; those of a budget's arms are of the same draws, in the same order.
+/// Scores of the arms in one cell, which are of the same draws, in the same order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Paired<T> {
-    pub(super) budgets: ByName<ByName<Vec<T>>>,
-    /// The least and the most draws at a budget.
-    pub(super) draws: (usize, usize),
+    pub(super) cell: Cell,
+    pub(super) draws: Vec<Draw>,
+    pub(super) arms: ByName<Vec<T>>,
 }
 
-/// Pairs scores by draw.
+/// Pairs scores by draw, in the order of the cells.
 ///
 /// # Errors
 /// At `port`, if two scores stand at the same place, or an arm has not the draws of the others.
-pub(super) fn pair<T>(port: &str, scores: impl IntoIterator<Item = (Place, T)>) -> Result<Paired<T>, ParamError> {
-    let mut table: ByName<ByName<BTreeMap<String, T>>> = Vec::new();
-    for (Place { budget, arm, draw }, score) in scores {
-        let arms = entry(&mut table, &budget);
+pub(super) fn pair<T>(port: &str, scores: impl IntoIterator<Item = (Place, T)>) -> Result<Vec<Paired<T>>, ParamError> {
+    let mut table: Vec<(Cell, ByName<BTreeMap<Draw, T>>)> = Vec::new();
+    for (Place { cell, arm, draw }, score) in scores {
+        let arms = entry(&mut table, &cell);
         let draws = entry(arms, &arm);
         if draws.insert(draw.clone(), score).is_some() {
-            let at = [budget, draw].join(" ");
+            let at = [cell.budget, cell.cost, draw.to_string()].join(" ");
             let message = format!("arm `{arm}` has two scores at {}", at.trim());
             return Err(at_with(
                 port,
@@ -139,16 +178,15 @@ pub(super) fn pair<T>(port: &str, scores: impl IntoIterator<Item = (Place, T)>) 
             ));
         }
     }
-    let (mut budgets, mut least, mut most) = (Vec::new(), usize::MAX, 0);
-    for (budget, arms) in table {
-        let draws_of = |(_, draws): &(String, BTreeMap<String, T>)| draws.keys().cloned().collect::<BTreeSet<_>>();
-        let all: BTreeSet<String> = arms.iter().flat_map(draws_of).collect();
-        for (arm, draws) in &arms {
-            if let Some(missing) = all.iter().find(|draw| !draws.contains_key(*draw)) {
-                let missing = if missing.is_empty() {
-                    "the one without a draw"
+    let mut paired = Vec::new();
+    for (cell, arms) in table {
+        let draws: BTreeSet<Draw> = arms.iter().flat_map(|(_, draws)| draws.keys().cloned()).collect();
+        for (arm, of_arm) in &arms {
+            if let Some(missing) = draws.iter().find(|draw| !of_arm.contains_key(*draw)) {
+                let missing = if missing.0.is_empty() {
+                    "the one without a draw".to_owned()
                 } else {
-                    missing
+                    missing.to_string()
                 };
                 let message = format!(
                     "arm `{arm}` has no score at {missing}, other arms have: what is not paired is not compared"
@@ -156,23 +194,23 @@ pub(super) fn pair<T>(port: &str, scores: impl IntoIterator<Item = (Place, T)>) 
                 return Err(at_with(port, message, "judge every arm with the same draws"));
             }
         }
-        (least, most) = (least.min(all.len()), most.max(all.len()));
         let in_order = arms
             .into_iter()
             .map(|(arm, draws)| (arm, draws.into_values().collect()))
             .collect();
-        budgets.push((budget, in_order));
+        paired.push(Paired {
+            cell,
+            draws: draws.into_iter().collect(),
+            arms: in_order,
+        });
     }
-    Ok(Paired {
-        budgets,
-        draws: (least.min(most), most),
-    })
+    Ok(paired)
 }
 
 /// The value of a key, made where there is none: in the order of first use.
-fn entry<'t, V: Default>(table: &'t mut Vec<(String, V)>, key: &str) -> &'t mut V {
+fn entry<'t, K: Clone + PartialEq, V: Default>(table: &'t mut Vec<(K, V)>, key: &K) -> &'t mut V {
     let place = table.iter().position(|(known, _)| known == key).unwrap_or_else(|| {
-        table.push((key.to_owned(), V::default()));
+        table.push((key.clone(), V::default()));
         table.len() - 1
     });
     &mut table[place].1
@@ -189,6 +227,7 @@ mod tests {
         let axes = Axes {
             arm: "arm",
             budget: "labels",
+            cost: None,
             repeat,
         };
         axes.place("score", &bindings).map_err(|e| e.message)
@@ -202,16 +241,19 @@ mod tests {
         let both = Names::Many(vec!["seed".into(), "draw".into()]);
         let placed = place(&both, json!({"arm": "a", "labels": 40, "seed": 0, "draw": 2})).expect("all are named");
         assert_eq!(
-            (placed.arm.as_str(), placed.budget.as_str(), placed.draw.as_str()),
-            ("a", "40", "draw 2, seed 0")
+            (placed.arm, placed.cell.budget, placed.draw.to_string()),
+            ("a".to_owned(), "40".to_owned(), "draw 2, seed 0".to_owned())
         );
     }
 
     fn at(arm: &str, draw: &str) -> (Place, String) {
         let place = Place {
-            budget: "40".into(),
+            cell: Cell {
+                budget: "40".into(),
+                cost: String::new(),
+            },
             arm: arm.into(),
-            draw: draw.into(),
+            draw: Draw(BTreeMap::from([("seed".to_owned(), draw.to_owned())])),
         };
         (place, format!("{arm}{draw}"))
     }
@@ -221,8 +263,11 @@ mod tests {
         let paired = pair("compare", [at("a", "1"), at("a", "0"), at("b", "0"), at("b", "1")]).expect("paired");
         let expected = [("a", ["a0", "a1"]), ("b", ["b0", "b1"])];
         let expected = expected.map(|(arm, scores)| (arm.to_owned(), scores.map(str::to_owned).to_vec()));
-        assert_eq!(paired.budgets, [("40".to_owned(), expected.to_vec())]);
-        assert_eq!(paired.draws, (2, 2));
+        let [cell] = paired.as_slice() else {
+            panic!("one cell: {paired:?}")
+        };
+        assert_eq!((cell.cell.budget.as_str(), &cell.arms), ("40", &expected.to_vec()));
+        assert_eq!(cell.draws.len(), 2);
     }
 
     #[test]
@@ -231,5 +276,30 @@ mod tests {
         assert!(other_seed.message.contains("has no score at"), "{}", other_seed.message);
         let twice = pair("compare", [at("a", "0"), at("a", "0")]).expect_err("two scores of one arm");
         assert!(twice.message.contains("two scores"), "{}", twice.message);
+    }
+
+    #[test]
+    fn what_does_not_vary_by_a_variable_stands_for_all_of_its_values() {
+        let seed = Names::Many(vec!["draw".into(), "seed".into()]);
+        let axes = Axes {
+            arm: "arm",
+            budget: "labels",
+            cost: None,
+            repeat: &seed,
+        };
+        let cell = Cell {
+            budget: "40".into(),
+            cost: String::new(),
+        };
+        let draw = Draw(BTreeMap::from([
+            ("draw".into(), "2".into()),
+            ("seed".into(), "0".into()),
+        ]));
+        let stands = |bindings: Value| {
+            let bindings = serde_json::from_value(bindings).expect("a table");
+            axes.stands_for(&bindings, &cell, &draw)
+        };
+        assert!(stands(json!({})) && stands(json!({"labels": 40, "draw": 2})) && stands(json!({"seed": 0})));
+        assert!(!stands(json!({"labels": 100, "draw": 2})) && !stands(json!({"draw": 1})));
     }
 }

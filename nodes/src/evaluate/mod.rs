@@ -1,14 +1,16 @@
-//! `kind = "evaluate"` in its four forms: a classifier's score, a frozen encoder's probes alongside their controls, a comparison of arms
-//! with its verdict, a summary of many arms in one table.
+//! `kind = "evaluate"` in its five forms: a classifier's score, that of a control without learnt features, a frozen encoder's probes, a comparison of
+//! arms with its verdict, a summary of many arms in one table.
 
 mod arms;
 mod compare;
+mod control;
 mod probe;
 mod score;
 mod summary;
 mod table;
 
 pub use compare::CompareNode;
+pub use control::ControlNode;
 pub use probe::ProbeNode;
 pub use score::ScoreNode;
 pub use summary::SummaryNode;
@@ -24,10 +26,7 @@ fn test() -> SplitName {
 
 /// As many threads as there are.
 fn all_threads() -> Resources {
-    Resources {
-        max_threads: usize::MAX,
-        ..Resources::default()
-    }
+    Resources::threads_up_to(usize::MAX)
 }
 
 /// What scores on a split of the data set at port `data` will be, if it is known and has the split.

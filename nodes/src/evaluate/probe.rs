@@ -81,7 +81,7 @@ fn temperature() -> f32 {
 
 impl Node for ProbeNode {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUT: ArtifactType = SCORES;
     const FORM: &'static [&'static str] = &["encoder", "backbone"];
 
@@ -100,7 +100,7 @@ impl Node for ProbeNode {
         if let Some(start) = &self.encoder {
             start.check_backbone("encoder", self.backbone.as_ref())?;
         } else if !self.controls {
-            let message = "without an encoder there is nothing to judge but controls";
+            let message = "without an encoder there are only controls to evaluate";
             return Err(at_with("controls", message, "leave it out, or name an `encoder`"));
         }
         if self.neighbours == 0 {
@@ -116,9 +116,7 @@ impl Node for ProbeNode {
             return Ok(Facts::unknown());
         };
         if let Some(backbone) = &self.backbone {
-            backbone
-                .build(facts.data.input, &Stream::new(0, "check"))
-                .map_err(|e| backbone_error(&e))?;
+            backbone.sketch(facts.data.input).map_err(|e| backbone_error(&e))?;
         }
         EncoderStart::check_input("encoder", inputs, &facts.data)?;
         Ok(Facts::of(facts))
@@ -178,19 +176,15 @@ impl Material<'_> {
     /// What an example says without any network: its pixels, or which words it has.
     fn raw(&self) -> Features {
         let all: Vec<u32> = (0..self.judged.n() as u32).collect();
-        let features = |samples: &Samples, indices: &[u32]| match samples {
-            Samples::Images(images) => pixels(images, indices),
-            Samples::Texts(texts) => bag_of_words(texts, indices),
-        };
-        let judged = features(self.judged, &all);
+        let judged = raw_features(self.judged, &all);
         Features {
             of: match self.judged {
                 Samples::Images(_) => Subject::RawPixels,
                 Samples::Texts(_) => Subject::BagOfWords,
             },
             dim: judged.len() / all.len().max(1),
-            labelled: features(self.train, self.labelled),
-            grouped: features(self.train, self.grouped),
+            labelled: raw_features(self.train, self.labelled),
+            grouped: raw_features(self.train, self.grouped),
             judged,
         }
     }
@@ -237,9 +231,16 @@ impl Material<'_> {
     }
 }
 
+/// What examples say without any network: their pixels in [0, 1], or which words they have; `[indices][dim]`.
+pub(super) fn raw_features(samples: &Samples, indices: &[u32]) -> Vec<f32> {
+    match samples {
+        Samples::Images(images) => pixels(images, indices),
+        Samples::Texts(texts) => bag_of_words(texts, indices),
+    }
+}
+
 fn pixels(images: &Images, indices: &[u32]) -> Vec<f32> {
-    let values = indices.iter().flat_map(|i| images.pixels_of(*i as usize));
-    values.map(|v| f32::from(*v) / 255.0).collect()
+    indices.iter().flat_map(|i| images.values_of(*i as usize)).collect()
 }
 
 /// Each protocol on each kind of features. A trained encoder sees images normalised as it was trained, the random one as the data is.
@@ -301,6 +302,7 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         noun: data.modality().noun().to_owned(),
         class_names: data.class_names.clone(),
         pseudo_labels: None,
+        truth: Scores::classes(&data.truth(node.split)?),
         scores: judging.scores,
     };
     Ok(Output {

@@ -1,4 +1,4 @@
-//! A classifier's figures on a split.
+//! A classifier's metrics on a split.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub struct ScoreNode {
 
 impl Node for ScoreNode {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUT: ArtifactType = SCORES;
     const FORM: &'static [&'static str] = &["model"];
 
@@ -92,6 +92,7 @@ impl Node for ScoreNode {
             noun: data.modality().noun().to_owned(),
             class_names: data.class_names.clone(),
             pseudo_labels: model.head.pseudo_labels,
+            truth: Scores::classes(&truth),
             scores: vec![score],
         };
         Ok(Output {

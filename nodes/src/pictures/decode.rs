@@ -1,9 +1,10 @@
 //! One image file: what its header says, and its pixels as 8-bit values. The format is told from the content.
 
-use std::fs::File;
+use std::borrow::Cow;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
+use flow_engine::plain_file;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
@@ -38,7 +39,7 @@ impl Default for Reading {
 /// What the header of an image file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// `jpeg`, `png`, `gif`, `webp`, `bmp` or `tiff`.
+    /// `jpeg`, `png`, `gif`, `webp`, `bmp` or `tiff`; of an array that of its file.
     pub format: &'static str,
     /// Columns, after the orientation was applied.
     pub width: u32,
@@ -50,23 +51,86 @@ pub struct Header {
     pub depth: u8,
 }
 
-/// A decoded image: `[height][width][3]` bytes, upright, nothing transparent.
+/// Values of pixels, as many bits as the file has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// From 0 to 255.
+    Eight(Vec<u8>),
+    /// From 0 to 65535.
+    Sixteen(Vec<u16>),
+}
+
+impl Values {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Eight(values) => values.len(),
+            Self::Sixteen(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// As 8 bits: of 16 the nearest.
+    pub fn eight(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Eight(values) => Cow::Borrowed(values),
+            Self::Sixteen(values) => values.iter().map(|v| ((u32::from(*v) + 128) / 257) as u8).collect(),
+        }
+    }
+
+    /// As 16 bits.
+    pub fn sixteen(&self) -> Cow<'_, [u16]> {
+        match self {
+            Self::Eight(values) => values.iter().map(|v| u16::from(*v) * 257).collect(),
+            Self::Sixteen(values) => Cow::Borrowed(values),
+        }
+    }
+}
+
+/// A decoded image: `[height][width][channels]` values, upright, nothing transparent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// What the header said.
     pub header: Header,
-    /// Its pixels in RGB.
-    pub rgb: Vec<u8>,
+    /// Channels of the values: 3 of an image file, any number of an array.
+    pub channels: usize,
+    /// Its pixels.
+    pub values: Values,
 }
 
 impl Picture {
-    /// Mean of each channel, from 0 to 255.
-    pub fn mean(&self) -> [f64; 3] {
-        let mut sums = [0u64; 3];
-        for pixel in self.rgb.as_chunks::<3>().0 {
-            sums.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += u64::from(*v));
+    /// Of an array's values, `[height][width][channels]`, from a file of this format.
+    pub(crate) fn of_values(format: &'static str, [h, w, c]: [usize; 3], values: Values) -> Self {
+        let depth = match values {
+            Values::Eight(_) => 8,
+            Values::Sixteen(_) => 16,
+        };
+        let header = Header {
+            format,
+            width: w as u32,
+            height: h as u32,
+            channels: c as u8,
+            depth,
+        };
+        Self {
+            header,
+            channels: c,
+            values,
         }
-        sums.map(|sum| sum as f64 / (self.rgb.len() / 3).max(1) as f64)
+    }
+
+    /// Mean of red, green and blue, from 0 to 255; of gray thrice the same, of more channels the first three.
+    pub fn mean(&self) -> [f64; 3] {
+        let eight = self.values.eight();
+        let pixels = (eight.len() / self.channels.max(1)).max(1) as f64;
+        std::array::from_fn(|c| {
+            let channel = eight.iter().skip(c.min(self.channels - 1)).step_by(self.channels);
+            channel.map(|v| u64::from(*v)).sum::<u64>() as f64 / pixels
+        })
     }
 }
 
@@ -76,11 +140,16 @@ impl Picture {
 /// If it cannot be read.
 pub(super) fn is_image(path: &Path) -> Result<bool, String> {
     let mut start = Vec::new();
-    let file = File::open(path).map_err(|e| e.to_string())?;
+    let file = plain_file::open(path).map_err(|e| e.to_string())?;
     file.take(MAGIC as u64)
         .read_to_end(&mut start)
         .map_err(|e| e.to_string())?;
-    Ok(format_of(&start).is_some())
+    Ok(begins_as_image(&start))
+}
+
+/// Whether these are the first bytes of an image in one of the formats that are read.
+pub(super) fn begins_as_image(start: &[u8]) -> bool {
+    format_of(start).is_some()
 }
 
 /// The format that the first bytes tell.
@@ -125,12 +194,21 @@ pub fn decode_bytes(bytes: &[u8], reading: &Reading) -> Result<Picture, String> 
     }
     let mut decoded = DynamicImage::from_decoder(decoder).map_err(|e| in_words(&e))?;
     decoded.apply_orientation(orientation);
-    let rgb = if decoded.color().has_alpha() {
-        over(&decoded.into_rgba8(), reading.matte)
-    } else {
-        decoded.into_rgb8().into_raw()
+    let color = decoded.color();
+    let values = match (color.bytes_per_pixel() / color.channel_count() == 2, color.has_alpha()) {
+        (true, false) => Values::Sixteen(decoded.into_rgb16().into_raw()),
+        (true, true) => Values::Sixteen(over(
+            decoded.into_rgba16().as_raw(),
+            reading.matte.map(|v| u16::from(v) * 257),
+        )),
+        (false, false) => Values::Eight(decoded.into_rgb8().into_raw()),
+        (false, true) => Values::Eight(over(decoded.into_rgba8().as_raw(), reading.matte)),
     };
-    Ok(Picture { header, rgb })
+    Ok(Picture {
+        header,
+        channels: 3,
+        values,
+    })
 }
 
 fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
@@ -138,7 +216,7 @@ fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
     if metadata.len() > MAX_BYTES {
         return Err(format!("it is longer than {} GiB", MAX_BYTES >> 30));
     }
-    std::fs::read(path).map_err(|e| e.to_string())
+    plain_file::read(path).map_err(|e| e.to_string())
 }
 
 fn opened<'b>(bytes: &'b [u8], reading: &Reading) -> Result<(Header, Orientation, impl ImageDecoder + 'b), String> {
@@ -203,17 +281,32 @@ fn jpeg_has_end(bytes: &[u8]) -> bool {
 }
 
 /// A transparent image over one colour.
-fn over(image: &image::RgbaImage, matte: [u8; 3]) -> Vec<u8> {
-    let of_pixel = |pixel: &[u8; 4]| {
-        let [.., alpha] = *pixel;
-        let alpha = u32::from(alpha);
-        std::array::from_fn::<u8, 3, _>(|c| {
-            let mixed = u32::from(pixel[c]) * alpha + u32::from(matte[c]) * (255 - alpha);
-            // Of 255 * 255 at most, so it fits.
-            ((mixed + 127) / 255) as u8
+fn over<V: Copy + Into<u32> + TryFrom<u32> + Bounded>(rgba: &[V], matte: [V; 3]) -> Vec<V> {
+    let most = V::MOST.into();
+    let of_pixel = |pixel: &[V; 4]| {
+        let pixel = *pixel;
+        let alpha: u64 = u64::from(pixel[3].into());
+        std::array::from_fn::<V, 3, _>(|c| {
+            let most = u64::from(most);
+            let mixed = u64::from(pixel[c].into()) * alpha + u64::from(matte[c].into()) * (most - alpha);
+            // Of the most a value can be, so it fits.
+            V::try_from(((mixed + most / 2) / most) as u32).unwrap_or(V::MOST)
         })
     };
-    image.as_raw().as_chunks::<4>().0.iter().flat_map(of_pixel).collect()
+    rgba.as_chunks::<4>().0.iter().flat_map(of_pixel).collect()
+}
+
+/// The largest value of a channel.
+trait Bounded {
+    const MOST: Self;
+}
+
+impl Bounded for u8 {
+    const MOST: Self = Self::MAX;
+}
+
+impl Bounded for u16 {
+    const MOST: Self = Self::MAX;
 }
 
 /// The decoder's error in words.

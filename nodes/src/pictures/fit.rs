@@ -4,7 +4,7 @@ use flow_learn::image::{Crop, Resizer, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Picture;
+use super::{Picture, Values};
 
 /// How an image that is not square becomes one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,36 +20,34 @@ pub enum Fit {
 }
 
 impl Fit {
-    /// The picture as `[side][side][channels]` bytes, of three channels or in gray of one. Bilinear with antialiasing.
-    pub fn apply(self, picture: &Picture, side: usize, channels: usize, matte: [u8; 3]) -> Vec<u8> {
+    /// The picture as `[side][side][channels]` values of its own depth and channels, but 1 for 3 and the other way round where that is
+    /// asked for. Bilinear with antialiasing.
+    ///
+    /// # Errors
+    /// In words: if it has another number of channels.
+    pub fn apply(self, picture: &Picture, side: usize, channels: usize, matte: [u8; 3]) -> Result<Values, String> {
+        let picture = in_channels(picture, channels)?;
+        let matte: Vec<u8> = match channels {
+            1 => vec![luma(matte.map(u32::from)) as u8],
+            3 => matte.to_vec(),
+            // The colour of bars of what is no colour image.
+            _ => vec![0; channels],
+        };
         let (w, h) = (picture.header.width as usize, picture.header.height as usize);
         let (to_w, to_h) = self.scaled(w, h, side);
-        let scaled = resized(&picture.rgb, (h, w), (to_h, to_w));
-        let mut square = Vec::with_capacity(side * side * channels);
-        // How far the square's first row or column lies inside the scaled image, negative for bars; halves are rounded to even, as
-        // torchvision and Pillow do.
-        let offset = |length: usize| {
-            let spare = length as isize - side as isize;
-            spare.signum() * (spare.abs() / 2 + isize::from(spare.abs() % 4 == 3))
+        let size = |h, w| Size { h, w, c: channels };
+        let frame = Frame {
+            from: (to_h, to_w),
+            side,
+            channels,
         };
-        let (top, left) = (offset(to_h), offset(to_w));
-        for y in 0..side as isize {
-            for x in 0..side as isize {
-                let (y, x) = (y + top, x + left);
-                let inside = (0..to_h as isize).contains(&y) && (0..to_w as isize).contains(&x);
-                let pixel = if inside {
-                    let at = 3 * (y as usize * to_w + x as usize);
-                    [scaled[at], scaled[at + 1], scaled[at + 2]]
-                } else {
-                    matte
-                };
-                match channels {
-                    1 => square.push(luma(pixel)),
-                    _ => square.extend(pixel),
-                }
+        Ok(match resized(&picture.values, size(h, w), (to_h, to_w)) {
+            Values::Eight(values) => Values::Eight(frame.cut(&values, &matte)),
+            Values::Sixteen(values) => {
+                let matte: Vec<u16> = matte.iter().map(|v| u16::from(*v) * 257).collect();
+                Values::Sixteen(frame.cut(&values, &matte))
             }
-        }
-        square
+        })
     }
 
     /// Width and height before cropping or padding.
@@ -68,19 +66,86 @@ impl Fit {
     }
 }
 
-/// RGB of another size.
-pub(super) fn resized(rgb: &[u8], (h, w): (usize, usize), (to_h, to_w): (usize, usize)) -> Vec<u8> {
-    if (h, w) == (to_h, to_w) {
-        return rgb.to_vec();
-    }
-    let size = Size { h, w, c: 3 };
-    let values: Vec<f32> = rgb.iter().map(|v| f32::from(*v)).collect();
-    let mut out = vec![0.0; to_h * to_w * 3];
-    Resizer::default().crop(&values, size, Crop::whole(size), false, &mut out, (to_h, to_w));
-    out.iter().map(|v| v.round().clamp(0.0, 255.0) as u8).collect()
+/// A square in the middle of an image, or around it.
+struct Frame {
+    /// Height and width of the image.
+    from: (usize, usize),
+    side: usize,
+    channels: usize,
 }
 
-/// BT.601's luma, as Pillow's mode `L` has it.
-pub(super) fn luma([r, g, b]: [u8; 3]) -> u8 {
-    ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8
+impl Frame {
+    fn cut<V: Copy>(&self, values: &[V], matte: &[V]) -> Vec<V> {
+        let (side, (h, w)) = (self.side as isize, self.from);
+        // How far the square's first row or column lies inside the scaled image, negative for bars; halves are rounded to even, as
+        // torchvision and Pillow do.
+        let offset = |length: usize| {
+            let spare = length as isize - side;
+            spare.signum() * (spare.abs() / 2 + isize::from(spare.abs() % 4 == 3))
+        };
+        let (top, left) = (offset(h), offset(w));
+        let mut square = Vec::with_capacity(self.side * self.side * self.channels);
+        for y in top..top + side {
+            for x in left..left + side {
+                let inside = (0..h as isize).contains(&y) && (0..w as isize).contains(&x);
+                square.extend_from_slice(if inside {
+                    let at = self.channels * (y as usize * w + x as usize);
+                    &values[at..at + self.channels]
+                } else {
+                    matte
+                });
+            }
+        }
+        square
+    }
+}
+
+/// Gray for colour, and colour for gray; anything else stays.
+pub(super) fn in_channels(picture: &Picture, channels: usize) -> Result<Picture, String> {
+    let values = match (picture.channels, channels) {
+        (from, to) if from == to => picture.values.clone(),
+        (3, 1) => match &picture.values {
+            Values::Eight(values) => Values::Eight(gray(values)),
+            Values::Sixteen(values) => Values::Sixteen(gray(values)),
+        },
+        (1, 3) => match &picture.values {
+            Values::Eight(values) => Values::Eight(values.iter().flat_map(|v| [*v; 3]).collect()),
+            Values::Sixteen(values) => Values::Sixteen(values.iter().flat_map(|v| [*v; 3]).collect()),
+        },
+        (from, to) => return Err(format!("it has {from} channels, expected {to}")),
+    };
+    Ok(Picture {
+        header: picture.header,
+        channels,
+        values,
+    })
+}
+
+/// Lightness of RGB values.
+pub(super) fn gray<V: Copy + Into<u32> + TryFrom<u32> + Default>(rgb: &[V]) -> Vec<V> {
+    let of_pixel = |pixel: &[V; 3]| V::try_from(luma(pixel.map(Into::into))).unwrap_or_default();
+    rgb.as_chunks::<3>().0.iter().map(of_pixel).collect()
+}
+
+/// Values of another size.
+pub(super) fn resized(values: &Values, size: Size, (to_h, to_w): (usize, usize)) -> Values {
+    if (size.h, size.w) == (to_h, to_w) {
+        return values.clone();
+    }
+    let floats: Vec<f32> = match values {
+        Values::Eight(values) => values.iter().map(|v| f32::from(*v)).collect(),
+        Values::Sixteen(values) => values.iter().map(|v| f32::from(*v)).collect(),
+    };
+    let mut out = vec![0.0; to_h * to_w * size.c];
+    Resizer::default().crop(&floats, size, Crop::whole(size), false, &mut out, (to_h, to_w));
+    match values {
+        Values::Eight(_) => Values::Eight(out.iter().map(|v| v.round().clamp(0.0, 255.0) as u8).collect()),
+        Values::Sixteen(_) => Values::Sixteen(out.iter().map(|v| v.round().clamp(0.0, 65_535.0) as u16).collect()),
+    }
+}
+
+/// BT.601's luma, as Pillow's mode `L` has it. Never more than the largest of the three.
+fn luma([r, g, b]: [u32; 3]) -> u32 {
+    // In 64 bits: 16-bit values times weights of 16 bits are more than 32 can hold.
+    ((u64::from(r) * 19_595 + u64::from(g) * 38_470 + u64::from(b) * 7_471 + 0x8000) >> 16) as u32
 }

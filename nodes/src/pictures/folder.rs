@@ -88,36 +88,51 @@ impl Fault {
     }
 }
 
+/// The files of a folder and of the folders in it, sorted; not those that file managers leave.
+pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let unreadable = |e: std::io::Error| {
+        let help = "check that it is there and that you may read it; a link to a folder above itself has no end";
+        Fault::new(format!("cannot read the folder {}: {e}", folder.display()), help)
+    };
+    let mut files = Listing::of(folder).map_err(unreadable)?.files;
+    files.retain(|path| !is_hidden(path));
+    Ok(files)
+}
+
+/// The image files of a folder and of the folders in it, by paths below it, sorted.
+///
+/// # Errors
+/// If something in it cannot be read, or a link leads back to a folder above it.
+pub fn images_in(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let mut files = files_in(folder)?;
+    files.retain(|path| has_image_ending(path) || holds_image(&folder.join(path)));
+    Ok(files)
+}
+
+/// Whether a file begins as an image does. What cannot be opened is told when it is decoded.
+fn holds_image(path: &Path) -> bool {
+    is_image(path).unwrap_or(false)
+}
+
 /// Lists a folder. No file is opened but the table, and those whose ending does not tell whether they are images.
 ///
 /// # Errors
 /// If something cannot be read, a link leads back to a folder above it, there is no image, or the table does not fit the files.
 pub fn list(folder: &Path, layout: &Layout) -> Result<Found, Fault> {
-    let unreadable = |e: std::io::Error| {
-        let help = "check that it is there and that you may read it; a link to a folder above itself has no end";
-        Fault::new(format!("cannot read the folder {}: {e}", folder.display()), help)
-    };
-    let mut listing = Listing::of(folder).map_err(unreadable)?;
-    listing.files.retain(|path| !is_hidden(path));
+    let files = files_in(folder)?;
     let table = match &layout.labels {
         Some(table) => Some(table.clone()),
-        None => TABLES
-            .iter()
-            .map(PathBuf::from)
-            .find(|path| listing.files.contains(path)),
+        None => TABLES.iter().map(PathBuf::from).find(|path| files.contains(path)),
     };
-    let mut paths = Vec::with_capacity(listing.files.len());
-    for path in listing.files {
-        // What cannot be opened is told when it is decoded.
-        if has_image_ending(&path) || (table.as_ref() != Some(&path) && is_image(&folder.join(&path)).unwrap_or(false))
-        {
-            paths.push(path);
-        }
-    }
+    let is_table = |path: &PathBuf| table.as_ref() == Some(path);
+    let paths: Vec<PathBuf> = files
+        .into_iter()
+        .filter(|path| has_image_ending(path) || (!is_table(path) && holds_image(&folder.join(path))))
+        .collect();
     if paths.is_empty() {
         return Err(Fault::new(
             format!("there is no image in {}", folder.display()),
-            "give a folder with JPEG, PNG, GIF, WebP, BMP or TIFF files in it",
+            "give a directory with JPEG, PNG, GIF, WebP, BMP or TIFF files in it",
         ));
     }
     let pool = pool(folder, layout, &paths)?;
@@ -129,7 +144,7 @@ pub fn list(folder: &Path, layout: &Layout) -> Result<Found, Fault> {
     if let Some(entry) = entries.iter().find(|entry| in_pool(entry) && entry.label.is_some()) {
         return Err(Fault::new(
             format!(
-                "{} is in the unlabelled folder, but the table gives it a label",
+                "{} is in the unlabelled directory, but the table gives it a label",
                 entry.path.display()
             ),
             "leave it out of the table, or move it",
@@ -141,7 +156,7 @@ pub fn list(folder: &Path, layout: &Layout) -> Result<Found, Fault> {
     class_names.dedup();
     if class_names.len() >= usize::from(u16::MAX) {
         let message = format!("{} classes found, expected fewer than {}", class_names.len(), u16::MAX);
-        return Err(Fault::new(message, "does each image have a folder of its own?"));
+        return Err(Fault::new(message, "is each image in a directory of its own?"));
     }
     Ok(Found {
         entries,
@@ -166,7 +181,7 @@ fn pool(folder: &Path, layout: &Layout, paths: &[PathBuf]) -> Result<Option<Path
     }
     Err(Fault::new(
         format!("`unlabelled`: there is no image in {}", folder.join(named).display()),
-        "it is the path of a folder below `path`",
+        "it is the path of a directory below `path`",
     ))
 }
 
@@ -202,7 +217,7 @@ fn by_folders(paths: Vec<PathBuf>, pool: Option<&Path>) -> Vec<Entry> {
 }
 
 /// The split of a name in one of its usual spellings.
-pub(super) fn split_of(name: &OsStr) -> Option<SplitName> {
+pub(crate) fn split_of(name: &OsStr) -> Option<SplitName> {
     match name.to_str()?.to_ascii_lowercase().as_str() {
         "train" | "training" => Some(SplitName::Train),
         "val" | "valid" | "validation" | "dev" => Some(SplitName::Validation),
@@ -211,13 +226,13 @@ pub(super) fn split_of(name: &OsStr) -> Option<SplitName> {
     }
 }
 
-fn has_image_ending(path: &Path) -> bool {
+pub(super) fn has_image_ending(path: &Path) -> bool {
     let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 /// What file managers leave, and what begins with a dot.
-fn is_hidden(path: &Path) -> bool {
+pub(super) fn is_hidden(path: &Path) -> bool {
     let hidden = |name: &OsStr| {
         name.as_encoded_bytes().starts_with(b".")
             || ["thumbs.db", "desktop.ini", "__macosx"]

@@ -1,4 +1,4 @@
-//! What is known of every file of a folder, for people who do not have a workflow yet.
+//! What is known of every file of a directory, for people who do not have a workflow yet.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::decode::{Header, Reading, decode, header};
+use super::decode::{Header, Picture, Reading, decode, header};
 use super::folder::{Entry, Fault, Layout, list};
 use super::leaks::{Fingerprint, Pair, copies, pairs};
 use crate::artifacts::SplitName;
@@ -14,9 +14,9 @@ use crate::artifacts::SplitName;
 /// One file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FileLine {
-    /// Below the folder; what is not UTF-8 is replaced.
+    /// Below the directory; what is not UTF-8 is replaced.
     pub path: String,
-    /// `jpeg`, `png`, `gif`, `webp`, `bmp` or `tiff`.
+    /// `jpeg`, `png`, `gif`, `webp`, `bmp` or `tiff`; of arrays the source.
     pub format: Option<&'static str>,
     /// Columns, upright.
     pub width: Option<u32>,
@@ -36,7 +36,7 @@ pub struct FileLine {
     pub problem: Option<String>,
 }
 
-/// A folder, looked at.
+/// A directory, looked at.
 #[derive(Clone, Debug)]
 pub struct Inspection {
     /// Every image file, by path.
@@ -67,10 +67,10 @@ impl Inspection {
     }
 }
 
-/// Looks at every image of a folder, or at one file.
+/// Looks at every image of a directory, or at one file.
 ///
 /// # Errors
-/// If there is none, or the folder or its table cannot be read. A file that cannot be read is no error.
+/// If there is none, or the directory or its table cannot be read. A file that cannot be read is no error.
 pub fn inspect(path: &Path, layout: &Layout, reading: &Reading) -> Result<Inspection, Fault> {
     if path.is_file() {
         let name = PathBuf::from(path.file_name().unwrap_or(path.as_os_str()));
@@ -91,32 +91,52 @@ pub fn inspect(path: &Path, layout: &Layout, reading: &Reading) -> Result<Inspec
     }
     let found = list(path, layout)?;
     let one = |entry: &Entry| look(&path.join(&entry.path), entry, reading);
-    let looked: Vec<(FileLine, Option<Fingerprint>)> = found.entries.par_iter().map(one).collect();
-    let (files, prints): (Vec<FileLine>, Vec<Option<Fingerprint>>) = looked.into_iter().unzip();
-    let (places, prints): (Vec<usize>, Vec<Fingerprint>) = prints
-        .into_iter()
-        .enumerate()
-        .filter_map(|(at, print)| Some((at, print?)))
-        .unzip();
-    let at_files = |pair: Pair| Pair {
-        a: places[pair.a],
-        b: places[pair.b],
-        ..pair
-    };
-    let split = |at: usize| files[places[at]].split;
-    let across = |a: usize, b: usize| split(a) != split(b);
-    let mut duplicates = copies(&prints, |_, _| true);
-    duplicates.sort_unstable();
-    Ok(Inspection {
-        duplicates: duplicates.into_iter().map(at_files).collect(),
-        leaks: pairs(&prints, across).into_iter().map(at_files).collect(),
-        files,
-        class_names: found.class_names,
-        table: found.table,
-    })
+    let looked = found.entries.par_iter().map(one).collect();
+    Ok(Inspection::of(looked, found.class_names, found.table))
 }
 
-fn look(path: &Path, entry: &Entry, reading: &Reading) -> (FileLine, Option<Fingerprint>) {
+/// What is said of a file, and what is remembered of it to find its duplicates.
+pub(crate) type Looked = (FileLine, Option<Fingerprint>);
+
+impl Inspection {
+    /// Of everything that was looked at.
+    pub(crate) fn of(looked: Vec<Looked>, class_names: Vec<String>, table: Option<PathBuf>) -> Self {
+        let (files, prints): (Vec<FileLine>, Vec<Option<Fingerprint>>) = looked.into_iter().unzip();
+        let (places, prints): (Vec<usize>, Vec<Fingerprint>) = prints
+            .into_iter()
+            .enumerate()
+            .filter_map(|(at, print)| Some((at, print?)))
+            .unzip();
+        let at_files = |pair: Pair| Pair {
+            a: places[pair.a],
+            b: places[pair.b],
+            ..pair
+        };
+        let split = |at: usize| files[places[at]].split;
+        let across = |a: usize, b: usize| split(a) != split(b);
+        let mut duplicates = copies(&prints, |_, _| true);
+        duplicates.sort_unstable();
+        Self {
+            duplicates: duplicates.into_iter().map(at_files).collect(),
+            leaks: pairs(&prints, across).into_iter().map(at_files).collect(),
+            files,
+            class_names,
+            table,
+        }
+    }
+}
+
+fn look(path: &Path, entry: &Entry, reading: &Reading) -> Looked {
+    let (line, print) = look_at(entry, decode(path, reading));
+    // Of a truncated file the header may still be sound.
+    match header(path, reading) {
+        Ok(header) if line.problem.is_some() => (with(header, line), print),
+        _ => (line, print),
+    }
+}
+
+/// What is said of an image that was decoded, or could not be.
+pub(crate) fn look_at(entry: &Entry, picture: Result<Picture, String>) -> Looked {
     let line = FileLine {
         path: entry.path.to_string_lossy().into_owned(),
         format: None,
@@ -129,27 +149,26 @@ fn look(path: &Path, entry: &Entry, reading: &Reading) -> (FileLine, Option<Fing
         split: entry.split,
         problem: None,
     };
-    let with = |header: Header| FileLine {
+    match picture {
+        Ok(picture) => {
+            let mean = Some(picture.mean());
+            let line = FileLine { mean, ..line };
+            (with(picture.header, line), Some(Fingerprint::of(&picture)))
+        }
+        Err(why) => {
+            let problem = Some(why);
+            (FileLine { problem, ..line }, None)
+        }
+    }
+}
+
+fn with(header: Header, line: FileLine) -> FileLine {
+    FileLine {
         format: Some(header.format),
         width: Some(header.width),
         height: Some(header.height),
         channels: Some(header.channels),
         depth: Some(header.depth),
-        ..line.clone()
-    };
-    match decode(path, reading) {
-        Ok(picture) => {
-            let line = FileLine {
-                mean: Some(picture.mean()),
-                ..with(picture.header)
-            };
-            (line, Some(Fingerprint::of(&picture)))
-        }
-        Err(why) => {
-            // Of a truncated file the header may still be sound.
-            let line = header(path, reading).map_or_else(|_| line.clone(), with);
-            let problem = Some(why);
-            (FileLine { problem, ..line }, None)
-        }
+        ..line
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use flow_cache::Digest;
+use flow_learn::image::Size;
 
-use super::Picture;
-use super::fit::{luma, resized};
+use super::fit::{gray, resized};
+use super::{Picture, Values};
 
 /// Side of the small picture by which near duplicates are told.
 const THUMB: usize = 8;
@@ -34,12 +35,17 @@ impl Fingerprint {
     /// Of a picture in its own size.
     pub fn of(picture: &Picture) -> Self {
         let (w, h) = (picture.header.width, picture.header.height);
-        let small = |to| gray(&resized(&picture.rgb, (h as usize, w as usize), to));
+        let size = Size {
+            h: h as usize,
+            w: w as usize,
+            c: picture.channels,
+        };
+        let small = |to| one_channel(&resized(&picture.values, size, to), picture.channels);
         let nine = small((THUMB, THUMB + 1));
         let rows = nine.chunks_exact(THUMB + 1);
         let bits = rows.flat_map(|row| row.windows(2).map(|pair| pair[0] > pair[1]));
         Self {
-            exact: (w, h, Digest::of(&picture.rgb)),
+            exact: (w, h, digest(&picture.values)),
             hash: bits.fold(0, |hash, bit| hash << 1 | u64::from(bit)),
             thumb: standardised(&small((THUMB, THUMB))),
         }
@@ -55,8 +61,19 @@ impl Fingerprint {
     }
 }
 
-fn gray(rgb: &[u8]) -> Vec<u8> {
-    rgb.as_chunks::<3>().0.iter().map(|pixel| luma(*pixel)).collect()
+fn digest(values: &Values) -> Digest {
+    match values {
+        Values::Eight(values) => Digest::of(values),
+        Values::Sixteen(values) => Digest::of(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()),
+    }
+}
+
+/// Lightness, or of what is no colour image its first channel.
+fn one_channel(values: &Values, channels: usize) -> Vec<u8> {
+    match channels {
+        3 => gray(&values.eight()),
+        _ => values.eight().iter().step_by(channels.max(1)).copied().collect(),
+    }
 }
 
 fn standardised(gray: &[u8]) -> Option<Vec<f32>> {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::decode::{Reading, decode};
-use super::fit::Fit;
+use super::decode::{Picture, Reading, Values, decode};
+use super::fit::{Fit, in_channels};
 use super::folder::Entry;
 use super::leaks::Fingerprint;
 
@@ -15,12 +15,10 @@ pub const LISTED: usize = 10;
 /// An image as it is learnt from.
 #[derive(Clone, Debug)]
 pub struct Fitted {
-    /// `[side][side][channels]` bytes.
-    pub pixels: Vec<u8>,
+    /// `[height][width][channels]` values.
+    pub values: Values,
     /// To find its duplicates.
     pub print: Fingerprint,
-    /// Bits of a channel in the file; more than 8 were made 8.
-    pub depth: u8,
 }
 
 /// How images are read and fitted.
@@ -30,24 +28,47 @@ pub struct Fitting {
     pub reading: Reading,
     /// The rule.
     pub fit: Fit,
-    /// Height and width.
-    pub side: usize,
-    /// 1 for gray, or 3.
+    /// Height and width, which are equal unless images have them already.
+    pub size: (usize, usize),
+    /// 1 for gray, 3, or those that all images have.
     pub channels: usize,
+}
+
+impl Fitting {
+    /// A picture's pixels as a network is given them, `[height][width][channels]`.
+    ///
+    /// # Errors
+    /// In words: if it has other channels, or is not of the size asked for and that is no square.
+    pub fn apply(&self, picture: &Picture) -> Result<Values, String> {
+        let (h, w) = self.size;
+        let found = (picture.header.height as usize, picture.header.width as usize);
+        if h == w {
+            return self.fit.apply(picture, h, self.channels, self.reading.matte);
+        }
+        if found == (h, w) {
+            return in_channels(picture, self.channels).map(|picture| picture.values);
+        }
+        Err(format!(
+            "it is {}x{} pixels, expected {w}x{h}: only squares are made of images of other sizes",
+            found.1, found.0
+        ))
+    }
+
+    /// As a training image.
+    ///
+    /// # Errors
+    /// As [`Fitting::apply`].
+    pub fn fitted(&self, picture: &Picture) -> Result<Fitted, String> {
+        Ok(Fitted {
+            values: self.apply(picture)?,
+            print: Fingerprint::of(picture),
+        })
+    }
 }
 
 /// Decodes and fits each file, in the order given; why not, for those that are damaged.
 pub fn load(folder: &Path, entries: &[Entry], fitting: &Fitting) -> Vec<Result<Fitted, String>> {
-    let one = |entry: &Entry| {
-        let picture = decode(&folder.join(&entry.path), &fitting.reading)?;
-        Ok(Fitted {
-            pixels: fitting
-                .fit
-                .apply(&picture, fitting.side, fitting.channels, fitting.reading.matte),
-            print: Fingerprint::of(&picture),
-            depth: picture.header.depth,
-        })
-    };
+    let one = |entry: &Entry| fitting.fitted(&decode(&folder.join(&entry.path), &fitting.reading)?);
     entries.par_iter().map(one).collect()
 }
 

@@ -6,12 +6,16 @@ mod folder;
 mod inspect;
 mod leaks;
 mod load;
+mod stream;
 mod table;
 
-pub use decode::{Header, MAX_PIXELS, Picture, Reading, decode, decode_bytes, header};
+pub use decode::{Header, MAX_PIXELS, Picture, Reading, Values, decode, decode_bytes, header};
 pub use fit::Fit;
-pub use folder::{Entry, Fault, Found, Layout, list};
+pub use folder::{Entry, Fault, Found, Layout, images_in, list};
+pub(crate) use folder::{files_in, split_of};
 pub use inspect::{FileLine, Inspection, inspect};
+pub(crate) use inspect::{Looked, look_at};
 pub use leaks::{Fingerprint, Pair, pairs};
 pub use load::{Fitted, Fitting, LISTED, first_few, load};
+pub use stream::{Content, Item, expand, stream};
 pub use table::Columns;

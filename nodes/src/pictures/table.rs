@@ -90,8 +90,9 @@ pub(super) fn entries(
         entry.group = places.group.and_then(text);
         if let Some(split) = places.split.and_then(text) {
             let known = split_of(OsStr::new(&split));
-            entry.split =
-                Some(known.ok_or_else(|| wrong(format!("`{split}` is no split: expected train, validation or test")))?);
+            entry.split = Some(
+                known.ok_or_else(|| wrong(format!("`{split}` is not a split: expected train, validation or test")))?,
+            );
         }
     }
     Ok(entries)

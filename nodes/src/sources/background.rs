@@ -16,7 +16,7 @@ pub enum Background {
 
 /// Images on a ground of noise, which is another for each image, and the same for the same `stream`.
 pub fn on_noise(images: &Images, stream: &Stream) -> Images {
-    let mut pixels = images.pixels.clone();
+    let mut pixels = images.pixels.to_vec();
     for (i, image) in pixels.chunks_exact_mut(images.pixels_of(0).len()).enumerate() {
         let mut stream = stream.index(i as u64);
         for pixel in image.iter_mut().filter(|v| **v == 0) {
@@ -24,7 +24,7 @@ pub fn on_noise(images: &Images, stream: &Stream) -> Images {
         }
     }
     Images {
-        pixels,
+        pixels: pixels.into(),
         ..images.clone()
     }
 }

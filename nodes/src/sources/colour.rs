@@ -24,7 +24,7 @@ const ODD: usize = 6;
 pub fn in_three_channels(gray: &Images) -> Images {
     Images {
         channels: 3,
-        pixels: gray.pixels.iter().flat_map(|v| [*v; 3]).collect(),
+        pixels: gray.pixels.iter().flat_map(|v| [*v; 3]).collect::<Vec<u8>>().into(),
         ..gray.clone()
     }
 }
@@ -34,7 +34,7 @@ pub fn black_and_white(colour: &Images) -> Images {
     let mut pixels: Vec<f32> = colour.pixels.iter().map(|v| f32::from(*v)).collect();
     grayscale(&mut pixels, colour.channels);
     Images {
-        pixels: pixels.iter().map(|v| v.round() as u8).collect(),
+        pixels: pixels.iter().map(|v| v.round() as u8).collect::<Vec<u8>>().into(),
         ..colour.clone()
     }
 }
@@ -56,7 +56,7 @@ pub fn dyed(gray: &Images, classes: usize, seed: u64) -> Images {
     }
     Images {
         channels: 3,
-        pixels,
+        pixels: pixels.into(),
         ..gray.clone()
     }
 }

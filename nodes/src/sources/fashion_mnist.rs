@@ -129,8 +129,8 @@ pub fn sample() -> Result<(Images, Images), NodeError> {
         .split_at_checked(u32::from_le_bytes(*length) as usize)
         .ok_or_else(damaged)?;
     Ok((
-        Images::decode(train).map_err(failure)?,
-        Images::decode(test).map_err(failure)?,
+        Images::decode(train.to_vec()).map_err(failure)?,
+        Images::decode(test.to_vec()).map_err(failure)?,
     ))
 }
 

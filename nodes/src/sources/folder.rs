@@ -1,4 +1,4 @@
-//! A folder of image files: one folder for each class, splits of such, images without a label, or a table of labels.
+//! A directory of image files: one directory for each class, splits of such, images without a label, or a table of labels.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use flow_learn::layers::MapShape;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::npz::ArrayNames;
 use super::{Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, check_count};
 use crate::artifacts::SplitName;
 use crate::failure::{at, at_with};
@@ -40,15 +41,17 @@ pub enum OnLeak {
     Drop,
 }
 
-/// How a folder of image files is read.
+/// How a directory of image files is read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FileSettings {
-    /// The folder of images without a label.
+    /// The directory of images without a label.
     pub unlabelled: Option<PathBuf>,
     /// The table of labels.
     pub labels: Option<PathBuf>,
     /// What its columns are called.
     pub columns: Option<Columns>,
+    /// What arrays are called.
+    pub arrays: Option<ArrayNames>,
     /// How images become squares.
     pub fit: Option<Fit>,
     /// 1 for gray, or 3.
@@ -70,6 +73,7 @@ impl FileSettings {
             ("unlabelled", self.unlabelled.is_some()),
             ("labels", self.labels.is_some()),
             ("columns", self.columns.is_some()),
+            ("arrays", self.arrays.is_some()),
             ("fit", self.fit.is_some()),
             ("channels", self.channels.is_some()),
             ("matte", self.matte.is_some()),
@@ -91,9 +95,22 @@ impl FileSettings {
     fn channels(&self) -> usize {
         self.channels.unwrap_or(3)
     }
+
+    /// How images become such of a height, width and channels.
+    pub(super) fn fitting(&self, size: (usize, usize), channels: usize) -> Fitting {
+        Fitting {
+            reading: Reading {
+                max_pixels: self.max_pixels.unwrap_or(MAX_PIXELS),
+                matte: self.matte.unwrap_or_default(),
+            },
+            fit: self.fit.unwrap_or_default(),
+            size,
+            channels,
+        }
+    }
 }
 
-/// The images of a folder, not yet divided.
+/// The images of a directory, not yet divided.
 pub struct Files {
     /// Which they are: those that can be read.
     pub found: Found,
@@ -102,12 +119,12 @@ pub struct Files {
     /// Files that cannot be read, and why.
     pub bad: Vec<(PathBuf, String)>,
     /// Height and width.
-    pub side: usize,
-    /// 1 or 3.
+    pub size: (usize, usize),
+    /// Channels.
     pub channels: usize,
 }
 
-/// A folder of image files.
+/// A directory of image files.
 pub(super) const FOLDER: Source = Source {
     name: "folder",
     takes: &[
@@ -162,48 +179,45 @@ impl From<Fault> for NodeError {
 fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceShape>, ParamError> {
     let Some(folder) = files.first().filter(|path| path.is_dir()) else {
         return match files.first().filter(|path| path.exists()) {
-            Some(file) => Err(at("path", format!("{} is no folder", file.display()))),
+            Some(file) => Err(at("path", format!("{} is not a directory", file.display()))),
             // What is missing is told where files are looked for.
             None => Ok(None),
         };
     };
     let found = list(folder, &settings.files.layout())?;
-    check_found(&found)?;
     let side = settings.side.unwrap_or(0);
-    let shape = MapShape {
-        h: side,
-        w: side,
-        c: settings.files.channels(),
-    };
+    shape_of(&found, settings, [side, side, settings.files.channels()]).map(Some)
+}
+
+/// What is known of images before they are read, where they become `[height, width, channels]`.
+pub(super) fn shape_of(
+    found: &Found,
+    settings: &SourceSettings,
+    [h, w, c]: [usize; 3],
+) -> Result<SourceShape, ParamError> {
+    check_found(found)?;
     let count = |split| found.entries.iter().filter(|entry| entry.split == Some(split)).count();
     let (test, validation) = (count(SplitName::Test), count(SplitName::Validation));
-    let held_out = test_count(&found, settings.test)?;
+    let held_out = test_count(found, settings.test)?;
     let all = found.entries.len();
     // Which files are damaged, and which are duplicates, shows only when they are read.
     let exact = settings.files.on_bad != Some(OnBad::Skip) && settings.files.on_leak != Some(OnLeak::Drop);
     // Groups are held out whole, so that it may be fewer than were asked for.
     let known = exact && found.entries.iter().all(|entry| entry.group.is_none());
-    let labelled = found
-        .entries
-        .iter()
-        .filter(|entry| entry.is_for_training())
-        .filter(|e| e.label.is_some())
-        .count();
-    let unlabelled = found
-        .entries
-        .iter()
-        .filter(|entry| entry.is_for_training())
-        .any(|e| e.label.is_none());
-    Ok(Some(SourceShape {
-        input: shape.into(),
+    let train = || found.entries.iter().filter(|entry| entry.is_for_training());
+    let labelled = train().filter(|entry| entry.label.is_some()).count();
+    let unlabelled = train().any(|entry| entry.label.is_none());
+    Ok(SourceShape {
+        input: MapShape { h, w, c }.into(),
         class_names: Some(found.class_names.clone()),
         counts: known.then(|| [all - test - validation - held_out, test + held_out]),
         validation,
         labelled: unlabelled.then(|| labelled - held_out),
-    }))
+        texts: None,
+    })
 }
 
-/// How many images are to be held out for testing: none where the folder has a test split, or no labels.
+/// How many images are to be held out for testing: none where the directory has a test split, or no labels.
 pub(crate) fn test_count(found: &Found, asked: Option<usize>) -> Result<usize, ParamError> {
     let free = |entry: &&Entry| entry.is_for_training() && entry.label.is_some();
     let may = found.entries.iter().filter(free).count();
@@ -211,7 +225,7 @@ pub(crate) fn test_count(found: &Found, asked: Option<usize>) -> Result<usize, P
     match asked {
         Some(_) if has_test => Err(at_with(
             "test",
-            "the folder has a test split of its own",
+            "the directory has a test split of its own",
             "leave `test` out",
         )),
         Some(asked) if asked >= may => {
@@ -240,25 +254,28 @@ fn fifth(found: &Found, labelled: usize) -> Result<usize, ParamError> {
     };
     if *smallest < 3 {
         let message = format!("class `{name}` has {smallest} image(s): too few to hold some out for testing");
-        let help = "give each class three images or more, put the test images into a folder `test`, or say how many with `test`";
+        let help = "give each class three images or more, put the test images into a directory `test`, or say how many with `test`";
         return Err(at_with("path", message, help));
     }
     Ok((labelled / 5).clamp(counts.len(), counts.len() * (smallest / 3)))
 }
 
 /// What no data set can be made of.
-fn check_found(found: &Found) -> Result<(), Fault> {
+pub(super) fn check_found(found: &Found) -> Result<(), Fault> {
     let named = |entry: &Entry| entry.path.display().to_string();
     let judged = |entry: &&Entry| matches!(entry.split, Some(SplitName::Test | SplitName::Validation));
     if found.entries.len() > MOST_EXAMPLES {
         let message = format!("{} images found, expected at most {MOST_EXAMPLES}", found.entries.len());
-        return Err(Fault::new(message, "divide the folder"));
-    }
-    if let Some(entry) = found.entries.iter().filter(judged).find(|entry| entry.label.is_none()) {
-        let message = format!("{} is to be judged on, but has no label", named(entry));
         return Err(Fault::new(
             message,
-            "test and validation images need a folder of their class, or a label in the table",
+            "split it into several directories, each a data set of its own",
+        ));
+    }
+    if let Some(entry) = found.entries.iter().filter(judged).find(|entry| entry.label.is_none()) {
+        let message = format!("{} is a test or validation image without a label", named(entry));
+        return Err(Fault::new(
+            message,
+            "test and validation images need a directory of their class, or a label in the table",
         ));
     }
     if let [only] = found.class_names.as_slice() {
@@ -266,7 +283,7 @@ fn check_found(found: &Found) -> Result<(), Fault> {
             "all {} labelled images are of one class, `{only}`: there is nothing to tell apart",
             found.labelled()
         );
-        let help = "a class is a folder: `path` must be the folder above them. Images without a label go into a folder `unlabelled`";
+        let help = "a class is a directory: `path` must be the directory above them. Images without a label go into a directory `unlabelled`";
         return Err(Fault::new(message, help));
     }
     let learnt = |name: &str| {
@@ -282,7 +299,7 @@ fn check_found(found: &Found) -> Result<(), Fault> {
         let message = format!("class `{name}` has no training image: {first} cannot be judged");
         return Err(Fault::new(
             message,
-            "a class that is judged must be learnt: give it training images, or leave it out",
+            "a class that is tested must be trained on: give it training images, or leave it out",
         ));
     }
     groups(found)
@@ -311,22 +328,27 @@ fn groups(found: &Found) -> Result<(), Fault> {
 
 fn load(settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeError> {
     let [folder] = files else {
-        return Err(NodeError::failed("BUG: a folder source has one folder"));
+        return Err(NodeError::failed("BUG: a directory source has one directory"));
     };
     let found = list(folder, &settings.files.layout())?;
     check_found(&found)?;
-    let fitting = Fitting {
-        reading: Reading {
-            max_pixels: settings.files.max_pixels.unwrap_or(MAX_PIXELS),
-            matte: settings.files.matte.unwrap_or_default(),
-        },
-        fit: settings.files.fit.unwrap_or_default(),
-        side: settings.side.unwrap_or(0),
-        channels: settings.files.channels(),
-    };
+    let side = settings.side.unwrap_or(0);
+    let fitting = settings.files.fitting((side, side), settings.files.channels());
     let read = load_files(folder, &found.entries, &fitting);
+    let images = found.entries.into_iter().zip(read).collect();
+    whole(folder, settings, &fitting, images, (found.class_names, found.table))
+}
+
+/// The images that could be read, if they may be fewer than all and still make a data set.
+pub(super) fn whole(
+    path: &Path,
+    settings: &SourceSettings,
+    fitting: &Fitting,
+    read: Vec<(Entry, Result<Fitted, String>)>,
+    (class_names, table): (Vec<String>, Option<PathBuf>),
+) -> Result<Loaded, NodeError> {
     let (mut entries, mut images, mut bad) = (Vec::new(), Vec::new(), Vec::new());
-    for (entry, image) in found.entries.into_iter().zip(read) {
+    for (entry, image) in read {
         match image {
             Ok(image) => {
                 entries.push(entry);
@@ -336,18 +358,22 @@ fn load(settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeErro
         }
     }
     if !bad.is_empty() && settings.files.on_bad.unwrap_or_default() == OnBad::Error {
-        return Err(unreadable(folder, &bad, entries.len() + bad.len()));
+        return Err(unreadable(path, &bad, entries.len() + bad.len()));
     }
     if entries.is_empty() {
-        return Err(unreadable(folder, &bad, bad.len()));
+        return Err(unreadable(path, &bad, bad.len()));
     }
-    let left = Found { entries, ..found };
-    check_found(&left)?;
+    let found = Found {
+        entries,
+        class_names,
+        table,
+    };
+    check_found(&found)?;
     Ok(Loaded::Files(Box::new(Files {
-        found: left,
+        found,
         images,
         bad,
-        side: fitting.side,
+        size: fitting.size,
         channels: fitting.channels,
     })))
 }

@@ -8,9 +8,13 @@ use std::path::{Path, PathBuf};
 use flow_engine::node::{NodeError, ParamError};
 use flow_learn::data::{IMAGES_HEADER, Images, image_sizes, parse_images, parse_labels};
 
+use super::container::{ClassLabel, Content, Contents, Example, Format, Reader, Take};
+use super::npz::Layout;
 use super::read::{read_file, read_start};
-use super::{Labelled, Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape};
+use super::{Labelled, Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, usual_name};
+use crate::artifacts::SplitName;
 use crate::failure::at_with;
+use crate::pictures::{self, Values};
 
 /// MNIST's own file names; the files may also have their other usual names, see [`Source::paths`].
 pub(super) const FILES: [&str; 4] = [
@@ -50,18 +54,19 @@ fn fault(path: &Path, what: impl std::fmt::Display) -> Fault {
     }
 }
 
-/// Number, height and width of images, and their labels.
+/// Number and layout of images, and their labels.
 struct Part<'a> {
     images: &'a Path,
     labels: &'a Path,
-    sizes: [usize; 3],
+    n: usize,
+    layout: Layout,
     values: Vec<u8>,
 }
 
 impl<'a> Part<'a> {
-    fn new(images: &'a Path, labels: &'a Path, sizes: [usize; 3], label_bytes: &[u8]) -> Result<Self, Fault> {
+    fn new(images: &'a Path, labels: &'a Path, sizes: &[usize], label_bytes: &[u8]) -> Result<Self, Fault> {
+        let (n, layout) = Layout::of(sizes).map_err(|e| fault(images, e))?;
         let values = parse_labels(label_bytes).map_err(|e| fault(labels, e))?.to_vec();
-        let [n, ..] = sizes;
         if values.len() != n {
             return Err(fault(labels, format!("{} labels for {n} images", values.len())));
         }
@@ -76,7 +81,8 @@ impl<'a> Part<'a> {
         Ok(Self {
             images,
             labels,
-            sizes,
+            n,
+            layout,
             values,
         })
     }
@@ -86,15 +92,17 @@ impl<'a> Part<'a> {
         let start = read_start(images, IMAGES_HEADER as u64).map_err(|e| fault(images, e))?;
         let sizes = image_sizes(&start).map_err(|e| fault(images, e))?;
         let label_bytes = read_file(labels).map_err(|e| fault(labels, e))?;
-        Self::new(images, labels, sizes, &label_bytes)
+        Self::new(images, labels, &sizes, &label_bytes)
     }
 }
 
 /// The labels that training images have; those of test images must be among them, and their sizes the same.
 fn classes(train: &Part<'_>, test: &Part<'_>) -> Result<Vec<u8>, Fault> {
-    let ([_, h, w], [_, test_h, test_w]) = (train.sizes, test.sizes);
-    if (h, w) != (test_h, test_w) {
-        let message = format!("test images of {test_h}x{test_w}, but the training images have {h}x{w}");
+    let ([h, w, c], [test_h, test_w, test_c]) = (train.layout.size(), test.layout.size());
+    if (h, w, c) != (test_h, test_w, test_c) {
+        let message = format!(
+            "test images of {test_h}x{test_w} and {test_c} channel(s), but the training images have {h}x{w} and {c}"
+        );
         let help = "a network is judged on images of the size that it is trained on: make both the same";
         return Err(Fault {
             help,
@@ -104,7 +112,7 @@ fn classes(train: &Part<'_>, test: &Part<'_>) -> Result<Vec<u8>, Fault> {
     let occurring: BTreeSet<u8> = train.values.iter().copied().collect();
     if let Some(other) = test.values.iter().find(|label| !occurring.contains(label)) {
         let message = format!("label {other} is of some test images, but of no training image");
-        let help = "a class that is judged must be learnt: leave those test images out";
+        let help = "a class that is tested must be trained on: leave those test images out";
         return Err(Fault {
             help,
             ..fault(test.labels, message)
@@ -130,8 +138,11 @@ fn shape(_settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceS
         let test = Part::of_headers(test_images, test_labels)?;
         let class_names = names(&classes(&train, &test)?);
         let class_names: Vec<&str> = class_names.iter().map(String::as_str).collect();
-        let ([n, h, w], [n_test, ..]) = (train.sizes, test.sizes);
-        Ok(SourceShape::images([h, w, 1], &class_names, [n, n_test]))
+        Ok(SourceShape::images(
+            train.layout.size(),
+            &class_names,
+            [train.n, test.n],
+        ))
     };
     read()
         .map(Some)
@@ -164,16 +175,51 @@ pub(super) fn read_pair(images_path: &Path, labels_path: &Path) -> Result<Images
 /// What two files hold.
 fn read<'a>(images: &'a Path, labels: &'a Path) -> Result<(Part<'a>, Vec<u8>), NodeError> {
     let (mut image_bytes, label_bytes) = (read_file(images)?, read_file(labels)?);
-    let (n, h, w, _) = parse_images(&image_bytes).map_err(|e| fault(images, e))?;
-    let part = Part::new(images, labels, [n, h, w], &label_bytes)?;
-    image_bytes.drain(..IMAGES_HEADER);
+    let (sizes, values) = parse_images(&image_bytes).map_err(|e| fault(images, e))?;
+    let header = image_bytes.len() - values.len();
+    let part = Part::new(images, labels, &sizes, &label_bytes)?;
+    image_bytes.drain(..header);
     Ok((part, image_bytes))
 }
 
 fn images(part: &Part<'_>, pixels: Vec<u8>, class: impl Fn(u8) -> u16) -> Result<Images, NodeError> {
-    let [_, h, w] = part.sizes;
+    let [h, w, c] = part.layout.size();
     let labels = part.values.iter().map(|label| class(*label)).collect();
-    Ok(Images::new(h, w, 1, pixels, labels).map_err(|e| fault(part.images, e))?)
+    let pixels = part.layout.channels_last(pixels);
+    Ok(Images::new(h, w, c, pixels, labels).map_err(|e| fault(part.images, e))?)
+}
+
+/// Told by the names of the files; for `flow data inspect`.
+pub(super) const FORMAT: Format = Format {
+    name: "idx",
+    fits: |path| path.is_dir() && files(path)[0].is_file(),
+    read: everything,
+    encoded: false,
+};
+
+/// The four files in a folder.
+fn files(folder: &Path) -> [PathBuf; 4] {
+    FILES.map(|name| folder.join(usual_name(folder, name)))
+}
+
+fn everything(reader: &Reader<'_>, take: &mut Take<'_>) -> Result<Contents, pictures::Fault> {
+    let files = files(reader.path);
+    let mut size = None;
+    for (at, split) in [(0, SplitName::Train), (2, SplitName::Test)] {
+        let (part, pixels) = read(&files[at], &files[at + 1])
+            .map_err(|e| pictures::Fault::new(e.to_string(), "check that the files are whole"))?;
+        let (layout, values) = (&part.layout, Values::Eight(pixels));
+        size = Some(layout.size());
+        let name = files[at].file_name().unwrap_or_default().to_string_lossy();
+        let example = |(at, label): (usize, &u8)| Example {
+            name: PathBuf::from(format!("{name}[{at}]")),
+            label: Some(ClassLabel::Number(u64::from(*label))),
+            split: Some(split),
+            content: Content::Pixels(layout.picture(FORMAT.name, &values, at)),
+        };
+        take(part.values.iter().enumerate().map(example).collect())?;
+    }
+    Ok(Contents { names: None, size })
 }
 
 #[cfg(test)]
@@ -201,13 +247,13 @@ mod tests {
         [file(&[n, side, side], &pixels), file(&[n], labels)]
     }
 
-    /// A folder with a set whose files are packed and named by `name`.
+    /// A directory with a set whose files are packed and named by `name`.
     fn folder(train: [Vec<u8>; 2], test: [Vec<u8>; 2], name: impl Fn(&str) -> String) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         for (usual, bytes) in FILES.iter().zip(train.iter().chain(&test)) {
             let name = name(usual);
             let mut bytes = bytes.clone();
-            if name.ends_with(".gz") {
+            if Path::new(&name).extension().is_some_and(|ending| ending == "gz") {
                 let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
                 encoder.write_all(&bytes).expect("written");
                 bytes = encoder.finish().expect("packed");
@@ -274,6 +320,25 @@ mod tests {
         let [images, _] = part(28, &[0, 1]);
         let labels = known([images, file(&[3], &[0, 1, 1])], part(28, &[0])).expect_err("counts differ");
         assert!(labels.contains("3 labels for 2 images"), "{labels}");
+    }
+
+    #[test]
+    fn images_in_colour_have_a_fourth_size_last_or_second() {
+        let values: Vec<u8> = (0..2 * 16 * 16 * 3).map(|i| (i % 251) as u8).collect();
+        let labels = file(&[2], &[0, 1]);
+        let last = file(&[2, 16, 16, 3], &values);
+        let planes: Vec<u8> = (0..2 * 768)
+            .map(|i| values[i / 768 * 768 + i % 256 * 3 + i % 768 / 256])
+            .collect();
+        let second = file(&[2, 3, 16, 16], &planes);
+        let shape = known([last.clone(), labels.clone()], [second.clone(), labels.clone()]).expect("a sound set");
+        assert_eq!(shape.input.shape.c, 3);
+        let folder = folder([last, labels.clone()], [second, labels], str::to_owned);
+        let Loaded::Images(loaded) = load(&SourceSettings::default(), &paths(folder.path())).expect("sound") else {
+            panic!("no images");
+        };
+        assert_eq!(loaded.train.pixels, values[..]);
+        assert_eq!(loaded.test.pixels, values[..]);
     }
 
     #[test]

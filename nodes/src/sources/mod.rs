@@ -1,13 +1,21 @@
 //! Where images and texts come from, one file for each source, found by name in [`SOURCES`].
 
 pub mod background;
+mod cifar;
 pub mod colour;
+mod container;
 pub mod fashion_mnist;
 pub(crate) mod folder;
 mod idx;
+mod npy;
+mod npz;
+mod parquet;
+mod pickle;
 mod read;
 mod scenes;
+mod stl10;
 pub(crate) mod text;
+mod webdataset;
 
 use std::path::{Path, PathBuf};
 
@@ -18,13 +26,16 @@ use serde::{Deserialize, Serialize};
 
 pub use self::background::Background;
 pub use self::colour::Colour;
+use self::container::{Format, inspected};
 pub use self::folder::{FileSettings, Files, OnBad, OnLeak};
+pub use self::npz::ArrayNames;
 use crate::failure::{at, at_with};
+use crate::pictures::{Fault, Inspection, Layout, Reading};
 
 /// Options of a source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceSettings {
-    /// Folder of the files, or the file.
+    /// Directory of the files, or the file.
     pub path: Option<PathBuf>,
     /// Training images to make.
     pub train: Option<usize>,
@@ -42,7 +53,7 @@ pub struct SourceSettings {
     pub background: Option<Background>,
     /// How wild the images to make are.
     pub style: Option<SceneStyle>,
-    /// How a folder of image files is read.
+    /// How a directory of image files is read.
     pub files: FileSettings,
     /// Decides what is made.
     pub seed: u64,
@@ -90,7 +101,7 @@ pub struct Labelled {
 }
 
 /// Texts with the names of their classes.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Texts {
     /// As they were written.
     pub texts: Vec<String>,
@@ -113,6 +124,8 @@ pub struct SourceShape {
     pub validation: usize,
     /// How many of the training examples have a label, where some have none.
     pub labelled: Option<usize>,
+    /// The texts themselves, where they are few: their vocabulary tells whether they go with a network.
+    pub texts: Option<Texts>,
 }
 
 impl SourceShape {
@@ -124,6 +137,7 @@ impl SourceShape {
             counts: Some(counts),
             validation: 0,
             labelled: None,
+            texts: None,
         }
     }
 }
@@ -160,12 +174,17 @@ impl Source {
     }
 }
 
-/// The name of a file in a folder: its own, without `.gz`, or with a dot before what kind of file it is, as both are also published.
+/// The name of a file in a directory: its own, without `.gz`, or with a dot before what kind of file it is, as both are also published.
 fn usual_name(folder: &Path, name: &str) -> String {
     let plain = name.trim_end_matches(".gz");
     let dotted = |name: &str| name.replacen("-idx", ".idx", 1);
     let names = [name.to_owned(), plain.to_owned(), dotted(name), dotted(plain)];
-    let found = names.into_iter().find(|name| folder.join(name).exists());
+    // Images in colour have a size more.
+    let in_colour = names.each_ref().map(|name| name.replace("idx3", "idx4"));
+    let found = names
+        .into_iter()
+        .chain(in_colour)
+        .find(|name| folder.join(name).exists());
     found.unwrap_or_else(|| name.to_owned())
 }
 
@@ -190,13 +209,39 @@ const MOST_EXAMPLES: usize = 1 << 24;
 
 /// All sources. A new one is a file and a line.
 pub const SOURCES: &[Source] = &[
+    cifar::CIFAR,
     fashion_mnist::SAMPLE,
     fashion_mnist::FULL,
     folder::FOLDER,
     idx::IDX,
+    npz::NPZ,
+    parquet::PARQUET,
     scenes::SCENES,
+    stl10::STL10,
     text::TEXT,
+    webdataset::WEBDATASET,
 ];
+
+/// The formats of many images that are told from what lies at a path, in the order in which they are tried.
+const FORMATS: &[Format] = &[
+    cifar::FORMAT,
+    stl10::FORMAT,
+    idx::FORMAT,
+    parquet::FORMAT,
+    npz::FORMAT,
+    webdataset::FORMAT,
+];
+
+/// Looks at every image of a folder or a file of any source, or at one image file.
+///
+/// # Errors
+/// If there is none, or what holds them cannot be read. An image that cannot be read is no error.
+pub fn inspect(path: &Path, layout: &Layout, reading: &Reading) -> Result<Inspection, Fault> {
+    match inspected(FORMATS, path, reading) {
+        Some(found) => found,
+        None => crate::pictures::inspect(path, layout, reading),
+    }
+}
 
 /// The names of all sources.
 pub fn names() -> Vec<&'static str> {
@@ -204,6 +249,9 @@ pub fn names() -> Vec<&'static str> {
 }
 
 /// The source of a name, with only settings that it takes.
+///
+/// # Errors
+/// If there is no such source, or it does not take a setting.
 pub fn find(name: &str, settings: &SourceSettings) -> Result<&'static Source, ParamError> {
     let source = SOURCES.iter().find(|s| s.name == name).ok_or_else(|| {
         let names = names().join(", ");

@@ -1,11 +1,11 @@
 //! Reads the files of all sources, packed by gzip or not.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use flate2::bufread::{GzDecoder, MultiGzDecoder};
 use flow_engine::node::NodeError;
+use flow_engine::plain_file;
 
 /// What a member of a gzip file begins with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -22,19 +22,31 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, NodeError> {
         NodeError::failed(format!("cannot read {}: {e}", path.display()))
             .with_help("check the data set's `path`; it is relative to the workflow file")
     };
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let bytes = plain_file::read(path).map_err(unreadable)?;
     if !bytes.starts_with(&GZIP) {
         return Ok(bytes);
     }
-    unpacked(&bytes).map_err(|what| {
+    unpacked(&bytes, UNPACKED_LIMIT).map_err(|what| {
         NodeError::failed(format!("{} is a damaged gzip file: {what}", path.display()))
             .with_help("download it again, or pack it again; `gzip -t` must find no fault in it")
     })
 }
 
+/// A file to be read in order, unpacked if it is packed.
+///
+/// # Errors
+/// If it cannot be opened.
+pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    let mut file = BufReader::new(plain_file::open(path)?);
+    Ok(match file.fill_buf()?.starts_with(&GZIP) {
+        true => Box::new(MultiGzDecoder::new(file)),
+        false => Box::new(file),
+    })
+}
+
 /// The first bytes of a file, as many as there are up to `count`; only they are unpacked.
 pub(super) fn read_start(path: &Path, count: u64) -> io::Result<Vec<u8>> {
-    let mut file = BufReader::new(File::open(path)?);
+    let mut file = BufReader::new(plain_file::open(path)?);
     let mut start = Vec::new();
     if file.fill_buf()?.starts_with(&GZIP) {
         MultiGzDecoder::new(file).take(count).read_to_end(&mut start)?;
@@ -44,8 +56,8 @@ pub(super) fn read_start(path: &Path, count: u64) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
-/// The members of a gzip file; zeros behind the last one are padding.
-fn unpacked(packed: &[u8]) -> Result<Vec<u8>, String> {
+/// The members of a gzip file, `most` bytes in all; zeros behind the last one are padding.
+fn unpacked(packed: &[u8], most: u64) -> Result<Vec<u8>, String> {
     let (mut bytes, mut rest) = (Vec::new(), packed);
     while rest.iter().any(|byte| *byte != 0) {
         let at = packed.len() - rest.len();
@@ -53,11 +65,11 @@ fn unpacked(packed: &[u8]) -> Result<Vec<u8>, String> {
             return Err(format!("something that is not gzip follows its first {at} bytes"));
         }
         let mut member = GzDecoder::new(rest);
-        let room = UNPACKED_LIMIT.saturating_sub(bytes.len() as u64);
+        let room = most.saturating_sub(bytes.len() as u64);
         let taken = member.by_ref().take(room + 1).read_to_end(&mut bytes);
         match taken {
             Ok(taken) if taken as u64 > room => {
-                return Err(format!("it unpacks to more than {} GiB", UNPACKED_LIMIT >> 30));
+                return Err(format!("it unpacks to more than {most} bytes"));
             }
             Ok(_) => rest = member.into_inner(),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
@@ -104,6 +116,14 @@ mod tests {
         );
         assert_eq!(read(b"not packed"), Ok("not packed".into()));
         assert_eq!(read(b""), Ok(String::new()));
+    }
+
+    #[test]
+    fn what_a_gzip_file_unpacks_to_is_bounded() {
+        let members = [member(&"a".repeat(60)), member(&"b".repeat(40))].concat();
+        assert_eq!(unpacked(&members, 100).map(|bytes| bytes.len()), Ok(100));
+        let message = unpacked(&members, 99).expect_err("one byte too many");
+        assert!(message.contains("more than 99 bytes"), "{message}");
     }
 
     #[test]

@@ -32,8 +32,10 @@ pub(super) const TEXT: Source = Source {
 
 /// A larger file is not read before anything runs.
 const READ_AHEAD: u64 = 32 << 20;
+/// The vocabulary of a larger file is not learnt before anything runs.
+const LEARN_AHEAD: u64 = 4 << 20;
 
-/// Which words there are is not known before training texts are chosen; there may turn out to be fewer than the vocabulary has room for.
+/// Which words there are is known once training texts are chosen: until then the fingerprint is 0, and the vocabulary as large as it may get.
 fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceShape>, ParamError> {
     let shape = MapShape {
         h: length(settings),
@@ -50,6 +52,7 @@ fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceSh
         counts: None,
         validation: 0,
         labelled: None,
+        texts: None,
     };
     let small = |path: &&PathBuf| path.metadata().is_ok_and(|m| m.is_file() && m.len() <= READ_AHEAD);
     let Some(path) = files.first().filter(small) else {
@@ -68,8 +71,9 @@ fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceSh
     if test >= all {
         return Err(at("test", format!("{test} found, but the file has only {all} texts")));
     }
-    known.class_names = Some(texts.class_names);
+    known.class_names = Some(texts.class_names.clone());
     known.counts = Some([all - test, test]);
+    known.texts = path.metadata().is_ok_and(|m| m.len() <= LEARN_AHEAD).then_some(texts);
     Ok(Some(known))
 }
 
@@ -97,7 +101,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Texts, NodeError> {
             .with_help("every line is one example: its class, a tab, its text, in UTF-8")
     };
     let text = std::str::from_utf8(bytes).map_err(|e| {
-        let line = 1 + bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        let line = bytes[..e.valid_up_to()].split(|b| *b == b'\n').count();
         wrong(line, "this is not UTF-8")
     })?;
     let mut examples: Vec<(&str, &str)> = Vec::new();

@@ -7,7 +7,7 @@ use flow_cache::{ActionKey, ArchiveError, ArchiveLimits, Record, Store};
 
 use crate::cli::ImportArgs;
 use crate::exit::{Exit, Failure};
-use crate::output::{bytes, say};
+use crate::output::{bytes, count, say};
 
 impl From<ArchiveError> for Failure {
     fn from(error: ArchiveError) -> Self {
@@ -30,20 +30,34 @@ pub(super) fn export(store: &Store, entries: Vec<Record>, with_inputs: bool, out
             }
         }
         // What an entry was made from may be gone; what was asked for may not.
-        if asked.contains(&record.key) || store.peek(&record.key)?.is_some() {
+        if store.peek(&record.key)?.is_some() {
             records.insert(record.key, record);
+        } else if asked.contains(&record.key) {
+            return Err(gone(&record));
         }
     }
     let records: Vec<Record> = records.into_values().collect();
     let size = store.export(&records, output)?;
-    let entries = if records.len() == 1 { "entry" } else { "entries" };
     say(&format!(
-        "{} {entries}, {} in {}",
-        records.len(),
+        "{}, {} in {}",
+        count(records.len(), "entry", "entries"),
         bytes(size),
         output.display()
     ));
     Ok(Exit::Ok)
+}
+
+/// An entry has only its record left.
+pub(super) fn gone(record: &Record) -> Failure {
+    Failure::Other {
+        exit: Exit::Failed,
+        message: format!(
+            "the outputs of {} ({}) are no longer in the cache",
+            record.node,
+            record.key.short()
+        ),
+        help: Some("run its workflow: what is missing is computed again".to_owned()),
+    }
 }
 
 /// Takes an archive in.

@@ -60,12 +60,12 @@ pub(super) fn diff(from: &Record, to: &Record, json: bool) -> Result<Exit, Failu
         };
         print_table(&["changed", "", "", ""], changes.iter().map(row).collect());
     }
-    let figure = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), number);
+    let metric = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), number);
     let rows: Vec<Vec<String>> = metrics(from, to)
         .filter(|(_, a, b)| a != b)
         .map(|(name, a, b)| {
             let delta = a.zip(b).map_or_else(String::new, |(a, b)| format!("{:+.4}", b - a));
-            vec![name.clone(), figure(a), figure(b), delta]
+            vec![name.clone(), metric(a), metric(b), delta]
         })
         .collect();
     if !rows.is_empty() {

@@ -6,7 +6,7 @@ use flow_cache::{ActionKey, GcOptions, Store};
 use flow_engine::Runs;
 
 use crate::exit::{Exit, Failure};
-use crate::output::{bytes, duration, print_json, print_table, say};
+use crate::output::{bytes, count, duration, print_json, print_table, say};
 
 /// Age in seconds from which on what was set aside, and checkpoints that nobody came back for, go: 30 days.
 pub(super) const LITTER_S: f64 = 30.0 * 86_400.0;
@@ -35,7 +35,7 @@ pub(super) fn used_by(runs: &Runs, named: &[String], newest: usize) -> Result<BT
 pub(super) fn must_say_what(options: &GcOptions, litter_older_than: Option<f64>) -> Result<(), Failure> {
     if options.max_bytes.is_none() && options.older_than_s.is_none() && litter_older_than.is_none() {
         let help = "give `--max-size 20GB`, `--older-than 30d` or `--litter-older-than 7d`; without `--delete` nothing is changed";
-        return Err(Failure::usage("it is not specified what to remove", help));
+        return Err(Failure::usage("nothing says what may be removed", help));
     }
     Ok(())
 }
@@ -64,30 +64,30 @@ pub(super) fn collect(store: &Store, options: &GcOptions, json: bool) -> Result<
         ("would be removed", "; `--delete` removes them")
     };
     say(&format!(
-        "{} entries and {} unreferenced blobs {verb}: {} freed, {} kept{then}",
-        report.collected.len(),
-        report.orphans,
+        "{} and {} {verb}: {} freed, {} kept{then}",
+        count(report.collected.len(), "entry", "entries"),
+        count(report.orphans, "unreferenced blob", "unreferenced blobs"),
         bytes(report.freed_bytes),
         bytes(report.kept_bytes)
     ));
     if report.litter > 0 {
         say(&format!(
-            "{} damaged or abandoned files {verb}: {}",
-            report.litter,
+            "{} {verb}: {}",
+            count(report.litter, "damaged or abandoned file", "damaged or abandoned files"),
             bytes(report.litter_bytes)
         ));
     }
     if report.unreadable > 0 {
         say(&format!(
-            "{} records cannot be read, so every blob that they may refer to stays; `flow cache verify` names them",
-            report.unreadable
+            "{} cannot be read, so every blob that may belong to one stays; `flow cache verify` names them",
+            count(report.unreadable, "record", "records")
         ));
     }
     if report.over_bytes > 0 {
         say(&format!(
-            "still {} over `--max-size`: {} entries are pinned, tagged, or used by runs that are kept or running",
+            "still {} over `--max-size`: {} pinned, tagged, or used by runs that are kept or running",
             bytes(report.over_bytes),
-            report.protected
+            count(report.protected, "entry is", "entries are")
         ));
     }
     Ok(Exit::Ok)

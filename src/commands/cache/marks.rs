@@ -3,7 +3,7 @@
 use flow_cache::{ActionKey, Record, Store};
 
 use crate::exit::{Exit, Failure};
-use crate::output::{print_json, print_table, say};
+use crate::output::{count, print_json, print_table, say};
 
 /// Pins entries with a note, or unpins them.
 pub(super) fn pin(store: &Store, entries: &[Record], note: Option<&String>) -> Result<Exit, Failure> {
@@ -18,7 +18,8 @@ pub(super) fn pin(store: &Store, entries: &[Record], note: Option<&String>) -> R
         }
     }
     say(&format!(
-        "{changed} entries {}",
+        "{} {}",
+        count(changed, "entry", "entries"),
         if note.is_some() { "pinned" } else { "unpinned" }
     ));
     Ok(Exit::Ok)
@@ -34,6 +35,7 @@ pub(super) fn tag(store: &Store, name: &str, record: &Record) -> Result<Exit, Fa
 /// Takes a name away.
 pub(super) fn untag(store: &Store, name: &str) -> Result<Exit, Failure> {
     if store.untag(name)? {
+        say(&format!("`{name}` removed"));
         return Ok(Exit::Ok);
     }
     Err(Failure::usage(

@@ -15,9 +15,9 @@ use super::look_into_store;
 use crate::cli::{CacheCommand, Cli, ExportTo};
 use crate::exit::{Exit, Failure};
 use crate::handle::Handles;
-use crate::output::{bytes, duration, print, print_exact, print_json, print_json_lines, print_table, say, when};
+use crate::output::{bytes, count, duration, print, print_exact, print_json, print_json_lines, print_table, say, when};
 
-/// Figures shown in a list, if there are any.
+/// Metrics shown in a list, if there are any.
 const SHOWN_METRICS: usize = 3;
 
 pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> {
@@ -94,7 +94,7 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
         CacheCommand::Verify { repair, json } => verify(&store, *repair, *json),
         CacheCommand::Rebuild => {
             let records = store.rebuild_index()?;
-            say(&format!("index rebuilt: {records} entries"));
+            say(&format!("index rebuilt: {}", count(records, "entry", "entries")));
             Ok(Exit::Ok)
         }
     }
@@ -104,8 +104,11 @@ pub(crate) fn cache(cli: &Cli, command: &CacheCommand) -> Result<Exit, Failure> 
 fn init(cli: &Cli, shared: bool) -> Result<Exit, Failure> {
     let sharing = if shared { Sharing::Group } else { Sharing::Private };
     let store = Store::init(&cli.cache, sharing)?;
-    let whose = if shared { "its group's" } else { "yours alone" };
-    say(&format!("the cache in {} is {whose}", store.root().display()));
+    let whose = if shared { "its group" } else { "its owner only" };
+    say(&format!(
+        "the cache in {} may be used by {whose}",
+        store.root().display()
+    ));
     #[cfg(unix)]
     for folder in store.root().ancestors().skip(1).filter(|_| shared) {
         let mode = std::fs::metadata(folder).map(|data| std::os::unix::fs::PermissionsExt::mode(&data.permissions()));
@@ -137,8 +140,8 @@ fn list(records: &[Record], json: bool) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let rows = records.iter().map(|record| {
-        let figure = |(name, value): (&String, &f64)| format!("{name} {}", number(*value));
-        let metrics: Vec<String> = record.metrics.iter().take(SHOWN_METRICS).map(figure).collect();
+        let metric = |(name, value): (&String, &f64)| format!("{name} {}", number(*value));
+        let metrics: Vec<String> = record.metrics.iter().take(SHOWN_METRICS).map(metric).collect();
         vec![
             record.key.short(),
             record.node.clone(),
@@ -156,7 +159,7 @@ fn list(records: &[Record], json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// A figure with four digits behind the point, or none if it is whole.
+/// A metric with four digits behind the point, or none if it is whole.
 fn number(value: f64) -> String {
     if value.fract() == 0.0 {
         format!("{value:.0}")
@@ -195,9 +198,9 @@ fn show(record: &Record, json: bool) -> Result<Exit, Failure> {
         vec![
             "took".into(),
             format!(
-                "{} on {} thread(s) of {}",
+                "{} on {} of {}",
                 duration(record.cost.wall_s),
-                record.cost.threads,
+                count(record.cost.threads as usize, "thread", "threads"),
                 record.host
             ),
         ],
@@ -248,15 +251,15 @@ fn verify(store: &Store, repair: bool, json: bool) -> Result<Exit, Failure> {
         }
     }
     say(&format!(
-        "{} entries valid, {} corrupt, {} with something missing; {} hashed",
-        report.ok.len(),
+        "{} valid, {} corrupt, {} with something missing; {} hashed",
+        count(report.ok.len(), "entry", "entries"),
         report.corrupt.len(),
         report.missing.len(),
         bytes(report.bytes)
     ));
     if !report.unreadable.is_empty() {
         say(&format!(
-            "{} could not be looked at, and were left alone: another version of flow wrote them, or this user may not read them",
+            "{} cannot be read, and were left alone: another version of flow wrote them, or this user may not read them",
             report.unreadable.len()
         ));
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use flow_cache::{Artifact, Record, Store};
 use flow_engine::node::NodeError;
 
+use super::archive::gone;
 use crate::exit::{Exit, Failure};
 use crate::output::{bytes, print, say};
 
@@ -30,8 +31,7 @@ fn converted<T>(
     record: &Record,
     convert: impl Fn(&Artifact) -> Result<T, NodeError>,
 ) -> Result<T, Failure> {
-    let gone = || Failure::failed(format!("entry {} is no longer in the cache", record.key.short()));
-    let artifact = store.peek(&record.key)?.ok_or_else(gone)?;
+    let artifact = store.peek(&record.key)?.ok_or_else(|| gone(record))?;
     convert(&artifact).map_err(|e| Failure::failed(format!("{} ({}): {e}", record.key.short(), record.node)))
 }
 

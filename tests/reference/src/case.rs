@@ -103,6 +103,9 @@ pub enum CaseError {
 
 impl Case {
     /// An input.
+    ///
+    /// # Errors
+    /// If the case has none of that name.
     pub fn input(&self, name: &str) -> Result<&Golden, CaseError> {
         self.inputs.get(name).ok_or_else(|| CaseError::Missing {
             what: "input",
@@ -111,6 +114,9 @@ impl Case {
     }
 
     /// An input of four dimensions.
+    ///
+    /// # Errors
+    /// If the case has none of that name and so many dimensions.
     pub fn dims<const N: usize>(&self, name: &str) -> Result<[usize; N], CaseError> {
         let shape = &self.input(name)?.shape;
         <[usize; N]>::try_from(&shape[..]).map_err(|_| CaseError::Shape {
@@ -120,6 +126,9 @@ impl Case {
     }
 
     /// A number among the parameters.
+    ///
+    /// # Errors
+    /// If the case has none of that name.
     pub fn number(&self, name: &str) -> Result<f64, CaseError> {
         let value = self.params.get(name).and_then(Value::as_f64);
         value.ok_or_else(|| CaseError::Missing {
@@ -129,6 +138,9 @@ impl Case {
     }
 
     /// A list of numbers among the parameters.
+    ///
+    /// # Errors
+    /// If the case has none of that name.
     pub fn numbers(&self, name: &str) -> Result<Vec<f32>, CaseError> {
         let list = self.params.get(name).and_then(Value::as_array);
         let list = list.ok_or_else(|| CaseError::Missing {
@@ -139,6 +151,9 @@ impl Case {
     }
 
     /// A size among the parameters.
+    ///
+    /// # Errors
+    /// If the case has none of that name.
     pub fn size(&self, name: &str) -> Result<usize, CaseError> {
         self.number(name).map(|v| v as usize)
     }
@@ -165,8 +180,8 @@ impl Check {
         self.all(what, found.iter().map(|v| f64::from(*v)), expected, tolerance, |_| 1.0);
     }
 
-    /// The same for f64 figures.
-    pub(super) fn figures(&mut self, what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    /// The same for f64 metrics.
+    pub(super) fn metrics(&mut self, what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
         self.all(what, found.iter().copied(), expected, tolerance, |_| 1.0);
     }
 

@@ -13,6 +13,7 @@ mod method_steps;
 mod metrics;
 mod optim;
 mod semi_steps;
+mod stats;
 mod texts;
 
 use std::path::{Path, PathBuf};
@@ -95,6 +96,7 @@ const FAMILIES: &[(&str, Family)] = &[
     ("rand_augment", image_ops::rand_augment),
     ("semi_steps", semi_steps::run),
     ("ssl_losses", losses::run),
+    ("stats", stats::run),
     ("supervised_losses", losses::run),
     ("texts", texts::run),
 ];

@@ -9,13 +9,11 @@ use flow_learn::losses::{
 };
 
 use super::Outcome;
-use super::case::{Case, CaseError, Check, GRADIENT, VALUE};
+use super::case::{Case, CaseError, Check, GRADIENT, Golden, VALUE};
 
 pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
-    let values = |name: &str| case.input(name).map(|g| g.f32());
-    let number = |name: &str| case.number(name).map(|v| v as f32);
+    let values = |name: &str| case.input(name).map(Golden::f32);
     match case.case.as_str() {
-        "nt_xent" => contrast(case),
         "cross_entropy" => {
             let labels = case.input("labels")?.classes();
             let smoothing = case.number("label_smoothing")? as f32;
@@ -38,6 +36,38 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
             let (teacher, temperature) = (values("teacher")?, case.number("temperature")? as f32);
             one(case, "student", |x| distillation(x, &teacher, temperature))
         }
+        "reconstruction" => {
+            let targets = values("targets")?;
+            one(case, "found", |x| reconstruction(x, &targets, None))
+        }
+        "reconstruction_masked" => {
+            let (targets, weights) = (values("targets")?, values("weights")?);
+            one(case, "found", |x| reconstruction(x, &targets, Some(&weights)))
+        }
+        "masked_patches" => {
+            let [_, len] = case.dims::<2>("patches")?;
+            let targets = normalised_patches(&values("patches")?, len);
+            let hidden: Vec<bool> = values("hidden")?.iter().map(|h| *h > 0.0).collect();
+            one(case, "found", |x| masked_patches(x, &targets, &hidden))
+        }
+        "binary_cross_entropy" => {
+            let targets = values("targets")?;
+            one(case, "logits", |x| binary_cross_entropy(x, &targets))
+        }
+        "weighted_cross_entropy" => {
+            let (labels, weights) = (case.input("labels")?.classes(), values("weights")?);
+            one(case, "logits", |x| weighted_cross_entropy(x, &labels, &weights))
+        }
+        _ => of_features(case),
+    }
+}
+
+/// Losses of features, of which those of two views are alike.
+fn of_features(case: &Case) -> Result<Outcome, CaseError> {
+    let values = |name: &str| case.input(name).map(Golden::f32);
+    let number = |name: &str| case.number(name).map(|v| v as f32);
+    match case.case.as_str() {
+        "nt_xent" => contrast(case),
         "moco_info_nce" => {
             let (keys, queue, temperature) = (values("k")?, values("queue")?, number("temperature")?);
             one(case, "q", |q| info_nce(q, &keys, &queue, temperature))
@@ -78,28 +108,6 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
         "scan" => {
             let weight = number("entropy_weight")?;
             two(case, ["anchor", "neighbor"], |[a, b]| scan(a, b, weight))
-        }
-        "reconstruction" => {
-            let targets = values("targets")?;
-            one(case, "found", |x| reconstruction(x, &targets, None))
-        }
-        "reconstruction_masked" => {
-            let (targets, weights) = (values("targets")?, values("weights")?);
-            one(case, "found", |x| reconstruction(x, &targets, Some(&weights)))
-        }
-        "masked_patches" => {
-            let [_, len] = case.dims::<2>("patches")?;
-            let targets = normalised_patches(&values("patches")?, len);
-            let hidden: Vec<bool> = values("hidden")?.iter().map(|h| *h > 0.0).collect();
-            one(case, "found", |x| masked_patches(x, &targets, &hidden))
-        }
-        "binary_cross_entropy" => {
-            let targets = values("targets")?;
-            one(case, "logits", |x| binary_cross_entropy(x, &targets))
-        }
-        "weighted_cross_entropy" => {
-            let (labels, weights) = (case.input("labels")?.classes(), values("weights")?);
-            one(case, "logits", |x| weighted_cross_entropy(x, &labels, &weights))
         }
         "prototype_prediction" => {
             let (targets, temperature) = (values("targets")?, number("temperature")?);

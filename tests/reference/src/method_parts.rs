@@ -1,4 +1,4 @@
-//! What pre-training methods compute beside their losses: figures of health, assignments, enlargement.
+//! What pre-training methods compute beside their losses: metrics of health, assignments, enlargement.
 
 use flow_learn::clustering::sinkhorn_until;
 use flow_learn::layers::{BufferPool, FeatureMap, Layer, MapShape, Mode, Pass, Upsample};

@@ -4,11 +4,11 @@ use flow_learn::losses::{DinoTemperatures, byol, cross_entropy, dino, gan_discri
 use flow_learn::methods::Palette;
 
 use super::Outcome;
-use super::case::{Case, CaseError, Check, VALUE};
+use super::case::{Case, CaseError, Check, Golden, VALUE};
 use super::losses::{one, two};
 
 pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
-    let values = |name: &str| case.input(name).map(|g| g.f32());
+    let values = |name: &str| case.input(name).map(Golden::f32);
     let number = |name: &str| case.number(name).map(|v| v as f32);
     match case.case.as_str() {
         "simsiam" | "byol" => {

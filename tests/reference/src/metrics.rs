@@ -28,7 +28,7 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
                     "hungarian_accuracy" => vec![metrics::hungarian_accuracy(&truth, &predicted, classes)],
                     _ => return Ok(Outcome::NotBuilt),
                 };
-                check.figures(name, &found, case.output(name)?, EXACT);
+                check.metrics(name, &found, case.output(name)?, EXACT);
             }
         }
         "probabilities" => {
@@ -44,7 +44,7 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
                     ),
                     _ => return Ok(Outcome::NotBuilt),
                 };
-                check.figures(name, &[found], case.output(name)?, tolerance);
+                check.metrics(name, &[found], case.output(name)?, tolerance);
             }
         }
         "weighted_knn" => {
@@ -60,18 +60,18 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
             );
             check.relative("votes", &votes.votes, case.output("votes")?, VALUE);
             let predicted: Vec<f64> = votes.predicted.iter().map(|p| *p as f64).collect();
-            check.figures("predicted", &predicted, case.output("predicted")?, 0.0);
+            check.metrics("predicted", &predicted, case.output("predicted")?, 0.0);
         }
         "mean_iou" => {
             let (predicted, truth) = (case.input("predicted")?.classes(), case.input("true")?.classes());
             let classes = case.size("classes")?;
-            check.figures(
+            check.metrics(
                 "iou",
                 &metrics::iou(&predicted, &truth, classes),
                 case.output("iou")?,
                 EXACT,
             );
-            check.figures(
+            check.metrics(
                 "mean_iou",
                 &[metrics::mean_iou(&predicted, &truth, classes)],
                 case.output("mean_iou")?,

@@ -42,6 +42,7 @@ fn what_this_version_promises_is_built() {
         "rand_augment",
         "semi_steps",
         "ssl_losses",
+        "stats",
         "supervised_losses",
         "texts",
     ] {

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use flow_cache::{ActionKey, CacheError, Digest};
 
-use super::super::world::{Claimed, Known, World};
+use super::super::world::{Claimed, Prepared, World};
 use super::shapes::Random;
 use crate::events::Event;
-use crate::node::NodeError;
-use crate::slots::{Grant, Need};
+use crate::node::{NodeError, Resources};
+use crate::room::Grant;
 use crate::stop::StopFlag;
 use crate::worker::{Message, Shown};
 use crate::workflow::{InstanceId, Workflow};
@@ -30,7 +30,7 @@ pub(super) struct Universe<'a> {
     pub(super) events: BTreeMap<(Instant, u64), Happening<'a>>,
     pub(super) stops: Vec<StopFlag>,
     /// What is in use: by process, then by run and node.
-    pub(super) used: Vec<HashMap<(RunId, InstanceId), Need>>,
+    pub(super) used: Vec<HashMap<(RunId, InstanceId), Resources>>,
     /// Runs in which something was made to fail.
     pub(super) hurt: HashSet<RunId>,
     /// What was started in this step since a node ended or had to wait instead: others may be ready since.
@@ -145,9 +145,9 @@ impl<'a> World<'a> for Simulated<'a> {
         self.universe.borrow().stops[self.process].is_requested()
     }
 
-    fn known(&mut self, id: InstanceId) -> Result<Known<ActionKey>, NodeError> {
+    fn prepare(&mut self, id: InstanceId) -> Result<Prepared<ActionKey>, NodeError> {
         if let Some(key) = self.planned[id].take() {
-            return Ok(Known::Published(key));
+            return Ok(Prepared::Published(key));
         }
         let missing = |input: InstanceId| self.kept[input].is_none();
         let ports = &self.workflow.instances()[id].ports;
@@ -158,7 +158,7 @@ impl<'a> World<'a> for Simulated<'a> {
         );
         let key = self.key(id, &self.kept);
         self.keys[id] = Some(key);
-        Ok(Known::Action(key))
+        Ok(Prepared::Action(key))
     }
 
     fn lookup(&mut self, key: &ActionKey) -> Result<Option<ActionKey>, NodeError> {
@@ -207,8 +207,8 @@ impl<'a> World<'a> for Simulated<'a> {
             "it has the claim"
         );
         assert!(universe.working.insert(claim.key), "n{id} is worked on already");
-        let mut need = Need::of(&self.workflow.instances()[id]);
-        need.threads = grant.threads;
+        let mut need = self.workflow.instances()[id].resources();
+        need.threads = Some(grant.threads);
         universe.used[process].insert((run, id), need);
         universe.started.push((run, id));
         let work = Work {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use rayon::prelude::*;
 
 use super::{Op, Recipe, RecipeError, mix, rand_augment};
-use crate::data::{Modality, NetworkInput, Sample, Samples};
+use crate::data::{Depth, Images, Modality, NetworkInput, Samples};
 use crate::image::{self, Crop, Resizer, Size};
 use crate::layers::MapShape;
 use crate::rng::Stream;
@@ -86,11 +86,7 @@ impl Augmenter {
             .enumerate()
             .for_each(|(place, (out, index))| {
                 SCRATCH.with_borrow_mut(|scratch| {
-                    self.view(
-                        images.pixels_of(*index as usize),
-                        &mut stream.index(place as u64),
-                        scratch,
-                    );
+                    self.view((images, *index as usize), &mut stream.index(place as u64), scratch);
                     self.normalize(scratch.image.iter().copied(), out);
                 });
             });
@@ -111,10 +107,14 @@ impl Augmenter {
     pub fn plain_batch(&self, samples: &Samples, indices: &[u32], out: &mut [f32]) {
         out.par_chunks_mut(self.size.len())
             .zip(indices)
-            .for_each(|(out, index)| match samples.get(*index as usize) {
-                Sample::Image(pixels) => self.normalize(pixels.iter().map(|v| f32::from(*v) / 255.0), out),
-                Sample::Text(ids) => {
-                    let tokens = out.chunks_exact_mut(text::BYTES).zip(ids);
+            .for_each(|(out, index)| match samples {
+                Samples::Images(images) if images.depth == Depth::Eight => {
+                    let pixels = images.pixels_of(*index as usize);
+                    self.normalize(pixels.iter().map(|v| f32::from(*v) / 255.0), out);
+                }
+                Samples::Images(images) => self.normalize(images.values_of(*index as usize), out),
+                Samples::Texts(texts) => {
+                    let tokens = out.chunks_exact_mut(text::BYTES).zip(texts.ids_of(*index as usize));
                     tokens.for_each(|(bytes, id)| text::set_token(bytes, usize::from(*id)));
                 }
             });
@@ -145,10 +145,13 @@ impl Augmenter {
     }
 
     /// Runs the recipe; the view is left in `scratch.image`.
-    fn view(&self, pixels: &[u8], stream: &mut Stream, scratch: &mut Scratch) {
+    fn view(&self, (images, index): (&Images, usize), stream: &mut Stream, scratch: &mut Scratch) {
         let Scratch { image, other, resizer } = scratch;
         image.clear();
-        image.extend(pixels.iter().map(|v| f32::from(*v) * (1.0 / 255.0)));
+        match images.depth {
+            Depth::Eight => image.extend(images.pixels_of(index).iter().map(|v| f32::from(*v) * (1.0 / 255.0))),
+            Depth::Sixteen => image.extend(images.values_of(index)),
+        }
         for op in &self.recipe.ops {
             self.apply(op, stream, image, other, resizer);
         }
@@ -175,25 +178,8 @@ impl Augmenter {
                 saturation,
                 hue,
             } => {
-                // Always drawn, so that what follows does not depend on the outcome.
-                let chosen = stream.bernoulli(*p);
-                let mut factor = |spread: f32| 1.0 + stream.range(-spread, spread);
-                let (b, k, s, h) = (
-                    factor(*brightness),
-                    factor(*contrast),
-                    factor(*saturation),
-                    factor(*hue) - 1.0,
-                );
-                if chosen {
-                    image::brightness(image, b);
-                    image::contrast(image, c, k);
-                    if *saturation > 0.0 {
-                        image::saturation(image, c, s);
-                    }
-                    if *hue > 0.0 {
-                        image::hue(image, c, h);
-                    }
-                }
+                let spreads = [*brightness, *contrast, *saturation, *hue];
+                jitter(image, c, *p, spreads, stream);
             }
             Op::Grayscale { p } => {
                 if stream.bernoulli(*p) {
@@ -249,6 +235,24 @@ impl Augmenter {
             // Of batches: see `mix_batch`.
             Op::Mixup { .. } | Op::Cutmix { .. } => {}
         }
+    }
+}
+
+/// With probability `p`: brightness, contrast, saturation and hue by random factors, each within its spread.
+fn jitter(image: &mut [f32], channels: usize, p: f32, spreads: [f32; 4], stream: &mut Stream) {
+    // Always drawn, so that what follows does not depend on the outcome.
+    let chosen = stream.bernoulli(p);
+    let [b, k, s, h] = spreads.map(|spread| 1.0 + stream.range(-spread, spread));
+    if !chosen {
+        return;
+    }
+    image::brightness(image, b);
+    image::contrast(image, channels, k);
+    if spreads[2] > 0.0 {
+        image::saturation(image, channels, s);
+    }
+    if spreads[3] > 0.0 {
+        image::hue(image, channels, h - 1.0);
     }
 }
 

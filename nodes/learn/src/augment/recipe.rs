@@ -1,5 +1,7 @@
 //! Recipes: which operations in which order, with which probabilities and ranges.
 
+use std::fmt::Display;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -293,41 +295,13 @@ impl Recipe {
 
 impl Op {
     fn validate(&self, place: usize, channels: usize) -> Result<(), RecipeError> {
-        let range = |key, message: String| Err(RecipeError::Range { place, key, message });
-        let chance = |p: f32| match (0.0..=1.0).contains(&p) {
-            true => Ok(()),
-            false => Err(RecipeError::Range {
-                place,
-                key: "p",
-                message: format!("is {p}, expected a probability from 0 to 1"),
-            }),
-        };
-        let rising = |key, [from, to]: [f32; 2], most: f32| match from > 0.0 && from <= to && to <= most {
-            true => Ok(()),
-            false => Err(RecipeError::Range {
-                place,
-                key,
-                message: format!("is [{from}, {to}], expected two rising numbers above 0, at most {most}"),
-            }),
-        };
-        let share_range = |key, [from, to]: [f32; 2]| match 0.0 <= from && from <= to && to <= 1.0 {
-            true => Ok(()),
-            false => Err(RecipeError::Range {
-                place,
-                key,
-                message: format!("is [{from}, {to}], expected two rising numbers from 0 to 1"),
-            }),
-        };
-        let coloured = |op| match channels == 3 {
-            true => Ok(()),
-            false => Err(RecipeError::NoColour { place, op, channels }),
-        };
+        let check = Check { place, channels };
         match self {
             Self::RandomResizedCrop { scale, ratio } => {
-                rising("scale", *scale, 1.0)?;
-                rising("ratio", *ratio, f32::MAX)
+                check.rising("scale", *scale, 1.0)?;
+                check.rising("ratio", *ratio, f32::MAX)
             }
-            Self::HorizontalFlip { p } => chance(*p),
+            Self::HorizontalFlip { p } => check.chance(*p),
             Self::ColorJitter {
                 p,
                 brightness,
@@ -335,70 +309,109 @@ impl Op {
                 saturation,
                 hue,
             } => {
-                for (key, value) in [
-                    ("brightness", brightness),
-                    ("contrast", contrast),
-                    ("saturation", saturation),
-                ] {
-                    if !(0.0..=1.0).contains(value) {
-                        return range(key, format!("is {value}, expected a number from 0 to 1"));
-                    }
-                }
-                if !(0.0..=0.5).contains(hue) {
-                    return range("hue", format!("is {hue}, expected a number from 0 to 0.5"));
-                }
+                check.number("brightness", *brightness, 1.0)?;
+                check.number("contrast", *contrast, 1.0)?;
+                check.number("saturation", *saturation, 1.0)?;
+                check.number("hue", *hue, 0.5)?;
                 if *saturation > 0.0 || *hue > 0.0 {
-                    coloured("color_jitter")?;
+                    check.coloured("color_jitter")?;
                 }
-                chance(*p)
+                check.chance(*p)
             }
             Self::Grayscale { p } => {
-                coloured("grayscale")?;
-                chance(*p)
+                check.coloured("grayscale")?;
+                check.chance(*p)
             }
             Self::GaussianBlur { p, sigma } => {
-                rising("sigma", *sigma, 100.0)?;
-                chance(*p)
+                check.rising("sigma", *sigma, 100.0)?;
+                check.chance(*p)
             }
             Self::Solarize { p, threshold } => {
-                if !(0.0..=1.0).contains(threshold) {
-                    return range("threshold", format!("is {threshold}, expected a number from 0 to 1"));
-                }
-                chance(*p)
+                check.number("threshold", *threshold, 1.0)?;
+                check.chance(*p)
             }
             Self::Posterize { p, bits } => {
-                if !(1..=8).contains(bits) {
-                    return range("bits", format!("is {bits}, expected 1 to 8"));
-                }
-                chance(*p)
+                check.that((1..=8).contains(bits), "bits", bits, "1 to 8")?;
+                check.chance(*p)
             }
             Self::Rotate { p, degrees } => {
-                if !(degrees.is_finite() && *degrees >= 0.0) {
-                    return range("degrees", format!("is {degrees}, expected a number of at least 0"));
-                }
-                chance(*p)
+                let sound = degrees.is_finite() && *degrees >= 0.0;
+                check.that(sound, "degrees", degrees, "a number of at least 0")?;
+                check.chance(*p)
             }
-            Self::Shift { pixels } if *pixels > 1024 => range("pixels", format!("is {pixels}, expected at most 1024")),
-            Self::Shift { .. } => Ok(()),
+            Self::Shift { pixels } => check.that(*pixels <= 1024, "pixels", pixels, "at most 1024"),
             Self::Erase { p, scale } => {
-                rising("scale", *scale, 1.0)?;
-                chance(*p)
+                check.rising("scale", *scale, 1.0)?;
+                check.chance(*p)
             }
             Self::RandAugment { count, magnitude } => {
-                if !(1..=14).contains(count) {
-                    return range("count", format!("is {count}, expected 1 to 14"));
-                }
-                share_range("magnitude", *magnitude)
+                check.that((1..=14).contains(count), "count", count, "1 to 14")?;
+                check.shares("magnitude", *magnitude)
             }
             Self::Cutout { p, size } => {
-                share_range("size", *size)?;
-                chance(*p)
+                check.shares("size", *size)?;
+                check.chance(*p)
             }
-            Self::Mixup { alpha } | Self::Cutmix { alpha } => match *alpha > 0.0 && alpha.is_finite() {
-                true => Ok(()),
-                false => range("alpha", format!("is {alpha}, expected a number above 0")),
-            },
+            Self::Mixup { alpha } | Self::Cutmix { alpha } => {
+                let sound = *alpha > 0.0 && alpha.is_finite();
+                check.that(sound, "alpha", alpha, "a number above 0")
+            }
         }
+    }
+}
+
+/// What the parameters of the operation at a place must be.
+struct Check {
+    place: usize,
+    channels: usize,
+}
+
+impl Check {
+    fn that(&self, sound: bool, key: &'static str, found: impl Display, expected: &str) -> Result<(), RecipeError> {
+        if sound {
+            return Ok(());
+        }
+        Err(RecipeError::Range {
+            place: self.place,
+            key,
+            message: format!("is {found}, expected {expected}"),
+        })
+    }
+
+    fn chance(&self, p: f32) -> Result<(), RecipeError> {
+        self.that((0.0..=1.0).contains(&p), "p", p, "a probability from 0 to 1")
+    }
+
+    fn number(&self, key: &'static str, value: f32, most: f32) -> Result<(), RecipeError> {
+        let expected = format!("a number from 0 to {most}");
+        self.that((0.0..=most).contains(&value), key, value, &expected)
+    }
+
+    fn rising(&self, key: &'static str, [from, to]: [f32; 2], most: f32) -> Result<(), RecipeError> {
+        let sound = from > 0.0 && from <= to && to <= most;
+        let expected = match most {
+            f32::MAX => "two numbers in ascending order above 0".to_owned(),
+            most => format!("two numbers in ascending order above 0, at most {most}"),
+        };
+        self.that(sound, key, format!("[{from}, {to}]"), &expected)
+    }
+
+    fn shares(&self, key: &'static str, [from, to]: [f32; 2]) -> Result<(), RecipeError> {
+        let sound = 0.0 <= from && from <= to && to <= 1.0;
+        self.that(
+            sound,
+            key,
+            format!("[{from}, {to}]"),
+            "two numbers in ascending order from 0 to 1",
+        )
+    }
+
+    fn coloured(&self, op: &'static str) -> Result<(), RecipeError> {
+        let Self { place, channels } = *self;
+        if channels == 3 {
+            return Ok(());
+        }
+        Err(RecipeError::NoColour { place, op, channels })
     }
 }
 

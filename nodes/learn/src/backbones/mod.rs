@@ -9,14 +9,18 @@ mod transformer;
 mod vit;
 mod wide_resnet;
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use transformer::TextEncoder;
 
 use crate::data::{Modality, NetworkInput};
+use crate::device::{Cpu, Device};
 use crate::layers::{
-    Dropout, Entry, FeatureMap, Graph, GridPool, Layer, LayerNorm, MapShape, NoGraph, Pass, Sequential, Tensors, Value,
+    BufferPool, Dropout, Entry, FeatureMap, Graph, GridPool, Layer, LayerNorm, MapShape, NoGraph, Pass, Sequential,
+    Tensors, TransformerShape, Value,
 };
 use crate::rng::Stream;
 use crate::settings::{BELOW_ONE, SettingError, WIDTH, check};
@@ -282,6 +286,7 @@ impl BackboneSettings {
         };
         let dim = network.layer().output_shape(shape).len();
         Ok(Encoder {
+            device: Arc::new(Cpu),
             network,
             dropout: Dropout::values(self.dropout.unwrap_or(0.0)),
             input: shape,
@@ -370,6 +375,60 @@ impl BackboneSettings {
         })
     }
 
+    /// The network, to be looked at before anything runs; none if it is so large that only its sizes are checked, as far as they can be
+    /// without making it.
+    ///
+    /// # Errors
+    /// As [`BackboneSettings::build`].
+    pub fn sketch(&self, input: NetworkInput) -> Result<Option<Encoder>, BackboneError> {
+        let (backbone, shape) = (self.backbone()?, input.shape);
+        let (key, parameters) = match (&backbone.family, input.modality) {
+            (Family::Stages(_) | Family::Patches(_), _) => {
+                let widths = if self.widths.is_empty() {
+                    backbone.widths
+                } else {
+                    &self.widths
+                };
+                ("widths", size::of_stages(shape.c, widths))
+            }
+            (Family::Transformer, _) => {
+                let TransformerShape { dim, depth, hidden, .. } = VitShape::new(self, shape)?.transformer;
+                ("dim", size::of_blocks(dim, depth, hidden, 0))
+            }
+            (Family::Text, _) => {
+                let TransformerShape { dim, depth, hidden, .. } = transformer::sizes(self)?;
+                ("dim", size::of_blocks(dim, depth, hidden, 0))
+            }
+        };
+        match parameters > size::SKETCHED {
+            true => size::check(self, key, parameters).map(|()| None).map_err(Into::into),
+            false => self.build(input, &Stream::new(0, "check")).map(Some),
+        }
+    }
+
+    /// Values that a training step holds of each example in the network's layers, at least; 0 if the settings do not fit, which
+    /// [`BackboneSettings::build`] tells. Nothing is made.
+    pub fn values_of_an_example(&self, input: NetworkInput) -> u128 {
+        let Ok(backbone) = self.backbone() else { return 0 };
+        let shape = input.shape;
+        match &backbone.family {
+            Family::Stages(_) | Family::Patches(_) => {
+                let widths = if self.widths.is_empty() {
+                    backbone.widths
+                } else {
+                    &self.widths
+                };
+                let less = if self.stem == Stem::Small { 0 } else { 2 };
+                size::held_by_stages(shape, less, widths)
+            }
+            Family::Transformer => VitShape::new(self, shape).map_or(0, |sizes| {
+                let patches = (shape.h / sizes.patch) * (shape.w / sizes.patch);
+                size::held_by_blocks(&sizes.transformer, patches)
+            }),
+            Family::Text => transformer::sizes(self).map_or(0, |sizes| size::held_by_blocks(&sizes, shape.h)),
+        }
+    }
+
     /// A setting that only a transformer has, if one is given.
     fn transformers_key(&self) -> Option<&'static str> {
         let given = [
@@ -395,6 +454,8 @@ pub struct Encoder {
     pub modality: Modality,
     /// Length of its feature vectors.
     pub dim: usize,
+    /// Where it runs: on the host until it is told otherwise.
+    pub device: Arc<dyn Device>,
 }
 
 enum Network {
@@ -422,6 +483,11 @@ impl Network {
 }
 
 impl Encoder {
+    /// A pool of buffers for passes where it runs.
+    pub fn buffers(&self) -> Arc<BufferPool> {
+        Arc::new(BufferPool::on(Arc::clone(&self.device)))
+    }
+
     /// The examples that it takes.
     pub fn takes(&self) -> NetworkInput {
         NetworkInput {

@@ -1,9 +1,13 @@
 //! How large a network would be, from its description alone: nothing is allocated before this was asked.
 
 use super::{BackboneSettings, SettingError};
+use crate::layers::{MapShape, TransformerShape};
 
 /// The most parameters that a network may have: 4 GiB of weights, and as much again for gradients and for each of an optimiser's moments.
 const MOST_PARAMETERS: u128 = 1 << 30;
+
+/// A network of more parameters, 256 MiB of weights, is not made only to be looked at.
+pub(super) const SKETCHED: u128 = 1 << 26;
 
 /// Weights of stages of these widths on `channels` channels, at least: each has a 3x3 convolution from the one before it.
 pub(super) fn of_stages(channels: usize, widths: &[usize]) -> u128 {
@@ -16,6 +20,22 @@ pub(super) fn of_stages(channels: usize, widths: &[usize]) -> u128 {
 pub(super) fn of_blocks(dim: usize, depth: usize, hidden: usize, embedded: usize) -> u128 {
     let (dim, hidden) = (dim as u128, hidden as u128);
     depth as u128 * (4 * dim * dim + 2 * dim * hidden) + embedded as u128 * dim
+}
+
+/// Values that a step holds of each image, at least: what each stage gives, half as high and wide as the one before it. `less` is how many times
+/// the image is halved before.
+pub(super) fn held_by_stages(input: MapShape, less: usize, widths: &[usize]) -> u128 {
+    let given = widths.iter().enumerate().map(|(stage, width)| {
+        let side = |side: usize| (side >> (stage + less).min(usize::BITS as usize - 1)).max(1) as u128;
+        side(input.h) * side(input.w) * *width as u128
+    });
+    given.sum()
+}
+
+/// The same of transformer blocks: tokens, hidden values and attention of each.
+pub(super) fn held_by_blocks(shape: &TransformerShape, tokens: usize) -> u128 {
+    let (tokens, heads) = (tokens as u128, shape.heads as u128);
+    shape.depth as u128 * tokens * (4 * shape.dim as u128 + shape.hidden as u128 + heads * tokens)
 }
 
 /// Whether a network of so many parameters can be made.
@@ -40,7 +60,6 @@ pub(super) fn check(settings: &BackboneSettings, key: &str, parameters: u128) ->
 mod tests {
     use super::*;
     use crate::data::{Modality, NetworkInput};
-    use crate::layers::MapShape;
     use crate::rng::Stream;
 
     #[test]

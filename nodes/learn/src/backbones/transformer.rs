@@ -29,7 +29,7 @@ pub(super) const TRANSFORMER: Backbone = Backbone {
 const SIZES: stack::Defaults = stack::Defaults { dim: 64, depth: 2 };
 
 /// The declared sizes.
-fn sizes(settings: &BackboneSettings) -> Result<TransformerShape, BackboneError> {
+pub(super) fn sizes(settings: &BackboneSettings) -> Result<TransformerShape, BackboneError> {
     let refuse = |key, message: String| Err(SettingError::new(key, message).into());
     let foreign = [
         ("widths", !settings.widths.is_empty()),

@@ -16,8 +16,8 @@ pub enum IdxError {
     Dimensions {
         /// Dimensions found.
         found: usize,
-        /// Dimensions expected.
-        expected: usize,
+        /// Dimensions expected: `1`, or `3 or 4`.
+        expected: &'static str,
     },
     /// The file is shorter or longer than its header says.
     #[error("the header says {expected} values, the file has {found}: it is {}", if found < expected { "cut short" } else { "too long" })]
@@ -35,41 +35,51 @@ pub enum IdxError {
     },
 }
 
-/// Images of an IDX file with three dimensions: number, height, width, and the values.
-pub fn parse_images(bytes: &[u8]) -> Result<(usize, usize, usize, &[u8]), IdxError> {
-    let (sizes, values) = parse(bytes, 3)?;
-    Ok((sizes[0], sizes[1], sizes[2], values))
+/// Sizes and values of an IDX file of images: number, height and width, and of images in colour a fourth size, last or second.
+///
+/// # Errors
+/// If it is none, or cut short.
+pub fn parse_images(bytes: &[u8]) -> Result<(Vec<usize>, &[u8]), IdxError> {
+    parse(bytes, IMAGES)
 }
 
 /// Labels of an IDX file with one dimension.
+///
+/// # Errors
+/// If the bytes are not such a file.
 pub fn parse_labels(bytes: &[u8]) -> Result<&[u8], IdxError> {
-    Ok(parse(bytes, 1)?.1)
+    Ok(parse(bytes, (1..=1, "1"))?.1)
 }
 
-/// Number, height and width of an IDX file of images, from its first [`IMAGES_HEADER`] bytes.
+/// The sizes of an IDX file of images, from its first [`IMAGES_HEADER`] bytes or, if it is shorter, all.
 ///
 /// # Errors
 /// If they are not such a header.
-pub fn image_sizes(bytes: &[u8]) -> Result<[usize; 3], IdxError> {
-    let (sizes, _) = header(bytes, 3)?;
-    Ok(std::array::from_fn(|i| sizes[i]))
+pub fn image_sizes(bytes: &[u8]) -> Result<Vec<usize>, IdxError> {
+    Ok(header(bytes, &IMAGES)?.0)
 }
 
-/// Bytes of the header of an IDX file of images.
-pub const IMAGES_HEADER: usize = 16;
+/// The most bytes that the header of an IDX file of images has.
+pub const IMAGES_HEADER: usize = 20;
+
+/// Dimensions that are taken, and those in words.
+type Dimensions = (std::ops::RangeInclusive<usize>, &'static str);
+
+const IMAGES: Dimensions = (3..=4, "3 or 4");
 
 /// Sizes, and what is behind the header.
-fn header(bytes: &[u8], dimensions: usize) -> Result<(Vec<usize>, &[u8]), IdxError> {
+fn header<'b>(bytes: &'b [u8], (taken, expected): &Dimensions) -> Result<(Vec<usize>, &'b [u8]), IdxError> {
     let magic = || IdxError::Magic {
         found: bytes[..bytes.len().min(4)].to_vec(),
     };
     let ([0, 0, 8, found], rest) = bytes.split_first_chunk::<4>().ok_or_else(magic)? else {
         return Err(magic());
     };
-    if usize::from(*found) != dimensions {
+    let dimensions = usize::from(*found);
+    if !taken.contains(&dimensions) {
         return Err(IdxError::Dimensions {
-            found: usize::from(*found),
-            expected: dimensions,
+            found: dimensions,
+            expected,
         });
     }
     let (sizes, values) = rest.split_at_checked(4 * dimensions).ok_or_else(magic)?;
@@ -77,8 +87,8 @@ fn header(bytes: &[u8], dimensions: usize) -> Result<(Vec<usize>, &[u8]), IdxErr
     Ok((sizes.map(|b| u32::from_be_bytes(*b) as usize).collect(), values))
 }
 
-fn parse(bytes: &[u8], dimensions: usize) -> Result<(Vec<usize>, &[u8]), IdxError> {
-    let (sizes, values) = header(bytes, dimensions)?;
+fn parse(bytes: &[u8], dimensions: Dimensions) -> Result<(Vec<usize>, &[u8]), IdxError> {
+    let (sizes, values) = header(bytes, &dimensions)?;
     let product = sizes
         .iter()
         .try_fold(1usize, |product, size| product.checked_mul(*size));
@@ -101,9 +111,9 @@ mod tests {
 
     #[test]
     fn sizes_and_values_are_read() {
-        assert_eq!(parse_images(&TWO), Ok((2, 2, 2, &TWO[16..])));
-        assert_eq!(image_sizes(&TWO[..IMAGES_HEADER]), Ok([2, 2, 2]));
-        assert!(image_sizes(&TWO[..IMAGES_HEADER - 1]).is_err());
+        assert_eq!(parse_images(&TWO), Ok((vec![2, 2, 2], &TWO[16..])));
+        assert_eq!(image_sizes(&TWO[..16]), Ok(vec![2, 2, 2]));
+        assert!(image_sizes(&TWO[..15]).is_err());
     }
 
     #[test]
@@ -112,7 +122,13 @@ mod tests {
             parse_images(&TWO[..23]),
             Err(IdxError::Length { expected: 8, found: 7 })
         );
-        assert_eq!(parse_labels(&TWO), Err(IdxError::Dimensions { found: 3, expected: 1 }));
+        assert_eq!(
+            parse_labels(&TWO),
+            Err(IdxError::Dimensions {
+                found: 3,
+                expected: "1"
+            })
+        );
         assert_eq!(
             parse_images(b"\x1f\x8b\x08\x00"),
             Err(IdxError::Magic {

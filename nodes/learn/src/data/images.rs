@@ -1,6 +1,7 @@
 //! Images in memory, labelled or not, as bytes, channel-last.
 
 use super::label::{Label, from_file, to_file};
+use super::pixels::Pixels;
 
 /// `n` images of `[height][width][channels]` bytes, each of a class or without a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,10 +14,32 @@ pub struct Images {
     pub width: usize,
     /// Channels, 1 or 3 as a rule.
     pub channels: usize,
-    /// All pixels, image after image.
-    pub pixels: Vec<u8>,
+    /// Bits of a value.
+    pub depth: Depth,
+    /// All pixels, image after image; of 16 bits each value is two bytes, the low one first.
+    pub pixels: Pixels,
     /// A label for each image, where it has one.
     pub labels: Vec<Label>,
+}
+
+/// Bits of a channel's value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Depth {
+    /// From 0 to 255.
+    #[default]
+    Eight,
+    /// From 0 to 65535.
+    Sixteen,
+}
+
+impl Depth {
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Eight => 1,
+            Self::Sixteen => 2,
+        }
+    }
 }
 
 /// Why images do not hold together.
@@ -70,6 +93,7 @@ pub struct Annotations {
 
 impl Annotations {
     /// Only those of the images at `indices`, in that order.
+    #[must_use]
     pub fn select(&self, indices: &[u32]) -> Self {
         let bounds = indices.iter().map(|i| self.bounds[*i as usize]).collect();
         Self {
@@ -80,6 +104,8 @@ impl Annotations {
 }
 
 const MAGIC: &[u8; 8] = b"flowimg1";
+/// Of images of 16 bits.
+const DEEP_MAGIC: &[u8; 8] = b"flowimg2";
 const HEADER: usize = 8 + 4 * 4;
 
 impl Images {
@@ -106,16 +132,29 @@ impl Images {
         height: usize,
         width: usize,
         channels: usize,
-        pixels: Vec<u8>,
+        pixels: impl Into<Pixels>,
+        labels: Vec<Label>,
+    ) -> Result<Self, ImagesError> {
+        Self::of_depth([height, width, channels], Depth::Eight, pixels.into(), labels)
+    }
+
+    /// Images of a height, width and channels, with values of so many bits.
+    ///
+    /// # Errors
+    /// If sizes do not fit each other.
+    pub fn of_depth(
+        [height, width, channels]: [usize; 3],
+        depth: Depth,
+        pixels: Pixels,
         labels: Vec<Label>,
     ) -> Result<Self, ImagesError> {
         let n = labels.len();
-        let values = [height, width, channels]
+        let bytes = [height, width, channels, depth.bytes()]
             .iter()
             .try_fold(n, |all, size| all.checked_mul(*size));
-        if [height, width, channels].contains(&0) || values != Some(pixels.len()) {
+        if [height, width, channels].contains(&0) || bytes != Some(pixels.len()) {
             return Err(ImagesError::Sizes {
-                pixels: pixels.len(),
+                pixels: pixels.len() / depth.bytes(),
                 labels: n,
                 height,
                 width,
@@ -127,44 +166,77 @@ impl Images {
             height,
             width,
             channels,
+            depth,
             pixels,
             labels,
         })
     }
 
-    /// The pixels of one image.
+    /// The bytes of one image.
     pub fn pixels_of(&self, index: usize) -> &[u8] {
-        let len = self.height * self.width * self.channels;
+        let len = self.height * self.width * self.channels * self.depth.bytes();
         &self.pixels[index * len..(index + 1) * len]
     }
 
+    /// The values of one image, in [0, 1], channel-last.
+    pub fn values_of(&self, index: usize) -> impl Iterator<Item = f32> + '_ {
+        self.values(self.pixels_of(index))
+    }
+
+    /// The values that bytes hold, in [0, 1].
+    pub(crate) fn values<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = f32> + use<'a> {
+        let (eight, sixteen) = match self.depth {
+            Depth::Eight => (bytes, &bytes[..0]),
+            Depth::Sixteen => (&bytes[..0], bytes),
+        };
+        let sixteen = sixteen.as_chunks::<2>().0.iter();
+        let eight = eight.iter().map(|v| f32::from(*v) / 255.0);
+        eight.chain(sixteen.map(|v| f32::from(u16::from_le_bytes(*v)) / 65_535.0))
+    }
+
     /// Only the images at `indices`, in that order.
+    #[must_use]
     pub fn select(&self, indices: &[u32]) -> Self {
-        let pixels = indices
+        let mut pixels = Vec::with_capacity(indices.len() * self.pixels_len());
+        indices
             .iter()
-            .flat_map(|i| self.pixels_of(*i as usize))
-            .copied()
-            .collect();
+            .for_each(|i| pixels.extend_from_slice(self.pixels_of(*i as usize)));
         let labels = indices.iter().map(|i| self.labels[*i as usize]).collect();
         Self {
             n: indices.len(),
-            pixels,
+            pixels: pixels.into(),
             labels,
             ..*self
         }
     }
 
+    /// Bytes of one image.
+    fn pixels_len(&self) -> usize {
+        self.height * self.width * self.channels * self.depth.bytes()
+    }
+
     /// Mean and standard deviation of each channel, of values in [0, 1].
     pub fn channel_statistics(&self) -> (Vec<f32>, Vec<f32>) {
-        let (mut sum, mut squares) = (vec![0u64; self.channels], vec![0u64; self.channels]);
-        for (i, value) in self.pixels.iter().enumerate() {
-            sum[i % self.channels] += u64::from(*value);
-            squares[i % self.channels] += u64::from(*value).pow(2);
-        }
-        let count = (self.pixels.len() / self.channels).max(1) as f64;
-        let mean = |c: usize| sum[c] as f64 / count / 255.0;
+        let (mut sum, mut squares) = (vec![0u64; self.channels], vec![0u128; self.channels]);
+        let mut add = |i: usize, value: u64| {
+            sum[i % self.channels] += value;
+            squares[i % self.channels] += u128::from(value.pow(2));
+        };
+        let most = match self.depth {
+            Depth::Eight => {
+                self.pixels.iter().enumerate().for_each(|(i, v)| add(i, u64::from(*v)));
+                255.0
+            }
+            Depth::Sixteen => {
+                let values = self.pixels.as_chunks::<2>().0.iter().enumerate();
+                values.for_each(|(i, v)| add(i, u64::from(u16::from_le_bytes(*v))));
+                65_535.0
+            }
+        };
+        let count = (self.pixels.len() / self.depth.bytes() / self.channels).max(1) as f64;
+        let mean = |c: usize| sum[c] as f64 / count / most;
         let std = |c: usize| {
-            (squares[c] as f64 / count / 255.0 / 255.0 - mean(c).powi(2))
+            (squares[c] as f64 / count / most / most - mean(c).powi(2))
                 .max(0.0)
                 .sqrt()
         };
@@ -173,20 +245,30 @@ impl Images {
 
     /// A file: header, labels, pixels. The same images give the same bytes.
     pub fn encode(&self) -> Vec<u8> {
-        encode_parts(
+        let mut bytes = encode_parts(
             [self.n, self.height, self.width, self.channels],
             &self.labels,
             &self.pixels,
-        )
+        );
+        if self.depth == Depth::Sixteen {
+            bytes[..DEEP_MAGIC.len()].copy_from_slice(DEEP_MAGIC);
+        }
+        bytes
     }
 
-    /// Reads [`Images::encode`]'s bytes.
+    /// Reads [`Images::encode`]'s bytes; pixels stay where they are.
     ///
     /// # Errors
     /// If they are not such a file, or truncated.
-    pub fn decode(bytes: &[u8]) -> Result<Self, ImagesError> {
-        let ([_, height, width, channels], labels, pixels) = decode_parts(bytes)?;
-        Self::partly_labelled(height, width, channels, pixels.to_vec(), labels)
+    pub fn decode(file: impl Into<Pixels>) -> Result<Self, ImagesError> {
+        let file = file.into();
+        let depth = match file.starts_with(DEEP_MAGIC) {
+            true => Depth::Sixteen,
+            false => Depth::Eight,
+        };
+        let ([_, height, width, channels], labels, pixels) = parts_of(&file, depth.bytes())?;
+        let pixels = file.slice(file.len() - pixels.len());
+        Self::of_depth([height, width, channels], depth, pixels, labels)
     }
 }
 
@@ -205,15 +287,21 @@ type Parts<'a> = ([usize; 4], Vec<Label>, &'a [u8]);
 
 /// The parts of [`encode_parts`]'s bytes. Nothing is allocated for sizes that the bytes do not have.
 pub(super) fn decode_parts(bytes: &[u8]) -> Result<Parts<'_>, ImagesError> {
+    parts_of(bytes, 1)
+}
+
+/// The same, where a value of an image has `width` bytes.
+fn parts_of(bytes: &[u8], width: usize) -> Result<Parts<'_>, ImagesError> {
+    let magic = if width == 1 { MAGIC } else { DEEP_MAGIC };
     let rest = bytes
-        .strip_prefix(MAGIC)
+        .strip_prefix(magic)
         .ok_or(ImagesError::Format("it does not begin with its mark"))?;
     let (header, rest) = rest
         .split_at_checked(HEADER - MAGIC.len())
         .ok_or(ImagesError::Format("its header is truncated"))?;
     let words = header.as_chunks::<4>().0;
     let sizes: [usize; 4] = std::array::from_fn(|i| u32::from_le_bytes(words[i]) as usize);
-    let values = sizes.iter().try_fold(1usize, |all, size| all.checked_mul(*size));
+    let values = sizes.iter().try_fold(width, |all, size| all.checked_mul(*size));
     let length = values.and_then(|values| values.checked_add(2 * sizes[0]));
     if length != Some(rest.len()) {
         return Err(ImagesError::Format("its length does not fit its header"));
@@ -237,10 +325,10 @@ mod tests {
         fn encoding_survives_the_round_trip(n in 0usize..5, h in 1usize..5, w in 1usize..5, c in 1usize..4, seed in any::<u8>()) {
             let pixels = (0..n * h * w * c).map(|i| (i as u8).wrapping_mul(37).wrapping_add(seed)).collect();
             let images = Images::new(h, w, c, pixels, (0..n as u16).collect()).expect("sizes fit");
-            prop_assert_eq!(Images::decode(&images.encode()), Ok(images.clone()));
+            prop_assert_eq!(Images::decode(images.encode()), Ok(images.clone()));
             let labels = (0..n as u16).map(|i| (i % 2 == 0).then_some(i)).collect();
             let pool = Images { labels, ..images };
-            prop_assert_eq!(Images::decode(&pool.encode()), Ok(pool));
+            prop_assert_eq!(Images::decode(pool.encode()), Ok(pool));
         }
 
         #[test]
@@ -248,8 +336,21 @@ mod tests {
             if marked {
                 bytes.splice(0..0, *MAGIC);
             }
-            let _ = Images::decode(&bytes);
+            let _ = Images::decode(bytes);
         }
+    }
+
+    #[test]
+    fn values_of_sixteen_bits_stay_what_they_are() {
+        let values = [0u16, 256, 65_535, 1];
+        let pixels: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let images = Images::of_depth([1, 1, 2], Depth::Sixteen, pixels.into(), vec![None, Some(1)]).expect("fits");
+        assert_eq!(Images::decode(images.encode()), Ok(images.clone()));
+        let second: Vec<f32> = images.values_of(1).collect();
+        assert_eq!(second, [1.0, 1.0 / 65_535.0]);
+        assert_eq!(images.select(&[1]).values_of(0).collect::<Vec<_>>(), second);
+        let (mean, std) = images.channel_statistics();
+        assert_eq!((mean[0], std[0]), (0.5, 0.5));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub enum Modality {
     Texts {
         /// Number of tokens in the vocabulary.
         vocabulary: usize,
-        /// Tells vocabularies of the same size apart.
+        /// Tells vocabularies of the same size apart; 0 where the words are not known yet.
         fingerprint: u64,
     },
 }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Annotations, Images, Label};
+use super::{Annotations, Depth, Images, Label};
 use crate::image::of_hue;
 use crate::rng::Stream;
 
@@ -128,7 +128,8 @@ impl Scenes {
             height: self.side,
             width: self.side,
             channels,
-            pixels,
+            depth: Depth::Eight,
+            pixels: pixels.into(),
             labels: labels.clone(),
         };
         let images = with(3, scenes.iter().flat_map(|s| &s.pixels).copied().collect());

@@ -66,6 +66,7 @@ impl Tokens {
     }
 
     /// Only the texts at `indices`, in that order.
+    #[must_use]
     pub fn select(&self, indices: &[u32]) -> Self {
         let ids = indices.iter().flat_map(|i| self.ids_of(*i as usize)).copied().collect();
         Self {

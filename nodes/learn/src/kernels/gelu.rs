@@ -98,7 +98,7 @@ mod tests {
         let density = |x: f64| (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
         let step = x / 400.0;
         let inner: f64 = (1..400)
-            .map(|i| density(i as f64 * step) * if i % 2 == 1 { 4.0 } else { 2.0 })
+            .map(|i| density(f64::from(i) * step) * if i % 2 == 1 { 4.0 } else { 2.0 })
             .sum();
         0.5 + (density(0.0) + inner + density(x)) * step / 3.0
     }

@@ -98,7 +98,7 @@ pub fn average_forward(shape: &PoolShape, x: &[f32], y: &mut [f32]) {
             y[o * c..(o + 1) * c]
                 .iter_mut()
                 .zip(&x[i * c..(i + 1) * c])
-                .for_each(|(y, v)| *y += v * share)
+                .for_each(|(y, v)| *y += v * share);
         });
     });
 }
@@ -116,7 +116,7 @@ pub fn average_backward(shape: &PoolShape, dy: &[f32], dx: &mut [f32]) {
                 dx[i * c..(i + 1) * c]
                     .iter_mut()
                     .zip(&dy[o * c..(o + 1) * c])
-                    .for_each(|(d, v)| *d += v * share)
+                    .for_each(|(d, v)| *d += v * share);
             });
         });
 }

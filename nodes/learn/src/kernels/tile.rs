@@ -213,8 +213,13 @@ fn kernel() -> &'static Kernel {
 mod x86 {
     //! AVX-512 tiles of up to 14 x 32 (28 accumulators of 32 registers), AVX2 tiles of up to 6 x 16 (12 of 16).
 
-    use super::{Kernel, Store, TileArgs};
+    #[allow(
+        clippy::wildcard_imports,
+        reason = "each vector instruction is a function of its own"
+    )]
     use std::arch::x86_64::*;
+
+    use super::{Kernel, Store, TileArgs};
 
     pub(super) static AVX512: Kernel = Kernel {
         name: "AVX-512",

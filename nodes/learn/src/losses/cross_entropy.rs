@@ -71,7 +71,7 @@ pub fn weighted_cross_entropy(logits: Traced, labels: &[usize], weights: &[f32])
     }
     let total: f32 = weights.iter().sum();
     if !(total >= 0.0 && weights.iter().all(|w| *w >= 0.0)) {
-        return invalid("cross-entropy", "a weight is below zero or no number");
+        return invalid("cross-entropy", "a weight is negative or not a number");
     }
     let share = if total > 0.0 { n as f32 / total } else { 0.0 };
     let mut targets = vec![0.0; n * classes];

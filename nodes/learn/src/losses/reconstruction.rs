@@ -22,7 +22,7 @@ pub fn reconstruction(found: Traced, targets: &[f32], weights: Option<&[f32]>) -
     check_constant("reconstruction", "the weights", weights.len(), shape)?;
     let total: f64 = weights.iter().map(|w| f64::from(*w)).sum();
     if total <= 0.0 {
-        return invalid("reconstruction", "no value counts: nothing was hidden");
+        return invalid("reconstruction", "every weight is 0: nothing was hidden");
     }
     let error = error.try_mul(constant(weights.to_vec(), shape)?)?;
     Ok(error.try_sum::<Rank0, _>()? / total as f32)

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Shape, median_seconds};
 use crate::augment::{Augmenter, Recipe, RecipeError};
-use crate::data::{Images, Samples};
+use crate::data::{Depth, Images, Samples};
 use crate::rng::Stream;
 
 /// Time of a view.
@@ -49,7 +49,11 @@ pub(super) fn random_images(image: Shape, n: usize) -> Images {
         height: shape.h,
         width: shape.w,
         channels: shape.c,
-        pixels: (0..n * shape.len()).map(|_| random.below(256) as u8).collect(),
+        depth: Depth::Eight,
+        pixels: (0..n * shape.len())
+            .map(|_| random.below(256) as u8)
+            .collect::<Vec<u8>>()
+            .into(),
         labels: vec![Some(0); n],
     }
 }

@@ -1,6 +1,6 @@
 //! How fast this machine learns: one training step taken apart, augmentation, and the machine's own peak.
 //!
-//! The figures are for comparing with other programs on the same work in the same session; nothing here trains for a result.
+//! The metrics are for comparing with other programs on the same work in the same session; nothing here trains for a result.
 
 mod augment;
 mod gpu;

@@ -46,7 +46,7 @@ impl std::str::FromStr for Shape {
         match sizes.as_deref() {
             Ok([c, h, w]) if *c > 0 && *h > 0 && *w > 0 => Ok(Self(MapShape { c: *c, h: *h, w: *w })),
             _ => Err(format!(
-                "`{text}` is no image size; write CHANNELSxHEIGHTxWIDTH, e.g. 3x32x32"
+                "`{text}` is not an image size: write CHANNELSxHEIGHTxWIDTH, e.g. 3x32x32"
             )),
         }
     }
@@ -179,7 +179,7 @@ impl TrainStep {
         let mut entries = Vec::new();
         self.encoder.entries("encoder", &mut entries);
         self.head.entries("head", &mut entries);
-        update(self.optimizer.as_mut(), 0.01, entries);
+        update(&*pass.device(), self.optimizer.as_mut(), 0.01, entries);
         Ok(loss)
     }
 

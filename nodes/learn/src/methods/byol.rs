@@ -65,8 +65,12 @@ struct Byol {
 impl Method for Byol {
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
         let n = batch.len();
-        self.target
-            .follow(encoder, &mut self.projector, rising(self.momentum, batch.progress));
+        self.target.follow(
+            encoder,
+            &mut self.projector,
+            rising(self.momentum, batch.progress),
+            pass,
+        );
         let [(z1, p1), (z2, p2)] = ["first view", "second view"].map(|name| {
             let view = batch.view(name, encoder, pass);
             let target: &mut [&mut dyn Layer] = &mut [&mut self.target.encoder, &mut self.target.head];

@@ -60,8 +60,9 @@ impl Settings for ColorizationSettings {
     fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
         let MapShape { h, w, c } = constraints.image;
         if c != 3 {
-            let message =
-                format!("colorization needs images in colour, these have {c} channel(s): there is nothing to tell");
+            let message = format!(
+                "colorization needs images in colour, these have {c} channel(s): there is no colour to predict"
+            );
             return Err(MethodError::setting("method", message));
         }
         if !h.is_multiple_of(SHRUNK) || !w.is_multiple_of(SHRUNK) {

@@ -108,7 +108,7 @@ impl Method for Dino {
         } = self.settings;
         self.head.prototypes.frozen = batch.epoch < freeze_epochs;
         self.teacher
-            .follow(encoder, &mut self.head, rising(momentum, batch.progress));
+            .follow(encoder, &mut self.head, rising(momentum, batch.progress), pass);
 
         let views = two_views(batch, encoder, pass);
         let Momentum { encoder: teacher, head } = &mut self.teacher;

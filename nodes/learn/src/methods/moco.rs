@@ -121,7 +121,7 @@ impl Method for Moco {
         let (n, dim) = (batch.len(), self.settings.projection);
         let group = n / self.settings.groups;
 
-        self.key.follow(encoder, &mut self.head, self.settings.momentum);
+        self.key.follow(encoder, &mut self.head, self.settings.momentum, pass);
         let keys = self.keys(batch, group, pass);
 
         let view = batch.view("query", encoder, pass);
@@ -176,7 +176,7 @@ impl Moco {
     /// Mean age, in steps, of the queue's keys of images.
     fn age(&self, batch: usize) -> f32 {
         let steps = self.filled[0] / batch as f32;
-        if steps > 0.0 { (steps + 1.0) / 2.0 } else { 0.0 }
+        if steps > 0.0 { f32::midpoint(steps, 1.0) } else { 0.0 }
     }
 
     /// The batch's keys replace the oldest.

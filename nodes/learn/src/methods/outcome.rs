@@ -159,7 +159,7 @@ pub enum MethodError {
     },
     /// All images are mapped to nearly the same place.
     #[error(
-        "training collapsed in epoch {epoch}: `{metric}` is {value:.4}, in health it is above {least}; to avoid it, {advice}"
+        "training collapsed in epoch {epoch}: `{metric}` is {value:.4}, expected above {least}; to avoid it, {advice}"
     )]
     Collapsed {
         /// The epoch, from 1.

@@ -72,8 +72,13 @@ impl Palette {
     pub(super) fn rebalanced_by(self, images: &Images, share: f32) -> Self {
         let mut counts = vec![0.0f64; self.bins.len()];
         // Some thousands of pixels tell the frequencies; every 17th takes all places of an image in turn.
-        for pixel in images.pixels.chunks_exact(3).step_by(17) {
-            let [_, a, b] = rgb_to_lab(std::array::from_fn(|c| f32::from(pixel[c]) / 255.0));
+        for pixel in images
+            .values(&images.pixels)
+            .collect::<Vec<f32>>()
+            .chunks_exact(3)
+            .step_by(17)
+        {
+            let [_, a, b] = rgb_to_lab(std::array::from_fn(|c| pixel[c]));
             counts[self.nearest([a, b])[0].0] += 1.0;
         }
         let total: f64 = counts.iter().sum::<f64>().max(1.0);

@@ -44,7 +44,7 @@ impl PatchDecoder {
             tokens
                 .chunks_exact_mut(dim)
                 .for_each(|token| token.copy_from_slice(&self.mask_token.value));
-            for (at, row) in self.places(visible, i).enumerate() {
+            for (at, row) in Self::places(visible, i).enumerate() {
                 let from = &embedded.data[(i * (1 + visible.each) + at) * dim..][..dim];
                 tokens[row * dim..][..dim].copy_from_slice(from);
             }
@@ -97,7 +97,7 @@ impl PatchDecoder {
         );
         for (i, d) in dtokens.data.chunks_exact(tokens * dim).enumerate() {
             let mut seen = vec![false; tokens];
-            for (at, row) in self.places(visible, i).enumerate() {
+            for (at, row) in Self::places(visible, i).enumerate() {
                 seen[row] = true;
                 let to = &mut dembedded.data[(i * (1 + visible.each) + at) * dim..][..dim];
                 to.copy_from_slice(&d[row * dim..][..dim]);
@@ -110,7 +110,7 @@ impl PatchDecoder {
     }
 
     /// The rows of the tokens that image `i` brings, the class token's first.
-    fn places<'a>(&self, visible: &'a Visible, i: usize) -> impl Iterator<Item = usize> + use<'a> {
+    fn places(visible: &Visible, i: usize) -> impl Iterator<Item = usize> + '_ {
         let places = &visible.places[i * visible.each..][..visible.each];
         std::iter::once(0).chain(places.iter().map(|place| 1 + *place as usize))
     }

@@ -40,7 +40,7 @@ pub fn nmi(a: &[usize], b: &[usize]) -> f64 {
         .sum();
     let entropy =
         |counts: &BTreeMap<usize, f64>| -> f64 { counts.values().map(|c| -c / table.n * (c / table.n).ln()).sum() };
-    let mean = (entropy(&table.a) + entropy(&table.b)) / 2.0;
+    let mean = f64::midpoint(entropy(&table.a), entropy(&table.b));
     if information <= 0.0 { 0.0 } else { information / mean }
 }
 
@@ -55,7 +55,7 @@ pub fn ari(a: &[usize], b: &[usize]) -> f64 {
     let in_a: f64 = table.a.values().map(|c| pairs(*c)).sum();
     let in_b: f64 = table.b.values().map(|c| pairs(*c)).sum();
     let chance = in_a * in_b / pairs(table.n);
-    let most = (in_a + in_b) / 2.0;
+    let most = f64::midpoint(in_a, in_b);
     if most == chance {
         1.0
     } else {

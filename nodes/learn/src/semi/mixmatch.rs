@@ -26,7 +26,7 @@ semi_settings! {
     } common {
         ratio: 1,
         weight: 75.0,
-        ramp: 0.015625,
+        ramp: 0.015_625,
         ema: 0.999,
     }
 }

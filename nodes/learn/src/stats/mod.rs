@@ -1,7 +1,13 @@
-//! Whether one arm of an experiment is better than another, given a few seeds and a finite set of test images.
+//! Whether one arm of an experiment is better than another, given a few draws and a finite set of test images.
 
-mod bootstrap;
 mod holm;
+mod labels_saved;
+mod metric;
+mod paired;
+mod student_t;
 
-pub use bootstrap::{Arm, Comparison, Interval, compare};
 pub use holm::holm;
+pub use labels_saved::{LabelsNeeded, labels_needed};
+pub use metric::Metric;
+pub use paired::{Arm, Estimate, Run, difference, estimate};
+pub use student_t::{t_cdf, t_quantile};

@@ -7,154 +7,22 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::classifier::{Classifier, Examples, NO_LABELS, Pool};
 use super::epoch::{EpochOutcome, load_history, save_history};
 use super::feed::{Feed, Prepared};
+use super::fit_settings::FitSettings;
 use super::guesses::{GuessMonitor, distance, follow};
-use super::joint::{JointLoss, JointLossSettings};
-use super::{TrainError, WaitTimes, embed, load_optimizer, save_optimizer, update};
+use super::joint::JointLoss;
+use super::{TrainError, WaitTimes, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
-use crate::backbones::Encoder;
-use crate::data::{Label, Samples};
-use crate::layers::{BufferPool, FeatureMap, Layer, Linear, Mode, Pass, Tensors, tensors};
+use crate::data::Label;
+use crate::layers::{BufferPool, FeatureMap, Layer, Mode, Pass, Tensors};
 use crate::losses::{soft_cross_entropy, value_and_grads};
-use crate::metrics::argmax;
-use crate::optim::{Optimizer, OptimizerConfig, Schedule, check_lr, check_warmup};
-use crate::probe::Probe;
+use crate::optim::{Optimizer, Schedule};
 use crate::rng::Stream;
 use crate::semi::{SecondView, SemiBatch, SemiMethod, SemiSettings, SemiSetup, Student};
-use crate::settings::{BELOW_ONE, COUNTED, SEVERAL, SHARE, SettingError, check};
+use crate::settings::SettingError;
 use crate::state::{StateDict, StateError, Tensor};
-
-/// Said where nothing is labelled.
-const NO_LABELS: &str = "there are no labelled images to fit";
-
-/// An encoder with a linear head.
-pub struct Classifier {
-    /// Image to features.
-    pub encoder: Encoder,
-    /// Features to logits.
-    pub head: Linear,
-    /// Number of classes.
-    pub classes: usize,
-}
-
-impl Classifier {
-    /// A classifier with a fresh head.
-    pub fn new(encoder: Encoder, classes: usize, stream: &Stream) -> Self {
-        let head = Linear::new(encoder.dim, classes, true, &mut stream.child("head"));
-        Self { encoder, head, classes }
-    }
-}
-
-impl Classifier {
-    /// A classifier whose head is the linear probe of the labelled examples: fine-tuning then starts where the frozen features
-    /// already are, instead of bending them to a random head (Kumar et al. 2022, 2202.10054, LP-FT).
-    ///
-    /// # Errors
-    /// If there are no labelled examples.
-    pub fn with_probe_head(
-        mut encoder: Encoder,
-        classes: usize,
-        labelled: &Examples<'_>,
-        plain: &Augmenter,
-    ) -> Result<Self, SettingError> {
-        if labelled.indices.is_empty() {
-            return Err(SettingError::new("data", NO_LABELS));
-        }
-        let features = embed(&mut encoder, labelled.images, labelled.indices, plain);
-        let labels: Vec<usize> = labelled.targets.chunks_exact(classes).map(argmax).collect();
-        let (weight, bias) = Probe::fit(&features, &labels, encoder.dim, classes).affine();
-        Ok(Self {
-            encoder,
-            head: Linear::from_weights(weight, bias),
-            classes,
-        })
-    }
-}
-
-tensors!(Classifier: encoder, head);
-
-/// Images with a target distribution each.
-#[derive(Clone, Debug)]
-pub struct Examples<'a> {
-    /// The images, of which some are examples.
-    pub images: &'a Samples,
-    /// Which.
-    pub indices: &'a [u32],
-    /// `[indices][classes]`, rows sum to one.
-    pub targets: &'a [f32],
-}
-
-/// Images without labels.
-#[derive(Clone, Debug)]
-pub struct Pool<'a> {
-    /// The images; their labels are looked at by the monitor only.
-    pub images: &'a Samples,
-    /// Which.
-    pub indices: &'a [u32],
-    /// Makes their second views, if not what makes the first.
-    pub strong: Option<&'a Augmenter>,
-}
-
-/// Everything that decides a fit but the network and the data.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FitSettings {
-    /// Optimiser.
-    pub optimizer: OptimizerConfig,
-    /// Peak learning rate.
-    pub lr: f32,
-    /// The encoder's learning rate as a multiple of `lr`; below 1 keeps a pre-trained encoder closer to where it was.
-    pub encoder_lr_scale: f32,
-    /// Steps of linear warm-up, then cosine to zero.
-    pub warmup_steps: usize,
-    /// Optimiser steps.
-    pub steps: usize,
-    /// Images per step.
-    pub batch: usize,
-    /// Share of each batch that is truly labelled, where there are pseudo-labels too.
-    pub labelled_share: f32,
-    /// How labelled and pseudo-labelled images are weighed against each other; if nothing is said, all of a batch count alike.
-    pub joint: Option<JointLossSettings>,
-    /// How much of each target is spread evenly over the classes.
-    pub label_smoothing: f32,
-    /// Whether the encoder stays as it is: only the head learns.
-    pub freeze: bool,
-    /// Whether batch norm keeps the statistics that the encoder came with: those of forty labelled images are poor.
-    pub keep_statistics: bool,
-    /// Decides order and views.
-    pub seed: u64,
-}
-
-impl FitSettings {
-    /// What a step costs, in images that go through the encoder forward and backward. A forward pass alone, as that of a frozen encoder,
-    /// counts a third.
-    pub fn cost(&self, semi: Option<&SemiSettings>) -> f64 {
-        let each = match semi {
-            Some(semi) => semi.settings().cost(),
-            None if self.freeze => 1.0 / 3.0,
-            None => 1.0,
-        };
-        self.batch as f64 * each
-    }
-
-    /// Whether every setting is in its range: fine-tuning may not take any step at all.
-    ///
-    /// # Errors
-    /// With the setting that is not.
-    pub fn check(&self) -> Result<(), SettingError> {
-        self.optimizer.check()?;
-        check_lr(self.lr)?;
-        check("encoder_lr_scale", &self.encoder_lr_scale, 0.0..)?;
-        check("steps", &self.steps, COUNTED)?;
-        check("batch", &self.batch, SEVERAL)?;
-        check("labelled_share", &self.labelled_share, SHARE)?;
-        if let Some(joint) = &self.joint {
-            joint.check_ranges().map_err(|error| error.within("pseudo_loss"))?;
-        }
-        check("label_smoothing", &self.label_smoothing, BELOW_ONE)?;
-        check_warmup("warmup_steps", self.warmup_steps, self.steps, "steps")
-    }
-}
 
 /// A fit between two steps.
 pub struct Fit<'a> {
@@ -212,7 +80,7 @@ impl<'a> Fit<'a> {
         let pseudo = pseudo.filter(|p| !p.indices.is_empty());
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_steps, settings.steps);
         let (encoder_optimizer, head_optimizer) = (settings.optimizer.build(), settings.optimizer.build());
-        let buffers: Arc<BufferPool> = Arc::default();
+        let buffers = classifier.encoder.buffers();
         let truths = match &pseudo {
             Some(_) => ((settings.batch as f32 * settings.labelled_share).round() as usize).min(settings.batch),
             None => settings.batch,
@@ -275,7 +143,8 @@ impl<'a> Fit<'a> {
             return Err(SettingError::new("strong", message).into());
         }
         let classifier = &mut self.learner.classifier;
-        follow(&mut average, classifier, 0.0);
+        average.encoder.device = Arc::clone(&classifier.encoder.device);
+        follow(&mut average, classifier, 0.0, &**self.learner.buffers.device());
         let method = settings.build(&SemiSetup {
             classes: classifier.classes,
             features: classifier.encoder.dim,
@@ -324,6 +193,7 @@ impl<'a> Fit<'a> {
         let until = (self.step + steps).min(self.settings.steps);
         while self.step < until {
             let loss = self.one_step()?;
+            self.learner.buffers.device().check()?;
             if !loss.is_finite() {
                 let message = format!(
                     "the loss became {loss} in step {}: training diverged, lower it",
@@ -505,7 +375,7 @@ impl Learner {
         };
         // As Mean Teacher's: a young average must not be of what was there before training.
         let keep = semi.settings.settings().common().ema.min(1.0 - 1.0 / (step + 1) as f32);
-        follow(&mut semi.average, &mut self.classifier, keep);
+        follow(&mut semi.average, &mut self.classifier, keep, &**self.buffers.device());
         semi.monitor.add(&outcome, truths);
         let gap = || distance(&mut self.classifier, &mut semi.average);
         let advice = semi.settings.settings().advice();
@@ -522,11 +392,13 @@ impl Learner {
         if let Some(semi) = &mut self.semi {
             semi.method.entries("semi", &mut entries);
         }
-        update(self.head_optimizer.as_mut(), lr, entries);
+        let device = self.buffers.device();
+        update(&**device, self.head_optimizer.as_mut(), lr, entries);
         if !settings.freeze {
             let mut entries = Vec::new();
             self.classifier.encoder.entries("encoder", &mut entries);
-            update(self.encoder_optimizer.as_mut(), lr * settings.encoder_lr_scale, entries);
+            let lr = lr * settings.encoder_lr_scale;
+            update(&**device, self.encoder_optimizer.as_mut(), lr, entries);
         }
     }
 }
@@ -536,10 +408,12 @@ mod tests {
     use super::*;
     use crate::augment::Recipe;
     use crate::backbones::BackboneSettings;
-    use crate::data::Images;
+    use crate::data::{Images, Samples};
     use crate::layers::MapShape;
-    use crate::metrics::accuracy;
-    use crate::train::predict;
+    use crate::metrics::{accuracy, argmax};
+    use crate::optim::OptimizerConfig;
+    use crate::probe::Probe;
+    use crate::train::{embed, predict};
 
     /// Bright above or bright below, with noise: two classes.
     fn images() -> Samples {

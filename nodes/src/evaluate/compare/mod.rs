@@ -1,18 +1,35 @@
 //! Arms against a baseline at each label budget, over draws: means, intervals, significant differences, and who is best.
 
+mod account;
+mod beside;
+mod cells;
+mod evidence;
+mod first;
+mod judge;
+mod pareto;
+mod reads;
 mod report;
+mod tables;
 mod verdict;
+mod words;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use flow_cache::Artifact;
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFact, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output, ParamError,
-    Port, Report,
+    ArtifactType, Context, Facts, Input, InputFact, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output,
+    ParamError, Port, Report, Spent,
 };
+use flow_learn::stats::Metric;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::beside::Aside;
+use self::cells::cell_name;
+use self::judge::{Material, judge};
 use self::verdict::{FEWEST_DRAWS, Verdict};
 use super::arms::{Axes, Names, Paired, pair};
 use crate::artifacts::{SCORES, ScoreFacts, Scores, same_task};
@@ -34,20 +51,34 @@ pub struct CompareNode {
     /// The matrix variable of the label budget.
     #[serde(default = "budget")]
     budget: String,
-    /// The matrix variable that repeats, or several: arms are paired by their values.
+    /// The matrix variable of the training budget, to compare arms at each of its values and to say which is best for how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost: Option<String>,
+    /// The matrix variable that repeats, or several: arms are paired by their values. The first says what is labelled, the others initialisations.
     #[serde(default = "repeat")]
     repeat: Names,
     /// The arm that the others are held against.
     baseline: String,
+    /// Why the arms do not train on the same number of images, forward and backward, teachers and pre-training included: without it they must, to 2 %. The
+    /// verdict says it first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unequal: Option<String>,
     /// How each arm is called in words.
     #[serde(default)]
     titles: BTreeMap<String, String>,
-    /// Draws of the bootstrap.
-    #[serde(default = "replicates")]
-    replicates: usize,
-    /// Decides the bootstrap's draws.
+    /// Scores of what arms must beat to have shown anything, such as `control = "svm"`: they stand in the table, and an arm that does not beat the best
+    /// of them is named first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    controls: Vec<NodeRef>,
+    /// Scores of models that are trained on all labels: what can be reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    upper_bound: Vec<NodeRef>,
+    /// What arms are compared by: `accuracy`, `balanced_accuracy` or `macro_f1`.
     #[serde(default)]
-    seed: u64,
+    metric: Metric,
+    /// Two arms whose figures differ by less are as good as each other; 0.01 is one point.
+    #[serde(default = "margin")]
+    margin: f64,
 }
 
 pub(super) fn arm() -> String {
@@ -59,8 +90,8 @@ pub(super) fn budget() -> String {
 pub(super) fn repeat() -> Names {
     Names::One("seed".into())
 }
-fn replicates() -> usize {
-    2000
+fn margin() -> f64 {
+    0.01
 }
 
 impl CompareNode {
@@ -68,6 +99,7 @@ impl CompareNode {
         Axes {
             arm: &self.arm,
             budget: &self.budget,
+            cost: self.cost.as_deref(),
             repeat: &self.repeat,
         }
     }
@@ -77,76 +109,81 @@ impl CompareNode {
         self.titles.get(arm).map_or(arm, String::as_str)
     }
 
-    /// The baseline is one of the arms at every budget, and the bootstrap is fine enough to show a difference of one arm.
-    fn check_arms<T>(&self, paired: &Paired<T>) -> Result<(), ParamError> {
-        for (budget, arms) in &paired.budgets {
+    /// The baseline is one of the arms at every budget.
+    fn check_arms<T>(&self, paired: &[Paired<T>]) -> Result<(), ParamError> {
+        for Paired { cell, arms, .. } in paired {
             let names: Vec<&str> = arms.iter().map(|(arm, _)| arm.as_str()).collect();
             if !names.contains(&self.baseline.as_str()) {
-                let at = if budget.is_empty() {
-                    String::new()
-                } else {
-                    format!(" at {} {budget}", self.budget)
-                };
-                let help = flow_engine::workflow::suggest(&self.baseline, "arms", names);
-                return Err(at_with(
-                    "baseline",
-                    format!("`{}` is not one of the arms{at}", self.baseline),
-                    help,
-                ));
-            }
-            // The smallest p-value, 2 / (replicates + 1), is multiplied by the number of other arms (Holm).
-            let fewest = 40 * (arms.len() - 1);
-            if self.replicates < fewest.max(100) {
                 let message = format!(
-                    "{} found, expected at least {}: with {} arms no difference could be significant",
-                    self.replicates,
-                    fewest.max(100),
-                    arms.len()
+                    "`{}` is not one of the arms at {}",
+                    self.baseline,
+                    cell_name(self, cell)
                 );
-                return Err(at("replicates", message));
+                let help = flow_engine::workflow::suggest(&self.baseline, "arms", names);
+                return Err(at_with("baseline", message, help));
             }
         }
         Ok(())
     }
 
-    /// What can be checked of the arms' scores beforehand: they are of classifiers, of the same classes, on as many images of the same split.
-    fn check_scores(scores: &[InputFact]) -> Result<(), ParamError> {
-        let known = |input: &InputFact| {
-            input
-                .facts
-                .get::<ScoreFacts>()
-                .cloned()
-                .map(|facts| (input.node.clone(), facts))
+    /// What can be checked of the scores beforehand: they are of classifiers, of the same classes, on as many images of the same split.
+    fn check_scores(inputs: &InputFacts) -> Result<(), ParamError> {
+        let known = |port: &'static str| {
+            let known = |input: &InputFact| Some((port, input.node.clone(), input.facts.get::<ScoreFacts>()?.clone()));
+            inputs.all(port).iter().filter_map(known).collect::<Vec<_>>()
         };
-        let known: Vec<(String, ScoreFacts)> = scores.iter().filter_map(known).collect();
-        let Some((_, first)) = known.first() else { return Ok(()) };
-        for (node, facts) in &known {
+        let known = ["compare", "controls", "upper_bound"].map(known).concat();
+        let Some((_, _, first)) = known.first() else {
+            return Ok(());
+        };
+        for (port, node, facts) in known.iter().map(|(port, node, facts)| (*port, node, facts)) {
             if !facts.of_classifier {
                 let help =
                     "a finetune node with `head = \"probe\"` and `steps = 0` makes a classifier of a frozen encoder";
-                return Err(at_with(
-                    "compare",
-                    format!("`{node}` judges frozen features, expected scores of classifiers"),
-                    help,
-                ));
+                let message = format!("`{node}` judges frozen features, expected scores of classifiers");
+                return Err(at_with(port, message, help));
             }
-            same_task("compare", &first.data, &facts.data)?;
+            same_task(port, &first.data, &facts.data)?;
             if facts.split != first.split || facts.data.count(facts.split) != first.data.count(first.split) {
                 let message = format!("`{node}` is not judged on the same images as the others");
-                return Err(at_with(
-                    "compare",
-                    message,
-                    "judge all arms on the same `data` and `split`",
-                ));
+                return Err(at_with(port, message, "judge all arms on the same `data` and `split`"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Controls and upper bounds have a score for every draw of every cell.
+    fn check_beside<T>(&self, paired: &[Paired<T>], inputs: &InputFacts) -> Result<(), ParamError> {
+        for port in ["controls", "upper_bound"] {
+            let aside = |input: &InputFact| Aside {
+                node: input.node.clone(),
+                bindings: input.bindings.clone(),
+                score: (),
+            };
+            let asides: Vec<Aside<()>> = inputs.all(port).iter().map(aside).collect();
+            for Paired { cell, draws, .. } in paired {
+                beside::of_cell(&self.axes(), port, &asides, cell, draws)?;
             }
         }
         Ok(())
     }
 }
 
+/// The scores of a port that are no arm's.
+fn asides(inputs: &Inputs, port: &str) -> Result<Vec<Aside<Scores>>, NodeError> {
+    let aside = |input: &Input| {
+        Ok(Aside {
+            node: input.node.clone(),
+            bindings: input.bindings.clone(),
+            score: Scores::read(input)?,
+        })
+    };
+    inputs.all(port).iter().map(aside).collect()
+}
+
 impl Node for CompareNode {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUT: ArtifactType = SCORES;
     const FORM: &'static [&'static str] = &["compare"];
 
@@ -154,18 +191,34 @@ impl Node for CompareNode {
         vec![
             Port::many("compare", &self.compare, &[SCORES]).labelled().gathers(),
             Port::many("evidence", &self.evidence, &[SCORES]).labelled().gathers(),
+            Port::many("controls", &self.controls, &[SCORES]).labelled().gathers(),
+            Port::many("upper_bound", &self.upper_bound, &[SCORES])
+                .labelled()
+                .gathers(),
         ]
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
-        let scores = inputs.all("compare");
-        let places = scores
+        if !(self.margin > 0.0 && self.margin < 1.0) {
+            let message = format!(
+                "{} found, expected a share above 0 and below 1: 0.01 is one point",
+                self.margin
+            );
+            return Err(at("margin", message));
+        }
+        let places = inputs
+            .all("compare")
             .iter()
             .map(|input| Ok((self.axes().place(&input.node, &input.bindings)?, ())));
         let paired = pair("compare", places.collect::<Result<Vec<_>, ParamError>>()?)?;
         self.check_arms(&paired)?;
-        Self::check_scores(scores)?;
+        Self::check_scores(inputs)?;
+        self.check_beside(&paired, inputs)?;
         Ok(Facts::unknown())
+    }
+
+    fn account(&self, spent: &Spent<'_>) -> Result<Option<String>, ParamError> {
+        account::account(self, spent)
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
@@ -176,15 +229,22 @@ impl Node for CompareNode {
         }
         let paired = pair("compare", scores).map_err(refused)?;
         self.check_arms(&paired).map_err(refused)?;
-        if paired.draws.0 < FEWEST_DRAWS {
+        if paired.iter().any(|cell| cell.draws.len() < FEWEST_DRAWS) {
             cx.host.note(&format!(
                 "warning: fewer than {FEWEST_DRAWS} draws of each arm: no difference is called significant"
             ));
         }
-        Verdict::of(self, &paired)?.into_output()
+        let material = Material {
+            arms: &paired,
+            controls: &asides(inputs, "controls")?,
+            upper_bound: &asides(inputs, "upper_bound")?,
+        };
+        judge(self, &material)?.into_output()
     }
 
     fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError> {
-        report::render(self, &Verdict::read(artifact)?, &lineage.costs()).map(Some)
+        let verdict = Verdict::read(artifact)?;
+        let reads = reads::words(&verdict, lineage)?;
+        report::render(self, &verdict, &lineage.costs(), reads.as_deref()).map(Some)
     }
 }

@@ -2,48 +2,70 @@
 
 use std::collections::BTreeMap;
 
-use flow_cache::Artifact;
+use flow_cache::{Artifact, Digest};
 use flow_engine::node::{NodeError, Output};
-use flow_learn::rng::Stream;
-use flow_learn::stats::{Arm, Comparison, Interval, compare};
+use flow_learn::stats::Metric;
 use serde::{Deserialize, Serialize};
 
-use super::CompareNode;
-use crate::artifacts::{FeatureScore, Protocol, Scores, SplitName, from_json, to_json};
-use crate::evaluate::arms::Paired;
-use crate::failure::failure;
+use crate::artifacts::{SplitName, decoded, from_json, to_json};
+use crate::evaluate::arms::Cell;
 
 const FILE: &str = "verdict.json";
 
 /// From so many draws on, the spread over draws can be estimated, and a difference can be significant.
 pub(super) const FEWEST_DRAWS: usize = 3;
 
-/// What was found at every budget.
+/// With so few labels, what is labelled decides more than what is done with it: fewer draws than [`DRAWS_OF_FEW`] are said so first.
+pub(super) const FEW_LABELS: f64 = 100.0;
+pub(super) const DRAWS_OF_FEW: usize = 5;
+
+/// What was found in every cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Verdict {
     /// The arm that the others are held against.
     pub(super) baseline: String,
+    /// What arms are compared by.
+    pub(super) metric: Metric,
+    /// Two arms closer than this are as good as each other.
+    pub(super) margin: f64,
     /// The split that was judged on.
     pub(super) split: SplitName,
     /// What it is made of: `images` or `texts`.
     pub(super) noun: String,
     /// How many of them.
     pub(super) images: usize,
-    /// The fewest draws of the arms at a budget, and the most.
-    pub(super) draws: (usize, usize),
-    /// Draws of the bootstrap.
-    pub(super) replicates: usize,
-    /// One for each budget, in the order of the matrix.
-    pub(super) budgets: Vec<BudgetVerdict>,
+    /// Digest of these examples and their labels.
+    pub(super) judged_on: Digest,
+    /// Names of the classes.
+    pub(super) class_names: Vec<String>,
+    /// One for each label budget (and training budget), in the order of the matrix.
+    pub(super) cells: Vec<CellVerdict>,
 }
 
 /// What was found at one budget.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct BudgetVerdict {
-    /// The budget as written in the matrix; empty if there is none.
-    pub(super) budget: String,
+pub(super) struct CellVerdict {
+    /// The budgets as written in the matrix.
+    #[serde(flatten)]
+    pub(super) cell: Cell,
+    /// Draws of what is labelled, or, where that does not vary, initialisations.
+    pub(super) draws: usize,
+    /// Runs of each arm.
+    pub(super) runs: usize,
     /// The arms, in the order of the matrix.
     pub(super) arms: Vec<ArmVerdict>,
+    /// What arms are held against beside the baseline, in the order written.
+    pub(super) controls: Vec<Beside>,
+    /// What is reached with all labels.
+    pub(super) upper_bound: Vec<Beside>,
+}
+
+/// A mean with the ends of its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Figure {
+    pub(super) mean: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
 }
 
 /// What one arm achieved at one budget.
@@ -51,71 +73,97 @@ pub(super) struct BudgetVerdict {
 pub(super) struct ArmVerdict {
     /// The arm's name.
     pub(super) arm: String,
-    /// Accuracy: mean over draws with its 95 % interval.
-    pub(super) accuracy: [f64; 3],
-    /// Accuracy of each draw.
-    pub(super) by_draw: Vec<f64>,
-    /// Macro F1, mean over draws.
+    /// What arms are compared by.
+    pub(super) figure: Figure,
+    /// The same of each run, in the order of draws and seeds.
+    pub(super) by_run: Vec<f64>,
+    /// Accuracy and macro F1, mean over runs.
+    pub(super) accuracy: f64,
     pub(super) macro_f1: f64,
-    /// Accuracy minus the baseline's, with its 95 % interval.
-    pub(super) difference: [f64; 3],
-    /// Share of bootstrap draws in which it beats the baseline.
-    pub(super) better: f64,
-    /// Holm-corrected p-value of the difference.
-    pub(super) p: f64,
-    /// Whether the difference is significant; never with fewer than [`FEWEST_DRAWS`] draws.
-    pub(super) significant: bool,
-    /// Draws in which it was given pseudo-labels, but there was none: self-training did not happen.
+    /// The share of each class's images that is classified right, mean over runs.
+    pub(super) recall: Vec<f64>,
+    /// Against the baseline; none for itself.
+    pub(super) baseline: Option<Against>,
+    /// Against the best control, if there are any.
+    pub(super) control: Option<Against>,
+    /// The labels with which the baseline would be as good.
+    pub(super) labels_needed: Option<LabelsNeeded>,
+    /// Runs in which it was given pseudo-labels, but there was none: self-training did not happen.
     pub(super) without_pseudo_labels: usize,
 }
 
-impl Verdict {
-    /// From paired scores.
-    ///
-    /// # Errors
-    /// If they are not of classifiers, on the same images and classes.
-    pub(super) fn of(node: &CompareNode, paired: &Paired<Scores>) -> Result<Self, NodeError> {
-        let all = || {
-            paired
-                .budgets
-                .iter()
-                .flat_map(|(_, arms)| arms)
-                .flat_map(|(_, draws)| draws)
-        };
-        let first = all().next().ok_or_else(|| failure("there are no scores to compare"))?;
-        for scores in all() {
-            let same = scores.judged_on == first.judged_on && scores.class_names == first.class_names;
-            if !same || scores.split != first.split {
-                let message = "the arms were not judged on the same images and classes";
-                return Err(failure(message).with_help("score every arm with one evaluate node: `model = \"${arm}\"`"));
-            }
-        }
-        let mut budgets = Vec::new();
-        for (budget, arms) in &paired.budgets {
-            budgets.push(BudgetVerdict {
-                budget: budget.clone(),
-                arms: budget_verdict(node, arms)?,
-            });
-        }
-        Ok(Self {
-            baseline: node.baseline.clone(),
-            split: first.split,
-            noun: first.noun.clone(),
-            images: first.examples(),
-            draws: paired.draws,
-            replicates: node.replicates,
-            budgets,
-        })
+/// One arm against another.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Against {
+    /// What it has more.
+    pub(super) difference: Figure,
+    /// The chance that it is better.
+    pub(super) better: f64,
+    /// Of no difference, corrected (Holm) for all arms and budgets.
+    pub(super) p: f64,
+    /// Whether the difference is significant; never with fewer than [`FEWEST_DRAWS`] draws.
+    pub(super) significant: bool,
+    /// Of a difference of the margin or more, corrected (Holm) for all arms and budgets.
+    pub(super) p_not_equivalent: f64,
+    /// Whether the difference is surely below the margin; never with fewer than [`FEWEST_DRAWS`] draws.
+    pub(super) equivalent: bool,
+}
+
+/// What an arm stands beside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Beside {
+    /// The node's name.
+    pub(super) name: String,
+    /// What arms are compared by.
+    pub(super) figure: Figure,
+}
+
+/// A number of labels, as far as the grid tells.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct LabelsNeeded {
+    pub(super) labels: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
+    /// Whether the grid ends before.
+    pub(super) beyond: Beyond,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Beyond {
+    /// It lies within the grid.
+    No,
+    /// It is fewer than the grid begins with.
+    Below,
+    /// It is more than the grid ends with.
+    Above,
+}
+
+impl CellVerdict {
+    /// The control with the best figure.
+    pub(super) fn best_control(&self) -> Option<&Beside> {
+        self.controls
+            .iter()
+            .max_by(|a, b| a.figure.mean.total_cmp(&b.figure.mean))
     }
 
+    /// The number of labels, if the budget is one.
+    pub(super) fn labels(&self) -> Option<f64> {
+        self.cell.budget.parse().ok()
+    }
+}
+
+impl Verdict {
     /// As files.
     pub(super) fn into_output(self) -> Result<Output, NodeError> {
+        let metric = self.metric.title().replace(' ', "_").to_lowercase();
         let mut metrics = BTreeMap::new();
-        for BudgetVerdict { budget, arms } in &self.budgets {
-            metrics.extend(
-                arms.iter()
-                    .map(|arm| (format!("accuracy.{}.{budget}", arm.arm), arm.accuracy[0])),
-            );
+        for CellVerdict { cell, arms, .. } in &self.cells {
+            let at = [&cell.budget, &cell.cost].map(String::as_str).join(".");
+            let at = at.trim_matches('.');
+            for arm in arms {
+                metrics.insert(format!("{metric}.{}.{at}", arm.arm), arm.figure.mean);
+            }
         }
         Ok(Output {
             files: vec![(FILE.into(), to_json(&self))],
@@ -125,57 +173,6 @@ impl Verdict {
 
     /// From the artifact's file.
     pub(super) fn read(artifact: &Artifact) -> Result<Self, NodeError> {
-        from_json(&artifact.read(FILE)?, "a verdict")
+        decoded(artifact, FILE, from_json)
     }
-}
-
-/// The score of a classifier: what frozen features or controls achieved is no arm's.
-fn classifier(scores: &Scores) -> Result<&FeatureScore, NodeError> {
-    match scores.scores.as_slice() {
-        [score] if score.protocol == Protocol::FineTuned => Ok(score),
-        _ => Err(
-            failure("scores of frozen features found among the arms, expected those of classifiers")
-                .with_help("name evaluate nodes with `model` in `compare`, those with `encoder` in `evidence`"),
-        ),
-    }
-}
-
-fn budget_verdict(node: &CompareNode, arms: &[(String, Vec<Scores>)]) -> Result<Vec<ArmVerdict>, NodeError> {
-    let mut outcomes = Vec::new();
-    for (_, draws) in arms {
-        let seeds = draws.iter().map(|scores| Ok(classifier(scores)?.outcomes()));
-        outcomes.push(Arm {
-            seeds: seeds.collect::<Result<Vec<_>, NodeError>>()?,
-        });
-    }
-    let baseline = arms
-        .iter()
-        .position(|(arm, _)| *arm == node.baseline)
-        .unwrap_or_default();
-    let found = compare(
-        &outcomes,
-        baseline,
-        node.replicates,
-        &Stream::new(node.seed, "bootstrap"),
-    );
-    arms.iter()
-        .enumerate()
-        .map(|(i, (arm, draws))| arm_verdict(arm, draws, &found, i))
-        .collect()
-}
-
-fn arm_verdict(arm: &str, draws: &[Scores], found: &Comparison, i: usize) -> Result<ArmVerdict, NodeError> {
-    let triple = |v: &Interval| [v.mean, v.low, v.high];
-    let scores = draws.iter().map(classifier).collect::<Result<Vec<_>, _>>()?;
-    Ok(ArmVerdict {
-        arm: arm.to_owned(),
-        accuracy: triple(&found.accuracy[i]),
-        by_draw: scores.iter().map(|score| score.accuracy).collect(),
-        macro_f1: scores.iter().map(|score| score.macro_f1).sum::<f64>() / scores.len() as f64,
-        difference: triple(&found.difference[i]),
-        better: found.better[i],
-        p: found.p[i],
-        significant: found.detected[i] && draws.len() >= FEWEST_DRAWS,
-        without_pseudo_labels: draws.iter().filter(|scores| scores.pseudo_labels == Some(0)).count(),
-    })
 }

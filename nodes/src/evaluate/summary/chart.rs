@@ -1,4 +1,4 @@
-//! A dot chart as SVG: one row for each arm, one panel for each figure, error bars, and controls as lines across all rows.
+//! A dot chart as SVG: one row for each arm, one panel for each metric, error bars, and controls as lines across all rows.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ pub(super) struct Chart {
     pub(super) panels: Vec<Panel>,
 }
 
-/// One figure of all arms, on its own scale.
+/// One metric of all arms, on its own scale.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Panel {
     pub(super) title: String,

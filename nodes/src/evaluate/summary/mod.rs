@@ -46,6 +46,7 @@ impl SummaryNode {
         Axes {
             arm: &self.arm,
             budget: &self.budget,
+            cost: None,
             repeat: &self.repeat,
         }
     }
@@ -71,7 +72,7 @@ impl SummaryNode {
 
 impl Node for SummaryNode {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUT: ArtifactType = SCORES;
     const FORM: &'static [&'static str] = &["summary"];
 
@@ -109,7 +110,7 @@ const FILE: &str = "summary.json";
 /// What is found of an arm, in the order of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Figure {
+pub(super) enum Metric {
     /// Accuracy of a linear probe on frozen features.
     Probe,
     /// Accuracy of weighted nearest neighbours on frozen features.
@@ -124,7 +125,7 @@ pub(super) enum Figure {
     Ari,
 }
 
-impl Figure {
+impl Metric {
     /// How it is called in tables.
     pub(super) fn title(self) -> &'static str {
         match self {
@@ -137,19 +138,20 @@ impl Figure {
         }
     }
 
-    /// The figures in one score.
+    /// The metrics in one score.
     fn of(score: &FeatureScore) -> Vec<(Self, f64)> {
-        let figure = match score.protocol {
+        let metric = match score.protocol {
             Protocol::Probe { .. } => Self::Probe,
+            Protocol::Svm { .. } => Self::FineTune,
             Protocol::Knn { .. } => Self::Knn,
             Protocol::FineTuned => Self::FineTune,
             Protocol::Clusters { .. } => Self::Clusters,
         };
-        let mut figures = vec![(figure, score.accuracy)];
+        let mut metrics = vec![(metric, score.accuracy)];
         if let Some(agreement) = score.agreement {
-            figures.extend([(Self::Nmi, agreement.nmi), (Self::Ari, agreement.ari)]);
+            metrics.extend([(Self::Nmi, agreement.nmi), (Self::Ari, agreement.ari)]);
         }
-        figures
+        metrics
     }
 
     /// Clusters are found without labels.
@@ -158,10 +160,10 @@ impl Figure {
     }
 }
 
-/// A figure at a label budget.
+/// A metric at a label budget.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Column {
-    pub(super) figure: Figure,
+    pub(super) metric: Metric,
     /// The budget as written in the matrix; empty if there is none.
     pub(super) budget: String,
 }
@@ -172,7 +174,7 @@ pub(super) struct Row {
     pub(super) name: String,
     /// Whether the arms are held against it.
     pub(super) control: bool,
-    /// For each column one value for each draw; none where the figure was not found.
+    /// For each column one value for each draw; none where the metric was not found.
     pub(super) cells: Vec<Vec<f64>>,
 }
 
@@ -183,7 +185,7 @@ pub(super) struct Summary {
     pub(super) split: SplitName,
     /// Images of it.
     pub(super) images: usize,
-    /// By figure, then in the order of the matrix.
+    /// By metric, then in the order of the matrix.
     pub(super) columns: Vec<Column>,
     /// In the order of the matrix.
     pub(super) rows: Vec<Row>,
@@ -192,7 +194,7 @@ pub(super) struct Summary {
 impl Summary {
     /// From the artifact's file.
     pub(super) fn read(artifact: &Artifact) -> Result<Self, NodeError> {
-        crate::artifacts::from_json(&artifact.read(FILE)?, "a summary")
+        crate::artifacts::decoded(artifact, FILE, crate::artifacts::from_json)
     }
 }
 
@@ -215,18 +217,18 @@ fn found(node: &SummaryNode, place: &Place, scores: &Scores) -> Vec<Measurement>
             (None, place.arm.clone())
         };
         let control = control || node.baseline.as_ref() == Some(&place.arm);
-        Figure::of(score).into_iter().map(move |(figure, value)| Measurement {
+        Metric::of(score).into_iter().map(move |(metric, value)| Measurement {
             row: row.clone(),
             control,
             column: Column {
-                figure,
-                budget: if figure.has_budget() {
-                    place.budget.clone()
+                metric,
+                budget: if metric.has_budget() {
+                    place.cell.budget.clone()
                 } else {
                     String::new()
                 },
             },
-            draw: place.draw.clone(),
+            draw: place.draw.to_string(),
             value,
         })
     };
@@ -273,7 +275,7 @@ fn columns(all: &[Measurement]) -> Vec<Column> {
         }
     }
     // A stable sort: budgets stay in the order of the matrix.
-    columns.sort_by_key(|column| column.figure);
+    columns.sort_by_key(|column| column.metric);
     columns
 }
 
@@ -295,12 +297,12 @@ fn rows(all: &[Measurement]) -> Result<Vec<Row>, NodeError> {
             continue;
         };
         let earlier = cells[at][column].insert(&found.draw, found.value);
-        if earlier.is_some_and(|earlier| earlier.to_bits() != found.value.to_bits()) && found.column.figure.has_budget()
+        if earlier.is_some_and(|earlier| earlier.to_bits() != found.value.to_bits()) && found.column.metric.has_budget()
         {
             let message = format!(
                 "`{}` has two different values of {} at {}",
                 found.row.1,
-                found.column.figure.title(),
+                found.column.metric.title(),
                 found.draw
             );
             return Err(failure(message)
@@ -319,14 +321,14 @@ fn rows(all: &[Measurement]) -> Result<Vec<Row>, NodeError> {
     Ok(rows)
 }
 
-/// Means by figure, row and budget, for queries.
+/// Means by metric, row and budget, for queries.
 fn metrics(summary: &Summary) -> BTreeMap<String, f64> {
     let mut metrics = BTreeMap::new();
     for row in &summary.rows {
         for (column, values) in summary.columns.iter().zip(&row.cells) {
             if let Some((mean, _)) = mean_and_deviation(values) {
-                let figure = column.figure.title().replace([' ', '-'], "_").to_lowercase();
-                let name = format!("{figure}.{}.{}", row.name.replace(' ', "_"), column.budget);
+                let metric = column.metric.title().replace([' ', '-'], "_").to_lowercase();
+                let name = format!("{metric}.{}.{}", row.name.replace(' ', "_"), column.budget);
                 metrics.insert(name.trim_end_matches('.').to_owned(), mean);
             }
         }

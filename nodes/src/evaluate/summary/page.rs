@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::SummaryNode;
 use super::chart::{Chart, Line, Panel};
-use super::{Column, Figure, Row, Summary, mean_and_deviation};
+use super::{Column, Metric, Row, Summary, mean_and_deviation};
 use crate::evaluate::arms::text;
 use crate::evaluate::table::table;
 
@@ -87,7 +87,7 @@ fn percent(values: &[f64]) -> String {
 }
 
 fn head(column: &Column) -> String {
-    format!("{} {}", column.figure.title(), column.budget)
+    format!("{} {}", column.metric.title(), column.budget)
         .trim_end()
         .to_owned()
 }
@@ -111,7 +111,7 @@ fn rows_of_table(node: &SummaryNode, rows: &[Row], costs: &BTreeMap<String, Cost
         if row.cells.iter().all(Vec::is_empty)
             && let Some(first) = cells.get_mut(1)
         {
-            *first = "failed".to_owned();
+            "failed".clone_into(first);
         }
         let cost = costs.get(&row.name).cloned().unwrap_or_default();
         cells.extend([
@@ -151,7 +151,7 @@ fn chart(node: &SummaryNode, summary: &Summary, rows: &[Row], costs: &BTreeMap<S
     let in_percent = |values: &[f64]| mean_and_deviation(values).map(|(mean, spread)| (100.0 * mean, 100.0 * spread));
     let mut panels = Vec::new();
     for (i, column) in summary.columns.iter().enumerate() {
-        if matches!(column.figure, Figure::Nmi | Figure::Ari) {
+        if matches!(column.metric, Metric::Nmi | Metric::Ari) {
             continue;
         }
         let line = |(nr, row): (usize, &&Row)| {
@@ -164,7 +164,7 @@ fn chart(node: &SummaryNode, summary: &Summary, rows: &[Row], costs: &BTreeMap<S
             format!(", {} {}", column.budget, node.budget)
         };
         panels.push(Panel {
-            title: format!("{}{budget}", column.figure.title()),
+            title: format!("{}{budget}", column.metric.title()),
             unit: "%",
             from_zero: false,
             points: arms.iter().map(|row| in_percent(&row.cells[i])).collect(),
@@ -222,8 +222,8 @@ mod tests {
             "summary": ["frozen"], "arm": "method", "titles": { "simclr": "SimCLR" },
         }))
         .expect("valid");
-        let column = |figure, budget: &str| Column {
-            figure,
+        let column = |metric, budget: &str| Column {
+            metric,
             budget: budget.into(),
         };
         let row = |name: &str, control, cells: [&[f64]; 3]| Row {
@@ -235,9 +235,9 @@ mod tests {
             split: crate::artifacts::SplitName::Test,
             images: 2000,
             columns: vec![
-                column(Figure::Probe, "100"),
-                column(Figure::FineTune, "100"),
-                column(Figure::Nmi, ""),
+                column(Metric::Probe, "100"),
+                column(Metric::FineTune, "100"),
+                column(Metric::Nmi, ""),
             ],
             rows: vec![
                 row("rotation", false, [&[0.61, 0.63], &[0.7, 0.72], &[0.31, 0.33]]),

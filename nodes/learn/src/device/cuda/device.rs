@@ -202,6 +202,10 @@ impl Device for Cuda {
         self.run([self.with(to), self.of(from)], |k, [to, from]| k.follow(to, from, factor, share));
     }
 
+    fn average(&self, to: &mut Buffer, from: &Buffer, keep: f32) {
+        self.follow(to, from, 1.0, 1.0 - keep);
+    }
+
     fn normalise(&self, norm: &Norm<'_>, y: &mut Buffer) {
         let blocks = [norm.x, norm.mean, norm.inverse_std, norm.weight, norm.bias].map(|buffer| self.of(buffer));
         let [x, mean, inverse_std, weight, bias] = blocks;

@@ -3,36 +3,13 @@
 use std::fmt::Debug;
 
 use super::memory::Block;
+pub use crate::device::DeviceError;
 
 /// An address in the device's memory.
 pub type Address = u64;
 
 /// Threads of a block, for every kernel.
 pub const THREADS: u32 = 256;
-
-/// Why the device did not do something.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeviceError {
-    /// There is no memory left.
-    #[error(
-        "the GPU has no memory left: {wanted} MB more were wanted, {held} MB are in use by this training; lower `batch`, or run fewer \
-         nodes on this GPU at a time"
-    )]
-    Memory {
-        /// What was asked for, in megabytes.
-        wanted: usize,
-        /// What this device has allocated, in megabytes.
-        held: usize,
-    },
-    /// The driver's own error.
-    #[error("the GPU's driver failed while it was asked to {what}: {code}")]
-    Driver {
-        /// What it was asked for.
-        what: String,
-        /// Its error's name and number.
-        code: String,
-    },
-}
 
 /// A result of the device.
 pub type Done<T = ()> = Result<T, DeviceError>;

@@ -30,11 +30,11 @@ pub(super) fn direct(shape: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f3
     let (all_taps, tap_len) = (shape.kernel * shape.kernel, pass.cin_g * shape.c_out);
     if pass.cin_g < NARROW {
         by_groups(shape.n, groups, dweight.len(), dweight, |images, _, sums| {
-            pass.add_padded(images, sums)
+            pass.add_padded(images, sums);
         });
     } else if 2 * groups >= GROUPS {
         by_groups(shape.n, groups, dweight.len(), dweight, |images, _, sums| {
-            pass.add(images, 0..all_taps, 0..pass.cin_g, sums)
+            pass.add(images, 0..all_taps, 0..pass.cin_g, sums);
         });
     } else {
         // Many weights: the few groups' sums are cut up too, each tap in two.

@@ -1,7 +1,9 @@
 //! Optimisers, against their definitions on the host.
 
 use super::{Check, Done, EXACT, Start};
+use crate::device::Cpu;
 use crate::device::cuda::kernels::{AdamTensor, Update};
+use crate::layers::Buffer;
 use crate::optim::{OptimizerConfig, ParamMut};
 
 /// Settings of a test: name, JSON.
@@ -21,13 +23,14 @@ impl Check<'_> {
         let (values, grads) = (lens.map(|len| self.values(len)), lens.map(|len| self.values(len)));
         for (name, settings) in SETTINGS {
             let config: OptimizerConfig = serde_json::from_str(settings).expect("BUG: settings of a test");
-            let mut expected = values.clone();
+            let (mut moved, gradients) = (values.clone().map(Buffer::from), grads.clone().map(Buffer::from));
             let names = ["a", "b", "c", "d"];
-            let tensors = expected.iter_mut().zip(&grads).zip(names).enumerate();
+            let tensors = moved.iter_mut().zip(&gradients).zip(names).enumerate();
             let mut parameters: Vec<ParamMut<'_>> = tensors
                 .map(|(i, ((value, grad), name))| ParamMut { name, value, grad, lr: LR, decay: i % 2 == 0 })
                 .collect();
-            config.build().step(&mut parameters);
+            config.build().step(&Cpu, &mut parameters);
+            let expected = moved.map(|buffer| buffer.to_vec());
             self.step((name, &config), &values, &grads, &expected)?;
         }
         Ok(())

@@ -1,0 +1,156 @@
+//! What the records of the run say besides the scores: what arms cost, what they learnt from, and what frozen encoders are worth.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use flow_cache::{ActionKey, ArtifactSummary};
+use flow_engine::node::InputCost;
+use serde::Serialize;
+
+use super::CompareNode;
+use crate::artifacts::Subject;
+use crate::evaluate::arms::Cell;
+
+/// Node kinds whose time is training time.
+const TRAINING: [&str; 3] = ["pretrain", "finetune", "pseudo-label"];
+
+/// What the names of a frozen encoder's figures begin with.
+const FROZEN: [&str; 5] = ["ari.", "cluster_accuracy.", "knn.", "nmi.", "probe."];
+
+/// What one arm took at one budget, mean over draws, shared nodes charged in full.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct ArmCost {
+    /// Seconds in which threads of training nodes ran, by the wall clock.
+    pub(super) seconds: f64,
+    /// Images that went forward and backward through a network, views counted.
+    pub(super) images: f64,
+    /// Those that it was allowed: more, where training was stopped early.
+    pub(super) allowed: f64,
+}
+
+/// What the pseudo-labels of one round were like, mean over draws.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Guesses {
+    pub(super) node: String,
+    pub(super) kept_share: f64,
+    /// Of those that were kept; none where nothing was.
+    pub(super) precision: Option<f64>,
+}
+
+/// Adds up values by key and gives their means.
+#[derive(Default)]
+struct Means(BTreeMap<String, (f64, f64)>);
+
+impl Means {
+    fn add(&mut self, key: &str, value: f64) {
+        let (sum, count) = self.0.entry(key.to_owned()).or_default();
+        *sum += value;
+        *count += 1.0;
+    }
+
+    fn get(&self, key: &str) -> Option<f64> {
+        self.0.get(key).map(|(sum, count)| sum / count)
+    }
+}
+
+/// Everything that the report says besides the verdict itself.
+pub(super) struct Evidence<'a> {
+    pub(super) node: &'a CompareNode,
+    pub(super) lineage: &'a [InputCost],
+}
+
+impl Evidence<'_> {
+    fn of<'a>(&'a self, port: &'a str, cell: &'a Cell, arm: Option<&'a str>) -> impl Iterator<Item = &'a InputCost> {
+        self.lineage.iter().filter(move |input| {
+            let axes = self.node.axes();
+            let same_arm = arm.is_none_or(|arm| axes.arm_of(&input.node, &input.bindings) == arm);
+            let found = axes.cell_of(&input.bindings);
+            // A frozen encoder need not vary by all that arms vary by.
+            let same_cell = found.budget == cell.budget && (found.cost == cell.cost || found.cost.is_empty());
+            input.port == port && same_cell && same_arm
+        })
+    }
+
+    pub(super) fn cost(&self, cell: &Cell, arm: &str) -> ArmCost {
+        let mut means = Means::default();
+        for input in self.of("compare", cell, Some(arm)) {
+            let training = || input.records.iter().filter(|r| TRAINING.contains(&r.kind.as_str()));
+            means.add("seconds", training().map(|r| r.cost.wall_s).sum());
+            let trained = |r: &&Arc<ArtifactSummary>| r.metrics.get("images_trained").copied();
+            means.add("images", training().filter_map(|r| trained(&r)).sum());
+            let allowed = |r: &Arc<ArtifactSummary>| r.metrics.get("images_allowed").copied().or(trained(&r));
+            means.add("allowed", training().filter_map(allowed).sum());
+        }
+        ArmCost {
+            seconds: means.get("seconds").unwrap_or(0.0),
+            images: means.get("images").unwrap_or(0.0),
+            allowed: means.get("allowed").unwrap_or(0.0),
+        }
+    }
+
+    pub(super) fn guesses(&self, cell: &Cell, arm: &str) -> Vec<Guesses> {
+        let (mut share, mut precision) = (Means::default(), Means::default());
+        for input in self.of("compare", cell, Some(arm)) {
+            for record in input.records.iter().filter(|r| r.kind == "pseudo-label") {
+                let name = record.node.split('[').next().unwrap_or(&record.node);
+                share.add(name, record.metrics.get("kept_share").copied().unwrap_or(0.0));
+                if let Some(value) = record.metrics.get("precision") {
+                    precision.add(name, *value);
+                }
+            }
+        }
+        let one = |node: &String| Guesses {
+            node: node.clone(),
+            kept_share: share.get(node).unwrap_or(0.0),
+            precision: precision.get(node),
+        };
+        share.0.keys().map(one).collect()
+    }
+
+    /// Whether an arm depends on a pre-training whose linear probe, with these labels, does not beat both controls.
+    pub(super) fn uncredited(&self, cell: &Cell, arm: &str) -> bool {
+        let pretrained = |input: &InputCost| -> BTreeSet<ActionKey> {
+            input
+                .records
+                .iter()
+                .filter(|r| r.kind == "pretrain")
+                .map(|r| r.key)
+                .collect()
+        };
+        let used: BTreeSet<ActionKey> = self.of("compare", cell, Some(arm)).flat_map(pretrained).collect();
+        let of_arm = |input: &&InputCost| !pretrained(input).is_disjoint(&used);
+        let mut means = Means::default();
+        for input in self.of("evidence", cell, None).filter(of_arm) {
+            for record in input.records.iter().filter(|r| r.kind == "evaluate") {
+                record.metrics.iter().for_each(|(name, value)| means.add(name, *value));
+            }
+        }
+        let probe = |subject: Subject| means.get(&format!("probe.{}", subject.key()));
+        let controls = [Subject::RandomInit, Subject::RawPixels, Subject::BagOfWords];
+        probe(Subject::Encoder)
+            .is_some_and(|encoder| controls.into_iter().filter_map(probe).any(|control| encoder <= control))
+    }
+
+    /// Frozen features at a budget: the figure's name, its mean over draws, and its range.
+    pub(super) fn frozen(&self, cell: &Cell) -> BTreeMap<String, (f64, f64, f64)> {
+        let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for input in self.of("evidence", cell, None) {
+            // The input's own record is the one that has these figures.
+            let own = input
+                .records
+                .iter()
+                .filter(|r| r.kind == "evaluate")
+                .flat_map(|r| &r.metrics);
+            let shown = |name: &str| FROZEN.iter().any(|figure| name.starts_with(figure));
+            for (name, value) in own.filter(|(name, _)| shown(name)) {
+                values.entry(name.clone()).or_default().push(*value);
+            }
+        }
+        let summary = |v: Vec<f64>| {
+            let least = v.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = v.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            (v.iter().sum::<f64>() / v.len() as f64, least, most)
+        };
+        values.into_iter().map(|(name, v)| (name, summary(v))).collect()
+    }
+}

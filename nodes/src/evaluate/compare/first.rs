@@ -1,0 +1,93 @@
+//! What a reader must know before anything else.
+
+use super::account::UNEQUAL;
+use super::cells::{cell_name, percent, signed};
+use super::evidence::Evidence;
+use super::verdict::{ArmVerdict, CellVerdict, DRAWS_OF_FEW, FEW_LABELS, FEWEST_DRAWS, Verdict};
+
+/// One sentence each, the gravest first.
+pub(super) fn words(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
+    let mut said: Vec<String> = unequal(verdict, evidence).into_iter().collect();
+    said.extend(verdict.cells.iter().filter_map(|cell| below_control(cell, evidence)));
+    said.extend(too_few(verdict, evidence));
+    said
+}
+
+/// Where arms trained on different numbers of images, a difference may be one of budget, and not of method: why that is so, and where it is most so.
+fn unequal(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
+    let node = evidence.node;
+    let images = |cell: &CellVerdict, arm: &ArmVerdict| evidence.cost(&cell.cell, &arm.arm).allowed;
+    let ends = |cell: &CellVerdict| -> Option<(f64, String)> {
+        let by_images = |a: &&ArmVerdict, b: &&ArmVerdict| images(cell, a).total_cmp(&images(cell, b));
+        let (least, most) = (cell.arms.iter().min_by(by_images)?, cell.arms.iter().max_by(by_images)?);
+        let (few, many) = (images(cell, least), images(cell, most));
+        let words = format!(
+            "at {} {} may train on {few:.0} images, forward and backward, and {} on {many:.0}",
+            cell_name(node, &cell.cell),
+            node.title(&least.arm),
+            node.title(&most.arm)
+        );
+        (many > UNEQUAL * few).then(|| (many / few.max(1.0), words))
+    };
+    let worst = verdict.cells.iter().filter_map(ends).max_by(|a, b| a.0.total_cmp(&b.0));
+    let why = node.unequal.as_ref().map(|why| why.trim_end_matches('.').to_owned());
+    let said: Vec<String> = why.into_iter().chain(worst.map(|(_, words)| words)).collect();
+    (!said.is_empty()).then(|| format!("Not on equal terms: {}.", said.join("; ")))
+}
+
+/// An arm that a control reaches without learning any features has shown nothing.
+fn below_control(cell: &CellVerdict, evidence: &Evidence<'_>) -> Option<String> {
+    let control = cell.best_control()?;
+    let gain = |arm: &ArmVerdict| arm.control.map_or(0.0, |against| against.difference.mean);
+    let listed = |arms: &[&ArmVerdict]| {
+        let one = |arm: &&ArmVerdict| format!("{} ({})", evidence.node.title(&arm.arm), signed(gain(arm)));
+        arms.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    let below: Vec<&ArmVerdict> = cell.arms.iter().filter(|arm| gain(arm) <= 0.0).collect();
+    let doubtful = |arm: &&ArmVerdict| gain(arm) > 0.0 && !arm.control.is_some_and(|against| against.significant);
+    let doubtful: Vec<&ArmVerdict> = cell.arms.iter().filter(doubtful).collect();
+    let mut parts = Vec::new();
+    if !below.is_empty() {
+        parts.push(format!("not above it: {}", listed(&below)));
+    }
+    if !doubtful.is_empty() {
+        parts.push(format!("not detectably above it: {}", listed(&doubtful)));
+    }
+    (!parts.is_empty()).then(|| {
+        format!(
+            "{}: the best control, {}, reaches {} %; {}.",
+            cell_name(evidence.node, &cell.cell),
+            evidence.node.title(&control.name),
+            percent(control.figure.mean),
+            parts.join("; ")
+        )
+    })
+}
+
+fn too_few(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
+    let at = |wanted: &dyn Fn(&CellVerdict) -> bool| -> Vec<String> {
+        let cells = verdict.cells.iter().filter(|cell| wanted(cell));
+        cells
+            .map(|cell| format!("{} ({})", cell_name(evidence.node, &cell.cell), cell.draws))
+            .collect()
+    };
+    let none = at(&|cell| cell.draws < FEWEST_DRAWS);
+    let few = at(&|cell| {
+        let of_few = cell.labels().is_some_and(|labels| labels <= FEW_LABELS);
+        of_few && (FEWEST_DRAWS..DRAWS_OF_FEW).contains(&cell.draws)
+    });
+    let mut said = Vec::new();
+    if !none.is_empty() {
+        said.push(format!(
+            "Fewer than {FEWEST_DRAWS} draws, so that no difference can be called significant: {}.",
+            none.join(", ")
+        ));
+    }
+    if !few.is_empty() {
+        said.push(format!(
+            "Fewer than {DRAWS_OF_FEW} draws, although with so few labels it matters which they are: {}.",
+            few.join(", ")
+        ));
+    }
+    said
+}

@@ -1,0 +1,170 @@
+use std::collections::BTreeMap;
+
+use flow_cache::Digest;
+use flow_learn::rng::Stream;
+use serde_json::{Value, json};
+
+use super::beside::Aside;
+use super::judge::{Material, judge};
+use super::{CompareNode, report};
+use crate::artifacts::{FeatureScore, Protocol, Scores, SplitName, Subject};
+use crate::evaluate::arms::pair;
+
+const CLASSES: usize = 4;
+
+/// Scores of a classifier that is right on so many of 1,000 images; the hard images are hard for all.
+fn scores(of: Subject, right: f64, run: &str) -> Scores {
+    let mut own = Stream::new(1, "scores").child(run);
+    let mut shared = Stream::new(1, "images");
+    let truth: Vec<usize> = (0..1000).map(|i| i % CLASSES).collect();
+    let judged = |class: &usize| {
+        let difficulty = 0.9 * f64::from(shared.uniform()) + 0.1 * f64::from(own.uniform());
+        if difficulty < right {
+            *class
+        } else {
+            (class + 1) % CLASSES
+        }
+    };
+    let predicted: Vec<usize> = truth.iter().map(judged).collect();
+    Scores {
+        split: SplitName::Test,
+        judged_on: Digest::of(b"images"),
+        noun: "images".into(),
+        class_names: ["boots", "coats", "hats", "socks"].map(str::to_owned).to_vec(),
+        pseudo_labels: None,
+        truth: Scores::classes(&truth),
+        scores: vec![FeatureScore::new(of, Protocol::FineTuned, CLASSES, &truth, &predicted)],
+    }
+}
+
+fn bindings(at: &Value, draw: usize) -> BTreeMap<String, Value> {
+    let mut bindings: BTreeMap<String, Value> = serde_json::from_value(at.clone()).expect("a table");
+    bindings.insert("draw".into(), draw.into());
+    bindings.insert("seed".into(), draw.into());
+    bindings
+}
+
+/// The verdict's words on a terminal.
+fn said(
+    settings: Value,
+    draws: usize,
+    arms: &[(&str, Vec<(Value, f64)>, f64)],
+    controls: &[(&str, Vec<(Value, f64)>)],
+) -> String {
+    let mut node = json!({ "compare": ["score"], "baseline": "scratch", "repeat": ["draw", "seed"] });
+    for (key, value) in settings.as_object().expect("a table") {
+        node[key] = value.clone();
+    }
+    let node: CompareNode = serde_json::from_value(node).expect("valid");
+    let mut of_arms = Vec::new();
+    for (arm, cells, spread) in arms {
+        for (at, right) in cells {
+            for draw in 0..draws {
+                // What a draw does to all arms, and what it does to this one.
+                let luck = 0.03 * f64::from(Stream::new(3, "luck").index(draw as u64).normal());
+                let own = spread * f64::from(Stream::new(4, arm).index(draw as u64).normal());
+                let place = node.axes().place(arm, &bindings(at, draw)).expect("a place");
+                of_arms.push((
+                    place,
+                    scores(Subject::Model, right + luck + own, &format!("{arm} {at} {draw}")),
+                ));
+            }
+        }
+    }
+    let mut asides = Vec::new();
+    for (name, cells) in controls {
+        for (at, right) in cells {
+            asides.push(Aside {
+                node: (*name).to_owned(),
+                bindings: serde_json::from_value(at.clone()).expect("a table"),
+                score: scores(Subject::RawPixels, *right, name),
+            });
+        }
+    }
+    let material = Material {
+        arms: &pair("compare", of_arms).expect("paired"),
+        controls: &asides,
+        upper_bound: &[],
+    };
+    let verdict = judge(&node, &material).expect("a verdict");
+    report::render(&node, &verdict, &[], None).expect("a report").terminal
+}
+
+fn at(cells: &[(usize, f64)]) -> Vec<(Value, f64)> {
+    cells
+        .iter()
+        .map(|(labels, right)| (json!({ "labels": labels }), *right))
+        .collect()
+}
+
+fn titles() -> Value {
+    json!({ "scratch": "scratch", "fixmatch": "FixMatch", "simclr": "SimCLR", "svm": "RBF-SVM on raw pixels" })
+}
+
+#[test]
+fn one_arm_is_best_and_worth_labels() {
+    let arms = [
+        ("scratch", at(&[(40, 0.60), (100, 0.70), (1000, 0.82)]), 0.005),
+        ("fixmatch", at(&[(40, 0.68), (100, 0.76), (1000, 0.83)]), 0.005),
+    ];
+    let controls = [("svm", at(&[(40, 0.50), (100, 0.58), (1000, 0.70)]))];
+    insta::assert_snapshot!(said(
+        json!({ "titles": titles(), "controls": ["svm"] }),
+        5,
+        &arms,
+        &controls
+    ));
+}
+
+#[test]
+fn what_an_expert_must_know_comes_first() {
+    let arms = [
+        ("scratch", at(&[(40, 0.60), (1000, 0.79)]), 0.01),
+        ("simclr", at(&[(40, 0.66), (1000, 0.82)]), 0.01),
+    ];
+    let controls = [
+        ("svm", at(&[(40, 0.62), (1000, 0.83)])),
+        ("knn", at(&[(40, 0.4), (1000, 0.7)])),
+    ];
+    let settings = json!({ "titles": titles(), "unequal": "pre-training comes on top", "controls": ["svm", "knn"] });
+    insta::assert_snapshot!(said(settings, 3, &arms, &controls));
+}
+
+#[test]
+fn as_good_and_not_detectable_are_told_apart_and_two_draws_show_nothing() {
+    let arms = [
+        ("scratch", at(&[(100, 0.70)]), 0.0),
+        ("simclr", at(&[(100, 0.701)]), 0.0),
+        ("fixmatch", at(&[(100, 0.72)]), 0.05),
+    ];
+    insta::assert_snapshot!("as_good", said(json!({ "titles": titles() }), 6, &arms, &[]));
+    insta::assert_snapshot!("two_draws", said(json!({ "titles": titles() }), 2, &arms, &[]));
+}
+
+#[test]
+fn over_several_training_budgets_it_is_said_which_arm_is_best_up_to_where() {
+    let cells = |figures: [f64; 3]| -> Vec<(Value, f64)> {
+        let costs = [20_000, 60_000, 200_000];
+        costs
+            .iter()
+            .zip(figures)
+            .map(|(cost, right)| (json!({ "labels": 100, "budget": cost }), right))
+            .collect()
+    };
+    let arms = [
+        ("scratch", cells([0.66, 0.69, 0.70]), 0.004),
+        ("fixmatch", cells([0.55, 0.68, 0.78]), 0.004),
+        ("simclr", cells([0.60, 0.73, 0.74]), 0.004),
+    ];
+    insta::assert_snapshot!(said(json!({ "titles": titles(), "cost": "budget" }), 5, &arms, &[]));
+}
+
+#[test]
+fn by_macro_f1_the_words_and_figures_are_those_of_macro_f1() {
+    let arms = [
+        ("scratch", at(&[(100, 0.70)]), 0.004),
+        ("fixmatch", at(&[(100, 0.76)]), 0.004),
+    ];
+    let text = said(json!({ "titles": titles(), "metric": "macro_f1" }), 5, &arms, &[]);
+    assert!(text.contains("| macro F1, %"), "{text}");
+}
