@@ -33,16 +33,23 @@ pub(crate) fn gpu(args: &GpuArgs) -> Result<(), Failure> {
         show_speeds(&bench.speeds(&resnet_shapes()).map_err(failed)?);
     }
     if wrong > 0 {
-        return Err(Failure::failed(format!("{wrong} kernels differ from the CPU's, or from themselves")));
+        return Err(Failure::failed(format!(
+            "{wrong} kernels differ from the CPU's, or from themselves"
+        )));
     }
     Ok(())
 }
 
 fn described(gpu: &Gpu) -> String {
     let (major, minor) = gpu.capability;
-    let code = gpu.code.map_or_else(|| "too old for flow".to_owned(), |code| format!("runs {code}"));
+    let code = gpu
+        .code
+        .map_or_else(|| "too old for flow".to_owned(), |code| format!("runs {code}"));
     let memory = gpu.memory >> 20;
-    format!("{}, {memory} MiB, compute capability {major}.{minor}, CUDA {}, {code}", gpu.name, gpu.driver)
+    format!(
+        "{}, {memory} MiB, compute capability {major}.{minor}, CUDA {}, {code}",
+        gpu.name, gpu.driver
+    )
 }
 
 /// A row for each kernel, with its worst shape; returns how many comparisons failed.
@@ -60,16 +67,31 @@ fn show_compared(precision: Precision, found: &[Compared]) -> usize {
             (false, true) => "DIFFERS",
             (false, false) => "OTHER BITS AGAIN",
         };
-        vec![c.kernel.to_owned(), format!("{:.1e}", c.error), format!("{:.0e}", c.bound), verdict.to_owned(), c.case.clone()]
+        vec![
+            c.kernel.to_owned(),
+            format!("{:.1e}", c.error),
+            format!("{:.0e}", c.bound),
+            verdict.to_owned(),
+            c.case.clone(),
+        ]
     };
     print(&format!("{precision:?}, relative to the CPU's results:\n"));
-    print_table(&["kernel", "error", "at most", "", "worst shape"], worst.values().map(row).collect());
+    print_table(
+        &["kernel", "error", "at most", "", "worst shape"],
+        worst.values().map(row).collect(),
+    );
     print("\n");
     found.iter().filter(|c| !c.passes()).count()
 }
 
 fn show_speeds(speeds: &[KernelSpeed]) {
-    let row = |s: &KernelSpeed| vec![s.kernel.clone(), format!("{:.3}", s.ms), format!("{:.0} {}", s.rate, s.unit)];
+    let row = |s: &KernelSpeed| {
+        vec![
+            s.kernel.clone(),
+            format!("{:.3}", s.ms),
+            format!("{:.0} {}", s.rate, s.unit),
+        ]
+    };
     print_table(&["kernel", "ms", "rate"], speeds.iter().map(row).collect());
     print("\n");
 }

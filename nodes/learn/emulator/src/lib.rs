@@ -66,7 +66,9 @@ impl Emulator {
     /// The values of a block, for as long as the memory is locked.
     fn with<R>(&self, block: &Block, work: impl FnOnce(&mut [f32]) -> R) -> R {
         let mut blocks = self.blocks();
-        let memory = blocks.get_mut(&block.address()).expect("BUG: memory that is not this device's");
+        let memory = blocks
+            .get_mut(&block.address())
+            .expect("BUG: memory that is not this device's");
         let values = memory.as_flattened_floats();
         work(&mut values[..block.len()])
     }
@@ -127,7 +129,14 @@ impl Launcher for Emulator {
         // SAFETY: every pointer is to an argument of the type that the kernel has, and the blocks that they name are borrowed by
         // `args` until it returns. What a kernel writes past a block's end is the fault that these tests look for.
         let code = unsafe {
-            flow_emulator_launch(name.as_ptr(), grid.as_ptr(), THREADS, shared, pointers.as_mut_ptr(), no_barriers)
+            flow_emulator_launch(
+                name.as_ptr(),
+                grid.as_ptr(),
+                THREADS,
+                shared,
+                pointers.as_mut_ptr(),
+                no_barriers,
+            )
         };
         let problem = match code {
             0 => return Ok(()),

@@ -29,7 +29,11 @@ fn the_committed_cubins_are_of_the_committed_sources() {
     let digest = Sha256::digest(expand("all.cu", &mut Vec::new()).as_bytes());
     let found: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let committed = std::fs::read_to_string(cuda().join("built/sources.sha256")).expect("the digest");
-    assert_eq!(committed.trim(), found, "the kernels' sources have changed: run `just cubins` and commit what it makes");
+    assert_eq!(
+        committed.trim(),
+        found,
+        "the kernels' sources have changed: run `just cubins` and commit what it makes"
+    );
 }
 
 /// CI sets FLOW_NVRTC to a Python that has the wheel nvidia-cuda-nvrtc 13.0.88.
@@ -40,7 +44,10 @@ fn compiling_again_gives_the_same_bytes() {
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
-    let status = Command::new(python).arg(cuda().join("build.py")).arg(folder.path()).status();
+    let status = Command::new(python)
+        .arg(cuda().join("build.py"))
+        .arg(folder.path())
+        .status();
     assert!(status.expect("Python runs").success(), "build.py failed");
     let read = |path: &Path| {
         let mut bytes = Vec::new();
@@ -53,7 +60,11 @@ fn compiling_again_gives_the_same_bytes() {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|e| e == "z") {
             let again = folder.path().join(path.file_name().expect("a name"));
-            assert!(read(&path) == read(&again), "{} is not what its source makes", path.display());
+            assert!(
+                read(&path) == read(&again),
+                "{} is not what its source makes",
+                path.display()
+            );
             compared += 1;
         }
     }

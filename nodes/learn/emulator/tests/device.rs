@@ -16,7 +16,11 @@ fn chain(device: &dyn Device) -> Vec<f32> {
     let values = |n: usize| -> Vec<f32> { (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect() };
     let (mut x, y) = (Buffer::from(values(600)), Buffer::from(values(600)));
     device.add_relu(&mut x, &y);
-    let (mut mean, mut variance, mut inverse) = (Buffer::from(vec![0.0; 6]), Buffer::from(vec![0.0; 6]), Buffer::from(vec![0.0; 6]));
+    let (mut mean, mut variance, mut inverse) = (
+        Buffer::from(vec![0.0; 6]),
+        Buffer::from(vec![0.0; 6]),
+        Buffer::from(vec![0.0; 6]),
+    );
     device.moments(&x, &mut mean, &mut variance);
     device.inverse_std(&variance, 1e-5, &mut inverse);
     // A clone is a copy of its own from here on.
@@ -34,7 +38,10 @@ fn chain(device: &dyn Device) -> Vec<f32> {
 fn operations_one_after_the_other_give_what_the_host_gives() {
     let (device, host) = (chain(&emulated(Emulator::default())), chain(&Cpu));
     for (i, (device, host)) in device.iter().zip(&host).enumerate() {
-        assert!((device - host).abs() <= 1e-5 * host.abs().max(1.0), "value {i}: {device} found, {host} expected");
+        assert!(
+            (device - host).abs() <= 1e-5 * host.abs().max(1.0),
+            "value {i}: {device} found, {host} expected"
+        );
     }
 }
 
@@ -46,7 +53,10 @@ fn the_first_failure_is_kept_and_what_comes_after_is_no_number() {
     device.relu(&mut large);
     let expected = DeviceError::Memory { wanted: 4, held: 0 };
     assert_eq!(device.check(), Err(expected.clone()));
-    assert!(large.iter().all(|v| v.is_nan()), "values that were never computed look like values");
+    assert!(
+        large.iter().all(|v| v.is_nan()),
+        "values that were never computed look like values"
+    );
     // What would fit is not done any more either.
     let mut small = Buffer::from(vec![1.0; 4]);
     device.relu(&mut small);

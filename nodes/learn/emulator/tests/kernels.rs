@@ -14,7 +14,12 @@ fn emulated(emulator: Emulator, precision: Precision) -> Kernels {
 fn failures(found: &[Compared]) -> Vec<String> {
     let failed = found.iter().filter(|c| !c.passes());
     failed
-        .map(|c| format!("{} ({}): error {:.1e}, at most {:.1e}; the same again: {}", c.kernel, c.case, c.error, c.bound, c.repeated))
+        .map(|c| {
+            format!(
+                "{} ({}): error {:.1e}, at most {:.1e}; the same again: {}",
+                c.kernel, c.case, c.error, c.bound, c.repeated
+            )
+        })
         .collect()
 }
 
@@ -42,7 +47,14 @@ fn every_kernel_agrees_with_the_cpu_in_tf32() {
 fn a_forgotten_barrier_is_caught() {
     let kernels = emulated(Emulator::without_barriers(), Precision::Tf32);
     let found = compare(&kernels, 1, Extent::Small).expect("the emulator runs every kernel");
-    for kernel in ["conv_forward", "conv_backward_weight", "attention", "moments", "lars", "grid_pool"] {
+    for kernel in [
+        "conv_forward",
+        "conv_backward_weight",
+        "attention",
+        "moments",
+        "lars",
+        "grid_pool",
+    ] {
         let caught = found.iter().any(|c| c.kernel == kernel && !c.passes());
         assert!(caught, "{kernel} passes without its barriers");
     }
@@ -72,6 +84,8 @@ fn without_memory_the_error_says_how_much_was_wanted_and_what_to_lower() {
 
 #[test]
 fn an_unknown_kernel_is_an_error_that_names_it() {
-    let error = Emulator::default().launch("no_such", [1; 3], 0, &[]).expect_err("no such kernel");
+    let error = Emulator::default()
+        .launch("no_such", [1; 3], 0, &[])
+        .expect_err("no such kernel");
     assert!(error.to_string().contains("`no_such`"), "{error}");
 }

@@ -96,7 +96,12 @@ impl GpuBench {
         }
         for (pass, ms) in PASSES.iter().zip(total) {
             let (kernel, rate) = (format!("all of ResNet-18's convolutions, {pass}"), flops / ms / 1e9);
-            all.push(KernelSpeed { kernel, ms, rate, unit: "TFLOP/s" });
+            all.push(KernelSpeed {
+                kernel,
+                ms,
+                rate,
+                unit: "TFLOP/s",
+            });
         }
         for (rows, channels) in [(512 * 1024, 64), (512 * 64, 256), (512 * 16, 512)] {
             all.extend(self.memory_bound(rows, channels)?);
@@ -123,7 +128,10 @@ impl GpuBench {
         Ok(vec![
             speed(PASSES[0], self.time(|| k.conv_forward(shape, &x, &w, None, &y))?),
             speed(PASSES[1], self.time(|| k.conv_backward_input(shape, &y, &w, &dx))?),
-            speed(PASSES[2], self.time(|| k.conv_backward_weight(shape, &x, &y, &dw, None))?),
+            speed(
+                PASSES[2],
+                self.time(|| k.conv_backward_weight(shape, &x, &y, &dw, None))?,
+            ),
         ])
     }
 
@@ -136,7 +144,14 @@ impl GpuBench {
         let (x, y) = (self.random(len)?, self.random(len)?);
         let [mean, inverse_std, weight, bias, dweight, dbias] = [(); 6].map(|()| self.random(channels));
         let (mean, inverse_std, weight, bias, dweight, dbias) = (mean?, inverse_std?, weight?, bias?, dweight?, dbias?);
-        let norm = Normalised { x: &x, mean: &mean, inverse_std: &inverse_std, weight: &weight, bias: &bias, relu: true };
+        let norm = Normalised {
+            x: &x,
+            mean: &mean,
+            inverse_std: &inverse_std,
+            weight: &weight,
+            bias: &bias,
+            relu: true,
+        };
         let k = &self.kernels;
         // How often each value is read or written.
         let speed = |kernel: &str, passes: usize, seconds: f64| KernelSpeed {
@@ -150,7 +165,11 @@ impl GpuBench {
             speed("add, ReLU", 3, self.time(|| k.add_relu(&y, &x))?),
             speed("moments", 1, self.time(|| k.moments(&x, &dweight, &dbias))?),
             speed("normalise", 2, self.time(|| k.normalise(&norm, &y))?),
-            speed("normalise backward", 5, self.time(|| k.normalise_backward(&norm, true, &y, &dweight, &dbias))?),
+            speed(
+                "normalise backward",
+                5,
+                self.time(|| k.normalise_backward(&norm, true, &y, &dweight, &dbias))?,
+            ),
         ])
     }
 

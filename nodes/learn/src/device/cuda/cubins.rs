@@ -37,7 +37,10 @@ impl std::fmt::Display for Code {
 impl Code {
     /// What a card takes: machine code runs on later minor versions of its major one. Nothing for cards before Ampere.
     pub fn of((major, minor): (i32, i32)) -> Option<Self> {
-        let fitting = CUBINS.iter().map(|(of, _)| *of).filter(|of| of.0 == major && of.1 <= minor);
+        let fitting = CUBINS
+            .iter()
+            .map(|(of, _)| *of)
+            .filter(|of| of.0 == major && of.1 <= minor);
         match fitting.max() {
             Some((major, minor)) => Some(Self::Cubin(major, minor)),
             None => (major >= 8).then_some(Self::Ptx),
@@ -47,7 +50,10 @@ impl Code {
     /// The code, ended by a zero as the driver wants PTX to be.
     pub(super) fn image(self) -> Vec<u8> {
         let packed = match self {
-            Self::Cubin(major, minor) => CUBINS.iter().find(|(of, _)| *of == (major, minor)).map_or(PTX, |(_, code)| *code),
+            Self::Cubin(major, minor) => CUBINS
+                .iter()
+                .find(|(of, _)| *of == (major, minor))
+                .map_or(PTX, |(_, code)| *code),
             Self::Ptx => PTX,
         };
         let mut image = Vec::new();

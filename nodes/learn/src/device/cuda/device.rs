@@ -141,7 +141,11 @@ impl Memory for Placed {
 
 fn block(memory: &dyn Memory) -> Option<&Block> {
     let memory: &dyn Any = memory;
-    memory.downcast_ref::<Placed>().expect("BUG: another device's memory").block.as_ref()
+    memory
+        .downcast_ref::<Placed>()
+        .expect("BUG: another device's memory")
+        .block
+        .as_ref()
 }
 
 fn sizes(map: MapShape) -> (usize, usize, usize) {
@@ -172,7 +176,9 @@ impl Device for Cuda {
 
     fn conv_backward_input(&self, shape: &ConvShape, dy: &Buffer, weight: &Buffer, dx: &mut Buffer) {
         let blocks = [self.of(dy), self.of(weight), self.out(dx)];
-        self.run(blocks, |k, [dy, weight, dx]| k.conv_backward_input(shape, dy, weight, dx));
+        self.run(blocks, |k, [dy, weight, dx]| {
+            k.conv_backward_input(shape, dy, weight, dx)
+        });
     }
 
     fn conv_backward_weight(
@@ -185,7 +191,9 @@ impl Device for Cuda {
     ) {
         let dbias = dbias.and_then(|dbias| self.with(dbias));
         let blocks = [self.of(x), self.of(dy), self.with(dweight)];
-        self.run(blocks, |k, [x, dy, dweight]| k.conv_backward_weight(shape, x, dy, dweight, dbias));
+        self.run(blocks, |k, [x, dy, dweight]| {
+            k.conv_backward_weight(shape, x, dy, dweight, dbias)
+        });
     }
 
     fn moments(&self, x: &Buffer, mean: &mut Buffer, variance: &mut Buffer) {
@@ -199,7 +207,9 @@ impl Device for Cuda {
     }
 
     fn follow(&self, to: &mut Buffer, from: &Buffer, factor: f32, share: f32) {
-        self.run([self.with(to), self.of(from)], |k, [to, from]| k.follow(to, from, factor, share));
+        self.run([self.with(to), self.of(from)], |k, [to, from]| {
+            k.follow(to, from, factor, share)
+        });
     }
 
     fn average(&self, to: &mut Buffer, from: &Buffer, keep: f32) {
@@ -209,10 +219,23 @@ impl Device for Cuda {
     fn normalise(&self, norm: &Norm<'_>, y: &mut Buffer) {
         let blocks = [norm.x, norm.mean, norm.inverse_std, norm.weight, norm.bias].map(|buffer| self.of(buffer));
         let [x, mean, inverse_std, weight, bias] = blocks;
-        self.run([x, mean, inverse_std, weight, bias, self.out(y)], |k, [x, mean, inverse_std, weight, bias, y]| {
-            let relu = norm.relu;
-            k.normalise(&Normalised { x, mean, inverse_std, weight, bias, relu }, y)
-        });
+        self.run(
+            [x, mean, inverse_std, weight, bias, self.out(y)],
+            |k, [x, mean, inverse_std, weight, bias, y]| {
+                let relu = norm.relu;
+                k.normalise(
+                    &Normalised {
+                        x,
+                        mean,
+                        inverse_std,
+                        weight,
+                        bias,
+                        relu,
+                    },
+                    y,
+                )
+            },
+        );
     }
 
     fn normalise_backward(
@@ -225,17 +248,41 @@ impl Device for Cuda {
     ) {
         let blocks = [norm.x, norm.mean, norm.inverse_std, norm.weight, norm.bias].map(|buffer| self.of(buffer));
         let [x, mean, inverse_std, weight, bias] = blocks;
-        let blocks = [x, mean, inverse_std, weight, bias, self.with(dy), self.with(dweight), self.with(dbias)];
+        let blocks = [
+            x,
+            mean,
+            inverse_std,
+            weight,
+            bias,
+            self.with(dy),
+            self.with(dweight),
+            self.with(dbias),
+        ];
         self.run(blocks, |k, [x, mean, inverse_std, weight, bias, dy, dweight, dbias]| {
             let relu = norm.relu;
-            let norm = Normalised { x, mean, inverse_std, weight, bias, relu };
+            let norm = Normalised {
+                x,
+                mean,
+                inverse_std,
+                weight,
+                bias,
+                relu,
+            };
             k.normalise_backward(&norm, batch_statistics, dy, dweight, dbias)
         });
     }
 
     fn layer_norm(&self, x: &Buffer, weight: &Buffer, bias: &Buffer, eps: f32, y: &mut Buffer, moments: &mut Buffer) {
-        let blocks = [self.of(x), self.of(weight), self.of(bias), self.out(y), self.out(moments)];
-        self.run(blocks, |k, [x, weight, bias, y, moments]| k.layer_norm(x, weight, bias, eps, y, moments));
+        let blocks = [
+            self.of(x),
+            self.of(weight),
+            self.of(bias),
+            self.out(y),
+            self.out(moments),
+        ];
+        self.run(blocks, |k, [x, weight, bias, y, moments]| {
+            k.layer_norm(x, weight, bias, eps, y, moments)
+        });
     }
 
     fn layer_norm_backward(
@@ -296,7 +343,9 @@ impl Device for Cuda {
     }
 
     fn scale_parts(&self, x: &mut Buffer, factors: &Buffer) {
-        self.run([self.with(x), self.of(factors)], |k, [x, factors]| k.scale_parts(x, factors));
+        self.run([self.with(x), self.of(factors)], |k, [x, factors]| {
+            k.scale_parts(x, factors)
+        });
     }
 
     fn max_pool(&self, shape: &PoolShape, x: &Buffer, y: &mut Buffer, chosen: &mut Buffer) {
@@ -310,11 +359,15 @@ impl Device for Cuda {
     }
 
     fn grid_pool(&self, input: MapShape, grid: usize, x: &Buffer, y: &mut Buffer) {
-        self.run([self.of(x), self.out(y)], |k, [x, y]| k.grid_pool(sizes(input), grid, x, y));
+        self.run([self.of(x), self.out(y)], |k, [x, y]| {
+            k.grid_pool(sizes(input), grid, x, y)
+        });
     }
 
     fn grid_pool_backward(&self, input: MapShape, grid: usize, dy: &Buffer, dx: &mut Buffer) {
-        self.run([self.of(dy), self.out(dx)], |k, [dy, dx]| k.grid_pool_backward(sizes(input), grid, dy, dx));
+        self.run([self.of(dy), self.out(dx)], |k, [dy, dx]| {
+            k.grid_pool_backward(sizes(input), grid, dy, dx)
+        });
     }
 
     fn attention(
@@ -326,7 +379,9 @@ impl Device for Cuda {
         out: &mut Buffer,
     ) {
         let blocks = [self.of(qkv), self.out(weights), self.out(out)];
-        self.run(blocks, |k, [qkv, weights, out]| k.attention(shape, qkv, lengths, weights, out));
+        self.run(blocks, |k, [qkv, weights, out]| {
+            k.attention(shape, qkv, lengths, weights, out)
+        });
     }
 
     fn attention_backward(
@@ -345,19 +400,27 @@ impl Device for Cuda {
     }
 
     fn upsample(&self, input: MapShape, factor: usize, x: &Buffer, y: &mut Buffer) {
-        self.run([self.of(x), self.out(y)], |k, [x, y]| k.upsample(sizes(input), factor, x, y));
+        self.run([self.of(x), self.out(y)], |k, [x, y]| {
+            k.upsample(sizes(input), factor, x, y)
+        });
     }
 
     fn upsample_backward(&self, input: MapShape, factor: usize, dy: &Buffer, dx: &mut Buffer) {
-        self.run([self.of(dy), self.out(dx)], |k, [dy, dx]| k.upsample_backward(sizes(input), factor, dy, dx));
+        self.run([self.of(dy), self.out(dx)], |k, [dy, dx]| {
+            k.upsample_backward(sizes(input), factor, dy, dx)
+        });
     }
 
     fn gather_rows(&self, dim: usize, from: &Buffer, index: &[usize], to: &mut Buffer) {
-        self.run([self.of(from), self.out(to)], |k, [from, to]| k.gather_rows(dim, from, index, to));
+        self.run([self.of(from), self.out(to)], |k, [from, to]| {
+            k.gather_rows(dim, from, index, to)
+        });
     }
 
     fn scatter_rows(&self, dim: usize, from: &Buffer, index: &[usize], to: &mut Buffer) {
-        self.run([self.of(from), self.with(to)], |k, [from, to]| k.scatter_rows(dim, from, index, to));
+        self.run([self.of(from), self.with(to)], |k, [from, to]| {
+            k.scatter_rows(dim, from, index, to)
+        });
     }
 
     fn sgd(&self, updates: &mut [Update<'_>], momentum: f32, nesterov: bool) {
@@ -372,7 +435,9 @@ impl Device for Cuda {
         for u in updates {
             let [first, second] = &mut u.moments;
             let blocks = (self.with(u.value), self.of(u.grad), self.with(first), self.with(second));
-            let (Some(value), Some(grad), Some(first), Some(second)) = blocks else { return };
+            let (Some(value), Some(grad), Some(first), Some(second)) = blocks else {
+                return;
+            };
             tensors.push(AdamTensor {
                 value,
                 grad,

@@ -5,7 +5,8 @@ use std::ffi::CString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::sys::{
-    self, CUcontext, CUdevice_attribute_enum as Attribute, CUevent, CUfunction, CUfunction_attribute_enum as FunctionAttribute, CUresult, CUstream,
+    self, CUcontext, CUdevice_attribute_enum as Attribute, CUevent, CUfunction,
+    CUfunction_attribute_enum as FunctionAttribute, CUresult, CUstream,
 };
 
 use super::cubins::Code;
@@ -54,12 +55,17 @@ pub fn gpus() -> Result<Vec<Gpu>, String> {
     // SAFETY: both are written to places for an int.
     call("count the GPUs", || unsafe { sys::cuDeviceGetCount(&raw mut count) }).map_err(said)?;
     // SAFETY: as above.
-    call("name its version", || unsafe { sys::cuDriverGetVersion(&raw mut version) }).map_err(said)?;
+    call("name its version", || unsafe {
+        sys::cuDriverGetVersion(&raw mut version)
+    })
+    .map_err(said)?;
     if count == 0 {
         return Err("the NVIDIA driver sees no GPU; CUDA_VISIBLE_DEVICES may hide it".to_owned());
     }
     let driver = format!("{}.{}", version / 1000, version % 1000 / 10);
-    (0..count).map(|number| describe(number, &driver).map_err(said)).collect()
+    (0..count)
+        .map(|number| describe(number, &driver).map_err(said))
+        .collect()
 }
 
 fn describe(number: i32, driver: &str) -> Done<Gpu> {
@@ -67,13 +73,19 @@ fn describe(number: i32, driver: &str) -> Done<Gpu> {
     // SAFETY: each of these writes to a place of its type, the name at most as many bytes as there are, for a GPU that was counted.
     call("find a GPU", || unsafe { sys::cuDeviceGet(&raw mut device, number) })?;
     // SAFETY: as above.
-    call("measure a GPU", || unsafe { sys::cuDeviceTotalMem_v2(&raw mut bytes, device) })?;
+    call("measure a GPU", || unsafe {
+        sys::cuDeviceTotalMem_v2(&raw mut bytes, device)
+    })?;
     // SAFETY: as above.
-    call("name a GPU", || unsafe { sys::cuDeviceGetName(name.as_mut_ptr().cast(), 255, device) })?;
+    call("name a GPU", || unsafe {
+        sys::cuDeviceGetName(name.as_mut_ptr().cast(), 255, device)
+    })?;
     let attribute = |attribute| {
         let mut value = 0;
         // SAFETY: as above.
-        call("describe a GPU", || unsafe { sys::cuDeviceGetAttribute(&raw mut value, attribute, device) })?;
+        call("describe a GPU", || unsafe {
+            sys::cuDeviceGetAttribute(&raw mut value, attribute, device)
+        })?;
         Ok(value)
     };
     let capability = (
@@ -142,22 +154,36 @@ impl Driver {
     pub fn open(gpu: &Gpu) -> Done<Self> {
         let code = gpu.code.ok_or_else(|| DeviceError::Driver {
             what: format!("run on {}", gpu.name),
-            code: format!("compute capability {}.{} found, 8.0 or later is needed", gpu.capability.0, gpu.capability.1),
+            code: format!(
+                "compute capability {}.{} found, 8.0 or later is needed",
+                gpu.capability.0, gpu.capability.1
+            ),
         })?;
-        let (mut device, mut context, mut stream, mut module) = (0, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
+        let (mut device, mut context, mut stream, mut module) =
+            (0, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
         let (mut pinned, image) = (std::ptr::null_mut(), code.image());
         // SAFETY: each of these writes a handle to a place for it; the GPU was counted.
-        call("find a GPU", || unsafe { sys::cuDeviceGet(&raw mut device, gpu.number as i32) })?;
+        call("find a GPU", || unsafe {
+            sys::cuDeviceGet(&raw mut device, gpu.number as i32)
+        })?;
         // SAFETY: as above; it is released when this is dropped.
-        call("open a GPU", || unsafe { sys::cuDevicePrimaryCtxRetain(&raw mut context, device) })?;
+        call("open a GPU", || unsafe {
+            sys::cuDevicePrimaryCtxRetain(&raw mut context, device)
+        })?;
         // SAFETY: the context was just opened.
         call("use a GPU", || unsafe { sys::cuCtxSetCurrent(context) })?;
         // SAFETY: as above.
-        call("make a stream", || unsafe { sys::cuStreamCreate(&raw mut stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32) })?;
+        call("make a stream", || unsafe {
+            sys::cuStreamCreate(&raw mut stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32)
+        })?;
         // SAFETY: the image is a whole cubin, or PTX that ends with a zero; the driver copies it.
-        call(&format!("load its kernels ({code})"), || unsafe { sys::cuModuleLoadData(&raw mut module, image.as_ptr().cast()) })?;
+        call(&format!("load its kernels ({code})"), || unsafe {
+            sys::cuModuleLoadData(&raw mut module, image.as_ptr().cast())
+        })?;
         // SAFETY: as above.
-        call("allocate pinned memory", || unsafe { sys::cuMemHostAlloc(&raw mut pinned, STAGING, 0) })?;
+        call("allocate pinned memory", || unsafe {
+            sys::cuMemHostAlloc(&raw mut pinned, STAGING, 0)
+        })?;
         Ok(Self {
             gpu: gpu.clone(),
             device,
@@ -187,7 +213,9 @@ impl Driver {
         self.enter()?;
         let (mut free, mut total) = (0, 0);
         // SAFETY: both are written to places for a size.
-        call("measure its memory", || unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total) })?;
+        call("measure its memory", || unsafe {
+            sys::cuMemGetInfo_v2(&raw mut free, &raw mut total)
+        })?;
         Ok(free)
     }
 
@@ -205,13 +233,16 @@ impl Driver {
         let name = CString::new(kernel).expect("BUG: a kernel's name has no zero");
         let mut function = std::ptr::null_mut();
         // SAFETY: the module is loaded, the name ends with a zero, the handle has its place.
-        call(&format!("find kernel `{kernel}`"), || unsafe { sys::cuModuleGetFunction(&raw mut function, self.module.0, name.as_ptr()) })?;
+        call(&format!("find kernel `{kernel}`"), || unsafe {
+            sys::cuModuleGetFunction(&raw mut function, self.module.0, name.as_ptr())
+        })?;
         if shared > USUAL_SHARED {
             let attribute = FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function was just found.
-            call(&format!("give kernel `{kernel}` {shared} bytes of shared memory"), || unsafe {
-                sys::cuFuncSetAttribute(function, attribute, shared as i32)
-            })?;
+            call(
+                &format!("give kernel `{kernel}` {shared} bytes of shared memory"),
+                || unsafe { sys::cuFuncSetAttribute(function, attribute, shared as i32) },
+            )?;
         }
         functions.insert(kernel, Handle(function));
         Ok(function)
@@ -232,7 +263,9 @@ impl Staging {
         let range = self.at..self.at + bytes;
         let overlaps = |used: &std::ops::Range<usize>| used.start < range.end && range.start < used.end;
         while self.under_way.len() >= UNDER_WAY || self.under_way.iter().any(|(_, used)| overlaps(used)) {
-            let Some((event, _)) = self.under_way.front() else { break };
+            let Some((event, _)) = self.under_way.front() else {
+                break;
+            };
             // SAFETY: the event was recorded when the copy was asked for.
             call("wait for a copy", || unsafe { sys::cuEventSynchronize(event.0) })?;
             self.events.extend(self.under_way.pop_front().map(|(event, _)| event));
@@ -276,7 +309,9 @@ impl Launcher for Driver {
     fn free(&self, address: Address) {
         // SAFETY: it was allocated here, nothing refers to it, and the driver waits for what runs. A failure would be of something
         // before, which whoever waits for that sees.
-        let _ = self.enter().and_then(|()| call("free memory", || unsafe { sys::cuMemFree_v2(address) }));
+        let _ = self
+            .enter()
+            .and_then(|()| call("free memory", || unsafe { sys::cuMemFree_v2(address) }));
     }
 
     fn upload(&self, from: &[f32], to: &Block) -> Done {
@@ -288,7 +323,9 @@ impl Launcher for Driver {
             let (pinned, event) = staging.put(values)?;
             let address = to.address() + (i * PART) as u64;
             // SAFETY: the part lies within the block, and the pinned memory is not written before the event.
-            call("upload values", || unsafe { sys::cuMemcpyHtoDAsync_v2(address, pinned.cast(), size_of_val(values), self.stream.0) })?;
+            call("upload values", || unsafe {
+                sys::cuMemcpyHtoDAsync_v2(address, pinned.cast(), size_of_val(values), self.stream.0)
+            })?;
             // SAFETY: event and stream live.
             call("mark a copy", || unsafe { sys::cuEventRecord(event, self.stream.0) })?;
         }
@@ -299,7 +336,9 @@ impl Launcher for Driver {
         assert_eq!(from.len(), to.len(), "BUG: values do not fit their memory");
         self.enter()?;
         // SAFETY: the block has as many values, and they are waited for before `to` is let go.
-        call("download values", || unsafe { sys::cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from.address(), size_of_val(to), self.stream.0) })?;
+        call("download values", || unsafe {
+            sys::cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from.address(), size_of_val(to), self.stream.0)
+        })?;
         self.synchronise()
     }
 
@@ -307,7 +346,9 @@ impl Launcher for Driver {
         assert_eq!(from.len(), to.len(), "BUG: values do not fit their memory");
         self.enter()?;
         // SAFETY: both blocks have as many values.
-        call("copy values", || unsafe { sys::cuMemcpyDtoDAsync_v2(to.address(), from.address(), 4 * from.len(), self.stream.0) })
+        call("copy values", || unsafe {
+            sys::cuMemcpyDtoDAsync_v2(to.address(), from.address(), 4 * from.len(), self.stream.0)
+        })
     }
 
     fn launch(&self, kernel: &'static str, [x, y, z]: [u32; 3], shared: u32, args: &[Arg<'_>]) -> Done {
@@ -318,14 +359,28 @@ impl Launcher for Driver {
         // SAFETY: every pointer is to an argument of the type that the kernel has, which the driver copies before it returns. Memory
         // that is given back meanwhile is taken again only for what comes later in the same stream.
         call(&format!("run `{kernel}` on {x} x {y} x {z} blocks"), || unsafe {
-            sys::cuLaunchKernel(function, x, y, z, THREADS, 1, 1, shared, self.stream.0, pointers.as_mut_ptr(), std::ptr::null_mut())
+            sys::cuLaunchKernel(
+                function,
+                x,
+                y,
+                z,
+                THREADS,
+                1,
+                1,
+                shared,
+                self.stream.0,
+                pointers.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
         })
     }
 
     fn synchronise(&self) -> Done {
         self.enter()?;
         // SAFETY: the stream lives as long as this.
-        call("finish its kernels", || unsafe { sys::cuStreamSynchronize(self.stream.0) })
+        call("finish its kernels", || unsafe {
+            sys::cuStreamSynchronize(self.stream.0)
+        })
     }
 }
 

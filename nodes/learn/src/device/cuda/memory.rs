@@ -122,7 +122,9 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         let all = std::mem::take(&mut *self.free());
-        all.into_values().flatten().for_each(|address| self.launcher.free(address));
+        all.into_values()
+            .flatten()
+            .for_each(|address| self.launcher.free(address));
     }
 }
 

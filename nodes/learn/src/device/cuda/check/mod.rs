@@ -145,7 +145,10 @@ impl Check<'_> {
     ) -> Done {
         let (first, again) = (self.once(inputs, starts, work)?, self.once(inputs, starts, work)?);
         let bits = |all: &[Vec<f32>]| all.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>();
-        let errors = first.iter().zip(expected).map(|(found, expected)| relative_error(found, expected));
+        let errors = first
+            .iter()
+            .zip(expected)
+            .map(|(found, expected)| relative_error(found, expected));
         self.found.push(Compared {
             kernel,
             case,

@@ -25,8 +25,28 @@ impl Check<'_> {
     pub(super) fn convolutions(&mut self) -> Done {
         let mut shapes: Vec<ConvShape> = (0..4).map(|_| self.shape()).collect();
         // A map of one pixel, where only the middle tap meets anything; a stride that most pixels have no tap for; linear layers.
-        let one = ConvShape { n: 2, h: 1, w: 1, c_in: 4, c_out: 8, kernel: 3, stride: 1, padding: 1, groups: 1 };
-        shapes.extend([one, ConvShape { h: 7, w: 5, kernel: 1, stride: 3, padding: 0, ..one }]);
+        let one = ConvShape {
+            n: 2,
+            h: 1,
+            w: 1,
+            c_in: 4,
+            c_out: 8,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+            groups: 1,
+        };
+        shapes.extend([
+            one,
+            ConvShape {
+                h: 7,
+                w: 5,
+                kernel: 1,
+                stride: 3,
+                padding: 0,
+                ..one
+            },
+        ]);
         let (inputs, outputs) = (self.one_of(&[8, 17, 64]), self.one_of(&[10, 32, 128]));
         shapes.push(ConvShape::matrix(self.larger(37, 50), inputs, outputs));
         for shape in shapes {
@@ -38,11 +58,21 @@ impl Check<'_> {
     pub(super) fn groups(&mut self) -> Done {
         for groups in [2, 6] {
             let shape = self.shape();
-            let shape = ConvShape { c_in: 2 * groups, c_out: 3 * groups, groups, ..shape };
+            let shape = ConvShape {
+                c_in: 2 * groups,
+                c_out: 3 * groups,
+                groups,
+                ..shape
+            };
             self.convolution(&shape)?;
         }
         let shape = self.shape();
-        self.convolution(&ConvShape { c_in: 5, c_out: 5, groups: 5, ..shape })
+        self.convolution(&ConvShape {
+            c_in: 5,
+            c_out: 5,
+            groups: 5,
+            ..shape
+        })
     }
 
     fn convolution(&mut self, shape: &ConvShape) -> Done {
@@ -50,28 +80,45 @@ impl Check<'_> {
         let (x, weight, dy) = (self.values(lx), self.values(lw), self.values(ly));
         let (bias, dweight, dbias) = (self.values(shape.c_out), self.values(lw), self.values(shape.c_out));
         let bound = if shape.groups > 1 { EXACT } else { self.product_bound() };
-        let named = |kernel| (kernel, format!("{shape}, {} images, padding {}", shape.n, shape.padding));
+        let named = |kernel| {
+            (
+                kernel,
+                format!("{shape}, {} images, padding {}", shape.n, shape.padding),
+            )
+        };
 
         let mut y = vec![0.0; ly];
         conv::forward(shape, &x, &weight, Some(&bias), &mut y);
         let inputs: [&[f32]; 3] = [&x, &weight, &bias];
         let poison = |len| [Start::Poison(len)];
-        self.case(named("conv_forward"), bound, (&inputs, &poison(ly)), &[&y], &|k, i, o| {
-            k.conv_forward(shape, &i[0], &i[1], Some(&i[2]), &o[0])
-        })?;
+        self.case(
+            named("conv_forward"),
+            bound,
+            (&inputs, &poison(ly)),
+            &[&y],
+            &|k, i, o| k.conv_forward(shape, &i[0], &i[1], Some(&i[2]), &o[0]),
+        )?;
 
         let mut dx = vec![0.0; lx];
         conv::backward_input(shape, &dy, &weight, &mut dx);
-        self.case(named("conv_backward_input"), bound, (&[&dy, &weight], &poison(lx)), &[&dx], &|k, i, o| {
-            k.conv_backward_input(shape, &i[0], &i[1], &o[0])
-        })?;
+        self.case(
+            named("conv_backward_input"),
+            bound,
+            (&[&dy, &weight], &poison(lx)),
+            &[&dx],
+            &|k, i, o| k.conv_backward_input(shape, &i[0], &i[1], &o[0]),
+        )?;
 
         let (mut dw, mut db) = (dweight.clone(), dbias.clone());
         conv::backward_weight(shape, &x, &dy, &mut dw, Some(&mut db));
         let starts = [Start::Values(&dweight), Start::Values(&dbias)];
-        self.case(named("conv_backward_weight"), bound, (&[&x, &dy], &starts), &[&dw, &db], &|k, i, o| {
-            k.conv_backward_weight(shape, &i[0], &i[1], &o[0], Some(&o[1]))
-        })
+        self.case(
+            named("conv_backward_weight"),
+            bound,
+            (&[&x, &dy], &starts),
+            &[&dw, &db],
+            &|k, i, o| k.conv_backward_weight(shape, &i[0], &i[1], &o[0], Some(&o[1])),
+        )
     }
 
     pub(super) fn attention(&mut self) -> Done {
@@ -97,9 +144,13 @@ impl Check<'_> {
             })?;
             let starts = [Start::Poison(dqkv.len())];
             let inputs: [&[f32]; 3] = [&qkv, &weights, &dout];
-            self.case(("attention_backward", case), EXACT, (&inputs, &starts), &[&dqkv], &|k, i, o| {
-                k.attention_backward(&shape, &i[0], &i[1], lengths, &i[2], &o[0])
-            })?;
+            self.case(
+                ("attention_backward", case),
+                EXACT,
+                (&inputs, &starts),
+                &[&dqkv],
+                &|k, i, o| k.attention_backward(&shape, &i[0], &i[1], lengths, &i[2], &o[0]),
+            )?;
         }
         Ok(())
     }

@@ -22,11 +22,20 @@ fn weight_steps(s: &AttentionShape) -> [usize; 3] {
 impl Kernels {
     /// The valid tokens of each row of a batch, on the device.
     fn lengths(&self, lengths: Option<&[usize]>) -> Done<Option<Block>> {
-        lengths.map(|l| self.place_numbers(l.iter().map(|l| *l as u32))).transpose()
+        lengths
+            .map(|l| self.place_numbers(l.iter().map(|l| *l as u32)))
+            .transpose()
     }
 
     /// `[tokens][tokens]` for each head: token by token products of `head_dim` values.
-    fn scores(&self, s: &AttentionShape, left: (&Block, usize, usize), right: (&Block, usize, usize), lengths: Option<&Block>, to: &Block) -> Done {
+    fn scores(
+        &self,
+        s: &AttentionShape,
+        left: (&Block, usize, usize),
+        right: (&Block, usize, usize),
+        lengths: Option<&Block>,
+        to: &Block,
+    ) -> Done {
         let ([token, image, head], [other, other_image, other_head]) = (steps(s, left.2), steps(s, right.2));
         let product = Product {
             sizes: [s.tokens, s.tokens, s.head_dim],
@@ -41,13 +50,25 @@ impl Kernels {
     }
 
     /// `[tokens][head_dim]` for each head: the weights (or, `turned`, their columns) times the tokens' values.
-    fn gather(&self, s: &AttentionShape, weights: &Block, turned: bool, values: (&Block, usize, usize), lengths: Option<&Block>, to: (&Block, usize, usize)) -> Done {
+    fn gather(
+        &self,
+        s: &AttentionShape,
+        weights: &Block,
+        turned: bool,
+        values: (&Block, usize, usize),
+        lengths: Option<&Block>,
+        to: (&Block, usize, usize),
+    ) -> Done {
         let [row, image, head] = weight_steps(s);
         let [token, value_image, value_head] = steps(s, values.2);
         let product = Product {
             sizes: [s.tokens, s.head_dim, s.tokens],
             batch: [s.n, s.heads],
-            left: if turned { [1, row, image, head] } else { [row, 1, image, head] },
+            left: if turned {
+                [1, row, image, head]
+            } else {
+                [row, 1, image, head]
+            },
             right: [token, 1, value_image, value_head],
             out: steps(s, to.2),
             limits: ROWS | DEPTH,
@@ -60,7 +81,14 @@ impl Kernels {
     ///
     /// # Errors
     /// The device's.
-    pub fn attention(&self, s: &AttentionShape, qkv: &Block, lengths: Option<&[usize]>, weights: &Block, out: &Block) -> Done {
+    pub fn attention(
+        &self,
+        s: &AttentionShape,
+        qkv: &Block,
+        lengths: Option<&[usize]>,
+        weights: &Block,
+        out: &Block,
+    ) -> Done {
         fits(qkv, s.inputs());
         fits(weights, s.weights());
         fits(out, s.outputs());
@@ -69,7 +97,14 @@ impl Kernels {
         let rows = s.n * s.heads * s.tokens;
         let [all, tokens, heads] = [rows, s.tokens, s.heads].map(|v| Arg::Int(int(v)));
         let factor = Arg::Float(1.0 / (s.head_dim as f32).sqrt());
-        let args = [all, tokens, heads, factor, perhaps(lengths.as_ref()), Arg::Block(weights)];
+        let args = [
+            all,
+            tokens,
+            heads,
+            factor,
+            perhaps(lengths.as_ref()),
+            Arg::Block(weights),
+        ];
         self.by_row("attention_softmax", rows, &args)?;
         self.gather(s, weights, false, (qkv, 2 * s.dim(), 3), lengths.as_ref(), (out, 0, 1))
     }
@@ -98,7 +133,15 @@ impl Kernels {
         let rows = s.n * s.heads * s.tokens;
         let [all, tokens, heads] = [rows, s.tokens, s.heads].map(|v| Arg::Int(int(v)));
         let factor = Arg::Float(1.0 / (s.head_dim as f32).sqrt());
-        let args = [all, tokens, heads, factor, perhaps(lengths), Arg::Block(weights), Arg::Block(&dscores)];
+        let args = [
+            all,
+            tokens,
+            heads,
+            factor,
+            perhaps(lengths),
+            Arg::Block(weights),
+            Arg::Block(&dscores),
+        ];
         self.by_row("attention_softmax_backward", rows, &args)?;
         self.gather(s, weights, true, (dout, 0, 1), lengths, (dqkv, 2 * dim, 3))?;
         self.gather(s, &dscores, false, (qkv, dim, 3), lengths, (dqkv, 0, 3))?;

@@ -40,7 +40,13 @@ impl Kernels {
     pub fn conv_forward(&self, shape: &ConvShape, x: &Block, weight: &Block, bias: Option<&Block>, y: &Block) -> Done {
         check(shape, x, weight, y);
         if shape.groups > 1 {
-            let args = [Arg::Ints(&grouped(shape)), Arg::Block(x), Arg::Block(weight), perhaps(bias), Arg::Block(y)];
+            let args = [
+                Arg::Ints(&grouped(shape)),
+                Arg::Block(x),
+                Arg::Block(weight),
+                perhaps(bias),
+                Arg::Block(y),
+            ];
             return self.flat("grouped_forward", y.len(), &args);
         }
         let s = flat(shape);
@@ -65,7 +71,12 @@ impl Kernels {
     pub fn conv_backward_input(&self, shape: &ConvShape, dy: &Block, weight: &Block, dx: &Block) -> Done {
         check(shape, dx, weight, dy);
         if shape.groups > 1 {
-            let args = [Arg::Ints(&grouped(shape)), Arg::Block(dy), Arg::Block(weight), Arg::Block(dx)];
+            let args = [
+                Arg::Ints(&grouped(shape)),
+                Arg::Block(dy),
+                Arg::Block(weight),
+                Arg::Block(dx),
+            ];
             return self.flat("grouped_backward_input", dx.len(), &args);
         }
         let s = flat(shape);
@@ -75,7 +86,15 @@ impl Kernels {
             let (first_y, taps_y, from_y) = meeting(y, &s);
             let (first_x, taps_x, from_x) = meeting(x, &s);
             let len = taps_y * taps_x * s.c_in * s.c_out;
-            let sizes = [s.c_in, s.c_out, len, taps_x, first_y * s.kernel + first_x, s.stride * s.kernel, s.stride];
+            let sizes = [
+                s.c_in,
+                s.c_out,
+                len,
+                taps_x,
+                first_y * s.kernel + first_x,
+                s.stride * s.kernel,
+                s.stride,
+            ];
             let blocks = [weight, &turned].map(Arg::Block);
             let args: Vec<Arg<'_>> = sizes.into_iter().map(|v| Arg::Int(int(v))).chain(blocks).collect();
             self.flat("turn_weight", len, &args)?;
@@ -96,10 +115,26 @@ impl Kernels {
     }
 
     fn pixel_product(&self, s: &PixelProduct, x: &Block, weight: &Block, bias: Option<&Block>, y: &Block) -> Done {
-        let names = ["conv_tf32_64", "conv_tf32_128", "conv_tf32_any", "conv_fp32_64", "conv_fp32_any"];
+        let names = [
+            "conv_tf32_64",
+            "conv_tf32_128",
+            "conv_tf32_any",
+            "conv_fp32_64",
+            "conv_fp32_any",
+        ];
         let (kernel, width) = self.tile(names, s.source[2], s.columns, s.columns);
-        let grid = [(s.images * s.rows[0] * s.rows[1]).div_ceil(ROWS), s.columns.div_ceil(width), 1];
-        let args = [Arg::Ints(&s.ints()), Arg::Block(x), Arg::Block(weight), perhaps(bias), Arg::Block(y)];
+        let grid = [
+            (s.images * s.rows[0] * s.rows[1]).div_ceil(ROWS),
+            s.columns.div_ceil(width),
+            1,
+        ];
+        let args = [
+            Arg::Ints(&s.ints()),
+            Arg::Block(x),
+            Arg::Block(weight),
+            perhaps(bias),
+            Arg::Block(y),
+        ];
         self.blocks(kernel, grid, shared(width, false), &args)
     }
 
@@ -136,8 +171,26 @@ impl Kernels {
         let per_split = pixels.div_ceil(BLOCKS.div_ceil(tiles)).max(256).next_multiple_of(DEPTH);
         let splits = pixels.div_ceil(per_split);
         let parts = self.take(splits * dweight.len())?;
-        let sizes = [s.n, s.h, s.w, s.c_in, s.c_out, s.kernel, s.stride, s.padding, s.out_h(), s.out_w()].map(int);
-        let args = [Arg::Ints(&sizes), Arg::Int(int(per_split)), Arg::Block(x), Arg::Block(dy), Arg::Block(&parts)];
+        let sizes = [
+            s.n,
+            s.h,
+            s.w,
+            s.c_in,
+            s.c_out,
+            s.kernel,
+            s.stride,
+            s.padding,
+            s.out_h(),
+            s.out_w(),
+        ]
+        .map(int);
+        let args = [
+            Arg::Ints(&sizes),
+            Arg::Int(int(per_split)),
+            Arg::Block(x),
+            Arg::Block(dy),
+            Arg::Block(&parts),
+        ];
         let grid = [rows.div_ceil(ROWS), s.c_out.div_ceil(width), splits];
         self.blocks(kernel, grid, shared(width, true), &args)?;
         self.add_parts(splits, &parts, dweight)
@@ -148,13 +201,29 @@ impl Kernels {
         let splits = shape.n.div_ceil(per_split.max(1));
         let parts = self.take(splits * dweight.len())?;
         let sizes = grouped(shape);
-        let args = [Arg::Ints(&sizes), Arg::Int(int(per_split)), Arg::Block(x), Arg::Block(dy), Arg::Block(&parts)];
-        self.blocks("grouped_backward_weight", [dweight.len().div_ceil(256), splits, 1], 0, &args)?;
+        let args = [
+            Arg::Ints(&sizes),
+            Arg::Int(int(per_split)),
+            Arg::Block(x),
+            Arg::Block(dy),
+            Arg::Block(&parts),
+        ];
+        self.blocks(
+            "grouped_backward_weight",
+            [dweight.len().div_ceil(256), splits, 1],
+            0,
+            &args,
+        )?;
         self.add_parts(splits, &parts, dweight)
     }
 
     fn add_parts(&self, splits: usize, parts: &Block, to: &Block) -> Done {
-        let args = [Arg::Int(int(to.len())), Arg::Int(int(splits)), Arg::Block(parts), Arg::Block(to)];
+        let args = [
+            Arg::Int(int(to.len())),
+            Arg::Int(int(splits)),
+            Arg::Block(parts),
+            Arg::Block(to),
+        ];
         self.flat("add_parts", to.len(), &args)
     }
 
@@ -167,7 +236,13 @@ impl Kernels {
         let splits = Splits::new(matrix.len() / columns, columns);
         let parts = self.take(splits.parts())?;
         let [rows, per] = [splits.rows, splits.per_split].map(|v| Arg::Int(int(v)));
-        let args = [rows, Arg::Int(int(columns)), per, Arg::Block(matrix), Arg::Block(&parts)];
+        let args = [
+            rows,
+            Arg::Int(int(columns)),
+            per,
+            Arg::Block(matrix),
+            Arg::Block(&parts),
+        ];
         self.blocks("column_parts", splits.grid(), COLUMN_SUMS, &args)?;
         self.column_merge(splits, &parts, sums, None)
     }
@@ -176,7 +251,11 @@ impl Kernels {
 /// Taps of one dimension that an input pixel of remainder `at` meets: the first, how many, and where the first one's output pixel is.
 fn meeting(at: usize, s: &ConvShape) -> (usize, usize, i32) {
     let first = (at + s.padding) % s.stride;
-    (first, s.kernel.saturating_sub(first).div_ceil(s.stride), int((at + s.padding - first) / s.stride))
+    (
+        first,
+        s.kernel.saturating_sub(first).div_ceil(s.stride),
+        int((at + s.padding - first) / s.stride),
+    )
 }
 
 /// A 1x1 convolution that keeps all pixels is one long row of them: fewer steps from row to row.
@@ -201,7 +280,19 @@ fn check(shape: &ConvShape, x: &Block, weight: &Block, y: &Block) {
 
 /// As `GroupedConv` in conv_grouped.cu.
 fn grouped(s: &ConvShape) -> [i32; 11] {
-    let sizes = [s.n, s.h, s.w, s.c_in, s.c_out, s.kernel, s.stride, s.padding, s.out_h(), s.out_w(), s.groups];
+    let sizes = [
+        s.n,
+        s.h,
+        s.w,
+        s.c_in,
+        s.c_out,
+        s.kernel,
+        s.stride,
+        s.padding,
+        s.out_h(),
+        s.out_w(),
+        s.groups,
+    ];
     sizes.map(int)
 }
 

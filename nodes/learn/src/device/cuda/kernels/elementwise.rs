@@ -71,7 +71,11 @@ impl Kernels {
     /// # Errors
     /// The device's.
     pub fn leaky_relu(&self, slope: f32, to: &Block) -> Done {
-        self.by_four("leaky_relu", to.len(), &[long(to.len()), Arg::Float(slope), Arg::Block(to)])
+        self.by_four(
+            "leaky_relu",
+            to.len(),
+            &[long(to.len()), Arg::Float(slope), Arg::Block(to)],
+        )
     }
 
     /// `to += share (factor from - to)`: running averages, momentum encoders.
@@ -80,7 +84,13 @@ impl Kernels {
     /// The device's.
     pub fn follow(&self, to: &Block, from: &Block, factor: f32, share: f32) -> Done {
         fits(from, to.len());
-        let args = [long(to.len()), Arg::Float(factor), Arg::Float(share), Arg::Block(to), Arg::Block(from)];
+        let args = [
+            long(to.len()),
+            Arg::Float(factor),
+            Arg::Float(share),
+            Arg::Block(to),
+            Arg::Block(from),
+        ];
         self.by_four("follow", to.len(), &args)
     }
 

@@ -12,7 +12,10 @@ impl Kernels {
         fits(y, x.len());
         fits(moments, 2 * rows);
         let numbers = [Arg::Int(int(rows)), Arg::Int(int(dim)), Arg::Float(eps)];
-        let args: Vec<Arg<'_>> = numbers.into_iter().chain([x, weight, bias, y, moments].map(Arg::Block)).collect();
+        let args: Vec<Arg<'_>> = numbers
+            .into_iter()
+            .chain([x, weight, bias, y, moments].map(Arg::Block))
+            .collect();
         self.by_row("layer_norm", rows, &args)
     }
 
@@ -34,11 +37,17 @@ impl Kernels {
         let splits = Splits::new(rows, dim);
         let parts = self.take(splits.parts())?;
         let numbers = [rows, dim, splits.per_split].map(|v| Arg::Int(int(v)));
-        let args: Vec<Arg<'_>> = numbers.into_iter().chain([x, moments, dy, &parts].map(Arg::Block)).collect();
+        let args: Vec<Arg<'_>> = numbers
+            .into_iter()
+            .chain([x, moments, dy, &parts].map(Arg::Block))
+            .collect();
         self.blocks("layer_norm_parts", splits.grid(), COLUMN_SUMS, &args)?;
         self.column_merge(splits, &parts, dweight, Some(dbias))?;
         let numbers = [rows, dim].map(|v| Arg::Int(int(v)));
-        let args: Vec<Arg<'_>> = numbers.into_iter().chain([x, moments, weight, dy].map(Arg::Block)).collect();
+        let args: Vec<Arg<'_>> = numbers
+            .into_iter()
+            .chain([x, moments, weight, dy].map(Arg::Block))
+            .collect();
         self.by_row("layer_norm_backward", rows, &args)
     }
 }

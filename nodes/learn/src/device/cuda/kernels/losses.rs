@@ -26,7 +26,10 @@ impl Kernels {
     /// Turns the gradient of unit rows into that of the rows.
     fn unit_rows_backward(&self, dim: usize, unit: &Block, norms: &Block, gradient: &Block) -> Done {
         let sizes = [Arg::Int(int(norms.len())), Arg::Int(int(dim))];
-        let args: Vec<Arg<'_>> = sizes.into_iter().chain([unit, norms, gradient].map(Arg::Block)).collect();
+        let args: Vec<Arg<'_>> = sizes
+            .into_iter()
+            .chain([unit, norms, gradient].map(Arg::Block))
+            .collect();
         self.by_row("unit_rows_backward", norms.len(), &args)
     }
 
@@ -46,7 +49,12 @@ impl Kernels {
     /// `loss = factor sum(values)`, one value.
     fn sum(&self, values: &Block, factor: f32, loss: &Block) -> Done {
         fits(loss, 1);
-        let args = [long(values.len()), Arg::Float(factor), Arg::Block(values), Arg::Block(loss)];
+        let args = [
+            long(values.len()),
+            Arg::Float(factor),
+            Arg::Block(values),
+            Arg::Block(loss),
+        ];
         self.blocks("sum_values", [1, 1, 1], 8 * 8, &args)
     }
 
@@ -67,7 +75,14 @@ impl Kernels {
     ///
     /// # Errors
     /// The device's.
-    pub fn cross_entropy(&self, classes: usize, logits: &Block, targets: &Block, gradient: &Block, loss: &Block) -> Done {
+    pub fn cross_entropy(
+        &self,
+        classes: usize,
+        logits: &Block,
+        targets: &Block,
+        gradient: &Block,
+        loss: &Block,
+    ) -> Done {
         fits(targets, logits.len());
         fits(gradient, logits.len());
         let rows = logits.len() / classes;
@@ -111,18 +126,34 @@ impl Kernels {
     ///
     /// # Errors
     /// The device's.
-    pub fn info_nce(&self, dim: usize, [queries, keys, negatives]: [&Block; 3], temperature: f32, gradient: &Block, loss: &Block) -> Done {
+    pub fn info_nce(
+        &self,
+        dim: usize,
+        [queries, keys, negatives]: [&Block; 3],
+        temperature: f32,
+        gradient: &Block,
+        loss: &Block,
+    ) -> Done {
         fits(keys, queries.len());
         fits(gradient, queries.len());
         let (rows, others) = (queries.len() / dim, negatives.len() / dim);
-        let (unit, key, other) = (self.take(queries.len())?, self.take(keys.len())?, self.take(negatives.len())?);
+        let (unit, key, other) = (
+            self.take(queries.len())?,
+            self.take(keys.len())?,
+            self.take(negatives.len())?,
+        );
         let norms = self.unit_rows(dim, queries, &unit)?;
         self.unit_rows(dim, keys, &key)?;
         self.unit_rows(dim, negatives, &other)?;
         let (scores, losses, step) = (self.take(rows * (1 + others))?, self.take(rows)?, 1 + others);
         // The key's score is a row's first, the negatives' follow.
         let sizes = [Arg::Int(int(rows)), Arg::Int(int(dim)), Arg::Float(1.0 / temperature)];
-        let last = [Arg::Block(&unit), Arg::Block(&key), Arg::Int(int(step)), Arg::Block(&scores)];
+        let last = [
+            Arg::Block(&unit),
+            Arg::Block(&key),
+            Arg::Int(int(step)),
+            Arg::Block(&scores),
+        ];
         let args: Vec<Arg<'_>> = sizes.into_iter().chain(last).collect();
         self.by_row("row_products", rows, &args)?;
         let product = Self::plain([rows, others, dim], [dim, 1], [1, dim], step);
@@ -131,7 +162,10 @@ impl Kernels {
         let back = Self::plain([rows, dim, others], [step, 1], [dim, 1], dim);
         self.product(&back, 1.0, (&scores, 1), (&other, 0), None, (gradient, 0))?;
         let numbers = [long(gradient.len()), Arg::Int(int(dim)), Arg::Int(int(step))];
-        let args: Vec<Arg<'_>> = numbers.into_iter().chain([&scores, &key, gradient].map(Arg::Block)).collect();
+        let args: Vec<Arg<'_>> = numbers
+            .into_iter()
+            .chain([&scores, &key, gradient].map(Arg::Block))
+            .collect();
         self.flat("add_scaled_rows", gradient.len(), &args)?;
         self.unit_rows_backward(dim, &unit, &norms, gradient)?;
         self.sum(&losses, 1.0 / rows as f32, loss)

@@ -67,7 +67,12 @@ impl Kernels {
     /// The device's.
     pub fn inverse_std(&self, variance: &Block, eps: f32, inverse: &Block) -> Done {
         fits(inverse, variance.len());
-        let args = [Arg::Int(int(variance.len())), Arg::Float(eps), Arg::Block(variance), Arg::Block(inverse)];
+        let args = [
+            Arg::Int(int(variance.len())),
+            Arg::Float(eps),
+            Arg::Block(variance),
+            Arg::Block(inverse),
+        ];
         self.flat("inverse_deviation", variance.len(), &args)
     }
 
@@ -77,8 +82,17 @@ impl Kernels {
     /// The device's.
     pub fn normalise(&self, norm: &Normalised<'_>, y: &Block) -> Done {
         fits(y, norm.x.len());
-        let first = [long(y.len()), Arg::Int(int(norm.channels())), flag(norm.relu), Arg::Block(norm.x)];
-        let args: Vec<Arg<'_>> = first.into_iter().chain(norm.constants()).chain([Arg::Block(y)]).collect();
+        let first = [
+            long(y.len()),
+            Arg::Int(int(norm.channels())),
+            flag(norm.relu),
+            Arg::Block(norm.x),
+        ];
+        let args: Vec<Arg<'_>> = first
+            .into_iter()
+            .chain(norm.constants())
+            .chain([Arg::Block(y)])
+            .collect();
         self.by_four("normalise", y.len(), &args)
     }
 
@@ -98,12 +112,26 @@ impl Kernels {
         let channels = norm.channels();
         let splits = Splits::new(dy.len() / channels, channels);
         let (parts, constants) = (self.take(splits.parts())?, self.take(2 * channels)?);
-        let [rows, columns, per, count] = [splits.rows, channels, splits.per_split, splits.splits].map(|v| Arg::Int(int(v)));
+        let [rows, columns, per, count] =
+            [splits.rows, channels, splits.per_split, splits.splits].map(|v| Arg::Int(int(v)));
         let first = [rows, columns, per, flag(norm.relu), Arg::Block(norm.x), Arg::Block(dy)];
-        let args: Vec<Arg<'_>> = first.into_iter().chain(norm.constants()).chain([Arg::Block(&parts)]).collect();
+        let args: Vec<Arg<'_>> = first
+            .into_iter()
+            .chain(norm.constants())
+            .chain([Arg::Block(&parts)])
+            .collect();
         self.blocks("gradient_parts", splits.grid(), COLUMN_SUMS, &args)?;
         let first = [rows, columns, count, flag(batch_statistics)];
-        let blocks = [&parts, norm.mean, norm.inverse_std, norm.weight, dweight, dbias, &constants].map(Arg::Block);
+        let blocks = [
+            &parts,
+            norm.mean,
+            norm.inverse_std,
+            norm.weight,
+            dweight,
+            dbias,
+            &constants,
+        ]
+        .map(Arg::Block);
         let args: Vec<Arg<'_>> = first.into_iter().chain(blocks).collect();
         self.by_row("gradient_merge", channels, &args)?;
         let first = [long(dy.len()), columns, flag(norm.relu), Arg::Block(norm.x)];

@@ -51,7 +51,11 @@ struct Table {
 
 impl Table {
     fn args(&self) -> [Arg<'_>; 3] {
-        [Arg::Int(int(self.tensors)), Arg::Block(&self.table), Arg::Block(&self.starts)]
+        [
+            Arg::Int(int(self.tensors)),
+            Arg::Block(&self.table),
+            Arg::Block(&self.starts),
+        ]
     }
 }
 
@@ -108,7 +112,10 @@ impl Kernels {
         let mut rows: Vec<Row<'_>> = Vec::new();
         for t in tensors {
             let [first, second] = t.moments;
-            rows.push(([t.value, t.grad, first, second], [t.rate, t.correction, t.penalty, t.kept]));
+            rows.push((
+                [t.value, t.grad, first, second],
+                [t.rate, t.correction, t.penalty, t.kept],
+            ));
         }
         let table = self.table(&rows)?;
         let args: Vec<Arg<'_>> = table.args().into_iter().chain([b1, b2, eps].map(Arg::Float)).collect();

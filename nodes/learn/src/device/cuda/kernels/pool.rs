@@ -52,7 +52,11 @@ impl Kernels {
     pub fn average_pool(&self, shape: &PoolShape, x: &Block, y: &Block) -> Done {
         let (outputs, sizes) = sizes(shape, x.len());
         fits(y, outputs);
-        self.flat("average_pool", outputs, &[Arg::Ints(&sizes), Arg::Block(x), Arg::Block(y)])
+        self.flat(
+            "average_pool",
+            outputs,
+            &[Arg::Ints(&sizes), Arg::Block(x), Arg::Block(y)],
+        )
     }
 
     /// Overwrites `dx`: see [`crate::kernels::pool::average_backward`].

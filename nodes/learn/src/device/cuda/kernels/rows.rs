@@ -11,7 +11,13 @@ impl Kernels {
         fits(to, index.len() * dim);
         inside(index, from.len() / dim);
         let places = self.place_numbers(index.iter().map(|i| *i as u32))?;
-        let args = [long(to.len()), Arg::Int(int(dim)), Arg::Block(from), Arg::Block(&places), Arg::Block(to)];
+        let args = [
+            long(to.len()),
+            Arg::Int(int(dim)),
+            Arg::Block(from),
+            Arg::Block(&places),
+            Arg::Block(to),
+        ];
         self.flat("gather_rows", to.len(), &args)
     }
 
@@ -31,7 +37,10 @@ impl Kernels {
         order.sort_by_key(|i| index[*i as usize]);
         let (starts, order) = (self.place_numbers(starts)?, self.place_numbers(order)?);
         let numbers = [long(to.len()), Arg::Int(int(dim))];
-        let args: Vec<Arg<'_>> = numbers.into_iter().chain([from, &starts, &order, to].map(Arg::Block)).collect();
+        let args: Vec<Arg<'_>> = numbers
+            .into_iter()
+            .chain([from, &starts, &order, to].map(Arg::Block))
+            .collect();
         self.flat("scatter_rows", to.len(), &args)
     }
 
@@ -62,7 +71,11 @@ impl Kernels {
         blocks: [&Block; 2],
     ) -> Done {
         let sizes = [h, w, c, factor].map(|v| Arg::Int(int(v)));
-        let args: Vec<Arg<'_>> = [long(len)].into_iter().chain(sizes).chain(blocks.map(Arg::Block)).collect();
+        let args: Vec<Arg<'_>> = [long(len)]
+            .into_iter()
+            .chain(sizes)
+            .chain(blocks.map(Arg::Block))
+            .collect();
         self.flat(kernel, len, &args)
     }
 }
