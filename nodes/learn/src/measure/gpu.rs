@@ -5,13 +5,34 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::device::cuda::Cuda;
 use crate::device::cuda::check::{Compared, Extent, compare};
-use crate::device::cuda::driver::{Driver, Gpu};
+use crate::device::cuda::driver::{Driver, Gpu, gpus};
 use crate::device::cuda::kernels::{Kernels, Normalised, Precision};
 use crate::device::cuda::launcher::Done;
 use crate::device::cuda::memory::Block;
+use crate::device::{Cpu, Device};
 use crate::kernels::conv::ConvShape;
 use crate::rng::Stream;
+
+/// A device by what it is called on the command line: `cpu`, `cuda` (the first GPU, in TF32), or `auto`: a GPU if there is one.
+///
+/// # Errors
+/// With one line that says why there is no such device.
+pub fn device(name: &str) -> Result<Arc<dyn Device>, String> {
+    let open = || -> Result<Arc<dyn Device>, String> {
+        let gpus = gpus()?;
+        let gpu = gpus.first().ok_or("the NVIDIA driver sees no GPU")?;
+        let cuda = Cuda::open(gpu, Precision::Tf32).map_err(|error| error.to_string())?;
+        Ok(Arc::new(cuda))
+    };
+    match name {
+        "cuda" => open(),
+        "auto" => Ok(open().unwrap_or_else(|_| Arc::new(Cpu))),
+        "cpu" => Ok(Arc::new(Cpu)),
+        other => Err(format!("`{other}` is no device; choose cpu, cuda or auto")),
+    }
+}
 
 /// A kernel's speed.
 #[derive(Clone, Debug, Serialize)]

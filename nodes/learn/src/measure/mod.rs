@@ -9,7 +9,7 @@ mod prefetch;
 mod train_step;
 
 pub use augment::{ViewTimes, view_times};
-pub use gpu::{GpuBench, KernelSpeed, resnet_shapes};
+pub use gpu::{GpuBench, KernelSpeed, device, resnet_shapes};
 pub use machine::{on_threads, peak_gflops, peak_rss_mib};
 pub use prefetch::{PrefetchTimes, prefetch_times};
 pub use train_step::{Shape, StepSpec, StepTimes, Task, TrainStep};
