@@ -135,7 +135,7 @@ fn write(files: &Files, path: &Path, all: &[Remembered]) -> Result<(), String> {
 /// What is remembered and still lies there as it did; nothing if the file is absent, damaged or of another version.
 fn read(path: PathBuf, files: &Files) -> Memory {
     let _span = tracing::debug_span!("recall").entered();
-    let all = std::fs::read(&path).ok().and_then(|bytes| decode(&bytes));
+    let all = files.disk.read(&path).ok().and_then(|bytes| decode(&bytes));
     let all = all.unwrap_or_default();
     let count = all.len();
     let there = all.into_iter().filter(|one| one.is_there(files));

@@ -223,6 +223,18 @@ fn is_our_output(metadata: &Metadata) -> bool {
     printed().contains(&(metadata.dev(), metadata.ino()))
 }
 
+/// Whether an entry has the inode of such a file, as far as its directory says.
+#[cfg(unix)]
+fn may_be_our_output(entry: &fs::DirEntry) -> bool {
+    let inode = std::os::unix::fs::DirEntryExt::ino(entry);
+    printed().iter().any(|(_, printed)| *printed == inode)
+}
+
+#[cfg(not(unix))]
+fn may_be_our_output(_entry: &fs::DirEntry) -> bool {
+    false
+}
+
 #[cfg(not(unix))]
 pub(crate) fn printed() -> &'static [(u64, u64)] {
     &[]
@@ -253,8 +265,18 @@ impl Walk {
         self.rules.extend(rules);
         self.above.push(real);
         for entry in fs::read_dir(path).map_err(|error| named(path, &error))? {
-            let name = entry.map_err(|error| named(path, &error))?.file_name();
-            self.entry(&path.join(&name), &relative.join(&name))?;
+            let entry = entry.map_err(|error| named(path, &error))?;
+            let name = entry.file_name();
+            let (path, relative) = (path.join(&name), relative.join(&name));
+            // Most are files, which the directory itself says: a folder may have tens of thousands.
+            match entry.file_type() {
+                Ok(kind) if kind.is_file() && !may_be_our_output(&entry) => {
+                    if !self.is_ignored(&path, false) {
+                        self.found.files.push(relative);
+                    }
+                }
+                _ => self.entry(&path, &relative)?,
+            }
         }
         self.above.pop();
         self.rules.truncate(self.rules.len() - own);

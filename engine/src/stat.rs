@@ -57,7 +57,7 @@ struct Entry {
 impl FileDigests {
     /// Remembers digests in a file of the store. One that is absent, damaged or of another version is started from scratch.
     pub fn open(store: &Store) -> Self {
-        let read = std::fs::read(store.root().join(MEMORY))
+        let read = plain_file::read(&store.root().join(MEMORY))
             .ok()
             .and_then(|bytes| serde_json::from_slice::<OnDisk>(&bytes).ok());
         let entries = read
@@ -80,8 +80,9 @@ impl FileDigests {
     pub fn digest(&self, path: &Path) -> io::Result<Digest> {
         let metadata = plain_file::regular(path)?;
         if metadata.is_dir() {
-            let digest_of = |file: &Path| self.digest(&path.join(file));
-            Listing::of(path)?.digest(digest_of)
+            // Once for all files in it.
+            let folder = std::path::absolute(path)?;
+            Listing::of(path)?.digest(|file| self.digest(&folder.join(file)))
         } else {
             self.digest_file(path, &metadata)
         }
@@ -171,7 +172,7 @@ fn seal_key(store: Option<&Store>) -> io::Result<[u8; 32]> {
     };
     let path = store.root().join(SEAL_KEY);
     let read = || {
-        let key = std::fs::read(&path)?;
+        let key = plain_file::read(&path)?;
         key.try_into().map_err(|_| {
             io::Error::other(format!(
                 "{} is damaged: delete it, and what depends on secrets runs again",

@@ -79,7 +79,7 @@ impl Node for Ledger {
             spent
                 .of("of")
                 .iter()
-                .filter_map(|input| input.total())
+                .filter_map(flow_engine::node::InputSpent::total)
                 .any(|total| total.used > most)
         };
         if self.most.is_some_and(over) {

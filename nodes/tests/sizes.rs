@@ -22,6 +22,7 @@ const NO_SIZES: &[(&str, &str)] = &[
     ("pretrain", "epochs"),
     ("pretrain", "warmup_epochs"),
     ("pretrain", "budget"),
+    ("pretrain", "monitor"),
     ("dataset", "max_pixels"),
     ("pseudo-label", "per_class"),
     ("evaluate", "neighbours"),

@@ -44,7 +44,7 @@ pub(crate) fn full_disk(dice: &mut Dice) -> Tried {
     let disk = SmallDisk::mount(site.path(".flow"), 8 + 4 * dice.roll(60));
     let ended = match &disk {
         Some(_) => site.start(&run).end()?,
-        None => site.start_limited(&format!("-f {}", dice.roll(12)), &run).end()?,
+        None => site.start_limited(&format!("-f {}", 1 + dice.roll(12)), &run).end()?,
     };
     if ended.code != Some(0) && ended.stderr.trim().is_empty() {
         return Err("it failed without a word".to_owned());
@@ -141,7 +141,7 @@ pub(crate) fn limits(dice: &mut Dice) -> Tried {
     let limit = match dice.roll(3) {
         0 => format!("-n {}", 3 + dice.roll(40)),
         1 => format!("-v {}", 60_000 + 40_000 * dice.roll(80)),
-        _ => format!("-f {}", dice.roll(20)),
+        _ => format!("-f {}", 1 + dice.roll(20)),
     };
     let run = Site::run_of(&salts, 2);
     let ended = site.start_limited(&limit, &run).end().or_else(|finding| {

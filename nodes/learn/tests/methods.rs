@@ -127,7 +127,27 @@ fn resumes_to_the_bit(method: &MethodSettings, from: Option<&StateDict>, whole: 
 }
 
 /// Kilobytes that a step may carry between host and device. A view of the batch is 49.
-const BUDGETS: &[(&str, u64)] = &[("simclr", 110)];
+const BUDGETS: &[(&str, u64)] = &[
+    ("simclr", 103),
+    ("simclr_v2", 103),
+    ("moco", 102),
+    ("moco_v2", 102),
+    ("simsiam", 111),
+    ("byol", 105),
+    ("barlow_twins", 107),
+    ("vicreg", 107),
+    ("swav", 103),
+    ("dino", 105),
+    ("pirl", 81),
+    ("sela", 53),
+    ("jigsaw", 29),
+    ("context_prediction", 29),
+    ("supervised", 51),
+    ("colorization", 97),
+    ("inpainting", 148),
+    ("autoencoder", 148),
+    ("rotation", 199),
+];
 
 /// Trains for some steps on the CPU and on a device: how much more than its budget the last step carried, if it did.
 fn excess(name: &str, settings: &PretrainSettings) -> Option<String> {

@@ -234,7 +234,7 @@ type Rows = (Vec<i64>, Vec<u8>);
 
 fn of_binary(bytes: &[u8], before: usize) -> Result<Rows, String> {
     let row = before + IMAGE;
-    if bytes.is_empty() || bytes.len() % row != 0 {
+    if bytes.is_empty() || !bytes.len().is_multiple_of(row) {
         return Err(format!(
             "it is truncated: {} bytes found, expected a multiple of {row}: {before} for the class and {IMAGE} for the pixels",
             bytes.len()

@@ -152,7 +152,7 @@ fn one_file(
 
 /// How many images a file has.
 fn check(path: &Path, bytes: u64, labels: Option<&[u64]>) -> Result<usize, Fault> {
-    if bytes % IMAGE as u64 != 0 {
+    if !bytes.is_multiple_of(IMAGE as u64) {
         let message = format!("it is truncated: {bytes} bytes found, expected a multiple of {IMAGE}");
         return Err(fault(path, message));
     }

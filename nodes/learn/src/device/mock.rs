@@ -87,7 +87,7 @@ fn values_mut(memory: &mut dyn Memory) -> &mut [f32] {
 }
 
 impl Device for Mock {
-    fn identity(&self) -> &str {
+    fn identity(&self) -> &'static str {
         "mock"
     }
 

@@ -177,6 +177,11 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// The gradient's values; none for buffers.
+    pub fn gradient(&self) -> &[f32] {
+        self.grad.as_deref().map_or(&[], |gradient| gradient)
+    }
+
     /// The entry of a buffer.
     pub fn buffer(name: String, value: &'a mut Buffer) -> Self {
         Self {

@@ -87,11 +87,6 @@ pub(super) fn backward(networks: &mut [&mut dyn Layer], dy: FeatureMap, pass: &m
     }
 }
 
-/// A second feature map with the same values.
-pub(super) fn copy(x: &FeatureMap, pass: &Pass) -> FeatureMap {
-    x.clone()
-}
-
 /// The second half of the rows first: what belongs to the other view of a batch of two views.
 pub(super) fn swapped_halves(rows: &[f32]) -> Vec<f32> {
     let (first, second) = rows.split_at(rows.len() / 2);

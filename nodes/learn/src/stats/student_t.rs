@@ -18,9 +18,9 @@ pub fn t_quantile(p: f64, df: f64) -> f64 {
         }
         let middle = 0.5 * (low + high);
         if t_cdf(middle, df) < p {
-            low = middle
+            low = middle;
         } else {
-            high = middle
+            high = middle;
         }
     }
     0.5 * (low + high)

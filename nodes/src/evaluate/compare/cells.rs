@@ -27,5 +27,7 @@ pub(super) fn percent(value: f64) -> String {
 
 /// A difference of shares in points, with its sign.
 pub(super) fn signed(value: f64) -> String {
-    format!("{:+.1}", 100.0 * value)
+    // What is rounded to nothing has no sign of its own.
+    let points = (1000.0 * value).round() / 10.0;
+    format!("{:+.1}", points + 0.0)
 }

@@ -67,6 +67,7 @@ fn sentence(row: &Row<'_>, verdict: &Verdict, evidence: &Evidence<'_>) -> String
             ),
             0 => format!("up to {last:.0} {} {name}{doubt}", verdict.noun),
             _ if i + 1 == count => format!("from {first:.0} on {name}{doubt}"),
+            _ if first == last => format!("at {first:.0} {name}{doubt}"),
             _ => format!("from {first:.0} to {last:.0} {name}{doubt}"),
         }
     });

@@ -114,10 +114,8 @@ impl<W: Write> Sink for Npz<W> {
             let columns = rows.0.iter().map(|(name, column)| Waiting::new(name, column));
             self.columns = columns.collect::<io::Result<_>>()?;
         }
-        let columns = self.columns.iter_mut().zip(&rows.0);
-        columns
-            .into_iter()
-            .try_for_each(|(waiting, (_, column))| waiting.add(column))
+        let mut columns = self.columns.iter_mut().zip(&rows.0);
+        columns.try_for_each(|(waiting, (_, column))| waiting.add(column))
     }
 
     fn finish(self: Box<Self>) -> io::Result<()> {
