@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::median_seconds;
 use crate::backbones::{BackboneSettings, Encoder};
+use crate::device::Device;
 use crate::layers::{
     BatchNorm, BufferPool, FeatureMap, Layer, Linear, MapShape, Mode, NormSettings, Pass, Sequential, Tensors, Timing,
 };
@@ -132,13 +133,22 @@ impl TrainStep {
         })
     }
 
+    /// The same step on a device.
+    #[must_use]
+    pub fn on(mut self, device: Arc<dyn Device>) -> Self {
+        self.buffers = Arc::new(BufferPool::on(device));
+        self
+    }
+
     /// Takes one step and returns its loss.
     ///
     /// # Errors
-    /// Those of the loss, e.g. a batch that is too small to contrast.
+    /// Those of the loss, e.g. a batch that is too small to contrast, and of the device.
     pub fn step(&mut self) -> Result<f32, TrainError> {
         let mut pass = Pass::recording(Mode::Train, &self.buffers);
-        self.step_in(&mut pass)
+        let loss = self.step_in(&mut pass)?;
+        pass.device().check()?;
+        Ok(loss)
     }
 
     /// What each layer takes: medians over some steps.
@@ -179,7 +189,7 @@ impl TrainStep {
         let mut entries = Vec::new();
         self.encoder.entries("encoder", &mut entries);
         self.head.entries("head", &mut entries);
-        update(self.optimizer.as_mut(), 0.01, entries);
+        update(&*pass.device(), self.optimizer.as_mut(), 0.01, entries);
         Ok(loss)
     }
 
