@@ -15,15 +15,15 @@ use crate::device::{Cpu, Device};
 use crate::kernels::conv::ConvShape;
 use crate::rng::Stream;
 
-/// A device by what it is called on the command line: `cpu`, `cuda` (the first GPU, in TF32), or `auto`: a GPU if there is one.
+/// A device by what it is called on the command line: `cpu`, `cuda` (the first GPU), or `auto`: a GPU if there is one.
 ///
 /// # Errors
 /// With one line that says why there is no such device.
-pub fn device(name: &str) -> Result<Arc<dyn Device>, String> {
+pub fn device(name: &str, precision: Precision) -> Result<Arc<dyn Device>, String> {
     let open = || -> Result<Arc<dyn Device>, String> {
         let gpus = gpus()?;
         let gpu = gpus.first().ok_or("the NVIDIA driver sees no GPU")?;
-        let cuda = Cuda::open(gpu, Precision::Tf32).map_err(|error| error.to_string())?;
+        let cuda = Cuda::open(gpu, precision).map_err(|error| error.to_string())?;
         Ok(Arc::new(cuda))
     };
     match name {

@@ -87,6 +87,8 @@ pub struct StepTimes {
     pub median_ms: f64,
     /// Images (not views) a second at the median.
     pub images_per_s: f64,
+    /// The last step's loss, to the last bit: all weights and all steps before have a part in it.
+    pub loss: f32,
 }
 
 impl TrainStep {
@@ -198,15 +200,16 @@ impl TrainStep {
     /// # Errors
     /// As [`TrainStep::step`].
     pub fn time(&mut self, steps: usize) -> Result<StepTimes, TrainError> {
-        self.step()?;
-        let mut failed = None;
-        let seconds = median_seconds(2, steps, || failed = self.step().err());
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(StepTimes {
-                median_ms: seconds * 1e3,
-                images_per_s: self.batch as f64 / seconds,
-            }),
-        }
+        let mut last = self.step();
+        let seconds = median_seconds(2, steps, || {
+            if last.is_ok() {
+                last = self.step();
+            }
+        });
+        Ok(StepTimes {
+            median_ms: seconds * 1e3,
+            images_per_s: self.batch as f64 / seconds,
+            loss: last?,
+        })
     }
 }

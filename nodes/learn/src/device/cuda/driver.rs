@@ -238,11 +238,11 @@ impl Driver {
         })?;
         if shared > USUAL_SHARED {
             let attribute = FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let what = format!("give kernel `{kernel}` {shared} bytes of shared memory");
             // SAFETY: the function was just found.
-            call(
-                &format!("give kernel `{kernel}` {shared} bytes of shared memory"),
-                || unsafe { sys::cuFuncSetAttribute(function, attribute, shared as i32) },
-            )?;
+            call(&what, || unsafe {
+                sys::cuFuncSetAttribute(function, attribute, shared as i32)
+            })?;
         }
         functions.insert(kernel, Handle(function));
         Ok(function)

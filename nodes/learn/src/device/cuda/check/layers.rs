@@ -7,14 +7,18 @@ use crate::kernels::norm::{self, Applied};
 use crate::kernels::pool::{self, PoolShape};
 use crate::kernels::{elementwise, gelu, layer_norm};
 
-/// What changes values in place by others.
-type Change = fn(&Kernels, &Block, &Block) -> Done;
+/// What changes values in place by others: its name, the CPU's version, the device's.
+type Change = (
+    &'static str,
+    fn(&mut [f32], &[f32]),
+    fn(&Kernels, &Block, &Block) -> Done,
+);
 
 impl Check<'_> {
     pub(super) fn elementwise(&mut self) -> Done {
         let len = self.between(1, self.larger(3000, 100));
         let (a, b) = (self.values(len), self.values(len));
-        let changes: [(&'static str, fn(&mut [f32], &[f32]), Change); 7] = [
+        let changes: [Change; 7] = [
             ("relu", |a, _| elementwise::relu(a), |k, a, _| k.relu(a)),
             ("add", elementwise::add, Kernels::add),
             ("add_relu", elementwise::add_relu, Kernels::add_relu),

@@ -137,7 +137,7 @@ struct Splits {
     rows: usize,
     columns: usize,
     per_split: usize,
-    splits: usize,
+    count: usize,
 }
 
 impl Splits {
@@ -149,17 +149,17 @@ impl Splits {
             rows,
             columns,
             per_split,
-            splits: rows.div_ceil(per_split),
+            count: rows.div_ceil(per_split),
         }
     }
 
     /// Values of the two sums of all splits.
     fn parts(self) -> usize {
-        2 * self.splits * self.columns
+        2 * self.count * self.columns
     }
 
     fn grid(self) -> [usize; 3] {
-        [self.columns.div_ceil(32), self.splits, 1]
+        [self.columns.div_ceil(32), self.count, 1]
     }
 }
 
@@ -185,7 +185,7 @@ fn flag(on: bool) -> Arg<'static> {
 }
 
 /// Memory, or a null pointer.
-fn perhaps<'a>(block: Option<&'a Block>) -> Arg<'a> {
+fn perhaps(block: Option<&Block>) -> Arg<'_> {
     block.map_or(Arg::Null, Arg::Block)
 }
 

@@ -42,7 +42,7 @@ impl Kernels {
         let [rows, columns, per] = [splits.rows, channels, splits.per_split].map(|v| Arg::Int(int(v)));
         let args = [rows, columns, per, Arg::Block(x), Arg::Block(&parts)];
         self.blocks("moments_parts", splits.grid(), COLUMN_SUMS, &args)?;
-        let count = Arg::Int(int(splits.splits));
+        let count = Arg::Int(int(splits.count));
         let blocks = [x, &parts, mean, variance].map(Arg::Block);
         let args: Vec<Arg<'_>> = [rows, columns, per, count].into_iter().chain(blocks).collect();
         self.by_row("moments_merge", channels, &args)
@@ -113,7 +113,7 @@ impl Kernels {
         let splits = Splits::new(dy.len() / channels, channels);
         let (parts, constants) = (self.take(splits.parts())?, self.take(2 * channels)?);
         let [rows, columns, per, count] =
-            [splits.rows, channels, splits.per_split, splits.splits].map(|v| Arg::Int(int(v)));
+            [splits.rows, channels, splits.per_split, splits.count].map(|v| Arg::Int(int(v)));
         let first = [rows, columns, per, flag(norm.relu), Arg::Block(norm.x), Arg::Block(dy)];
         let args: Vec<Arg<'_>> = first
             .into_iter()
@@ -142,7 +142,7 @@ impl Kernels {
 
     /// Adds a split matrix's sums of columns.
     pub(super) fn column_merge(&self, splits: Splits, parts: &Block, first: &Block, second: Option<&Block>) -> Done {
-        let [columns, count] = [splits.columns, splits.splits].map(|v| Arg::Int(int(v)));
+        let [columns, count] = [splits.columns, splits.count].map(|v| Arg::Int(int(v)));
         let args = [columns, count, Arg::Block(parts), Arg::Block(first), perhaps(second)];
         self.by_row("column_merge", splits.columns, &args)
     }

@@ -45,7 +45,7 @@ pub struct AdamTensor<'a> {
 struct Table {
     tensors: usize,
     blocks: usize,
-    table: Block,
+    rows: Block,
     starts: Block,
 }
 
@@ -53,7 +53,7 @@ impl Table {
     fn args(&self) -> [Arg<'_>; 3] {
         [
             Arg::Int(int(self.tensors)),
-            Arg::Block(&self.table),
+            Arg::Block(&self.rows),
             Arg::Block(&self.starts),
         ]
     }
@@ -79,7 +79,7 @@ impl Kernels {
         Ok(Table {
             tensors: rows.len(),
             blocks,
-            table: self.place_numbers(words)?,
+            rows: self.place_numbers(words)?,
             starts: self.place_numbers(starts)?,
         })
     }
