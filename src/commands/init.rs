@@ -165,18 +165,7 @@ impl Design {
             ));
         }
         let side = args.side.map_or_else(|| usual_side(found), usize::from);
-        let gray = found
-            .sound()
-            .all(|line| line.channels.is_some_and(|channels| channels <= 2));
-        let bands = found.sound().map(|line| line.channels.unwrap_or(3)).max().unwrap_or(3);
-        // Four channels are colour and how transparent it is.
-        let channels = if gray {
-            1
-        } else if bands > 4 {
-            usize::from(bands)
-        } else {
-            3
-        };
+        let channels = usual_channels(found);
         let split = |line: &&flow_nodes::pictures::FileLine| line.split.map(|split| split.to_string());
         let has_test = found.sound().any(|line| split(&line).as_deref() == Some("test"));
         let to_train = |line: &&flow_nodes::pictures::FileLine| split(line).is_none_or(|split| split == "train");
@@ -428,6 +417,17 @@ impl Design {
             "\n[nodes.table]\nkind = \"evaluate\"\nsummary = [\"score\"]\nover = [\"arm\", \"labels\", \"seed\"]\nbaseline = \"scratch\"\n"
         });
         text
+    }
+}
+
+/// 1 if all images are gray, 3 if they are in colour, or how many bands they have.
+fn usual_channels(found: &Inspection) -> usize {
+    let channels = found.sound().filter_map(|line| line.channels);
+    match channels.max().unwrap_or(3) {
+        0..=2 => 1,
+        // Four are colour and how transparent it is.
+        3 | 4 => 3,
+        bands => usize::from(bands),
     }
 }
 
