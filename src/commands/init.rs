@@ -77,8 +77,13 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
             "name another file with `--output`, or remove it",
         ));
     }
+    let mut estimate = None;
     let text = match &args.path {
-        Some(path) => fitted(path, args)?,
+        Some(path) => {
+            let (text, minutes) = fitted(path, args)?;
+            estimate = Some(minutes);
+            text
+        }
         None => {
             let text = template(args.template.as_deref().unwrap_or(TEMPLATES[0].0))?;
             // The schema lies beside the shipped file only.
@@ -91,6 +96,17 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
     say(&format!(
         "wrote {name}; `flow plan {name}` shows what it does, `flow run {name}` does it"
     ));
+    if let Some(minutes) = estimate {
+        let why = if minutes > 1.1 * args.minutes {
+            format!(
+                ": less is not worth while for what it compares, in spite of `--minutes {}`",
+                args.minutes
+            )
+        } else {
+            String::new()
+        };
+        say(&format!("a run takes about {minutes:.1} minutes on this machine{why}"));
+    }
     Ok(Exit::Ok)
 }
 
@@ -128,8 +144,8 @@ struct Design {
     seconds: f64,
 }
 
-/// The workflow for a directory.
-fn fitted(path: &Path, args: &InitArgs) -> Result<String, Failure> {
+/// The workflow for a directory, and how many minutes a run of it takes.
+fn fitted(path: &Path, args: &InitArgs) -> Result<(String, f64), Failure> {
     let Some(source) = sources::of_path(path) else {
         let what = if path.exists() {
             "holds no images in a format that is read"
@@ -147,7 +163,7 @@ fn fitted(path: &Path, args: &InitArgs) -> Result<String, Failure> {
     let told = summary(&found);
     print(told.trim_start());
     let design = Design::new(&found, source, args)?;
-    Ok(design.workflow(path, args, &found, &told))
+    Ok((design.workflow(path, args, &found, &told), design.minutes()))
 }
 
 impl Design {
@@ -279,7 +295,7 @@ impl Design {
 
     fn workflow(&self, path: &Path, args: &InitArgs, found: &Inspection, told: &str) -> String {
         let comment: String = told.trim().lines().map(|line| format!("# {line}\n")).collect();
-        let minutes = (self.seconds / 60.0).max(0.1);
+        let minutes = self.minutes();
         let name = workflow_name(path);
         let mut text = format!(
             "# Written by `flow init {}`, which found:\n{comment}#\n# About {minutes:.1} minutes on this machine, judging by how fast it takes a training step.\n\n",
@@ -316,6 +332,11 @@ impl Design {
             text.push_str(&self.judging());
         }
         text
+    }
+
+    /// Of a run.
+    fn minutes(&self) -> f64 {
+        (self.seconds / 60.0).max(0.1)
     }
 
     fn question(&self) -> &'static str {

@@ -3,7 +3,7 @@
 //! An image is called by its split and its place in it. What has no label for the receiver, be it that nobody knows it or that it is withheld,
 //! has none in the files.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -200,8 +200,8 @@ fn png(folder: &Path, parts: &[Part<'_>], class_names: &[String]) -> Result<(), 
     let classes = folder.join("classes.txt");
     fs::write(&classes, list).map_err(|e| cannot_write(&classes, &e))?;
     for part in parts {
-        let labels: BTreeMap<Label, ()> = part.labels.iter().map(|label| (*label, ())).collect();
-        for folder in labels.keys().map(|label| place(part, *label)) {
+        let labels: BTreeSet<Label> = part.labels.iter().copied().collect();
+        for folder in labels.iter().map(|label| place(part, *label)) {
             fs::create_dir_all(&folder).map_err(|e| cannot_write(&folder, &e))?;
         }
         (0..part.images.n).into_par_iter().try_for_each(|at| {
