@@ -67,7 +67,10 @@ proptest! {
         let size = Size { h, w, c };
         let values = &seed[..size.len()];
         let floats: Vec<f32> = values.iter().map(|v| f32::from(*v)).collect();
-        prop_assert!(close(&image::resize_values(values, size, to), &image::resize(&floats, size, to), 1e-3));
+        let expected = image::resize(&floats, size, to);
+        prop_assert!(close(&image::resize_eight(values, size, to), &expected, 1e-3));
+        let sixteen: Vec<u16> = values.iter().map(|v| u16::from(*v)).collect();
+        prop_assert_eq!(image::resize_sixteen(&sixteen, size, to), image::resize_eight(values, size, to));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use flow_learn::image::{Size, resize_values};
+use flow_learn::image::{Size, resize_eight, resize_sixteen};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -140,8 +140,8 @@ pub(super) fn resized(values: &Values, size: Size, (to_h, to_w): (usize, usize))
 /// Values of another size, before they are rounded.
 pub(super) fn mixed(values: &Values, size: Size, to: (usize, usize)) -> Vec<f32> {
     match values {
-        Values::Eight(values) => resize_values(values, size, to),
-        Values::Sixteen(values) => resize_values(values, size, to),
+        Values::Eight(values) => resize_eight(values, size, to),
+        Values::Sixteen(values) => resize_sixteen(values, size, to),
     }
 }
 

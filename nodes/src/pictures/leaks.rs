@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use flow_cache::Digest;
-use flow_learn::image::{Size, resize_values};
+use flow_learn::image::{Size, resize};
 use serde::{Deserialize, Serialize};
 
 use super::fit::{gray, mixed, rounded};
@@ -45,7 +45,7 @@ impl Fingerprint {
         let rows = mixed(&picture.values, size, (THUMB, size.w));
         let of_rows = Size { h: THUMB, ..size };
         let small = |w| {
-            let values = resize_values(&rows, of_rows, (THUMB, w));
+            let values = resize(&rows, of_rows, (THUMB, w));
             one_channel(&rounded(&picture.values, values), picture.channels)
         };
         let nine = small(THUMB + 1);

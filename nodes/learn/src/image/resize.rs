@@ -179,12 +179,24 @@ impl<V: Copy + Into<f32>> Vectorised for Mix<'_, V> {
     }
 }
 
-/// The whole image of whole numbers at another size, `[oh][ow][c]`: as [`resize`] up to rounding. Rows are mixed first, which are long, and then the
+/// The whole image of 8 bits at another size, `[oh][ow][c]`: as [`resize`] up to rounding. Rows are mixed first, which are long, and then the
 /// columns of those that are left: of a photograph that becomes a small image this takes a fraction of the time.
 ///
 /// # Panics
 /// With `BUG:` if the slice does not fit the size.
-pub fn resize_values<V: Copy + Into<f32>>(image: &[V], size: Size, (oh, ow): (usize, usize)) -> Vec<f32> {
+pub fn resize_eight(image: &[u8], size: Size, to: (usize, usize)) -> Vec<f32> {
+    rows_first(image, size, to)
+}
+
+/// The same of 16 bits.
+///
+/// # Panics
+/// As [`resize_eight`].
+pub fn resize_sixteen(image: &[u16], size: Size, to: (usize, usize)) -> Vec<f32> {
+    rows_first(image, size, to)
+}
+
+fn rows_first<V: Copy + Into<f32>>(image: &[V], size: Size, (oh, ow): (usize, usize)) -> Vec<f32> {
     assert!(image.len() == size.len(), "BUG: slices do not fit the sizes");
     let (mut rows, mut columns) = (Axis::default(), Axis::default());
     rows.set(size.h, oh);
