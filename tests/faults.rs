@@ -251,9 +251,14 @@ fn a_pipe_in_place_of_any_file_of_a_cache_or_a_run_or_as_an_archive_holds_no_com
     let bounded = |arguments: &[&str]| {
         // What waits for a pipe waits for ever.
         let mut command = std::process::Command::new("timeout");
-        command.args(["-s", "KILL", "60", env!("CARGO_BIN_EXE_flow")]).args(arguments);
+        command
+            .args(["-s", "KILL", "60", env!("CARGO_BIN_EXE_flow")])
+            .args(arguments);
         let ended = command.current_dir(place.dir.path()).output().expect("flow starts");
-        assert!(ended.status.code().is_some_and(|code| code != 137), "{arguments:?}: {ended:?}");
+        assert!(
+            ended.status.code().is_some_and(|code| code != 137),
+            "{arguments:?}: {ended:?}"
+        );
         ended
     };
     place.run(&[]);
@@ -271,7 +276,13 @@ fn a_pipe_in_place_of_any_file_of_a_cache_or_a_run_or_as_an_archive_holds_no_com
         let fresh = format!("matrix.x=[{}]", number + 1);
         let run = bounded(&["run", "w.toml", "-q", "--set", &fresh]);
         assert!(run.status.success(), "{}: {run:?}", file.display());
-        for more in ["runs ls", "runs show", "report", "cache gc --max-size 1GB --delete", "cache verify --repair"] {
+        for more in [
+            "runs ls",
+            "runs show",
+            "report",
+            "cache gc --max-size 1GB --delete",
+            "cache verify --repair",
+        ] {
             bounded(&more.split(' ').collect::<Vec<_>>());
         }
     }

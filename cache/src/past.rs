@@ -197,7 +197,11 @@ mod tests {
         for path in [&whole, &store.files().layout.past_from(hash("finetune", "student")[0])] {
             store.files().remove(path).unwrap();
         }
-        assert_eq!(runs(&store), published, "from the records, as of a cache of an earlier version");
+        assert_eq!(
+            runs(&store),
+            published,
+            "from the records, as of a cache of an earlier version"
+        );
         assert!(store.files().disk.len(&whole).is_ok(), "and kept");
     }
 

@@ -122,11 +122,19 @@ fn whatever_lies_in_place_of_a_file_of_the_stores_own_a_run_publishes_and_the_in
             replace(&dir.path().join(file), what);
             let store = open(dir.path());
             let (key, new) = draft("b", "b");
-            assert!(matches!(store.claim(&key).unwrap(), Claiming::Given(_)), "{file}: {what}");
+            assert!(
+                matches!(store.claim(&key).unwrap(), Claiming::Given(_)),
+                "{file}: {what}"
+            );
             publish(&store, &key, new).unwrap();
             store.also_called([(key, "another")].into_iter());
             assert_eq!(store.records().unwrap().len(), 2, "{file}: {what}");
-            store.gc(&GcOptions { delete: true, ..GcOptions::default() }).unwrap();
+            store
+                .gc(&GcOptions {
+                    delete: true,
+                    ..GcOptions::default()
+                })
+                .unwrap();
             assert_eq!(store.repair().unwrap().ok.len(), 2, "{file}: {what}");
             assert!(dir.path().join("CACHEDIR.TAG").is_file(), "{file}: {what}");
         }
@@ -136,7 +144,14 @@ fn whatever_lies_in_place_of_a_file_of_the_stores_own_a_run_publishes_and_the_in
 #[test]
 #[cfg(unix)]
 fn a_link_in_place_of_a_file_of_the_stores_own_is_not_written_through() {
-    for file in ["journal", "names", "lock", "staging.lock", "publish.lock", "claims/turn"] {
+    for file in [
+        "journal",
+        "names",
+        "lock",
+        "staging.lock",
+        "publish.lock",
+        "claims/turn",
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let victim = dir.path().join("victim");
         fs::write(&victim, "somebody's").unwrap();
@@ -155,7 +170,10 @@ fn a_link_in_place_of_a_file_of_the_stores_own_is_not_written_through() {
             let _ = store.publish(&key, &new);
             store.also_called([(key, "other")].into_iter());
             let _ = store.records();
-            let _ = store.gc(&GcOptions { delete: true, ..GcOptions::default() });
+            let _ = store.gc(&GcOptions {
+                delete: true,
+                ..GcOptions::default()
+            });
             assert_eq!(fs::read_to_string(&victim).unwrap(), "somebody's", "{file}");
         }
     }
@@ -173,7 +191,10 @@ fn a_damaged_pin_still_pins_and_a_damaged_tag_is_left_out() {
         replace(&dir.path().join("pins").join(draft("pinned", "").0.to_string()), what);
         replace(&dir.path().join("tags/best"), what);
         let marks = store.marks().unwrap();
-        assert!(marks.pins.contains_key(&draft("pinned", "").0) && marks.tags.is_empty(), "{what}: {marks:?}");
+        assert!(
+            marks.pins.contains_key(&draft("pinned", "").0) && marks.tags.is_empty(),
+            "{what}: {marks:?}"
+        );
     }
 }
 

@@ -189,7 +189,10 @@ fn rules_in(folder: &Path) -> io::Result<Option<Gitignore>> {
         _ => return Ok(None),
     };
     if size > MAX_FLOWIGNORE {
-        let message = format!("{}: it has {size} bytes, expected at most {MAX_FLOWIGNORE}", path.display());
+        let message = format!(
+            "{}: it has {size} bytes, expected at most {MAX_FLOWIGNORE}",
+            path.display()
+        );
         return Err(io::Error::other(message));
     }
     let mut builder = GitignoreBuilder::new(folder);

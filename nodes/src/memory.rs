@@ -76,7 +76,11 @@ impl Step<'_> {
             Some(backbone) => {
                 let (key, parameters) = backbone.parameters(input).map_err(|e| backbone_error(&e))?;
                 let weights = parameters.saturating_mul(4 * (2 + self.optimizer.moments() as u128));
-                fits(&format!("backbone.{key}"), "the network's weights, gradients and moments", weights)?;
+                fits(
+                    &format!("backbone.{key}"),
+                    "the network's weights, gradients and moments",
+                    weights,
+                )?;
                 (backbone.values_of_an_example(input), weights)
             }
         };
