@@ -45,7 +45,7 @@ impl Classifier {
             return Err(SettingError::new("data", NO_LABELS));
         }
         let features = embed(&mut encoder, labelled.images, labelled.indices, plain);
-        let labels: Vec<usize> = argmaxes(&labelled.targets, classes).collect();
+        let labels: Vec<usize> = argmaxes(labelled.targets, classes).collect();
         let (weight, bias) = Probe::fit(&features, &labels, encoder.dim, classes).affine();
         Ok(Self {
             encoder,
