@@ -243,7 +243,7 @@ fn a_pipe_in_place_of_a_file_of_the_cache_is_waited_for_by_nobody() {
 
 #[test]
 fn a_pipe_in_place_of_any_file_of_a_cache_or_a_run_or_as_an_archive_holds_no_command_up() {
-    let place = Place::new("[matrix]\nx = [0]\n[nodes.a]\nkind = \"concat\"\ntext = \"${x}\"\n");
+    let place = Place::new("[matrix]\nx = [0]\n[nodes.a]\nkind = \"concat\"\ntext = \"${x}.\"\n");
     let pipe = |path: &Path| {
         let made = std::process::Command::new("mkfifo").arg(path).status();
         assert!(made.expect("mkfifo starts").success());
