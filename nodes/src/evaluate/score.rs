@@ -7,7 +7,7 @@ use flow_engine::node::{
     Resources,
 };
 use flow_learn::augment::Recipe;
-use flow_learn::metrics::{argmax, ece};
+use flow_learn::metrics::{argmaxes, ece};
 use flow_learn::train::predict;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -125,7 +125,7 @@ impl Node for ScoreNode {
             false => self.predicted(model, &data)?,
         };
         let classes = data.classes();
-        let predicted: Vec<usize> = probabilities.chunks_exact(classes).map(argmax).collect();
+        let predicted: Vec<usize> = argmaxes(&probabilities, classes).collect();
         let truth = data.truth(self.split)?;
         let score = FeatureScore::new(Subject::Model, Protocol::FineTuned, classes, &truth, &predicted);
         let metrics = BTreeMap::from([
