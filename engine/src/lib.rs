@@ -17,6 +17,7 @@ pub mod leash;
 pub mod limits;
 mod lineage;
 pub mod lines;
+mod gpus;
 mod machine;
 pub mod node;
 mod node_log;
@@ -44,7 +45,8 @@ pub mod workflow;
 use std::path::Path;
 
 pub use events::{Event, Reporter, RunStatus, StoppedBy};
-pub use machine::Machine;
+pub use gpus::Gpu;
+pub use machine::{Machine, visible_gpus};
 pub use outcome::{NodeFailure, NodeOutcome, NodeStatus};
 pub use plan::{Plan, PlanError, PlanState, PlannedNode};
 pub use reason::{Reason, in_words};

@@ -276,6 +276,7 @@ impl Relations<'_> {
             ports: bound,
             files: variant.files.clone(),
             policy: Arc::clone(&templates[unit.template].policy),
+            kind_resources: Resources::default(),
             dir: templates[unit.template].table.dir.clone(),
             rounds_left: units.rounds_left(unit, &templates[unit.template].table.name),
             forced: false,

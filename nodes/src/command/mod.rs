@@ -226,7 +226,7 @@ impl Node for CommandNode {
         Ok(Facts::unknown())
     }
 
-    fn resources(&self) -> Resources {
+    fn resources(&self, _: &InputFacts) -> Resources {
         Resources::threads_up_to(*self.threads)
     }
 
