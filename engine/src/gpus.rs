@@ -86,7 +86,9 @@ impl FreeGpus {
             GpuNeed::Part(bytes) => {
                 let having = (0..self.0.len()).filter(|at| self.0[*at].has(bytes));
                 // The first of equal ones.
-                let best = having.rev().max_by_key(|at| (self.0[*at].is_idle(), self.0[*at].room()));
+                let best = having
+                    .rev()
+                    .max_by_key(|at| (self.0[*at].is_idle(), self.0[*at].room()));
                 best.map(|at| vec![at])
             }
         }
@@ -143,8 +145,11 @@ pub(crate) fn refuse(gpus: &[Gpu], need: &Resources) -> Option<(String, &'static
     match need.gpu_need() {
         GpuNeed::Whole(count) if count > gpus.len() => {
             let message = format!("it needs {}, and this run has {}", here(count), here(gpus.len()));
-            Some((message, "run it where there are more, or lower `gpus` of its `resources`; CUDA_VISIBLE_DEVICES and \
-                            `--gpus` say which a run has"))
+            Some((
+                message,
+                "run it where there are more, or lower `gpus` of its `resources`; CUDA_VISIBLE_DEVICES and \
+                            `--gpus` say which a run has",
+            ))
         }
         GpuNeed::Part(_) if gpus.is_empty() => Some(("it needs a GPU, and this run has none".to_owned(), given)),
         GpuNeed::Part(bytes) => {

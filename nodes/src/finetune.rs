@@ -28,6 +28,7 @@ use crate::artifacts::{
 };
 use crate::augment::{check_mixing, check_recipe};
 use crate::budget::Budget;
+use crate::device::{DeviceChoice, Precision};
 use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
 use crate::memory;
 
@@ -97,6 +98,13 @@ pub struct FinetuneNode {
     /// Decides initial weights, order and views.
     #[serde(default)]
     seed: u64,
+    /// Where it computes: `cpu`, `cuda` for a GPU, or `auto` for a GPU where there is one that can be used. A GPU's architecture is part of the
+    /// key, the CPU is not.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_cpu")]
+    device: DeviceChoice,
+    /// On a GPU, what products are made of: `tf32`, which is the default, or `fp32`, which is slower and as on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    precision: Option<Precision>,
 }
 
 /// How a head begins.
@@ -151,6 +159,14 @@ impl FinetuneNode {
 
     fn settings(&self) -> Result<FitSettings, ParamError> {
         Ok(self.fit_settings(self.steps()?))
+    }
+
+    /// The network, where it is known before the run.
+    fn network(&self, inputs: &InputFacts) -> Option<BackboneSettings> {
+        let brought = inputs
+            .get::<NetworkFacts>("init")
+            .and_then(|init| init.backbone.clone());
+        brought.or_else(|| self.backbone.clone())
     }
 
     fn spending(&self, settings: &FitSettings) -> Spending {
@@ -358,13 +374,17 @@ impl Node for FinetuneNode {
         Ok(Facts::of(NetworkFacts {
             input: data.input,
             class_names: data.class_names.clone(),
+            backbone: self.network(inputs),
         }))
     }
 
     fn settled(&self, spent: &Spent<'_>) -> Result<Option<Self>, ParamError> {
-        let settled = self.budget.map(|budget| budget.settled(spent)).transpose()?.flatten();
-        Ok(settled.map(|budget| Self {
-            budget: Some(budget),
+        let budget = self.budget.map(|budget| budget.settled(spent)).transpose()?.flatten();
+        let device = self.device.settled(self.precision)?;
+        Ok((budget.is_some() || device.is_some()).then(|| Self {
+            budget: budget.or(self.budget),
+            device: device.unwrap_or_else(|| self.device.clone()),
+            precision: None,
             ..self.clone()
         }))
     }
@@ -373,8 +393,16 @@ impl Node for FinetuneNode {
         Some(self.spending(&self.settings().ok()?))
     }
 
-    fn resources(&self) -> Resources {
-        Resources::threads_up_to(usize::MAX)
+    fn resources(&self, inputs: &InputFacts) -> Resources {
+        let backbone = self.network(inputs);
+        let data = inputs.get::<DatasetFacts>("data");
+        // Labelled and unlabelled views go through the network together.
+        let views = self
+            .semi
+            .as_ref()
+            .map_or(1, |semi| 1 + 2 * semi.settings().common().ratio);
+        let bytes = |(backbone, data): (_, &DatasetFacts)| memory::gpu_bytes(self.batch * views, data.input, backbone);
+        self.device.resources(backbone.as_ref().zip(data).map(bytes))
     }
 
     fn isolated(&self) -> bool {
@@ -399,9 +427,10 @@ impl Node for FinetuneNode {
         let stream = Stream::new(self.seed, "classifier");
         let EncoderArtifact {
             backbone,
-            encoder,
+            mut encoder,
             normalisation,
         } = self.start(inputs, cx, &labelled, &stream)?;
+        encoder.device = self.device.open(cx)?;
         let augmenter = normalisation.augmenter(&weak, encoder.takes())?;
         let strong = strong
             .map(|strong| normalisation.augmenter(&strong, encoder.takes()))
@@ -426,7 +455,7 @@ impl Node for FinetuneNode {
         let classifier = match self.head {
             HeadStart::Random => Classifier::new(encoder, classes, &stream),
             HeadStart::Probe => {
-                Classifier::with_probe_head(encoder, classes, &labelled_examples, &plain).map_err(failure)?
+                Classifier::with_probe_head(encoder, classes, &labelled_examples, &plain).map_err(training_failure)?
             }
         };
         let average = self

@@ -3,12 +3,13 @@
 use std::sync::OnceLock;
 
 use flow_engine::Machine;
-use flow_engine::node::ParamError;
+use flow_engine::node::{InputFacts, ParamError};
 use flow_learn::backbones::BackboneSettings;
 use flow_learn::data::{Modality, NetworkInput};
+use flow_learn::train::EMBED_BATCH;
 use rustix::process::{Resource, getrlimit};
 
-use crate::artifacts::DatasetFacts;
+use crate::artifacts::{DatasetFacts, NetworkFacts};
 use crate::failure::at_with;
 
 /// Bytes that this process may have; more than there are if that is not known.
@@ -65,6 +66,28 @@ pub(crate) fn batch_fits(
     let example = 4 * (values(data.input) + layers);
     let noun = data.input.modality.noun();
     fits("batch", &format!("a step of {batch} {noun}"), batch as u128 * example)
+}
+
+/// Bytes of a GPU's memory that a process takes before it trains: the driver's own, kernels, weights with their gradients and moments.
+const GPU_OVERHEAD: u128 = 1 << 30;
+/// How often a training step holds what layers hold at least: the inputs of each layer, what passes keep, gradients.
+const GPU_COPIES: u128 = 16;
+
+/// Bytes of a GPU's memory that a training step on so many views takes, by estimate.
+pub(crate) fn gpu_bytes(views: usize, input: NetworkInput, backbone: &BackboneSettings) -> u64 {
+    let view = 4 * (values(input) + GPU_COPIES * backbone.values_of_an_example(input));
+    u64::try_from(GPU_OVERHEAD + views as u128 * view).unwrap_or(u64::MAX)
+}
+
+/// The same of taking features, which keeps nothing for a backward pass.
+pub(crate) fn gpu_bytes_to_embed(input: NetworkInput, backbone: &BackboneSettings) -> u64 {
+    gpu_bytes(EMBED_BATCH / 2, input, backbone)
+}
+
+/// The same with the network at a port, if it is known.
+pub(crate) fn gpu_bytes_of(inputs: &InputFacts, port: &str) -> Option<u64> {
+    let network = inputs.get::<NetworkFacts>(port)?;
+    Some(gpu_bytes_to_embed(network.input, network.backbone.as_ref()?))
 }
 
 /// Values of an example.

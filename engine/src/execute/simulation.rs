@@ -18,6 +18,7 @@ use self::shapes::{Random, SHAPES, shapes};
 use self::universe::{Happening, ProcessId, RunId, Shared, Simulated, Universe, Work, corrupt};
 use super::{Execution, PUBLISHING_TOGETHER, Step};
 use crate::events::{RunStatus, StoppedBy};
+use crate::gpus::{Gpu, GpuNeed};
 use crate::machine::Machine;
 use crate::node::{NodeError, Resources};
 use crate::outcome::NodeStatus;
@@ -339,7 +340,11 @@ impl<'a> Simulation<'a> {
         let used = &universe.used[process];
         let machine = &self.rooms[process].machine;
         let free = |but: Option<(RunId, InstanceId)>, need: &Resources| {
-            let others: Vec<_> = used.iter().filter(|(who, _)| Some(**who) != but).map(|(_, has)| has).collect();
+            let others: Vec<_> = used
+                .iter()
+                .filter(|(who, _)| Some(**who) != but)
+                .map(|(_, has)| has)
+                .collect();
             let gpus = gpus_have(&machine.gpus, &others, need.gpu_need());
             let others = || others.iter().map(|(need, _)| need);
             others().map(Resources::threads).sum::<usize>() < machine.threads
@@ -417,6 +422,7 @@ fn plan(workflow: &Workflow, random: &mut Random) -> Plan {
         kind: instance.kind(),
         state: PlanState::Unknown { reasons: Vec::new() },
         estimate_s: random.percent(50).then(|| random.below(100) as f64),
+        gpu_memory: None,
     });
     Plan {
         accounts: Vec::new(),

@@ -503,6 +503,7 @@ mod tests {
         fit.run(100, on).expect("trains");
         let mut classifier = fit.into_classifier();
         let guesses: Vec<usize> = predict(&mut classifier, &images, &all, &augmenter)
+            .expect("the CPU does not fail")
             .chunks_exact(2)
             .map(argmax)
             .collect();
@@ -571,10 +572,11 @@ mod tests {
         assert!(Classifier::with_probe_head(classifier().encoder, 2, &none, &plain).is_err());
         let mut classifier =
             Classifier::with_probe_head(classifier().encoder, 2, &examples, &plain).expect("labelled examples");
-        let features = embed(&mut classifier.encoder, &images, &all, &plain);
+        let features = embed(&mut classifier.encoder, &images, &all, &plain).expect("the CPU does not fail");
         let truth: Vec<usize> = images.labels().iter().flatten().map(|l| usize::from(*l)).collect();
         let probe = Probe::fit(&features, &truth, classifier.encoder.dim, 2).predict(&features);
         let head: Vec<usize> = predict(&mut classifier, &images, &all, &plain)
+            .expect("the CPU does not fail")
             .chunks_exact(2)
             .map(argmax)
             .collect();

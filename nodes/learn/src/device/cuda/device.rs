@@ -41,6 +41,23 @@ impl Shared {
     }
 }
 
+/// What a GPU will be once it is opened: see [`Device::identity`].
+pub fn identity(gpu: &Gpu, precision: Precision) -> String {
+    named(&architecture(gpu), precision)
+}
+
+fn architecture(gpu: &Gpu) -> String {
+    gpu.code.map_or_else(String::new, |code| code.to_string())
+}
+
+fn named(architecture: &str, precision: Precision) -> String {
+    let precision = match precision {
+        Precision::Tf32 => "tf32",
+        Precision::Fp32 => "fp32",
+    };
+    format!("cuda {architecture} {precision} k{KERNELS}")
+}
+
 /// A CUDA device.
 #[derive(Debug)]
 pub struct Cuda {
@@ -54,22 +71,17 @@ impl Cuda {
     /// # Errors
     /// If it is too old for the kernels, or the driver's.
     pub fn open(gpu: &Gpu, precision: Precision) -> Done<Self> {
-        let architecture = gpu.code.map_or_else(String::new, |code| code.to_string());
-        Ok(Self::on(Arc::new(Driver::open(gpu)?), &architecture, precision))
+        Ok(Self::on(Arc::new(Driver::open(gpu)?), &architecture(gpu), precision))
     }
 
     /// A device of an architecture such as `sm_90`, on what runs its kernels.
     pub fn on(launcher: Arc<dyn Launcher>, architecture: &str, precision: Precision) -> Self {
-        let name = match precision {
-            Precision::Tf32 => "tf32",
-            Precision::Fp32 => "fp32",
-        };
         Self {
             shared: Arc::new(Shared {
                 kernels: Kernels::new(launcher, precision),
                 failure: Mutex::default(),
             }),
-            identity: format!("cuda {architecture} {name} k{KERNELS}"),
+            identity: named(architecture, precision),
         }
     }
 
@@ -213,7 +225,14 @@ impl Device for Cuda {
     }
 
     fn average(&self, to: &mut Buffer, from: &Buffer, keep: f32) {
-        self.follow(to, from, 1.0, 1.0 - keep);
+        if keep == 0.0 {
+            // To the last bit, whatever was there before.
+            self.run([self.out(to), self.of(from)], |k, [to, from]| {
+                k.launcher().copy(from, to)
+            });
+        } else {
+            self.follow(to, from, 1.0, 1.0 - keep);
+        }
     }
 
     fn normalise(&self, norm: &Norm<'_>, y: &mut Buffer) {
