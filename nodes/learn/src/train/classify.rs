@@ -17,7 +17,6 @@ use super::{TrainError, WaitTimes, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::data::Label;
 use crate::layers::{BufferPool, FeatureMap, Layer, Mode, Pass, Tensors};
-use crate::losses::{soft_cross_entropy, value_and_grads};
 use crate::optim::{Optimizer, Schedule};
 use crate::rng::Stream;
 use crate::semi::{SecondView, SemiBatch, SemiMethod, SemiSettings, SemiSetup, Student};
@@ -327,12 +326,10 @@ impl Learner {
         let logits = head.forward(features, &mut pass);
         let (n, shape) = (logits.n, logits.shape);
         let (loss, gradient) = match &mut self.joint {
-            Some((joint, truths)) => joint.of(&logits.data, targets, *truths, *classes)?,
-            None => {
-                let input = (logits.data.to_vec(), (n, *classes));
-                let (loss, [gradient]) = value_and_grads([input], |[logits]| soft_cross_entropy(logits, targets))?;
-                (loss, gradient)
-            }
+            Some((joint, truths)) => joint
+                .of(&logits.data, targets, *truths, *classes)
+                .map(|(loss, gradient)| (loss, gradient.into()))?,
+            None => pass.device().cross_entropy(*classes, &logits.data, targets)?,
         };
         let dfeatures = head.backward(FeatureMap::new(n, shape, gradient), &mut pass, !freeze);
         if let Some(dfeatures) = dfeatures {

@@ -12,6 +12,7 @@ use crate::kernels::attention::AttentionShape;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::pool::PoolShape;
 use crate::layers::{Buffer, MapShape};
+use crate::losses::{LossError, check_info_nce, check_nt_xent, check_targets};
 
 /// Raised with every change of the kernels that changes bits.
 const KERNELS: u32 = 1;
@@ -442,6 +443,45 @@ impl Device for Cuda {
         });
     }
 
+    fn nt_xent(&self, dim: usize, z: &Buffer, temperature: f32) -> Result<(f32, Buffer), LossError> {
+        check_nt_xent(z.len() / dim, temperature)?;
+        Ok(self.loss(z, |z, gradient, loss| {
+            self.run(
+                [self.of(z), self.out(gradient), self.out(loss)],
+                |k, [z, gradient, loss]| k.nt_xent(dim, z, temperature, gradient, loss),
+            );
+        }))
+    }
+
+    fn info_nce(
+        &self,
+        dim: usize,
+        queries: &Buffer,
+        [keys, negatives]: [&[f32]; 2],
+        temperature: f32,
+    ) -> Result<(f32, Buffer), LossError> {
+        check_info_nce((queries.len() / dim, dim), [keys, negatives], temperature)?;
+        let others = [keys, negatives].map(|rows| Buffer::from(rows.to_vec()));
+        Ok(self.loss(queries, |queries, gradient, loss| {
+            let [keys, negatives] = others.each_ref().map(|rows| self.of(rows));
+            let blocks = [self.of(queries), keys, negatives, self.out(gradient), self.out(loss)];
+            self.run(blocks, |k, [queries, keys, negatives, gradient, loss]| {
+                k.info_nce(dim, [queries, keys, negatives], temperature, gradient, loss)
+            });
+        }))
+    }
+
+    fn cross_entropy(&self, classes: usize, logits: &Buffer, targets: &[f32]) -> Result<(f32, Buffer), LossError> {
+        check_targets(targets, (logits.len() / classes, classes))?;
+        let targets = Buffer::from(targets.to_vec());
+        Ok(self.loss(logits, |logits, gradient, loss| {
+            let blocks = [self.of(logits), self.of(&targets), self.out(gradient), self.out(loss)];
+            self.run(blocks, |k, [logits, targets, gradient, loss]| {
+                k.cross_entropy(classes, logits, targets, gradient, loss)
+            });
+        }))
+    }
+
     fn sgd(&self, updates: &mut [Update<'_>], momentum: f32, nesterov: bool) {
         let moved: Option<Vec<Moved<'_>>> = updates.iter_mut().map(|update| self.moved(update)).collect();
         if let Some(moved) = moved {
@@ -479,6 +519,13 @@ impl Device for Cuda {
 }
 
 impl Cuda {
+    /// The value of a loss of `of`, and its gradient; NaN if the device failed.
+    fn loss(&self, of: &Buffer, work: impl FnOnce(&Buffer, &mut Buffer, &mut Buffer)) -> (f32, Buffer) {
+        let (mut gradient, mut loss) = (Buffer::unset(of.len()), Buffer::unset(1));
+        work(of, &mut gradient, &mut loss);
+        (loss[0], gradient)
+    }
+
     fn moved<'a>(&self, update: &'a mut Update<'_>) -> Option<Moved<'a>> {
         Some(Moved {
             value: self.with(update.value)?,
