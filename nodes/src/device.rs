@@ -173,6 +173,14 @@ impl DeviceChoice {
     }
 }
 
+/// Notes how much of a GPU's memory a node took, beside the driver's own.
+pub(crate) fn note_memory(device: &dyn Device, cx: &Context<'_>) {
+    if let Some(bytes) = device.most_memory() {
+        let gib = bytes as f64 / f64::from(1 << 30);
+        cx.host.note(&format!("took {gib:.2} GiB of the GPU's memory at most"));
+    }
+}
+
 /// The device of a command that belongs to no workflow: `cpu`, `cuda` or `auto`.
 ///
 /// # Errors

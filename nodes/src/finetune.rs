@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use flow_engine::node::{
@@ -28,7 +29,7 @@ use crate::artifacts::{
 };
 use crate::augment::{check_mixing, check_recipe};
 use crate::budget::Budget;
-use crate::device::{DeviceChoice, Precision};
+use crate::device::{DeviceChoice, Precision, note_memory};
 use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
 use crate::memory;
 
@@ -430,7 +431,8 @@ impl Node for FinetuneNode {
             mut encoder,
             normalisation,
         } = self.start(inputs, cx, &labelled, &stream)?;
-        encoder.device = self.device.open(cx)?;
+        let device = self.device.open(cx)?;
+        encoder.device = Arc::clone(&device);
         let augmenter = normalisation.augmenter(&weak, encoder.takes())?;
         let strong = strong
             .map(|strong| normalisation.augmenter(&strong, encoder.takes()))
@@ -472,6 +474,7 @@ impl Node for FinetuneNode {
             fit = fit.with_unlabelled(semi.clone(), pool, average).map_err(failure)?;
         }
         let fit = self.train(fit, cx)?;
+        note_memory(&*device, cx);
         let head = HeadInfo {
             class_names: labelled.class_names.clone(),
             labels: truths.indices.len(),

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use flow_engine::node::{
@@ -24,7 +25,7 @@ use crate::artifacts::{
 };
 use crate::augment::check_recipe;
 use crate::budget::Budget;
-use crate::device::{DeviceChoice, Precision};
+use crate::device::{DeviceChoice, Precision, note_memory};
 use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
 use crate::memory;
 
@@ -327,7 +328,8 @@ impl Node for PretrainNode {
         let pretrained = start.map(|mut start| StateDict::of(&mut start.encoder, ""));
         let settings = self.settings(method).map_err(|e| failure(e.message))?;
         let training = Pretraining::new(settings, &images, &augmenter, pretrained.as_ref()).map_err(failure)?;
-        let mut training = training.on(self.device.open(cx)?).watching(&held);
+        let device = self.device.open(cx)?;
+        let mut training = training.on(Arc::clone(&device)).watching(&held);
         cx.host.note(&format!(
             "trains on {} {}, watches {} that are not trained on",
             images.n(),
@@ -335,6 +337,7 @@ impl Node for PretrainNode {
             held.n()
         ));
         self.train(&mut training, cx)?;
+        note_memory(&*device, cx);
         let images_trained = training.images_seen() as f64;
         let mut metrics = std::collections::BTreeMap::from([
             ("images_allowed".to_owned(), self.spending(images_trained).allowed),

@@ -72,6 +72,11 @@ pub trait Device: Send + Sync + Debug {
         Ok(())
     }
 
+    /// The most bytes of its own memory that were allocated at a time, if it has any.
+    fn most_memory(&self) -> Option<usize> {
+        None
+    }
+
     /// The values as the defaults read them.
     fn read<'a>(&self, buffer: &'a Buffer) -> &'a [f32] {
         buffer

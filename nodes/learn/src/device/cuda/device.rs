@@ -86,11 +86,6 @@ impl Cuda {
         }
     }
 
-    /// The most bytes that were allocated at a time.
-    pub fn most_memory(&self) -> usize {
-        self.shared.kernels.most_memory()
-    }
-
     /// Its memory of values that are read.
     fn of<'a>(&self, buffer: &'a Buffer) -> Option<&'a Block> {
         block(buffer.on(self))
@@ -175,6 +170,10 @@ impl Device for Cuda {
             block: self.shared.done(|kernels| kernels.take(len)),
             shared: Arc::clone(&self.shared),
         })
+    }
+
+    fn most_memory(&self) -> Option<usize> {
+        Some(self.shared.kernels.most_memory())
     }
 
     fn check(&self) -> Result<(), DeviceError> {
