@@ -74,7 +74,7 @@ fn gpus_have(gpus: &[Gpu], others: &[&(Resources, Vec<String>)], need: GpuNeed) 
         let needs = others.iter().filter(has).map(|(need, _)| need.gpu_need());
         needs.collect::<Vec<_>>()
     };
-    let has_part = |gpu: &&Gpu, bytes| {
+    let has_part = |gpu: &Gpu, bytes: u64| {
         let parts = on(gpu).into_iter().map(|need| match need {
             GpuNeed::Part(bytes) => bytes,
             GpuNeed::Whole(_) => u64::MAX / 8,
@@ -83,7 +83,7 @@ fn gpus_have(gpus: &[Gpu], others: &[&(Resources, Vec<String>)], need: GpuNeed) 
     };
     match need {
         GpuNeed::Whole(count) => gpus.iter().filter(|gpu| on(gpu).is_empty()).count() >= count,
-        GpuNeed::Part(bytes) => gpus.iter().any(|gpu| has_part(&gpu, bytes)),
+        GpuNeed::Part(bytes) => gpus.iter().any(|gpu| has_part(gpu, bytes)),
     }
 }
 

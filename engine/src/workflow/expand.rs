@@ -12,7 +12,7 @@ use super::relation::Relation;
 use super::rounds::{Unit, Units};
 use super::template::{Template, Variant};
 use super::variables::{Binding, MAX_INSTANCES, Matrix};
-use crate::node::Port;
+use crate::node::{Port, Resources};
 
 /// Expands all units. Instances come after their inputs.
 ///

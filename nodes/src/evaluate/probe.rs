@@ -186,12 +186,14 @@ struct Features {
 impl Material<'_> {
     fn embedded(&self, of: Subject, encoder: &mut Encoder, plain: &Augmenter) -> Result<Features, NodeError> {
         let all: Vec<u32> = (0..self.judged.n() as u32).collect();
-        let mut features = |samples, indices| embed(encoder, samples, indices, plain).map_err(|e| device_failure(&e));
+        let mut features = |samples: &Samples, indices: &[u32]| {
+            embed(encoder, samples, indices, plain).map_err(|e| device_failure(&e))
+        };
         Ok(Features {
             of,
             labelled: features(self.train, self.labelled)?,
             grouped: features(self.train, self.grouped)?,
-            judged: features(self.judged, &all)?,
+            judged: features(self.judged, all.as_slice())?,
             dim: encoder.dim,
         })
     }

@@ -16,7 +16,7 @@ use super::joint::JointLoss;
 use super::{TrainError, WaitTimes, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::data::Label;
-use crate::layers::{BufferPool, FeatureMap, Layer, Mode, Pass, Tensors};
+use crate::layers::{Buffer, BufferPool, FeatureMap, Layer, Mode, Pass, Tensors};
 use crate::optim::{Optimizer, Schedule};
 use crate::rng::Stream;
 use crate::semi::{SecondView, SemiBatch, SemiMethod, SemiSettings, SemiSetup, Student};
@@ -328,7 +328,7 @@ impl Learner {
         let (loss, gradient) = match &mut self.joint {
             Some((joint, truths)) => joint
                 .of(&logits.data, targets, *truths, *classes)
-                .map(|(loss, gradient)| (loss, gradient.into()))?,
+                .map(|(loss, gradient)| (loss, Buffer::from(gradient)))?,
             None => pass.device().cross_entropy(*classes, &logits.data, targets)?,
         };
         let dfeatures = head.backward(FeatureMap::new(n, shape, gradient), &mut pass, !freeze);
