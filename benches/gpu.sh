@@ -59,9 +59,9 @@ done
     echo '| step | who | median ms |'
     echo '| --- | --- | ---: |'
     # The median of all rounds.
-    sed -E 's/.*"backbone": ?"([^"]*)".*/\1 &/' "$lines" | awk '
-        function field(name) { if (match($0, "\"" name "\": ?\"?[^,\"}]*")) { v = substr($0, RSTART, RLENGTH); sub(/^"[^"]*": ?"?/, "", v); return v } return "" }
-        { key = field("backbone") " " field("task") "|" (field("mode") == "" ? "flow" : "PyTorch " field("mode")); n[key]++; ms[key, n[key]] = field("median_ms") + 0 }
+    sed 's/": */":/g' "$lines" | awk '
+        function field(name) { if (!match($0, "\"" name "\":\"?[^,\"}]*")) return ""; v = substr($0, RSTART, RLENGTH); sub(/^"[^"]*":"?/, "", v); return v }
+        { mode = field("mode"); key = field("backbone") " " field("task") "|" (mode == "flow" ? mode : "PyTorch " mode); ms[key, ++n[key]] = field("median_ms") + 0 }
         END { for (key in n) { for (i = 1; i <= n[key]; i++) for (j = i + 1; j <= n[key]; j++) if (ms[key, j] < ms[key, i]) { t = ms[key, i]; ms[key, i] = ms[key, j]; ms[key, j] = t }
               split(key, part, "|"); printf "| %s | %s | %.2f |\n", part[1], part[2], ms[key, int((n[key] + 1) / 2)] } }' | sort
 } >> "$out"
