@@ -15,11 +15,11 @@ use flow_engine::node::{
     Port, Progress, Resources, Spending, Spent,
 };
 use flow_learn::augment::{Augmenter, Recipe};
-use flow_learn::backbones::BackboneSettings;
+use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::semi::{SecondView, SemiSettings};
-use flow_learn::train::{Classifier, Fit, FitSettings, JointLossSettings, Pool};
+use flow_learn::train::{Classifier, Examples, Fit, FitSettings, JointLossSettings, Pool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -224,6 +224,23 @@ impl FinetuneNode {
 }
 
 impl FinetuneNode {
+    /// The classifier at its first step.
+    fn classifier(
+        &self,
+        encoder: Encoder,
+        classes: usize,
+        labelled: &Examples<'_>,
+        plain: &Augmenter,
+        stream: &Stream,
+    ) -> Result<Classifier, NodeError> {
+        match self.head {
+            HeadStart::Random => Ok(Classifier::new(encoder, classes, stream)),
+            HeadStart::Probe => {
+                Classifier::with_probe_head(encoder, classes, labelled, plain).map_err(training_failure)
+            }
+        }
+    }
+
     /// What is wrong with the settings whatever the data.
     fn check_settings(&self) -> Result<(), ParamError> {
         let settings = self.settings()?;
@@ -454,12 +471,7 @@ impl Node for FinetuneNode {
         };
         let plain = normalisation.augmenter(&Recipe::default(), encoder.takes())?;
         let classes = labelled.classes();
-        let classifier = match self.head {
-            HeadStart::Random => Classifier::new(encoder, classes, &stream),
-            HeadStart::Probe => {
-                Classifier::with_probe_head(encoder, classes, &labelled_examples, &plain).map_err(training_failure)?
-            }
-        };
+        let classifier = self.classifier(encoder, classes, &labelled_examples, &plain, &stream)?;
         let average = self
             .semi
             .is_some()
