@@ -167,7 +167,9 @@ impl Node for ControlNode {
         let device = match self.control {
             Control::RandomProbe => self.device.settled(self.precision)?,
             // There is no network.
-            Control::Svm | Control::Knn => (!self.device.is_cpu()).then_some(DeviceChoice::Cpu),
+            Control::Svm | Control::Knn => {
+                (!self.device.is_cpu() || self.precision.is_some()).then_some(DeviceChoice::Cpu)
+            }
         };
         Ok(device.map(|device| Self {
             device,
