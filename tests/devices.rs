@@ -151,7 +151,7 @@ fn a_plan_says_how_much_of_a_gpu_a_node_takes_and_a_run_without_one_refuses_it()
     }
     assert_eq!(memory("images"), None);
     let table = place.flow(&["plan", "w.toml"]).stdout;
-    assert!(table.contains("GPU memory") && table.contains("GB"), "{table}");
+    assert!(table.contains("GPU memory") && table.contains("GiB"), "{table}");
     let mut run = place.command(&["run", "w.toml", "--gpus", "none"]);
     let ended = Ended::from(run.output().expect("it starts"));
     assert_eq!(ended.code, 1);
