@@ -39,10 +39,9 @@ impl Node for Train {
     }
 
     fn resources(&self, _: &InputFacts) -> Resources {
-        Resources {
-            gpu_memory: Some(self.estimate),
-            ..Resources::threads_up_to(1)
-        }
+        let mut resources = Resources::threads_up_to(1);
+        resources.gpu_memory = Some(self.estimate);
+        resources
     }
 
     fn run(&self, _: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {

@@ -130,18 +130,12 @@ impl DeviceChoice {
 
     /// What a node takes of the machine that computes here: a share of a GPU of so many bytes, or a whole one where that is not known.
     pub(crate) fn resources(&self, gpu_bytes: Option<u64>) -> Resources {
-        let threads = Resources::threads_up_to(usize::MAX);
-        match self {
-            Self::Settled(identity) if mock(identity).is_none() => Resources {
-                gpus: gpu_bytes.is_none().then_some(1),
-                gpu_memory: gpu_bytes,
-                ..threads
-            },
-            _ => Resources {
-                gpus: Some(0),
-                ..threads
-            },
-        }
+        let mut resources = Resources::threads_up_to(usize::MAX);
+        (resources.gpus, resources.gpu_memory) = match self {
+            Self::Settled(identity) if mock(identity).is_none() => (gpu_bytes.is_none().then_some(1), gpu_bytes),
+            _ => (Some(0), None),
+        };
+        resources
     }
 
     /// The device, on the GPU that the node was given.
