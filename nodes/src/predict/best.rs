@@ -12,7 +12,7 @@ use flow_learn::train::outputs;
 use super::judged;
 use super::origin::{data_record, input, network};
 use crate::artifacts::{Dataset, SplitName, TrainedNetwork};
-use crate::failure::failure;
+use crate::failure::{device_failure, failure};
 
 /// The best of several classifiers.
 #[derive(Clone, Debug)]
