@@ -160,6 +160,13 @@ fn sizes(map: MapShape) -> (usize, usize, usize) {
     (map.h, map.w, map.c)
 }
 
+/// The value of a loss of `of`, and its gradient; NaN if the device failed.
+fn loss_of(of: &Buffer, work: impl FnOnce(&Buffer, &mut Buffer, &mut Buffer)) -> (f32, Buffer) {
+    let (mut gradient, mut loss) = (Buffer::unset(of.len()), Buffer::unset(1));
+    work(of, &mut gradient, &mut loss);
+    (loss[0], gradient)
+}
+
 impl Device for Cuda {
     fn identity(&self) -> &str {
         &self.identity
@@ -444,7 +451,7 @@ impl Device for Cuda {
 
     fn nt_xent(&self, dim: usize, z: &Buffer, temperature: f32) -> Result<(f32, Buffer), LossError> {
         check_nt_xent(z.len() / dim, temperature)?;
-        Ok(self.loss(z, |z, gradient, loss| {
+        Ok(loss_of(z, |z, gradient, loss| {
             self.run(
                 [self.of(z), self.out(gradient), self.out(loss)],
                 |k, [z, gradient, loss]| k.nt_xent(dim, z, temperature, gradient, loss),
@@ -461,7 +468,7 @@ impl Device for Cuda {
     ) -> Result<(f32, Buffer), LossError> {
         check_info_nce((queries.len() / dim, dim), [keys, negatives], temperature)?;
         let others = [keys, negatives].map(|rows| Buffer::from(rows.to_vec()));
-        Ok(self.loss(queries, |queries, gradient, loss| {
+        Ok(loss_of(queries, |queries, gradient, loss| {
             let [keys, negatives] = others.each_ref().map(|rows| self.of(rows));
             let blocks = [self.of(queries), keys, negatives, self.out(gradient), self.out(loss)];
             self.run(blocks, |k, [queries, keys, negatives, gradient, loss]| {
@@ -473,7 +480,7 @@ impl Device for Cuda {
     fn cross_entropy(&self, classes: usize, logits: &Buffer, targets: &[f32]) -> Result<(f32, Buffer), LossError> {
         check_targets(targets, (logits.len() / classes, classes))?;
         let targets = Buffer::from(targets.to_vec());
-        Ok(self.loss(logits, |logits, gradient, loss| {
+        Ok(loss_of(logits, |logits, gradient, loss| {
             let blocks = [self.of(logits), self.of(&targets), self.out(gradient), self.out(loss)];
             self.run(blocks, |k, [logits, targets, gradient, loss]| {
                 k.cross_entropy(classes, logits, targets, gradient, loss)
@@ -518,13 +525,6 @@ impl Device for Cuda {
 }
 
 impl Cuda {
-    /// The value of a loss of `of`, and its gradient; NaN if the device failed.
-    fn loss(&self, of: &Buffer, work: impl FnOnce(&Buffer, &mut Buffer, &mut Buffer)) -> (f32, Buffer) {
-        let (mut gradient, mut loss) = (Buffer::unset(of.len()), Buffer::unset(1));
-        work(of, &mut gradient, &mut loss);
-        (loss[0], gradient)
-    }
-
     fn moved<'a>(&self, update: &'a mut Update<'_>) -> Option<Moved<'a>> {
         Some(Moved {
             value: self.with(update.value)?,
