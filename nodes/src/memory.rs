@@ -6,11 +6,12 @@ use flow_engine::Machine;
 use flow_engine::node::{InputFacts, ParamError};
 use flow_learn::backbones::BackboneSettings;
 use flow_learn::data::{Modality, NetworkInput};
+use flow_learn::optim::OptimizerConfig;
 use flow_learn::train::EMBED_BATCH;
 use rustix::process::{Resource, getrlimit};
 
 use crate::artifacts::{DatasetFacts, NetworkFacts};
-use crate::failure::at_with;
+use crate::failure::{at_with, backbone_error};
 
 /// Bytes that this process may have; more than there are if that is not known.
 fn most() -> u128 {
@@ -53,30 +54,64 @@ pub(crate) fn data_set_fits(key: &str, data: &DatasetFacts) -> Result<(), ParamE
     fits(key, &format!("{examples} {noun}"), examples * values(data.input))
 }
 
-/// Whether a training step fits: the examples of a batch as floats, and what the network's layers hold of each.
-///
-/// # Errors
-/// At `batch`.
-pub(crate) fn batch_fits(
-    batch: usize,
-    data: &DatasetFacts,
-    backbone: Option<&BackboneSettings>,
-) -> Result<(), ParamError> {
-    let layers = backbone.map_or(0, |backbone| backbone.values_of_an_example(data.input));
-    let example = 4 * (values(data.input) + layers);
-    let noun = data.input.modality.noun();
-    fits("batch", &format!("a step of {batch} {noun}"), batch as u128 * example)
+/// A training step, by what it holds in memory.
+pub(crate) struct Step<'a> {
+    pub(crate) batch: usize,
+    /// Views of each example that go through the network together, at least.
+    pub(crate) views: usize,
+    pub(crate) data: &'a DatasetFacts,
+    pub(crate) backbone: Option<&'a BackboneSettings>,
+    pub(crate) optimizer: &'a OptimizerConfig,
 }
 
-/// Bytes of a GPU's memory that a process takes before it trains: the driver's own, kernels, weights with their gradients and moments.
+impl Step<'_> {
+    /// Whether it fits: the views of a batch as floats, what the network's layers hold of each, and of each parameter its value, its gradient and
+    /// the optimiser's moments.
+    ///
+    /// # Errors
+    /// At `batch`, or at the backbone's setting that makes it large.
+    pub(crate) fn fits(&self) -> Result<(), ParamError> {
+        let input = self.data.input;
+        let (layers, weights) = match self.backbone {
+            None => (0, 0),
+            Some(backbone) => {
+                let (key, parameters) = backbone.parameters(input).map_err(|e| backbone_error(&e))?;
+                let weights = parameters.saturating_mul(4 * (2 + self.optimizer.moments() as u128));
+                fits(
+                    &format!("backbone.{key}"),
+                    "the network's weights, gradients and moments",
+                    weights,
+                )?;
+                (backbone.values_of_an_example(input), weights)
+            }
+        };
+        let views = (self.batch as u128).saturating_mul(self.views as u128);
+        let held = views.saturating_mul(values(input).saturating_add(layers).saturating_mul(4));
+        let noun = input.modality.noun();
+        let what = match self.views {
+            1 => format!("a step of {} {noun}", self.batch),
+            views => format!("a step of {} {noun}, {views} views of each,", self.batch),
+        };
+        fits("batch", &what, held.saturating_add(weights))
+    }
+}
+
+/// Bytes of a GPU's memory that a process takes before it trains: the driver's own and kernels.
 const GPU_OVERHEAD: u128 = 1 << 30;
+/// Bytes of a parameter with its gradient and two moments.
+const PARAMETER: u128 = 16;
 /// How often a training step holds what layers hold at least: the inputs of each layer, what passes keep, gradients.
 const GPU_COPIES: u128 = 16;
 
 /// Bytes of a GPU's memory that a training step on so many views takes, by estimate.
 pub(crate) fn gpu_bytes(views: usize, input: NetworkInput, backbone: &BackboneSettings) -> u64 {
-    let view = 4 * (values(input) + GPU_COPIES * backbone.values_of_an_example(input));
-    u64::try_from(GPU_OVERHEAD + views as u128 * view).unwrap_or(u64::MAX)
+    let layers = backbone.values_of_an_example(input).saturating_mul(GPU_COPIES);
+    let view = values(input).saturating_add(layers).saturating_mul(4);
+    let parameters = backbone.parameters(input).map_or(0, |(_, parameters)| parameters);
+    let bytes = GPU_OVERHEAD
+        .saturating_add(view.saturating_mul(views as u128))
+        .saturating_add(parameters.saturating_mul(PARAMETER));
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// The same of taking features, which keeps nothing for a backward pass.
