@@ -185,7 +185,7 @@ fn open(cli: &Cli, word: &str, device: &str) -> Result<Predictor, Failure> {
             message,
             help,
         },
-        other => other,
+        invalid @ Failure::Workflow(_) => invalid,
     })?;
     let store = look_into_store(cli)?;
     let runs = Runs::open(&cli.runs);
