@@ -15,7 +15,7 @@ use flow_cache::{ActionKey, panic_text};
 use rayon::prelude::*;
 
 use self::shapes::{Random, SHAPES, shapes};
-use self::universe::{Happening, ProcessId, RunId, Shared, Simulated, Universe, Work, corrupt};
+use self::universe::{Happening, Has, ProcessId, RunId, Shared, Simulated, Universe, Work, corrupt};
 use super::{Execution, PUBLISHING_TOGETHER, Step};
 use crate::events::{RunStatus, StoppedBy};
 use crate::gpus::{Gpu, GpuNeed};
@@ -68,9 +68,9 @@ fn gpu(number: u64) -> Gpu {
 }
 
 /// Whether a need can be met beside what others have of the GPUs.
-fn gpus_have(gpus: &[Gpu], others: &[&(Resources, Vec<String>)], need: GpuNeed) -> bool {
+fn gpus_have(gpus: &[Gpu], others: &[&Has], need: GpuNeed) -> bool {
     let on = |gpu: &Gpu| {
-        let has = |other: &&&(Resources, Vec<String>)| other.1.contains(&gpu.name);
+        let has = |other: &&&Has| other.1.contains(&gpu.name);
         let needs = others.iter().filter(has).map(|(need, _)| need.gpu_need());
         needs.collect::<Vec<_>>()
     };
@@ -88,7 +88,7 @@ fn gpus_have(gpus: &[Gpu], others: &[&(Resources, Vec<String>)], need: GpuNeed) 
 }
 
 /// Whether nobody has a GPU that another has for itself, and parts come to no more than there is.
-fn gpus_are_shared_rightly(gpus: &[Gpu], used: &[&(Resources, Vec<String>)]) -> bool {
+fn gpus_are_shared_rightly(gpus: &[Gpu], used: &[&Has]) -> bool {
     gpus.iter().all(|gpu| {
         let needs = used.iter().filter(|(_, names)| names.contains(&gpu.name));
         let needs: Vec<GpuNeed> = needs.map(|(need, _)| need.gpu_need()).collect();
