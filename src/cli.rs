@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::output::Colour;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flow_cache::ArchiveLimits;
 
@@ -134,6 +135,19 @@ pub(crate) struct WorkflowArgs {
     /// Override a value, e.g. `--set nodes.simclr.epochs=5`.
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Where nodes train, embed and evaluate that do not say it themselves; as `--set defaults.device=DEVICE`.
+    #[arg(long, value_name = "DEVICE", env = "FLOW_DEVICE", value_parser = devices())]
+    pub(crate) device: Option<String>,
+}
+
+/// The words for devices; `mock` is for tests.
+pub(crate) fn devices() -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new([
+        PossibleValue::new("cpu").help("The CPU"),
+        PossibleValue::new("cuda").help("An NVIDIA GPU"),
+        PossibleValue::new("auto").help("A GPU where there is one that can be used, or else the CPU"),
+        PossibleValue::new("mock").hide(true),
+    ])
 }
 
 /// Which part of it.

@@ -12,6 +12,7 @@ pub mod code;
 pub mod events;
 mod execute;
 pub mod figure;
+mod gpus;
 pub mod graph;
 pub mod leash;
 pub mod limits;
@@ -44,7 +45,8 @@ pub mod workflow;
 use std::path::Path;
 
 pub use events::{Event, Reporter, RunStatus, StoppedBy};
-pub use machine::Machine;
+pub use gpus::Gpu;
+pub use machine::{Machine, visible_gpus};
 pub use outcome::{NodeFailure, NodeOutcome, NodeStatus};
 pub use plan::{Plan, PlanError, PlanState, PlannedNode};
 pub use reason::{Reason, in_words};

@@ -11,6 +11,7 @@ mod classes;
 mod command;
 mod concat;
 mod dataset;
+pub mod device;
 mod evaluate;
 mod failure;
 mod finetune;

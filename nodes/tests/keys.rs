@@ -21,6 +21,8 @@ struct Form {
 }
 
 const MOVED: &str = "the content of what lies there counts";
+const ON_THE_CPU: (&str, &str, &str) = ("precision", "\"fp32\"", "the CPU has no other");
+const NO_NETWORK: (&str, &str, &str) = ("device", "\"mock\"", "nothing is computed there");
 
 const FORMS: &[Form] = &[
     Form {
@@ -108,6 +110,8 @@ warmup_epochs = 1
 monitor = 10
 seed = 1"#,
         changes: &[
+            ("device", "\"mock\""),
+            ("device", "\"cuda sm_90 tf32 k1\""),
             ("backbone", "{ name = \"conv4\" }"),
             ("epochs", "3"),
             ("budget", "100"),
@@ -120,7 +124,7 @@ seed = 1"#,
             ("init", "{ file = \"b.tsv\" }"),
         ],
         ports: &["data", "views", "task"],
-        not_in_key: &[],
+        not_in_key: &[ON_THE_CPU],
     },
     Form {
         kind: "finetune",
@@ -140,6 +144,8 @@ freeze = true
 keep_statistics = true
 seed = 1"#,
         changes: &[
+            ("device", "\"mock\""),
+            ("device", "\"cuda sm_90 tf32 k1\""),
             ("init", "{ file = \"b.tsv\" }"),
             ("backbone", "{ name = \"conv4\" }"),
             ("steps", "11"),
@@ -159,12 +165,14 @@ seed = 1"#,
             ("seed", "2"),
         ],
         ports: &["data", "views", "unlabelled", "strong"],
-        not_in_key: &[("init", "{ file = \"copy/a.tsv\" }", MOVED)],
+        not_in_key: &[ON_THE_CPU, ("init", "{ file = \"copy/a.tsv\" }", MOVED)],
     },
     Form {
         kind: "pseudo-label",
         base: "teacher = \"model\"\ndata = \"x\"\nthreshold = 0.5\nsoft = true\nbalance = \"equal\"",
         changes: &[
+            ("device", "\"mock\""),
+            ("device", "\"cuda sm_90 tf32 k1\""),
             ("threshold", "0.6"),
             ("soft", "false"),
             ("balance", "\"none\""),
@@ -173,14 +181,18 @@ seed = 1"#,
             ("align", "true"),
         ],
         ports: &["teacher", "data", "except"],
-        not_in_key: &[],
+        not_in_key: &[ON_THE_CPU],
     },
     Form {
         kind: "evaluate",
         base: "model = \"model\"\ndata = \"x\"\nsplit = \"test\"",
-        changes: &[("split", "\"validation\"")],
+        changes: &[
+            ("device", "\"mock\""),
+            ("device", "\"cuda sm_90 tf32 k1\""),
+            ("split", "\"validation\""),
+        ],
         ports: &["model", "data"],
-        not_in_key: &[],
+        not_in_key: &[ON_THE_CPU],
     },
     Form {
         kind: "evaluate",
@@ -195,7 +207,7 @@ seed = 1"#,
             ("seed", "2"),
         ],
         ports: &["data"],
-        not_in_key: &[],
+        not_in_key: &[NO_NETWORK, ON_THE_CPU],
     },
     Form {
         kind: "evaluate",
@@ -209,6 +221,7 @@ controls = true
 cluster_images = 10
 seed = 1"#,
         changes: &[
+            ("device", "\"mock\""),
             ("encoder", "{ file = \"b.tsv\" }"),
             ("backbone", "{ name = \"conv4\" }"),
             ("split", "\"validation\""),
@@ -219,7 +232,7 @@ seed = 1"#,
             ("seed", "2"),
         ],
         ports: &["data"],
-        not_in_key: &[("encoder", "{ file = \"copy/a.tsv\" }", MOVED)],
+        not_in_key: &[ON_THE_CPU, ("encoder", "{ file = \"copy/a.tsv\" }", MOVED)],
     },
     Form {
         kind: "evaluate",

@@ -92,7 +92,12 @@ fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {
             )
         })
     };
-    args.set.iter().map(parse).collect()
+    // What is set by hand comes later, and wins.
+    let device = args
+        .device
+        .iter()
+        .map(|device| Ok(Override::new("defaults.device", device.as_str().into())));
+    device.chain(args.set.iter().map(parse)).collect()
 }
 
 /// The cache, to be written to; one that cannot be serves what it has.

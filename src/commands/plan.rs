@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::{load_beside_store, load_part};
 use crate::cli::{Cli, PlanArgs};
 use crate::exit::{Exit, Failure};
-use crate::output::{duration, print, print_json, print_table, say};
+use crate::output::{bytes, duration, print, print_json, print_table, say};
 
 /// Prints the plan.
 pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
@@ -22,6 +22,7 @@ pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
         print_json(&plan)?;
         return Ok(Exit::Ok);
     }
+    let on_gpu = plan.nodes.iter().any(|node| node.gpu_memory.is_some());
     let rows = plan.nodes.iter().map(|node| {
         let words = |reasons: &[flow_engine::Reason]| flow_engine::in_words(reasons).join("; ");
         let (state, why) = match &node.state {
@@ -31,9 +32,15 @@ pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
             PlanState::Unknown { reasons } => ("unknown", words(reasons)),
         };
         let estimate = node.estimate_s.map_or_else(String::new, duration);
-        vec![state.to_owned(), node.name.clone(), node.kind.to_owned(), estimate, why]
+        let mut row = vec![state.to_owned(), node.name.clone(), node.kind.to_owned(), estimate];
+        row.extend(on_gpu.then(|| node.gpu_memory.map_or_else(String::new, bytes)));
+        row.push(why);
+        row
     });
-    print_table(&["", "node", "kind", "last took", "why"], rows.collect());
+    let mut heads = vec!["", "node", "kind", "last took"];
+    heads.extend(on_gpu.then_some("GPU memory"));
+    heads.push("why");
+    print_table(&heads, rows.collect());
     for account in workflow.accounts() {
         print(&format!("\n{}\n{}", account.node, account.text));
     }

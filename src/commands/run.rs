@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use flow_engine::leash::THIS_PROGRAM;
-use flow_engine::{Options, Reporter, RunOutcome, RunStatus, StopFlag, WorkerProgram};
+use flow_engine::{Gpu, Options, Reporter, RunOutcome, RunStatus, StopFlag, WorkerProgram};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::load_beside_store;
@@ -19,7 +19,11 @@ use crate::trace::Tracer;
 pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
     let (workflow, store) = load_beside_store(cli, &args.workflow, &args.part)?;
     let signals = Signals::listen()?;
-    let options = options(cli, &args.how, &signals);
+    let shared = workflow
+        .instances()
+        .iter()
+        .any(|node| node.resources().gpu_memory.is_some());
+    let options = options(cli, &args.how, shared, &signals);
     let mut reporter: Box<dyn Reporter> = reporter(cli.quiet, cli.verbose, args.json);
     let (outcome, traced) = match &args.trace {
         None => (
@@ -49,14 +53,12 @@ pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// The engine's options for these arguments.
-pub(super) fn options(cli: &Cli, how: &HowArgs, signals: &Signals) -> Options {
+/// The engine's options for these arguments; `shared` says that nodes may share GPUs.
+pub(super) fn options(cli: &Cli, how: &HowArgs, shared: bool, signals: &Signals) -> Options {
     let mut options = Options::new(&cli.runs);
     options.machine.threads = how.jobs.map_or(options.machine.threads, usize::from);
     options.machine.memory = how.memory.or(options.machine.memory);
-    if let Some(gpus) = &how.gpus {
-        options.machine.gpus = gpus.iter().filter(|gpu| *gpu != "none").cloned().collect();
-    }
+    options.machine.gpus = gpus(&options.machine.gpus, how, shared);
     options.worker = this_program().map(|program| WorkerProgram {
         program,
         arguments: vec![WORKER.to_owned()],
@@ -64,6 +66,20 @@ pub(super) fn options(cli: &Cli, how: &HowArgs, signals: &Signals) -> Options {
     options.keep_going = how.keep_going;
     options.stop = signals.stop.clone();
     options
+}
+
+/// The GPUs of a run: those that are named, or all. The driver, which knows their memory, is asked only where nodes share one.
+fn gpus(here: &[Gpu], how: &HowArgs, shared: bool) -> Vec<Gpu> {
+    let known = if shared { flow_nodes::device::gpus() } else { Vec::new() };
+    let all = if known.is_empty() { here } else { &known };
+    let Some(named) = &how.gpus else {
+        return all.to_vec();
+    };
+    let known = |name: &String| all.iter().find(|gpu| gpu.name == *name).cloned();
+    let named = named.iter().filter(|name| *name != "none");
+    named
+        .map(|name| known(name).unwrap_or_else(|| Gpu::from(name.as_str())))
+        .collect()
 }
 
 /// The pages for people on stdout, and where everything lies on stderr.

@@ -26,7 +26,7 @@ impl From<WatchError> for Failure {
 pub(crate) fn watch(cli: &Cli, args: &WatchArgs) -> Result<Exit, Failure> {
     let store = open_store(cli)?;
     let signals = Signals::listen()?;
-    let options = options(cli, &args.how, &signals);
+    let options = options(cli, &args.how, true, &signals);
     let watching = if args.poll {
         WatchOptions {
             hints: false,

@@ -75,7 +75,13 @@ impl Place {
             .current_dir(self.dir.path())
             .args(arguments)
             .env("NO_COLOR", "1");
-        for name in ["FLOW_CACHE", "FLOW_RUNS", "FLOW_LOG", "RAYON_NUM_THREADS"] {
+        for name in [
+            "FLOW_CACHE",
+            "FLOW_RUNS",
+            "FLOW_LOG",
+            "FLOW_DEVICE",
+            "RAYON_NUM_THREADS",
+        ] {
             command.env_remove(name);
         }
         command

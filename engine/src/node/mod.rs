@@ -106,8 +106,9 @@ pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stati
         Ok(None)
     }
 
-    /// What it takes of the machine.
-    fn resources(&self) -> Resources {
+    /// What it takes of the machine, given what is known of its inputs.
+    fn resources(&self, inputs: &InputFacts) -> Resources {
+        let _ = inputs;
         Resources::default()
     }
 
@@ -212,7 +213,7 @@ pub struct Progress {
 pub struct Context<'a> {
     /// The CPU threads given; `run` is called inside a rayon pool of that size.
     pub threads: usize,
-    /// The GPUs given, by the names that CUDA_VISIBLE_DEVICES takes.
+    /// The GPUs given, or of which a part is given, by the names that CUDA_VISIBLE_DEVICES takes.
     pub gpus: &'a [String],
     /// Each of [`Node::files`], found and digested by the engine.
     pub files: &'a [OpenedFile],

@@ -124,7 +124,9 @@ fn settle(
     }
     let node = &instances[id].node;
     let facts = node.facts(inputs)?;
-    Ok((node.spends(inputs), facts))
+    let spending = node.spends(inputs);
+    instances[id].kind_resources = node.resources(inputs);
+    Ok((spending, facts))
 }
 
 /// What the nodes with labelled ports say of what their inputs cost.

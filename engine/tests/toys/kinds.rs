@@ -159,7 +159,7 @@ impl Node for Concat {
         vec![Port::many("of", &self.of, &[TEXT])]
     }
 
-    fn resources(&self) -> Resources {
+    fn resources(&self, _: &InputFacts) -> Resources {
         Resources::threads_up_to(usize::MAX)
     }
 

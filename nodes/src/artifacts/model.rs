@@ -42,6 +42,7 @@ impl ModelArtifact {
         NetworkFacts {
             input: self.classifier.encoder.takes(),
             class_names: Some(self.head.class_names.clone()),
+            backbone: Some(self.backbone.clone()),
         }
     }
 

@@ -305,7 +305,7 @@ impl Node for CommandNode {
         self.made_facts(inputs)
     }
 
-    fn resources(&self) -> Resources {
+    fn resources(&self, _: &InputFacts) -> Resources {
         Resources::threads_up_to(*self.threads)
     }
 

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, Input, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError,
-    Port, Resources,
+    Port, Resources, Spent,
 };
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Encoder};
@@ -20,12 +21,14 @@ use flow_learn::train::embed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{all_threads, score_facts, test};
+use super::{score_facts, test};
 use crate::artifacts::{
-    DATASET, Dataset, ENCODER, EncoderArtifact, EncoderStart, FEATURES, FeatureFacts, FeatureScore, FeaturesArtifact,
-    MODEL, Protocol, SCORES, Scores, SplitName, Subject, same_task,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, FEATURES, FeatureFacts, FeatureScore,
+    FeaturesArtifact, MODEL, Protocol, SCORES, Scores, SplitName, Subject, same_task,
 };
-use crate::failure::{at, at_with, backbone_error, failure};
+use crate::device::{DeviceChoice, Precision};
+use crate::failure::{at, at_with, backbone_error, device_failure, failure};
+use crate::memory;
 
 /// Judges a frozen encoder by linear probe and nearest neighbours, beside random weights and raw pixels.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -60,6 +63,13 @@ pub struct ProbeNode {
     /// Decides the random control's weights and which images are grouped.
     #[serde(default)]
     seed: u64,
+    /// Where it computes: `cpu`, `cuda` for a GPU, or `auto` for a GPU where there is one that can be used. A GPU's architecture is part of the
+    /// key, the CPU is not.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_cpu")]
+    device: DeviceChoice,
+    /// On a GPU, what products are made of: `tf32`, which is the default, or `fp32`, which is slower and as on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    precision: Option<Precision>,
 }
 
 fn yes() -> bool {
@@ -126,8 +136,20 @@ impl Node for ProbeNode {
         Ok(Facts::of(facts))
     }
 
-    fn resources(&self) -> Resources {
-        all_threads()
+    fn settled(&self, _: &Spent<'_>) -> Result<Option<Self>, ParamError> {
+        let device = self.device.settled(self.precision)?;
+        Ok(device.map(|device| Self {
+            device,
+            precision: None,
+            ..self.clone()
+        }))
+    }
+
+    fn resources(&self, inputs: &InputFacts) -> Resources {
+        let data = inputs.get::<DatasetFacts>("data");
+        let own = self.backbone.as_ref().zip(data);
+        let own = own.map(|(backbone, data)| memory::gpu_bytes_to_embed(data.input, backbone));
+        self.device.resources(memory::gpu_bytes_of(inputs, "encoder").or(own))
     }
 
     fn isolated(&self) -> bool {
@@ -166,15 +188,18 @@ struct Features {
 }
 
 impl Material<'_> {
-    fn embedded(&self, of: Subject, encoder: &mut Encoder, plain: &Augmenter) -> Features {
+    fn embedded(&self, of: Subject, encoder: &mut Encoder, plain: &Augmenter) -> Result<Features, NodeError> {
         let all: Vec<u32> = (0..self.judged.n() as u32).collect();
-        Features {
+        let mut features = |samples: &Samples, indices: &[u32]| {
+            embed(encoder, samples, indices, plain).map_err(|e| device_failure(&e))
+        };
+        Ok(Features {
             of,
+            labelled: features(self.train, self.labelled)?,
+            grouped: features(self.train, self.grouped)?,
+            judged: features(self.judged, all.as_slice())?,
             dim: encoder.dim,
-            labelled: embed(encoder, self.train, self.labelled, plain),
-            grouped: embed(encoder, self.train, self.grouped, plain),
-            judged: embed(encoder, self.judged, &all, plain),
-        }
+        })
     }
 
     /// Those that a program made of the data set at a port, of which a split is judged.
@@ -311,6 +336,7 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
                 .given(&FeaturesArtifact::read(given)?, (input, node.split))?,
         );
     }
+    let device = node.device.open(cx)?;
     if let Some(EncoderArtifact {
         mut encoder,
         normalisation,
@@ -318,14 +344,16 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
     }) = trained
     {
         let plain = normalisation.augmenter(&Recipe::default(), facts.input)?;
-        judging.add(&judging.material.embedded(Subject::Encoder, &mut encoder, &plain));
+        encoder.device = Arc::clone(&device);
+        judging.add(&judging.material.embedded(Subject::Encoder, &mut encoder, &plain)?);
     }
     if node.controls {
         if let Some(backbone) = backbone {
             let stream = Stream::new(node.seed, "random control");
             let mut random = backbone.build(facts.input, &stream).map_err(failure)?;
+            random.device = device;
             let plain = data.normalisation.augmenter(&Recipe::default(), facts.input)?;
-            judging.add(&judging.material.embedded(Subject::RandomInit, &mut random, &plain));
+            judging.add(&judging.material.embedded(Subject::RandomInit, &mut random, &plain)?);
         }
         judging.add(&judging.material.raw());
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, Input, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port,
-    Resources,
+    Resources, Spent,
 };
 use flow_learn::augment::Recipe;
 use flow_learn::metrics::{argmaxes, ece};
@@ -12,12 +12,14 @@ use flow_learn::train::predict;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{all_threads, score_facts, test};
+use super::{score_facts, test};
 use crate::artifacts::{
     DATASET, Dataset, FeatureScore, MODEL, ModelArtifact, NetworkFacts, PREDICTIONS, PredictionFacts, Predictions,
     Protocol, SCORES, Scores, SplitName, Subject, compatible, same_task,
 };
-use crate::failure::{at_with, refused};
+use crate::device::{DeviceChoice, Precision};
+use crate::failure::{at_with, device_failure, refused};
+use crate::memory;
 
 /// Bins of the calibration error.
 const BINS: usize = 15;
@@ -33,6 +35,13 @@ pub struct ScoreNode {
     /// The split that is judged on.
     #[serde(default = "test")]
     split: SplitName,
+    /// Where it computes: `cpu`, `cuda` for a GPU, or `auto` for a GPU where there is one that can be used. A GPU's architecture is part of the
+    /// key, the CPU is not.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_cpu")]
+    device: DeviceChoice,
+    /// On a GPU, what products are made of: `tf32`, which is the default, or `fp32`, which is slower and as on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    precision: Option<Precision>,
 }
 
 impl ScoreNode {
@@ -48,15 +57,21 @@ impl ScoreNode {
     }
 
     /// What a classifier says of each example, `[examples][classes]`; and how many pseudo-labels it was given, if any.
-    fn predicted(&self, model: &Input, data: &Dataset) -> Result<(Vec<f32>, Option<usize>), NodeError> {
+    fn predicted(
+        &self,
+        model: &Input,
+        data: &Dataset,
+        cx: &mut Context<'_>,
+    ) -> Result<(Vec<f32>, Option<usize>), NodeError> {
         let mut model = ModelArtifact::read(model)?;
         compatible("model", &model.facts(), &data.facts()?).map_err(refused)?;
+        model.classifier.encoder.device = self.device.open(cx)?;
         let images = data.split(self.split)?;
         let augmenter = model
             .normalisation
             .augmenter(&Recipe::default(), model.classifier.encoder.takes())?;
         let all: Vec<u32> = (0..images.n() as u32).collect();
-        let probabilities = predict(&mut model.classifier, images, &all, &augmenter);
+        let probabilities = predict(&mut model.classifier, images, &all, &augmenter).map_err(|e| device_failure(&e))?;
         Ok((probabilities, model.head.pseudo_labels))
     }
 
@@ -107,8 +122,17 @@ impl Node for ScoreNode {
         Ok(Facts::of(facts))
     }
 
-    fn resources(&self) -> Resources {
-        all_threads()
+    fn settled(&self, _: &Spent<'_>) -> Result<Option<Self>, ParamError> {
+        let device = self.device.settled(self.precision)?;
+        Ok(device.map(|device| Self {
+            device,
+            precision: None,
+            ..self.clone()
+        }))
+    }
+
+    fn resources(&self, inputs: &InputFacts) -> Resources {
+        self.device.resources(memory::gpu_bytes_of(inputs, "model"))
     }
 
     fn isolated(&self) -> bool {
@@ -116,13 +140,13 @@ impl Node for ScoreNode {
     }
 
     /// Predicts every image of the split once, as it is, normalised as the classifier was trained.
-    fn run(&self, inputs: &Inputs, _cx: &mut Context<'_>) -> Result<Output, NodeError> {
+    fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         let input = inputs.one("data");
         let data = Dataset::read(input, &[SplitName::Train, self.split])?;
         let model = inputs.one("model");
         let (probabilities, pseudo_labels) = match Predictions::are_in(&model.artifact) {
             true => (self.predictions(model, input, &data)?, None),
-            false => self.predicted(model, &data)?,
+            false => self.predicted(model, &data, cx)?,
         };
         let classes = data.classes();
         let predicted: Vec<usize> = argmaxes(&probabilities, classes).collect();
