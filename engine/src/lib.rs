@@ -37,6 +37,7 @@ mod schema;
 mod secrets;
 pub mod stat;
 mod stop;
+pub mod timeline;
 pub mod watch;
 mod worker;
 pub mod workflow;

@@ -3,6 +3,7 @@
 pub mod artifacts;
 pub mod pictures;
 pub mod predict;
+pub mod show;
 pub mod sources;
 
 mod augment;

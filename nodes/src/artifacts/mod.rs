@@ -15,7 +15,7 @@ pub use dataset::{Dataset, ExampleSet, Normalisation, SplitName};
 pub(crate) use dataset::{GUESSES_ARE_NO_LABELS, TEXTS_HAVE_NO_VIEWS, without};
 pub use encoder::EncoderArtifact;
 pub use facts::{DatasetFacts, NetworkFacts, ScoreFacts, Targets, compatible, same_task};
-pub use history::History;
+pub use history::{Epoch, History};
 pub use model::{HeadInfo, ModelArtifact};
 pub use network::TrainedNetwork;
 pub use recipe::RecipeArtifact;
