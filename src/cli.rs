@@ -439,6 +439,16 @@ pub(crate) struct ReportArgs {
     /// Where to: by default HTML to `report.html` in the run's directory, the others to stdout.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Open the page in a browser.
+    #[arg(long, conflicts_with = "figure")]
+    pub(crate) open: bool,
+    /// Two runs or more side by side: what changed in the workflow and in the results, each held against the first.
+    #[arg(long, value_name = "RUN", num_args = 2.., conflicts_with_all = ["run", "figure"])]
+    pub(crate) compare: Vec<String>,
+    /// One figure alone, by its name or the beginning of it (`accuracy-over-labels`; a wrong one lists all): with `-o FILE.svg` or
+    /// `FILE.png` a drawing, and its numbers as CSV beside it; else the numbers as CSV.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) figure: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]

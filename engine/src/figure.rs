@@ -220,8 +220,19 @@ pub struct Matrices {
     pub title: String,
     /// Names of the classes.
     pub classes: Vec<String>,
-    /// What each is of, and `counts[truth][predicted]`.
-    pub matrices: Vec<(String, Vec<Vec<u64>>)>,
+    /// In reading order.
+    pub matrices: Vec<Matrix>,
+}
+
+/// One confusion matrix.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Matrix {
+    /// The heading of the group that it belongs to; equal ones stand together.
+    pub group: String,
+    /// What it is of.
+    pub name: String,
+    /// `counts[truth][predicted]`.
+    pub counts: Vec<Vec<u64>>,
 }
 
 /// Pictures in groups.

@@ -67,6 +67,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// Its event log.
+    pub fn events(&self) -> PathBuf {
+        self.dir.join(EVENTS)
+    }
+
     /// The figures of its reporting nodes, in the order of the reports, and of each file that cannot be read its name and what is wrong.
     pub fn figures(&self) -> (Vec<NodeFigures>, Vec<(String, String)>) {
         let (mut figures, mut damaged) = (Vec::new(), Vec::new());
@@ -186,6 +191,14 @@ impl Runs {
             });
         }
         fitting.into_iter().map(|id| self.run(id)).collect()
+    }
+
+    /// The runs of a workflow that began before another, newest first, each read when it is asked for. A damaged summary counts as none.
+    pub fn before<'a>(&'a self, run: &Run, workflow: &str) -> impl Iterator<Item = Run> + use<'a> {
+        let (last, named) = (run.id.clone(), format!("-{workflow}-"));
+        let ids = self.ids().unwrap_or_default().into_iter();
+        ids.filter(move |id| *id < last && id.contains(&named))
+            .map(|id| self.run(&id).unwrap_or_else(|_| self.without_summary(id)))
     }
 
     /// Removes the directories of all runs but the newest `keep`, and those under way; with `dry_run` it says which. What was killed in the

@@ -1,7 +1,7 @@
 //! Confusion matrices of arms, and the images that every arm gets wrong or one alone gets right.
 
 use flow_cache::{ActionKey, Store};
-use flow_engine::figure::{Figure, Judged, JudgedCell, Matrices, Picture, Pictures};
+use flow_engine::figure::{Figure, Judged, JudgedCell, Matrices, Matrix, Picture, Pictures};
 
 use super::{Shown, input, picture::picture};
 use crate::artifacts::{Dataset, Scores, SplitName};
@@ -30,7 +30,11 @@ pub(super) fn figures(store: &Store, nodes: &[Shown<'_>], judged: &Judged) -> Ve
             matrices: Vec::new(),
         });
         for arm in &arms {
-            matrices.matrices.push((format!("{}, {}", arm.title, cell.name), confusion(arm)));
+            matrices.matrices.push(Matrix {
+                group: cell.name.clone(),
+                name: arm.title.to_owned(),
+                counts: confusion(arm),
+            });
         }
         if let Some(data) = images(nodes, first) {
             groups.extend(hard(&data, first, &arms, cell));

@@ -1,6 +1,7 @@
 //! What a run's artifacts and its event log show, as figures for `flow report`. Everything is read; nothing is computed that takes longer than reading.
 
 mod curves;
+mod differences;
 mod guesses;
 mod judged;
 mod picture;
@@ -69,8 +70,6 @@ struct Name<'a> {
     round: u32,
     /// The first binding, `labels=40`; empty if there is none.
     first: &'a str,
-    /// All bindings.
-    bindings: &'a str,
 }
 
 impl<'a> Name<'a> {
@@ -82,7 +81,6 @@ impl<'a> Name<'a> {
             node,
             round: round.unwrap_or(1),
             first: bindings.split(',').next().unwrap_or(""),
-            bindings,
         }
     }
 
@@ -102,6 +100,11 @@ pub fn trainings(nodes: &[Shown<'_>]) -> Vec<Figure> {
     let mut figures = curves::figures(nodes);
     figures.extend(guesses::figures(nodes));
     figures
+}
+
+/// What differs between the scores of two runs.
+pub fn differences(store: &Store, first: &Judged, second: &Judged) -> Vec<Figure> {
+    differences::figures(store, first, second)
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -47,7 +47,11 @@ fn over_time(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<Figure> {
         let mut front: Vec<(f64, f64)> = arms.iter().map(|(_, point)| *point).collect();
         front.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
         let mut best = f64::NEG_INFINITY;
-        front.retain(|(_, reached)| std::mem::replace(&mut best, best.max(*reached)) < *reached);
+        front.retain(|(_, reached)| {
+            let better = *reached > best;
+            best = best.max(*reached);
+            better
+        });
         let curve = |(name, point): (String, (f64, f64))| Curve {
             like: name.clone(),
             name,
