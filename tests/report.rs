@@ -40,7 +40,9 @@ fn a_report_is_one_page_that_loads_nothing_and_shows_every_figure_also_without_i
     let first = page(&place);
     assert_well_formed(&first);
     let inside = Regex::new("data:image/png;base64,[^\"]*").expect("a pattern");
-    let loads = Regex::new(r#"(?i)(https?:)?//[a-z0-9]|<script [^>]|<link|<iframe|\bsrc="[^"]|url\(|@import|fetch\(|import\("#).expect("a pattern");
+    let loads =
+        Regex::new(r#"(?i)(https?:)?//[a-z0-9]|<script [^>]|<link|<iframe|\bsrc="[^"]|url\(|@import|fetch\(|import\("#)
+            .expect("a pattern");
     let without = inside.replace_all(&first, "");
     assert_eq!(
         loads.find(&without).map(|found| found.as_str()),
@@ -141,7 +143,9 @@ fn numbers_in_a_report_are_those_of_the_verdict() {
 fn a_figure_alone_is_a_file_with_its_numbers_beside_it() {
     let place = Place::new(SMALL);
     place.run(&[]);
-    let verdict: Value = serde_json::from_slice(&std::fs::read(newest_run(&place).join("verdict.json")).expect("a verdict")).expect("JSON");
+    let verdict: Value =
+        serde_json::from_slice(&std::fs::read(newest_run(&place).join("verdict.json")).expect("a verdict"))
+            .expect("JSON");
     let save = |arguments: &[&str]| place.flow(&[&["report", "--figure"], arguments].concat());
     for ending in ["svg", "png"] {
         let ended = save(&["accuracy-over", "-o", &format!("a.{ending}")]);
@@ -154,14 +158,22 @@ fn a_figure_alone_is_a_file_with_its_numbers_beside_it() {
         let begins: &[u8] = if ending == "svg" { b"<svg xmlns" } else { b"\x89PNG" };
         assert!(bytes.starts_with(begins), "{ending}");
     }
-    assert!(!std::fs::read_to_string(place.path("a.svg")).expect("a file").contains("var("), "colours are written out");
+    assert!(
+        !std::fs::read_to_string(place.path("a.svg"))
+            .expect("a file")
+            .contains("var("),
+        "colours are written out"
+    );
     let numbers = std::fs::read_to_string(place.path("a.csv")).expect("numbers");
     let rows: Vec<Vec<&str>> = numbers.lines().skip(1).map(|line| line.split(',').collect()).collect();
     let mut found = 0;
     for cell in verdict["verdict"]["cells"].as_array().expect("cells") {
         for arm in cell["arms"].as_array().expect("arms") {
             let of_arm = |row: &&Vec<&str>| row[0] == arm["arm"] && row[1] == cell["budget"];
-            let row = rows.iter().find(of_arm).unwrap_or_else(|| panic!("{arm} is not in {numbers}"));
+            let row = rows
+                .iter()
+                .find(of_arm)
+                .unwrap_or_else(|| panic!("{arm} is not in {numbers}"));
             for (column, end) in [(2, "mean"), (3, "low"), (4, "high")] {
                 let share = 100.0 * arm["figure"][end].as_f64().expect("a number");
                 let written: f64 = row[column].parse().expect("a number");
@@ -175,13 +187,21 @@ fn a_figure_alone_is_a_file_with_its_numbers_beside_it() {
     // Each row of a confusion matrix has all test images of its class, in all runs.
     let matrices = save(&["what-is-taken"]).stdout;
     for row in matrices.lines().skip(1) {
-        let sum: f64 = row.split(',').skip(3).map(|share| share.parse::<f64>().expect("a share")).sum();
+        let sum: f64 = row
+            .split(',')
+            .skip(3)
+            .map(|share| share.parse::<f64>().expect("a share"))
+            .sum();
         assert!((sum - 100.0).abs() < 0.5, "{row}");
     }
 
     let wrong = save(&["acuracy", "-o", "a.svg"]);
     assert_eq!(wrong.code, 2, "{}", wrong.stderr);
-    assert!(wrong.stderr.contains("accuracy-over-labels"), "it lists what there is: {}", wrong.stderr);
+    assert!(
+        wrong.stderr.contains("accuracy-over-labels"),
+        "it lists what there is: {}",
+        wrong.stderr
+    );
     assert_eq!(save(&["answer", "-o", "a.svg"]).code, 2, "words are not drawn");
     assert_eq!(save(&["accuracy-over", "-o", "a.jpg"]).code, 2);
 }
@@ -190,7 +210,10 @@ fn a_figure_alone_is_a_file_with_its_numbers_beside_it() {
 fn runs_side_by_side_say_what_changed_and_pair_what_has_the_same_draws() {
     let place = Place::new(SMALL);
     place.run(&[]);
-    let (first, text) = (newest_run(&place), std::fs::read_to_string(place.path("w.toml")).expect("a workflow"));
+    let (first, text) = (
+        newest_run(&place),
+        std::fs::read_to_string(place.path("w.toml")).expect("a workflow"),
+    );
     place.write("w.toml", text.replacen("\nlr = ", "\n# slower\nlr = ", 1));
     place.run(&["--set", "nodes.scratch.lr=0.01"]);
     let second = newest_run(&place);
@@ -201,14 +224,24 @@ fn runs_side_by_side_say_what_changed_and_pair_what_has_the_same_draws() {
     let figures = compared["others"][0]["figures"].as_array().expect("figures");
     let rows = |title: &str| {
         let shown = figures.iter().find(|figure| figure["title"] == title);
-        shown.unwrap_or_else(|| panic!("no {title}: {compared}"))["rows"].as_array().expect("rows").clone()
+        shown.unwrap_or_else(|| panic!("no {title}: {compared}"))["rows"]
+            .as_array()
+            .expect("rows")
+            .clone()
     };
-    assert!(rows("Parameters that differ").iter().any(|row| row[0] == "scratch" && row[1] == "lr" && row[3] == "0.01"));
+    assert!(
+        rows("Parameters that differ")
+            .iter()
+            .any(|row| row[0] == "scratch" && row[1] == "lr" && row[3] == "0.01")
+    );
     for row in rows("Accuracy in both") {
         assert!(row[5].as_str().expect("text").starts_with("paired, 2 draws"), "{row}");
         // The student learns from what scratch guesses.
         if row[0] == "tuned" {
-            assert!(row[4].as_str().expect("text").starts_with("+0.0 [+0.0"), "nothing else changed: {row}");
+            assert!(
+                row[4].as_str().expect("text").starts_with("+0.0 [+0.0"),
+                "nothing else changed: {row}"
+            );
         }
     }
     let page = place.flow(&["report", "--compare", &id(&first), &id(&second), "-o", "c.html"]);
@@ -262,7 +295,9 @@ fn a_browser_shows_the_page_without_an_error_a_request_or_sideways_scrolling() {
     place.run(&[]);
     let shown = page(&place);
     let policy = Regex::new("<meta http-equiv=\"Content-Security-Policy\"[^>]*>").expect("a pattern");
-    let asked = policy.replace(&shown, "").replace("</body>", &format!("{ASKED}</body>"));
+    let asked = policy
+        .replace(&shown, "")
+        .replace("</body>", &format!("{ASKED}</body>"));
     place.write("asked.html", asked);
     // As it is, with its policy: whatever that forbids would be an error on the console.
     let Some(as_it_is) = chromium(&place, "page.html", 390) else {
@@ -274,7 +309,9 @@ fn a_browser_shows_the_page_without_an_error_a_request_or_sideways_scrolling() {
         let asked = chromium(&place, "asked.html", width).expect("it was there before");
         assert!(!asked.stderr.contains("CONSOLE"), "{}", asked.stderr);
         let said = Regex::new("<pre id=\"said\">(.*?)</pre>").expect("a pattern");
-        let said = said.captures(&asked.stdout).unwrap_or_else(|| panic!("nothing was said: {}", asked.stdout));
+        let said = said
+            .captures(&asked.stdout)
+            .unwrap_or_else(|| panic!("nothing was said: {}", asked.stdout));
         let said: Value = serde_json::from_str(&said[1].replace("&amp;", "&")).expect("JSON");
         let number = |name: &str| said[name].as_u64().expect("a number");
         assert_eq!(number("width"), width);
@@ -282,6 +319,10 @@ fn a_browser_shows_the_page_without_an_error_a_request_or_sideways_scrolling() {
         assert!(number("figures") > 10 && number("nameless") == 0, "{said}");
         assert_eq!(said["requests"], serde_json::json!([]));
         let grounds = said["grounds"].as_array().expect("grounds");
-        assert!(grounds.contains(&"Theme: lightrgb(251, 251, 250)".into()) && grounds.contains(&"Theme: darkrgb(19, 21, 24)".into()), "{said}");
+        assert!(
+            grounds.contains(&"Theme: lightrgb(251, 251, 250)".into())
+                && grounds.contains(&"Theme: darkrgb(19, 21, 24)".into()),
+            "{said}"
+        );
     }
 }

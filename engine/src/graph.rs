@@ -141,7 +141,12 @@ pub fn of_run(nodes: &[NodeOutcome], inputs: &HashMap<ActionKey, Vec<ActionKey>>
         }
     }
     for (key, to) in &box_of {
-        for from in inputs.get(key).into_iter().flatten().filter_map(|input| box_of.get(input)) {
+        for from in inputs
+            .get(key)
+            .into_iter()
+            .flatten()
+            .filter_map(|input| box_of.get(input))
+        {
             if from != to {
                 graph.update_edge(*from, *to, ());
             }

@@ -31,6 +31,7 @@ mod recall;
 pub mod registry;
 mod room;
 mod run;
+pub mod run_list;
 pub mod runs;
 mod schedule;
 mod schema;

@@ -226,7 +226,10 @@ mod tests {
         let started = |node: &str| format!(r#"{{"event":"node_started","node":"{node}","key":{key},"threads":1}}"#);
         let stopped = |node: &str| format!(r#"{{"event":"node_stopped","node":"{node}"}}"#);
         let timeline = log(&[
-            (1000, r#"{"event":"run_started","run":"r","workflow":"w","nodes":3,"threads":2}"#),
+            (
+                1000,
+                r#"{"event":"run_started","run":"r","workflow":"w","nodes":3,"threads":2}"#,
+            ),
             (1000, &started("a")),
             (2000, &started("b")),
             (3000, &stopped("a")),
@@ -234,7 +237,10 @@ mod tests {
             (9000, &stopped("c")),
         ]);
         let spans = timeline.schedule().unwrap().spans;
-        let seen: Vec<_> = spans.iter().map(|s| (s.node.as_str(), s.row, s.start_s, s.end_s, s.ended.as_str())).collect();
+        let seen: Vec<_> = spans
+            .iter()
+            .map(|s| (s.node.as_str(), s.row, s.start_s, s.end_s, s.ended.as_str()))
+            .collect();
         assert_eq!(
             seen,
             [

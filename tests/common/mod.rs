@@ -184,11 +184,27 @@ pub fn chromium(place: &Place, page: &str, width: u64) -> Option<Ended> {
 
 /// The same of any address.
 pub fn browse(place: &Place, address: &str, width: u64) -> Option<Ended> {
-    let there = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|out| out.status.success());
-    let program = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(there)?;
+    let there = |name: &&str| {
+        Command::new(name)
+            .arg("--version")
+            .output()
+            .is_ok_and(|out| out.status.success())
+    };
+    let program = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(there)?;
     let size = format!("--window-size={width},900");
     let profile = format!("--user-data-dir={}", place.path("chromium").display());
     let mut command = Command::new(program);
-    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=4000", "--dump-dom"]);
-    Some(Ended::from(command.args([&size, &profile, address]).output().expect("it starts")))
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=4000",
+        "--dump-dom",
+    ]);
+    Some(Ended::from(
+        command.args([&size, &profile, address]).output().expect("it starts"),
+    ))
 }

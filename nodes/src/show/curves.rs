@@ -22,7 +22,10 @@ struct Series {
 
 pub(super) fn figures(nodes: &[Shown<'_>]) -> Vec<Figure> {
     let mut panels: Vec<(String, Panel)> = Vec::new();
-    for node in nodes.iter().filter(|node| matches!(node.outcome.kind.as_str(), "pretrain" | "finetune")) {
+    for node in nodes
+        .iter()
+        .filter(|node| matches!(node.outcome.kind.as_str(), "pretrain" | "finetune"))
+    {
         let name = node.name();
         for series in of_training(node) {
             let panel = entry(&mut panels, &format!("{} {}", name.node, series.metric));
@@ -55,7 +58,10 @@ pub(super) fn figures(nodes: &[Shown<'_>]) -> Vec<Figure> {
         note: "One line for each training; the same colour and dash for those with the same first variable.".into(),
         panels,
     };
-    (!figure.panels.is_empty()).then_some(Figure::Panels(figure)).into_iter().collect()
+    (!figure.panels.is_empty())
+        .then_some(Figure::Panels(figure))
+        .into_iter()
+        .collect()
 }
 
 fn in_words(metric: &str) -> String {
@@ -65,7 +71,11 @@ fn in_words(metric: &str) -> String {
 fn of_training(node: &Shown<'_>) -> Vec<Series> {
     let steps = node.told.map_or(&[][..], |told| &told.steps);
     let mut all: Vec<Series> = Vec::new();
-    let names: BTreeSet<&str> = steps.iter().flat_map(|step| &step.metrics).map(|metric| metric.name.as_str()).collect();
+    let names: BTreeSet<&str> = steps
+        .iter()
+        .flat_map(|step| &step.metrics)
+        .map(|metric| metric.name.as_str())
+        .collect();
     for name in names {
         let value = |step: &flow_engine::timeline::Step| {
             let metric = step.metrics.iter().find(|metric| metric.name == name)?;
@@ -98,7 +108,8 @@ fn of_training(node: &Shown<'_>) -> Vec<Series> {
     };
     let over = |value: &dyn Fn(&crate::artifacts::Epoch) -> Option<f32>| -> Vec<(f64, f64)> {
         let at = epochs.iter().enumerate();
-        at.filter_map(|(i, epoch)| Some((i as f64 + 1.0, f64::from(value(epoch)?)))).collect()
+        at.filter_map(|(i, epoch)| Some((i as f64 + 1.0, f64::from(value(epoch)?))))
+            .collect()
     };
     let names: BTreeSet<&String> = epochs.iter().flat_map(|epoch| epoch.metrics.keys()).collect();
     add("loss", over(&|epoch| Some(epoch.loss)));
@@ -118,5 +129,7 @@ fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     let step = points.len().div_ceil(POINTS).max(1);
     let last = points.len().saturating_sub(1);
     let kept = points.into_iter().enumerate();
-    kept.filter(|(i, _)| i % step == 0 || *i == last).map(|(_, point)| point).collect()
+    kept.filter(|(i, _)| i % step == 0 || *i == last)
+        .map(|(_, point)| point)
+        .collect()
 }

@@ -22,11 +22,18 @@ pub(super) fn figures(store: &Store, a: &Judged, b: &Judged) -> Vec<Figure> {
             let of_b = of_b.map_or(&[][..], |(_, scores)| scores);
             let pairs = pairs(store, of_a, of_b);
             let told = tell(&pairs);
-            let accuracy = |scores: &[(String, ActionKey)]| accuracy(store, scores).map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"));
+            let accuracy = |scores: &[(String, ActionKey)]| {
+                accuracy(store, scores).map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"))
+            };
             let (change, how) = match &told {
                 None if of_b.is_empty() => ("-".to_owned(), "only in the first".to_owned()),
-                None => ("-".to_owned(), "not paired: other draws or other test images".to_owned()),
-                Some(value) if pairs.len() < FEWEST => (format!("{:+.1}", value.mean), "one draw: no interval".to_owned()),
+                None => (
+                    "-".to_owned(),
+                    "not paired: other draws or other test images".to_owned(),
+                ),
+                Some(value) if pairs.len() < FEWEST => {
+                    (format!("{:+.1}", value.mean), "one draw: no interval".to_owned())
+                }
                 Some(value) => (
                     format!("{:+.1} [{:+.1}, {:+.1}]", value.mean, value.low, value.high),
                     format!("paired, {} draws", pairs.len()),
@@ -39,7 +46,14 @@ pub(super) fn figures(store: &Store, a: &Judged, b: &Judged) -> Vec<Figure> {
                     note: format!("{} draws", pairs.len()),
                 });
             }
-            rows.push(vec![title.clone(), cell.name.clone(), accuracy(of_a), accuracy(of_b), change, how]);
+            rows.push(vec![
+                title.clone(),
+                cell.name.clone(),
+                accuracy(of_a),
+                accuracy(of_b),
+                change,
+                how,
+            ]);
         }
         if !intervals.is_empty() {
             plots.push(Figure::Intervals(Intervals {
@@ -60,12 +74,17 @@ pub(super) fn figures(store: &Store, a: &Judged, b: &Judged) -> Vec<Figure> {
 
 fn scores(store: &Store, key: &ActionKey) -> Option<Scores> {
     let artifact = store.peek(key).ok().flatten()?;
-    Scores::read(&input(artifact)).ok().filter(|scores| !scores.scores.is_empty())
+    Scores::read(&input(artifact))
+        .ok()
+        .filter(|scores| !scores.scores.is_empty())
 }
 
 /// In percent, the mean over all draws.
 fn accuracy(store: &Store, of: &[(String, ActionKey)]) -> Option<f64> {
-    let all: Vec<f64> = of.iter().filter_map(|(_, key)| Some(scores(store, key)?.scores[0].accuracy)).collect();
+    let all: Vec<f64> = of
+        .iter()
+        .filter_map(|(_, key)| Some(scores(store, key)?.scores[0].accuracy))
+        .collect();
     (!all.is_empty()).then(|| 100.0 * super::mean(&all))
 }
 
@@ -84,7 +103,8 @@ fn tell(pairs: &[(String, Scores, Scores)]) -> Option<Interval> {
     let right = |scores: &Scores| -> Vec<f64> {
         let predicted = scores.scores[0].predicted();
         let same = predicted.iter().zip(scores.truth());
-        same.map(|(predicted, truth)| f64::from(u8::from(*predicted == truth))).collect()
+        same.map(|(predicted, truth)| f64::from(u8::from(*predicted == truth)))
+            .collect()
     };
     let design: Vec<Run> = pairs
         .iter()
@@ -103,7 +123,11 @@ fn tell(pairs: &[(String, Scores, Scores)]) -> Option<Interval> {
         return None;
     }
     let estimate = difference(&second, &first, &design);
-    let (low, high) = if estimate.standard_error() > 0.0 { estimate.interval() } else { (estimate.mean, estimate.mean) };
+    let (low, high) = if estimate.standard_error() > 0.0 {
+        estimate.interval()
+    } else {
+        (estimate.mean, estimate.mean)
+    };
     Some(Interval {
         mean: 100.0 * estimate.mean,
         low: 100.0 * low,

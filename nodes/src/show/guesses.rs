@@ -28,7 +28,10 @@ impl Group<'_> {
 
     /// The mean over its nodes.
     fn metric(&self, name: &str) -> Option<f64> {
-        let values = self.nodes.iter().filter_map(|node| node.outcome.metrics.get(name).copied());
+        let values = self
+            .nodes
+            .iter()
+            .filter_map(|node| node.outcome.metrics.get(name).copied());
         let values: Vec<f64> = values.collect();
         (!values.is_empty()).then(|| mean(&values))
     }
@@ -102,16 +105,18 @@ fn by_round(groups: &[Group<'_>]) -> Figure {
 
 /// The share of each class among what was kept.
 fn by_class(groups: &[Group<'_>], rounds: bool) -> Option<Figure> {
-    let input = groups.iter().flat_map(|group| &group.nodes).find_map(|node| node.input())?;
+    let input = groups
+        .iter()
+        .flat_map(|group| &group.nodes)
+        .find_map(|node| node.input())?;
     let classes = Dataset::read(&input, &[]).ok()?.class_names;
     let share = |group: &Group<'_>, class: usize| {
         let count = |class: usize| group.metric(&format!("kept_by_class.{class}")).unwrap_or(0.0);
         let all: f64 = (0..classes.len()).map(count).sum();
         100.0 * count(class) / all.max(1.0)
     };
-    let row = |(class, name): (usize, &String)| {
-        (name.clone(), groups.iter().map(|group| share(group, class)).collect())
-    };
+    let row =
+        |(class, name): (usize, &String)| (name.clone(), groups.iter().map(|group| share(group, class)).collect());
     Some(Figure::Bars(Bars {
         title: "Classes of the pseudo-labels".into(),
         note: format!(
@@ -161,7 +166,8 @@ fn panel(group: &Group<'_>, rounds: bool) -> Option<Panel> {
         return None;
     }
     let ece = filled.iter().map(|(sure, right, _)| (sure - right).abs()).sum::<f64>() / all as f64;
-    let point = |(sure, right, count): &(f64, f64, usize)| (100.0 * sure / *count as f64, 100.0 * right / *count as f64);
+    let point =
+        |(sure, right, count): &(f64, f64, usize)| (100.0 * sure / *count as f64, 100.0 * right / *count as f64);
     Some(Panel {
         title: format!("{}: ECE {:.1} %, {all} guesses", group.name(rounds), 100.0 * ece),
         x: "confidence, %".into(),

@@ -54,7 +54,9 @@ pub(super) fn figures(store: &Store, nodes: &[Shown<'_>], judged: &Judged) -> Ve
 fn arms<'a>(store: &Store, cell: &'a JudgedCell) -> Vec<Arm<'a>> {
     let read = |key: &ActionKey| {
         let artifact = store.peek(key).ok().flatten()?;
-        Scores::read(&input(artifact)).ok().filter(|scores| !scores.scores.is_empty())
+        Scores::read(&input(artifact))
+            .ok()
+            .filter(|scores| !scores.scores.is_empty())
     };
     let arm = |(title, scores): &'a (String, Vec<(String, ActionKey)>)| Arm {
         title,
@@ -77,7 +79,10 @@ fn confusion(arm: &Arm<'_>) -> Vec<Vec<u64>> {
 /// The data set that was judged on, if one of the run's nodes holds it and it is of images.
 fn images(nodes: &[Shown<'_>], scores: &Scores) -> Option<Dataset> {
     let holds = |node: &&Shown<'_>| {
-        let outputs = node.artifact.iter().flat_map(|artifact| artifact.summary().outputs.values());
+        let outputs = node
+            .artifact
+            .iter()
+            .flat_map(|artifact| artifact.summary().outputs.values());
         node.outcome.kind == "dataset" && outputs.into_iter().any(|file| file.digest == scores.judged_on)
     };
     let data = nodes.iter().find(holds)?.input()?;
@@ -105,13 +110,18 @@ fn hard(data: &Dataset, judged: &Scores, arms: &[Arm<'_>], cell: &JudgedCell) ->
     };
     let shown = |image: usize, how: &str| {
         let (is, taken) = (&data.class_names[truth[image]], &data.class_names[taken_for(image)]);
-        let alt = format!("{} image {image}, of class {is}, {how}, mostly taken for {taken}", split(judged));
+        let alt = format!(
+            "{} image {image}, of class {is}, {how}, mostly taken for {taken}",
+            split(judged)
+        );
         let caption = format!("{is}, not {taken}");
         picture(data.split(judged.split).ok()?.images()?, image, caption, alt)
     };
     let never = |image: &usize| (0..arms.len()).all(|arm| right(arm, *image) == 0.0);
     let wrong: Vec<usize> = (0..truth.len()).filter(never).collect();
-    let pictures = spread(&wrong).filter_map(|image| shown(image, "wrong in every run of every arm")).collect();
+    let pictures = spread(&wrong)
+        .filter_map(|image| shown(image, "wrong in every run of every arm"))
+        .collect();
     let title = format!(
         "{}: wrong in every run of every arm, {} of {} images",
         cell.name,
@@ -120,15 +130,27 @@ fn hard(data: &Dataset, judged: &Scores, arms: &[Arm<'_>], cell: &JudgedCell) ->
     );
     let mut groups = vec![(title, pictures)];
     for (alone, arm) in arms.iter().enumerate().filter(|_| arms.len() > 1) {
-        let others = |image: usize| (0..arms.len()).filter(|other| *other != alone).map(|other| right(other, image)).fold(0.0, f64::max);
+        let others = |image: usize| {
+            (0..arms.len())
+                .filter(|other| *other != alone)
+                .map(|other| right(other, image))
+                .fold(0.0, f64::max)
+        };
         let mut only: Vec<(f64, usize)> = (0..truth.len())
             .filter(|image| right(alone, *image) > 0.5 && others(*image) <= 0.5)
             .map(|image| (others(image) - right(alone, image), image))
             .collect();
         only.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let how = format!("right with {} alone", arm.title);
-        let pictures = only.iter().take(SHOWN).filter_map(|(_, image)| shown(*image, &how)).collect();
-        groups.push((format!("{}: right with {} alone, {} images", cell.name, arm.title, only.len()), pictures));
+        let pictures = only
+            .iter()
+            .take(SHOWN)
+            .filter_map(|(_, image)| shown(*image, &how))
+            .collect();
+        groups.push((
+            format!("{}: right with {} alone, {} images", cell.name, arm.title, only.len()),
+            pictures,
+        ));
     }
     groups.retain(|(_, pictures): &(String, Vec<Picture>)| !pictures.is_empty());
     groups

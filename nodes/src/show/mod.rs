@@ -26,11 +26,7 @@ pub struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     /// The nodes of a run, each key once.
-    pub fn of_run(
-        store: &Store,
-        outcomes: &'a [NodeOutcome],
-        told: &HashMap<ActionKey, &'a Told>,
-    ) -> Vec<Self> {
+    pub fn of_run(store: &Store, outcomes: &'a [NodeOutcome], told: &HashMap<ActionKey, &'a Told>) -> Vec<Self> {
         let mut seen = std::collections::HashSet::new();
         let of_node = |outcome: &'a NodeOutcome| {
             let key = outcome.key?;

@@ -13,7 +13,13 @@ pub(super) fn picture(images: &Images, index: usize, caption: String, alt: Strin
     let step = images.depth.bytes();
     // Of 16 bits the high byte, which is the second.
     let high = usize::from(images.depth == Depth::Sixteen);
-    let bytes: Vec<u8> = images.pixels_of(index).iter().skip(high).step_by(step).copied().collect();
+    let bytes: Vec<u8> = images
+        .pixels_of(index)
+        .iter()
+        .skip(high)
+        .step_by(step)
+        .copied()
+        .collect();
     let (width, height) = (images.width as u32, images.height as u32);
     let shown = match images.channels {
         3 => DynamicImage::from(RgbImage::from_raw(width, height, bytes)?),

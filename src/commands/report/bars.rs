@@ -18,12 +18,21 @@ pub(super) fn keys(bars: &Bars) -> Vec<Key> {
 pub(super) fn draw(bars: &Bars, width: f64) -> Drawing {
     let left = if width >= WIDE { 170.0 } else { 104.0 };
     let right = width - 44.0;
-    let most = bars.rows.iter().flat_map(|(_, values)| values).copied().fold(f64::MIN_POSITIVE, f64::max);
+    let most = bars
+        .rows
+        .iter()
+        .flat_map(|(_, values)| values)
+        .copied()
+        .fold(f64::MIN_POSITIVE, f64::max);
     let length = |value: f64| value / most * (right - left);
     let row = bars.series.len() as f64 * BAR + 10.0;
     let bottom = row * bars.rows.len() as f64;
     let words = bars.rows.iter().map(|(name, values)| {
-        let values = bars.series.iter().zip(values).map(|(series, value)| format!("{series} {}", number(*value)));
+        let values = bars
+            .series
+            .iter()
+            .zip(values)
+            .map(|(series, value)| format!("{series} {}", number(*value)));
         format!("{name}: {}", values.collect::<Vec<_>>().join(", "))
     });
     let body = html! {

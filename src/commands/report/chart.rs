@@ -67,7 +67,11 @@ pub(super) fn draw(figure: &Lines, width: f64) -> Drawing {
 
 fn band(scale: &Scale, index: usize, line: &Line) -> Markup {
     let upper = line.points.iter().map(|p| (scale.x.at(p.x), scale.y.at(p.value.high)));
-    let lower = line.points.iter().rev().map(|p| (scale.x.at(p.x), scale.y.at(p.value.low)));
+    let lower = line
+        .points
+        .iter()
+        .rev()
+        .map(|p| (scale.x.at(p.x), scale.y.at(p.value.low)));
     html! { polygon.band style=(colour(index)) points=(path(upper.chain(lower))) {} }
 }
 
@@ -96,7 +100,10 @@ fn level(scale: &Scale, index: usize, line: &Line, right: f64) -> Markup {
     // What has one value only is held against all budgets.
     let points: Vec<(f64, f64)> = match line.points.as_slice() {
         [one] => [LEFT, right].map(|x| (x, scale.y.at(one.value.mean))).to_vec(),
-        all => all.iter().map(|p| (scale.x.at(p.x), scale.y.at(p.value.mean))).collect(),
+        all => all
+            .iter()
+            .map(|p| (scale.x.at(p.x), scale.y.at(p.value.mean)))
+            .collect(),
     };
     html! { polyline.line.dashed style=(colour(index)) points=(path(points.into_iter())) { (tip(&in_words(line))) } }
 }

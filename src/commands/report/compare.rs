@@ -1,6 +1,7 @@
 //! `flow report --compare A B …`: what changed in the workflow, and what changed in the results.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use flow_cache::{Access, Store};
 use flow_engine::figure::{Figure, Table};
@@ -10,7 +11,6 @@ use serde::Serialize;
 use similar::TextDiff;
 
 use super::content::Content;
-use crate::cli::Cli;
 use crate::output::{duration, when};
 
 /// Version of what `--format json` writes.
@@ -40,11 +40,11 @@ pub(super) struct Other {
 }
 
 impl Comparison {
-    pub(super) fn of(cli: &Cli, runs: &Runs, first: &Run, others: &[Run]) -> Self {
-        let store = Store::open(&cli.cache, Access::ReadOnly).ok();
-        let a = Content::of(cli, runs, first);
+    pub(super) fn of(cache: &Path, runs: &Runs, first: &Run, others: &[Run]) -> Self {
+        let store = Store::open(cache, Access::ReadOnly).ok();
+        let a = Content::of(cache, runs, first);
         let other = |run: &Run| {
-            let b = Content::of(cli, runs, run);
+            let b = Content::of(cache, runs, run);
             let diff = TextDiff::from_lines(&a.workflow, &b.workflow);
             let mut figures = vec![overview(first, run)];
             if let Some(store) = &store {
@@ -98,7 +98,11 @@ fn overview(a: &Run, b: &Run) -> Figure {
 
 /// Parameters that differ, those of a node's instances once.
 fn parameters(store: &Store, a: &Run, b: &Run) -> Option<Figure> {
-    let nodes = |run: &'_ Run| run.summary.as_ref().map_or_else(Vec::new, |summary| summary.nodes.clone());
+    let nodes = |run: &'_ Run| {
+        run.summary
+            .as_ref()
+            .map_or_else(Vec::new, |summary| summary.nodes.clone())
+    };
     let (of_a, of_b) = (nodes(a), nodes(b));
     let base = |node: &NodeOutcome| node.name.split('[').next().unwrap_or(&node.name).to_owned();
     let mut rows: BTreeSet<Vec<String>> = BTreeSet::new();
@@ -112,15 +116,29 @@ fn parameters(store: &Store, a: &Run, b: &Run) -> Option<Figure> {
             continue;
         }
         if let (Some(x), Some(y)) = (record(node), record(other)) {
-            let text = |value: Option<serde_json::Value>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+            let text =
+                |value: Option<serde_json::Value>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
             for change in x.components.diff(&y.components) {
                 if let Some(name) = change.name.strip_prefix("param.") {
-                    rows.insert(vec![base(node), name.to_owned(), text(change.old.clone()), text(change.new.clone())]);
+                    rows.insert(vec![
+                        base(node),
+                        name.to_owned(),
+                        text(change.old.clone()),
+                        text(change.new.clone()),
+                    ]);
                 }
             }
         }
     }
-    let new = of_b.iter().filter(|node| of_a.iter().all(|other| other.name != node.name));
+    let new = of_b
+        .iter()
+        .filter(|node| of_a.iter().all(|other| other.name != node.name));
     rows.extend(new.map(|node| vec![base(node), "node".into(), "-".into(), "there".into()]));
-    (!rows.is_empty()).then(|| table("Parameters that differ", &["node", "", "first", "second"], rows.into_iter().collect()))
+    (!rows.is_empty()).then(|| {
+        table(
+            "Parameters that differ",
+            &["node", "", "first", "second"],
+            rows.into_iter().collect(),
+        )
+    })
 }

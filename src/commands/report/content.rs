@@ -1,6 +1,7 @@
 //! All that a report of a run says, gathered from its directory and the cache. Nothing is computed again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
 use flow_cache::{Access, ActionKey, Digest, Store};
 use flow_engine::figure::{Figure, Judged, NodeFigures};
@@ -10,7 +11,6 @@ use flow_engine::{NodeStatus, Run, Runs};
 use flow_nodes::show::{self, Shown};
 use serde::Serialize;
 
-use crate::cli::Cli;
 use crate::output::{count, when};
 
 /// Version of what `--format json` writes.
@@ -45,7 +45,7 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) fn of(cli: &Cli, runs: &Runs, run: &Run) -> Self {
+    pub(super) fn of(cache: &Path, runs: &Runs, run: &Run) -> Self {
         let (figures, mut damaged) = run.figures();
         let workflow = std::fs::read_to_string(run.dir.join("workflow.toml")).unwrap_or_else(|error| {
             damaged.push(("workflow.toml".to_owned(), error.to_string()));
@@ -72,7 +72,7 @@ impl Content {
             }
         };
         // Without its cache a report is still one: it only cannot say who made what, and show what is read from artifacts.
-        if let Ok(store) = Store::open(&cli.cache, Access::ReadOnly) {
+        if let Ok(store) = Store::open(cache, Access::ReadOnly) {
             content.read_artifacts(&store, runs, run, &timeline);
         }
         content.more.extend(timeline.schedule().map(Figure::Schedule));
@@ -89,7 +89,10 @@ impl Content {
             inputs.insert(record.key, record.inputs);
         }
         let trained = outcomes.iter().filter(|node| node.status == NodeStatus::Cached);
-        let cached: BTreeSet<ActionKey> = trained.filter(|node| TRAINED.contains(&node.kind.as_str())).filter_map(|node| node.key).collect();
+        let cached: BTreeSet<ActionKey> = trained
+            .filter(|node| TRAINED.contains(&node.kind.as_str()))
+            .filter_map(|node| node.key)
+            .collect();
         let earlier = earlier(runs, run, cached);
         let logs = std::iter::once(timeline).chain(&earlier);
         let mut told: HashMap<ActionKey, &Told> = HashMap::new();
@@ -100,7 +103,10 @@ impl Content {
         }
         let nodes = Shown::of_run(store, outcomes, &told);
         let judged: Vec<&Judged> = self.judged().collect();
-        let mut more: Vec<Figure> = judged.into_iter().flat_map(|judged| show::judged(store, &nodes, judged)).collect();
+        let mut more: Vec<Figure> = judged
+            .into_iter()
+            .flat_map(|judged| show::judged(store, &nodes, judged))
+            .collect();
         more.extend(show::trainings(&nodes));
         more.push(Figure::Graph(flow_engine::graph::of_run(outcomes, &inputs)));
         more.retain(|figure| !matches!(figure, Figure::Graph(graph) if graph.boxes.is_empty()));
@@ -109,10 +115,13 @@ impl Content {
 
     /// Scores by arm of its comparisons.
     pub(super) fn judged(&self) -> impl Iterator<Item = &Judged> {
-        self.figures.iter().flat_map(|node| &node.figures).filter_map(|figure| match figure {
-            Figure::Judged(judged) => Some(judged),
-            _ => None,
-        })
+        self.figures
+            .iter()
+            .flat_map(|node| &node.figures)
+            .filter_map(|figure| match figure {
+                Figure::Judged(judged) => Some(judged),
+                _ => None,
+            })
     }
 
     /// Every figure, in the order shown.

@@ -66,7 +66,11 @@ impl Drawing {
 /// Drawings as an SVG file in light colours, as wide as two of the narrow ones.
 pub(super) fn file(title: &str, keys: &[Key], drawings: &[Drawing]) -> String {
     const GAP: f64 = 20.0;
-    let columns = if drawings.iter().all(|drawing| drawing.width <= 460.0) && drawings.len() > 1 { 2 } else { 1 };
+    let columns = if drawings.iter().all(|drawing| drawing.width <= 460.0) && drawings.len() > 1 {
+        2
+    } else {
+        1
+    };
     let width = drawings.iter().map(|drawing| drawing.width).fold(0.0, f64::max);
     let whole = columns as f64 * width + (columns + 1) as f64 * GAP;
     let mut y = 50.0;
@@ -234,7 +238,10 @@ impl Axis {
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         let (low, high) = match (low.is_finite(), high > low) {
             (false, _) => (0.0, 1.0),
-            (true, false) => (low - 0.5 * low.abs().clamp(0.1, 1.0), high + 0.5 * high.abs().clamp(0.1, 1.0)),
+            (true, false) => (
+                low - 0.5 * low.abs().clamp(0.1, 1.0),
+                high + 0.5 * high.abs().clamp(0.1, 1.0),
+            ),
             (true, true) => (low - room * (high - low), high + room * (high - low)),
         };
         Self {
@@ -257,8 +264,13 @@ impl Axis {
             return ticks((self.low, self.high));
         }
         let powers = self.low.floor() as i32..=self.high.ceil() as i32;
-        let steps: &[f64] = if self.high - self.low > 2.5 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let steps: &[f64] = if self.high - self.low > 2.5 {
+            &[1.0]
+        } else {
+            &[1.0, 2.0, 5.0]
+        };
         let all = powers.flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)));
-        all.filter(|value| (self.low..=self.high).contains(&value.log10())).collect()
+        all.filter(|value| (self.low..=self.high).contains(&value.log10()))
+            .collect()
     }
 }

@@ -7,15 +7,26 @@ use super::drawing::{Axis, Drawing, WIDE, colour, place, short};
 
 pub(super) fn draw(plot: &Intervals, width: f64) -> Drawing {
     let beside = width >= WIDE;
-    let (left, right, row) = if beside { (210.0, 200.0, 30.0) } else { (14.0, 14.0, 48.0) };
-    let ends = plot.rows.iter().flat_map(|row| [row.value.low, row.value.high]).chain([0.0]);
+    let (left, right, row) = if beside {
+        (210.0, 200.0, 30.0)
+    } else {
+        (14.0, 14.0, 48.0)
+    };
+    let ends = plot
+        .rows
+        .iter()
+        .flat_map(|row| [row.value.low, row.value.high])
+        .chain([0.0]);
     let axis = Axis::over(ends, 0.05, (left, width - right), false);
     let x = |value: f64| place(axis.at(value));
     let bottom = row * plot.rows.len() as f64 + 6.0;
     let numbers = |row: &flow_engine::figure::IntervalRow| format!("{:+.1} · {}", row.value.mean, row.note);
     let alt = plot.rows.iter().map(|row| {
         let value = row.value;
-        format!("{} {:+.1} ({:+.1} to {:+.1})", row.name, value.mean, value.low, value.high)
+        format!(
+            "{} {:+.1} ({:+.1} to {:+.1})",
+            row.name, value.mean, value.low, value.high
+        )
     });
     let body = html! {
         @for tick in axis.ticks() {

@@ -43,7 +43,9 @@ fn of_figure(figure: &Figure) -> String {
             format!("\n## {}\n\n{}", words.title, said.collect::<String>())
         }
         // The same numbers are in a node's table, or too many to read.
-        Figure::Lines(_) | Figure::Judged(_) | Figure::Matrices(_) | Figure::Schedule(_) | Figure::Pictures(_) => String::new(),
+        Figure::Lines(_) | Figure::Judged(_) | Figure::Matrices(_) | Figure::Schedule(_) | Figure::Pictures(_) => {
+            String::new()
+        }
         Figure::Intervals(plot) => {
             let rows = plot.rows.iter().map(|row| {
                 let value = row.value;
@@ -59,7 +61,11 @@ fn of_figure(figure: &Figure) -> String {
 }
 
 fn titled(shown: &Table) -> String {
-    format!("\n## {}\n\n{}", shown.title, table(&shown.head, shown.rows.iter().cloned()))
+    format!(
+        "\n## {}\n\n{}",
+        shown.title,
+        table(&shown.head, shown.rows.iter().cloned())
+    )
 }
 
 fn table(head: &[String], rows: impl Iterator<Item = Vec<String>>) -> String {

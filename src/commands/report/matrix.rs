@@ -21,14 +21,29 @@ fn one(matrix: &Matrix, classes: &[String]) -> Drawing {
     let written = classes.len() <= WRITTEN;
     let (left, top) = if written { (84.0, 100.0) } else { (14.0, 40.0) };
     let cell = (NARROW - left - 6.0) / classes.len().max(1) as f64;
-    let shares: Vec<Vec<f64>> = matrix.counts.iter().map(|row| (0..row.len()).map(|p| share(row, p)).collect()).collect();
+    let shares: Vec<Vec<f64>> = matrix
+        .counts
+        .iter()
+        .map(|row| (0..row.len()).map(|p| share(row, p)).collect())
+        .collect();
     let mut mistakes: Vec<(f64, usize, usize)> = Vec::new();
     for (t, row) in shares.iter().enumerate() {
-        mistakes.extend(row.iter().enumerate().filter(|(p, _)| *p != t).map(|(p, share)| (*share, t, p)));
+        mistakes.extend(
+            row.iter()
+                .enumerate()
+                .filter(|(p, _)| *p != t)
+                .map(|(p, share)| (*share, t, p)),
+        );
     }
     mistakes.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let worst = mistakes.iter().take(3).map(|(share, t, p)| format!("{:.0} % of {} taken for {}", 100.0 * share, classes[*t], classes[*p]));
-    let right = shares.iter().enumerate().map(|(t, row)| format!("{} {:.0} %", classes[t], 100.0 * row[t]));
+    let worst = mistakes
+        .iter()
+        .take(3)
+        .map(|(share, t, p)| format!("{:.0} % of {} taken for {}", 100.0 * share, classes[*t], classes[*p]));
+    let right = shares
+        .iter()
+        .enumerate()
+        .map(|(t, row)| format!("{} {:.0} %", classes[t], 100.0 * row[t]));
     let alt = format!(
         "Confusion matrix, {}, {}. Right: {}. Most frequent mistakes: {}",
         matrix.name,

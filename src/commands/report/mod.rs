@@ -9,7 +9,7 @@ mod forest;
 mod markdown;
 mod matrix;
 mod numbers;
-mod page;
+pub(crate) mod page;
 mod panel;
 mod save;
 mod schedule;
@@ -32,13 +32,22 @@ pub(crate) fn report(cli: &Cli, args: &ReportArgs) -> Result<Exit, Failure> {
     let runs = Runs::open(&cli.runs);
     if let [first, others @ ..] = args.compare.as_slice() {
         let first = handle::run(&runs, first)?;
-        let others: Vec<_> = others.iter().map(|other| handle::run(&runs, other)).collect::<Result<_, _>>()?;
-        let comparison = Comparison::of(cli, &runs, &first, &others);
+        let others: Vec<_> = others
+            .iter()
+            .map(|other| handle::run(&runs, other))
+            .collect::<Result<_, _>>()?;
+        let comparison = Comparison::of(&cli.cache, &runs, &first, &others);
         let beside = first.dir.join("compare.html");
-        return put(args, &comparison, beside, || page::of_comparison(&comparison), || markdown::of_comparison(&comparison));
+        return put(
+            args,
+            &comparison,
+            beside,
+            || page::of_comparison(&comparison),
+            || markdown::of_comparison(&comparison),
+        );
     }
     let run = handle::run_or_newest(&runs, args.run.as_deref())?;
-    let content = Content::of(cli, &runs, &run);
+    let content = Content::of(&cli.cache, &runs, &run);
     for (file, why) in &content.damaged {
         say(&format!("{file} of run {} cannot be shown: {why}", run.id));
     }
@@ -46,12 +55,18 @@ pub(crate) fn report(cli: &Cli, args: &ReportArgs) -> Result<Exit, Failure> {
         return save::figure(&content, figure, args.output.as_deref());
     }
     let beside = run.dir.join("report.html");
-    put(args, &content, beside, || page::html(&content), || markdown::text(&content))
+    put(
+        args,
+        &content,
+        beside,
+        || page::html(&content),
+        || markdown::text(&content),
+    )
 }
 
 /// The page of a run, for a browser.
-pub(crate) fn html(cli: &Cli, runs: &Runs, run: &flow_engine::Run) -> String {
-    page::html(&Content::of(cli, runs, run))
+pub(crate) fn html(cache: &Path, runs: &Runs, run: &flow_engine::Run) -> String {
+    page::html(&Content::of(cache, runs, run))
 }
 
 /// Writes or prints it as it is wanted; a page is opened if that is wanted.
@@ -90,9 +105,8 @@ fn put(
 /// Opens a file or an address as the desktop does.
 pub(crate) fn open(what: impl AsRef<std::ffi::OsStr>) -> Result<(), Failure> {
     let what = what.as_ref();
-    open::that_detached(what).map_err(|error| {
-        Failure::failed(format!("cannot open {} in a browser: {error}", what.display()))
-    })
+    open::that_detached(what)
+        .map_err(|error| Failure::failed(format!("cannot open {} in a browser: {error}", what.display())))
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {

@@ -1,6 +1,8 @@
 //! The numbers behind a figure, as a table: on the page, and as CSV beside a file.
 
-use flow_engine::figure::{Bars, Figure, Graph, Intervals, Line, Lines, Matrices, Panels, Pictures, Schedule, Table, Words};
+use flow_engine::figure::{
+    Bars, Figure, Graph, Intervals, Line, Lines, Matrices, Panels, Pictures, Schedule, Table, Words,
+};
 
 use super::drawing::short;
 use super::{matrix, workflow};
@@ -40,7 +42,10 @@ fn made(title: &str, head: &[&str], rows: Vec<Vec<String>>) -> Table {
 }
 
 fn of_words(words: &Words) -> Table {
-    let rows = words.sentences.iter().map(|(about, said)| vec![about.clone(), said.clone()]);
+    let rows = words
+        .sentences
+        .iter()
+        .map(|(about, said)| vec![about.clone(), said.clone()]);
     made(&words.title, &["about", "sentence"], rows.collect())
 }
 
@@ -50,20 +55,38 @@ fn of_lines(lines: &Lines) -> Table {
             let value = point.value;
             let numbers = [point.x, value.mean, value.low, value.high].map(short);
             let runs: Vec<String> = point.runs.iter().map(|run| short(*run)).collect();
-            [line.name.clone()].into_iter().chain(numbers).chain([runs.join(" ")]).collect()
+            [line.name.clone()]
+                .into_iter()
+                .chain(numbers)
+                .chain([runs.join(" ")])
+                .collect()
         });
         points.collect()
     };
     let rows = lines.lines.iter().chain(&lines.levels).flat_map(row).collect();
-    made(&lines.title, &["of", &lines.x, &lines.y, "low", "high", "single runs"], rows)
+    made(
+        &lines.title,
+        &["of", &lines.x, &lines.y, "low", "high", "single runs"],
+        rows,
+    )
 }
 
 fn of_intervals(plot: &Intervals) -> Table {
     let row = |row: &flow_engine::figure::IntervalRow| {
         let value = row.value;
-        vec![row.name.clone(), short(value.mean), short(value.low), short(value.high), row.note.clone()]
+        vec![
+            row.name.clone(),
+            short(value.mean),
+            short(value.low),
+            short(value.high),
+            row.note.clone(),
+        ]
     };
-    made(&plot.title, &["of", &plot.x, "low", "high", "note"], plot.rows.iter().map(row).collect())
+    made(
+        &plot.title,
+        &["of", &plot.x, "low", "high", "note"],
+        plot.rows.iter().map(row).collect(),
+    )
 }
 
 fn of_panels(panels: &Panels) -> Table {
@@ -71,12 +94,21 @@ fn of_panels(panels: &Panels) -> Table {
     for panel in &panels.panels {
         for curve in &panel.curves {
             let point = |(x, y): &(f64, f64)| {
-                vec![panel.group.clone(), panel.title.clone(), curve.name.clone(), x.to_string(), y.to_string()]
+                vec![
+                    panel.group.clone(),
+                    panel.title.clone(),
+                    curve.name.clone(),
+                    x.to_string(),
+                    y.to_string(),
+                ]
             };
             rows.extend(curve.points.iter().map(point));
         }
     }
-    let (x, y) = panels.panels.first().map_or(("x", "y"), |panel| (panel.x.as_str(), panel.y.as_str()));
+    let (x, y) = panels
+        .panels
+        .first()
+        .map_or(("x", "y"), |panel| (panel.x.as_str(), panel.y.as_str()));
     // Panels may be of different things.
     let same = panels.panels.iter().all(|panel| panel.x == x && panel.y == y);
     let (x, y) = if same { (x, y) } else { ("x", "y") };
@@ -100,13 +132,21 @@ fn of_curves(panels: &Panels) -> Table {
             rows.push(row);
         }
     }
-    made(&panels.title, &["of", "what", "over", "first", "last", "least", "most"], rows)
+    made(
+        &panels.title,
+        &["of", "what", "over", "first", "last", "least", "most"],
+        rows,
+    )
 }
 
 fn of_bars(bars: &Bars) -> Table {
-    let head: Vec<&str> = std::iter::once("").chain(bars.series.iter().map(String::as_str)).collect();
+    let head: Vec<&str> = std::iter::once("")
+        .chain(bars.series.iter().map(String::as_str))
+        .collect();
     let row = |(name, values): &(String, Vec<f64>)| {
-        std::iter::once(name.clone()).chain(values.iter().map(|value| short(*value))).collect()
+        std::iter::once(name.clone())
+            .chain(values.iter().map(|value| short(*value)))
+            .collect()
     };
     made(&bars.title, &head, bars.rows.iter().map(row).collect())
 }
@@ -120,30 +160,61 @@ fn of_matrices(all: &Matrices) -> Table {
             rows.push(named.into_iter().chain(shares).collect());
         }
     }
-    let head: Vec<&str> = ["at", "of", "class, % taken for:"].into_iter().chain(all.classes.iter().map(String::as_str)).collect();
+    let head: Vec<&str> = ["at", "of", "class, % taken for:"]
+        .into_iter()
+        .chain(all.classes.iter().map(String::as_str))
+        .collect();
     made(&all.title, &head, rows)
 }
 
 fn of_pictures(pictures: &Pictures) -> Table {
-    let rows = pictures.groups.iter().flat_map(|(group, all)| all.iter().map(|picture| vec![group.clone(), picture.alt.clone()]));
+    let rows = pictures
+        .groups
+        .iter()
+        .flat_map(|(group, all)| all.iter().map(|picture| vec![group.clone(), picture.alt.clone()]));
     made(&pictures.title, &["group", "picture"], rows.collect())
 }
 
 fn of_graph(graph: &Graph) -> Table {
     let row = |(i, drawn): (usize, &flow_engine::figure::GraphBox)| {
-        let from: Vec<&str> = graph.edges.iter().filter(|(_, to)| *to == i).map(|(from, _)| graph.boxes[*from].name.as_str()).collect();
-        vec![drawn.name.clone(), drawn.kind.clone(), workflow::state(drawn), from.join(", ")]
+        let from: Vec<&str> = graph
+            .edges
+            .iter()
+            .filter(|(_, to)| *to == i)
+            .map(|(from, _)| graph.boxes[*from].name.as_str())
+            .collect();
+        vec![
+            drawn.name.clone(),
+            drawn.kind.clone(),
+            workflow::state(drawn),
+            from.join(", "),
+        ]
     };
-    made(&graph.title, &["node", "kind", "state and time", "made from"], graph.boxes.iter().enumerate().map(row).collect())
+    made(
+        &graph.title,
+        &["node", "kind", "state and time", "made from"],
+        graph.boxes.iter().enumerate().map(row).collect(),
+    )
 }
 
 fn of_schedule(schedule: &Schedule) -> Table {
     let row = |span: &flow_engine::figure::Span| {
         let times = [span.start_s, span.end_s - span.start_s].map(|seconds| format!("{seconds:.1}"));
         let [from, took] = times;
-        vec![span.node.clone(), span.kind.clone(), from, took, span.threads.to_string(), span.ended.clone()]
+        vec![
+            span.node.clone(),
+            span.kind.clone(),
+            from,
+            took,
+            span.threads.to_string(),
+            span.ended.clone(),
+        ]
     };
-    made(&schedule.title, &["node", "kind", "from, s", "took, s", "threads", "ended"], schedule.spans.iter().map(row).collect())
+    made(
+        &schedule.title,
+        &["node", "kind", "from, s", "took, s", "threads", "ended"],
+        schedule.spans.iter().map(row).collect(),
+    )
 }
 
 /// As CSV (RFC 4180).

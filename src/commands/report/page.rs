@@ -15,20 +15,39 @@ use crate::output::duration;
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// What the page may run: this one script. Whatever a workflow's text may hold, it loads nothing and runs nothing else.
-static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(SCRIPT));
-    format!("default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'")
-});
+/// What a page may run: its own scripts. Whatever a workflow's text may hold, it loads nothing and runs nothing else.
+fn policy(scripts: &[&str], connect: &str) -> String {
+    let digest = |script: &&str| {
+        format!(
+            "'sha256-{}'",
+            base64::engine::general_purpose::STANDARD.encode(Sha256::digest(script))
+        )
+    };
+    let scripts: Vec<String> = scripts.iter().map(digest).collect();
+    format!(
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; connect-src {connect}; script-src {}",
+        scripts.join(" ")
+    )
+}
 
 fn page(title: &str, body: Markup) -> String {
+    static POLICY: LazyLock<String> = LazyLock::new(|| policy(&[SCRIPT], "'none'"));
+    around(title, body, &POLICY, None)
+}
+
+/// A page that talks to the server that it came from, by a script of its own.
+pub(crate) fn live(title: &str, body: Markup, script: &str) -> String {
+    around(title, body, &policy(&[SCRIPT, script], "'self'"), Some(script))
+}
+
+fn around(title: &str, body: Markup, policy: &str, script: Option<&str>) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content=(*POLICY);
+                meta http-equiv="Content-Security-Policy" content=(policy);
                 title { (title) }
                 style { (raw(&style())) (raw(STYLE)) }
             }
@@ -37,6 +56,7 @@ fn page(title: &str, body: Markup) -> String {
                 main { (body) }
                 div.tip role="status" hidden="hidden" {}
                 script { (raw(SCRIPT)) }
+                @if let Some(script) = script { script { (raw(script)) } }
             }
         }
     };

@@ -3,7 +3,9 @@
 use flow_engine::figure::{Curve, Panel, Panels};
 use maud::{Markup, html};
 
-use super::drawing::{Axis, Drawing, Key, NARROW, colour, dash, dashed_line, mark, marked_line, path, place, short, tip};
+use super::drawing::{
+    Axis, Drawing, Key, NARROW, colour, dash, dashed_line, mark, marked_line, path, place, short, tip,
+};
 
 const HEIGHT: f64 = 230.0;
 const LEFT: f64 = 52.0;
@@ -60,11 +62,21 @@ fn one(panel: &Panel, alike: &[&str]) -> Drawing {
         @if panel.diagonal { (diagonal(&x, &y)) }
         @for curve in &panel.curves { (drawn(curve, panel, alike, &x, &y)) }
     };
-    let group = if panel.group.is_empty() { String::new() } else { format!("{}, ", panel.group) };
+    let group = if panel.group.is_empty() {
+        String::new()
+    } else {
+        format!("{}, ", panel.group)
+    };
     Drawing {
         width: NARROW,
         height: HEIGHT,
-        alt: format!("{group}{}: {} over {}. {}", panel.title, panel.y, panel.x, in_words(panel)),
+        alt: format!(
+            "{group}{}: {} over {}. {}",
+            panel.title,
+            panel.y,
+            panel.x,
+            in_words(panel)
+        ),
         body,
     }
 }

@@ -18,19 +18,36 @@ const SCALE: f32 = 2.0;
 
 pub(super) fn figure(content: &Content, wanted: &str, output: Option<&Path>) -> Result<Exit, Failure> {
     let figures = section::named(content.all());
-    let fits = |exact: bool| figures.iter().find(|(name, _)| if exact { name == wanted } else { name.starts_with(wanted) });
+    let fits = |exact: bool| {
+        figures.iter().find(|(name, _)| {
+            if exact {
+                name == wanted
+            } else {
+                name.starts_with(wanted)
+            }
+        })
+    };
     let Some((name, figure)) = fits(true).or_else(|| fits(false)) else {
         let names: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
         let message = format!("the report of run {} has no figure `{wanted}`", content.run);
-        let help = format!("{}; there are: {}", suggest(wanted, "figures", names.iter().copied()), names.join(", "));
+        let help = format!(
+            "{}; there are: {}",
+            suggest(wanted, "figures", names.iter().copied()),
+            names.join(", ")
+        );
         return Err(Failure::usage(message, help));
     };
-    let numbers = numbers::table(figure).map(|table| numbers::csv(&table)).unwrap_or_default();
+    let numbers = numbers::table(figure)
+        .map(|table| numbers::csv(&table))
+        .unwrap_or_default();
     let Some(output) = output else {
         print(&numbers);
         return Ok(Exit::Ok);
     };
-    let ending = output.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    let ending = output
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .unwrap_or_default();
     match ending {
         "csv" => write(output, numbers.as_bytes())?,
         "svg" => write(output, drawn(name, figure)?.as_bytes())?,
@@ -51,7 +68,10 @@ fn drawn(name: &str, figure: &Figure) -> Result<String, Failure> {
     let (keys, drawings) = section::drawings(figure, if narrow { NARROW } else { WIDE });
     if drawings.is_empty() {
         let message = format!("`{name}` is a table, words or pictures: there is nothing to draw");
-        return Err(Failure::usage(message, "write its numbers with an output that ends in .csv"));
+        return Err(Failure::usage(
+            message,
+            "write its numbers with an output that ends in .csv",
+        ));
     }
     Ok(file(figure.title(), &keys, &drawings))
 }
@@ -61,7 +81,9 @@ fn png(svg: &str) -> Result<Vec<u8>, Failure> {
     let mut options = Options::default();
     options.fontdb_mut().load_system_fonts();
     if options.fontdb.is_empty() {
-        return Err(failed("this machine has no fonts; install some (DejaVu, say), or write it as .svg".to_owned()));
+        return Err(failed(
+            "this machine has no fonts; install some (DejaVu, say), or write it as .svg".to_owned(),
+        ));
     }
     let tree = Tree::from_str(svg, &options).map_err(|error| failed(error.to_string()))?;
     let size = tree.size().to_int_size();

@@ -37,12 +37,24 @@ pub(super) fn draw(schedule: &Schedule, width: f64) -> Drawing {
         s if s < 18_000.0 => ("min", 60.0),
         _ => ("h", 3600.0),
     };
-    let x = Axis::over([0.0, schedule.seconds / seconds].into_iter(), 0.0, (LEFT, width - 10.0), false);
+    let x = Axis::over(
+        [0.0, schedule.seconds / seconds].into_iter(),
+        0.0,
+        (LEFT, width - 10.0),
+        false,
+    );
     let at = |s: f64| x.at(s / seconds);
     let busy: f64 = schedule.spans.iter().map(|span| span.end_s - span.start_s).sum();
-    let longest = schedule.spans.iter().max_by(|a, b| (a.end_s - a.start_s).total_cmp(&(b.end_s - b.start_s)));
+    let longest = schedule
+        .spans
+        .iter()
+        .max_by(|a, b| (a.end_s - a.start_s).total_cmp(&(b.end_s - b.start_s)));
     let longest = longest.map_or_else(String::new, |span| {
-        format!("; the longest was {}, {}", span.node, duration(span.end_s - span.start_s))
+        format!(
+            "; the longest was {}, {}",
+            span.node,
+            duration(span.end_s - span.start_s)
+        )
     });
     let body = html! {
         @for tick in x.ticks() {

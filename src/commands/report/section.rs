@@ -10,9 +10,19 @@ use super::{bars, chart, forest, matrix, numbers, panel, schedule, workflow};
 
 /// What a figure is called in a link and on the command line.
 pub(super) fn name(title: &str) -> String {
-    let letters = title.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
+    let letters = title.chars().map(|c| {
+        if c.is_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    });
     let words: String = letters.collect();
-    words.split('-').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
+    words
+        .split('-')
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join("-")
 }
 
 /// What is drawn of a figure at a width, with its legend; nothing of words, tables and pictures.
@@ -68,7 +78,9 @@ fn note(figure: &Figure) -> Markup {
             "Rows: what an image is; columns: what it was taken for; each row adds up to 100 %, all draws together. Mistakes have another colour \
              than what is right."
         }
-        Figure::Graph(_) => "Nodes as written, with how many instances of each ran or came from the cache, and the seconds of work when they were made.",
+        Figure::Graph(_) => {
+            "Nodes as written, with how many instances of each ran or came from the cache, and the seconds of work when they were made."
+        }
         _ => "",
     };
     html! { @if !note.is_empty() { p.quiet { (note) } } }

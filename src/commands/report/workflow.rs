@@ -50,7 +50,11 @@ impl Layout {
         // What nothing feeds lies just above what it feeds.
         for (index, _) in graph.boxes.iter().enumerate() {
             if graph.edges.iter().all(|(_, to)| *to != index) {
-                let fed = graph.edges.iter().filter(|(from, _)| *from == index).map(|(_, to)| layer[*to]);
+                let fed = graph
+                    .edges
+                    .iter()
+                    .filter(|(from, _)| *from == index)
+                    .map(|(_, to)| layer[*to]);
                 layer[index] = fed.min().map_or(0, |first| first.saturating_sub(1));
             }
         }
@@ -75,7 +79,10 @@ impl Layout {
             joins.push((last, *to));
         }
         let mut layers = vec![Vec::new(); layer.iter().max().map_or(0, |last| last + 1)];
-        points.iter().enumerate().for_each(|(i, point)| layers[point.layer].push(i));
+        points
+            .iter()
+            .enumerate()
+            .for_each(|(i, point)| layers[point.layer].push(i));
         let mut layout = Self {
             points,
             joins,
@@ -92,7 +99,11 @@ impl Layout {
         self.spread();
         for sweep in 0..SWEEPS {
             let down = sweep % 2 == 0;
-            let order: Vec<usize> = if down { (0..self.layers.len()).collect() } else { (0..self.layers.len()).rev().collect() };
+            let order: Vec<usize> = if down {
+                (0..self.layers.len()).collect()
+            } else {
+                (0..self.layers.len()).rev().collect()
+            };
             for layer in order {
                 let wanted = |i: usize| {
                     let others = self.joins.iter().filter_map(|(from, to)| match (i == *to, i == *from) {
@@ -101,7 +112,11 @@ impl Layout {
                         _ => None,
                     });
                     let others: Vec<f64> = others.collect();
-                    if others.is_empty() { self.points[i].x } else { others.iter().sum::<f64>() / others.len() as f64 }
+                    if others.is_empty() {
+                        self.points[i].x
+                    } else {
+                        others.iter().sum::<f64>() / others.len() as f64
+                    }
                 };
                 let mut wanted: Vec<(f64, usize)> = self.layers[layer].iter().map(|i| (wanted(*i), *i)).collect();
                 wanted.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -163,7 +178,12 @@ pub(super) fn draw(graph: &Graph) -> Drawing {
         }
     };
     let said = graph.boxes.iter().enumerate().map(|(i, drawn)| {
-        let from: Vec<&str> = graph.edges.iter().filter(|(_, to)| *to == i).map(|(from, _)| graph.boxes[*from].name.as_str()).collect();
+        let from: Vec<&str> = graph
+            .edges
+            .iter()
+            .filter(|(_, to)| *to == i)
+            .map(|(from, _)| graph.boxes[*from].name.as_str())
+            .collect();
         match from.is_empty() {
             true => drawn.name.clone(),
             false => format!("{} from {}", drawn.name, from.join(", ")),
@@ -200,7 +220,11 @@ fn arrow(from: &Point, to: &Point, top: &dyn Fn(&Point) -> f64) -> Markup {
 
 /// `13 cached, 2 ran · 6 min 4 s`.
 pub(super) fn state(drawn: &GraphBox) -> String {
-    let states: Vec<String> = drawn.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let states: Vec<String> = drawn
+        .states
+        .iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
     match drawn.seconds >= 0.05 {
         true => format!("{} · {}", states.join(", "), duration(drawn.seconds)),
         false => states.join(", "),

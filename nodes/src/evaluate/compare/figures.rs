@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use flow_engine::figure::{
-    Curve, Figure, Interval, IntervalRow, Intervals, Judged, JudgedCell, Line, Lines, Panel, Panels, Point, Table, Words,
+    Curve, Figure, Interval, IntervalRow, Intervals, Judged, JudgedCell, Line, Lines, Panel, Panels, Point, Table,
+    Words,
 };
 use flow_engine::node::InputCost;
 
@@ -73,7 +74,10 @@ fn over_time(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<Figure> {
         }
     };
     let panels: Vec<Panel> = verdict.cells.iter().map(panel).collect();
-    let timed = panels.iter().flat_map(|panel| &panel.curves).flat_map(|curve| &curve.points);
+    let timed = panels
+        .iter()
+        .flat_map(|panel| &panel.curves)
+        .flat_map(|curve| &curve.points);
     timed.map(|point| point.0).any(|seconds| seconds > 0.0).then(|| {
         Figure::Panels(Panels {
             title: format!("{} over training time", capital(verdict.metric.title())),
@@ -92,13 +96,20 @@ const PARETO: &str = "Pareto front";
 fn judged(verdict: &Verdict, evidence: &Evidence<'_>) -> Figure {
     let axes = evidence.node.axes();
     // The scores of an arm have their own record among all that they depend on.
-    let own = |input: &InputCost| input.records.iter().find(|record| record.kind == "evaluate").map(|record| record.key);
+    let own = |input: &InputCost| {
+        input
+            .records
+            .iter()
+            .find(|record| record.kind == "evaluate")
+            .map(|record| record.key)
+    };
     let of_cell = |cell: &CellVerdict| {
         let of_arm = |arm: &verdict::ArmVerdict| {
             let compared = evidence.lineage.iter().filter(|input| input.port == "compare");
             let scores = compared.filter_map(|input| {
                 let place = axes.place(&input.node, &input.bindings).ok()?;
-                (place.cell == cell.cell && place.arm == arm.arm).then(|| Some((place.draw.to_string(), own(input)?)))?
+                (place.cell == cell.cell && place.arm == arm.arm)
+                    .then(|| Some((place.draw.to_string(), own(input)?)))?
             });
             (evidence.node.title(&arm.arm).to_owned(), scores.collect())
         };

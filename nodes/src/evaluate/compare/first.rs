@@ -1,9 +1,41 @@
 //! What a reader must know before anything else.
 
+use super::CompareNode;
 use super::account::UNEQUAL;
 use super::cells::{cell_name, percent, signed};
 use super::evidence::Evidence;
 use super::verdict::{ArmVerdict, CellVerdict, DRAWS_OF_FEW, FEW_LABELS, FEWEST_DRAWS, Verdict};
+
+/// The answer in a few words, for lists of runs: who is best at each budget, of those that are significantly better than the baseline.
+pub(super) fn headline(verdict: &Verdict, node: &CompareNode) -> String {
+    let baseline = node.title(&verdict.baseline);
+    let best = |cell: &CellVerdict| {
+        let better = cell.arms.iter().filter(|arm| {
+            arm.baseline
+                .is_some_and(|against| against.significant && against.difference.mean > 0.0)
+        });
+        let best = better.max_by(|a, b| a.figure.mean.total_cmp(&b.figure.mean));
+        best.and_then(|arm| {
+            Some(format!(
+                "{} {}",
+                node.title(&arm.arm),
+                signed(arm.baseline?.difference.mean)
+            ))
+        })
+    };
+    let found: Vec<(String, Option<String>)> = verdict
+        .cells
+        .iter()
+        .map(|cell| (cell_name(node, &cell.cell), best(cell)))
+        .collect();
+    if found.iter().all(|(_, best)| best.is_none()) {
+        return format!("no arm significantly above {baseline}");
+    }
+    let words = found
+        .into_iter()
+        .map(|(cell, best)| format!("{cell}: {}", best.as_deref().unwrap_or("none")));
+    format!("above {baseline}: {}", words.collect::<Vec<_>>().join("; "))
+}
 
 /// One sentence each, the gravest first.
 pub(super) fn words(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {

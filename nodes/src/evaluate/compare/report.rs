@@ -66,6 +66,7 @@ pub(super) fn render(
         }),
         terminal: format!("Verdict\n{plain}\n{text}"),
         files: Vec::new(),
+        headline: Some(first::headline(verdict, node)),
         figures: figures::figures(verdict, &evidence, &first, &sentences),
     })
 }
