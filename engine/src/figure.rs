@@ -38,6 +38,8 @@ pub enum Figure {
     Matrices(Matrices),
     /// Pictures in groups.
     Pictures(Pictures),
+    /// Examples in the plane.
+    Map(Map),
     /// A workflow as boxes and arrows.
     Graph(Graph),
     /// What ran when.
@@ -58,6 +60,7 @@ impl Figure {
             Self::Bars(bars) => &bars.title,
             Self::Matrices(matrices) => &matrices.title,
             Self::Pictures(pictures) => &pictures.title,
+            Self::Map(map) => &map.title,
             Self::Graph(graph) => &graph.title,
             Self::Schedule(schedule) => &schedule.title,
             Self::Judged(_) => "",
@@ -257,6 +260,23 @@ pub struct Picture {
     pub size: (u32, u32),
     /// A PNG file in base64.
     pub png: String,
+}
+
+/// Examples in the plane, in one or several layouts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Map {
+    /// The heading.
+    pub title: String,
+    /// What it shows, in a sentence or two; may be empty.
+    pub note: String,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// The class of each example.
+    pub class_of: Vec<usize>,
+    /// What each layout is called, and where it puts each example.
+    pub layouts: Vec<(String, Vec<(f64, f64)>)>,
+    /// A picture of each example; none, if there are none of some.
+    pub pictures: Vec<Picture>,
 }
 
 /// A workflow as boxes and arrows: nodes as written, each with its instances.

@@ -45,6 +45,7 @@ pub mod workflow;
 
 use std::path::Path;
 
+pub use build::id as build_id;
 pub use events::{Event, Reporter, RunStatus, StoppedBy};
 pub use machine::Machine;
 pub use outcome::{NodeFailure, NodeOutcome, NodeStatus};

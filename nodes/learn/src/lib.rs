@@ -9,6 +9,7 @@ pub mod calibration;
 pub mod clustering;
 pub mod data;
 pub mod image;
+pub mod inside;
 pub mod kernels;
 pub mod layers;
 pub mod losses;

@@ -4,7 +4,8 @@ mod curves;
 mod differences;
 mod guesses;
 mod judged;
-mod picture;
+mod networks;
+pub(crate) mod picture;
 
 use std::collections::HashMap;
 
@@ -96,6 +97,11 @@ pub fn trainings(nodes: &[Shown<'_>]) -> Vec<Figure> {
     let mut figures = curves::figures(nodes);
     figures.extend(guesses::figures(nodes));
     figures
+}
+
+/// What two of a run's networks see, the first pre-trained one and the first classifier: made now, and put into the cache, where it is not there yet.
+pub fn networks(store: &Store, nodes: &[Shown<'_>]) -> Vec<Figure> {
+    networks::figures(store, nodes)
 }
 
 /// What differs between the scores of two runs.

@@ -72,7 +72,12 @@ impl Content {
             }
         };
         // Without its cache a report is still one: it only cannot say who made what, and show what is read from artifacts.
-        if let Ok(store) = Store::open(cache, Access::ReadOnly) {
+        // None is made where there is none.
+        let open = |access| Store::open(cache, access);
+        let store = cache
+            .is_dir()
+            .then(|| open(Access::ReadWrite).or_else(|_| open(Access::ReadOnly)));
+        if let Some(Ok(store)) = store {
             content.read_artifacts(&store, runs, run, &timeline);
         }
         content.more.extend(timeline.schedule().map(Figure::Schedule));
@@ -108,6 +113,10 @@ impl Content {
             .flat_map(|judged| show::judged(store, &nodes, judged))
             .collect();
         more.extend(show::trainings(&nodes));
+        // A workflow may look into its networks itself.
+        if outcomes.iter().all(|node| node.kind != "inspect") {
+            more.extend(show::networks(store, &nodes));
+        }
         more.push(Figure::Graph(flow_engine::graph::of_run(outcomes, &inputs)));
         more.retain(|figure| !matches!(figure, Figure::Graph(graph) if graph.boxes.is_empty()));
         self.more.extend(more);

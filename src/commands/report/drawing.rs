@@ -144,6 +144,11 @@ pub(super) fn mark(index: usize, x: f64, y: f64) -> Markup {
     }
 }
 
+/// A small mark.
+pub(super) fn marked_dot(index: usize, x: f64, y: f64) -> Markup {
+    html! { g transform=(format!("translate({x:.1} {y:.1}) scale(.62)")) { (mark(index, 0.0, 0.0)) } }
+}
+
 /// A sample of a line with its mark.
 pub(super) fn marked_line(index: usize, dashed: bool) -> Markup {
     html! {

@@ -43,9 +43,12 @@ fn of_figure(figure: &Figure) -> String {
             format!("\n## {}\n\n{}", words.title, said.collect::<String>())
         }
         // The same numbers are in a node's table, or too many to read.
-        Figure::Lines(_) | Figure::Judged(_) | Figure::Matrices(_) | Figure::Schedule(_) | Figure::Pictures(_) => {
-            String::new()
-        }
+        Figure::Lines(_)
+        | Figure::Map(_)
+        | Figure::Judged(_)
+        | Figure::Matrices(_)
+        | Figure::Schedule(_)
+        | Figure::Pictures(_) => String::new(),
         Figure::Intervals(plot) => {
             let rows = plot.rows.iter().map(|row| {
                 let value = row.value;

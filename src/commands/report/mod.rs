@@ -6,6 +6,7 @@ mod compare;
 mod content;
 mod drawing;
 mod forest;
+mod map;
 mod markdown;
 mod matrix;
 mod numbers;

@@ -1,7 +1,7 @@
 //! The numbers behind a figure, as a table: on the page, and as CSV beside a file.
 
 use flow_engine::figure::{
-    Bars, Figure, Graph, Intervals, Line, Lines, Matrices, Panels, Pictures, Schedule, Table, Words,
+    Bars, Figure, Graph, Intervals, Line, Lines, Map, Matrices, Panels, Pictures, Schedule, Table, Words,
 };
 
 use super::drawing::short;
@@ -18,6 +18,7 @@ pub(super) fn table(figure: &Figure) -> Option<Table> {
         Figure::Bars(bars) => of_bars(bars),
         Figure::Matrices(all) => of_matrices(all),
         Figure::Pictures(pictures) => of_pictures(pictures),
+        Figure::Map(map) => of_map(map),
         Figure::Graph(graph) => of_graph(graph),
         Figure::Schedule(schedule) => of_schedule(schedule),
         Figure::Judged(_) => return None,
@@ -28,7 +29,8 @@ pub(super) fn table(figure: &Figure) -> Option<Table> {
 pub(super) fn summary(figure: &Figure) -> Option<Table> {
     match figure {
         Figure::Panels(panels) if panels.panels.iter().any(|panel| !panel.marks) => Some(of_curves(panels)),
-        Figure::Words(_) | Figure::Table(_) | Figure::Pictures(_) => None,
+        // As many rows as examples say nothing to a reader.
+        Figure::Words(_) | Figure::Table(_) | Figure::Pictures(_) | Figure::Map(_) => None,
         other => table(other),
     }
 }
@@ -173,6 +175,22 @@ fn of_pictures(pictures: &Pictures) -> Table {
         .iter()
         .flat_map(|(group, all)| all.iter().map(|picture| vec![group.clone(), picture.alt.clone()]));
     made(&pictures.title, &["group", "picture"], rows.collect())
+}
+
+fn of_map(map: &Map) -> Table {
+    let mut rows = Vec::new();
+    for (layout, points) in &map.layouts {
+        for (i, (x, y)) in points.iter().enumerate() {
+            let class = map
+                .class_of
+                .get(i)
+                .and_then(|class| map.classes.get(*class))
+                .cloned()
+                .unwrap_or_default();
+            rows.push(vec![layout.clone(), i.to_string(), class, x.to_string(), y.to_string()]);
+        }
+    }
+    made(&map.title, &["layout", "example", "class", "x", "y"], rows)
 }
 
 fn of_graph(graph: &Graph) -> Table {

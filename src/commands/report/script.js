@@ -22,7 +22,7 @@ for (const title of all("svg title")) {
   title.parentNode.dataset.tip = title.textContent;
   title.remove();
 }
-document.addEventListener("pointermove", (event) => {
+addEventListener("pointermove", (event) => {
   const of = event.target.closest?.("[data-tip]");
   tip.hidden = !of;
   if (!of) return;
@@ -30,7 +30,16 @@ document.addEventListener("pointermove", (event) => {
   const { width, height } = tip.getBoundingClientRect();
   tip.style.left = Math.max(4, Math.min(event.clientX + 14, innerWidth - width - 4)) + "px";
   tip.style.top = (event.clientY + 18 + height > innerHeight ? event.clientY - height - 10 : event.clientY + 18) + "px";
-});
+}, true);
+
+// The image of a dot of a map.
+for (const map of all(".map")) {
+  const thumbs = all(".thumbs img", map);
+  map.addEventListener("pointermove", (event) => {
+    const dot = event.target.closest?.("[data-example]");
+    if (dot && thumbs[dot.dataset.example]) tip.append(thumbs[dot.dataset.example].cloneNode());
+  });
+}
 
 // Tables are sorted by a click on a column's title.
 const number = (text) => { const found = /^[^0-9+-]*([+-]?[0-9][0-9.]*)/.exec(text); return found ? Number(found[1]) : NaN; };

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use flow_engine::figure::{Figure, Matrices, Panels, Picture, Pictures, Table};
+use flow_engine::figure::{Figure, Map, Matrices, Panels, Picture, Pictures, Table};
 use maud::{Markup, html};
 
 use super::drawing::{Drawing, Key, NARROW, WIDE, legend};
-use super::{bars, chart, forest, matrix, numbers, panel, schedule, workflow};
+use super::{bars, chart, forest, map, matrix, numbers, panel, schedule, workflow};
 
 /// What a figure is called in a link and on the command line.
 pub(super) fn name(title: &str) -> String {
@@ -33,6 +33,7 @@ pub(super) fn drawings(figure: &Figure, width: f64) -> (Vec<Key>, Vec<Drawing>) 
         Figure::Panels(panels) => (panel::keys(panels), panel::draw(panels)),
         Figure::Bars(shown) => (bars::keys(shown), vec![bars::draw(shown, width)]),
         Figure::Matrices(all) => (Vec::new(), matrix::draw(all)),
+        Figure::Map(shown) => (map::keys(shown), map::draw(shown)),
         Figure::Graph(graph) => (Vec::new(), vec![workflow::draw(graph)]),
         Figure::Schedule(shown) => (schedule::keys(shown), vec![schedule::draw(shown, width)]),
         Figure::Words(_) | Figure::Table(_) | Figure::Pictures(_) | Figure::Judged(_) => (Vec::new(), Vec::new()),
@@ -55,6 +56,7 @@ pub(super) fn section(name: &str, figure: &Figure) -> Markup {
                 Figure::Pictures(shown) => (pictures(shown)),
                 Figure::Panels(panels) => (folded_panels(panels, figure)),
                 Figure::Matrices(all) => (matrices(all, figure)),
+                Figure::Map(shown) => (mapped(shown, figure)),
                 Figure::Graph(_) => {
                     div.wide tabindex="0" role="region" aria-label=(title) { div.graph { (drawings(figure, WIDE).1[0].on_page()) } }
                 }
@@ -73,6 +75,7 @@ fn note(figure: &Figure) -> Markup {
         Figure::Lines(_) => "Lines: means; bands: 95 % intervals; faint dots: single runs; dashed: held against.",
         Figure::Panels(panels) => panels.note.as_str(),
         Figure::Bars(bars) => bars.note.as_str(),
+        Figure::Map(map) => map.note.as_str(),
         Figure::Pictures(pictures) => pictures.note.as_str(),
         Figure::Matrices(_) => {
             "Rows: what an image is; columns: what it was taken for; each row adds up to 100 %, all draws together. Mistakes have another colour \
@@ -133,6 +136,22 @@ fn matrices(all: &Matrices, figure: &Figure) -> Markup {
             button type="button" data-order="like" aria-pressed="false" { "likeness" }
         }
         (folded(&groups, &drawings(figure, WIDE).1))
+    }
+}
+
+/// Dots, with the picture of the one under the pointer.
+fn mapped(shown: &Map, figure: &Figure) -> Markup {
+    let (keys, drawings) = drawings(figure, WIDE);
+    html! {
+        (legend(&keys))
+        div.small.map {
+            @for drawing in &drawings { (drawing.on_page()) }
+            div.thumbs hidden="hidden" {
+                @for picture in &shown.pictures {
+                    img src=(format!("data:image/png;base64,{}", picture.png)) alt=(picture.alt) width="72" height="72";
+                }
+            }
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use transformer::TextEncoder;
 
 use crate::data::{Modality, NetworkInput};
+use crate::inside::Stages;
 use crate::layers::{
     Dropout, Entry, FeatureMap, Graph, GridPool, Layer, LayerNorm, MapShape, NoGraph, Pass, Sequential, Tensors,
     TransformerShape, Value,
@@ -497,6 +498,14 @@ impl Encoder {
     pub fn transformer(&mut self) -> Option<&mut VisionTransformer> {
         match &mut self.network {
             Network::Transformer(vit) => Some(vit),
+            _ => None,
+        }
+    }
+
+    /// Its stages, if it is a convolutional network: to look into it.
+    pub fn stages(&mut self) -> Option<Stages<'_>> {
+        match &mut self.network {
+            Network::Stages(stages) => Some(Stages::new(stages, self.input)),
             _ => None,
         }
     }
