@@ -45,6 +45,33 @@ pub(super) fn words(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
     said
 }
 
+/// The same for a terminal: of arms that a control reaches only the names.
+pub(super) fn short(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
+    let mut said: Vec<String> = unequal(verdict, evidence).into_iter().collect();
+    for cell in &verdict.cells {
+        let above = |arm: &&ArmVerdict| {
+            arm.control
+                .is_none_or(|against| against.significant && against.difference.mean > 0.0)
+        };
+        let (Some(control), below) = (cell.best_control(), cell.arms.iter().filter(|arm| !above(arm))) else {
+            continue;
+        };
+        let below: Vec<&str> = below.map(|arm| evidence.node.title(&arm.arm)).collect();
+        let who = match below.len() {
+            0 => continue,
+            all if all == cell.arms.len() => "no arm is detectably above it".to_owned(),
+            _ => format!("not detectably above it: {}", below.join("; ")),
+        };
+        let (name, reached) = (evidence.node.title(&control.name), percent(control.figure.mean));
+        said.push(format!(
+            "{}: {name} reaches {reached} % without training; {who}.",
+            cell_name(evidence.node, &cell.cell)
+        ));
+    }
+    said.extend(too_few(verdict, evidence));
+    said
+}
+
 /// Where arms trained on different numbers of images, a difference may be one of budget, and not of method: why that is so, and where it is most so.
 fn unequal(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
     let node = evidence.node;
