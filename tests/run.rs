@@ -18,7 +18,7 @@ fn a_run_ends_with_a_verdict_in_the_terminal_and_in_files() {
         "as a page: flow report",
     ] {
         assert!(
-            (ended.stdout.contains(expected) || ended.stderr.contains(expected)),
+            ended.stdout.contains(expected) || ended.stderr.contains(expected),
             "no `{expected}` in\n{}",
             ended.stdout
         );

@@ -76,7 +76,8 @@ fn of_training(node: &Shown<'_>) -> Vec<Series> {
         .flat_map(|step| &step.metrics)
         .map(|metric| metric.name.as_str())
         .collect();
-    for name in names {
+    // Which epoch a step is of says nothing of how the training went.
+    for name in names.into_iter().filter(|name| *name != "epoch") {
         let value = |step: &flow_engine::timeline::Step| {
             let metric = step.metrics.iter().find(|metric| metric.name == name)?;
             Some((step.step as f64, metric.value?))

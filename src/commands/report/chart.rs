@@ -42,7 +42,7 @@ pub(super) fn draw(figure: &Lines, width: f64) -> Drawing {
     let body = html! {
         @for y in scale.y.ticks() {
             line.grid x1=(LEFT) x2=(right) y1=(place(scale.y.at(y))) y2=(place(scale.y.at(y))) {}
-            text.tick x=(LEFT - 8.0) y=(place(scale.y.at(y) + 4.0)) text-anchor="end" { (short(y)) }
+            text.tick x=(LEFT - 8.0) y=(place(scale.y.at(y) + 4.0)) text-anchor="end" { (scale.y.written(y)) }
         }
         @for x in &at {
             line.axis x1=(place(scale.x.at(*x))) x2=(place(scale.x.at(*x))) y1=(bottom) y2=(bottom + 5.0) {}

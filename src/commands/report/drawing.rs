@@ -263,6 +263,17 @@ impl Axis {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
+    /// A value on it, with as many digits as tell its ticks apart.
+    pub(super) fn written(&self, value: f64) -> String {
+        let ticks = self.ticks();
+        match ticks.as_slice() {
+            [a, b, ..] if !self.log && b - a < 0.01 => {
+                format!("{value:.digits$}", digits = (-(b - a).log10()).ceil() as usize)
+            }
+            _ => short(value),
+        }
+    }
+
     /// Round values on it.
     pub(super) fn ticks(&self) -> Vec<f64> {
         if !self.log {

@@ -5,6 +5,9 @@ use maud::html;
 
 use super::drawing::{Drawing, NARROW, colour, cut, place, tip};
 
+/// Room for the last name, which leans out.
+const RIGHT: f64 = 40.0;
+
 /// From so many classes on, cells are too small for numbers and names.
 const WRITTEN: usize = 16;
 
@@ -20,7 +23,7 @@ pub(super) fn share(row: &[u64], predicted: usize) -> f64 {
 fn one(matrix: &Matrix, classes: &[String]) -> Drawing {
     let written = classes.len() <= WRITTEN;
     let (left, top) = if written { (84.0, 100.0) } else { (14.0, 40.0) };
-    let cell = (NARROW - left - 6.0) / classes.len().max(1) as f64;
+    let cell = (NARROW - left - RIGHT) / classes.len().max(1) as f64;
     let shares: Vec<Vec<f64>> = matrix
         .counts
         .iter()

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use base64::Engine;
+use flow_engine::figure::Figure;
 use maud::{DOCTYPE, Markup, html};
 use sha2::{Digest, Sha256};
 
@@ -33,6 +34,19 @@ fn policy(scripts: &[&str], connect: &str) -> String {
 fn page(title: &str, body: Markup) -> String {
     static POLICY: LazyLock<String> = LazyLock::new(|| policy(&[SCRIPT], "'none'"));
     around(title, body, &POLICY, None)
+}
+
+/// The first of each sort of figures: `Gain over scratch, labels 40` and `Gain over scratch, labels 100` are of one.
+fn sorts<'a>(figures: &[(String, &'a Figure)]) -> Vec<(String, &'a str)> {
+    let mut sorts: Vec<(String, &str)> = Vec::new();
+    for (name, figure) in figures {
+        let title = figure.title();
+        let sort = title.split([',', ':']).next().unwrap_or(title);
+        if !sorts.iter().any(|(_, known)| *known == sort) {
+            sorts.push((name.clone(), sort));
+        }
+    }
+    sorts
 }
 
 /// A page that talks to the server that it came from, by a script of its own.
@@ -68,7 +82,7 @@ pub(super) fn html(content: &Content) -> String {
     let body = html! {
         header { h1 { (content.title()) } p.quiet { (content.ended().replace('`', "")) } }
         nav aria-label="On this page" {
-            @for (name, figure) in &figures { a href=(format!("#{name}")) { (figure.title()) } }
+            @for (name, sort) in sorts(&figures) { a href=(format!("#{name}")) { (sort) } }
             a href="#provenance" { "Provenance" }
         }
         (problems(content))

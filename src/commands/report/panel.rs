@@ -49,7 +49,7 @@ fn one(panel: &Panel, alike: &[&str]) -> Drawing {
         text.strong x="6" y="15" { (panel.title) }
         @for tick in y.ticks() {
             line.grid x1=(LEFT) x2=(right) y1=(place(y.at(tick))) y2=(place(y.at(tick))) {}
-            text.tick x=(LEFT - 6.0) y=(place(y.at(tick) + 4.0)) text-anchor="end" { (short(tick)) }
+            text.tick x=(LEFT - 6.0) y=(place(y.at(tick) + 4.0)) text-anchor="end" { (y.written(tick)) }
         }
         @for tick in x.ticks() {
             line.axis x1=(place(x.at(tick))) x2=(place(x.at(tick))) y1=(bottom) y2=(bottom + 4.0) {}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flow_engine::figure::{Figure, Map, Matrices, Panels, Picture, Pictures, Table};
+use flow_engine::figure::{Figure, Graph, Map, Matrices, Panels, Picture, Pictures, Table};
 use maud::{Markup, html};
 
 use super::drawing::{Drawing, Key, NARROW, WIDE, legend};
@@ -57,15 +57,23 @@ pub(super) fn section(name: &str, figure: &Figure) -> Markup {
                 Figure::Panels(panels) => (folded_panels(panels, figure)),
                 Figure::Matrices(all) => (matrices(all, figure)),
                 Figure::Map(shown) => (mapped(shown, figure)),
-                Figure::Graph(_) => {
-                    div.wide tabindex="0" role="region" aria-label=(title) { div.graph { (drawings(figure, WIDE).1[0].on_page()) } }
-                }
+                Figure::Graph(shown) => (graph(shown)),
                 other => (both(other)),
             }
             (note(figure))
             @if let Some(behind) = numbers::summary(figure) {
                 details.numbers { summary { "The numbers" } (table(&behind)) }
             }
+        }
+    }
+}
+
+/// As large as it can be read; a wide one is moved sideways in its frame.
+fn graph(shown: &Graph) -> Markup {
+    let drawing = workflow::draw(shown);
+    html! {
+        div.wide tabindex="0" role="region" aria-label=(shown.title) {
+            div style=(format!("min-width:{:.0}px", 0.75 * drawing.width)) { (drawing.on_page()) }
         }
     }
 }

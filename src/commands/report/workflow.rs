@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::drawing::{Drawing, colour, cut, place, tip};
 use crate::output::duration;
 
-const BOX: (f64, f64) = (142.0, 58.0);
+const BOX: (f64, f64) = (152.0, 58.0);
 const BEND: f64 = 18.0;
 const GAP: f64 = 14.0;
 const LAYER: f64 = 92.0;
@@ -169,10 +169,11 @@ pub(super) fn draw(graph: &Graph) -> Drawing {
                 @let x = point.x - 0.5 * BOX.0;
                 g transform=(format!("translate({} {})", place(x), place(top(point)))) style=(colour(kinds.binary_search(&drawn.kind.as_str()).unwrap_or(0))) {
                     (tip(&format!("{} ({}): {}", drawn.name, drawn.kind, state(drawn))))
+                    rect.ground width=(BOX.0) height=(BOX.1) rx="7" {}
                     rect.tint.failed[drawn.states.iter().any(|(state, _)| state == "failed")] width=(BOX.0) height=(BOX.1) rx="7" {}
-                    text.strong x="10" y="19" { (cut(&drawn.name, 17)) }
+                    text.strong x="10" y="19" { (cut(&drawn.name, 18)) }
                     text.tick x="10" y="35" { (drawn.kind) }
-                    text.tick.small x="10" y="50" { (cut(&state(drawn), 22)) }
+                    text.tick.small x="10" y="50" { (cut(&state(drawn), 24)) }
                 }
             }
         }

@@ -47,7 +47,7 @@ pub(super) fn run(run: &Run) -> String {
                 a #report href="report" { "Report" } " "
                 button #stop type="button" hidden="hidden" { "Stop at the next checkpoint" }
             }
-            div.bar-ground { div.bar #bar {} }
+            div.bar-ground { div.bar #bar style="width:0" {} }
         }
         section #chosen hidden="hidden" {
             h2 #chosen-name {}

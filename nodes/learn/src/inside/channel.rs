@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::layers::{BufferPool, FeatureMap, Layer, MapShape, Mode, Pass, Sequential};
+use crate::layers::{BufferPool, FeatureMap, MapShape, Mode, Pass, Sequential};
 
 /// The stages of a convolutional encoder, from the image to what is pooled.
 pub struct Stages<'a> {

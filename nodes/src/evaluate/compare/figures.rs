@@ -12,23 +12,38 @@ use super::cells::cell_name;
 use super::evidence::Evidence;
 use super::tables::{arms, beside, interval, levels, recall_rows};
 use super::verdict::{self, CellVerdict, Verdict};
+use super::{first, terminal};
 
 /// The answer, the figure that carries it, gains, and tables.
 pub(super) fn figures(
     verdict: &Verdict,
     evidence: &Evidence<'_>,
-    first: &[String],
+    said_first: &[String],
     sentences: &[(String, String)],
 ) -> Vec<Figure> {
-    let first = first.iter().map(|said| (String::new(), said.clone()));
-    let answer = Figure::Words(Words {
-        title: "Answer".into(),
-        sentences: first.chain(sentences.iter().cloned()).collect(),
+    let short = first::short(verdict, evidence)
+        .into_iter()
+        .map(|said| (String::new(), said));
+    let answers = verdict
+        .cells
+        .iter()
+        .map(|cell| terminal::sentence(verdict, evidence, cell));
+    let answers = answers.map(|said| match said.split_once(": ") {
+        Some((cell, said)) => (cell.to_owned(), said.to_owned()),
+        None => (String::new(), said),
     });
-    let mut figures = vec![answer];
+    let mut figures = vec![Figure::Words(Words {
+        title: "Answer".into(),
+        sentences: answers.chain(short).collect(),
+    })];
     figures.extend(over_labels(verdict, evidence));
     figures.push(scores(verdict, evidence));
     figures.extend(gains(verdict, evidence));
+    let said_first = said_first.iter().map(|said| (String::new(), said.clone()));
+    figures.push(Figure::Words(Words {
+        title: "The answer in full".into(),
+        sentences: said_first.chain(sentences.iter().cloned()).collect(),
+    }));
     figures.extend(over_time(verdict, evidence));
     figures.push(recall(verdict, evidence));
     figures.push(judged(verdict, evidence));

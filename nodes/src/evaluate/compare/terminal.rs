@@ -37,7 +37,7 @@ pub(super) fn text(verdict: &Verdict, evidence: &Evidence<'_>, reads: Option<&st
 }
 
 /// A significant difference, or that there is none.
-fn sentence(verdict: &Verdict, evidence: &Evidence<'_>, cell: &CellVerdict) -> String {
+pub(super) fn sentence(verdict: &Verdict, evidence: &Evidence<'_>, cell: &CellVerdict) -> String {
     let node = evidence.node;
     let baseline = node.title(&verdict.baseline);
     let gain = |against: &Against| {

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use flow_cache::Digest;
+use flow_engine::node::Report;
 use flow_learn::rng::Stream;
 use serde_json::{Value, json};
 
