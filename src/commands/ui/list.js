@@ -1,4 +1,6 @@
 "use strict";
+// In a block: the page has another script with names of its own.
+{
 const find = (selector) => document.querySelector(selector);
 const body = find("#runs tbody");
 let sort = "started", down = false;
@@ -52,3 +54,4 @@ find("#filter").onsubmit = (event) => event.preventDefault();
 const changes = new EventSource("changes");
 changes.onmessage = show;
 show();
+}

@@ -1,4 +1,6 @@
 "use strict";
+// In a block: the page has another script with names of its own.
+{
 const find = (selector) => document.querySelector(selector);
 const nodes = new Map();
 const body = find("#nodes tbody");
@@ -143,3 +145,4 @@ const events = new EventSource("events");
 events.onmessage = (event) => { JSON.parse(event.data).forEach(hear); draw(); };
 events.addEventListener("over", () => { over = dirty = true; events.close(); draw(); readLog(); });
 setInterval(() => { if (!over && chosen) readLog(); }, 2000);
+}
