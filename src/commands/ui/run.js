@@ -42,7 +42,8 @@ const hear = ({ unix_ms: at, what }) => {
     case "run_finished": ending = what.status; break;
     case "node_planned": Object.assign(node(what.node), { kind: what.kind, reasons: what.reasons }); break;
     case "node_cached": node(what.node).state = "cached"; break;
-    case "node_started": Object.assign(node(what.node), { state: "running", from: at, message: "" }); break;
+    // What is at work stands first.
+    case "node_started": Object.assign(node(what.node), { state: "running", from: at, message: "" }); body.prepend(node(what.node).row); break;
     case "node_waits": Object.assign(node(what.node), { state: "waits", message: "for " + what.holder }); break;
     case "node_progress": node(what.node).steps.push(what); break;
     case "node_finished": Object.assign(node(what.node), { metrics: what.metrics }); ends("ran"); break;
