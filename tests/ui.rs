@@ -128,7 +128,7 @@ fn runs_are_listed_filtered_and_sorted_and_each_has_a_page_a_report_and_logs() {
     assert_eq!((all["total"].as_u64(), all["running"].as_u64()), (Some(2), Some(0)));
     assert_eq!(all["rows"][0]["overrides"][0], "nodes.first.params.n=2");
     assert_eq!(id(&served.rows("sort=started&down=1"), 0), id(&all, 1));
-    let found = served.rows("where=override+~+n%3D2");
+    let found = served.rows("where=override+~+%22n%3D2%22");
     assert_eq!((found["total"].as_u64(), id(&found, 0)), (Some(1), id(&all, 0)));
     let wrong = served.rows("where=colour+%3D+red");
     assert!(wrong["error"].as_str().expect("an error").contains("colour"), "{wrong}");
@@ -152,7 +152,7 @@ fn runs_are_listed_filtered_and_sorted_and_each_has_a_page_a_report_and_logs() {
         "{events}"
     );
     // `flow runs ls` finds the same.
-    let listed = place.flow(&["runs", "ls", "--filter", "override ~ n=2"]).stdout;
+    let listed = place.flow(&["runs", "ls", "--filter", "override ~ 'n=2'"]).stdout;
     assert!(listed.contains("n=2") && listed.lines().count() == 2, "{listed}");
     assert_eq!(place.flow(&["runs", "ls", "--filter", "colour = red"]).code, 2);
 }
