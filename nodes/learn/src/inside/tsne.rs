@@ -37,9 +37,9 @@ pub fn tsne(rows: &[f32], dim: usize, perplexity: f64, stream: &mut Stream) -> V
         let early = step < EARLY;
         let (pull, inertia) = if early { (EXAGGERATION, 0.5) } else { (1.0, 0.8) };
         for (i, push) in gradient(&near, &at, pull).into_iter().enumerate() {
-            for k in 0..2 {
-                speed[i][k] = inertia * speed[i][k] - rate * push[k];
-                at[i][k] += speed[i][k];
+            for ((at, speed), push) in at[i].iter_mut().zip(&mut speed[i]).zip(push) {
+                *speed = inertia * *speed - rate * push;
+                *at += *speed;
             }
         }
     }
@@ -61,9 +61,8 @@ fn gradient(near: &[f32], at: &[[f64; 2]], pull: f64) -> Vec<[f64; 2]> {
         for j in (0..n).filter(|j| *j != i) {
             let q = kernel(at[i], at[j]);
             let force = 4.0 * (pull * f64::from(near[i * n + j]) - q / all) * q;
-            for k in 0..2 {
-                push[k] += force * (at[i][k] - at[j][k]);
-            }
+            push[0] += force * (at[i][0] - at[j][0]);
+            push[1] += force * (at[i][1] - at[j][1]);
         }
         push
     };
