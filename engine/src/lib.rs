@@ -32,18 +32,21 @@ mod recall;
 pub mod registry;
 mod room;
 mod run;
+pub mod run_list;
 pub mod runs;
 mod schedule;
 mod schema;
 mod secrets;
 pub mod stat;
 mod stop;
+pub mod timeline;
 pub mod watch;
 mod worker;
 pub mod workflow;
 
 use std::path::Path;
 
+pub use build::id as build_id;
 pub use events::{Event, Reporter, RunStatus, StoppedBy};
 pub use gpus::Gpu;
 pub use machine::{Machine, visible_gpus};

@@ -3,6 +3,7 @@
 pub mod artifacts;
 pub mod pictures;
 pub mod predict;
+pub mod show;
 pub mod sources;
 
 mod augment;
@@ -15,6 +16,7 @@ pub mod device;
 mod evaluate;
 mod failure;
 mod finetune;
+mod inspect;
 mod memory;
 mod onnx;
 mod pretext;
@@ -28,6 +30,7 @@ pub use concat::ConcatNode;
 pub use dataset::{PartNode, SourceNode};
 pub use evaluate::{CompareNode, ControlNode, ProbeNode, ScoreNode, SummaryNode};
 pub use finetune::FinetuneNode;
+pub use inspect::InspectNode;
 pub use onnx::{OnnxModel, onnx_model};
 pub use pretext::PretextNode;
 pub use pretrain::PretrainNode;
@@ -52,6 +55,7 @@ pub fn registry() -> flow_engine::Registry {
         .register::<ProbeNode>()
         .register::<CompareNode>()
         .register::<SummaryNode>()
+        .register::<InspectNode>()
         .register::<CommandNode>()
         .register::<ConcatNode>();
     registry

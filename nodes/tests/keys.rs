@@ -328,6 +328,18 @@ threads = 1"#,
         ],
     },
     Form {
+        kind: "inspect",
+        base: "network = \"model\"\ndata = \"x\"\nsplit = \"test\"\nimages = 20\nchannels = 2\nseed = 1",
+        changes: &[
+            ("split", "\"validation\""),
+            ("images", "30"),
+            ("channels", "1"),
+            ("seed", "2"),
+        ],
+        ports: &["network", "data", "views"],
+        not_in_key: &[],
+    },
+    Form {
         kind: "concat",
         base: "inputs = [\"x\"]\nfiles = [\"a.tsv\"]\ntext = \"t\"\nkeep_last = 3",
         changes: &[
@@ -587,6 +599,7 @@ fn fields(base: &str, kind: &str) -> BTreeSet<String> {
         "evaluate" if base.starts_with("compare") => of::<CompareNode>(),
         "evaluate" => of::<SummaryNode>(),
         "command" => of::<CommandNode>(),
+        "inspect" => of::<InspectNode>(),
         "concat" => of::<ConcatNode>(),
         other => panic!("no form of {other} is listed"),
     }

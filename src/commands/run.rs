@@ -8,7 +8,8 @@ use flow_engine::leash::THIS_PROGRAM;
 use flow_engine::{Gpu, Options, Reporter, RunOutcome, RunStatus, StopFlag, WorkerProgram};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use super::load_beside_store;
+use super::ui::Served;
+use super::{load_beside_store, plan, report};
 use crate::cli::{Cli, HowArgs, RunArgs, WORKER};
 use crate::exit::{Exit, Failure};
 use crate::output::{print, print_failure, say};
@@ -17,13 +18,21 @@ use crate::trace::Tracer;
 
 /// Runs a workflow once.
 pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
+    if args.dry_run {
+        return plan::show(cli, &args.workflow, &args.part, false, args.json);
+    }
     let (workflow, store) = load_beside_store(cli, &args.workflow, &args.part)?;
-    let signals = Signals::listen()?;
     let shared = workflow
         .instances()
         .iter()
         .any(|node| node.resources().gpu_memory.is_some());
+    let signals = Signals::listen((!cli.quiet).then_some(STOPPING))?;
     let options = options(cli, &args.how, shared, &signals);
+    let served = args.ui.then(|| Served::start(cli, 0)).transpose()?;
+    if let Some(served) = &served {
+        say(&format!("live: {}", served.address));
+        report::open(&served.address).unwrap_or_else(|failure| print_failure(&failure));
+    }
     let mut reporter: Box<dyn Reporter> = reporter(cli.quiet, cli.verbose, args.json);
     let (outcome, traced) = match &args.trace {
         None => (
@@ -45,6 +54,12 @@ pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
         RunStatus::Failed if outcome.failures.iter().any(|f| f.cache_corrupt) => Exit::Corrupt,
         RunStatus::Failed => Exit::Failed,
     };
+    if let Some(served) = &served {
+        if !signals.stop.is_requested() {
+            say(&format!("served until Ctrl-C: {}", served.address));
+        }
+        served.until(&signals.stop);
+    }
     // A trace that cannot be written does not hide what became of the run.
     match traced {
         Err(failure) if exit != Exit::Ok => print_failure(&failure),
@@ -89,8 +104,17 @@ pub(super) fn print_reports(cli: &Cli, outcome: &RunOutcome) {
     }
     if !cli.quiet {
         say(&format!("run directory: {}", outcome.dir.display()));
+        if !outcome.reports.is_empty() {
+            say(&format!(
+                "as a page: flow report {} --open",
+                outcome.id.rsplit('-').next().unwrap_or(&outcome.id)
+            ));
+        }
     }
 }
+
+/// What is said when somebody asks to stop.
+pub(super) const STOPPING: &str = "stopping at the next checkpoint; again to stop now";
 
 /// Signals that ask to stop: Ctrl-C, a polite kill, a terminal that is closed, Ctrl-\. The first saves checkpoints and ends the run, the
 /// second ends everything.
@@ -100,8 +124,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Begins to listen.
-    pub(super) fn listen() -> Result<Self, Failure> {
+    /// Begins to listen; the first signal is acknowledged with these words, if there are any.
+    pub(super) fn listen(said: Option<&'static str>) -> Result<Self, Failure> {
         let refused = |e: std::io::Error| Failure::failed(format!("cannot listen to signals: {e}"));
         // `nohup` sees to it that a closed terminal is no reason to stop.
         let heard = [SIGINT, SIGTERM, SIGQUIT]
@@ -124,6 +148,8 @@ impl Signals {
                     std::process::exit(told.exit() as i32);
                 }
                 told.stop.request();
+                // At once, whatever the nodes are at.
+                said.iter().for_each(|said| say(said));
             }
         };
         let listener = std::thread::Builder::new().name("signals".to_owned());

@@ -195,3 +195,37 @@ pub fn npz(arrays: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
     }
     zip.finish().expect("whole").into_inner()
 }
+
+/// A page of `place` in headless Chromium, in a window of some width: its document when scripts have run as stdout, what the console said as stderr.
+/// `None` if no Chromium is installed.
+pub fn chromium(place: &Place, page: &str, width: u64) -> Option<Ended> {
+    let address = format!("file://{}", place.path(page).display());
+    browse(place, &address, width)
+}
+
+/// The same of any address.
+pub fn browse(place: &Place, address: &str, width: u64) -> Option<Ended> {
+    let there = |name: &&str| {
+        Command::new(name)
+            .arg("--version")
+            .output()
+            .is_ok_and(|out| out.status.success())
+    };
+    let program = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(there)?;
+    let size = format!("--window-size={width},900");
+    let profile = format!("--user-data-dir={}", place.path("chromium").display());
+    let mut command = Command::new(program);
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=4000",
+        "--dump-dom",
+    ]);
+    Some(Ended::from(
+        command.args([&size, &profile, address]).output().expect("it starts"),
+    ))
+}

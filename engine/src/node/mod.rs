@@ -305,6 +305,8 @@ pub struct Report {
     pub terminal: String,
     /// More files next to it, such as a chart: the ending of each one's name (`svg` for `<node>.svg`), and its bytes.
     pub files: Vec<(String, Vec<u8>)>,
+    /// What came out, in a few words: for lists of runs.
+    pub headline: Option<String>,
     /// What `flow report` draws.
     pub figures: Vec<crate::figure::Figure>,
 }

@@ -360,6 +360,7 @@ impl Node for Gather {
             json,
             terminal: table,
             files: vec![("dot".to_owned(), b".".to_vec())],
+            headline: None,
             figures: Vec::new(),
         }))
     }

@@ -18,7 +18,7 @@ pub(crate) use dataset::{GUESSES_ARE_NO_LABELS, TEXTS_HAVE_NO_VIEWS, without};
 pub use encoder::EncoderArtifact;
 pub use facts::{DatasetFacts, NetworkFacts, ScoreFacts, Targets, compatible, same_task};
 pub use features::{FeatureFacts, FeaturesArtifact};
-pub use history::History;
+pub use history::{Epoch, History};
 pub use model::{HeadInfo, ModelArtifact};
 pub use network::TrainedNetwork;
 pub use predictions::{PredictionFacts, Predictions};

@@ -18,6 +18,7 @@ pub use transformer::TextEncoder;
 
 use crate::data::{Modality, NetworkInput};
 use crate::device::{Cpu, Device};
+use crate::inside::Stages;
 use crate::layers::{
     BufferPool, Dropout, Entry, FeatureMap, Graph, GridPool, Layer, LayerNorm, MapShape, NoGraph, Pass, Sequential,
     Tensors, TransformerShape, Value,
@@ -516,6 +517,14 @@ impl Encoder {
     pub fn transformer(&mut self) -> Option<&mut VisionTransformer> {
         match &mut self.network {
             Network::Transformer(vit) => Some(vit),
+            _ => None,
+        }
+    }
+
+    /// Its stages, if it is a convolutional network: to look into it.
+    pub fn stages(&mut self) -> Option<Stages<'_>> {
+        match &mut self.network {
+            Network::Stages(stages) => Some(Stages::new(stages, self.input)),
             _ => None,
         }
     }

@@ -2,15 +2,74 @@
 
 use std::collections::BTreeSet;
 
+use super::CompareNode;
 use super::account::UNEQUAL;
 use super::cells::{cell_name, percent, signed};
 use super::evidence::Evidence;
 use super::verdict::{ArmVerdict, CellVerdict, DRAWS_OF_FEW, FEW_LABELS, FEWEST_DRAWS, Verdict};
 
+/// The answer in a few words, for lists of runs: who is best at each budget, of those that are significantly better than the baseline.
+pub(super) fn headline(verdict: &Verdict, node: &CompareNode) -> String {
+    let baseline = node.title(&verdict.baseline);
+    let best = |cell: &CellVerdict| {
+        let better = cell.arms.iter().filter(|arm| {
+            arm.baseline
+                .is_some_and(|against| against.significant && against.difference.mean > 0.0)
+        });
+        let best = better.max_by(|a, b| a.figure.mean.total_cmp(&b.figure.mean));
+        best.and_then(|arm| {
+            Some(format!(
+                "{} {}",
+                node.title(&arm.arm),
+                signed(arm.baseline?.difference.mean)
+            ))
+        })
+    };
+    let found: Vec<(String, Option<String>)> = verdict
+        .cells
+        .iter()
+        .map(|cell| (cell_name(node, &cell.cell), best(cell)))
+        .collect();
+    if found.iter().all(|(_, best)| best.is_none()) {
+        return format!("no arm significantly above {baseline}");
+    }
+    let words = found
+        .into_iter()
+        .map(|(cell, best)| format!("{cell}: {}", best.as_deref().unwrap_or("none")));
+    format!("above {baseline}: {}", words.collect::<Vec<_>>().join("; "))
+}
+
 /// One sentence each, the gravest first.
 pub(super) fn words(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
     let mut said: Vec<String> = unequal(verdict, evidence).into_iter().collect();
     said.extend(verdict.cells.iter().filter_map(|cell| below_control(cell, evidence)));
+    said.extend(too_few(verdict, evidence));
+    said
+}
+
+/// The same for a terminal: of arms that a control reaches only the names.
+pub(super) fn short(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
+    let mut said: Vec<String> = unequal(verdict, evidence).into_iter().collect();
+    for cell in &verdict.cells {
+        let above = |arm: &&ArmVerdict| {
+            arm.control
+                .is_none_or(|against| against.significant && against.difference.mean > 0.0)
+        };
+        let (Some(control), below) = (cell.best_control(), cell.arms.iter().filter(|arm| !above(arm))) else {
+            continue;
+        };
+        let below: Vec<&str> = below.map(|arm| evidence.node.title(&arm.arm)).collect();
+        let who = match below.len() {
+            0 => continue,
+            all if all == cell.arms.len() => "no arm is detectably above it".to_owned(),
+            _ => format!("not detectably above it: {}", below.join("; ")),
+        };
+        let (name, reached) = (evidence.node.title(&control.name), percent(control.figure.mean));
+        said.push(format!(
+            "{}: {name} reaches {reached} % without training; {who}.",
+            cell_name(evidence.node, &cell.cell)
+        ));
+    }
     said.extend(too_few(verdict, evidence));
     said
 }

@@ -17,7 +17,7 @@ pub(super) fn interval(figure: &Figure) -> String {
 }
 
 /// `+` and `-`: significantly better or worse; `=`: as good, to within the margin.
-fn mark(against: Option<&Against>) -> &'static str {
+pub(super) fn mark(against: Option<&Against>) -> &'static str {
     match against {
         Some(against) if against.significant && against.difference.mean > 0.0 => " +",
         Some(against) if against.significant => " -",
