@@ -167,6 +167,7 @@ impl CommandNode {
                     Ok(Facts::of(NetworkFacts {
                         input: data.input,
                         class_names: None,
+                        backbone: Some(backbone.clone()),
                     }))
                 }
             },

@@ -8,6 +8,7 @@ use flow_learn::metrics::normalised;
 use flow_learn::train::embed;
 
 use super::Seen;
+use crate::failure::failure;
 use crate::show::picture::picture;
 
 /// About so many neighbours count in the map.
@@ -19,7 +20,7 @@ const CLASSES: usize = 12;
 
 pub(super) fn figures(seen: &mut Seen<'_>) -> Result<Vec<Figure>, NodeError> {
     let samples = seen.data.split(seen.split)?;
-    let features = embed(seen.encoder, samples, seen.places, seen.augmenter);
+    let features = embed(seen.encoder, samples, seen.places, seen.augmenter).map_err(failure)?;
     let dim = seen.encoder.dim;
     let truth = seen.data.truth(seen.split)?;
     let classes: Vec<usize> = seen.places.iter().map(|place| truth[*place as usize]).collect();

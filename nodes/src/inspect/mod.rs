@@ -138,7 +138,7 @@ impl Node for InspectNode {
         Ok(Facts::unknown())
     }
 
-    fn resources(&self) -> Resources {
+    fn resources(&self, _: &InputFacts) -> Resources {
         Resources::threads_up_to(usize::MAX)
     }
 

@@ -188,15 +188,17 @@ fn cost(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
     let costs: Vec<(&ArmVerdict, ArmCost)> = costs.filter(|(_, cost)| cost.seconds > 0.0).collect();
     let by_time = |a: &&(&ArmVerdict, ArmCost), b: &&(&ArmVerdict, ArmCost)| a.1.seconds.total_cmp(&b.1.seconds);
     let (least, most) = (costs.iter().min_by(by_time)?, costs.iter().max_by(by_time)?);
-    let images = || costs.iter().map(|(_, cost)| cost.images.round() as usize);
+    let images = || costs.iter().filter_map(|(_, cost)| Some(cost.images?.round() as usize));
+    let on = images().min().zip(images().max());
+    let on = on.map_or_else(String::new, |(least, most)| {
+        format!(", on {} {}", range(least, most), verdict.noun)
+    });
     Some(format!(
-        "training time of an arm, all its networks: {:.0} s ({}) to {:.0} s ({}), on {} {}.",
+        "training time of an arm, all its networks: {:.0} s ({}) to {:.0} s ({}){on}.",
         least.1.seconds,
         evidence.node.title(&least.0.arm),
         most.1.seconds,
         evidence.node.title(&most.0.arm),
-        range(images().min()?, images().max()?),
-        verdict.noun
     ))
 }
 
