@@ -308,6 +308,7 @@ fn a_browser_shows_the_page_without_an_error_a_request_or_sideways_scrolling() {
         return;
     };
     assert!(!as_it_is.stderr.contains("CONSOLE"), "{}", as_it_is.stderr);
+    let written = Regex::new("<pre id=\"said\">(.*?)</pre>").expect("a pattern");
     for width in [390, 1280] {
         // A window has its least width, a frame has none.
         let frame =
@@ -315,8 +316,7 @@ fn a_browser_shows_the_page_without_an_error_a_request_or_sideways_scrolling() {
         place.write("frame.html", frame);
         let asked = chromium(&place, "frame.html", 1400).expect("it was there before");
         assert!(!asked.stderr.contains("CONSOLE"), "{}", asked.stderr);
-        let said = Regex::new("<pre id=\"said\">(.*?)</pre>").expect("a pattern");
-        let said = said
+        let said = written
             .captures(&asked.stdout)
             .unwrap_or_else(|| panic!("nothing was said: {}", asked.stdout));
         let said: Value = serde_json::from_str(&said[1].replace("&amp;", "&")).expect("JSON");

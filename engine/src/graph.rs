@@ -112,7 +112,7 @@ pub fn mermaid(workflow: &Workflow, detail: Detail) -> String {
 
 /// What a run made of its workflow: nodes as written, with how their instances ended and how long they took. Arrows are those of the records,
 /// `inputs`: what never ran has none.
-pub fn of_run(nodes: &[NodeOutcome], inputs: &HashMap<ActionKey, Vec<ActionKey>>) -> figure::Graph {
+pub fn of_run(nodes: &[NodeOutcome], inputs: &BTreeMap<ActionKey, Vec<ActionKey>>) -> figure::Graph {
     let mut graph: DiGraph<figure::GraphBox, ()> = DiGraph::new();
     let mut by_name: BTreeMap<&str, NodeIndex> = BTreeMap::new();
     let mut box_of: HashMap<ActionKey, NodeIndex> = HashMap::new();

@@ -138,12 +138,8 @@ impl RunList {
             .summary_text(id)
             .and_then(|text| serde_json::from_slice::<Short>(&text).ok())
         else {
-            row.status = if self.runs.is_under_way(id) {
-                "running"
-            } else {
-                "killed"
-            }
-            .to_owned();
+            let under_way = self.runs.is_under_way(id);
+            (if under_way { "running" } else { "killed" }).clone_into(&mut row.status);
             return row;
         };
         let count = |status| summary.nodes.iter().filter(|node| node.status == status).count();
@@ -153,7 +149,7 @@ impl RunList {
             count(NodeStatus::Cached),
             count(NodeStatus::Failed),
         );
-        row.status = summary.status.word().to_owned();
+        summary.status.word().clone_into(&mut row.status);
         row.started_unix_ms = summary.started_unix_ms;
         row.took_s = Some(summary.finished_unix_ms.saturating_sub(summary.started_unix_ms) as f64 / 1e3);
         let reports = |name: &str| {

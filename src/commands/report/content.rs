@@ -87,7 +87,7 @@ impl Content {
     fn read_artifacts(&mut self, store: &Store, runs: &Runs, run: &Run, timeline: &Timeline) {
         let outcomes = run.summary.as_ref().map_or(&[][..], |summary| &summary.nodes);
         let keys: BTreeSet<ActionKey> = outcomes.iter().filter_map(|node| node.key).collect();
-        let mut inputs = HashMap::new();
+        let mut inputs = BTreeMap::new();
         for record in keys.iter().filter_map(|key| store.record(key).ok().flatten()) {
             self.versions.insert(record.flow_version);
             self.machines.insert(record.host);

@@ -260,10 +260,10 @@ fn log(run: &Run, query: &str) -> Answer {
 /// A value of a query; empty where there is none.
 fn argument(query: &str, name: &str) -> String {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let value = pairs
+    let mut value = pairs
         .filter(|(known, _)| *known == name)
         .map(|(_, value)| decoded(&value.replace('+', " ")));
-    value.last().unwrap_or_default()
+    value.next_back().unwrap_or_default()
 }
 
 /// Text with `%41` for `A`.
