@@ -8,6 +8,7 @@ pub mod backbones;
 pub mod calibration;
 pub mod clustering;
 pub mod data;
+pub mod device;
 pub mod image;
 pub mod kernels;
 pub mod layers;

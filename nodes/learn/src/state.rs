@@ -131,8 +131,9 @@ impl StateDict {
                 });
             }
             tensor.check(name)?;
+            let values = entry.value.overwrite();
             for (here, value) in entry.layout.indices(&entry.shape).into_iter().zip(&tensor.data) {
-                entry.value[here] = *value;
+                values[here] = *value;
             }
             left.retain(|other| *other != name);
         }
@@ -204,12 +205,8 @@ impl StateDict {
 }
 
 fn to_torch(entry: &Entry<'_>) -> Tensor {
-    let data = entry
-        .layout
-        .indices(&entry.shape)
-        .into_iter()
-        .map(|i| entry.value[i])
-        .collect();
+    let (values, indices) = (&entry.value[..], entry.layout.indices(&entry.shape));
+    let data = indices.into_iter().map(|i| values[i]).collect();
     Tensor {
         shape: entry.shape.clone(),
         data,

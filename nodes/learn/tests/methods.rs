@@ -1,11 +1,15 @@
 //! What every pre-training method promises: its loss falls, and an interrupted training ends with the same bits as one that was
 //! not, after an epoch or in the middle of one, whatever the number of threads. Trainings that collapse or diverge say so, and what to change.
 
+mod common;
+
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Pool};
 use flow_learn::data::{Samples, Scenes};
+use flow_learn::device::{Cpu, Device, Mock};
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::state::StateDict;
@@ -76,7 +80,10 @@ fn trained_with(
     broken: Broken,
 ) -> (Vec<u8>, Vec<EpochOutcome>) {
     let (images, augmenter) = (scenes(), augmenter());
-    let start = || Pretraining::new(settings.clone(), &images, &augmenter, from).expect("valid settings");
+    let start = || {
+        let training = Pretraining::new(settings.clone(), &images, &augmenter, from);
+        training.expect("valid settings").on(common::device())
+    };
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
@@ -119,12 +126,71 @@ fn resumes_to_the_bit(method: &MethodSettings, from: Option<&StateDict>, whole: 
     );
 }
 
+/// Kilobytes that a step may carry between host and device. A view of the batch is 49.
+const BUDGETS: &[(&str, u64)] = &[
+    ("simclr", 103),
+    ("simclr_v2", 103),
+    ("moco", 102),
+    ("moco_v2", 102),
+    ("simsiam", 111),
+    ("byol", 105),
+    ("barlow_twins", 107),
+    ("vicreg", 107),
+    ("swav", 103),
+    ("dino", 105),
+    ("pirl", 81),
+    ("sela", 53),
+    ("jigsaw", 29),
+    ("context_prediction", 29),
+    ("supervised", 51),
+    ("colorization", 97),
+    ("inpainting", 148),
+    ("autoencoder", 148),
+    ("rotation", 199),
+];
+
+/// Trains for some steps on the CPU and on a device: how much more than its budget the last step carried, if it did.
+fn excess(name: &str, settings: &PretrainSettings) -> Option<String> {
+    let (images, augmenter) = (scenes(), augmenter());
+    let run = |device: Arc<dyn Device>, watch: &mut dyn FnMut(usize)| {
+        let mut training = Pretraining::new(settings.clone(), &images, &augmenter, None).expect("valid settings");
+        training = training.on(device);
+        let ended = training.run_epoch(|step, _| {
+            watch(step);
+            match step {
+                3 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        assert_eq!(ended, Err(TrainError::Stopped));
+        training.checkpoint()
+    };
+    let (mock, mut carried) = (Arc::new(Mock::default()), Default::default());
+    let here = run(Arc::new(Cpu), &mut |_| ());
+    let there = run(mock.clone(), &mut |_| carried = mock.take_traffic());
+    assert!(here == there, "{name}: a device has other bits than the CPU");
+    let budget = BUDGETS
+        .iter()
+        .find(|(of, _)| *of == name)
+        .map_or(0, |(_, budget)| *budget);
+    (carried.up + carried.down > 1000 * budget).then(|| format!("{name}: {carried:?}, allowed are {budget} kB"))
+}
+
 macro_rules! keeps_its_promises {
     ($($name:ident: $settings:expr,)+) => {
         $(#[test]
         fn $name() {
             learns_and_resumes($settings, None);
         })+
+
+        #[test]
+        fn on_a_device_every_method_has_the_cpus_bits_and_carries_no_more_than_its_budget() {
+            let excess: Vec<String> = [$((stringify!($name), settings($settings)),)+]
+                .iter()
+                .filter_map(|(name, settings)| excess(name, settings))
+                .collect();
+            assert!(excess.is_empty(), "{excess:#?}");
+        }
     };
 }
 

@@ -1,10 +1,14 @@
 //! Semi-supervised training: every method learns from unlabelled images, resumes to the bit, and does not depend on the number of threads.
 
+mod common;
+
 use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
 
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::BackboneSettings;
 use flow_learn::data::{Images, Samples};
+use flow_learn::device::{Cpu, Device, Mock, Traffic};
 use flow_learn::layers::MapShape;
 use flow_learn::metrics::{accuracy, argmax};
 use flow_learn::optim::OptimizerConfig;
@@ -57,16 +61,17 @@ fn settings(steps: usize) -> FitSettings {
     }
 }
 
-fn classifier() -> Classifier {
+fn classifier(device: &Arc<dyn Device>) -> Classifier {
     let backbone = BackboneSettings {
         widths: vec![8, 8, 8],
         grid: 2,
         ..BackboneSettings::named("conv3")
     };
     let stream = Stream::new(3, "test classifier");
-    let encoder = backbone
+    let mut encoder = backbone
         .build(MapShape { h: SIDE, w: SIDE, c: 1 }, &stream)
         .expect("valid");
+    encoder.device = Arc::clone(device);
     Classifier::new(encoder, CLASSES, &stream)
 }
 
@@ -98,6 +103,18 @@ struct Trained {
 
 /// Trained on six labelled and 90 unlabelled images, in a pool of `threads`, through a checkpoint after each of `stops` steps.
 fn trained(method: &SemiSettings, steps: usize, threads: usize, stops: &[usize]) -> Trained {
+    trained_on(&common::device(), method, steps, threads, stops, &|_| ())
+}
+
+/// The same on a device; `watch` is called after each step with its number.
+fn trained_on(
+    device: &Arc<dyn Device>,
+    method: &SemiSettings,
+    steps: usize,
+    threads: usize,
+    stops: &[usize],
+    watch: &(dyn Fn(usize) + Sync),
+) -> Trained {
     let images = images(96, 1);
     let recipe =
         |name| Augmenter::new(&Recipe::named(name).expect("shipped"), &[0.4], &[0.2], SIDE, SIDE).expect("valid");
@@ -116,8 +133,8 @@ fn trained(method: &SemiSettings, steps: usize, threads: usize, stops: &[usize])
         strong: Some(&strong),
     };
     let start = || {
-        let fit = Fit::new(settings(steps), classifier(), labelled.clone(), None, &weak).expect("valid");
-        fit.with_unlabelled(method.clone(), pool.clone(), classifier())
+        let fit = Fit::new(settings(steps), classifier(device), labelled.clone(), None, &weak).expect("valid");
+        fit.with_unlabelled(method.clone(), pool.clone(), classifier(device))
             .expect("valid")
     };
     let threads = rayon::ThreadPoolBuilder::new()
@@ -132,7 +149,11 @@ fn trained(method: &SemiSettings, steps: usize, threads: usize, stops: &[usize])
             fit = start();
             fit.resume(&checkpoint).expect("own checkpoint");
         }
-        fit.run(steps, |_, _| ControlFlow::Continue(())).expect("trains");
+        let watched = |step, _| {
+            watch(step);
+            ControlFlow::Continue(())
+        };
+        fit.run(steps, watched).expect("trains");
         let (checkpoint, history) = (fit.checkpoint(), fit.history().to_vec());
         let mut classifier = fit.into_classifier();
         let guesses = predict(&mut classifier, &images, &all, &weak);
@@ -202,12 +223,60 @@ fn true_classes_of_unlabelled_images_change_no_weight() {
             indices: &all[6..],
             strong: Some(&weak),
         };
-        let fit = Fit::new(settings(10), classifier(), labelled, None, &weak).expect("valid");
-        let mut fit = fit.with_unlabelled(method.clone(), pool, classifier()).expect("valid");
+        let fit = Fit::new(settings(10), classifier(&common::device()), labelled, None, &weak).expect("valid");
+        let mut fit = fit
+            .with_unlabelled(method.clone(), pool, classifier(&common::device()))
+            .expect("valid");
         fit.run(10, |_, _| ControlFlow::Continue(())).expect("trains");
         StateDict::of(&mut fit.into_classifier(), "")
     };
     assert_eq!(weights(&images), weights(&lying));
+}
+
+/// Kilobytes that a step may carry between host and device; its views have up to 35.
+const BUDGETS: &[(&str, u64)] = &[
+    ("pseudo-label", 16),
+    ("pi-model", 26),
+    ("mean-teacher", 23),
+    ("uda", 26),
+    ("mixmatch", 40),
+    ("fixmatch", 26),
+    ("flexmatch", 26),
+    ("freematch", 26),
+    ("softmatch", 26),
+    ("simmatch", 61),
+];
+
+#[test]
+fn on_a_device_every_method_has_the_cpus_bits_and_carries_no_more_than_its_budget() {
+    let mut excess = Vec::new();
+    for method in SemiSettings::all() {
+        let (name, method) = (method.settings().name(), eager(&method));
+        let cpu: Arc<dyn Device> = Arc::new(Cpu);
+        let here = trained_on(&cpu, &method, 60, 1, &[], &|_| ());
+        let (mock, carried) = (Arc::new(Mock::default()), Mutex::new(Traffic::default()));
+        let device: Arc<dyn Device> = mock.clone();
+        let there = trained_on(&device, &method, 60, 1, &[], &|step| {
+            let traffic = mock.take_traffic();
+            // None at which a part ends, as the monitor looks at the weights then.
+            if step == 8 {
+                *carried.lock().expect("no panic") = traffic;
+            }
+        });
+        assert!(
+            here.checkpoint == there.checkpoint,
+            "{name}: a device has other bits than the CPU"
+        );
+        let carried = carried.into_inner().expect("no panic");
+        let budget = BUDGETS
+            .iter()
+            .find(|(of, _)| *of == name)
+            .map_or(0, |(_, budget)| *budget);
+        if carried.up + carried.down > 1000 * budget {
+            excess.push(format!("{name}: {carried:?}, allowed are {budget} kB"));
+        }
+    }
+    assert!(excess.is_empty(), "{excess:#?}");
 }
 
 #[test]
@@ -227,8 +296,8 @@ fn what_makes_no_sense_is_refused_with_the_setting() {
             indices,
             strong,
         };
-        let fit = Fit::new(settings(3), classifier(), labelled, None, &plain).expect("valid");
-        match fit.with_unlabelled(semi, pool, classifier()) {
+        let fit = Fit::new(settings(3), classifier(&common::device()), labelled, None, &plain).expect("valid");
+        match fit.with_unlabelled(semi, pool, classifier(&common::device())) {
             Err(TrainError::Setting(error)) => error.key,
             _ => "nothing".into(),
         }

@@ -1,6 +1,8 @@
 //! What masked-token prediction on texts promises: it beats a predictor that knows the words' frequencies only, and an interrupted
 //! training ends with the same bits as one that was not, whatever the number of threads.
 
+mod common;
+
 use std::ops::ControlFlow;
 
 use flow_learn::augment::Augmenter;
@@ -61,7 +63,10 @@ fn trained(threads: usize, resumed: bool) -> (Vec<u8>, Vec<EpochOutcome>) {
         MethodSettings::MaskedToken(MaskedTokenSettings::default()),
         transformer(),
     );
-    let start = || Pretraining::new(settings.clone(), &images, &augmenter, None).expect("valid settings");
+    let start = || {
+        let training = Pretraining::new(settings.clone(), &images, &augmenter, None);
+        training.expect("valid settings").on(common::device())
+    };
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()

@@ -145,7 +145,7 @@ fn tensors(layer: &mut dyn Layer, gradients: bool) -> Values {
     let mut entries = Vec::new();
     layer.entries("", &mut entries);
     let pairs = entries.iter().map(|e| {
-        let from: &[f32] = if gradients { e.grad } else { e.value };
+        let from = if gradients { e.gradient() } else { &e.value[..] };
         (e.name.clone(), from.iter().map(|v| f64::from(*v)).collect())
     });
     pairs.collect()

@@ -71,7 +71,12 @@ fn features(case: &Case, declared: &[&str]) -> Result<Outcome, CaseError> {
     encoder.entries("", &mut entries);
     for (name, expected) in &case.grads {
         let found = match (entries.iter().find(|e| e.name == *name), &dx) {
-            (Some(e), _) => e.layout.indices(&e.shape).into_iter().map(|i| e.grad[i]).collect(),
+            (Some(e), _) => e
+                .layout
+                .indices(&e.shape)
+                .into_iter()
+                .map(|i| e.gradient()[i])
+                .collect(),
             (None, Some(dx)) if name == "x" => swap(&dx.data, n, h * w, c),
             _ => vec![],
         };

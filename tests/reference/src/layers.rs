@@ -152,7 +152,7 @@ fn get(layer: &mut dyn Layer, name: &str, gradient: bool) -> Vec<f32> {
     layer.entries("", &mut entries);
     let entry = entries.iter().find(|e| e.name == name);
     entry.map_or(vec![], |e| {
-        let from: &[f32] = if gradient { e.grad } else { e.value };
+        let from = if gradient { e.gradient() } else { &e.value[..] };
         e.layout.indices(&e.shape).into_iter().map(|i| from[i]).collect()
     })
 }

@@ -1,5 +1,7 @@
 //! Optimisers over ten steps on a quadratic, and the learning-rate schedule.
 
+use flow_learn::device::Cpu;
+use flow_learn::layers::Buffer;
 use flow_learn::optim::{OptimizerConfig, ParamMut, Schedule};
 use serde_json::json;
 
@@ -26,17 +28,18 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
     };
     let config: OptimizerConfig = serde_json::from_value(declared).map_err(|e| CaseError::Refused(e.to_string()))?;
     let mut optimizer = config.build();
-    let (mut w, c) = (case.input("w0")?.f32(), case.input("c")?.f32());
+    let (mut w, c) = (Buffer::from(case.input("w0")?.f32()), case.input("c")?.f32());
     let mut path = Vec::new();
     for _ in 0..case.output("w")?.len() / w.len().max(1) {
-        let grad = gradient(&w, &c);
-        optimizer.step(&mut [ParamMut {
+        let grad = gradient(&w, &c).into();
+        let parameter = ParamMut {
             name: "w",
             value: &mut w,
             grad: &grad,
             lr: case.number("lr")? as f32,
             decay: true,
-        }]);
+        };
+        optimizer.step(&Cpu, &mut [parameter]);
         path.extend_from_slice(&w);
     }
     let mut check = Check::default();

@@ -164,7 +164,11 @@ fn descend(of: &mut (impl Tensors + ?Sized)) {
     let mut entries = Vec::new();
     of.entries("", &mut entries);
     for entry in entries.iter_mut().filter(|e| e.role != Role::Buffer) {
-        for (value, grad) in entry.value.iter_mut().zip(&mut *entry.grad) {
+        for (value, grad) in entry
+            .value
+            .iter_mut()
+            .zip(entry.grad.iter_mut().flat_map(|grad| grad.iter_mut()))
+        {
             *value -= LR * *grad;
             *grad = 0.0;
         }
@@ -176,7 +180,7 @@ fn follow(average: &mut Classifier, trained: &mut Classifier, keep: f32) {
     trained.entries("", &mut from);
     average.entries("", &mut to);
     for (to, from) in to.iter_mut().zip(&from) {
-        for (to, from) in to.value.iter_mut().zip(&*from.value) {
+        for (to, from) in to.value.iter_mut().zip(&from.value[..]) {
             *to = keep * *to + (1.0 - keep) * from;
         }
     }

@@ -117,8 +117,8 @@ fn gradients(encoder: &mut Encoder) -> Vec<(String, Vec<f32>)> {
     let mut entries = Vec::new();
     encoder.entries("", &mut entries);
     let ordered = entries.iter().map(|entry| {
-        let places = entry.layout.indices(&entry.shape);
-        (entry.name.clone(), places.into_iter().map(|i| entry.grad[i]).collect())
+        let (places, gradient) = (entry.layout.indices(&entry.shape), entry.gradient());
+        (entry.name.clone(), places.into_iter().map(|i| gradient[i]).collect())
     });
     ordered.collect()
 }

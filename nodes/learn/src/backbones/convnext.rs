@@ -5,7 +5,6 @@
 //! patches a side. The last norm stands behind the pooling, so `grid` is 1.
 
 use super::{Backbone, Family, StageShape, Stem};
-use crate::kernels::elementwise;
 use crate::layers::{
     Conv2d, ConvSettings, Dropout, Entry, FeatureMap, Graph, Layer, LayerNorm, Layout, MapShape, Mlp, NoGraph,
     Parameter, Pass, Role, Sequential, Tensors, Value, join,
@@ -150,28 +149,30 @@ impl Layer for ConvNextBlock {
         let y = self.norm.forward(y, pass);
         let mut y = self.mlp.forward(y, pass);
         pass.push(y.clone());
-        for pixel in y.data.chunks_exact_mut(self.gamma.value.len()) {
-            pixel.iter_mut().zip(&self.gamma.value).for_each(|(v, g)| *v *= g);
+        let gamma = &self.gamma.value[..];
+        for pixel in y.data.chunks_exact_mut(gamma.len()) {
+            pixel.iter_mut().zip(gamma).for_each(|(v, g)| *v *= g);
         }
         let mut y = self.drop.forward(y, pass);
-        elementwise::add(&mut y.data, &x.data);
+        pass.device().add(&mut y.data, &x.data);
         y
     }
 
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
         let mut d = self.drop.backward(dy.clone(), pass, true)?;
         let unscaled: FeatureMap = pass.pop();
-        let width = self.gamma.value.len();
+        let (gamma, dgamma) = (&self.gamma.value[..], &mut self.gamma.grad[..]);
+        let width = gamma.len();
         for (d, y) in d.data.chunks_exact_mut(width).zip(unscaled.data.chunks_exact(width)) {
             for (i, (d, y)) in d.iter_mut().zip(y).enumerate() {
-                self.gamma.grad[i] += *d * y;
-                *d *= self.gamma.value[i];
+                dgamma[i] += *d * y;
+                *d *= gamma[i];
             }
         }
         let d = self.mlp.backward(d, pass, true)?;
         let d = self.norm.backward(d, pass, true)?;
         let mut dx = self.conv.backward(d, pass, true)?;
-        elementwise::add(&mut dx.data, &dy.data);
+        pass.device().add(&mut dx.data, &dy.data);
         Some(dx)
     }
 

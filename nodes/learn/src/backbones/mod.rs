@@ -9,15 +9,18 @@ mod transformer;
 mod vit;
 mod wide_resnet;
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use transformer::TextEncoder;
 
 use crate::data::{Modality, NetworkInput};
+use crate::device::{Cpu, Device};
 use crate::layers::{
-    Dropout, Entry, FeatureMap, Graph, GridPool, Layer, LayerNorm, MapShape, NoGraph, Pass, Sequential, Tensors,
-    TransformerShape, Value,
+    BufferPool, Dropout, Entry, FeatureMap, Graph, GridPool, Layer, LayerNorm, MapShape, NoGraph, Pass, Sequential,
+    Tensors, TransformerShape, Value,
 };
 use crate::rng::Stream;
 use crate::settings::{BELOW_ONE, SettingError, WIDTH, check};
@@ -283,6 +286,7 @@ impl BackboneSettings {
         };
         let dim = network.layer().output_shape(shape).len();
         Ok(Encoder {
+            device: Arc::new(Cpu),
             network,
             dropout: Dropout::values(self.dropout.unwrap_or(0.0)),
             input: shape,
@@ -450,6 +454,8 @@ pub struct Encoder {
     pub modality: Modality,
     /// Length of its feature vectors.
     pub dim: usize,
+    /// Where it runs: on the host until it is told otherwise.
+    pub device: Arc<dyn Device>,
 }
 
 enum Network {
@@ -477,6 +483,11 @@ impl Network {
 }
 
 impl Encoder {
+    /// A pool of buffers for passes where it runs.
+    pub fn buffers(&self) -> Arc<BufferPool> {
+        Arc::new(BufferPool::on(Arc::clone(&self.device)))
+    }
+
     /// The examples that it takes.
     pub fn takes(&self) -> NetworkInput {
         NetworkInput {

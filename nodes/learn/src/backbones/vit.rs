@@ -271,7 +271,7 @@ impl VisionTransformer {
             c: dim,
         };
         let mut tokens = pass.map(n, map);
-        let (class, positions) = (&self.cls_token.value, &self.pos_embed.value);
+        let (class, positions) = (&self.cls_token.value[..], &self.pos_embed.value[..]);
         let images = tokens
             .data
             .par_chunks_mut(map.len())
@@ -299,7 +299,7 @@ impl VisionTransformer {
         let Tokens { n, visible } = pass.pop();
         let (each, dim) = (dtokens.shape.h - 1, dtokens.shape.c);
         let mut dembedded = pass.map(n, MapShape { h: each, w: 1, c: dim });
-        let (dclass, dpositions) = (&mut self.cls_token.grad, &mut self.pos_embed.grad);
+        let (dclass, dpositions) = (&mut self.cls_token.grad[..], &mut self.pos_embed.grad[..]);
         let images = dtokens.data.chunks_exact(dtokens.shape.len());
         for (i, (d, dembedded)) in images.zip(dembedded.data.chunks_exact_mut(each * dim)).enumerate() {
             let (first, others) = d.split_at(dim);

@@ -6,7 +6,6 @@
 //! form, which takes thousands of steps to learn what the statistics are.
 
 use super::{Backbone, Family, StageShape};
-use crate::kernels::elementwise;
 use crate::layers::{
     BatchNorm, Conv2d, ConvSettings, Dropout, Entry, FeatureMap, Graph, Layer, LeakyRelu, MapShape, NoGraph,
     NormSettings, Pass, Sequential, Tensors, Value, join,
@@ -102,7 +101,7 @@ impl Layer for WideBlock {
         let y = self.relu2.forward(y, pass);
         let y = self.conv2.forward(y, pass);
         let mut y = self.drop.forward(y, pass);
-        elementwise::add(&mut y.data, &beside.data);
+        pass.device().add(&mut y.data, &beside.data);
         y
     }
 
@@ -115,14 +114,14 @@ impl Layer for WideBlock {
         let mut dx = Some(dy);
         if let Some(shortcut) = &mut self.shortcut {
             let more = shortcut.backward(dx.take()?, pass, true)?;
-            elementwise::add(&mut dactive.data, &more.data);
+            pass.device().add(&mut dactive.data, &more.data);
         }
         if self.activates {
             dactive = self.relu1.backward(dactive, pass, true)?;
             dactive = self.bn1.backward(dactive, pass, true)?;
         }
         if let Some(dx) = dx {
-            elementwise::add(&mut dactive.data, &dx.data);
+            pass.device().add(&mut dactive.data, &dx.data);
         }
         Some(dactive)
     }

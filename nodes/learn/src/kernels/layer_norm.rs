@@ -12,24 +12,22 @@ fn block_rows(dim: usize) -> usize {
     (16_384 / dim.max(1)).clamp(4, 1024)
 }
 
-/// What backward needs of a row.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RowMoments {
-    /// The row's mean.
-    pub mean: f32,
-    /// `1 / sqrt(variance + eps)`.
-    pub inverse_deviation: f32,
-}
+/// What backward needs of a row: its mean and `1 / sqrt(variance + eps)`.
+pub type RowMoments = [f32; 2];
 
-/// Overwrites `y`, `[rows][dim]`, and gives each row's moments.
+/// Overwrites `y`, `[rows][dim]`, and each row's moments.
 ///
 /// # Panics
 /// With `BUG:` if the slices do not fit.
-pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) -> Vec<RowMoments> {
+pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32], moments: &mut [RowMoments]) {
     let dim = weight.len();
     check(dim, &[bias.len() / dim, x.len() / y.len().max(1)], x.len());
     let block = block_rows(dim);
-    let mut moments = vec![RowMoments::default(); x.len() / dim];
+    assert_eq!(
+        moments.len(),
+        x.len() / dim,
+        "BUG: moments do not fit the layer norm's rows"
+    );
     x.par_chunks(block * dim)
         .zip(y.par_chunks_mut(block * dim))
         .zip(moments.par_chunks_mut(block))
@@ -43,7 +41,6 @@ pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32])
                 moments,
             });
         });
-    moments
 }
 
 /// Overwrites `dy` with the gradient of the input and adds to those of `weight` and `bias`.
@@ -141,10 +138,7 @@ impl Vectorised for Forward<'_> {
                 let scaled = normalised * Lanes::load_some(simd, &self.weight[at..], count);
                 (scaled + Lanes::load_some(simd, &self.bias[at..], count)).store_some(&mut y[at..], count);
             }
-            *moments = RowMoments {
-                mean,
-                inverse_deviation,
-            };
+            *moments = [mean, inverse_deviation];
         }
     }
 }
@@ -164,13 +158,13 @@ impl Vectorised for Backward<'_> {
     fn run<S: Simd>(self, simd: S) {
         let (dim, lanes) = (self.weight.len(), Lanes::<S>::COUNT);
         let rows = self.x.chunks_exact(dim).zip(self.dy.chunks_exact_mut(dim));
-        for ((x, dy), moments) in rows.zip(self.moments) {
-            let centre = Lanes::splat(simd, moments.mean);
+        for ((x, dy), [mean, inverse_deviation]) in rows.zip(self.moments) {
+            let centre = Lanes::splat(simd, *mean);
             let (mut sum, mut product) = (RowSum::new(simd), RowSum::new(simd));
             for at in (0..dim).step_by(lanes) {
                 let count = lanes.min(dim - at);
                 let d = Lanes::load_some(simd, &dy[at..], count);
-                let z = moments.inverse_deviation * (Lanes::load_some(simd, &x[at..], count) - centre);
+                let z = *inverse_deviation * (Lanes::load_some(simd, &x[at..], count) - centre);
                 let dweight = Lanes::load_some(simd, &self.dweight[at..], count) + d * z;
                 dweight.store_some(&mut self.dweight[at..], count);
                 (Lanes::load_some(simd, &self.dbias[at..], count) + d).store_some(&mut self.dbias[at..], count);
@@ -187,7 +181,7 @@ impl Vectorised for Backward<'_> {
                 dim,
                 #[inline(always)]
                 |at, count| {
-                    let z = moments.inverse_deviation * (Lanes::load_some(simd, &x[at..], count) - centre);
+                    let z = *inverse_deviation * (Lanes::load_some(simd, &x[at..], count) - centre);
                     Lanes::load_some(simd, &gradient[at..], count) * z
                 },
             );
@@ -195,9 +189,9 @@ impl Vectorised for Backward<'_> {
             let along = product.total() / dim as f32;
             for at in (0..dim).step_by(lanes) {
                 let count = lanes.min(dim - at);
-                let z = moments.inverse_deviation * (Lanes::load_some(simd, &x[at..], count) - centre);
+                let z = *inverse_deviation * (Lanes::load_some(simd, &x[at..], count) - centre);
                 let dx = Lanes::load_some(simd, &dy[at..], count) - mean - along * z;
-                (moments.inverse_deviation * dx).store_some(&mut dy[at..], count);
+                (*inverse_deviation * dx).store_some(&mut dy[at..], count);
             }
         }
     }

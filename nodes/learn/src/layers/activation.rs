@@ -1,7 +1,6 @@
 //! ReLU on its own, for where no normalisation stands before it.
 
 use super::{FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, Value, tensors};
-use crate::kernels::elementwise;
 
 /// `max(x, 0)`.
 #[derive(Debug, Default)]
@@ -13,14 +12,14 @@ impl Layer for Relu {
     }
 
     fn forward(&mut self, mut x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        elementwise::relu(&mut x.data);
+        pass.device().relu(&mut x.data);
         pass.push(x.clone());
         x
     }
 
     fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
         let y: FeatureMap = pass.pop();
-        elementwise::relu_backward(&mut dy.data, &y.data);
+        pass.device().relu_backward(&mut dy.data, &y.data);
         Some(dy)
     }
 

@@ -7,7 +7,7 @@ use super::{
     Attribute, Buffer, Constant, FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, TokenLinear, Value, as_int, join,
     tensors,
 };
-use crate::kernels::attention::{self, AttentionShape};
+use crate::kernels::attention::AttentionShape;
 use crate::rng::Stream;
 
 /// How many tokens of each row of a batch are valid, at least 1; what comes after is padding. None: all of them.
@@ -49,13 +49,14 @@ impl Attention {
         let input = x.shape;
         let qkv = self.qkv.forward(x, pass);
         let shape = self.shape(qkv.n, input);
+        let device = pass.device();
         let (mut weights, mut y) = (pass.buffer(shape.weights()), pass.map(qkv.n, input));
         pass.timed(
             "forward",
             shape.flops(),
             || label(&shape),
             || {
-                attention::forward(&shape, &qkv.data, lengths.as_deref(), &mut weights, &mut y.data);
+                device.attention(&shape, &qkv.data, lengths.as_deref(), &mut weights, &mut y.data);
             },
         );
         pass.push(Saved {
@@ -89,13 +90,13 @@ impl Layer for Attention {
         let dy = self.proj.backward(dy, pass, true)?;
         let Saved { qkv, weights, lengths } = pass.pop();
         let shape = self.shape(dy.n, dy.shape);
-        let mut dqkv = pass.map(qkv.n, qkv.shape);
+        let (device, mut dqkv) = (pass.device(), pass.map(qkv.n, qkv.shape));
         pass.timed(
             "backward",
             2.0 * shape.flops(),
             || label(&shape),
             || {
-                attention::backward(
+                device.attention_backward(
                     &shape,
                     &qkv.data,
                     &weights,

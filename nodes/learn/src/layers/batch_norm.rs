@@ -4,10 +4,10 @@
 //! move towards them by `momentum`, the variance unbiased (divided by rows - 1), as PyTorch's.
 
 use super::{
-    Attribute, Entry, FeatureMap, Graph, Layer, Layout, MapShape, Mode, NoGraph, Parameter, Pass, Role, Tensors, Value,
-    join,
+    Attribute, Buffer, Entry, FeatureMap, Graph, Layer, Layout, MapShape, Mode, NoGraph, Parameter, Pass, Role,
+    Tensors, Value, join,
 };
-use crate::kernels::norm::{self, Applied, Moments};
+use crate::device::{Device, Norm};
 
 /// Constants of a batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,8 +30,8 @@ impl Default for NormSettings {
 /// What backward needs: the input and the statistics that were applied.
 struct Saved {
     x: FeatureMap,
-    mean: Vec<f32>,
-    inverse_std: Vec<f32>,
+    mean: Buffer,
+    inverse_std: Buffer,
     batch_statistics: bool,
 }
 
@@ -41,10 +41,10 @@ pub struct BatchNorm {
     relu: bool,
     weight: Parameter,
     bias: Parameter,
-    running_mean: Vec<f32>,
-    running_variance: Vec<f32>,
+    running_mean: Buffer,
+    running_variance: Buffer,
     /// Kept as a float among the other tensors; exact up to 2^24 steps.
-    batches: Vec<f32>,
+    batches: Buffer,
 }
 
 impl BatchNorm {
@@ -55,21 +55,17 @@ impl BatchNorm {
             relu,
             weight: Parameter::constant(channels, 1.0),
             bias: Parameter::constant(channels, 0.0),
-            running_mean: vec![0.0; channels],
-            running_variance: vec![1.0; channels],
-            batches: vec![0.0],
+            running_mean: vec![0.0; channels].into(),
+            running_variance: vec![1.0; channels].into(),
+            batches: vec![0.0].into(),
         }
     }
 
-    fn update_running(&mut self, moments: &Moments, rows: usize) {
+    fn update_running(&mut self, device: &dyn Device, mean: &Buffer, variance: &Buffer, rows: usize) {
         let m = self.settings.momentum;
         let unbiased = rows as f32 / (rows.max(2) - 1) as f32;
-        for (running, mean) in self.running_mean.iter_mut().zip(&moments.mean) {
-            *running += m * (mean - *running);
-        }
-        for (running, variance) in self.running_variance.iter_mut().zip(&moments.variance) {
-            *running += m * (variance * unbiased - *running);
-        }
+        device.follow(&mut self.running_mean, mean, 1.0, m);
+        device.follow(&mut self.running_variance, variance, unbiased, m);
         self.batches[0] += 1.0;
     }
 }
@@ -85,44 +81,40 @@ impl Layer for BatchNorm {
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        let channels = self.weight.value.len();
+        let (device, channels) = (pass.device(), self.weight.value.len());
         let batch_statistics = pass.mode == Mode::Train;
-        let moments = if batch_statistics {
-            let moments = pass.timed(
+        let (mean, variance) = if batch_statistics {
+            let (mut mean, mut variance) = (pass.buffer(channels), pass.buffer(channels));
+            pass.timed(
                 "statistics",
                 0.0,
                 || label(x.shape),
-                || norm::moments(&x.data, channels),
+                || device.moments(&x.data, &mut mean, &mut variance),
             );
-            self.update_running(&moments, x.rows());
-            moments
+            self.update_running(&*device, &mean, &variance, x.rows());
+            (mean, variance)
         } else {
-            Moments {
-                mean: self.running_mean.clone(),
-                variance: self.running_variance.clone(),
-            }
+            (self.running_mean.clone(), self.running_variance.clone())
         };
-        let inverse_std: Vec<f32> = moments
-            .variance
-            .iter()
-            .map(|v| 1.0 / (v + self.settings.eps).sqrt())
-            .collect();
-        let scale: Vec<f32> = self.weight.value.iter().zip(&inverse_std).map(|(w, s)| w * s).collect();
-        let shift: Vec<f32> = (0..channels)
-            .map(|c| self.bias.value[c] - moments.mean[c] * scale[c])
-            .collect();
-        let mut y = pass.map(x.n, x.shape);
+        let (mut inverse_std, mut y) = (pass.buffer(channels), pass.map(x.n, x.shape));
+        device.inverse_std(&variance, self.settings.eps, &mut inverse_std);
+        let applied = Norm {
+            x: &x.data,
+            mean: &mean,
+            inverse_std: &inverse_std,
+            weight: &self.weight.value,
+            bias: &self.bias.value,
+            relu: self.relu,
+        };
         pass.timed(
             "forward",
             0.0,
             || label(x.shape),
-            || {
-                norm::scale_shift(&x.data, &scale, &shift, self.relu, &mut y.data);
-            },
+            || device.normalise(&applied, &mut y.data),
         );
         pass.push(Saved {
             x,
-            mean: moments.mean,
+            mean,
             inverse_std,
             batch_statistics,
         });
@@ -130,13 +122,14 @@ impl Layer for BatchNorm {
     }
 
     fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
+        let device = pass.device();
         let Saved {
             x,
             mean,
             inverse_std,
             batch_statistics,
         } = pass.pop();
-        let applied = Applied {
+        let applied = Norm {
             x: &x.data,
             mean: &mean,
             inverse_std: &inverse_std,
@@ -149,9 +142,7 @@ impl Layer for BatchNorm {
             "backward",
             0.0,
             || label(dy.shape),
-            || {
-                norm::backward(&applied, batch_statistics, &mut dy.data, dweight, dbias);
-            },
+            || device.normalise_backward(&applied, batch_statistics, &mut dy.data, dweight, dbias),
         );
         Some(dy)
     }

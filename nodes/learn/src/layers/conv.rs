@@ -4,7 +4,7 @@ use super::{
     Attribute, Entry, FeatureMap, Graph, Layer, Layout, MapShape, NoGraph, Parameter, Pass, Role, Tensors, Value,
     as_int, join,
 };
-use crate::kernels::conv::{self, ConvShape};
+use crate::kernels::conv::ConvShape;
 use crate::rng::Stream;
 
 /// Sizes of a convolution layer.
@@ -123,13 +123,14 @@ impl Layer for Conv2d {
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
         let mut y = pass.map(x.n, self.output_shape(x.shape));
         let shape = self.settings.shape(x.n, x.shape);
-        let bias = self.bias.as_ref().map(|b| &b.value[..]);
+        let bias = self.bias.as_ref().map(|b| &b.value);
+        let device = pass.device();
         pass.timed(
             "forward",
             shape.flops(),
             || shape.to_string(),
             || {
-                conv::forward(&shape, &x.data, &self.weight.value, bias, &mut y.data);
+                device.conv_forward(&shape, &x.data, &self.weight.value, bias, &mut y.data);
             },
         );
         pass.push(x);
@@ -139,14 +140,15 @@ impl Layer for Conv2d {
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
         let x: FeatureMap = pass.pop();
         let shape = self.settings.shape(x.n, x.shape);
-        let dbias = self.bias.as_mut().map(|b| &mut b.grad[..]);
+        let device = pass.device();
+        let dbias = self.bias.as_mut().map(|b| &mut b.grad);
         let grad = &mut self.weight.grad;
         pass.timed(
             "weight gradient",
             shape.flops(),
             || shape.to_string(),
             || {
-                conv::backward_weight(&shape, &x.data, &dy.data, grad, dbias);
+                device.conv_backward_weight(&shape, &x.data, &dy.data, grad, dbias);
             },
         );
         need_dx.then(|| {
@@ -156,7 +158,7 @@ impl Layer for Conv2d {
                 shape.flops(),
                 || shape.to_string(),
                 || {
-                    conv::backward_input(&shape, &dy.data, &self.weight.value, &mut dx.data);
+                    device.conv_backward_input(&shape, &dy.data, &self.weight.value, &mut dx.data);
                 },
             );
             dx

@@ -1,7 +1,7 @@
 //! Noise of training: dropout of single values (Srivastava et al. 2014) and of a block's whole output (stochastic depth, Huang et al. 2016,
 //! 1603.09382).
 
-use super::{FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, Value, tensors};
+use super::{Buffer, FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, Value, tensors};
 
 /// Leaves each part out with probability `p` and scales the others by `1 / (1 - p)`, in passes that have noise; in others nothing happens.
 #[derive(Debug)]
@@ -23,14 +23,6 @@ impl Dropout {
     }
 }
 
-/// Multiplies each of equal parts.
-fn scale(x: &mut FeatureMap, factors: &[f32]) {
-    let len = x.data.len() / factors.len().max(1);
-    for (part, factor) in x.data.chunks_exact_mut(len.max(1)).zip(factors) {
-        part.iter_mut().for_each(|v| *v *= factor);
-    }
-}
-
 impl Layer for Dropout {
     fn output_shape(&self, input: MapShape) -> MapShape {
         input
@@ -38,22 +30,22 @@ impl Layer for Dropout {
 
     fn forward(&mut self, mut x: FeatureMap, pass: &mut Pass) -> FeatureMap {
         let noise = if self.p > 0.0 { pass.noise() } else { None };
-        let factors = noise.map(|mut noise| {
+        let factors: Option<Buffer> = noise.map(|mut noise| {
             let (parts, kept) = (if self.images { x.n } else { x.data.len() }, 1.0 / (1.0 - self.p));
             let factor = |_| if noise.bernoulli(self.p) { 0.0 } else { kept };
-            (0..parts).map(factor).collect::<Vec<f32>>()
+            (0..parts).map(factor).collect::<Vec<f32>>().into()
         });
         if let Some(factors) = &factors {
-            scale(&mut x, factors);
+            pass.device().scale_parts(&mut x.data, factors);
         }
         pass.push(factors);
         x
     }
 
     fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
-        let factors: Option<Vec<f32>> = pass.pop();
+        let factors: Option<Buffer> = pass.pop();
         if let Some(factors) = factors {
-            scale(&mut dy, &factors);
+            pass.device().scale_parts(&mut dy.data, &factors);
         }
         Some(dy)
     }

@@ -1,8 +1,6 @@
-//! Batches of feature maps, channel-last, in buffers that are reused from step to step.
+//! Batches of feature maps, channel-last.
 
-use std::collections::BTreeMap;
-use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use super::Buffer;
 
 /// Height, width and channels of one image's features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,89 +27,6 @@ impl MapShape {
     /// The shape of a vector.
     pub fn vector(dim: usize) -> Self {
         Self { h: 1, w: 1, c: dim }
-    }
-}
-
-/// Buffers given back, by length. Fresh pages cost a fault each, which a training step would pay for every activation.
-#[derive(Debug, Default)]
-pub struct BufferPool {
-    free: Mutex<BTreeMap<usize, Vec<Vec<f32>>>>,
-}
-
-impl BufferPool {
-    /// A buffer of `len` values with unspecified contents.
-    pub fn take(self: &Arc<Self>, len: usize) -> Buffer {
-        let reused = self
-            .free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_mut(&len)
-            .and_then(Vec::pop);
-        let values = reused.unwrap_or_else(|| vec![0.0; len]);
-        Buffer(Arc::new(Values {
-            values,
-            pool: Some(Arc::clone(self)),
-        }))
-    }
-}
-
-/// Values that go back to their pool when the last reference is dropped. Clones share them until one is written to, which then
-/// gets a copy of its own.
-#[derive(Clone, Debug)]
-pub struct Buffer(Arc<Values>);
-
-#[derive(Debug)]
-struct Values {
-    values: Vec<f32>,
-    pool: Option<Arc<BufferPool>>,
-}
-
-impl Clone for Values {
-    fn clone(&self) -> Self {
-        match &self.pool {
-            Some(pool) => {
-                let mut copy = pool.take(self.values.len());
-                copy.copy_from_slice(&self.values);
-                Arc::try_unwrap(copy.0).expect("BUG: a buffer just taken is shared")
-            }
-            None => Self {
-                values: self.values.clone(),
-                pool: None,
-            },
-        }
-    }
-}
-
-impl From<Vec<f32>> for Buffer {
-    fn from(values: Vec<f32>) -> Self {
-        Self(Arc::new(Values { values, pool: None }))
-    }
-}
-
-impl Deref for Buffer {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
-        &self.0.values
-    }
-}
-
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        &mut Arc::make_mut(&mut self.0).values
-    }
-}
-
-impl Drop for Values {
-    fn drop(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            let values = std::mem::take(&mut self.values);
-            pool.free
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .entry(values.len())
-                .or_default()
-                .push(values);
-        }
     }
 }
 
@@ -144,33 +59,5 @@ impl FeatureMap {
     /// Rows of the matrix `[n * h * w][c]` that it is.
     pub fn rows(&self) -> usize {
         self.n * self.shape.h * self.shape.w
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clone_shares_its_values_until_one_is_written_to() {
-        let pool: Arc<BufferPool> = Arc::default();
-        let mut first = pool.take(3);
-        first.copy_from_slice(&[1.0, 2.0, 3.0]);
-        let mut second = first.clone();
-        assert_eq!(first.as_ptr(), second.as_ptr());
-        second[0] = 9.0;
-        assert_eq!((&first[..], &second[..]), (&[1.0, 2.0, 3.0][..], &[9.0, 2.0, 3.0][..]));
-    }
-
-    #[test]
-    fn a_buffer_goes_back_when_its_last_holder_is_gone() {
-        let pool: Arc<BufferPool> = Arc::default();
-        let first = pool.take(4);
-        let (second, place) = (first.clone(), first.as_ptr());
-        drop(first);
-        let other = pool.take(4);
-        assert_ne!(other.as_ptr(), place, "it is still held");
-        drop(second);
-        assert_eq!(pool.take(4).as_ptr(), place);
     }
 }

@@ -1,7 +1,6 @@
 //! GELU in its exact form, as PyTorch's default.
 
 use super::{Constant, FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, Value, tensors};
-use crate::kernels::gelu;
 
 /// `x Phi(x)`, with the standard normal's cumulative distribution `Phi`.
 #[derive(Debug, Default)]
@@ -13,14 +12,15 @@ impl Layer for Gelu {
     }
 
     fn forward(&mut self, mut x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        let label = move || format!("gelu {}", x.shape.c);
+        let (device, shape) = (pass.device(), x.shape);
+        let label = move || format!("gelu {}", shape.c);
         if !pass.records() {
-            pass.timed("forward", 0.0, label, || gelu::forward(&mut x.data));
+            pass.timed("forward", 0.0, label, || device.gelu(&mut x.data));
             return x;
         }
         let mut y = pass.map(x.n, x.shape);
         pass.timed("forward", 0.0, label, || {
-            gelu::forward_with_derivative(&mut x.data, &mut y.data);
+            device.gelu_with_derivative(&mut x.data, &mut y.data);
         });
         // What was the input is the derivative now.
         pass.push(x);
@@ -28,10 +28,10 @@ impl Layer for Gelu {
     }
 
     fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
-        let derivative: FeatureMap = pass.pop();
+        let (device, derivative): (_, FeatureMap) = (pass.device(), pass.pop());
         let label = || format!("gelu {}", derivative.shape.c);
         pass.timed("backward", 0.0, label, || {
-            gelu::backward(&mut dy.data, &derivative.data);
+            device.multiply(&mut dy.data, &derivative.data);
         });
         Some(dy)
     }

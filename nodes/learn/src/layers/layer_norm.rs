@@ -1,9 +1,9 @@
 //! Layer normalisation of every token (Ba et al. 2016, 1607.06450), with scale and shift.
 
 use super::{
-    Attribute, Entry, FeatureMap, Graph, Layer, Layout, MapShape, NoGraph, Parameter, Pass, Role, Tensors, Value, join,
+    Attribute, Buffer, Entry, FeatureMap, Graph, Layer, Layout, MapShape, NoGraph, Parameter, Pass, Role, Tensors,
+    Value, join,
 };
-use crate::kernels::layer_norm::{self, RowMoments};
 
 /// Normalises over the channels of each pixel or token; training and use do not differ.
 pub struct LayerNorm {
@@ -39,25 +39,27 @@ impl Layer for LayerNorm {
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
         let mut y = pass.map(x.n, self.output_shape(x.shape));
         let (weight, bias, eps) = (&self.weight.value, &self.bias.value, self.eps);
-        let moments = pass.timed(
+        let (device, mut moments) = (pass.device(), pass.buffer(2 * x.rows()));
+        pass.timed(
             "forward",
             0.0,
             || label(x.shape),
-            || layer_norm::forward(&x.data, weight, bias, eps, &mut y.data),
+            || device.layer_norm(&x.data, weight, bias, eps, &mut y.data, &mut moments),
         );
         pass.push((x, moments));
         y
     }
 
     fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
-        let (x, moments): (FeatureMap, Vec<RowMoments>) = pass.pop();
+        let device = pass.device();
+        let (x, moments): (FeatureMap, Buffer) = pass.pop();
         let Self { weight, bias, .. } = self;
         pass.timed(
             "backward",
             0.0,
             || label(x.shape),
             || {
-                layer_norm::backward(
+                device.layer_norm_backward(
                     &x.data,
                     &moments,
                     &weight.value,

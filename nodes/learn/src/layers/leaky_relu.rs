@@ -9,35 +9,20 @@ pub struct LeakyRelu {
     pub slope: f32,
 }
 
-/// Values of a piece that a thread takes.
-const PIECE: usize = 16 * 1024;
-
 impl Layer for LeakyRelu {
     fn output_shape(&self, input: MapShape) -> MapShape {
         input
     }
 
     fn forward(&mut self, mut x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        use rayon::prelude::*;
-        let slope = self.slope;
-        x.data.par_chunks_mut(PIECE).for_each(|x| {
-            // The larger of the two, as the slope is below 1.
-            x.iter_mut().for_each(|v| *v = v.max(slope * *v));
-        });
+        pass.device().leaky_relu(self.slope, &mut x.data);
         pass.push(x.clone());
         x
     }
 
     fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
-        use rayon::prelude::*;
-        let (y, slope): (FeatureMap, f32) = (pass.pop(), self.slope);
-        dy.data
-            .par_chunks_mut(PIECE)
-            .zip(y.data.par_chunks(PIECE))
-            .for_each(|(dy, y)| {
-                let pairs = dy.iter_mut().zip(y);
-                pairs.for_each(|(d, y)| *d *= if *y > 0.0 { 1.0 } else { slope });
-            });
+        let y: FeatureMap = pass.pop();
+        pass.device().leaky_relu_backward(self.slope, &mut dy.data, &y.data);
         Some(dy)
     }
 

@@ -1,22 +1,23 @@
 //! Named parameters and buffers, and how their memory order maps to PyTorch's.
 
+use super::Buffer;
 use crate::rng::Stream;
 
 /// A trainable tensor with its gradient.
 #[derive(Clone, Debug)]
 pub struct Parameter {
     /// Values in the layer's own order.
-    pub value: Vec<f32>,
+    pub value: Buffer,
     /// Gradient, same order; layers add to it, the training step clears it.
-    pub grad: Vec<f32>,
+    pub grad: Buffer,
 }
 
 impl Parameter {
     /// A parameter with a gradient of zero.
     pub fn new(value: Vec<f32>) -> Self {
         Self {
-            grad: vec![0.0; value.len()],
-            value,
+            grad: vec![0.0; value.len()].into(),
+            value: value.into(),
         }
     }
 
@@ -100,14 +101,16 @@ pub(crate) use tensors;
 #[derive(Clone, Debug)]
 pub(crate) struct Carried {
     shape: Vec<usize>,
-    values: Vec<f32>,
+    values: Buffer,
 }
 
 impl Carried {
     /// Values of a shape.
     pub(crate) fn new(shape: &[usize], values: Vec<f32>) -> Self {
-        let shape = shape.to_vec();
-        Self { shape, values }
+        Self {
+            shape: shape.to_vec(),
+            values: values.into(),
+        }
     }
 
     /// Zeros.
@@ -117,14 +120,14 @@ impl Carried {
 }
 
 impl std::ops::Deref for Carried {
-    type Target = Vec<f32>;
-    fn deref(&self) -> &Vec<f32> {
+    type Target = Buffer;
+    fn deref(&self) -> &Buffer {
         &self.values
     }
 }
 
 impl std::ops::DerefMut for Carried {
-    fn deref_mut(&mut self) -> &mut Vec<f32> {
+    fn deref_mut(&mut self) -> &mut Buffer {
         &mut self.values
     }
 }
@@ -150,9 +153,9 @@ pub struct Entry<'a> {
     /// What it is for.
     pub role: Role,
     /// Values.
-    pub value: &'a mut [f32],
-    /// Gradient; empty for buffers.
-    pub grad: &'a mut [f32],
+    pub value: &'a mut Buffer,
+    /// Gradient; none for buffers.
+    pub grad: Option<&'a mut Buffer>,
 }
 
 impl<'a> Entry<'a> {
@@ -170,19 +173,24 @@ impl<'a> Entry<'a> {
             layout,
             role,
             value: &mut parameter.value,
-            grad: &mut parameter.grad,
+            grad: Some(&mut parameter.grad),
         }
     }
 
+    /// The gradient's values; none for buffers.
+    pub fn gradient(&self) -> &[f32] {
+        self.grad.as_deref().map_or(&[], |gradient| gradient)
+    }
+
     /// The entry of a buffer.
-    pub fn buffer(name: String, value: &'a mut [f32]) -> Self {
+    pub fn buffer(name: String, value: &'a mut Buffer) -> Self {
         Self {
             name,
             shape: vec![value.len()],
             layout: Layout::Same,
             role: Role::Buffer,
             value,
-            grad: &mut [],
+            grad: None,
         }
     }
 }

@@ -4,8 +4,9 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::feature_map::{Buffer, BufferPool, FeatureMap, MapShape};
 use super::profile::Timing;
+use super::{Buffer, BufferPool, FeatureMap, MapShape};
+use crate::device::Device;
 use crate::rng::Stream;
 
 /// How layers that differ between training and use behave.
@@ -110,6 +111,11 @@ impl Pass {
             timings: None,
             noise: None,
         }
+    }
+
+    /// Where the layers run.
+    pub fn device(&self) -> Arc<dyn Device> {
+        Arc::clone(self.pool.device())
     }
 
     /// Whether layers must keep what backward needs.

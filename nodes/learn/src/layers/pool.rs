@@ -1,6 +1,6 @@
 //! Pooling layers: maximum over windows, and average over the cells of a grid (global average pooling at grid 1).
 
-use super::{Attribute, FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, Value, as_int, tensors};
+use super::{Attribute, Buffer, FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, Value, as_int, tensors};
 use crate::kernels::pool::{self, PoolShape};
 
 /// Maximum over windows, as in a ResNet's ImageNet stem.
@@ -43,16 +43,18 @@ impl Layer for MaxPool {
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
         let mut y = pass.map(x.n, self.output_shape(x.shape));
-        let mut chosen = vec![0u32; y.data.len()];
-        pool::max_forward(&self.shape(x.shape), &x.data, &mut y.data, &mut chosen);
+        let mut chosen = pass.buffer(y.data.len());
+        pass.device()
+            .max_pool(&self.shape(x.shape), &x.data, &mut y.data, &mut chosen);
         pass.push((chosen, x.shape));
         y
     }
 
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
-        let (chosen, input): (Vec<u32>, MapShape) = pass.pop();
+        let (chosen, input): (Buffer, MapShape) = pass.pop();
         let mut dx = pass.map(dy.n, input);
-        pool::max_backward(&self.shape(input), &dy.data, &chosen, &mut dx.data);
+        pass.device()
+            .max_pool_backward(&self.shape(input), &dy.data, &chosen, &mut dx.data);
         Some(dx)
     }
 
@@ -84,7 +86,7 @@ impl Layer for GridPool {
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
         let mut y = pass.map(x.n, self.output_shape(x.shape));
-        pool::grid_forward((x.shape.h, x.shape.w, x.shape.c), self.grid, &x.data, &mut y.data);
+        pass.device().grid_pool(x.shape, self.grid, &x.data, &mut y.data);
         pass.push(x.shape);
         y
     }
@@ -92,7 +94,8 @@ impl Layer for GridPool {
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
         let input: MapShape = pass.pop();
         let mut dx = pass.map(dy.n, input);
-        pool::grid_backward((input.h, input.w, input.c), self.grid, &dy.data, &mut dx.data);
+        pass.device()
+            .grid_pool_backward(input, self.grid, &dy.data, &mut dx.data);
         Some(dx)
     }
 

@@ -1,7 +1,6 @@
 //! A residual block: `relu(body(x) + shortcut(x))` (He et al. 2015, 1512.03385).
 
 use super::{Entry, FeatureMap, Graph, Layer, MapShape, NoGraph, Pass, Tensors, Value, join};
-use crate::kernels::elementwise;
 
 /// Body and optional projection; without a projection the shortcut is the identity.
 pub struct Residual {
@@ -22,6 +21,7 @@ impl Layer for Residual {
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
+        let device = pass.device();
         let other = x.clone();
         let mut y = self.body.iter_mut().fold(x, |x, layer| layer.forward(x, pass));
         let other = match &mut self.shortcut {
@@ -32,19 +32,19 @@ impl Layer for Residual {
             "forward",
             0.0,
             || label(y.shape),
-            || elementwise::add_relu(&mut y.data, &other.data),
+            || device.add_relu(&mut y.data, &other.data),
         );
         pass.push(y.clone());
         y
     }
 
     fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
-        let y: FeatureMap = pass.pop();
+        let (device, y): (_, FeatureMap) = (pass.device(), pass.pop());
         pass.timed(
             "backward",
             0.0,
             || label(y.shape),
-            || elementwise::relu_backward(&mut dy.data, &y.data),
+            || device.relu_backward(&mut dy.data, &y.data),
         );
         let other = match &mut self.shortcut {
             Some(shortcut) => shortcut.backward(dy.clone(), pass, need_dx),
@@ -59,7 +59,7 @@ impl Layer for Residual {
             "backward",
             0.0,
             || label(dx.shape),
-            || elementwise::add(&mut dx.data, &other.data),
+            || device.add(&mut dx.data, &other.data),
         );
         Some(dx)
     }

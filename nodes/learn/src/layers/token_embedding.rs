@@ -42,6 +42,12 @@ impl TokenEmbedding {
     }
 }
 
+/// Each token and its place, of encoded texts.
+fn indices(texts: &FeatureMap) -> (Vec<usize>, Vec<usize>) {
+    let places = (0..texts.rows()).map(|row| row % texts.shape.h);
+    (texts.data.chunks_exact(BYTES).map(token).collect(), places.collect())
+}
+
 impl Layer for TokenEmbedding {
     fn output_shape(&self, input: MapShape) -> MapShape {
         assert_eq!(
@@ -54,14 +60,11 @@ impl Layer for TokenEmbedding {
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
         let mut y = pass.map(x.n, self.output_shape(x.shape));
-        let places = self.places.value.chunks_exact(self.dim).cycle();
-        let rows = y.data.chunks_exact_mut(self.dim).zip(x.data.chunks_exact(BYTES));
-        for ((out, bytes), place) in rows.zip(places) {
-            let word = &self.words.value[token(bytes) * self.dim..][..self.dim];
-            out.iter_mut()
-                .zip(word.iter().zip(place))
-                .for_each(|(o, (w, p))| *o = w + p);
-        }
+        let (device, mut places) = (pass.device(), pass.buffer(y.data.len()));
+        let (words, order) = indices(&x);
+        device.gather_rows(self.dim, &self.words.value, &words, &mut y.data);
+        device.gather_rows(self.dim, &self.places.value, &order, &mut places);
+        device.add(&mut y.data, &places);
         pass.push(x);
         y
     }
@@ -69,18 +72,9 @@ impl Layer for TokenEmbedding {
     /// A token has no gradient, so nothing is returned.
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
         let x: FeatureMap = pass.pop();
-        let add = |to: &mut [f32], row: &[f32]| to.iter_mut().zip(row).for_each(|(t, r)| *t += r);
-        let tokens = x.shape.h;
-        // One after the other, since a word may come up anywhere: the order of a sum is part of its value.
-        for (i, (row, bytes)) in dy
-            .data
-            .chunks_exact(self.dim)
-            .zip(x.data.chunks_exact(BYTES))
-            .enumerate()
-        {
-            add(&mut self.words.grad[token(bytes) * self.dim..][..self.dim], row);
-            add(&mut self.places.grad[i % tokens * self.dim..][..self.dim], row);
-        }
+        let (device, (words, order)) = (pass.device(), indices(&x));
+        device.scatter_rows(self.dim, &dy.data, &words, &mut self.words.grad);
+        device.scatter_rows(self.dim, &dy.data, &order, &mut self.places.grad);
         None
     }
 }

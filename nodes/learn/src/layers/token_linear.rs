@@ -1,7 +1,7 @@
 //! Fully connected layer on every token (or pixel) by itself: `y = x W + b`.
 
 use super::{Entry, FeatureMap, Graph, Layer, Layout, MapShape, NoGraph, Parameter, Pass, Role, Tensors, Value, join};
-use crate::kernels::conv::{self, ConvShape};
+use crate::kernels::conv::ConvShape;
 use crate::rng::Stream;
 
 /// `[n][h][w][in]` to `[n][h][w][out]`. [`super::Linear`] is the same on flattened images.
@@ -48,14 +48,15 @@ impl Layer for TokenLinear {
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
         let mut y = pass.map(x.n, self.output_shape(x.shape));
-        let bias = self.bias.as_ref().map(|b| &b.value[..]);
+        let bias = self.bias.as_ref().map(|b| &b.value);
+        let device = pass.device();
         let shape = ConvShape::matrix(x.rows(), self.inputs, self.outputs);
         pass.timed(
             "forward",
             shape.flops(),
             || shape.to_string(),
             || {
-                conv::forward(&shape, &x.data, &self.weight.value, bias, &mut y.data);
+                device.conv_forward(&shape, &x.data, &self.weight.value, bias, &mut y.data);
             },
         );
         pass.push(x);
@@ -65,14 +66,15 @@ impl Layer for TokenLinear {
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
         let x: FeatureMap = pass.pop();
         let shape = ConvShape::matrix(x.rows(), self.inputs, self.outputs);
-        let dbias = self.bias.as_mut().map(|b| &mut b.grad[..]);
+        let device = pass.device();
+        let dbias = self.bias.as_mut().map(|b| &mut b.grad);
         let grad = &mut self.weight.grad;
         pass.timed(
             "weight gradient",
             shape.flops(),
             || shape.to_string(),
             || {
-                conv::backward_weight(&shape, &x.data, &dy.data, grad, dbias);
+                device.conv_backward_weight(&shape, &x.data, &dy.data, grad, dbias);
             },
         );
         need_dx.then(|| {
@@ -82,7 +84,7 @@ impl Layer for TokenLinear {
                 shape.flops(),
                 || shape.to_string(),
                 || {
-                    conv::backward_input(&shape, &dy.data, &self.weight.value, &mut dx.data);
+                    device.conv_backward_input(&shape, &dy.data, &self.weight.value, &mut dx.data);
                 },
             );
             dx

@@ -7,7 +7,6 @@ use super::{
     Attention, Entry, FeatureMap, Graph, Layer, LayerNorm, Lengths, MapShape, Mlp, NoGraph, Pass, Tensors, Value, join,
     tensors,
 };
-use crate::kernels::elementwise;
 use crate::rng::Stream;
 
 /// Sizes of a transformer.
@@ -88,9 +87,9 @@ impl Layer for TransformerBlock {
 
 /// `to += other`.
 fn add(to: &mut FeatureMap, other: &FeatureMap, part: &'static str, pass: &mut Pass) {
-    let channels = to.shape.c;
+    let (device, channels) = (pass.device(), to.shape.c);
     let label = || format!("residual sum {channels}");
-    pass.timed(part, 0.0, label, || elementwise::add(&mut to.data, &other.data));
+    pass.timed(part, 0.0, label, || device.add(&mut to.data, &other.data));
 }
 
 tensors!(TransformerBlock: norm1, attn, norm2, mlp);

@@ -1,21 +1,12 @@
 //! Enlarging feature maps by repeating pixels, and folding vectors into maps: the way back from features to images.
 
 use super::{FeatureMap, Layer, MapShape, Pass, tensors};
-use rayon::prelude::*;
 
 /// Each pixel becomes `factor x factor` equal ones (nearest neighbour). Followed by a convolution, it leaves no checkerboard, as a transposed
 /// convolution does (Odena et al. 2016, "Deconvolution and checkerboard artifacts").
 pub struct Upsample {
     /// How many times larger, at least 1.
     pub factor: usize,
-}
-
-impl Upsample {
-    /// Calls `f` with an output row's place and its input row's, both in rows of pixels of one image.
-    fn rows(&self, input: MapShape) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let factor = self.factor;
-        (0..input.h * factor).map(move |y| (y, y / factor))
-    }
 }
 
 impl Layer for Upsample {
@@ -28,47 +19,17 @@ impl Layer for Upsample {
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        let (from, to) = (x.shape, self.output_shape(x.shape));
-        let mut y = pass.map(x.n, to);
-        let images = y.data.par_chunks_mut(to.len()).zip(x.data.par_chunks(from.len()));
-        images.for_each(|(y, x)| {
-            for (row, source) in self.rows(from) {
-                let source = &x[source * from.w * from.c..][..from.w * from.c];
-                let row = &mut y[row * to.w * to.c..][..to.w * to.c];
-                let pixels = source
-                    .chunks_exact(from.c)
-                    .zip(row.chunks_exact_mut(from.c * self.factor));
-                for (pixel, repeated) in pixels {
-                    repeated
-                        .chunks_exact_mut(from.c)
-                        .for_each(|to| to.copy_from_slice(pixel));
-                }
-            }
-        });
-        pass.push(from);
+        let mut y = pass.map(x.n, self.output_shape(x.shape));
+        pass.device().upsample(x.shape, self.factor, &x.data, &mut y.data);
+        pass.push(x.shape);
         y
     }
 
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, _need_dx: bool) -> Option<FeatureMap> {
         let from: MapShape = pass.pop();
-        let to = dy.shape;
         let mut dx = pass.map(dy.n, from);
-        let images = dx.data.par_chunks_mut(from.len()).zip(dy.data.par_chunks(to.len()));
-        images.for_each(|(dx, dy)| {
-            dx.fill(0.0);
-            for (row, target) in self.rows(from) {
-                let target = &mut dx[target * from.w * from.c..][..from.w * from.c];
-                let row = &dy[row * to.w * to.c..][..to.w * to.c];
-                let pixels = target
-                    .chunks_exact_mut(from.c)
-                    .zip(row.chunks_exact(from.c * self.factor));
-                for (pixel, repeated) in pixels {
-                    for part in repeated.chunks_exact(from.c) {
-                        pixel.iter_mut().zip(part).for_each(|(p, d)| *p += d);
-                    }
-                }
-            }
-        });
+        pass.device()
+            .upsample_backward(from, self.factor, &dy.data, &mut dx.data);
         Some(dx)
     }
 }

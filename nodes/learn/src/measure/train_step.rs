@@ -179,7 +179,7 @@ impl TrainStep {
         let mut entries = Vec::new();
         self.encoder.entries("encoder", &mut entries);
         self.head.entries("head", &mut entries);
-        update(self.optimizer.as_mut(), 0.01, entries);
+        update(&*pass.device(), self.optimizer.as_mut(), 0.01, entries);
         Ok(loss)
     }
 

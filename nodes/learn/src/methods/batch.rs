@@ -70,15 +70,16 @@ pub(super) fn copy_tensors(from: &mut dyn Tensors, to: &mut dyn Tensors) {
     from.entries("", &mut source);
     to.entries("", &mut target);
     for (source, target) in source.iter().zip(&mut target) {
-        target.value.copy_from_slice(source.value);
+        *target.value = source.value.clone();
     }
 }
 
 /// Clears all gradients of a network.
-pub(super) fn clear_gradients(of: &mut dyn Tensors) {
+pub(super) fn clear_gradients(of: &mut dyn Tensors, pass: &Pass) {
     let mut entries = Vec::new();
     of.entries("", &mut entries);
-    entries.iter_mut().for_each(|e| e.grad.fill(0.0));
+    let (device, gradients) = (pass.device(), entries.into_iter().filter_map(|e| e.grad));
+    gradients.for_each(|gradient| device.fill(gradient, 0.0));
 }
 
 /// An epoch that is about to begin.

@@ -7,7 +7,7 @@
 //! are the copy's own (see `momentum`). The momentum rises to 1, or the target never comes to rest.
 
 use super::batch::{Batch, Setup};
-use super::heads::{Norms, backward, copy, forward, gradient, matrix, mlp};
+use super::heads::{Norms, backward, forward, gradient, matrix, mlp};
 use super::momentum::{Momentum, rising};
 use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
@@ -65,12 +65,16 @@ struct Byol {
 impl Method for Byol {
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
         let n = batch.len();
-        self.target
-            .follow(encoder, &mut self.projector, rising(self.momentum, batch.progress));
+        self.target.follow(
+            encoder,
+            &mut self.projector,
+            rising(self.momentum, batch.progress),
+            pass,
+        );
         let [(z1, p1), (z2, p2)] = ["first view", "second view"].map(|name| {
             let view = batch.view(name, encoder, pass);
             let target: &mut [&mut dyn Layer] = &mut [&mut self.target.encoder, &mut self.target.head];
-            let z = forward(target, copy(&view, pass), &mut pass.no_grad());
+            let z = forward(target, view.clone(), &mut pass.no_grad());
             let trained: &mut [&mut dyn Layer] = &mut [encoder, &mut self.projector, &mut self.predictor];
             (z.data.to_vec(), forward(trained, view, pass))
         });

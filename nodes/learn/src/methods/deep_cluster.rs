@@ -99,7 +99,7 @@ impl Method for DeepCluster {
         } else {
             0.0
         };
-        *self.clusters = found.iter().map(|c| *c as f32).collect();
+        *self.clusters = found.iter().map(|c| *c as f32).collect::<Vec<_>>().into();
         self.head = self.settings.head(encoder.dim, &epoch.stream);
         Ok(evenly(&found, clusters, &mut stream))
     }

@@ -8,7 +8,7 @@
 //! they are in the first epoch. The teacher is the better network: it is what is used afterwards.
 
 use super::batch::{Batch, MethodConstraints, Setup};
-use super::heads::{Norms, backward, copy, forward, gradient, matrix, mlp, swapped_halves, two_views};
+use super::heads::{Norms, backward, forward, gradient, matrix, mlp, swapped_halves, two_views};
 use super::momentum::{Momentum, rising};
 use super::outcome::{MethodError, Metric, StepOutcome};
 use super::prototypes::Prototypes;
@@ -108,11 +108,11 @@ impl Method for Dino {
         } = self.settings;
         self.head.prototypes.frozen = batch.epoch < freeze_epochs;
         self.teacher
-            .follow(encoder, &mut self.head, rising(momentum, batch.progress));
+            .follow(encoder, &mut self.head, rising(momentum, batch.progress), pass);
 
         let views = two_views(batch, encoder, pass);
         let Momentum { encoder: teacher, head } = &mut self.teacher;
-        let embedded = forward(&mut [teacher, &mut head.mlp], copy(&views, pass), &mut pass.no_grad());
+        let embedded = forward(&mut [teacher, &mut head.mlp], views.clone(), &mut pass.no_grad());
         let taught = head.prototypes.scores(&embedded.data);
         let targets = dino_targets(&taught, &self.centre, teacher_temperature);
 

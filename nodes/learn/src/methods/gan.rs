@@ -66,7 +66,7 @@ impl Method for Gan {
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
         let n = batch.len();
         let made = self.generator.forward(self.noise(batch, pass), pass);
-        let fake = made.data.to_vec();
+        let fake = made.clone();
         let logits = forward(&mut [encoder, &mut self.head], made, pass);
 
         // The generator's gradient goes through the discriminator, which must not move by it: its gradients are cleared afterwards.
@@ -78,11 +78,10 @@ impl Method for Gan {
         if let Some(dmade) = dmade {
             backward(&mut [&mut self.generator], dmade, pass);
         }
-        clear_gradients(encoder);
-        clear_gradients(&mut self.head);
+        clear_gradients(encoder, pass);
+        clear_gradients(&mut self.head, pass);
 
         let real = batch.view("view", encoder, pass);
-        let fake = FeatureMap::new(n, encoder.input, fake);
         let [real, fake] = [real, fake].map(|images| forward(&mut [encoder, &mut self.head], images, pass));
         let right = real.data.iter().filter(|v| **v > 0.0).count() + fake.data.iter().filter(|v| **v <= 0.0).count();
         let smoothing = self.settings.label_smoothing;

@@ -60,7 +60,7 @@ impl Layer for Standardise {
     fn backward(&mut self, dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
         let dx = self.0.backward(dy, pass, need_dx);
         // The scale of one and the shift of zero stay, so their gradients are not wanted.
-        super::batch::clear_gradients(&mut self.0);
+        super::batch::clear_gradients(&mut self.0, pass);
         dx
     }
 }
@@ -85,13 +85,6 @@ pub(super) fn backward(networks: &mut [&mut dyn Layer], dy: FeatureMap, pass: &m
         let Some(dy) = gradient else { return };
         gradient = network.backward(dy, pass, i > 0);
     }
-}
-
-/// A second feature map with the same values.
-pub(super) fn copy(x: &FeatureMap, pass: &Pass) -> FeatureMap {
-    let mut copy = pass.map(x.n, x.shape);
-    copy.data.copy_from_slice(&x.data);
-    copy
 }
 
 /// The second half of the rows first: what belongs to the other view of a batch of two views.

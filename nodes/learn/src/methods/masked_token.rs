@@ -197,8 +197,8 @@ impl Method for MaskedToken {
         let (count, dim, vocabulary) = (hidden.n, shape.c, self.unigram.len());
         let inputs = [
             matrix(&hidden),
-            (network.words().value.clone(), (vocabulary, dim)),
-            (self.bias.value.clone(), (1, vocabulary)),
+            (network.words().value.to_vec(), (vocabulary, dim)),
+            (self.bias.value.to_vec(), (1, vocabulary)),
         ];
         let mut right = 0;
         let (loss, [dhidden, dwords, dbias]) = value_and_grads(inputs, |[hidden, words, bias]| {

@@ -121,7 +121,7 @@ impl Method for Moco {
         let (n, dim) = (batch.len(), self.settings.projection);
         let group = n / self.settings.groups;
 
-        self.key.follow(encoder, &mut self.head, self.settings.momentum);
+        self.key.follow(encoder, &mut self.head, self.settings.momentum, pass);
         let keys = self.keys(batch, group, pass);
 
         let view = batch.view("query", encoder, pass);

@@ -5,7 +5,7 @@
 
 use super::batch::Setup;
 use crate::backbones::Encoder;
-use crate::layers::{Entry, Role, Tensors, join};
+use crate::layers::{Entry, Pass, Role, Tensors, join};
 
 /// An encoder and a head of the same shapes as the trained ones. No optimiser touches them.
 pub(super) struct Momentum<H> {
@@ -21,7 +21,8 @@ impl<H: Tensors> Momentum<H> {
     }
 
     /// One step towards the trained networks.
-    pub(super) fn follow(&mut self, encoder: &mut Encoder, head: &mut H, momentum: f32) {
+    pub(super) fn follow(&mut self, encoder: &mut Encoder, head: &mut H, momentum: f32, pass: &Pass) {
+        let device = pass.device();
         let (mut trained, mut own) = (Vec::new(), Vec::new());
         encoder.entries("encoder", &mut trained);
         head.entries("head", &mut trained);
@@ -29,9 +30,7 @@ impl<H: Tensors> Momentum<H> {
         self.head.entries("head", &mut own);
         let pairs = own.iter_mut().zip(&trained);
         for (own, trained) in pairs.filter(|(_, trained)| trained.role != Role::Buffer) {
-            for (own, trained) in own.value.iter_mut().zip(&*trained.value) {
-                *own += (1.0 - momentum) * (trained - *own);
-            }
+            device.follow(own.value, trained.value, 1.0, 1.0 - momentum);
         }
     }
 }

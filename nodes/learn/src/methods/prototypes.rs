@@ -16,7 +16,7 @@ pub(super) struct Prototypes {
 impl Prototypes {
     pub(super) fn new(count: usize, dim: usize, stream: &mut Stream) -> Self {
         let mut weight = Parameter::normal(count * dim, 1.0, stream);
-        weight.value = crate::metrics::normalised(&weight.value, dim);
+        weight.value = crate::metrics::normalised(&weight.value, dim).into();
         Self {
             count,
             dim,
@@ -27,12 +27,12 @@ impl Prototypes {
 
     /// Scales every prototype to length one, so that steps turn all of them alike.
     pub(super) fn normalise(&mut self) {
-        self.weight.value = crate::metrics::normalised(&self.weight.value, self.dim);
+        self.weight.value = crate::metrics::normalised(&self.weight.value, self.dim).into();
     }
 
     /// The values as a loss takes them.
     pub(super) fn matrix(&self) -> (Vec<f32>, (usize, usize)) {
-        (self.weight.value.clone(), (self.count, self.dim))
+        (self.weight.value.to_vec(), (self.count, self.dim))
     }
 
     /// Cosines of rows to all prototypes, `[n][count]`, outside the tape.

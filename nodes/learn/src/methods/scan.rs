@@ -86,7 +86,7 @@ impl Method for Scan {
         if epoch.number == 0 {
             let features = epoch.features(encoder);
             let found = nearest_neighbours(&features, encoder.dim, self.settings.neighbours);
-            *self.neighbours = found.into_iter().map(|i| i as f32).collect();
+            *self.neighbours = found.into_iter().map(|i| i as f32).collect::<Vec<_>>().into();
         }
         self.labelling[0] = f32::from(epoch.number + self.settings.self_label_epochs >= epoch.of);
         Ok(epoch.shuffled())

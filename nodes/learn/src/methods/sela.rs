@@ -12,7 +12,7 @@ use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::clustering::sinkhorn_until;
-use crate::layers::{BufferPool, Carried, FeatureMap, Layer, Linear, MapShape, Pass, tensors};
+use crate::layers::{Carried, FeatureMap, Layer, Linear, MapShape, Pass, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
 use crate::metrics::{argmax, nmi};
 use crate::rng::Stream;
@@ -92,7 +92,7 @@ impl Method for Sela {
         if epoch.number > 0 && epoch.number.is_multiple_of(self.settings.every) {
             let features = epoch.features(encoder);
             let shape = MapShape::vector(encoder.dim);
-            let mut pass = Pass::inference(&std::sync::Arc::<BufferPool>::default());
+            let mut pass = Pass::inference(&encoder.buffers());
             let features = FeatureMap::new(epoch.images.n(), shape, features);
             let logits = self.heads.forward(features, &mut pass);
             self.assign(&logits.data);

@@ -5,9 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
-
-use super::{Buffers, Optimizer, PIECE, ParamMut};
+use super::{Buffers, Optimizer, ParamMut};
+use crate::device::{AdamUpdate, Device};
 use crate::settings::{ABOVE_ZERO, BELOW_ONE, settings};
 
 settings! {
@@ -45,53 +44,46 @@ impl Adam {
 }
 
 impl Optimizer for Adam {
-    fn step(&mut self, parameters: &mut [ParamMut<'_>]) {
+    fn step(&mut self, device: &dyn Device, parameters: &mut [ParamMut<'_>]) {
         let AdamConfig {
-            betas: [b1, b2],
+            betas,
             eps,
             weight_decay,
         } = self.config;
-        for parameter in parameters {
+        let (firsts, seconds) = (self.first.of(parameters), self.second.of(parameters));
+        let mut updates = Vec::with_capacity(parameters.len());
+        for ((parameter, first), second) in parameters.iter_mut().zip(firsts).zip(seconds) {
             let steps = self.steps.entry(parameter.name.to_owned()).or_insert(0);
             *steps += 1;
             // In f64 as PyTorch: 1 - b2^t loses all digits in f32 at first.
-            let correction_1 = 1.0 - f64::from(b1).powi(*steps);
-            let correction_2 = (1.0 - f64::from(b2).powi(*steps)).sqrt() as f32;
+            let [correction_1, correction_2] = betas.map(|beta| 1.0 - f64::from(beta).powi(*steps));
             let lr = parameter.lr;
-            let rate = (f64::from(lr) / correction_1) as f32;
             let decay = if parameter.decay { weight_decay } else { 0.0 };
-            let (penalty, shrink) = if self.decoupled {
+            let (penalty, kept) = if self.decoupled {
                 (0.0, 1.0 - lr * decay)
             } else {
                 (decay, 1.0)
             };
-            let first = self.first.of(parameter);
-            let second = self.second.of(parameter);
-            let values = parameter
-                .value
-                .par_iter_mut()
-                .zip(parameter.grad)
-                .zip(first)
-                .zip(second);
-            values.with_min_len(PIECE).for_each(|(((w, g), m), v)| {
-                let g = g + penalty * *w;
-                *w *= shrink;
-                *m = b1 * *m + (1.0 - b1) * g;
-                *v = b2 * *v + (1.0 - b2) * g * g;
-                *w -= rate * *m / (v.sqrt() / correction_2 + eps);
+            updates.push(AdamUpdate {
+                value: &mut *parameter.value,
+                grad: parameter.grad,
+                moments: [first, second],
+                rate: (f64::from(lr) / correction_1) as f32,
+                correction: correction_2.sqrt() as f32,
+                penalty,
+                kept,
             });
         }
+        device.adam(&mut updates, betas, eps);
     }
 
     fn state(&self) -> BTreeMap<String, Vec<f32>> {
         let named = |prefix: &str, buffers: &Buffers| {
-            buffers
-                .0
-                .iter()
-                .map(|(name, data)| (format!("{prefix}.{name}"), data.clone()))
-                .collect::<Vec<_>>()
+            let named = buffers.state().into_iter();
+            let named = named.map(|(name, data)| (format!("{prefix}.{name}"), data));
+            named.collect::<BTreeMap<_, _>>()
         };
-        let mut state: BTreeMap<String, Vec<f32>> = named("first", &self.first).into_iter().collect();
+        let mut state = named("first", &self.first);
         state.extend(named("second", &self.second));
         let steps = self.steps.iter();
         state.extend(steps.map(|(name, steps)| (format!("steps.{name}"), vec![*steps as f32])));
@@ -101,9 +93,9 @@ impl Optimizer for Adam {
     fn load_state(&mut self, state: BTreeMap<String, Vec<f32>>) {
         for (name, data) in state {
             if let Some(name) = name.strip_prefix("first.") {
-                self.first.0.insert(name.to_owned(), data);
+                self.first.0.insert(name.to_owned(), data.into());
             } else if let Some(name) = name.strip_prefix("second.") {
-                self.second.0.insert(name.to_owned(), data);
+                self.second.0.insert(name.to_owned(), data.into());
             } else if let (Some(name), Some(steps)) = (name.strip_prefix("steps."), data.first()) {
                 self.steps.insert(name.to_owned(), *steps as i32);
             }

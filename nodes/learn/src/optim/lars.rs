@@ -4,9 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
-
-use super::{Buffers, Optimizer, PIECE, ParamMut};
+use super::{Buffers, Optimizer, ParamMut};
+use crate::device::Device;
 use crate::settings::{ABOVE_ZERO, BELOW_ONE, settings};
 
 settings! {
@@ -36,43 +35,22 @@ impl Lars {
     }
 }
 
-fn norm(values: impl Iterator<Item = f32>) -> f64 {
-    values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
-}
-
 impl Optimizer for Lars {
-    fn step(&mut self, parameters: &mut [ParamMut<'_>]) {
+    fn step(&mut self, device: &dyn Device, parameters: &mut [ParamMut<'_>]) {
         let LarsConfig {
             momentum,
             weight_decay,
             eta,
         } = self.config;
-        for parameter in parameters {
-            let decay = if parameter.decay { weight_decay } else { 0.0 };
-            let weights = norm(parameter.value.iter().copied());
-            let gradient = norm(parameter.grad.iter().zip(&*parameter.value).map(|(g, w)| g + decay * w));
-            let adapted = parameter.decay && weights > 0.0 && gradient > 0.0;
-            let trust = if adapted {
-                (f64::from(eta) * weights / gradient) as f32
-            } else {
-                1.0
-            };
-            let lr = parameter.lr;
-            let velocity = self.velocity.of(parameter);
-            let values = parameter.value.par_iter_mut().zip(parameter.grad).zip(velocity);
-            values.with_min_len(PIECE).for_each(|((w, g), v)| {
-                *v = momentum * *v + lr * trust * (g + decay * *w);
-                *w -= *v;
-            });
-        }
+        device.lars(&mut self.velocity.updates(parameters, weight_decay), momentum, eta);
     }
 
     fn state(&self) -> BTreeMap<String, Vec<f32>> {
-        self.velocity.0.clone()
+        self.velocity.state()
     }
 
     fn load_state(&mut self, state: BTreeMap<String, Vec<f32>>) {
-        self.velocity = Buffers(state);
+        self.velocity = Buffers::load(state);
     }
 
     fn forget(&mut self, prefix: &str) {

@@ -15,10 +15,9 @@ use serde::{Deserialize, Serialize};
 
 pub use schedule::{Schedule, check_lr, check_warmup};
 
+use crate::device::{Device, Update};
+use crate::layers::Buffer;
 use crate::settings::SettingError;
-
-/// Values that a thread updates at a time, at least.
-const PIECE: usize = 16 * 1024;
 
 /// One parameter with its gradient.
 #[derive(Debug)]
@@ -26,9 +25,9 @@ pub struct ParamMut<'a> {
     /// A name that is the same in every step.
     pub name: &'a str,
     /// Values, to be updated.
-    pub value: &'a mut [f32],
+    pub value: &'a mut Buffer,
     /// Gradient, same length.
-    pub grad: &'a [f32],
+    pub grad: &'a Buffer,
     /// Learning rate of this step.
     pub lr: f32,
     /// Whether weight decay (and LARS's adaptation) applies; not to biases and normalisation parameters.
@@ -37,8 +36,8 @@ pub struct ParamMut<'a> {
 
 /// An optimiser with its state.
 pub trait Optimizer: Send {
-    /// One update.
-    fn step(&mut self, parameters: &mut [ParamMut<'_>]);
+    /// One update, computed on `device`.
+    fn step(&mut self, device: &dyn Device, parameters: &mut [ParamMut<'_>]);
     /// Its buffers by name, for a checkpoint.
     fn state(&self) -> BTreeMap<String, Vec<f32>>;
     /// The reverse of [`Optimizer::state`].
@@ -98,15 +97,48 @@ impl OptimizerConfig {
 
 /// A buffer of zeros per parameter, made when first asked for.
 #[derive(Debug, Default)]
-struct Buffers(BTreeMap<String, Vec<f32>>);
+struct Buffers(BTreeMap<String, Buffer>);
 
 impl Buffers {
-    fn of(&mut self, parameter: &ParamMut<'_>) -> &mut [f32] {
-        if !self.0.contains_key(parameter.name) {
-            self.0
-                .insert(parameter.name.to_owned(), vec![0.0; parameter.value.len()]);
+    /// Those of parameters of different names.
+    fn of(&mut self, parameters: &[ParamMut<'_>]) -> Vec<&mut Buffer> {
+        for parameter in parameters {
+            if !self.0.contains_key(parameter.name) {
+                let zeros = Buffer::from(vec![0.0; parameter.value.len()]);
+                self.0.insert(parameter.name.to_owned(), zeros);
+            }
         }
-        self.0.get_mut(parameter.name).expect("BUG: the buffer was just made")
+        let named = self.0.iter_mut().map(|(name, buffer)| (name.as_str(), buffer));
+        let mut named: BTreeMap<&str, &mut Buffer> = named.collect();
+        let mut own = |name| named.remove(name).expect("BUG: two parameters have one name");
+        parameters.iter().map(|parameter| own(parameter.name)).collect()
+    }
+
+    /// What moves parameters that have a velocity.
+    fn updates<'a>(&'a mut self, parameters: &'a mut [ParamMut<'_>], weight_decay: f32) -> Vec<Update<'a>> {
+        let velocities = self.of(parameters);
+        let pairs = parameters.iter_mut().zip(velocities);
+        pairs
+            .map(|(parameter, velocity)| Update {
+                value: &mut *parameter.value,
+                grad: parameter.grad,
+                velocity,
+                lr: parameter.lr,
+                decay: if parameter.decay { weight_decay } else { 0.0 },
+                adapted: parameter.decay,
+            })
+            .collect()
+    }
+
+    /// The values by name.
+    fn state(&self) -> BTreeMap<String, Vec<f32>> {
+        let values = self.0.iter();
+        values.map(|(name, buffer)| (name.clone(), buffer.to_vec())).collect()
+    }
+
+    /// The reverse of [`Buffers::state`].
+    fn load(state: BTreeMap<String, Vec<f32>>) -> Self {
+        Self(state.into_iter().map(|(name, values)| (name, values.into())).collect())
     }
 
     fn forget(&mut self, prefix: &str) {
@@ -117,25 +149,30 @@ impl Buffers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Cpu;
 
     /// Values of two parameters after each of three steps, the first of them forgotten after the first step if `forgets`.
     fn walked(config: &OptimizerConfig, forgets: bool) -> [[f32; 2]; 3] {
-        let (mut optimizer, mut values) = (config.build(), [1.0f32, 1.0]);
+        let (mut optimizer, mut values) = (config.build(), [1.0f32, 1.0].map(|one| Buffer::from(vec![one])));
+        let grad = Buffer::from(vec![0.5]);
         std::array::from_fn(|step| {
             if forgets && step == 1 {
-                values[0] = 1.0;
+                values[0][0] = 1.0;
                 optimizer.forget("head.");
             }
             let [head, body] = &mut values;
             let parameter = |name, value| ParamMut {
                 name,
-                value: std::slice::from_mut(value),
-                grad: &[0.5],
+                value,
+                grad: &grad,
                 lr: 0.1,
                 decay: true,
             };
-            optimizer.step(&mut [parameter("head.weight", head), parameter("body.weight", body)]);
-            values
+            optimizer.step(
+                &Cpu,
+                &mut [parameter("head.weight", head), parameter("body.weight", body)],
+            );
+            [values[0][0], values[1][0]]
         })
     }
 

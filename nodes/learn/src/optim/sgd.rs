@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
-
-use super::{Buffers, Optimizer, PIECE, ParamMut};
+use super::{Buffers, Optimizer, ParamMut};
+use crate::device::Device;
 use crate::settings::{BELOW_ONE, settings};
 
 settings! {
@@ -36,31 +35,21 @@ impl Sgd {
 }
 
 impl Optimizer for Sgd {
-    fn step(&mut self, parameters: &mut [ParamMut<'_>]) {
+    fn step(&mut self, device: &dyn Device, parameters: &mut [ParamMut<'_>]) {
         let SgdConfig {
             momentum,
             nesterov,
             weight_decay,
         } = self.config;
-        for parameter in parameters {
-            let decay = if parameter.decay { weight_decay } else { 0.0 };
-            let lr = parameter.lr;
-            let velocity = self.velocity.of(parameter);
-            let values = parameter.value.par_iter_mut().zip(parameter.grad).zip(velocity);
-            values.with_min_len(PIECE).for_each(|((w, g), v)| {
-                let g = g + decay * *w;
-                *v = momentum * *v + g;
-                *w -= lr * if nesterov { g + momentum * *v } else { *v };
-            });
-        }
+        device.sgd(&mut self.velocity.updates(parameters, weight_decay), momentum, nesterov);
     }
 
     fn state(&self) -> BTreeMap<String, Vec<f32>> {
-        self.velocity.0.clone()
+        self.velocity.state()
     }
 
     fn load_state(&mut self, state: BTreeMap<String, Vec<f32>>) {
-        self.velocity = Buffers(state);
+        self.velocity = Buffers::load(state);
     }
 
     fn forget(&mut self, prefix: &str) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::batch::{Guesses, SemiBatch, SemiOutcome};
-use crate::layers::{BufferPool, FeatureMap, Layer, MapShape, Mode, Pass, Role, Tensors};
+use crate::layers::{Buffer, BufferPool, FeatureMap, Layer, MapShape, Mode, Pass, Role, Tensors};
 use crate::losses::{
     self, LossError, Traced, TracedScalar, soft_cross_entropy, value_and_grads, value_of, weighted_sum,
 };
@@ -194,19 +194,19 @@ fn guess_of(of: &mut Classifier, view: &FeatureMap, mode: Mode, buffers: &Arc<Bu
 }
 
 /// The running statistics of a network's batch norms.
-fn statistics(of: &mut Classifier) -> Vec<Vec<f32>> {
+fn statistics(of: &mut Classifier) -> Vec<Buffer> {
     let mut entries = Vec::new();
     of.entries("", &mut entries);
     let buffers = entries.iter().filter(|entry| entry.role == Role::Buffer);
-    buffers.map(|entry| entry.value.to_vec()).collect()
+    buffers.map(|entry| entry.value.clone()).collect()
 }
 
 /// The reverse of [`statistics`].
-fn restore(of: &mut Classifier, statistics: Vec<Vec<f32>>) {
+fn restore(of: &mut Classifier, statistics: Vec<Buffer>) {
     let mut entries = Vec::new();
     of.entries("", &mut entries);
     let buffers = entries.iter_mut().filter(|entry| entry.role == Role::Buffer);
     for (entry, values) in buffers.zip(statistics) {
-        entry.value.copy_from_slice(&values);
+        *entry.value = values;
     }
 }

@@ -80,7 +80,7 @@ impl<'a> Fit<'a> {
         let pseudo = pseudo.filter(|p| !p.indices.is_empty());
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_steps, settings.steps);
         let (encoder_optimizer, head_optimizer) = (settings.optimizer.build(), settings.optimizer.build());
-        let buffers: Arc<BufferPool> = Arc::default();
+        let buffers = classifier.encoder.buffers();
         let truths = match &pseudo {
             Some(_) => ((settings.batch as f32 * settings.labelled_share).round() as usize).min(settings.batch),
             None => settings.batch,
@@ -143,7 +143,8 @@ impl<'a> Fit<'a> {
             return Err(SettingError::new("strong", message).into());
         }
         let classifier = &mut self.learner.classifier;
-        follow(&mut average, classifier, 0.0);
+        average.encoder.device = Arc::clone(&classifier.encoder.device);
+        follow(&mut average, classifier, 0.0, &**self.learner.buffers.device());
         let method = settings.build(&SemiSetup {
             classes: classifier.classes,
             features: classifier.encoder.dim,
@@ -192,6 +193,7 @@ impl<'a> Fit<'a> {
         let until = (self.step + steps).min(self.settings.steps);
         while self.step < until {
             let loss = self.one_step()?;
+            self.learner.buffers.device().check()?;
             if !loss.is_finite() {
                 let message = format!(
                     "the loss became {loss} in step {}: training diverged, lower it",
@@ -373,7 +375,7 @@ impl Learner {
         };
         // As Mean Teacher's: a young average must not be of what was there before training.
         let keep = semi.settings.settings().common().ema.min(1.0 - 1.0 / (step + 1) as f32);
-        follow(&mut semi.average, &mut self.classifier, keep);
+        follow(&mut semi.average, &mut self.classifier, keep, &**self.buffers.device());
         semi.monitor.add(&outcome, truths);
         let gap = || distance(&mut self.classifier, &mut semi.average);
         let advice = semi.settings.settings().advice();
@@ -390,11 +392,13 @@ impl Learner {
         if let Some(semi) = &mut self.semi {
             semi.method.entries("semi", &mut entries);
         }
-        update(self.head_optimizer.as_mut(), lr, entries);
+        let device = self.buffers.device();
+        update(&**device, self.head_optimizer.as_mut(), lr, entries);
         if !settings.freeze {
             let mut entries = Vec::new();
             self.classifier.encoder.entries("encoder", &mut entries);
-            update(self.encoder_optimizer.as_mut(), lr * settings.encoder_lr_scale, entries);
+            let lr = lr * settings.encoder_lr_scale;
+            update(&**device, self.encoder_optimizer.as_mut(), lr, entries);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::epoch::EpochOutcome;
 use crate::data::Label;
+use crate::device::Device;
 use crate::layers::{Carried, Role, Tensors, tensors};
 use crate::methods::MethodError;
 use crate::semi::SemiOutcome;
@@ -131,7 +132,7 @@ pub(super) fn distance(trained: &mut dyn Tensors, average: &mut dyn Tensors) -> 
     average.entries("", &mut there);
     let (mut apart, mut length) = (0.0f64, 0.0f64);
     for (here, there) in here.iter().zip(&there).filter(|(here, _)| here.role != Role::Buffer) {
-        for (a, b) in here.value.iter().zip(&*there.value) {
+        for (a, b) in here.value.iter().zip(&there.value[..]) {
             apart += f64::from(a - b).powi(2);
             length += f64::from(*a).powi(2);
         }
@@ -140,15 +141,13 @@ pub(super) fn distance(trained: &mut dyn Tensors, average: &mut dyn Tensors) -> 
 }
 
 /// `to` moves towards `trained` by `1 - keep`; batch norms' running statistics are copied, as those of an average would be of no network.
-pub(super) fn follow(to: &mut dyn Tensors, trained: &mut dyn Tensors, keep: f32) {
+pub(super) fn follow(to: &mut dyn Tensors, trained: &mut dyn Tensors, keep: f32, device: &dyn Device) {
     let (mut source, mut target) = (Vec::new(), Vec::new());
     trained.entries("", &mut source);
     to.entries("", &mut target);
     for (target, source) in target.iter_mut().zip(&source) {
         let keep = if source.role == Role::Buffer { 0.0 } else { keep };
-        for (to, from) in target.value.iter_mut().zip(&*source.value) {
-            *to = keep * *to + (1.0 - keep) * from;
-        }
+        device.average(target.value, source.value, keep);
     }
 }
 

@@ -1,12 +1,10 @@
 //! Using a network: features and class probabilities of images as they are, with running statistics and no augmentation.
 
-use std::sync::Arc;
-
 use super::Classifier;
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Samples;
-use crate::layers::{BufferPool, FeatureMap, Layer, Pass};
+use crate::layers::{FeatureMap, Layer, Pass};
 use crate::losses;
 
 /// Images per pass; a result does not depend on it.
@@ -14,7 +12,7 @@ const BATCH: usize = 256;
 
 /// Features of the images at `indices`, `[indices][encoder.dim]`.
 pub fn embed(encoder: &mut Encoder, images: &Samples, indices: &[u32], augmenter: &Augmenter) -> Vec<f32> {
-    let buffers: Arc<BufferPool> = Arc::default();
+    let buffers = encoder.buffers();
     let mut features = Vec::with_capacity(indices.len() * encoder.dim);
     for batch in indices.chunks(BATCH) {
         let y = forward(encoder, images, batch, augmenter, &mut Pass::inference(&buffers));
@@ -34,7 +32,7 @@ pub struct Outputs {
 
 /// Features and logits of the images at `indices`.
 pub fn outputs(classifier: &mut Classifier, images: &Samples, indices: &[u32], augmenter: &Augmenter) -> Outputs {
-    let buffers: Arc<BufferPool> = Arc::default();
+    let buffers = classifier.encoder.buffers();
     let mut outputs = Outputs::default();
     for batch in indices.chunks(BATCH) {
         let mut pass = Pass::inference(&buffers);

@@ -27,9 +27,8 @@ pub use monitor::{held_out, hold_out};
 pub use prefetch::WaitTimes;
 pub use pretrain::{PretrainSettings, Pretraining};
 
-use rayon::prelude::*;
-
 use crate::backbones::BackboneError;
+use crate::device::{Device, DeviceError};
 use crate::layers::{Entry, Role};
 use crate::losses::LossError;
 use crate::methods::MethodError;
@@ -55,33 +54,39 @@ pub enum TrainError {
     /// A hyper-parameter is out of range.
     #[error(transparent)]
     Setting(#[from] SettingError),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The caller asked to stop; what was done since the last checkpoint is dropped.
     #[error("stopped")]
     Stopped,
 }
 
 /// One optimiser step over all parameters, whose gradients are cleared.
-pub(crate) fn update(optimizer: &mut dyn Optimizer, lr: f32, entries: Vec<Entry<'_>>) {
-    update_each(optimizer, |_| lr, entries);
+pub(crate) fn update(device: &dyn Device, optimizer: &mut dyn Optimizer, lr: f32, entries: Vec<Entry<'_>>) {
+    update_each(device, optimizer, |_| lr, entries);
 }
 
 /// [`update`] with a learning rate for each parameter's name.
-fn update_each(optimizer: &mut dyn Optimizer, lr: impl Fn(&str) -> f32, mut entries: Vec<Entry<'_>>) {
-    let mut parameters: Vec<ParamMut<'_>> = entries
-        .iter_mut()
-        .filter(|e| e.role != Role::Buffer)
-        .map(|e| ParamMut {
+fn update_each(
+    device: &dyn Device,
+    optimizer: &mut dyn Optimizer,
+    lr: impl Fn(&str) -> f32,
+    mut entries: Vec<Entry<'_>>,
+) {
+    entries.retain(|e| e.role != Role::Buffer);
+    let parameters = entries.iter_mut().filter_map(|e| {
+        Some(ParamMut {
             name: &e.name,
             value: e.value,
-            grad: e.grad,
+            grad: e.grad.as_deref()?,
             lr: lr(&e.name),
             decay: e.role == Role::Weight,
         })
-        .collect();
-    optimizer.step(&mut parameters);
-    for entry in entries.iter_mut().filter(|e| e.role != Role::Buffer) {
-        entry.grad.par_chunks_mut(64 * 1024).for_each(|grad| grad.fill(0.0));
-    }
+    });
+    optimizer.step(device, &mut parameters.collect::<Vec<_>>());
+    let gradients = entries.into_iter().filter_map(|e| e.grad);
+    gradients.for_each(|gradient| device.fill(gradient, 0.0));
 }
 
 /// The optimiser's buffers as tensors of a checkpoint, named behind `prefix`.

@@ -9,6 +9,7 @@ use super::{Length, TrainError, WaitTimes, load_optimizer, save_optimizer, updat
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Samples;
+use crate::device::Device;
 use crate::layers::{BufferPool, Mode, Pass, Tensors};
 use crate::methods::{Batch, Epoch, Method, MethodConstraints, MethodError, MethodSettings, Setup, StepOutcome, Views};
 use crate::optim::{Optimizer, OptimizerConfig, Schedule, check_lr};
@@ -262,6 +263,7 @@ impl<'a> Pretraining<'a> {
                 },
             );
             let outcome = outcome?;
+            buffers.device().check()?;
             let asked = present.views.into_asked();
             wait_times.waited += asked.waited;
             names = asked.names;
@@ -341,6 +343,14 @@ impl<'a> Pretraining<'a> {
         Ok(())
     }
 
+    /// The same training on a device; what it gives does not depend on when this is called.
+    #[must_use]
+    pub fn on(mut self, device: Arc<dyn Device>) -> Self {
+        self.encoder.device = device;
+        self.buffers = self.encoder.buffers();
+        self
+    }
+
     /// The network to use, trained so far.
     pub fn into_encoder(self) -> Encoder {
         self.method.into_encoder(self.encoder)
@@ -369,7 +379,7 @@ fn take_step(
             true => peak,
             false => scheduled,
         };
-        update_each(optimizer, lr, entries);
+        update_each(&*pass.device(), optimizer, lr, entries);
     }
     Ok(outcome)
 }
