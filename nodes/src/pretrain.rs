@@ -259,6 +259,7 @@ impl Node for PretrainNode {
         Ok(Facts::of(NetworkFacts {
             input: data.input,
             class_names: None,
+            task: None,
         }))
     }
 

@@ -10,7 +10,7 @@ use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::data::{
-    Annotations, Images, Label, Modality, NetworkInput, Pixels, Sample, Samples, Tokens, classes_of,
+    Annotations, Images, Label, Object, Modality, NetworkInput, Pixels, Sample, Samples, Tokens, classes_of,
 };
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
@@ -18,7 +18,7 @@ use flow_learn::train::Examples;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetFacts, Targets, decoded, from_json, mapped, to_json};
+use super::{Annotated, DatasetFacts, Targets, decoded, from_json, mapped, to_json};
 use crate::failure::failure;
 
 const INFO: &str = "dataset.json";
@@ -240,7 +240,7 @@ impl Dataset {
             }
             splits.insert(*name, part);
             if let Some(all) = self.annotations.get(name) {
-                annotations.insert(*name, all.select(&kept));
+                annotations.insert(*name, all.select(&kept).with_classes(place));
             }
         }
         let class_names = places.iter().map(|place| self.class_names[*place].clone()).collect();
@@ -263,6 +263,7 @@ impl Dataset {
             Some(examples) => Targets::Labels(examples.indices.len()),
         };
         Ok(DatasetFacts {
+            annotated: self.annotations.get(&SplitName::Train).map(Annotated::of).unwrap_or_default(),
             input: NetworkInput {
                 shape: train.shape(),
                 modality: self.modality(),
@@ -385,15 +386,9 @@ impl Dataset {
             let lines: String = vocabulary.words().iter().map(|word| format!("{word}\n")).collect();
             files.push((VOCABULARY.to_owned(), lines.into_bytes()));
         }
-        for (name, annotations) in &self.annotations {
-            files.push((name.masks_file(), annotations.masks.encode()));
-            let mut state = StateDict::default();
-            let bounds = Tensor {
-                shape: vec![annotations.bounds.len(), 4],
-                data: annotations.bounds.concat(),
-            };
-            state.tensors.insert("bounds".into(), bounds);
-            files.push((name.boxes_file(), state.to_bytes()));
+        for (name, Annotations { masks, objects }) in &self.annotations {
+            files.extend(masks.as_ref().map(|masks| (name.masks_file(), masks.encode())));
+            files.extend(objects.as_ref().map(|objects| (name.boxes_file(), boxes_to_bytes(objects))));
         }
         let mut metrics: BTreeMap<String, f64> = self
             .splits
@@ -461,16 +456,16 @@ impl Dataset {
                 })?,
             };
             splits.insert(*name, samples);
-            if has(&name.masks_file()) {
-                let masks = mapped(artifact, &name.masks_file(), |bytes| {
+            let masks = has(&name.masks_file()).then(|| {
+                mapped(artifact, &name.masks_file(), |bytes| {
                     Images::decode(Pixels::new(bytes)).map_err(failure)
-                })?;
-                let boxes = decoded(artifact, &name.boxes_file(), tensors)?;
-                let bounds = boxes
-                    .tensors
-                    .get("bounds")
-                    .map_or(vec![], |t| t.data.as_chunks::<4>().0.to_vec());
-                annotations.insert(*name, Annotations { masks, bounds });
+                })
+            });
+            let objects = has(&name.boxes_file())
+                .then(|| decoded(artifact, &name.boxes_file(), |bytes| boxes_from(&tensors(bytes)?)));
+            let (masks, objects) = (masks.transpose()?, objects.transpose()?);
+            if masks.is_some() || objects.is_some() {
+                annotations.insert(*name, Annotations { masks, objects });
             }
         }
         let examples = if has(EXAMPLES) {
@@ -510,8 +505,8 @@ impl Dataset {
     }
 
     /// Whether what was read from several files holds together: places, labels and targets index each other later.
-    fn check(&self) -> Result<(), &'static str> {
-        let require = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
+    fn check(&self) -> Result<(), String> {
+        let require = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
         let classes = self.classes();
         let Normalisation { mean, std } = &self.normalisation;
         let fits =
@@ -529,10 +524,9 @@ impl Dataset {
                 channels.is_none_or(|c| c == mean.len()),
                 "its normalisation has other channels than its images",
             )?;
-            if let Some(Annotations { masks, bounds }) = self.annotations.get(name) {
-                let fits = masks.n == samples.n() && bounds.len() == samples.n();
-                require(fits, "it lacks a mask or a box for each image")?;
-            }
+            let size = [samples.shape().h, samples.shape().w];
+            let annotations = self.annotations.get(name);
+            annotations.and_then(|all| all.fault(samples.n(), size, classes)).map_or(Ok(()), Err)?;
         }
         let Some(examples) = &self.examples else { return Ok(()) };
         let targets = &examples.targets;
@@ -549,6 +543,42 @@ impl Dataset {
             "an example is not one of its images",
         )
     }
+}
+
+/// Values of a thing in a file: class, box, area, and whether it is left out.
+const OF_OBJECT: usize = 7;
+
+fn boxes_to_bytes(objects: &[Vec<Object>]) -> Vec<u8> {
+    let values = |object: &Object| {
+        let [left, top, right, bottom] = object.bounds;
+        let (class, ignore) = (f32::from(object.class), f32::from(u8::from(object.ignore)));
+        [class, left, top, right, bottom, object.area, ignore]
+    };
+    let data: Vec<f32> = objects.iter().flatten().flat_map(values).collect();
+    let mut state = StateDict::default();
+    let counts = objects.iter().map(|of_image| of_image.len() as f32).collect();
+    let shape = vec![data.len() / OF_OBJECT, OF_OBJECT];
+    state.tensors.insert("objects".into(), Tensor { shape, data });
+    let shape = vec![objects.len()];
+    state.tensors.insert("counts".into(), Tensor { shape, data: counts });
+    state.to_bytes()
+}
+
+fn boxes_from(state: &StateDict) -> Result<Vec<Vec<Object>>, NodeError> {
+    let values = |name: &str| state.tensors.get(name).map_or(&[][..], |tensor| &tensor.data);
+    let object = |[class, left, top, right, bottom, area, ignore]: &[f32; OF_OBJECT]| Object {
+        class: *class as u16,
+        bounds: [*left, *top, *right, *bottom],
+        area: *area,
+        ignore: *ignore > 0.0,
+    };
+    let mut all = values("objects").as_chunks::<OF_OBJECT>().0.iter().map(object);
+    let of_image = |count: &f32| {
+        let objects: Vec<Object> = all.by_ref().take(*count as usize).collect();
+        let whole = objects.len() == *count as usize;
+        whole.then_some(objects).ok_or_else(|| failure("there are fewer boxes than it says"))
+    };
+    values("counts").iter().map(of_image).collect()
 }
 
 /// The places of the images, of the data set at one port, that are not, pixel for pixel, examples of the data set at another: places in one set mean nothing in another.

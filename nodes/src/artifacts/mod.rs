@@ -4,6 +4,7 @@ mod dataset;
 mod encoder;
 mod facts;
 mod history;
+mod locator;
 mod model;
 mod network;
 mod recipe;
@@ -14,12 +15,13 @@ mod task;
 pub use dataset::{Dataset, ExampleSet, Normalisation, SplitName};
 pub(crate) use dataset::{GUESSES_ARE_NO_LABELS, TEXTS_HAVE_NO_VIEWS, without};
 pub use encoder::EncoderArtifact;
-pub use facts::{DatasetFacts, NetworkFacts, ScoreFacts, Targets, compatible, same_task};
+pub use facts::{Annotated, DatasetFacts, NetworkFacts, ScoreFacts, Targets, compatible, same_task};
 pub use history::History;
+pub use locator::LocatorArtifact;
 pub use model::{HeadInfo, ModelArtifact};
 pub use network::TrainedNetwork;
 pub use recipe::RecipeArtifact;
-pub use scores::{Agreement, FeatureScore, Protocol, SCORES_FILE, Scores, Subject};
+pub use scores::{Agreement, FeatureScore, LocatedScore, Protocol, SCORES_FILE, Scores, Subject};
 pub use start::{EncoderStart, WeightsFile};
 pub use task::TaskArtifact;
 
@@ -37,7 +39,7 @@ pub const RECIPE: ArtifactType = ArtifactType("recipe");
 pub const TASK: ArtifactType = ArtifactType("task");
 /// A backbone's weights.
 pub const ENCODER: ArtifactType = ArtifactType("encoder");
-/// A classifier's weights.
+/// Weights of a classifier, or of a network that tells where things are.
 pub const MODEL: ArtifactType = ArtifactType("model");
 /// Metrics on test or validation images.
 pub const SCORES: ArtifactType = ArtifactType("scores");

@@ -250,6 +250,7 @@ impl SourceNode {
             targets: shape
                 .labelled
                 .map_or(Targets::All, |labelled| Targets::Labels(labelled - aside)),
+            annotated: shape.annotated,
         };
         // What a file holds cannot be lowered, but which file it is.
         let sizes = [("train", self.train.is_some()), ("side", self.side.is_some())];
@@ -267,7 +268,7 @@ struct Parts {
 
 impl Node for SourceNode {
     const KIND: &'static str = "dataset";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const OUTPUT: ArtifactType = DATASET;
     const FORM: &'static [&'static str] = &["source"];
 

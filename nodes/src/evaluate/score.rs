@@ -7,31 +7,37 @@ use flow_engine::node::{
 };
 use flow_learn::augment::Recipe;
 use flow_learn::metrics::{argmax, ece};
+use flow_learn::tasks::Task;
 use flow_learn::train::predict;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{all_threads, score_facts, test};
 use crate::artifacts::{
-    DATASET, Dataset, FeatureScore, MODEL, ModelArtifact, NetworkFacts, Protocol, SCORES, Scores, SplitName, Subject,
+    DATASET, Dataset, FeatureScore, MODEL, ModelArtifact, NetworkFacts, Protocol, SCORES, ScoreFacts, Scores, SplitName, Subject,
     compatible,
 };
 use crate::failure::refused;
+use crate::tasks;
 
 /// Bins of the calibration error.
 const BINS: usize = 15;
 
-/// Judges a classifier on a split of a data set.
+/// Judges a classifier, or a network that tells where things are, on a split of a data set.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreNode {
-    /// The classifier.
+    /// The network.
     model: NodeRef,
-    /// The data set that is judged on: of the classifier's classes in its order.
+    /// What the network tells: the class of an image, or where things are.
+    #[serde(default = "tasks::classify", skip_serializing_if = "tasks::is_classify")]
+    #[schemars(extend("enum" = tasks::names()))]
+    task: String,
+    /// The data set that is judged on: of the network's classes in its order.
     data: NodeRef,
     /// The split that is judged on.
     #[serde(default = "test")]
-    split: SplitName,
+    pub(super) split: SplitName,
 }
 
 impl Node for ScoreNode {
@@ -51,10 +57,18 @@ impl Node for ScoreNode {
         let Some(facts) = score_facts(inputs, self.split, true)? else {
             return Ok(Facts::unknown());
         };
+        let task = tasks::find(&self.task)?;
+        if let Some(task) = task {
+            tasks::annotated("data", &facts.data, task)?;
+        }
         if let Some(network) = inputs.get::<NetworkFacts>("model") {
+            tasks::same("model", network, task)?;
             compatible("model", network, &facts.data)?;
         }
-        Ok(Facts::of(facts))
+        Ok(Facts::of(ScoreFacts {
+            task: task.map(Task::name),
+            ..facts
+        }))
     }
 
     fn resources(&self) -> Resources {
@@ -67,6 +81,9 @@ impl Node for ScoreNode {
 
     /// Predicts every image of the split once, as it is, normalised as the classifier was trained.
     fn run(&self, inputs: &Inputs, _cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        if let Some(task) = tasks::find(&self.task).map_err(refused)? {
+            return self.locate(task, inputs);
+        }
         let input = inputs.one("data");
         let data = Dataset::read(input, &[SplitName::Train, self.split])?;
         let mut model = ModelArtifact::read(inputs.one("model"))?;
@@ -94,6 +111,7 @@ impl Node for ScoreNode {
             pseudo_labels: model.head.pseudo_labels,
             truth: Scores::classes(&truth),
             scores: vec![score],
+            located: None,
         };
         Ok(Output {
             files: vec![scores.to_file()],

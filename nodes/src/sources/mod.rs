@@ -29,6 +29,7 @@ pub use self::colour::Colour;
 use self::container::{Format, inspected};
 pub use self::folder::{FileSettings, Files, OnBad, OnLeak};
 pub use self::npz::ArrayNames;
+use crate::artifacts::Annotated;
 use crate::failure::{at, at_with};
 use crate::pictures::{Fault, Inspection, Layout, Reading};
 
@@ -124,6 +125,8 @@ pub struct SourceShape {
     pub validation: usize,
     /// How many of the training examples have a label, where some have none.
     pub labelled: Option<usize>,
+    /// What is known of where things are.
+    pub annotated: Annotated,
     /// The texts themselves, where they are few: their vocabulary tells whether they go with a network.
     pub texts: Option<Texts>,
 }
@@ -137,6 +140,7 @@ impl SourceShape {
             counts: Some(counts),
             validation: 0,
             labelled: None,
+            annotated: Annotated::default(),
             texts: None,
         }
     }

@@ -261,7 +261,8 @@ impl BackboneSettings {
         self.check_noise()?;
         let network = match (&backbone.family, modality) {
             (Family::Stages(build) | Family::Patches(build), Modality::Images) => {
-                Network::Stages(self.stages(backbone, *build, shape, stream)?)
+                let (layers, trunk) = self.stages(backbone, *build, shape, stream)?;
+                Network::Stages { layers, trunk }
             }
             (Family::Transformer, Modality::Images) => {
                 let sizes = VitShape::new(self, shape)?;
@@ -309,14 +310,14 @@ impl BackboneSettings {
         Ok(())
     }
 
-    /// Stages of convolutions with the final pooling.
+    /// Stages of convolutions with the final pooling, and how many layers come before it.
     fn stages(
         &self,
         backbone: &Backbone,
         build: fn(&StageShape<'_>, &mut Stream) -> Sequential,
         input: MapShape,
         stream: &Stream,
-    ) -> Result<Sequential, BackboneError> {
+    ) -> Result<(Sequential, usize), BackboneError> {
         let widths = if self.widths.is_empty() {
             backbone.widths
         } else {
@@ -368,11 +369,13 @@ impl BackboneSettings {
             let message = format!("{} found, but `{}` pools to 1 cell only", self.grid, self.name);
             return Err(SettingError::new("grid", message).into());
         }
+        let trunk = stages.len();
         let pooled = stages.with("", GridPool { grid: self.grid });
-        Ok(match patches {
+        let layers = match patches {
             true => pooled.with("head.norm", LayerNorm::new(last.c, LayerNorm::EPS)),
             false => pooled,
-        })
+        };
+        Ok((layers, trunk))
     }
 
     /// The network, to be looked at before anything runs; none if it is so large that only its sizes are checked, as far as they can be
@@ -459,7 +462,11 @@ pub struct Encoder {
 }
 
 enum Network {
-    Stages(Sequential),
+    /// Convolutions, of which the first `trunk` layers come before the pooling.
+    Stages {
+        layers: Sequential,
+        trunk: usize,
+    },
     Transformer(VisionTransformer),
     Text(TextEncoder),
 }
@@ -467,7 +474,7 @@ enum Network {
 impl Network {
     fn layer(&self) -> &dyn Layer {
         match self {
-            Self::Stages(stages) => stages,
+            Self::Stages { layers, .. } => layers,
             Self::Transformer(vit) => vit,
             Self::Text(network) => network,
         }
@@ -475,7 +482,7 @@ impl Network {
 
     fn layer_mut(&mut self) -> &mut dyn Layer {
         match self {
-            Self::Stages(stages) => stages,
+            Self::Stages { layers, .. } => layers,
             Self::Transformer(vit) => vit,
             Self::Text(network) => network,
         }
@@ -509,6 +516,33 @@ impl Encoder {
         match &mut self.network {
             Network::Transformer(vit) => Some(vit),
             _ => None,
+        }
+    }
+
+    /// Shapes of the last maps of each size, finest first; `None` if it is no network of convolutions.
+    pub fn stages(&self) -> Option<Vec<MapShape>> {
+        match &self.network {
+            Network::Stages { layers, trunk } => {
+                Some(layers.stages(self.input, *trunk).into_iter().map(|(_, shape)| shape).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// The maps of [`Encoder::stages`] for a batch; none if there are no stages.
+    pub fn forward_stages(&mut self, x: FeatureMap, pass: &mut Pass) -> Vec<FeatureMap> {
+        let Network::Stages { layers, trunk } = &mut self.network else {
+            return Vec::new();
+        };
+        let places: Vec<usize> = layers.stages(self.input, *trunk).into_iter().map(|(place, _)| place).collect();
+        layers.forward_to(x, &places, pass)
+    }
+
+    /// The way back of [`Encoder::forward_stages`], from the gradients of the maps that were looked at.
+    pub fn backward_stages(&mut self, gradients: Vec<Option<FeatureMap>>, pass: &mut Pass) {
+        if let Network::Stages { layers, trunk } = &mut self.network {
+            let places: Vec<usize> = layers.stages(self.input, *trunk).into_iter().map(|(place, _)| place).collect();
+            layers.backward_from(gradients, &places, pass);
         }
     }
 

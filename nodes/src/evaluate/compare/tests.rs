@@ -34,6 +34,7 @@ fn scores(of: Subject, right: f64, run: &str) -> Scores {
         pseudo_labels: None,
         truth: Scores::classes(&truth),
         scores: vec![FeatureScore::new(of, Protocol::FineTuned, CLASSES, &truth, &predicted)],
+        located: None,
     }
 }
 
