@@ -4,6 +4,7 @@
 //! For self-training the engine repeats the node: with `rounds = 2` and `becomes = "guess.teacher"` the student of the
 //! first round labels the images that the student of the second learns from.
 
+mod fitting;
 mod locate;
 
 use std::collections::BTreeMap;
@@ -20,10 +21,11 @@ use flow_learn::backbones::BackboneSettings;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::semi::{SecondView, SemiSettings};
-use flow_learn::train::{Classifier, EpochOutcome, Fit, FitSettings, JointLossSettings, Pool, TrainError};
+use flow_learn::train::{Classifier, Fit, FitSettings, JointLossSettings, Pool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::fitting::Fitting;
 use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, HeadInfo, History, MODEL, ModelArtifact,
     NetworkFacts, RECIPE, RecipeArtifact, SplitName, TEXTS_HAVE_NO_VIEWS, same_task, without,
@@ -523,40 +525,6 @@ impl Unlabelled {
 fn twin(backbone: &BackboneSettings, of: &Classifier, stream: &Stream) -> Result<Classifier, NodeError> {
     let encoder = backbone.build(of.encoder.takes(), stream).map_err(failure)?;
     Ok(Classifier::new(encoder, of.classes, stream))
-}
-
-/// A fit that goes on in stretches.
-trait Fitting {
-    fn step(&self) -> usize;
-    fn images_seen(&self) -> u64;
-    fn run(&mut self, steps: usize, watch: impl FnMut(usize, f32) -> ControlFlow<()>) -> Result<(), TrainError>;
-    fn checkpoint(&mut self) -> Vec<u8>;
-    fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError>;
-    /// What the parts done showed, if that is looked at.
-    fn history(&self) -> &[EpochOutcome] {
-        &[]
-    }
-}
-
-impl Fitting for Fit<'_> {
-    fn step(&self) -> usize {
-        self.step()
-    }
-    fn images_seen(&self) -> u64 {
-        self.images_seen()
-    }
-    fn run(&mut self, steps: usize, watch: impl FnMut(usize, f32) -> ControlFlow<()>) -> Result<(), TrainError> {
-        self.run(steps, watch)
-    }
-    fn checkpoint(&mut self) -> Vec<u8> {
-        self.checkpoint()
-    }
-    fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
-        self.resume(bytes)
-    }
-    fn history(&self) -> &[EpochOutcome] {
-        self.history()
-    }
 }
 
 impl FinetuneNode {

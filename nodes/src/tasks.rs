@@ -21,7 +21,9 @@ pub(crate) fn is_classify(task: &str) -> bool {
 
 /// The names of all tasks.
 pub(crate) fn names() -> Vec<&'static str> {
-    std::iter::once(CLASSIFY).chain(TASKS.iter().map(|task| task.name())).collect()
+    std::iter::once(CLASSIFY)
+        .chain(TASKS.iter().map(|task| task.name()))
+        .collect()
 }
 
 /// The task of a name; `None` is classification.
@@ -50,7 +52,11 @@ pub(crate) fn same(port: &str, network: &NetworkFacts, task: Option<&dyn Task>) 
         return Ok(());
     }
     let message = format!("`{port}` was trained with the task `{theirs}`, this node has `{ours}`");
-    Err(at_with("task", message, format!("write `task = \"{theirs}\"`, or take another network")))
+    Err(at_with(
+        "task",
+        message,
+        format!("write `task = \"{theirs}\"`, or take another network"),
+    ))
 }
 
 /// Whether a data set says what a task needs to know.
@@ -65,7 +71,11 @@ pub(crate) fn annotated(port: &str, data: &DatasetFacts, task: &dyn Task) -> Res
     if has {
         return Ok(());
     }
-    let message = format!("`{}` learns from {}, which these images do not have", task.name(), task.needs().noun());
+    let message = format!(
+        "`{}` learns from {}, which these images do not have",
+        task.name(),
+        task.needs().noun()
+    );
     let help = "`source = \"scenes\"` has masks and boxes, as have the sources of annotated images";
     Err(at_with(port, message, help))
 }
@@ -80,6 +90,9 @@ pub(crate) fn guessed(task: &'static dyn Task) -> Annotated {
 
 /// A parameter that only classification has was given.
 pub(crate) fn only_classify(key: &str, task: &dyn Task) -> ParamError {
-    let message = format!("`{key}` is for classification, and this node has the task `{}`", task.name());
+    let message = format!(
+        "`{key}` is for classification, and this node has the task `{}`",
+        task.name()
+    );
     at_with(key, message, "leave it out")
 }

@@ -57,11 +57,7 @@ fn network(task: &'static dyn Task, device: &Arc<dyn Device>) -> Locator {
         ..BackboneSettings::named("conv3")
     };
     let stream = Stream::new(3, "test network");
-    let shape = MapShape {
-        h: SIDE,
-        w: SIDE,
-        c: 3,
-    };
+    let shape = MapShape { h: SIDE, w: SIDE, c: 3 };
     let mut encoder = backbone.build(shape, &stream).expect("valid");
     encoder.device = Arc::clone(device);
     Locator::new(encoder, task, CLASSES, &stream).expect("24 is a multiple of 4")
@@ -72,7 +68,10 @@ fn augmenter(ops: Vec<Op>) -> Augmenter {
 }
 
 fn moving() -> Augmenter {
-    augmenter(vec![Op::HorizontalFlip { p: 0.5 }, Op::ScaleJitter { scale: [0.8, 1.3] }])
+    augmenter(vec![
+        Op::HorizontalFlip { p: 0.5 },
+        Op::ScaleJitter { scale: [0.8, 1.3] },
+    ])
 }
 
 /// Trains on all images, the second half as pseudo-labelled if `joint`, broken off and resumed after `stop` steps.
@@ -137,7 +136,12 @@ fn a_training_that_was_broken_off_gives_the_bits_of_one_that_was_not() {
             joint: Some(JointLossSettings::default()),
             ..settings(12)
         };
-        let run = |stop| StateDict::of(&mut trained(*task, (joint.clone(), &moving()), stop, &common::device()), "");
+        let run = |stop| {
+            StateDict::of(
+                &mut trained(*task, (joint.clone(), &moving()), stop, &common::device()),
+                "",
+            )
+        };
         assert_eq!(run(None), run(Some(7)), "{}", task.name());
     }
 }
@@ -147,7 +151,10 @@ fn threads_and_devices_do_not_show() {
     let mock: Arc<dyn Device> = Arc::new(Mock::default());
     for task in TASKS {
         let run = |threads: usize, device: &Arc<dyn Device>| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .expect("a pool");
             pool.install(|| StateDict::of(&mut trained(*task, (settings(6), &moving()), None, device), ""))
         };
         let one = run(1, &common::device());
@@ -170,6 +177,11 @@ fn a_frozen_backbone_stays_as_it_is_and_the_head_learns() {
             let same = after.tensors[name] == *tensor;
             assert!(same || !name.starts_with("encoder"), "{name}");
         }
-        assert!(before.tensors.iter().any(|(name, tensor)| after.tensors[name] != *tensor));
+        assert!(
+            before
+                .tensors
+                .iter()
+                .any(|(name, tensor)| after.tensors[name] != *tensor)
+        );
     }
 }

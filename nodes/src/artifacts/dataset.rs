@@ -10,7 +10,7 @@ use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError, Output};
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::data::{
-    Annotations, Images, Label, Object, Modality, NetworkInput, Pixels, Sample, Samples, Tokens, classes_of,
+    Annotations, Images, Label, Modality, NetworkInput, Pixels, Sample, Samples, Tokens, classes_of,
 };
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
@@ -18,6 +18,7 @@ use flow_learn::train::Examples;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::boxes::{boxes_from, boxes_to_bytes};
 use super::{Annotated, DatasetFacts, Targets, decoded, from_json, mapped, to_json};
 use crate::failure::failure;
 
@@ -263,7 +264,11 @@ impl Dataset {
             Some(examples) => Targets::Labels(examples.indices.len()),
         };
         Ok(DatasetFacts {
-            annotated: self.annotations.get(&SplitName::Train).map(Annotated::of).unwrap_or_default(),
+            annotated: self
+                .annotations
+                .get(&SplitName::Train)
+                .map(Annotated::of)
+                .unwrap_or_default(),
             input: NetworkInput {
                 shape: train.shape(),
                 modality: self.modality(),
@@ -388,7 +393,11 @@ impl Dataset {
         }
         for (name, Annotations { masks, objects }) in &self.annotations {
             files.extend(masks.as_ref().map(|masks| (name.masks_file(), masks.encode())));
-            files.extend(objects.as_ref().map(|objects| (name.boxes_file(), boxes_to_bytes(objects))));
+            files.extend(
+                objects
+                    .as_ref()
+                    .map(|objects| (name.boxes_file(), boxes_to_bytes(objects))),
+            );
         }
         let mut metrics: BTreeMap<String, f64> = self
             .splits
@@ -526,7 +535,9 @@ impl Dataset {
             )?;
             let size = [samples.shape().h, samples.shape().w];
             let annotations = self.annotations.get(name);
-            annotations.and_then(|all| all.fault(samples.n(), size, classes)).map_or(Ok(()), Err)?;
+            annotations
+                .and_then(|all| all.fault(samples.n(), size, classes))
+                .map_or(Ok(()), Err)?;
         }
         let Some(examples) = &self.examples else { return Ok(()) };
         let targets = &examples.targets;
@@ -543,42 +554,6 @@ impl Dataset {
             "an example is not one of its images",
         )
     }
-}
-
-/// Values of a thing in a file: class, box, area, and whether it is left out.
-const OF_OBJECT: usize = 7;
-
-fn boxes_to_bytes(objects: &[Vec<Object>]) -> Vec<u8> {
-    let values = |object: &Object| {
-        let [left, top, right, bottom] = object.bounds;
-        let (class, ignore) = (f32::from(object.class), f32::from(u8::from(object.ignore)));
-        [class, left, top, right, bottom, object.area, ignore]
-    };
-    let data: Vec<f32> = objects.iter().flatten().flat_map(values).collect();
-    let mut state = StateDict::default();
-    let counts = objects.iter().map(|of_image| of_image.len() as f32).collect();
-    let shape = vec![data.len() / OF_OBJECT, OF_OBJECT];
-    state.tensors.insert("objects".into(), Tensor { shape, data });
-    let shape = vec![objects.len()];
-    state.tensors.insert("counts".into(), Tensor { shape, data: counts });
-    state.to_bytes()
-}
-
-fn boxes_from(state: &StateDict) -> Result<Vec<Vec<Object>>, NodeError> {
-    let values = |name: &str| state.tensors.get(name).map_or(&[][..], |tensor| &tensor.data);
-    let object = |[class, left, top, right, bottom, area, ignore]: &[f32; OF_OBJECT]| Object {
-        class: *class as u16,
-        bounds: [*left, *top, *right, *bottom],
-        area: *area,
-        ignore: *ignore > 0.0,
-    };
-    let mut all = values("objects").as_chunks::<OF_OBJECT>().0.iter().map(object);
-    let of_image = |count: &f32| {
-        let objects: Vec<Object> = all.by_ref().take(*count as usize).collect();
-        let whole = objects.len() == *count as usize;
-        whole.then_some(objects).ok_or_else(|| failure("there are fewer boxes than it says"))
-    };
-    values("counts").iter().map(of_image).collect()
 }
 
 /// The places of the images, of the data set at one port, that are not, pixel for pixel, examples of the data set at another: places in one set mean nothing in another.

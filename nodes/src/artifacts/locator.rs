@@ -57,8 +57,7 @@ impl LocatorArtifact {
             let name = head.task.as_deref().unwrap_or("classify");
             let task = named(name).ok_or_else(|| failure(format!("`{name}` networks do not tell where things are")))?;
             let classes = head.class_names.len();
-            let mut network =
-                Locator::new(encoder, task, classes, &Stream::new(0, "overwritten")).map_err(failure)?;
+            let mut network = Locator::new(encoder, task, classes, &Stream::new(0, "overwritten")).map_err(failure)?;
             state.load(network.head.as_mut(), "").map_err(failure)?;
             Ok(Self {
                 backbone,

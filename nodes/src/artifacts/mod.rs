@@ -1,5 +1,6 @@
 //! What flows between nodes: one file for each artifact type, with its encoding to named files and back.
 
+mod boxes;
 mod dataset;
 mod encoder;
 mod facts;

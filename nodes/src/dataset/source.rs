@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, Division};
+use super::located;
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, SplitName, Targets};
 use crate::failure::{at, at_with, failure, refused};
 use crate::memory;
@@ -127,15 +128,17 @@ impl SourceNode {
         match (source.load)(&self.settings(), paths)? {
             Loaded::Images(images) => self.images(source.name, *images).map(Dataset::into_output),
             Loaded::Texts(texts) => self.texts(source.name, texts).map(Dataset::into_output),
-            Loaded::Files(images) => {
-                let division = Division {
-                    test: self.test,
-                    validation: self.validation.unwrap_or(0),
-                    seed: self.seed,
-                    on_leak: self.on_leak.unwrap_or_default(),
-                };
-                files::output(source.name, *images, &division, host)
-            }
+            Loaded::Files(images) => files::output(source.name, *images, &self.division(), host),
+            Loaded::Placed(images) => located::output(source.name, *images, &self.division(), host),
+        }
+    }
+
+    fn division(&self) -> Division {
+        Division {
+            test: self.test,
+            validation: self.validation.unwrap_or(0),
+            seed: self.seed,
+            on_leak: self.on_leak.unwrap_or_default(),
         }
     }
 

@@ -21,7 +21,8 @@ impl ScoreNode {
         tasks::annotated("data", &facts, task).map_err(refused)?;
         let images = data.split(self.split)?;
         let known = data.annotations.get(&self.split);
-        let known = known.ok_or_else(|| failure(format!("the {} images have no {}", self.split, task.needs().noun())))?;
+        let known =
+            known.ok_or_else(|| failure(format!("the {} images have no {}", self.split, task.needs().noun())))?;
         let takes = model.network.encoder.takes();
         let augmenter = model.normalisation.augmenter(&Recipe::default(), takes)?;
         let all: Vec<u32> = (0..images.n() as u32).collect();

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{all_threads, score_facts, test};
 use crate::artifacts::{
-    DATASET, Dataset, FeatureScore, MODEL, ModelArtifact, NetworkFacts, Protocol, SCORES, ScoreFacts, Scores, SplitName, Subject,
-    compatible,
+    DATASET, Dataset, FeatureScore, MODEL, ModelArtifact, NetworkFacts, Protocol, SCORES, ScoreFacts, Scores,
+    SplitName, Subject, compatible,
 };
 use crate::failure::refused;
 use crate::tasks;

@@ -1,13 +1,10 @@
 //! Tasks that tell where things are.
 
-use std::ops::ControlFlow;
-
 use flow_engine::node::{Context, Facts, InputFacts, Inputs, NodeError, Output, ParamError};
 use flow_learn::rng::Stream;
 use flow_learn::tasks::{LocatedExamples, LocatingFit, Locator, Task};
-use flow_learn::train::TrainError;
 
-use super::{FinetuneNode, Fitting, HeadStart, metrics};
+use super::{FinetuneNode, HeadStart, metrics};
 use crate::artifacts::{
     Dataset, DatasetFacts, EncoderArtifact, EncoderStart, ExampleSet, HeadInfo, LocatorArtifact, NetworkFacts,
     RecipeArtifact, SplitName,
@@ -121,22 +118,4 @@ fn examples<'a>(data: &'a Dataset, set: &'a ExampleSet, task: &dyn Task) -> Resu
         annotations: data.annotations.get(&SplitName::Train).ok_or_else(missing)?,
         indices: &set.indices,
     })
-}
-
-impl Fitting for LocatingFit<'_> {
-    fn step(&self) -> usize {
-        self.step()
-    }
-    fn images_seen(&self) -> u64 {
-        self.images_seen()
-    }
-    fn run(&mut self, steps: usize, watch: impl FnMut(usize, f32) -> ControlFlow<()>) -> Result<(), TrainError> {
-        self.run(steps, watch)
-    }
-    fn checkpoint(&mut self) -> Vec<u8> {
-        self.checkpoint()
-    }
-    fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
-        self.resume(bytes)
-    }
 }

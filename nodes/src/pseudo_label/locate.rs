@@ -34,15 +34,20 @@ impl PseudoLabelNode {
         compatible("teacher", &teacher.facts(), &data.facts()?).map_err(refused)?;
         let takes = teacher.network.encoder.takes();
         let augmenter = teacher.normalisation.augmenter(&Recipe::default(), takes)?;
-        let except = inputs.maybe("except").map(|except| Dataset::read(except, &[SplitName::Train]));
+        let except = inputs
+            .maybe("except")
+            .map(|except| Dataset::read(except, &[SplitName::Train]));
         let pool = match &except.transpose()? {
             Some(except) => without(("data", data.train()?), ("except", except))?,
             None => (0..data.train()?.n() as u32).collect(),
         };
         let guess = |task: &dyn Task, values: &[f32], frame: &Frame| task.guess(values, frame, self.threshold);
         let guesses = locate(&mut teacher.network, data.train()?, &pool, &augmenter, guess);
-        let guesses: BTreeMap<u32, Located> =
-            pool.iter().zip(guesses).filter_map(|(i, guess)| Some((*i, guess?))).collect();
+        let guesses: BTreeMap<u32, Located> = pool
+            .iter()
+            .zip(guesses)
+            .filter_map(|(i, guess)| Some((*i, guess?)))
+            .collect();
         let metrics = metrics(task, &data, &guesses, pool.len());
         let note = format!("kept {} of {} guesses", guesses.len(), pool.len());
         cx.host.note(&match metrics.get("precision") {
@@ -71,7 +76,9 @@ fn metrics(task: &dyn Task, data: &Dataset, guesses: &BTreeMap<u32, Located>, po
         ("kept_share".to_owned(), kept / pool.max(1) as f64),
     ]);
     if let Some(truths) = data.annotations.get(&SplitName::Train) {
-        let counts = guesses.iter().map(|(i, guess)| task.right(guess, &truths.get(*i as usize)));
+        let counts = guesses
+            .iter()
+            .map(|(i, guess)| task.right(guess, &truths.get(*i as usize)));
         let (right, all) = counts.fold((0.0, 0.0), |(right, all), (r, a)| (right + r, all + a));
         if all > 0.0 {
             metrics.insert("precision".into(), right / all);
@@ -91,7 +98,9 @@ fn annotations(task: &dyn Task, data: &Dataset, guesses: &BTreeMap<u32, Located>
         },
         objects: Vec::new(),
     };
-    let all: Vec<Located> = (0..images.n as u32).map(|i| guesses.get(&i).unwrap_or(&nothing).clone()).collect();
+    let all: Vec<Located> = (0..images.n as u32)
+        .map(|i| guesses.get(&i).unwrap_or(&nothing).clone())
+        .collect();
     let annotations = Annotations::of(size, &images.labels, &all);
     Ok(match task.needs() {
         Needs::Masks => Annotations {

@@ -7,6 +7,7 @@ mod container;
 pub mod fashion_mnist;
 pub(crate) mod folder;
 mod idx;
+mod located;
 mod npy;
 mod npz;
 mod parquet;
@@ -28,6 +29,8 @@ pub use self::background::Background;
 pub use self::colour::Colour;
 use self::container::{Format, inspected};
 pub use self::folder::{FileSettings, Files, OnBad, OnLeak};
+pub(crate) use self::located::test_count as located_test_count;
+pub use self::located::{Placed, PlacedEntry};
 pub use self::npz::ArrayNames;
 use crate::artifacts::Annotated;
 use crate::failure::{at, at_with};
@@ -85,6 +88,8 @@ pub enum Loaded {
     Images(Box<Labelled>),
     /// Image files, decoded: they are divided, and searched for duplicates, by the node.
     Files(Box<Files>),
+    /// Images with what is where in them, decoded: they are divided by the node.
+    Placed(Box<Placed>),
     /// Texts, whole: a vocabulary is learnt from a part of them.
     Texts(Texts),
 }
@@ -214,16 +219,20 @@ const MOST_EXAMPLES: usize = 1 << 24;
 /// All sources. A new one is a file and a line.
 pub const SOURCES: &[Source] = &[
     cifar::CIFAR,
+    located::COCO,
     fashion_mnist::SAMPLE,
     fashion_mnist::FULL,
     folder::FOLDER,
     idx::IDX,
+    located::MASKS,
     npz::NPZ,
     parquet::PARQUET,
     scenes::SCENES,
     stl10::STL10,
     text::TEXT,
+    located::VOC,
     webdataset::WEBDATASET,
+    located::YOLO,
 ];
 
 /// The formats of many images that are told from what lies at a path, in the order in which they are tried.
@@ -241,7 +250,8 @@ const FORMATS: &[Format] = &[
 /// # Errors
 /// If there is none, or what holds them cannot be read. An image that cannot be read is no error.
 pub fn inspect(path: &Path, layout: &Layout, reading: &Reading) -> Result<Inspection, Fault> {
-    match inspected(FORMATS, path, reading) {
+    let located = || located::inspected(path, reading);
+    match inspected(FORMATS, path, reading).or_else(located) {
         Some(found) => found,
         None => crate::pictures::inspect(path, layout, reading),
     }

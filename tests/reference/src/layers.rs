@@ -6,8 +6,8 @@ use flow_learn::kernels::attention::{self, AttentionShape};
 use flow_learn::kernels::conv::{self, ConvShape};
 use flow_learn::kernels::pool::{self, PoolShape};
 use flow_learn::layers::{
-    BatchNorm, BufferPool, ConvNorm, ConvSettings, ConvTranspose2d, FeatureMap, Gelu, Layer, LayerNorm, MapShape, MaxPool, Mode,
-    NormSettings, Pass, Residual, TransposeSettings,
+    BatchNorm, BufferPool, ConvNorm, ConvSettings, ConvTranspose2d, FeatureMap, Gelu, Layer, LayerNorm, MapShape,
+    MaxPool, Mode, NormSettings, Pass, Residual, TransposeSettings,
 };
 use flow_learn::rng::Stream;
 

@@ -102,7 +102,12 @@ fn moves(case: &Case, kind: &str) -> Result<Outcome, CaseError> {
         objects: Vec::new(),
     };
     let mask: Vec<f64> = moved(located, &[by], size).mask.iter().map(|v| f64::from(*v)).collect();
-    let found: Vec<f32> = boxes.as_chunks::<4>().0.iter().flat_map(|bounds| by.of_bounds(*bounds, size)).collect();
+    let found: Vec<f32> = boxes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|bounds| by.of_bounds(*bounds, size))
+        .collect();
     let mut check = Check::default();
     check.metrics("mask", &mask, case.output("mask")?, 0.0);
     check.absolute("boxes", &found, case.output("boxes")?, PLACE);
@@ -114,9 +119,8 @@ fn masks(case: &Case) -> Result<Outcome, CaseError> {
     let &[_, h, w] = &shape[..] else {
         return Err(refused("masks are [images][height][width]"));
     };
-    let values = |name: &str| -> Result<Vec<u8>, CaseError> {
-        Ok(case.input(name)?.data.iter().map(|v| *v as u8).collect())
-    };
+    let values =
+        |name: &str| -> Result<Vec<u8>, CaseError> { Ok(case.input(name)?.data.iter().map(|v| *v as u8).collect()) };
     let (found, truth) = (values("found")?, values("truth")?);
     let pairs: Vec<(&[u8], &[u8])> = found.chunks_exact(h * w).zip(truth.chunks_exact(h * w)).collect();
     let scores = judge_masks(&pairs, [h, w], case.size("classes")?);
@@ -211,7 +215,11 @@ fn assignment(case: &Case) -> Result<Outcome, CaseError> {
     let row = |(place, _): (Place, f32)| match place {
         Place::Nothing => [-1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
         Place::LeftOut => [-2.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-        Place::Thing { class, reach: [a, b, c, d], nearness } => [f32::from(class), a, b, c, d, nearness],
+        Place::Thing {
+            class,
+            reach: [a, b, c, d],
+            nearness,
+        } => [f32::from(class), a, b, c, d, nearness],
     };
     let places: Vec<f32> = assign(&objects, &frame).into_iter().flat_map(row).collect();
     let mut check = Check::default();
@@ -225,7 +233,11 @@ fn bits(mask: &[bool]) -> Vec<f64> {
 
 fn run_lengths(case: &Case) -> Result<Outcome, CaseError> {
     let size = [case.size("height")?, case.size("width")?];
-    let packed = case.params.get("counts").and_then(|counts| counts.as_str()).unwrap_or_default();
+    let packed = case
+        .params
+        .get("counts")
+        .and_then(|counts| counts.as_str())
+        .unwrap_or_default();
     let runs: Vec<i64> = case.input("runs")?.data.iter().map(|run| *run as i64).collect();
     let mut check = Check::default();
     for runs in [runs, unpacked(packed).map_err(refused)?] {

@@ -57,9 +57,7 @@ impl Move {
             *to = match *self {
                 Self::Crop(crop) => mask[(crop.top + y * crop.height / h) * w + crop.left + x * crop.width / w],
                 Self::Flip => mask[y * w + w - 1 - x],
-                Self::Shift { down, right } => {
-                    mask[reflect(y as isize - down, h) * w + reflect(x as isize - right, w)]
-                }
+                Self::Shift { down, right } => mask[reflect(y as isize - down, h) * w + reflect(x as isize - right, w)],
                 Self::Affine([a, b, c, d, e, f]) => {
                     let (cx, cy) = (w as f32 / 2.0, h as f32 / 2.0);
                     let (u, v) = (x as f32 + 0.5 - cx, y as f32 + 0.5 - cy);
@@ -72,7 +70,11 @@ impl Move {
                     let (py, px) = (y as isize + top, x as isize + left);
                     let inside = (0..to.0 as isize).contains(&py) && (0..to.1 as isize).contains(&px);
                     let from = |p: isize, long: usize, to: usize| p as usize * long / to;
-                    if inside { mask[from(py, h, to.0) * w + from(px, w, to.1)] } else { IGNORE }
+                    if inside {
+                        mask[from(py, h, to.0) * w + from(px, w, to.1)]
+                    } else {
+                        IGNORE
+                    }
                 }
             };
         }
@@ -84,7 +86,12 @@ impl Move {
         let (w, h) = (size.w as f32, size.h as f32);
         let [left, top, right, bottom] = bounds;
         let cut = |[left, top, right, bottom]: [f32; 4], w: f32, h: f32| {
-            [left.clamp(0.0, w), top.clamp(0.0, h), right.clamp(0.0, w), bottom.clamp(0.0, h)]
+            [
+                left.clamp(0.0, w),
+                top.clamp(0.0, h),
+                right.clamp(0.0, w),
+                bottom.clamp(0.0, h),
+            ]
         };
         match *self {
             Self::Crop(crop) => {
@@ -105,9 +112,19 @@ impl Move {
                     let (u, v) = (x - cx - c, y - cy - f);
                     [(e * u - b * v) / determinant + cx, (a * v - d * u) / determinant + cy]
                 };
-                let corners = [corner(left, top), corner(right, top), corner(left, bottom), corner(right, bottom)];
+                let corners = [
+                    corner(left, top),
+                    corner(right, top),
+                    corner(left, bottom),
+                    corner(right, bottom),
+                ];
                 let least = |axis: usize| corners.iter().map(|corner| corner[axis]).fold(f32::INFINITY, f32::min);
-                let most = |axis: usize| corners.iter().map(|corner| corner[axis]).fold(f32::NEG_INFINITY, f32::max);
+                let most = |axis: usize| {
+                    corners
+                        .iter()
+                        .map(|corner| corner[axis])
+                        .fold(f32::NEG_INFINITY, f32::max)
+                };
                 cut([least(0), least(1), most(0), most(1)], w, h)
             }
             Self::Window { to, top: y, left: x } => {
@@ -173,8 +190,15 @@ mod tests {
 
     /// The box around what a mask shows.
     fn around(mask: &[u8]) -> [f32; 4] {
-        let places = || mask.iter().enumerate().filter(|(_, m)| **m == 1).map(|(at, _)| ((at % 8) as f32, (at / 8) as f32));
-        places().fold([8.0f32, 6.0, 0.0, 0.0], |[l, t, r, b], (x, y)| [l.min(x), t.min(y), r.max(x + 1.0), b.max(y + 1.0)])
+        let places = || {
+            mask.iter()
+                .enumerate()
+                .filter(|(_, m)| **m == 1)
+                .map(|(at, _)| ((at % 8) as f32, (at / 8) as f32))
+        };
+        places().fold([8.0f32, 6.0, 0.0, 0.0], |[l, t, r, b], (x, y)| {
+            [l.min(x), t.min(y), r.max(x + 1.0), b.max(y + 1.0)]
+        })
     }
 
     #[test]
@@ -215,6 +239,9 @@ mod tests {
     #[test]
     fn what_leaves_the_image_is_gone() {
         let after = moved(rectangle(), &[Move::translation(6.0, 0.0)], SIZE);
-        assert!(after.objects.is_empty() && after.mask.iter().all(|m| *m == 0), "{after:?}");
+        assert!(
+            after.objects.is_empty() && after.mask.iter().all(|m| *m == 0),
+            "{after:?}"
+        );
     }
 }

@@ -522,9 +522,13 @@ impl Encoder {
     /// Shapes of the last maps of each size, finest first; `None` if it is no network of convolutions.
     pub fn stages(&self) -> Option<Vec<MapShape>> {
         match &self.network {
-            Network::Stages { layers, trunk } => {
-                Some(layers.stages(self.input, *trunk).into_iter().map(|(_, shape)| shape).collect())
-            }
+            Network::Stages { layers, trunk } => Some(
+                layers
+                    .stages(self.input, *trunk)
+                    .into_iter()
+                    .map(|(_, shape)| shape)
+                    .collect(),
+            ),
             _ => None,
         }
     }
@@ -534,14 +538,22 @@ impl Encoder {
         let Network::Stages { layers, trunk } = &mut self.network else {
             return Vec::new();
         };
-        let places: Vec<usize> = layers.stages(self.input, *trunk).into_iter().map(|(place, _)| place).collect();
+        let places: Vec<usize> = layers
+            .stages(self.input, *trunk)
+            .into_iter()
+            .map(|(place, _)| place)
+            .collect();
         layers.forward_to(x, &places, pass)
     }
 
     /// The way back of [`Encoder::forward_stages`], from the gradients of the maps that were looked at.
     pub fn backward_stages(&mut self, gradients: Vec<Option<FeatureMap>>, pass: &mut Pass) {
         if let Network::Stages { layers, trunk } = &mut self.network {
-            let places: Vec<usize> = layers.stages(self.input, *trunk).into_iter().map(|(place, _)| place).collect();
+            let places: Vec<usize> = layers
+                .stages(self.input, *trunk)
+                .into_iter()
+                .map(|(place, _)| place)
+                .collect();
             layers.backward_from(gradients, &places, pass);
         }
     }

@@ -50,7 +50,12 @@ impl Annotations {
             width,
             channels: 1,
             depth: super::Depth::Eight,
-            pixels: located.iter().flat_map(|one| &one.mask).copied().collect::<Vec<_>>().into(),
+            pixels: located
+                .iter()
+                .flat_map(|one| &one.mask)
+                .copied()
+                .collect::<Vec<_>>()
+                .into(),
             labels: labels.to_vec(),
         });
         let objects = located.iter().map(|one| one.objects.clone()).collect();
@@ -73,7 +78,11 @@ impl Annotations {
     /// Those of one image.
     pub fn get(&self, index: usize) -> Located {
         Located {
-            mask: self.masks.as_ref().map(|masks| masks.pixels_of(index).to_vec()).unwrap_or_default(),
+            mask: self
+                .masks
+                .as_ref()
+                .map(|masks| masks.pixels_of(index).to_vec())
+                .unwrap_or_default(),
             objects: self.objects.as_ref().map(|all| all[index].clone()).unwrap_or_default(),
         }
     }
@@ -108,7 +117,10 @@ impl Annotations {
             let known = |pixel: &u8| usize::from(*pixel) <= classes || *pixel == IGNORE;
             if let Some(place) = masks.pixels.iter().position(|pixel| !known(pixel)) {
                 let image = place / (height * width).max(1);
-                return Some(format!("the mask of image {image} has the value {}, which is no class", masks.pixels[place]));
+                return Some(format!(
+                    "the mask of image {image} has the value {}, which is no class",
+                    masks.pixels[place]
+                ));
             }
         }
         let objects = self.objects.as_ref()?;
@@ -120,9 +132,15 @@ impl Annotations {
             let inside = left >= 0.0 && top >= 0.0 && right <= width as f32 && bottom <= height as f32;
             !(inside && left < right && top < bottom) || usize::from(object.class) >= classes
         };
-        let found = objects.iter().enumerate().find_map(|(i, all)| Some((i, all.iter().find(|one| wrong(one))?)));
+        let found = objects
+            .iter()
+            .enumerate()
+            .find_map(|(i, all)| Some((i, all.iter().find(|one| wrong(one))?)));
         found.map(|(image, object)| {
-            format!("image {image} has the box {:?} of class {}, which is outside of it, empty or no class", object.bounds, object.class)
+            format!(
+                "image {image} has the box {:?} of class {}, which is outside of it, empty or no class",
+                object.bounds, object.class
+            )
         })
     }
 }

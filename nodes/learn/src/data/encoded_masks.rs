@@ -48,7 +48,11 @@ pub fn unpacked(text: &str) -> Result<Vec<i64>, EncodingError> {
         runs.push(value.saturating_add(before));
         (value, shift) = (0, 0);
     }
-    if shift == 0 { Ok(runs) } else { Err(EncodingError::Packed) }
+    if shift == 0 {
+        Ok(runs)
+    } else {
+        Err(EncodingError::Packed)
+    }
 }
 
 /// The mask of run lengths: pixels outside and inside in turn, column by column.
@@ -85,8 +89,10 @@ pub fn from_polygon(corners: &[f64], [height, width]: [usize; 2]) -> Result<Vec<
         return Err(EncodingError::Coordinate);
     }
     // Towards zero, as C's conversion.
-    let fine: Vec<(i64, i64)> =
-        corners.chunks_exact(2).map(|c| ((FINENESS * c[0] + 0.5) as i64, (FINENESS * c[1] + 0.5) as i64)).collect();
+    let fine: Vec<(i64, i64)> = corners
+        .chunks_exact(2)
+        .map(|c| ((FINENESS * c[0] + 0.5) as i64, (FINENESS * c[1] + 0.5) as i64))
+        .collect();
     let ends = fine.iter().zip(fine.iter().cycle().skip(1));
     let border: Vec<(i64, i64)> = ends.flat_map(|(from, to)| line(*from, *to)).collect();
     // Where the border goes from one column of pixels to the next, the pixels below change sides.
@@ -98,7 +104,9 @@ pub fn from_polygon(corners: &[f64], [height, width]: [usize; 2]) -> Result<Vec<
         if x.floor() != x || x < 0.0 || x > width as f64 - 1.0 {
             continue;
         }
-        let y = ((v.min(above) as f64 + 0.5) / FINENESS - 0.5).clamp(0.0, height as f64).ceil();
+        let y = ((v.min(above) as f64 + 0.5) / FINENESS - 0.5)
+            .clamp(0.0, height as f64)
+            .ceil();
         let at = x as usize * height + y as usize;
         changes[at] = !changes[at];
     }
@@ -116,7 +124,11 @@ fn line((x, y): (i64, i64), (to_x, to_y): (i64, i64)) -> Vec<(i64, i64)> {
     let wide = dx >= dy;
     // Always drawn in the same direction, so that both directions have the same points.
     let turned = if wide { x > to_x } else { y > to_y };
-    let ((xs, ys), (xe, ye)) = if turned { ((to_x, to_y), (x, y)) } else { ((x, y), (to_x, to_y)) };
+    let ((xs, ys), (xe, ye)) = if turned {
+        ((to_x, to_y), (x, y))
+    } else {
+        ((x, y), (to_x, to_y))
+    };
     let slope = match (wide, dx, dy) {
         (true, 0, _) => 0.0,
         (true, ..) => (ye - ys) as f64 / dx as f64,
@@ -127,7 +139,11 @@ fn line((x, y): (i64, i64), (to_x, to_y): (i64, i64)) -> Vec<(i64, i64)> {
         false => ((xs as f64 + slope * step as f64 + 0.5) as i64, ys + step),
     };
     let steps = 0..=dx.max(dy);
-    if turned { steps.rev().map(point).collect() } else { steps.map(point).collect() }
+    if turned {
+        steps.rev().map(point).collect()
+    } else {
+        steps.map(point).collect()
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +156,10 @@ mod tests {
         let of_length = |covered| EncodingError::Length { covered, pixels: 6 };
         assert_eq!(from_runs(&[2, 3], [2, 3]), Err(of_length(5)));
         assert_eq!(from_runs(&[7, -1], [2, 3]), Err(of_length(6)));
-        assert_eq!(from_polygon(&[0.0, 0.0, 3.0, 3.0], [4, 4]), Err(EncodingError::Points(4)));
+        assert_eq!(
+            from_polygon(&[0.0, 0.0, 3.0, 3.0], [4, 4]),
+            Err(EncodingError::Points(4))
+        );
         assert_eq!(from_polygon(&[0.0; 7], [4, 4]), Err(EncodingError::Points(7)));
         assert_eq!(from_polygon(&[f64::NAN; 6], [4, 4]), Err(EncodingError::Coordinate));
         assert_eq!(unpacked("\u{7f}"), Err(EncodingError::Packed));

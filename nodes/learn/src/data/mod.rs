@@ -12,9 +12,9 @@ mod scenes;
 mod split;
 mod tokens;
 
-pub use idx::{IMAGES_HEADER, IdxError, image_sizes, parse_images, parse_labels};
 pub use annotations::{Annotations, IGNORE, Located, MOST_MASK_CLASSES, Object};
 pub use encoded_masks::{EncodingError, from_polygon, from_runs, unpacked};
+pub use idx::{IMAGES_HEADER, IdxError, image_sizes, parse_images, parse_labels};
 pub use images::{Depth, Images, ImagesError};
 pub use input::{Modality, NetworkInput};
 pub use label::{Label, classes_of};

@@ -311,11 +311,16 @@ impl Painter {
         let [fewest, most] = style.objects;
         let others = fewest + stream.below(most - fewest + 1) - 1;
         for _ in 0..others {
-            let (class, radius) = (stream.below(SCENE_CLASSES.len()), stream.range(style.size[0], style.size[1]));
+            let (class, radius) = (
+                stream.below(SCENE_CLASSES.len()),
+                stream.range(style.size[0], style.size[1]),
+            );
             let places = (0..TRIES).map(|_| (stream.range(radius, 1.0 - radius), stream.range(radius, 1.0 - radius)));
             let places: Vec<(f32, f32)> = places.collect();
             let is_free = |(x, y): &(f32, f32)| {
-                self.shapes.iter().all(|(other, _)| (x - other.x).hypot(y - other.y) > 0.95 * (radius + other.radius))
+                self.shapes
+                    .iter()
+                    .all(|(other, _)| (x - other.x).hypot(y - other.y) > 0.95 * (radius + other.radius))
             };
             if let Some((x, y)) = places.into_iter().find(is_free) {
                 let figure = Figure::new(class, x, y, radius, style.turn, stream);
@@ -455,7 +460,11 @@ mod tests {
         // A square, class 1, has its hue of 36 degrees: more red than green, more green than blue.
         for i in (1..200).step_by(10) {
             let scene = scenes.scene(i);
-            let shown = scene.pixels.chunks_exact(3).zip(&scene.located.mask).filter(|(_, m)| **m > 0);
+            let shown = scene
+                .pixels
+                .chunks_exact(3)
+                .zip(&scene.located.mask)
+                .filter(|(_, m)| **m > 0);
             let mut sums = [0u32; 3];
             shown.for_each(|(p, _)| sums.iter_mut().zip(p).for_each(|(s, v)| *s += u32::from(*v)));
             assert!(sums[0] > sums[1] && sums[1] > sums[2], "scene {i}: {sums:?}");
@@ -562,7 +571,10 @@ mod tests {
                     });
                     assert!(shown, "scene {i}: pixel {p} is of no box");
                 }
-                assert!(located.objects.iter().all(|object| object.area > 20.0), "scene {i} hides a shape");
+                assert!(
+                    located.objects.iter().all(|object| object.area > 20.0),
+                    "scene {i} hides a shape"
+                );
             }
             let several: usize = counts[2..].iter().sum();
             assert_eq!(several > 90, objects[0] == 2, "{counts:?}");

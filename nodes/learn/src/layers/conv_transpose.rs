@@ -137,6 +137,12 @@ impl Tensors for ConvTranspose2d {
             &mut self.weight,
         ));
         let bias = &mut self.bias;
-        out.push(Entry::parameter(join(prefix, "bias"), vec![c_out], Layout::Same, Role::Bias, bias));
+        out.push(Entry::parameter(
+            join(prefix, "bias"),
+            vec![c_out],
+            Layout::Same,
+            Role::Bias,
+            bias,
+        ));
     }
 }

@@ -31,5 +31,8 @@ pub fn focal(logits: Traced, targets: &[f32], counted: &[f32], positives: f32) -
     let tail = (x.with_empty_tape().try_abs()?.try_negate()?.try_exp()? + 1.0).try_ln()?;
     let entropy = x.with_empty_tape().try_negate()?.try_relu()?.try_add(tail)?;
     let doubt = x.try_negate()?.try_sigmoid()?.try_square()?;
-    Ok(doubt.try_mul(entropy)?.try_mul(constant(weights, shape)?)?.try_sum::<Rank0, _>()?)
+    Ok(doubt
+        .try_mul(entropy)?
+        .try_mul(constant(weights, shape)?)?
+        .try_sum::<Rank0, _>()?)
 }

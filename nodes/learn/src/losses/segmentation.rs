@@ -6,7 +6,7 @@
 
 use dfdx::prelude::*;
 
-use super::{LossError, Traced, TracedScalar, constant, invalid, log_probabilities};
+use super::{LossError, Traced, TracedScalar, again, constant, invalid, log_probabilities};
 use crate::data::IGNORE;
 
 /// Added to both sides of the fraction, so that a class of a few pixels is no cliff.
@@ -20,7 +20,10 @@ pub fn segmentation(logits: Traced, labels: &[u8], dice: f32) -> Result<TracedSc
     let (n, classes) = *logits.shape();
     let known = |label: &u8| usize::from(*label) < classes || *label == IGNORE;
     if labels.len() != n || !labels.iter().all(known) {
-        let message = format!("{} classes found for {n} pixels, expected one below {classes} for each", labels.len());
+        let message = format!(
+            "{} classes found for {n} pixels, expected one below {classes} for each",
+            labels.len()
+        );
         return invalid("segmentation", message);
     }
     let (mut targets, mut counts) = (vec![0.0; n * classes], vec![0.0f32; classes]);
@@ -34,17 +37,29 @@ pub fn segmentation(logits: Traced, labels: &[u8], dice: f32) -> Result<TracedSc
     let pixels: f32 = counts.iter().sum();
     let log = log_probabilities(logits, 1.0)?;
     let targets = constant(targets, (n, classes))?;
-    let entropy = log.with_empty_tape().try_mul(targets.clone())?.try_sum::<Rank0, _>()? / -pixels.max(1.0);
+    let entropy = |log: Traced| -> Result<TracedScalar, LossError> {
+        Ok(log.try_mul(targets.clone())?.try_sum::<Rank0, _>()? / -pixels.max(1.0))
+    };
     let present = counts.iter().filter(|count| **count > 0.0).count();
     if dice == 0.0 || present == 0 {
-        return Ok(entropy);
+        return entropy(log);
     }
+    let entropy = entropy(again(&log))?;
     let device = Cpu::default();
     let row = |values: Vec<f32>| device.try_tensor_from_vec(values, (classes,));
-    let shares: Vec<f32> = counts.iter().map(|count| f32::from(u8::from(*count > 0.0)) / present as f32).collect();
+    let shares: Vec<f32> = counts
+        .iter()
+        .map(|count| f32::from(u8::from(*count > 0.0)) / present as f32)
+        .collect();
     let probabilities = log.try_exp()?;
-    let both = probabilities.with_empty_tape().try_mul(targets)?.try_sum::<(usize,), Axis<0>>()? * 2.0 + SMOOTH;
-    let guessed = probabilities.try_mul(constant(counted, (n, classes))?)?.try_sum::<(usize,), Axis<0>>()?;
+    let both = again(&probabilities)
+        .try_mul(targets.clone())?
+        .try_sum::<(usize,), Axis<0>>()?
+        * 2.0
+        + SMOOTH;
+    let guessed = probabilities
+        .try_mul(constant(counted, (n, classes))?)?
+        .try_sum::<(usize,), Axis<0>>()?;
     let all = guessed.try_add(row(counts)?)? + SMOOTH;
     let overlap = both.try_div(all)?.try_mul(row(shares)?)?.try_sum::<Rank0, _>()?;
     Ok(entropy.try_add((overlap.try_negate()? + 1.0) * dice)?)

@@ -80,7 +80,12 @@ fn matched(found: &[&Detection], truths: &[&Object], [least, most]: [f64; 2]) ->
     truths.sort_by_key(|truth| ignored(truth));
     let overlaps: Vec<Vec<f64>> = found
         .iter()
-        .map(|one| truths.iter().map(|truth| overlap(&one.bounds, &truth.bounds, truth.ignore)).collect())
+        .map(|one| {
+            truths
+                .iter()
+                .map(|truth| overlap(&one.bounds, &truth.bounds, truth.ignore))
+                .collect()
+        })
         .collect();
     let mut matched = Matched {
         scores: found.iter().map(|one| one.score).collect(),
@@ -126,7 +131,10 @@ impl BoxJudgement {
         let of_image = |(found, truths): (&Vec<Detection>, &Vec<Object>)| {
             let of_class = |class: usize| {
                 let mut found: Vec<&Detection> = found.iter().filter(|one| usize::from(one.class) == class).collect();
-                let truths: Vec<&Object> = truths.iter().filter(|truth| usize::from(truth.class) == class).collect();
+                let truths: Vec<&Object> = truths
+                    .iter()
+                    .filter(|truth| usize::from(truth.class) == class)
+                    .collect();
                 found.sort_by(|a, b| b.score.total_cmp(&a.score));
                 found.truncate(MOST[2]);
                 AREAS.map(|area| matched(&found, &truths, area))
@@ -176,10 +184,13 @@ impl BoxJudgement {
 
     /// Mean precision and recall over classes and some overlaps.
     fn mean(&self, size: usize, overlaps: std::ops::Range<usize>, most: usize, without: Option<usize>) -> (f64, f64) {
-        let places: Vec<(usize, usize)> =
-            (0..self.classes).flat_map(|class| overlaps.clone().map(move |at| (class, at))).collect();
-        let curves: Vec<(f64, f64)> =
-            places.iter().filter_map(|(class, at)| self.curve(*class, size, *at, most, without)).collect();
+        let places: Vec<(usize, usize)> = (0..self.classes)
+            .flat_map(|class| overlaps.clone().map(move |at| (class, at)))
+            .collect();
+        let curves: Vec<(f64, f64)> = places
+            .iter()
+            .filter_map(|(class, at)| self.curve(*class, size, *at, most, without))
+            .collect();
         let mean = |values: &dyn Fn(&(f64, f64)) -> f64| curves.iter().map(values).sum::<f64>() / curves.len() as f64;
         (mean(&|curve| curve.0), mean(&|curve| curve.1))
     }
@@ -203,8 +214,9 @@ impl BoxJudgement {
     /// Average precision of each class; `NaN` where there is nothing of it.
     pub fn by_class(&self) -> Vec<f64> {
         let of_class = |class: usize| {
-            let curves: Vec<f64> =
-                (0..THRESHOLDS).filter_map(|at| Some(self.curve(class, 0, at, MOST[2], None)?.0)).collect();
+            let curves: Vec<f64> = (0..THRESHOLDS)
+                .filter_map(|at| Some(self.curve(class, 0, at, MOST[2], None)?.0))
+                .collect();
             curves.iter().sum::<f64>() / curves.len() as f64
         };
         (0..self.classes).map(of_class).collect()
@@ -219,8 +231,14 @@ impl BoxJudgement {
             if ap.is_nan() { 0.0 } else { ap }
         };
         let whole = ap(None);
-        let left_out: Vec<f64> = (0..self.images.len()).into_par_iter().map(|image| ap(Some(image))).collect();
+        let left_out: Vec<f64> = (0..self.images.len())
+            .into_par_iter()
+            .map(|image| ap(Some(image)))
+            .collect();
         let mean = left_out.iter().sum::<f64>() / n.max(1.0);
-        left_out.iter().map(|without| whole + (n - 1.0) * (mean - without)).collect()
+        left_out
+            .iter()
+            .map(|without| whole + (n - 1.0) * (mean - without))
+            .collect()
     }
 }

@@ -106,7 +106,11 @@ impl Counts {
 /// (Csurka et al. 2013; 0.75 % of the diagonal, at least a pixel). A boundary pixel has a neighbour, of four, of something else. `NaN` if the class occurs in
 /// neither.
 pub fn boundary_f(predicted: &[u8], truth: &[u8], [height, width]: [usize; 2], class: u8) -> f64 {
-    let judged: Vec<u8> = predicted.iter().zip(truth).map(|(p, t)| if *t == IGNORE { IGNORE } else { *p }).collect();
+    let judged: Vec<u8> = predicted
+        .iter()
+        .zip(truth)
+        .map(|(p, t)| if *t == IGNORE { IGNORE } else { *p })
+        .collect();
     let occurs = |mask: &[u8]| mask.contains(&class);
     if !occurs(&judged) && !occurs(truth) {
         return f64::NAN;
@@ -134,9 +138,8 @@ pub fn boundary_f(predicted: &[u8], truth: &[u8], [height, width]: [usize; 2], c
             let range = |centre: f64, long: usize| {
                 (centre - reach).max(0.0) as usize..=((centre + reach) as usize).min(long - 1)
             };
-            range(y, height).any(|v| {
-                range(x, width).any(|u| by[v * width + u] && (v as f64 - y).hypot(u as f64 - x) <= reach)
-            })
+            range(y, height)
+                .any(|v| range(x, width).any(|u| by[v * width + u] && (v as f64 - y).hypot(u as f64 - x) <= reach))
         };
         let all = of.iter().filter(|edge| **edge).count();
         let hits = of.iter().enumerate().filter(|(at, edge)| **edge && near(*at)).count();
@@ -163,7 +166,19 @@ mod tests {
     fn the_mean_of_what_images_contribute_is_the_mean_iou() {
         let mut stream = Stream::new(1, "masks");
         let mut masks = |noise: f32| -> Vec<Vec<u8>> {
-            (0..20).map(|i| (0..64).map(|p| if stream.bernoulli(noise) { 2 } else { ((p + i) / 16 % 3) as u8 }).collect()).collect()
+            (0..20)
+                .map(|i| {
+                    (0..64)
+                        .map(|p| {
+                            if stream.bernoulli(noise) {
+                                2
+                            } else {
+                                ((p + i) / 16 % 3) as u8
+                            }
+                        })
+                        .collect()
+                })
+                .collect()
         };
         let (predicted, mut truth) = (masks(0.2), masks(0.0));
         truth[3][..10].fill(IGNORE);
@@ -174,6 +189,9 @@ mod tests {
         assert!(scores.iou[3].is_nan() && scores.mean_iou < 1.0);
         let right: Vec<(&[u8], &[u8])> = truth.iter().map(|t| (&t[..], &t[..])).collect();
         let perfect = judge_masks(&right, [8, 8], 4);
-        assert_eq!((perfect.mean_iou, perfect.pixel_accuracy, perfect.boundary_f), (1.0, 1.0, 1.0));
+        assert_eq!(
+            (perfect.mean_iou, perfect.pixel_accuracy, perfect.boundary_f),
+            (1.0, 1.0, 1.0)
+        );
     }
 }

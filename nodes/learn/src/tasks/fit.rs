@@ -146,7 +146,10 @@ impl<'a> LocatingFit<'a> {
             let loss = self.one_step()?;
             self.learner.buffers.device().check()?;
             if !loss.is_finite() {
-                let message = format!("the loss became {loss} in step {}: training diverged, lower it", self.step);
+                let message = format!(
+                    "the loss became {loss} in step {}: training diverged, lower it",
+                    self.step
+                );
                 return Err(SettingError::new("lr", message).into());
             }
             self.step += 1;
@@ -241,7 +244,8 @@ impl Feed<'_> {
         let images: Vec<u32> = drawn.iter().map(|i| examples.indices[*i as usize]).collect();
         let views = stream.child("steps").index(step as u64).child("views");
         let located = |index: usize| examples.annotations.get(index);
-        self.augmenter.augment_located(examples.images, located, &images, &views, x)
+        self.augmenter
+            .augment_located(examples.images, located, &images, &views, x)
     }
 }
 

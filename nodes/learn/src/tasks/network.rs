@@ -39,7 +39,10 @@ impl Locator {
         stream: &Stream,
     ) -> Result<Self, SettingError> {
         let stages = encoder.stages().ok_or_else(|| {
-            let message = format!("`{}` needs a backbone of convolutions, whose maps it looks at", task.name());
+            let message = format!(
+                "`{}` needs a backbone of convolutions, whose maps it looks at",
+                task.name()
+            );
             SettingError::new("backbone", message)
         })?;
         let mut frame = Frame {

@@ -47,10 +47,7 @@ struct Decoder {
 impl Decoder {
     fn new(frame: &Frame, stages: &[MapShape], stream: &mut Stream) -> Result<Self, SettingError> {
         let Frame {
-            height,
-            width,
-            classes,
-            ..
+            height, width, classes, ..
         } = *frame;
         if classes > MOST_MASK_CLASSES {
             let message = format!("{classes} classes found, but a mask tells at most {MOST_MASK_CLASSES} apart");
@@ -61,10 +58,14 @@ impl Decoder {
             return Err(SettingError::new("backbone", message));
         };
         let factor = height / finest.h.max(1);
-        let doubles = stages.windows(2).all(|pair| (pair[0].h, pair[0].w) == (2 * pair[1].h, 2 * pair[1].w));
+        let doubles = stages
+            .windows(2)
+            .all(|pair| (pair[0].h, pair[0].w) == (2 * pair[1].h, 2 * pair[1].w));
         if !doubles || (finest.h * factor, finest.w * factor) != (height, width) {
             let multiple = factor.max(1) << (stages.len() - 1);
-            let message = format!("its maps of {height}x{width} images do not halve exactly: expected sides that are multiples of {multiple}");
+            let message = format!(
+                "its maps of {height}x{width} images do not halve exactly: expected sides that are multiples of {multiple}"
+            );
             return Err(SettingError::new("backbone", message));
         }
         let of = |shape: &MapShape| shape.c.min(WIDEST);
@@ -104,7 +105,11 @@ impl Head for Decoder {
             y = level.merge.forward(y, pass);
         }
         let y = self.scores.forward(y, pass);
-        if self.enlarge.factor == 1 { y } else { self.enlarge.forward(y, pass) }
+        if self.enlarge.factor == 1 {
+            y
+        } else {
+            self.enlarge.forward(y, pass)
+        }
     }
 
     fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass) -> Vec<Option<FeatureMap>> {
@@ -163,7 +168,10 @@ impl Task for Segment {
 
     fn decode(&self, values: &[f32], frame: &Frame) -> Found {
         Found {
-            mask: values.chunks_exact(frame.classes + 1).map(|row| argmax(row) as u8).collect(),
+            mask: values
+                .chunks_exact(frame.classes + 1)
+                .map(|row| argmax(row) as u8)
+                .collect(),
             boxes: Vec::new(),
         }
     }
@@ -182,7 +190,11 @@ impl Task for Segment {
     }
 
     fn judge(&self, found: &[Found], truths: &[Located], frame: &Frame) -> Judged {
-        let pairs: Vec<(&[u8], &[u8])> = found.iter().zip(truths).map(|(f, t)| (&f.mask[..], &t.mask[..])).collect();
+        let pairs: Vec<(&[u8], &[u8])> = found
+            .iter()
+            .zip(truths)
+            .map(|(f, t)| (&f.mask[..], &t.mask[..]))
+            .collect();
         let scores = judge_masks(&pairs, [frame.height, frame.width], frame.classes + 1);
         let mut metrics = BTreeMap::from([
             ("mean_iou".to_owned(), scores.mean_iou),
@@ -200,8 +212,14 @@ impl Task for Segment {
     }
 
     fn right(&self, guess: &Located, truth: &Located) -> (f64, f64) {
-        let told = guess.mask.iter().zip(&truth.mask).filter(|(g, t)| **g != IGNORE && **t != IGNORE);
-        let (right, all) = told.fold((0u64, 0u64), |(right, all), (g, t)| (right + u64::from(g == t), all + 1));
+        let told = guess
+            .mask
+            .iter()
+            .zip(&truth.mask)
+            .filter(|(g, t)| **g != IGNORE && **t != IGNORE);
+        let (right, all) = told.fold((0u64, 0u64), |(right, all), (g, t)| {
+            (right + u64::from(g == t), all + 1)
+        });
         (right as f64, all as f64)
     }
 }
@@ -231,18 +249,17 @@ mod tests {
 
     #[test]
     fn images_whose_maps_do_not_halve_are_refused() {
-        let stages = [15, 8].map(|side| MapShape {
-            h: side,
-            w: side,
-            c: 4,
-        });
+        let stages = [15, 8].map(|side| MapShape { h: side, w: side, c: 4 });
         let frame = Frame {
             height: 15,
             width: 15,
             classes: 2,
             maps: Vec::new(),
         };
-        let error = Segment.head(&frame, &stages, &mut Stream::new(1, "test")).err().expect("15 is odd");
+        let error = Segment
+            .head(&frame, &stages, &mut Stream::new(1, "test"))
+            .err()
+            .expect("15 is odd");
         assert!(error.message.contains("multiples of 2"), "{error}");
     }
 }

@@ -37,10 +37,11 @@ struct CellFigures<'a> {
 /// If scores are not of classifiers, on the same images and classes.
 pub(super) fn judge(node: &CompareNode, material: &Material<'_>) -> Result<Verdict, NodeError> {
     let first = the_same_images(material)?;
+    let metric = node.metric.of(first);
     let cells = material
         .arms
         .iter()
-        .map(|paired| CellFigures::new(node, material, paired));
+        .map(|paired| CellFigures::new((node, &metric), material, paired));
     let cells: Vec<CellFigures<'_>> = cells.collect::<Result<_, _>>()?;
     let best_controls: Vec<Option<&Arm>> = cells.iter().map(CellFigures::best_control).collect();
     let baseline = against(node, &cells, |cell, _| Some(&cell.arms[cell.baseline]));
@@ -54,7 +55,7 @@ pub(super) fn judge(node: &CompareNode, material: &Material<'_>) -> Result<Verdi
                 baseline: baseline[i][k].filter(|_| k != cell.baseline),
                 control: control[i][k],
                 labels_needed: needed[i][k].filter(|_| k != cell.baseline),
-                ..arm_verdict(name, (scores, &node.metric), &cell.arms[k], &cell.design)?
+                ..arm_verdict(name, (scores, &metric), &cell.arms[k], &cell.design)?
             });
         }
         let beside = |those: &[(&str, Arm)]| {
@@ -75,7 +76,7 @@ pub(super) fn judge(node: &CompareNode, material: &Material<'_>) -> Result<Verdi
     }
     Ok(Verdict {
         baseline: node.baseline.clone(),
-        metric: node.metric.clone(),
+        metric,
         margin: node.margin,
         split: first.split,
         noun: first.noun.clone(),
@@ -106,8 +107,12 @@ fn the_same_images<'a>(material: &Material<'a>) -> Result<&'a Scores, NodeError>
 }
 
 impl<'a> CellFigures<'a> {
-    fn new(node: &CompareNode, material: &Material<'a>, paired: &'a Paired<Scores>) -> Result<Self, NodeError> {
-        let contributions = |scores: &Scores| node.metric.contributions(scores);
+    fn new(
+        (node, metric): (&CompareNode, &Compared),
+        material: &Material<'a>,
+        paired: &'a Paired<Scores>,
+    ) -> Result<Self, NodeError> {
+        let contributions = |scores: &Scores| metric.contributions(scores);
         let mut arms = Vec::new();
         for (_, runs) in &paired.arms {
             arms.push(Arm {
@@ -282,14 +287,23 @@ fn of_classes(scores: &[Scores], classes: usize) -> Result<OfClasses, NodeError>
         row[class] as f64 / row.iter().sum::<u64>().max(1) as f64
     };
     let recalls = (0..classes).map(|class| mean(&|score| recall(score, class))).collect();
-    Ok((Some(mean(&|score| score.accuracy)), Some(mean(&|score| score.macro_f1)), recalls))
+    Ok((
+        Some(mean(&|score| score.accuracy)),
+        Some(mean(&|score| score.macro_f1)),
+        recalls,
+    ))
 }
 
 /// The figure of each class, over runs.
 fn of_places(scores: &[Scores], figure: &str, classes: usize) -> Result<Vec<f64>, NodeError> {
-    let judged = scores.iter().map(|scores| located(scores, figure)).collect::<Result<Vec<_>, _>>()?;
+    let judged = scores
+        .iter()
+        .map(|scores| located(scores, figure))
+        .collect::<Result<Vec<_>, _>>()?;
     let of_class = |class: usize| {
-        let values = judged.iter().map(|score| score.by_class.get(class).copied().unwrap_or_default());
+        let values = judged
+            .iter()
+            .map(|score| score.by_class.get(class).copied().unwrap_or_default());
         values.sum::<f64>() / judged.len().max(1) as f64
     };
     Ok((0..classes).map(of_class).collect())

@@ -37,12 +37,35 @@ impl Compared {
             None => vec!["accuracy", "balanced_accuracy", "macro_f1"],
         };
         let of_classes = matches!(self, Self::Classes(_)) && task.is_none();
-        if of_classes || matches!(self, Self::Places(name) if wanted.contains(&name.as_str()) && task.is_some()) {
+        // Nothing said is the task's own.
+        if *self == Self::default()
+            || of_classes
+            || matches!(self, Self::Places(name) if wanted.contains(&name.as_str()) && task.is_some())
+        {
             return Ok(());
         }
-        let names = wanted.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let message = format!("these scores are of the task `{}`, compared by {names}", task.unwrap_or("classify"));
-        Err(at_with("metric", message, format!("write `metric = \"{}\"`", wanted[0])))
+        let names = wanted
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let message = format!(
+            "these scores are of the task `{}`, compared by {names}",
+            task.unwrap_or("classify")
+        );
+        Err(at_with(
+            "metric",
+            message,
+            format!("write `metric = \"{}\"`", wanted[0]),
+        ))
+    }
+
+    /// The same, or the task's own figure where nothing is said.
+    pub(super) fn of(&self, scores: &Scores) -> Self {
+        match &scores.located {
+            Some(score) if *self == Self::default() => Self::Places(score.figure.clone()),
+            _ => self.clone(),
+        }
     }
 
     /// In words.
@@ -51,7 +74,10 @@ impl Compared {
             Self::Classes(metric) => metric.title(),
             Self::Places(name) => {
                 let figures = TASKS.iter().map(|task| task.figure());
-                figures.into_iter().find(|(known, _)| known == name).map_or(name, |(_, title)| title)
+                figures
+                    .into_iter()
+                    .find(|(known, _)| known == name)
+                    .map_or(name, |(_, title)| title)
             }
         }
     }

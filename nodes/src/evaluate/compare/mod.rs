@@ -75,7 +75,8 @@ pub struct CompareNode {
     /// Scores of models that are trained on all labels: what can be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     upper_bound: Vec<NodeRef>,
-    /// What arms are compared by: `accuracy`, `balanced_accuracy` or `macro_f1`; of tasks that tell where things are, their figure: `mean_iou`, `ap`.
+    /// What arms are compared by: `accuracy`, `balanced_accuracy` or `macro_f1`; of tasks that tell where things are their own, `mean_iou` and `ap`, which need
+    /// not be said.
     #[serde(default)]
     metric: Compared,
     /// Two arms whose figures differ by less are as good as each other; 0.01 is one point.

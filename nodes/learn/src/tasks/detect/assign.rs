@@ -101,8 +101,11 @@ mod tests {
         };
         for side in [3.0f32, 6.0, 10.0, 14.0, 22.0, 30.0, 44.0, 60.0] {
             let places = assign(&[object([1.0, 2.0, 1.0 + side, 2.0 + side], 2, false)], &frame);
-            let strides: Vec<f32> =
-                places.iter().filter(|(place, _)| matches!(place, Place::Thing { .. })).map(|(_, s)| *s).collect();
+            let strides: Vec<f32> = places
+                .iter()
+                .filter(|(place, _)| matches!(place, Place::Thing { .. }))
+                .map(|(_, s)| *s)
+                .collect();
             assert!(!strides.is_empty(), "nothing learns a thing of {side} pixels");
             let expected = if side < 16.0 { 2.0 } else { 4.0 };
             assert!(strides[0] >= expected || side > 16.0, "{side}: {strides:?}");

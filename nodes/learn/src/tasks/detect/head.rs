@@ -44,12 +44,18 @@ impl Pyramid {
             let message = "detection needs a backbone of convolutions with maps that are smaller than the image";
             return Err(SettingError::new("backbone", message));
         };
-        let halves = used.windows(2).all(|pair| (pair[0].h, pair[0].w) == (2 * pair[1].h, 2 * pair[1].w));
-        let strides = used.iter().all(|map| frame.height.is_multiple_of(map.h) && frame.width * map.h == frame.height * map.w);
+        let halves = used
+            .windows(2)
+            .all(|pair| (pair[0].h, pair[0].w) == (2 * pair[1].h, 2 * pair[1].w));
+        let strides = used
+            .iter()
+            .all(|map| frame.height.is_multiple_of(map.h) && frame.width * map.h == frame.height * map.w);
         if !(halves && strides) {
             let (h, w) = (frame.height, frame.width);
             let multiple = (frame.height / last.h.max(1)).next_power_of_two();
-            let message = format!("its maps of {h}x{w} images do not halve exactly: expected sides that are multiples of {multiple}");
+            let message = format!(
+                "its maps of {h}x{w} images do not halve exactly: expected sides that are multiples of {multiple}"
+            );
             return Err(SettingError::new("backbone", message));
         }
         let channels = last.c.min(WIDEST);
@@ -84,7 +90,10 @@ fn begin(values: &mut Conv2d, classes: usize, stream: &mut Stream) {
     values.entries("", &mut entries);
     for entry in entries {
         match entry.role {
-            Role::Weight => entry.value.iter_mut().for_each(|value| *value = SPREAD * stream.normal()),
+            Role::Weight => entry
+                .value
+                .iter_mut()
+                .for_each(|value| *value = SPREAD * stream.normal()),
             _ => entry.value[..classes].fill(-((1.0 - PRIOR) / PRIOR).ln()),
         }
     }
@@ -142,7 +151,10 @@ impl Head for Pyramid {
                 c: self.width,
             };
             let mut own = pass.map(dy.n, shape);
-            let images = own.data.chunks_exact_mut(shape.len()).zip(dy.data.chunks_exact(dy.shape.len()));
+            let images = own
+                .data
+                .chunks_exact_mut(shape.len())
+                .zip(dy.data.chunks_exact(dy.shape.len()));
             images.for_each(|(to, image)| to.copy_from_slice(&image[end - shape.len()..end]));
             end -= shape.len();
             let mut map = self.values.backward(own, pass, true).expect(wanted);

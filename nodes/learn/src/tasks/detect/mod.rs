@@ -134,8 +134,11 @@ impl Task for Detect {
                 ignore: one.score < threshold,
             }
         };
-        let objects: Vec<Object> =
-            boxes.iter().filter(|one| one.score >= DOUBTFUL * threshold).map(object).collect();
+        let objects: Vec<Object> = boxes
+            .iter()
+            .filter(|one| one.score >= DOUBTFUL * threshold)
+            .map(object)
+            .collect();
         objects.iter().any(|object| !object.ignore).then(|| Located {
             mask: Vec::new(),
             objects,
@@ -153,10 +156,16 @@ impl Task for Detect {
         metrics.extend(["ar_small", "ar_medium", "ar_large"].into_iter().zip(scores.ar_by_size));
         let named = metrics.into_iter().map(|(name, value)| (name.to_owned(), value));
         let of_classes = judgement.by_class();
-        let by_class = of_classes.iter().enumerate().map(|(class, ap)| (format!("ap_by_class.{class}"), *ap));
+        let by_class = of_classes
+            .iter()
+            .enumerate()
+            .map(|(class, ap)| (format!("ap_by_class.{class}"), *ap));
         Judged {
             metrics: named.chain(by_class).filter(|(_, value)| !value.is_nan()).collect(),
-            by_class: of_classes.iter().map(|ap| if ap.is_nan() { 0.0 } else { *ap }).collect(),
+            by_class: of_classes
+                .iter()
+                .map(|ap| if ap.is_nan() { 0.0 } else { *ap })
+                .collect(),
             contributions: judgement.contributions(),
         }
     }
@@ -166,9 +175,8 @@ impl Task for Detect {
         let (mut right, mut all) = (0.0, 0.0);
         for one in guess.objects.iter().filter(|object| !object.ignore) {
             all += 1.0;
-            let fits = |truth: &&Object| {
-                truth.class == one.class && decode::overlap(&one.bounds, &truth.bounds) >= RIGHT
-            };
+            let fits =
+                |truth: &&Object| truth.class == one.class && decode::overlap(&one.bounds, &truth.bounds) >= RIGHT;
             if let Some(place) = left.iter().position(fits) {
                 left.swap_remove(place);
                 right += 1.0;
