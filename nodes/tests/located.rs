@@ -3,11 +3,23 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use flow_engine::events::Silent;
+use flow_engine::events::{Event, Reporter};
 use flow_engine::{NodeStatus, Options};
 use flow_nodes::pictures::{Layout, Reading};
 use flow_nodes::sources::inspect;
 use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
+
+/// What went wrong.
+#[derive(Default)]
+struct Failures(String);
+
+impl Reporter for Failures {
+    fn report(&mut self, event: &Event) {
+        if let Event::NodeFailed { .. } = event {
+            self.0 += &format!("{event:?}");
+        }
+    }
+}
 
 /// A folder of files.
 struct Place(tempfile::TempDir);
@@ -79,10 +91,11 @@ impl Place {
         let cache =
             flow_cache::Store::open(&work.path().join("cache"), flow_cache::Access::ReadWrite).expect("a cache");
         let options = Options::new(work.path().join("runs"));
-        let run = flow_engine::run(&workflow, &cache, &options, &mut Silent).map_err(|e| said(&e))?;
+        let mut failures = Failures::default();
+        let run = flow_engine::run(&workflow, &cache, &options, &mut failures).map_err(|e| said(&e))?;
         match run.count(NodeStatus::Ran) {
             1 => Ok(run.nodes[0].metrics.clone()),
-            _ => Err(said(&run.nodes)),
+            _ => Err(failures.0),
         }
     }
 }

@@ -77,7 +77,7 @@ impl Compared {
                 figures
                     .into_iter()
                     .find(|(known, _)| known == name)
-                    .map_or(name, |(_, title)| title)
+                    .map_or(name.as_str(), |(_, title)| title)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! COCO's JSON (Lin et al. 2014, 1405.0312): boxes, polygons and run lengths of all images in one file; `crowd` regions are left out of training and of scores.
 //!
-//! `path` is a file, with images beside it or in a folder `images`, or a folder with files in `annotations`: `instances_train2017.json` is of the images in `train2017`.
+//! `path` is a folder with such files, as `annotations/instances_train2017.json`, whose images are in `train2017`, `images` or beside them. All `.json` files in it count.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -17,17 +17,17 @@ use flow_learn::data::{IGNORE, Located, MOST_MASK_CLASSES};
 use flow_learn::layers::MapShape;
 use rayon::prelude::*;
 
-use super::{Loaded, MOST_EXAMPLES, OnBad, Source, SourceSettings, SourceShape, check_count};
+use super::{Loaded, MOST_EXAMPLES, OnBad, SourceSettings, SourceShape, check_count};
 use crate::artifacts::{Annotated, SplitName};
 use crate::failure::{at, at_with};
 use crate::pictures::{
-    Entry, Fault, Fitted, Fitting, Inspection, Looked, PlaceCounts, Reading, decode, first_few, look_at, split_of,
+    Entry, Fault, Fitted, Inspection, Looked, PlaceCounts, Reading, decode, first_few, look_at, split_of,
 };
 
 pub(super) use self::coco::COCO;
 use self::draw::Drawing;
+use self::image::one_image;
 pub(super) use self::masks::MASKS;
-use self::place::Placing;
 pub(super) use self::voc::VOC;
 pub(super) use self::yolo::YOLO;
 
@@ -207,6 +207,17 @@ fn shape(layout: Layout, settings: &SourceSettings, files: &[PathBuf]) -> Result
     let Some(folder) = files.first().filter(|path| path.exists()) else {
         return Ok(None);
     };
+    if !folder.is_dir() {
+        let message = format!(
+            "{} is a file, expected the folder with it and its images",
+            folder.display()
+        );
+        return Err(at_with(
+            "path",
+            message,
+            "what lies in the folder is part of the key, images as well as annotations",
+        ));
+    }
     let found = read(layout, folder, settings)?;
     let splits = || found.sheets.iter().map(|sheet| sheet.split);
     let count = |wanted| splits().filter(|split| *split == Some(wanted)).count();
