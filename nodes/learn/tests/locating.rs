@@ -123,7 +123,7 @@ fn figure(network: &mut Locator) -> f64 {
 #[test]
 fn sixteen_images_are_learnt_by_heart() {
     for task in TASKS {
-        let mut network = trained(*task, (settings(600), &augmenter(Vec::new())), None, &common::device());
+        let mut network = trained(*task, (settings(800), &augmenter(Vec::new())), None, &common::device());
         let figure = figure(&mut network);
         assert!(figure > 0.95, "{}: {figure}", task.name());
     }

@@ -70,11 +70,9 @@ fn dataset(source: &str, placed: Placed, division: &Division) -> Result<Dataset,
         return Err(failure("no image is left to train on"));
     };
     let examples = examples(train.labels(), placed.class_names.len());
-    let data = Dataset::new(source.to_owned(), placed.class_names, samples, annotations, None);
-    Ok(Dataset {
-        examples: examples.or(data.examples.clone()),
-        ..data
-    })
+    let mut data = Dataset::new(source.to_owned(), placed.class_names, samples, annotations, None);
+    data.examples = examples.or(data.examples);
+    Ok(data)
 }
 
 /// All training images, where some show nothing: that is known of them as well. For those who ask for their class, all classes alike.
