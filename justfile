@@ -37,6 +37,14 @@ try FILE *SEEDS:
 sample FOLDER:
     cargo run --release -p flow-nodes --example make_fashion_sample -- {{ FOLDER }} nodes/data/fashion_mnist_sample.bin.zst
 
+# Make the CUDA kernels' machine code anew, with the wheel nvidia-cuda-nvrtc 13.0.88 of the Python given; needs no GPU.
+cubins PYTHON="python3":
+    {{ PYTHON }} nodes/learn/cuda/build.py
+
+# Check every kernel on this machine's GPU, and time training steps on it beside PyTorch's, if the Python given has it.
+bench-gpu PYTHON="python3":
+    PYTHON={{ PYTHON }} benches/gpu.sh
+
 # The API documentation.
 doc:
     cargo doc --workspace --no-deps --open

@@ -101,6 +101,24 @@ fn a_training_shows_what_it_guesses_and_keeps_its_history() {
     assert!(records[0]["outputs"]["history.json"].is_object(), "{}", records[0]);
 }
 
+#[test]
+fn foreign_images_of_a_pool_stay_without_a_label_and_are_seen_among_the_guesses() {
+    let pool = "[nodes.open]\nkind = \"dataset\"\nfrom = \"images\"\nclasses = [0, 1]\nothers = \"unlabelled\"\n";
+    let text = FIXMATCH
+        .replace("unlabelled = \"images\"", "unlabelled = \"open\"")
+        .replace("from = \"images\"", "from = \"open\"")
+        .replace("ratio = 2", "ratio = 2, threshold = 0.0");
+    let place = Place::new(&(text + pool));
+    place.run(&[]);
+    let metrics = |query: &str| place.flow(&["cache", "query", query, "--json"]).json_lines()[0]["metrics"].clone();
+    let open = metrics("name = open");
+    assert_eq!(open["train_images"], 80.0, "foreign images stay: {open}");
+    assert!(open["examples"].as_f64() < Some(80.0), "but have no label: {open}");
+    assert!(open["test_images"].as_f64() < Some(40.0), "nobody is judged on them: {open}");
+    let learner = metrics("kind = finetune");
+    assert!(learner["kept_unknown"].as_f64() > Some(0.1), "{learner}");
+}
+
 /// What is wrong after a replacement.
 fn refused(from: &str, to: &str) -> String {
     assert!(FIXMATCH.contains(from), "the workflow has no `{from}`");

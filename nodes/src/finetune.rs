@@ -324,7 +324,7 @@ impl FinetuneNode {
 
 impl Node for FinetuneNode {
     const KIND: &'static str = "finetune";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const OUTPUT: ArtifactType = MODEL;
 
     fn ports(&self) -> Vec<Port> {

@@ -81,6 +81,7 @@ style = { turn = 0.5 }"#,
         changes: &[
             ("classes", "[1, 0]"),
             ("labels", "11"),
+            ("others", "\"unlabelled\""),
             ("imbalance", "10.0"),
             ("seed", "2"),
         ],

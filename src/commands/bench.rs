@@ -3,9 +3,10 @@
 use std::process::Command;
 
 use clap::{Args, Subcommand};
-use flow_nodes::measure::{self, Shape, StepSpec, Task, TrainStep};
+use flow_nodes::measure::{self, Precision, Shape, StepSpec, Task, TrainStep};
 use serde_json::{Value, json};
 
+use super::bench_gpu;
 use crate::exit::{Exit, Failure};
 use crate::output::{print, print_json_lines, print_table};
 
@@ -23,6 +24,8 @@ pub(crate) enum BenchCommand {
     Prefetch(PrefetchArgs),
     /// How a training step's time and memory grow with batch, image size and threads.
     Scale(ScaleArgs),
+    /// Compare every kernel on this machine's GPU with the CPU's, and time them.
+    Gpu(bench_gpu::GpuArgs),
 }
 
 #[derive(Debug, Args)]
@@ -45,6 +48,12 @@ pub(crate) struct TrainStepArgs {
     /// Steps that are timed, after three that are not.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     steps: u16,
+    /// Where the step runs: cpu, cuda (the first GPU), or auto for a GPU if there is one.
+    #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda", "auto"])]
+    device: String,
+    /// On a GPU, what products are made of: tf32 or fp32.
+    #[arg(long, default_value = "tf32", value_parser = parse_precision)]
+    precision: Precision,
     /// Every layer's time, and its share of what the machine can do.
     #[arg(long)]
     layers: bool,
@@ -118,6 +127,14 @@ fn parse_task(text: &str) -> Result<Task, String> {
     serde_json::from_value(Value::from(text)).map_err(|_| "expected `supervised` or `simclr`".to_owned())
 }
 
+fn parse_precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "tf32" => Ok(Precision::Tf32),
+        "fp32" => Ok(Precision::Fp32),
+        _ => Err("expected `tf32` or `fp32`".to_owned()),
+    }
+}
+
 fn at_least_two(text: &str) -> Result<usize, String> {
     let count: usize = text.parse().map_err(|_| "expected a number".to_owned())?;
     if count < 2 {
@@ -133,6 +150,7 @@ pub(crate) fn bench(command: &BenchCommand) -> Result<Exit, Failure> {
         BenchCommand::Augment(args) => augment(args),
         BenchCommand::Prefetch(args) => prefetch(args),
         BenchCommand::Scale(args) => scale(args),
+        BenchCommand::Gpu(args) => bench_gpu::gpu(args),
     }?;
     Ok(Exit::Ok)
 }
@@ -155,8 +173,10 @@ fn train_step(args: &TrainStepArgs) -> Result<(), Failure> {
         task: args.task,
     };
     let refused = |e: measure::TrainError| Failure::usage(e.to_string(), "see `flow bench train-step --help`");
+    let device = measure::device(&args.device, args.precision).map_err(Failure::failed)?;
+    let identity = device.identity().to_owned();
     let (threads, times, layers) = on_threads(args.threads, |threads| {
-        let mut step = TrainStep::new(&spec).map_err(refused)?;
+        let mut step = TrainStep::new(&spec).map_err(refused)?.on(device);
         let times = step.time(usize::from(args.steps)).map_err(refused)?;
         let peak_rss = measure::peak_rss_mib();
         let layers = if args.layers {
@@ -175,7 +195,7 @@ fn train_step(args: &TrainStepArgs) -> Result<(), Failure> {
         return print_json_lines([json!({
             "backbone": args.backbone, "task": args.task, "mode": "flow", "threads": threads, "batch": args.batch,
             "image": args.image, "median_ms": round(times.median_ms), "images_per_s": round(times.images_per_s),
-            "peak_rss_mib": peak_rss, "detail": layers,
+            "peak_rss_mib": peak_rss, "loss": times.loss, "device": identity, "detail": layers,
         })]);
     }
     print(&format!(

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod bench;
+mod bench_gpu;
 mod cache;
 mod data;
 mod doctor;

@@ -210,11 +210,12 @@ impl Dataset {
     }
 
     /// Only the examples of the classes at `places`, which become classes 0, 1, ... in that order. Statistics are those of the training
-    /// images that are left; of examples that were labelled, those of these classes stay labelled.
+    /// images that are left; of examples that were labelled, those of these classes stay labelled. With `keep_others` training images of other
+    /// classes stay, without a label.
     ///
     /// # Errors
     /// If the examples are a teacher's guesses: which images are kept would be decided by the true labels.
-    pub fn of_classes(self, places: &[usize]) -> Result<Self, NodeError> {
+    pub fn of_classes(self, places: &[usize], keep_others: bool) -> Result<Self, NodeError> {
         if self.examples.as_ref().is_some_and(|examples| examples.guessed) {
             return Err(failure(GUESSES_ARE_NO_LABELS));
         }
@@ -225,9 +226,10 @@ impl Dataset {
                 .position(|place| *place == usize::from(old))
                 .map(|p| p as u16)
         };
-        let new_label = |old: &Label| old.map_or(Some(None), |old| place(old).map(Some));
         let (mut splits, mut annotations, mut labelled) = (BTreeMap::new(), BTreeMap::new(), None);
         for (name, samples) in &self.splits {
+            let foreign = (keep_others && *name == SplitName::Train).then_some(None);
+            let new_label = |old: &Label| old.map_or(Some(None), |old| place(old).map(Some).or(foreign));
             let kept: Vec<u32> = (0..samples.n() as u32)
                 .filter(|i| new_label(&samples.labels()[*i as usize]).is_some())
                 .collect();

@@ -22,6 +22,9 @@ pub struct PartNode {
     /// kept if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     classes: Option<Vec<ClassRef>>,
+    /// What becomes of training images of other classes than `classes`. Test and validation images of them are always left out.
+    #[serde(default, skip_serializing_if = "OtherClasses::is_default")]
+    others: OtherClasses,
     /// How many of the training images are labelled, in equal shares of the classes: of a part that has labels already, so many of these.
     labels: Option<usize>,
     /// The first class has so many times the labels of the last, and those between fall geometrically (a long tail); without it all have as many.
@@ -30,6 +33,23 @@ pub struct PartNode {
     /// Decides what is labelled.
     #[serde(default)]
     seed: u64,
+}
+
+/// What becomes of training images of classes that a part does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OtherClasses {
+    /// They are left out.
+    #[default]
+    Drop,
+    /// They stay, without a label: a pool of unlabelled images with foreign classes (Oliver et al. 2018, 1804.09170).
+    Unlabelled,
+}
+
+impl OtherClasses {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl PartNode {
@@ -93,6 +113,10 @@ impl Node for PartNode {
                 help,
             ));
         }
+        if self.others != OtherClasses::default() && self.classes.is_none() {
+            let help = "name the classes of this part: `classes = [0, 1]`, or leave it out";
+            return Err(at_with("others", "there is no `classes`, so there are no others", help));
+        }
         if let Some(imbalance) = self.imbalance {
             if self.labels.is_none() {
                 return Err(at_with(
@@ -120,7 +144,7 @@ impl Node for PartNode {
         self.part_of(&data.facts()?).map_err(refused)?;
         if let Some(wanted) = &self.classes {
             let places = classes::places(wanted, &data.class_names).map_err(refused)?;
-            data = data.of_classes(&places)?;
+            data = data.of_classes(&places, self.others == OtherClasses::Unlabelled)?;
         }
         if let Some(labels) = self.labels {
             data.examples = Some(self.labelled(&data, labels)?);

@@ -4,6 +4,7 @@
 //! and what a device falls back to for an operation of its own that is missing. Values are then downloaded and uploaded, so that
 //! the result is right, and slow.
 
+pub mod cuda;
 mod error;
 mod host;
 mod mock;

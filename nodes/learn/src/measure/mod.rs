@@ -3,16 +3,22 @@
 //! The metrics are for comparing with other programs on the same work in the same session; nothing here trains for a result.
 
 mod augment;
+mod gpu;
 mod machine;
 mod prefetch;
 mod train_step;
 
 pub use augment::{ViewTimes, view_times};
+pub use gpu::{GpuBench, KernelSpeed, device, resnet_shapes};
 pub use machine::{on_threads, peak_gflops, peak_rss_mib};
 pub use prefetch::{PrefetchTimes, prefetch_times};
 pub use train_step::{Shape, StepSpec, StepTimes, Task, TrainStep};
 
 pub use crate::augment::Recipe;
+pub use crate::device::cuda::DeviceError;
+pub use crate::device::cuda::check::Compared;
+pub use crate::device::cuda::driver::{Gpu, gpus};
+pub use crate::device::cuda::kernels::Precision;
 pub use crate::layers::Timing;
 pub use crate::train::TrainError;
 

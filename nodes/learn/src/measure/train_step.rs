@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::median_seconds;
 use crate::backbones::{BackboneSettings, Encoder};
+use crate::device::Device;
 use crate::layers::{
     BatchNorm, BufferPool, FeatureMap, Layer, Linear, MapShape, Mode, NormSettings, Pass, Sequential, Tensors, Timing,
 };
@@ -86,6 +87,8 @@ pub struct StepTimes {
     pub median_ms: f64,
     /// Images (not views) a second at the median.
     pub images_per_s: f64,
+    /// The last step's loss, to the last bit: all weights and all steps before have a part in it.
+    pub loss: f32,
 }
 
 impl TrainStep {
@@ -132,13 +135,22 @@ impl TrainStep {
         })
     }
 
+    /// The same step on a device.
+    #[must_use]
+    pub fn on(mut self, device: Arc<dyn Device>) -> Self {
+        self.buffers = Arc::new(BufferPool::on(device));
+        self
+    }
+
     /// Takes one step and returns its loss.
     ///
     /// # Errors
-    /// Those of the loss, e.g. a batch that is too small to contrast.
+    /// Those of the loss, e.g. a batch that is too small to contrast, and of the device.
     pub fn step(&mut self) -> Result<f32, TrainError> {
         let mut pass = Pass::recording(Mode::Train, &self.buffers);
-        self.step_in(&mut pass)
+        let loss = self.step_in(&mut pass)?;
+        pass.device().check()?;
+        Ok(loss)
     }
 
     /// What each layer takes: medians over some steps.
@@ -188,15 +200,16 @@ impl TrainStep {
     /// # Errors
     /// As [`TrainStep::step`].
     pub fn time(&mut self, steps: usize) -> Result<StepTimes, TrainError> {
-        self.step()?;
-        let mut failed = None;
-        let seconds = median_seconds(2, steps, || failed = self.step().err());
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(StepTimes {
-                median_ms: seconds * 1e3,
-                images_per_s: self.batch as f64 / seconds,
-            }),
-        }
+        let mut last = self.step();
+        let seconds = median_seconds(2, steps, || {
+            if last.is_ok() {
+                last = self.step();
+            }
+        });
+        Ok(StepTimes {
+            median_ms: seconds * 1e3,
+            images_per_s: self.batch as f64 / seconds,
+            loss: last?,
+        })
     }
 }

@@ -102,6 +102,10 @@ impl GuessMonitor {
         if judged > 0.0 || kept == 0.0 {
             metrics.insert("precision".to_owned(), share(right, judged));
         }
+        // Images of classes that the labelled ones do not have are among these: a pool with foreign classes shows here.
+        if judged < kept {
+            metrics.insert("kept_unknown".to_owned(), share(kept - judged, kept));
+        }
         for (class, count) in self.guessed.iter().enumerate() {
             metrics.insert(format!("guessed.{class}"), share(*count, guesses));
         }
@@ -156,6 +160,13 @@ mod tests {
     use super::*;
 
     fn watched(guess: impl Fn(usize) -> usize) -> Result<Option<EpochOutcome>, MethodError> {
+        watched_with(guess, |_| true)
+    }
+
+    fn watched_with(
+        guess: impl Fn(usize) -> usize,
+        known: impl Fn(u16) -> bool,
+    ) -> Result<Option<EpochOutcome>, MethodError> {
         let targets: Vec<f32> = (0..100).map(|i| if i % 10 == i / 10 { 1.0 } else { 0.0 }).collect();
         let mut monitor = GuessMonitor::new(&targets, 10);
         let outcome = SemiOutcome {
@@ -164,7 +175,7 @@ mod tests {
             guessed: (0..200).map(guess).collect(),
             weights: (0..200).map(|i| (i % 2) as f32).collect(),
         };
-        let truths: Vec<Label> = (0..200).map(|i| Some(i % 10)).collect();
+        let truths: Vec<Label> = (0..200).map(|i| Some(i % 10).filter(|i| known(*i))).collect();
         monitor.add(&outcome, &truths);
         monitor.finish((9, 20), || 0.5, "raise `semi.threshold`")
     }
@@ -178,10 +189,19 @@ mod tests {
     }
 
     #[test]
+    fn foreign_images_that_are_kept_are_counted() {
+        // Kept are the odd ones; those of classes 5, 7 and 9 are of no class that is known.
+        let shown = watched_with(|i| i % 10, |class| class < 5).expect("healthy");
+        let metrics = shown.expect("a part ends").metrics;
+        assert_eq!((metrics["kept_unknown"], metrics["precision"]), (0.6, 1.0));
+    }
+
+    #[test]
     fn healthy_guesses_are_told_by_share_and_precision() {
         let shown = watched(|i| i % 10).expect("healthy").expect("a part ends");
         let of = |name: &str| shown.metrics[name];
         assert_eq!((of("kept"), of("precision"), shown.loss), (0.5, 1.0, 2.0));
+        assert!(!shown.metrics.contains_key("kept_unknown"), "all classes are known");
         assert!((of("guessed_classes") - 10.0).abs() < 1e-3 && (of("guessed.3") - 0.1).abs() < 1e-6);
     }
 }

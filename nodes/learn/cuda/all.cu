@@ -1,0 +1,12 @@
+// All kernels as one module: one cubin for each architecture.
+#include "conv.cu"
+#include "conv_grouped.cu"
+#include "product.cu"
+#include "elementwise.cu"
+#include "norm.cu"
+#include "layer_norm.cu"
+#include "pool.cu"
+#include "rows.cu"
+#include "attention.cu"
+#include "optim.cu"
+#include "losses.cu"

@@ -1,0 +1,158 @@
+// A block's tile of a matrix product: BM x BN results by 8 warps, BK deep at a time, STAGES tiles in flight. TF32 on tensor cores, or exact.
+#pragma once
+#include "prelude.h"
+
+constexpr int BK = 16, STAGES = 4;
+
+// TENSOR: a warp has WM x WN results, as fragments of 16 x 8. Exact: a thread has BM / 16 rows, 16 apart, of BN / 16 columns. TURNED: the
+// left operand lies as [BK][BM], not [BM][BK]. Rows of shared memory are padded so that a warp's loads meet 32 different banks.
+template <int M, int N, int WM, int WN, bool TENSOR_CORES, bool LEFT_TURNED> struct Tile {
+    static constexpr int BM = M, BN = N;
+    static constexpr bool TENSOR = TENSOR_CORES, TURNED = LEFT_TURNED;
+    static constexpr int LEFT_STEP = TURNED ? BM + 8 : BK + 4, LEFT_TILE = TURNED ? BK * LEFT_STEP : BM * LEFT_STEP;
+    static constexpr int RIGHT_STEP = BN + 8, STAGE = LEFT_TILE + BK * RIGHT_STEP;
+    static constexpr int WARPS_M = BM / WM, ROWS = WM / 16, COLUMNS = WN / 8, TALL = BM / 16, WIDE = BN / 16;
+    static_assert(WARPS_M * (BN / WN) == THREADS / 32, "eight warps");
+    float sums[BM * BN / THREADS];
+
+    DEVICE void clear() {
+#pragma unroll
+        for (int i = 0; i < BM * BN / THREADS; i++) sums[i] = 0.0f;
+    }
+
+    // Adds the product of a stage's two operands.
+    DEVICE void multiply(const float* left, const float* right) {
+        if constexpr (TENSOR)
+            multiply_tensor(left, right);
+        else
+            multiply_exact(left, right);
+    }
+
+    DEVICE void load(const float* left, const float* right, int depth, u32 (&a)[ROWS][4], u32 (&b)[COLUMNS][2]) {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+        const int row0 = warp % WARPS_M * WM, column0 = warp / WARPS_M * WN + g;
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+            if constexpr (TURNED) {
+                const float* from = left + (depth + t) * LEFT_STEP + row0 + i * 16 + g;
+                a[i][0] = as_bits(from[0]), a[i][1] = as_bits(from[8]);
+                a[i][2] = as_bits(from[4 * LEFT_STEP]), a[i][3] = as_bits(from[4 * LEFT_STEP + 8]);
+            } else {
+                load_fragment(left + (row0 + i * 16 + lane % 16) * LEFT_STEP + depth + lane / 16 * 4, a[i]);
+            }
+        }
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++) {
+            const float* from = right + (depth + t) * RIGHT_STEP + column0 + j * 8;
+            b[j][0] = as_bits(from[0]), b[j][1] = as_bits(from[4 * RIGHT_STEP]);
+        }
+    }
+
+    DEVICE void multiply_tensor(const float* left, const float* right) {
+        u32 a[2][ROWS][4], b[2][COLUMNS][2];
+        load(left, right, 0, a[0], b[0]);
+#pragma unroll
+        for (int step = 0; step < BK / 8; step++) {
+            // The next step's fragments come while this one's are multiplied.
+            if (step + 1 < BK / 8) load(left, right, 8 * (step + 1), a[(step + 1) % 2], b[(step + 1) % 2]);
+#pragma unroll
+            for (int i = 0; i < ROWS; i++)
+#pragma unroll
+                for (int k = 0; k < 4; k++) a[step % 2][i][k] = tf32(a[step % 2][i][k]);
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j++)
+#pragma unroll
+                for (int k = 0; k < 2; k++) b[step % 2][j][k] = tf32(b[step % 2][j][k]);
+#pragma unroll
+            for (int i = 0; i < ROWS; i++)
+#pragma unroll
+                for (int j = 0; j < COLUMNS; j++)
+                    mma_tf32(*reinterpret_cast<float(*)[4]>(sums + (i * COLUMNS + j) * 4), a[step % 2][i], b[step % 2][j]);
+        }
+    }
+
+    DEVICE void multiply_exact(const float* left, const float* right) {
+        const int row0 = threadIdx.x / 16, column0 = threadIdx.x % 16 * WIDE;
+#pragma unroll
+        for (int depth = 0; depth < BK; depth++) {
+            float a[TALL], b[WIDE];
+#pragma unroll
+            for (int i = 0; i < TALL; i++) a[i] = TURNED ? left[depth * LEFT_STEP + row0 + 16 * i] : left[(row0 + 16 * i) * LEFT_STEP + depth];
+#pragma unroll
+            for (int j = 0; j < WIDE; j++) b[j] = right[depth * RIGHT_STEP + column0 + j];
+#pragma unroll
+            for (int i = 0; i < TALL; i++)
+#pragma unroll
+                for (int j = 0; j < WIDE; j++) sums[i * WIDE + j] += a[i] * b[j];
+        }
+    }
+
+    // Writes all that this thread has: `row_of(row)` says where a row's results go, null for none, `write(row's place, column, two
+    // results beside each other)` puts them there.
+    template <class Row, class Write> DEVICE void each(Row row_of, Write write) {
+        if constexpr (TENSOR) {
+            const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, column0 = warp / WARPS_M * WN + lane % 4 * 2;
+#pragma unroll
+            for (int i = 0; i < 2 * ROWS; i++) {
+                float* to = row_of(warp % WARPS_M * WM + i / 2 * 16 + lane / 4 + i % 2 * 8);
+                if (!to) continue;
+#pragma unroll
+                for (int j = 0; j < COLUMNS; j++) {
+                    const float* from = sums + (i / 2 * COLUMNS + j) * 4 + i % 2 * 2;
+                    write(to, column0 + j * 8, from[0], from[1]);
+                }
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < TALL; i++) {
+                float* to = row_of((int)threadIdx.x / 16 + 16 * i);
+                if (!to) continue;
+#pragma unroll
+                for (int j = 0; j < WIDE; j += 2) write(to, (int)threadIdx.x % 16 * WIDE + j, sums[i * WIDE + j], sums[i * WIDE + j + 1]);
+            }
+        }
+    }
+};
+
+// Two results beside each other, as far as there are columns; in one access if the number of columns is even.
+template <bool EVEN> DEVICE void store2(float* row, int column, int columns, float first, float second) {
+    if (EVEN) {
+        if (column < columns) *reinterpret_cast<float2*>(row + column) = make_float2(first, second);
+    } else {
+        if (column < columns) row[column] = first;
+        if (column + 1 < columns) row[column + 1] = second;
+    }
+}
+
+// Runs a product's depth: `load(left, right)` begins to bring the next tile to its place in shared memory.
+template <class T, class Load> DEVICE void pipeline(T& tile, int tiles, float* shared, Load load) {
+    tile.clear();
+#pragma unroll 1
+    for (int i = 0; i < STAGES - 1; i++) {
+        if (i < tiles) load(shared + i * T::STAGE, shared + i * T::STAGE + T::LEFT_TILE);
+        copies_commit();
+    }
+#pragma unroll 1
+    for (int i = 0; i < tiles; i++) {
+        copies_wait<STAGES - 2>();
+        __syncthreads();
+        // The stage that is loaded now was read before the barrier.
+        float* next = shared + (i + STAGES - 1) % STAGES * T::STAGE;
+        if (i + STAGES - 1 < tiles) load(next, next + T::LEFT_TILE);
+        copies_commit();
+        const float* left = shared + i % STAGES * T::STAGE;
+        tile.multiply(left, left + T::LEFT_TILE);
+    }
+}
+
+// Brings BK rows of `columns` values, from `row` and `column0` on, to a stage; rows end at `rows`. W values are copied at a time.
+template <class T, int W> DEVICE void load_right(float* right, const float* from, int row, int rows, int column0, int columns) {
+    constexpr int ACROSS = T::BN / W, COPIES = BK * ACROSS / THREADS;
+    const int column = threadIdx.x % ACROSS * W, first = threadIdx.x / ACROSS;
+    const float* at = from + (long long)(row + first) * columns + column0 + column;
+#pragma unroll
+    for (int i = 0; i < COPIES; i++) {
+        const bool ok = row + first + i * (THREADS / ACROSS) < rows && column0 + column < columns;
+        copy_async<W>(right + (first + i * (THREADS / ACROSS)) * T::RIGHT_STEP + column, ok ? at + (long long)i * (THREADS / ACROSS) * columns : from, ok);
+    }
+}

@@ -1,0 +1,70 @@
+//! A whole network on an emulated CUDA device: what layers, buffers and optimisers do there is what they do on the host.
+
+use std::sync::Arc;
+
+use flow_emulator::Emulator;
+use flow_learn::device::cuda::{Cuda, Precision};
+use flow_learn::device::{Cpu, Device, DeviceError};
+use flow_learn::layers::Buffer;
+
+fn emulated(emulator: Emulator) -> Cuda {
+    Cuda::on(Arc::new(emulator), "emulated", Precision::Fp32)
+}
+
+/// Some operations one after the other, of which each needs what the one before left on the device.
+fn chain(device: &dyn Device) -> Vec<f32> {
+    let values = |n: usize| -> Vec<f32> { (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect() };
+    let (mut x, y) = (Buffer::from(values(600)), Buffer::from(values(600)));
+    device.add_relu(&mut x, &y);
+    let (mut mean, mut variance, mut inverse) = (
+        Buffer::from(vec![0.0; 6]),
+        Buffer::from(vec![0.0; 6]),
+        Buffer::from(vec![0.0; 6]),
+    );
+    device.moments(&x, &mut mean, &mut variance);
+    device.inverse_std(&variance, 1e-5, &mut inverse);
+    // A clone is a copy of its own from here on.
+    let kept = x.clone();
+    device.relu_backward(&mut x, &y);
+    device.add(&mut x, &kept);
+    // The host looks, and changes a value: the device must see it.
+    x[0] = 3.0;
+    device.leaky_relu(0.1, &mut x);
+    device.average(&mut x, &y, 0.9);
+    [&x[..], &kept[..], &mean[..], &inverse[..]].concat()
+}
+
+#[test]
+fn operations_one_after_the_other_give_what_the_host_gives() {
+    let (device, host) = (chain(&emulated(Emulator::default())), chain(&Cpu));
+    for (i, (device, host)) in device.iter().zip(&host).enumerate() {
+        assert!(
+            (device - host).abs() <= 1e-5 * host.abs().max(1.0),
+            "value {i}: {device} found, {host} expected"
+        );
+    }
+}
+
+#[test]
+fn the_first_failure_is_kept_and_what_comes_after_is_no_number() {
+    let device = emulated(Emulator::with_memory(8 << 10));
+    assert_eq!(device.check(), Ok(()));
+    let mut large = Buffer::from(vec![1.0; 1 << 20]);
+    device.relu(&mut large);
+    let expected = DeviceError::Memory { wanted: 4, held: 0 };
+    assert_eq!(device.check(), Err(expected.clone()));
+    assert!(
+        large.iter().all(|v| v.is_nan()),
+        "values that were never computed look like values"
+    );
+    // What would fit is not done any more either.
+    let mut small = Buffer::from(vec![1.0; 4]);
+    device.relu(&mut small);
+    assert_eq!(device.check(), Err(expected));
+}
+
+#[test]
+fn identity_tells_architecture_and_precision() {
+    let device = Cuda::on(Arc::new(Emulator::default()), "sm_90", Precision::Tf32);
+    assert_eq!(device.identity(), "cuda sm_90 tf32 k1");
+}

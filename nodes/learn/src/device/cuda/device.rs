@@ -1,0 +1,473 @@
+//! The kernels as a [`Device`]: buffers are placed in its memory, and its first failure is kept.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::driver::{Driver, Gpu};
+use super::kernels::{AdamTensor, Kernels, Normalised, Precision, Update as Moved};
+use super::launcher::{Done, Launcher};
+use super::memory::Block;
+use crate::device::{AdamUpdate, Device, DeviceError, Memory, Norm, Update};
+use crate::kernels::attention::AttentionShape;
+use crate::kernels::conv::ConvShape;
+use crate::kernels::pool::PoolShape;
+use crate::layers::{Buffer, MapShape};
+
+/// Raised with every change of the kernels that changes bits.
+const KERNELS: u32 = 1;
+
+/// What a device and its memory share.
+#[derive(Debug)]
+struct Shared {
+    kernels: Kernels,
+    failure: Mutex<Option<DeviceError>>,
+}
+
+impl Shared {
+    fn failure(&self) -> Option<DeviceError> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Does something, unless something failed before.
+    fn done<T>(&self, work: impl FnOnce(&Kernels) -> Done<T>) -> Option<T> {
+        if self.failure().is_some() {
+            return None;
+        }
+        let keep = |error| {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(error);
+        };
+        work(&self.kernels).map_err(keep).ok()
+    }
+}
+
+/// A CUDA device.
+#[derive(Debug)]
+pub struct Cuda {
+    shared: Arc<Shared>,
+    identity: String,
+}
+
+impl Cuda {
+    /// Opens a GPU.
+    ///
+    /// # Errors
+    /// If it is too old for the kernels, or the driver's.
+    pub fn open(gpu: &Gpu, precision: Precision) -> Done<Self> {
+        let architecture = gpu.code.map_or_else(String::new, |code| code.to_string());
+        Ok(Self::on(Arc::new(Driver::open(gpu)?), &architecture, precision))
+    }
+
+    /// A device of an architecture such as `sm_90`, on what runs its kernels.
+    pub fn on(launcher: Arc<dyn Launcher>, architecture: &str, precision: Precision) -> Self {
+        let name = match precision {
+            Precision::Tf32 => "tf32",
+            Precision::Fp32 => "fp32",
+        };
+        Self {
+            shared: Arc::new(Shared {
+                kernels: Kernels::new(launcher, precision),
+                failure: Mutex::default(),
+            }),
+            identity: format!("cuda {architecture} {name} k{KERNELS}"),
+        }
+    }
+
+    /// The most bytes that were allocated at a time.
+    pub fn most_memory(&self) -> usize {
+        self.shared.kernels.most_memory()
+    }
+
+    /// Its memory of values that are read.
+    fn of<'a>(&self, buffer: &'a Buffer) -> Option<&'a Block> {
+        block(buffer.on(self))
+    }
+
+    /// Its memory of values that are changed.
+    fn with<'a>(&self, buffer: &'a mut Buffer) -> Option<&'a Block> {
+        block(buffer.on_mut(self))
+    }
+
+    /// Its memory for values that are overwritten.
+    fn out<'a>(&self, buffer: &'a mut Buffer) -> Option<&'a Block> {
+        block(buffer.out_on(self))
+    }
+
+    /// Runs kernels on memory; nothing if some could not be had.
+    fn run<const N: usize>(&self, blocks: [Option<&Block>; N], work: impl FnOnce(&Kernels, [&Block; N]) -> Done) {
+        if blocks.iter().all(Option::is_some) {
+            let blocks = blocks.map(|block| block.expect("BUG: it is there"));
+            self.shared.done(|kernels| work(kernels, blocks));
+        }
+    }
+}
+
+/// Memory of a device: none if it could not be had, after which the device does nothing any more.
+#[derive(Debug)]
+struct Placed {
+    block: Option<Block>,
+    shared: Arc<Shared>,
+}
+
+impl Memory for Placed {
+    fn upload(&mut self, from: &[f32]) {
+        if let Some(block) = &self.block {
+            self.shared.done(|kernels| kernels.launcher().upload(from, block));
+        }
+    }
+
+    fn download(&self, to: &mut [f32]) {
+        let block = self.block.as_ref();
+        let done = block.and_then(|block| self.shared.done(|kernels| kernels.launcher().download(block, to)));
+        if done.is_none() {
+            to.fill(f32::NAN);
+        }
+    }
+
+    fn duplicate(&self) -> Box<dyn Memory> {
+        let copy = |from: &Block| {
+            self.shared.done(|kernels| {
+                let to = kernels.take(from.len())?;
+                kernels.launcher().copy(from, &to)?;
+                Ok(to)
+            })
+        };
+        Box::new(Self {
+            block: self.block.as_ref().and_then(copy),
+            shared: Arc::clone(&self.shared),
+        })
+    }
+}
+
+fn block(memory: &dyn Memory) -> Option<&Block> {
+    let memory: &dyn Any = memory;
+    memory
+        .downcast_ref::<Placed>()
+        .expect("BUG: another device's memory")
+        .block
+        .as_ref()
+}
+
+fn sizes(map: MapShape) -> (usize, usize, usize) {
+    (map.h, map.w, map.c)
+}
+
+impl Device for Cuda {
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    fn allocate(&self, len: usize) -> Box<dyn Memory> {
+        Box::new(Placed {
+            block: self.shared.done(|kernels| kernels.take(len)),
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    fn check(&self) -> Result<(), DeviceError> {
+        self.shared.failure().map_or(Ok(()), Err)
+    }
+
+    fn conv_forward(&self, shape: &ConvShape, x: &Buffer, weight: &Buffer, bias: Option<&Buffer>, y: &mut Buffer) {
+        let bias = bias.and_then(|bias| self.of(bias));
+        let blocks = [self.of(x), self.of(weight), self.out(y)];
+        self.run(blocks, |k, [x, weight, y]| k.conv_forward(shape, x, weight, bias, y));
+    }
+
+    fn conv_backward_input(&self, shape: &ConvShape, dy: &Buffer, weight: &Buffer, dx: &mut Buffer) {
+        let blocks = [self.of(dy), self.of(weight), self.out(dx)];
+        self.run(blocks, |k, [dy, weight, dx]| {
+            k.conv_backward_input(shape, dy, weight, dx)
+        });
+    }
+
+    fn conv_backward_weight(
+        &self,
+        shape: &ConvShape,
+        x: &Buffer,
+        dy: &Buffer,
+        dweight: &mut Buffer,
+        dbias: Option<&mut Buffer>,
+    ) {
+        let dbias = dbias.and_then(|dbias| self.with(dbias));
+        let blocks = [self.of(x), self.of(dy), self.with(dweight)];
+        self.run(blocks, |k, [x, dy, dweight]| {
+            k.conv_backward_weight(shape, x, dy, dweight, dbias)
+        });
+    }
+
+    fn moments(&self, x: &Buffer, mean: &mut Buffer, variance: &mut Buffer) {
+        let blocks = [self.of(x), self.out(mean), self.out(variance)];
+        self.run(blocks, |k, [x, mean, variance]| k.moments(x, mean, variance));
+    }
+
+    fn inverse_std(&self, variance: &Buffer, eps: f32, inverse: &mut Buffer) {
+        let blocks = [self.of(variance), self.out(inverse)];
+        self.run(blocks, |k, [variance, inverse]| k.inverse_std(variance, eps, inverse));
+    }
+
+    fn follow(&self, to: &mut Buffer, from: &Buffer, factor: f32, share: f32) {
+        self.run([self.with(to), self.of(from)], |k, [to, from]| {
+            k.follow(to, from, factor, share)
+        });
+    }
+
+    fn average(&self, to: &mut Buffer, from: &Buffer, keep: f32) {
+        self.follow(to, from, 1.0, 1.0 - keep);
+    }
+
+    fn normalise(&self, norm: &Norm<'_>, y: &mut Buffer) {
+        let blocks = [norm.x, norm.mean, norm.inverse_std, norm.weight, norm.bias].map(|buffer| self.of(buffer));
+        let [x, mean, inverse_std, weight, bias] = blocks;
+        self.run(
+            [x, mean, inverse_std, weight, bias, self.out(y)],
+            |k, [x, mean, inverse_std, weight, bias, y]| {
+                let relu = norm.relu;
+                k.normalise(
+                    &Normalised {
+                        x,
+                        mean,
+                        inverse_std,
+                        weight,
+                        bias,
+                        relu,
+                    },
+                    y,
+                )
+            },
+        );
+    }
+
+    fn normalise_backward(
+        &self,
+        norm: &Norm<'_>,
+        batch_statistics: bool,
+        dy: &mut Buffer,
+        dweight: &mut Buffer,
+        dbias: &mut Buffer,
+    ) {
+        let blocks = [norm.x, norm.mean, norm.inverse_std, norm.weight, norm.bias].map(|buffer| self.of(buffer));
+        let [x, mean, inverse_std, weight, bias] = blocks;
+        let blocks = [
+            x,
+            mean,
+            inverse_std,
+            weight,
+            bias,
+            self.with(dy),
+            self.with(dweight),
+            self.with(dbias),
+        ];
+        self.run(blocks, |k, [x, mean, inverse_std, weight, bias, dy, dweight, dbias]| {
+            let relu = norm.relu;
+            let norm = Normalised {
+                x,
+                mean,
+                inverse_std,
+                weight,
+                bias,
+                relu,
+            };
+            k.normalise_backward(&norm, batch_statistics, dy, dweight, dbias)
+        });
+    }
+
+    fn layer_norm(&self, x: &Buffer, weight: &Buffer, bias: &Buffer, eps: f32, y: &mut Buffer, moments: &mut Buffer) {
+        let blocks = [
+            self.of(x),
+            self.of(weight),
+            self.of(bias),
+            self.out(y),
+            self.out(moments),
+        ];
+        self.run(blocks, |k, [x, weight, bias, y, moments]| {
+            k.layer_norm(x, weight, bias, eps, y, moments)
+        });
+    }
+
+    fn layer_norm_backward(
+        &self,
+        x: &Buffer,
+        moments: &Buffer,
+        weight: &Buffer,
+        dy: &mut Buffer,
+        dweight: &mut Buffer,
+        dbias: &mut Buffer,
+    ) {
+        let read = [x, moments, weight].map(|buffer| self.of(buffer));
+        let [x, moments, weight] = read;
+        let blocks = [x, moments, weight, self.with(dy), self.with(dweight), self.with(dbias)];
+        self.run(blocks, |k, [x, moments, weight, dy, dweight, dbias]| {
+            k.layer_norm_backward(x, moments, weight, dy, dweight, dbias)
+        });
+    }
+
+    fn gelu(&self, x: &mut Buffer) {
+        self.run([self.with(x)], |k, [x]| k.gelu(x, x, false));
+    }
+
+    fn gelu_with_derivative(&self, x: &mut Buffer, y: &mut Buffer) {
+        self.run([self.with(x), self.out(y)], |k, [x, y]| k.gelu(x, y, true));
+    }
+
+    fn multiply(&self, to: &mut Buffer, other: &Buffer) {
+        self.run([self.with(to), self.of(other)], |k, [to, other]| k.multiply(to, other));
+    }
+
+    fn relu(&self, x: &mut Buffer) {
+        self.run([self.with(x)], |k, [x]| k.relu(x));
+    }
+
+    fn relu_backward(&self, dy: &mut Buffer, y: &Buffer) {
+        self.leaky_relu_backward(0.0, dy, y);
+    }
+
+    fn leaky_relu(&self, slope: f32, x: &mut Buffer) {
+        self.run([self.with(x)], |k, [x]| k.leaky_relu(slope, x));
+    }
+
+    fn leaky_relu_backward(&self, slope: f32, dy: &mut Buffer, y: &Buffer) {
+        self.run([self.with(dy), self.of(y)], |k, [dy, y]| k.relu_backward(slope, dy, y));
+    }
+
+    fn add(&self, to: &mut Buffer, other: &Buffer) {
+        self.run([self.with(to), self.of(other)], |k, [to, other]| k.add(to, other));
+    }
+
+    fn add_relu(&self, to: &mut Buffer, other: &Buffer) {
+        self.run([self.with(to), self.of(other)], |k, [to, other]| k.add_relu(to, other));
+    }
+
+    fn fill(&self, to: &mut Buffer, value: f32) {
+        self.run([self.out(to)], |k, [to]| k.fill(to, value));
+    }
+
+    fn scale_parts(&self, x: &mut Buffer, factors: &Buffer) {
+        self.run([self.with(x), self.of(factors)], |k, [x, factors]| {
+            k.scale_parts(x, factors)
+        });
+    }
+
+    fn max_pool(&self, shape: &PoolShape, x: &Buffer, y: &mut Buffer, chosen: &mut Buffer) {
+        let blocks = [self.of(x), self.out(y), self.out(chosen)];
+        self.run(blocks, |k, [x, y, chosen]| k.max_pool(shape, x, y, chosen));
+    }
+
+    fn max_pool_backward(&self, shape: &PoolShape, dy: &Buffer, chosen: &Buffer, dx: &mut Buffer) {
+        let blocks = [self.of(dy), self.of(chosen), self.out(dx)];
+        self.run(blocks, |k, [dy, chosen, dx]| k.max_pool_backward(shape, dy, chosen, dx));
+    }
+
+    fn grid_pool(&self, input: MapShape, grid: usize, x: &Buffer, y: &mut Buffer) {
+        self.run([self.of(x), self.out(y)], |k, [x, y]| {
+            k.grid_pool(sizes(input), grid, x, y)
+        });
+    }
+
+    fn grid_pool_backward(&self, input: MapShape, grid: usize, dy: &Buffer, dx: &mut Buffer) {
+        self.run([self.of(dy), self.out(dx)], |k, [dy, dx]| {
+            k.grid_pool_backward(sizes(input), grid, dy, dx)
+        });
+    }
+
+    fn attention(
+        &self,
+        shape: &AttentionShape,
+        qkv: &Buffer,
+        lengths: Option<&[usize]>,
+        weights: &mut Buffer,
+        out: &mut Buffer,
+    ) {
+        let blocks = [self.of(qkv), self.out(weights), self.out(out)];
+        self.run(blocks, |k, [qkv, weights, out]| {
+            k.attention(shape, qkv, lengths, weights, out)
+        });
+    }
+
+    fn attention_backward(
+        &self,
+        shape: &AttentionShape,
+        qkv: &Buffer,
+        weights: &Buffer,
+        lengths: Option<&[usize]>,
+        dout: &Buffer,
+        dqkv: &mut Buffer,
+    ) {
+        let blocks = [self.of(qkv), self.of(weights), self.of(dout), self.out(dqkv)];
+        self.run(blocks, |k, [qkv, weights, dout, dqkv]| {
+            k.attention_backward(shape, qkv, weights, lengths, dout, dqkv)
+        });
+    }
+
+    fn upsample(&self, input: MapShape, factor: usize, x: &Buffer, y: &mut Buffer) {
+        self.run([self.of(x), self.out(y)], |k, [x, y]| {
+            k.upsample(sizes(input), factor, x, y)
+        });
+    }
+
+    fn upsample_backward(&self, input: MapShape, factor: usize, dy: &Buffer, dx: &mut Buffer) {
+        self.run([self.of(dy), self.out(dx)], |k, [dy, dx]| {
+            k.upsample_backward(sizes(input), factor, dy, dx)
+        });
+    }
+
+    fn gather_rows(&self, dim: usize, from: &Buffer, index: &[usize], to: &mut Buffer) {
+        self.run([self.of(from), self.out(to)], |k, [from, to]| {
+            k.gather_rows(dim, from, index, to)
+        });
+    }
+
+    fn scatter_rows(&self, dim: usize, from: &Buffer, index: &[usize], to: &mut Buffer) {
+        self.run([self.of(from), self.with(to)], |k, [from, to]| {
+            k.scatter_rows(dim, from, index, to)
+        });
+    }
+
+    fn sgd(&self, updates: &mut [Update<'_>], momentum: f32, nesterov: bool) {
+        let moved: Option<Vec<Moved<'_>>> = updates.iter_mut().map(|update| self.moved(update)).collect();
+        if let Some(moved) = moved {
+            self.shared.done(|kernels| kernels.sgd(&moved, momentum, nesterov));
+        }
+    }
+
+    fn adam(&self, updates: &mut [AdamUpdate<'_>], betas: [f32; 2], eps: f32) {
+        let mut tensors = Vec::with_capacity(updates.len());
+        for u in updates {
+            let [first, second] = &mut u.moments;
+            let blocks = (self.with(u.value), self.of(u.grad), self.with(first), self.with(second));
+            let (Some(value), Some(grad), Some(first), Some(second)) = blocks else {
+                return;
+            };
+            tensors.push(AdamTensor {
+                value,
+                grad,
+                moments: [first, second],
+                rate: u.rate,
+                correction: u.correction,
+                penalty: u.penalty,
+                kept: u.kept,
+            });
+        }
+        self.shared.done(|kernels| kernels.adam(&tensors, betas, eps));
+    }
+
+    fn lars(&self, updates: &mut [Update<'_>], momentum: f32, eta: f32) {
+        let moved: Option<Vec<Moved<'_>>> = updates.iter_mut().map(|update| self.moved(update)).collect();
+        if let Some(moved) = moved {
+            self.shared.done(|kernels| kernels.lars(&moved, momentum, eta));
+        }
+    }
+}
+
+impl Cuda {
+    fn moved<'a>(&self, update: &'a mut Update<'_>) -> Option<Moved<'a>> {
+        Some(Moved {
+            value: self.with(update.value)?,
+            grad: self.of(update.grad)?,
+            velocity: self.with(update.velocity)?,
+            lr: update.lr,
+            decay: update.decay,
+            adapted: update.adapted,
+        })
+    }
+}

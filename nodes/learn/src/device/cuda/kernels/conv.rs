@@ -1,0 +1,325 @@
+//! Convolutions, and linear layers as those of one pixel.
+
+use super::{Arg, Block, COLUMN_SUMS, Done, Kernels, Precision, Splits, fits, int, perhaps};
+use crate::kernels::conv::ConvShape;
+
+/// A block's results: rows, and depth at a time; as in tile.h.
+const ROWS: usize = 128;
+const DEPTH: usize = 16;
+const STAGES: usize = 4;
+/// Blocks that splits of a weight gradient aim at, enough for every card.
+const BLOCKS: usize = 512;
+
+/// A kernel's name and how many columns its tile has.
+type Chosen = (&'static str, usize);
+
+/// Bytes of shared memory of a tile with so many columns, its left operand as it lies or turned.
+fn shared(columns: usize, turned: bool) -> usize {
+    let left = if turned { DEPTH * (ROWS + 8) } else { ROWS * (DEPTH + 4) };
+    4 * STAGES * (left + DEPTH * (columns + 8))
+}
+
+impl Kernels {
+    /// The best of `names` for these channels: TF32 with 64 or 128 columns, TF32 of any size, exact, exact of any size.
+    fn tile(&self, names: [&'static str; 5], inputs: usize, outputs: usize, columns: usize) -> Chosen {
+        let [narrow, wide, any, exact, exact_any] = names;
+        let whole = inputs.is_multiple_of(4) && outputs.is_multiple_of(4);
+        match (self.precision, whole) {
+            (Precision::Tf32, true) if columns.is_multiple_of(128) => (wide, 128),
+            (Precision::Tf32, true) => (narrow, 64),
+            (Precision::Tf32, false) => (any, 64),
+            (Precision::Fp32, true) => (exact, 64),
+            (Precision::Fp32, false) => (exact_any, 64),
+        }
+    }
+
+    /// Overwrites `y`: see [`crate::kernels::conv::forward`].
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn conv_forward(&self, shape: &ConvShape, x: &Block, weight: &Block, bias: Option<&Block>, y: &Block) -> Done {
+        check(shape, x, weight, y);
+        if shape.groups > 1 {
+            let args = [
+                Arg::Ints(&grouped(shape)),
+                Arg::Block(x),
+                Arg::Block(weight),
+                perhaps(bias),
+                Arg::Block(y),
+            ];
+            return self.flat("grouped_forward", y.len(), &args);
+        }
+        let s = flat(shape);
+        let product = PixelProduct {
+            images: s.n,
+            source: [s.h, s.w, s.c_in],
+            columns: s.c_out,
+            rows: [s.out_h(), s.out_w()],
+            step: int(s.stride),
+            first: [-int(s.padding); 2],
+            turn: 1,
+            taps: [s.kernel; 2],
+            out: [s.out_h(), s.out_w(), 1, 0, 0],
+        };
+        self.pixel_product(&product, x, weight, bias, y)
+    }
+
+    /// Overwrites `dx`: see [`crate::kernels::conv::backward_input`].
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn conv_backward_input(&self, shape: &ConvShape, dy: &Block, weight: &Block, dx: &Block) -> Done {
+        check(shape, dx, weight, dy);
+        if shape.groups > 1 {
+            let args = [
+                Arg::Ints(&grouped(shape)),
+                Arg::Block(dy),
+                Arg::Block(weight),
+                Arg::Block(dx),
+            ];
+            return self.flat("grouped_backward_input", dx.len(), &args);
+        }
+        let s = flat(shape);
+        let turned = self.take(weight.len())?;
+        for (y, x) in (0..s.stride.min(s.h)).flat_map(|y| (0..s.stride.min(s.w)).map(move |x| (y, x))) {
+            // Input pixel a stride + y meets tap first + stride i at output pixel a + (y + padding - first) / stride - i.
+            let (first_y, taps_y, from_y) = meeting(y, &s);
+            let (first_x, taps_x, from_x) = meeting(x, &s);
+            let len = taps_y * taps_x * s.c_in * s.c_out;
+            let sizes = [
+                s.c_in,
+                s.c_out,
+                len,
+                taps_x,
+                first_y * s.kernel + first_x,
+                s.stride * s.kernel,
+                s.stride,
+            ];
+            let blocks = [weight, &turned].map(Arg::Block);
+            let args: Vec<Arg<'_>> = sizes.into_iter().map(|v| Arg::Int(int(v))).chain(blocks).collect();
+            self.flat("turn_weight", len, &args)?;
+            let product = PixelProduct {
+                images: s.n,
+                source: [s.out_h(), s.out_w(), s.c_out],
+                columns: s.c_in,
+                rows: [(s.h - y).div_ceil(s.stride), (s.w - x).div_ceil(s.stride)],
+                step: 1,
+                first: [from_y, from_x],
+                turn: -1,
+                taps: [taps_y, taps_x],
+                out: [s.h, s.w, s.stride, y, x],
+            };
+            self.pixel_product(&product, dy, &turned, None, dx)?;
+        }
+        Ok(())
+    }
+
+    fn pixel_product(&self, s: &PixelProduct, x: &Block, weight: &Block, bias: Option<&Block>, y: &Block) -> Done {
+        let names = [
+            "conv_tf32_64",
+            "conv_tf32_128",
+            "conv_tf32_any",
+            "conv_fp32_64",
+            "conv_fp32_any",
+        ];
+        let (kernel, width) = self.tile(names, s.source[2], s.columns, s.columns);
+        let grid = [
+            (s.images * s.rows[0] * s.rows[1]).div_ceil(ROWS),
+            s.columns.div_ceil(width),
+            1,
+        ];
+        let args = [
+            Arg::Ints(&s.ints()),
+            Arg::Block(x),
+            Arg::Block(weight),
+            perhaps(bias),
+            Arg::Block(y),
+        ];
+        self.blocks(kernel, grid, shared(width, false), &args)
+    }
+
+    /// Adds to `dweight` and `dbias`: see [`crate::kernels::conv::backward_weight`].
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn conv_backward_weight(
+        &self,
+        shape: &ConvShape,
+        x: &Block,
+        dy: &Block,
+        dweight: &Block,
+        dbias: Option<&Block>,
+    ) -> Done {
+        check(shape, x, dweight, dy);
+        if let Some(dbias) = dbias {
+            self.add_column_sums(dy, shape.c_out, dbias)?;
+        }
+        if shape.groups > 1 {
+            return self.grouped_weight(shape, x, dy, dweight);
+        }
+        let s = flat(shape);
+        let names = [
+            "conv_weight_tf32_64",
+            "conv_weight_tf32_128",
+            "conv_weight_tf32_any",
+            "conv_weight_fp32_64",
+            "conv_weight_fp32_any",
+        ];
+        let (kernel, width) = self.tile(names, s.c_in, s.c_out, s.c_out);
+        let (rows, pixels) = (s.kernel * s.kernel * s.c_in, s.n * s.out_h() * s.out_w());
+        let tiles = rows.div_ceil(ROWS) * s.c_out.div_ceil(width);
+        let per_split = pixels.div_ceil(BLOCKS.div_ceil(tiles)).max(256).next_multiple_of(DEPTH);
+        let splits = pixels.div_ceil(per_split);
+        let parts = self.take(splits * dweight.len())?;
+        let sizes = [
+            s.n,
+            s.h,
+            s.w,
+            s.c_in,
+            s.c_out,
+            s.kernel,
+            s.stride,
+            s.padding,
+            s.out_h(),
+            s.out_w(),
+        ]
+        .map(int);
+        let args = [
+            Arg::Ints(&sizes),
+            Arg::Int(int(per_split)),
+            Arg::Block(x),
+            Arg::Block(dy),
+            Arg::Block(&parts),
+        ];
+        let grid = [rows.div_ceil(ROWS), s.c_out.div_ceil(width), splits];
+        self.blocks(kernel, grid, shared(width, true), &args)?;
+        self.add_parts(splits, &parts, dweight)
+    }
+
+    fn grouped_weight(&self, shape: &ConvShape, x: &Block, dy: &Block, dweight: &Block) -> Done {
+        let per_split = shape.n.div_ceil(64);
+        let splits = shape.n.div_ceil(per_split.max(1));
+        let parts = self.take(splits * dweight.len())?;
+        let sizes = grouped(shape);
+        let args = [
+            Arg::Ints(&sizes),
+            Arg::Int(int(per_split)),
+            Arg::Block(x),
+            Arg::Block(dy),
+            Arg::Block(&parts),
+        ];
+        self.blocks(
+            "grouped_backward_weight",
+            [dweight.len().div_ceil(256), splits, 1],
+            0,
+            &args,
+        )?;
+        self.add_parts(splits, &parts, dweight)
+    }
+
+    fn add_parts(&self, splits: usize, parts: &Block, to: &Block) -> Done {
+        let args = [
+            Arg::Int(int(to.len())),
+            Arg::Int(int(splits)),
+            Arg::Block(parts),
+            Arg::Block(to),
+        ];
+        self.flat("add_parts", to.len(), &args)
+    }
+
+    /// Adds the sum of every column of a matrix of `columns` columns to `sums`.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn add_column_sums(&self, matrix: &Block, columns: usize, sums: &Block) -> Done {
+        fits(sums, columns);
+        let splits = Splits::new(matrix.len() / columns, columns);
+        let parts = self.take(splits.parts())?;
+        let [rows, per] = [splits.rows, splits.per_split].map(|v| Arg::Int(int(v)));
+        let args = [
+            rows,
+            Arg::Int(int(columns)),
+            per,
+            Arg::Block(matrix),
+            Arg::Block(&parts),
+        ];
+        self.blocks("column_parts", splits.grid(), COLUMN_SUMS, &args)?;
+        self.column_merge(splits, &parts, sums, None)
+    }
+}
+
+/// Taps of one dimension that an input pixel of remainder `at` meets: the first, how many, and where the first one's output pixel is.
+fn meeting(at: usize, s: &ConvShape) -> (usize, usize, i32) {
+    let first = (at + s.padding) % s.stride;
+    (
+        first,
+        s.kernel.saturating_sub(first).div_ceil(s.stride),
+        int((at + s.padding - first) / s.stride),
+    )
+}
+
+/// A 1x1 convolution that keeps all pixels is one long row of them: fewer steps from row to row.
+fn flat(shape: &ConvShape) -> ConvShape {
+    if (shape.kernel, shape.stride, shape.padding) != (1, 1, 0) {
+        return *shape;
+    }
+    ConvShape {
+        n: 1,
+        h: 1,
+        w: shape.n * shape.h * shape.w,
+        ..*shape
+    }
+}
+
+fn check(shape: &ConvShape, x: &Block, weight: &Block, y: &Block) {
+    let (lx, ly, lw) = shape.lengths();
+    fits(x, lx);
+    fits(y, ly);
+    fits(weight, lw);
+}
+
+/// As `GroupedConv` in conv_grouped.cu.
+fn grouped(s: &ConvShape) -> [i32; 11] {
+    let sizes = [
+        s.n,
+        s.h,
+        s.w,
+        s.c_in,
+        s.c_out,
+        s.kernel,
+        s.stride,
+        s.padding,
+        s.out_h(),
+        s.out_w(),
+        s.groups,
+    ];
+    sizes.map(int)
+}
+
+/// As `PixelProduct` in conv.cu.
+struct PixelProduct {
+    images: usize,
+    source: [usize; 3],
+    columns: usize,
+    rows: [usize; 2],
+    step: i32,
+    first: [i32; 2],
+    turn: i32,
+    taps: [usize; 2],
+    out: [usize; 5],
+}
+
+impl PixelProduct {
+    fn ints(&self) -> Vec<i32> {
+        let mut all = vec![int(self.images)];
+        all.extend(self.source.map(int));
+        all.push(int(self.columns));
+        all.extend(self.rows.map(int));
+        all.push(self.step);
+        all.extend(self.first);
+        all.push(self.turn);
+        all.extend(self.taps.map(int));
+        all.extend(self.out.map(int));
+        all
+    }
+}

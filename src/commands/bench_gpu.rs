@@ -1,0 +1,97 @@
+//! `flow bench gpu`: whether every kernel does on this machine's GPU what the CPU's does, and how fast they are.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use flow_nodes::measure::{Compared, Gpu, GpuBench, KernelSpeed, Precision, gpus, resnet_shapes};
+
+use crate::exit::Failure;
+use crate::output::{print, print_table};
+
+#[derive(Debug, Args)]
+pub(crate) struct GpuArgs {
+    /// Which GPU, of those that CUDA_VISIBLE_DEVICES lets through, from 0.
+    #[arg(long, default_value_t = 0)]
+    number: usize,
+    /// How many random shapes of each kernel are compared with the CPU's.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    shapes: u64,
+}
+
+pub(crate) fn gpu(args: &GpuArgs) -> Result<(), Failure> {
+    let all = gpus().map_err(Failure::failed)?;
+    let gpu = all.get(args.number).ok_or_else(|| {
+        let message = format!("GPU {} was asked for, the driver sees {}", args.number, all.len());
+        Failure::usage(message, "choose another `--number`")
+    })?;
+    print(&format!("{}\n\n", described(gpu)));
+    let failed = |error: flow_nodes::measure::DeviceError| Failure::failed(error.to_string());
+    let mut wrong = 0;
+    for precision in [Precision::Tf32, Precision::Fp32] {
+        let bench = GpuBench::open(gpu, precision).map_err(failed)?;
+        wrong += show_compared(precision, &bench.compare(args.shapes).map_err(failed)?);
+        show_speeds(&bench.speeds(&resnet_shapes()).map_err(failed)?);
+    }
+    if wrong > 0 {
+        return Err(Failure::failed(format!(
+            "{wrong} kernels differ from the CPU's, or from themselves"
+        )));
+    }
+    Ok(())
+}
+
+fn described(gpu: &Gpu) -> String {
+    let (major, minor) = gpu.capability;
+    let code = gpu
+        .code
+        .map_or_else(|| "too old for flow".to_owned(), |code| format!("runs {code}"));
+    let memory = gpu.memory >> 20;
+    format!(
+        "{}, {memory} MiB, compute capability {major}.{minor}, CUDA {}, {code}",
+        gpu.name, gpu.driver
+    )
+}
+
+/// A row for each kernel, with its worst shape; returns how many comparisons failed.
+fn show_compared(precision: Precision, found: &[Compared]) -> usize {
+    let mut worst = BTreeMap::<&str, &Compared>::new();
+    for compared in found {
+        let kept = worst.entry(compared.kernel).or_insert(compared);
+        if (kept.passes(), compared.error) > (compared.passes(), kept.error) {
+            *kept = compared;
+        }
+    }
+    let row = |c: &&Compared| {
+        let verdict = match (c.passes(), c.repeated) {
+            (true, _) => "",
+            (false, true) => "DIFFERS",
+            (false, false) => "OTHER BITS AGAIN",
+        };
+        vec![
+            c.kernel.to_owned(),
+            format!("{:.1e}", c.error),
+            format!("{:.0e}", c.bound),
+            verdict.to_owned(),
+            c.case.clone(),
+        ]
+    };
+    print(&format!("{precision:?}, relative to the CPU's results:\n"));
+    print_table(
+        &["kernel", "error", "at most", "", "worst shape"],
+        worst.values().map(row).collect(),
+    );
+    print("\n");
+    found.iter().filter(|c| !c.passes()).count()
+}
+
+fn show_speeds(speeds: &[KernelSpeed]) {
+    let row = |s: &KernelSpeed| {
+        vec![
+            s.kernel.clone(),
+            format!("{:.3}", s.ms),
+            format!("{:.0} {}", s.rate, s.unit),
+        ]
+    };
+    print_table(&["kernel", "ms", "rate"], speeds.iter().map(row).collect());
+    print("\n");
+}
