@@ -114,7 +114,10 @@ fn foreign_images_of_a_pool_stay_without_a_label_and_are_seen_among_the_guesses(
     let open = metrics("name = open");
     assert_eq!(open["train_images"], 80.0, "foreign images stay: {open}");
     assert!(open["examples"].as_f64() < Some(80.0), "but have no label: {open}");
-    assert!(open["test_images"].as_f64() < Some(40.0), "nobody is judged on them: {open}");
+    assert!(
+        open["test_images"].as_f64() < Some(40.0),
+        "nobody is judged on them: {open}"
+    );
     let learner = metrics("kind = finetune");
     assert!(learner["kept_unknown"].as_f64() > Some(0.1), "{learner}");
 }
