@@ -17,6 +17,7 @@ use clap::Parser;
 
 use exit::Exit;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// A workflow of many nodes is many small pieces of memory.
 #[global_allocator]
@@ -62,9 +63,9 @@ fn run() -> Exit {
         flow_engine::leash::configure(program, cli::KEEPER);
     }
     output::set_colour(cli.color);
-    // A worker's warnings are told by the run that it works for, unless a log of its own is wanted.
-    if !matches!(cli.command, cli::Command::Worker) || std::env::var_os("FLOW_LOG").is_some() {
-        output::start_log(cli.verbose);
+    // A worker's warnings are told by the run that it works for.
+    if !matches!(cli.command, cli::Command::Worker) {
+        output::log(cli.verbose).init();
     }
     // A panic is caught where it can be dealt with (a node, a damaged index) and reported there; the default hook would
     // print it to the person as well.

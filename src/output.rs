@@ -10,6 +10,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde::Serialize;
+use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -46,18 +47,19 @@ pub(crate) fn set_colour(when: Colour) {
 }
 
 /// Log lines go to stderr, between the progress bars.
-pub(crate) fn start_log(verbose: u8) {
+pub(crate) fn log(verbose: u8) -> Dispatch {
     let level = if verbose > 1 { "debug" } else { "warn" };
     let filter = EnvFilter::try_from_env("FLOW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colours)
         .with_target(false)
         // With `-vv`, where the time went: parse, plan, nodes, writing down.
         .with_span_events(FmtSpan::CLOSE)
         .with_writer(|| Lines)
-        .init();
+        .finish();
+    Dispatch::new(log)
 }
 
 /// Writes whole lines to stderr with the bars out of the way. If stderr cannot be written to, there is nowhere to report it.

@@ -242,6 +242,55 @@ fn a_pipe_in_place_of_a_file_of_the_cache_is_waited_for_by_nobody() {
 }
 
 #[test]
+fn a_pipe_in_place_of_any_file_of_a_cache_or_a_run_or_as_an_archive_holds_no_command_up() {
+    let place = Place::new("[matrix]\nx = [0]\n[nodes.a]\nkind = \"concat\"\ntext = \"${x}.\"\n");
+    let pipe = |path: &Path| {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.expect("mkfifo starts").success());
+    };
+    let bounded = |arguments: &[&str]| {
+        // What waits for a pipe waits for ever.
+        let mut command = std::process::Command::new("timeout");
+        command
+            .args(["-s", "KILL", "60", env!("CARGO_BIN_EXE_flow")])
+            .args(arguments);
+        let ended = command.current_dir(place.dir.path()).output().expect("flow starts");
+        assert!(
+            ended.status.code().is_some_and(|code| code != 137),
+            "{arguments:?}: {ended:?}"
+        );
+        ended
+    };
+    place.run(&[]);
+    place.flow(&["cache", "pin", "a"]);
+    place.flow(&["cache", "tag", "best", "a"]);
+    place.flow(&["cache", "query", "kind = concat"]);
+    let files = files_under(&place.path(".flow"));
+    for (number, file) in files.iter().enumerate() {
+        // Some are gone: what was damaged before was set aside.
+        if !file.is_file() {
+            continue;
+        }
+        std::fs::remove_file(file).expect("it is there");
+        pipe(file);
+        let fresh = format!("matrix.x=[{}]", number + 1);
+        let run = bounded(&["run", "w.toml", "-q", "--set", &fresh]);
+        assert!(run.status.success(), "{}: {run:?}", file.display());
+        for more in [
+            "runs ls",
+            "runs show",
+            "report",
+            "cache gc --max-size 1GB --delete",
+            "cache verify --repair",
+        ] {
+            bounded(&more.split(' ').collect::<Vec<_>>());
+        }
+    }
+    pipe(&place.path("archive"));
+    assert_eq!(bounded(&["cache", "import", "archive"]).status.code(), Some(1));
+}
+
+#[test]
 fn locks_leases_and_claims_of_the_dead_hold_nobody_up() {
     let place = placed();
     place.run(&["--only", "n3"]);

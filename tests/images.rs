@@ -207,6 +207,11 @@ fn copies_in_two_splits_are_told_dropped_or_an_error() {
         assert!(ended.stderr.contains(word), "{}", ended.stderr);
     }
     assert_eq!(metrics(&place)["leaks_exact"], 1.0);
+    // A worker that keeps a log of its own still has its warnings told.
+    let mut logged = place.command(&["run", "w.toml", "--cache", "another"]);
+    let logged = logged.env("FLOW_LOG", "info").output().expect("flow can be started");
+    let stderr = String::from_utf8_lossy(&logged.stderr);
+    assert!(stderr.contains("test/along/copy.png"), "{stderr}");
     place.write("w.toml", format!("{READ}on_leak = \"drop\"\n"));
     place.run(&[]);
     assert_eq!(metrics(&place)["train_images"], 11.0);

@@ -15,8 +15,9 @@ use crate::index::{Index, IndexError};
 use crate::key::ActionKey;
 use crate::lock::{IndexLock, Refused};
 use crate::marks::{self, Marks};
+use crate::past;
 use crate::query::{Query, World};
-use crate::record::{PastRun, Record};
+use crate::record::Record;
 
 /// The records of a store, as a list.
 pub(crate) struct Catalog {
@@ -84,12 +85,10 @@ impl Catalog {
         }
     }
 
-    /// What earlier runs were and took, in no order.
-    pub(crate) fn past(&self) -> Result<Vec<PastRun>, CacheError> {
-        match self.ask_index(Index::past)? {
-            Some(runs) => Ok(runs),
-            None => Ok(self.scan(None)?.iter().map(PastRun::from).collect()),
-        }
+    /// Notes that a record was published, for plans and for the process that holds the index.
+    pub(crate) fn published(&self, record: &Record) {
+        past::add(&self.files, record);
+        self.announce(&record.key);
     }
 
     /// Notifies the process that holds the index that the record of `key` came or went. The change itself is durable already: what
@@ -104,6 +103,7 @@ impl Catalog {
     /// Deletes the index and rebuilds it; the number of records in it.
     pub(crate) fn rebuild(&self) -> Result<usize, CacheError> {
         self.files.must_write()?;
+        past::forget(&self.files)?;
         let mut state = self.state();
         let lock = match std::mem::replace(&mut *state, State::Closed) {
             State::Open { index, lock } => {

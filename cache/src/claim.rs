@@ -225,7 +225,7 @@ pub(crate) fn sweep(files: &Files) {
 }
 
 /// The name of the file whose lock is the turn to read or write boards.
-const TURN: &str = "turn";
+pub(crate) const TURN: &str = "turn";
 
 #[cfg(test)]
 mod tests {

@@ -43,6 +43,11 @@ pub(crate) trait Disk: Send + Sync {
     }
     /// A file's length in bytes; `IsADirectory` if something else than a file lies there.
     fn len(&self, path: &Path) -> io::Result<u64>;
+    /// Whether something else lies at a path than a plain file, which a link to one is not, or than a folder, wherever it lies.
+    fn is_misplaced(&self, path: &Path, folder: bool) -> bool {
+        let _ = (path, folder);
+        false
+    }
     /// The names in a folder, sorted; those that are not UTF-8 are no business of the store's and left out.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Removes a file.
@@ -185,6 +190,14 @@ impl Disk for RealDisk {
         Ok(metadata.len())
     }
 
+    fn is_misplaced(&self, path: &Path, folder: bool) -> bool {
+        let fits = |metadata: fs::Metadata| match folder {
+            true => metadata.is_dir() || (metadata.is_symlink() && path.is_dir()),
+            false => metadata.is_file(),
+        };
+        fs::symlink_metadata(path).is_ok_and(|metadata| !fits(metadata))
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(dir)? {
@@ -220,7 +233,7 @@ impl Disk for RealDisk {
 }
 
 /// Opens a plain file to be read. Where something else lies nothing is waited for, as it would be for a pipe, and nothing read.
-fn open_plain(path: &Path) -> io::Result<(File, fs::Metadata)> {
+pub(crate) fn open_plain(path: &Path) -> io::Result<(File, fs::Metadata)> {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits() as i32);

@@ -66,6 +66,7 @@ pub(crate) struct Entry {
 impl Files {
     /// Opens the files under `layout`'s root, making the folders of a new store if it may write; [`Files::tag`] is to follow.
     pub(crate) fn open(mut disk: Box<dyn Disk>, layout: Layout, access: Access) -> Result<Self, CacheError> {
+        // What lies in the place of `config` is told, and set aside below.
         let sharing = sharing_of(disk.as_ref(), &layout);
         disk.share(sharing);
         let files = Self {
@@ -124,7 +125,18 @@ impl Files {
         self.layout
             .folders()
             .iter()
-            .try_for_each(|folder| self.make_folder(folder))
+            .try_for_each(|folder| self.make_folder(folder))?;
+        // To open a pipe would wait, and who follows a link writes into a file that is not the store's.
+        let folders = self.layout.own_folders().map(|path| (path, true));
+        let files = self.layout.own_files().map(|path| (path, false));
+        for (path, is_folder) in folders.iter().chain(&files) {
+            if self.disk.is_misplaced(path, *is_folder) {
+                let what = if *is_folder { "directory" } else { "file" };
+                tracing::warn!("{} is not a {what}: set aside", path.display());
+                self.move_to_quarantine(path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Tags a new store. The tag comes last: a store that has it is whole and durable.
@@ -462,7 +474,7 @@ impl Files {
     }
 
     /// Makes a folder of the store whose parent exists; what lies in its place is set aside like any damage.
-    fn make_folder(&self, dir: &Path) -> Result<(), CacheError> {
+    pub(crate) fn make_folder(&self, dir: &Path) -> Result<(), CacheError> {
         match self.create_dir(dir) {
             Err(CacheError::Io { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
                 if dir == self.layout.quarantine() {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::claim;
 use crate::digest::Digest;
 use crate::key::ActionKey;
 
@@ -33,6 +34,34 @@ impl Layout {
             self.records(),
             self.scratch(),
             self.staging(),
+        ]
+    }
+
+    /// The files that are written or locked where they lie, or needed before anything else.
+    pub(crate) fn own_files(&self) -> [PathBuf; 8] {
+        [
+            self.cachedir_tag(),
+            self.config(),
+            self.journal(),
+            self.names(),
+            self.index_lock(),
+            self.staging_lock(),
+            self.publish_lock(),
+            self.claims_turn(),
+        ]
+    }
+
+    /// The folders that are made when they are first needed.
+    pub(crate) fn own_folders(&self) -> [PathBuf; 8] {
+        [
+            self.claims(),
+            self.leases(),
+            self.recall(),
+            self.past(),
+            self.pins(),
+            self.tags(),
+            self.collected(),
+            self.index(),
         ]
     }
 
@@ -114,6 +143,11 @@ impl Layout {
         self.root.join("claims")
     }
 
+    /// Locked while claims are read or written.
+    pub(crate) fn claims_turn(&self) -> PathBuf {
+        self.claims().join(claim::TURN)
+    }
+
     /// What each workflow's last run found, see [`crate::recall`].
     pub(crate) fn recall(&self) -> PathBuf {
         self.root.join("recall")
@@ -146,6 +180,21 @@ impl Layout {
     /// One line for each commit, by every process: how the index learns of commits by others.
     pub(crate) fn journal(&self) -> PathBuf {
         self.root.join("journal")
+    }
+
+    /// What ran before, see [`crate::past`].
+    pub(crate) fn past(&self) -> PathBuf {
+        self.root.join("past")
+    }
+
+    /// The file of the nodes whose names' hashes begin with that byte.
+    pub(crate) fn past_from(&self, first: u8) -> PathBuf {
+        self.past().join(format!("{first:02x}"))
+    }
+
+    /// Says that every record has its line there.
+    pub(crate) fn past_is_whole(&self) -> PathBuf {
+        self.past().join("whole")
     }
 
     pub(crate) fn index(&self) -> PathBuf {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::error::CacheError;
-use crate::files::Files;
+use crate::files::{Files, is_damage};
 use crate::key::ActionKey;
 
 /// All marks of a store.
@@ -26,10 +26,13 @@ impl Marks {
         let mut marks = Self::default();
         let layout = &files.layout;
         for (name, note) in contents(files, &layout.pins())? {
+            // The name pins, whatever became of the note.
+            let note = note.unwrap_or_default();
             marks.pins.extend(name.parse().ok().map(|key| (key, note)));
         }
         for (name, key) in contents(files, &layout.tags())? {
-            marks.tags.extend(key.parse().ok().map(|key| (name, key)));
+            let key = key.and_then(|key| key.parse().ok());
+            marks.tags.extend(key.map(|key| (name, key)));
         }
         let collected = names(files, &layout.collected())?;
         marks.collected = collected.iter().filter_map(|name| name.parse().ok()).collect();
@@ -115,14 +118,19 @@ fn names(files: &Files, folder: &Path) -> Result<Vec<String>, CacheError> {
     }
 }
 
-fn contents(files: &Files, folder: &Path) -> Result<Vec<(String, String)>, CacheError> {
+/// The marks in a folder by name; of one that is damaged there is no content.
+fn contents(files: &Files, folder: &Path) -> Result<Vec<(String, Option<String>)>, CacheError> {
     let read = |name: String| {
         let path = folder.join(&name);
-        let bytes = files
-            .disk
-            .read(&path)
-            .map_err(|error| CacheError::io("read", &path, error))?;
-        Ok((name, String::from_utf8_lossy(&bytes).trim_end().to_owned()))
+        let content = match files.disk.read(&path) {
+            Ok(bytes) => Some(String::from_utf8_lossy(&bytes).trim_end().to_owned()),
+            Err(error) if is_damage(&error) => {
+                tracing::warn!("{} cannot be read: {error}", path.display());
+                None
+            }
+            Err(error) => return Err(CacheError::io("read", &path, error)),
+        };
+        Ok((name, content))
     };
     names(files, folder)?.into_iter().map(read).collect()
 }

@@ -76,7 +76,7 @@ pub(crate) fn publish(store: &Shared, key: &ActionKey, draft: &Draft) -> Result<
             return Err(CacheError::Interrupted { holder });
         }
         if let Some(entry) = files.put_record(record.clone())? {
-            store.catalog.announce(key);
+            store.catalog.published(&entry.record);
             return Ok(finish(store, &entry));
         }
     }

@@ -168,7 +168,7 @@ pub(crate) fn last_used(files: &Files) -> HashMap<ActionKey, f64> {
     for entry in std::fs::read_dir(files.layout.recall()).into_iter().flatten().flatten() {
         let modified = entry.metadata().and_then(|data| data.modified()).ok();
         let modified = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-        let memory = std::fs::read(entry.path()).ok().and_then(|bytes| decode(&bytes));
+        let memory = files.disk.read(&entry.path()).ok().and_then(|bytes| decode(&bytes));
         for one in memory.into_iter().flatten() {
             let at = used.entry(one.summary.key).or_default();
             *at = at.max(modified.unwrap_or_default().as_millis() as f64);

@@ -69,36 +69,6 @@ pub struct Cost {
     pub peak_rss_bytes: Option<u64>,
 }
 
-/// What is known of an earlier run of a node without reading its record.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PastRun {
-    /// As in the record.
-    pub key: ActionKey,
-    /// As in the record.
-    pub kind: String,
-    /// As in the record.
-    pub node: String,
-    /// The digest of everything that its key depended on but the inputs, see [`Components::own_digest`].
-    pub own: Digest,
-    /// As in the record's cost.
-    pub wall_s: f64,
-    /// As in the record.
-    pub finished_unix_ms: u64,
-}
-
-impl From<&Record> for PastRun {
-    fn from(record: &Record) -> Self {
-        Self {
-            key: record.key,
-            kind: record.kind.clone(),
-            node: record.node.clone(),
-            own: record.components.own_digest(),
-            wall_s: record.cost.wall_s,
-            finished_unix_ms: record.finished_unix_ms,
-        }
-    }
-}
-
 /// The order of listings.
 pub(crate) fn sort_newest_first(records: &mut [Record]) {
     records.sort_by(|a, b| b.finished_unix_ms.cmp(&a.finished_unix_ms).then(a.key.cmp(&b.key)));

@@ -102,11 +102,16 @@ impl Sharing {
         }
     }
 
-    /// How files are opened that may have to be made.
+    /// How files are opened that may have to be made: a link is not followed, and a pipe not waited for.
     fn options(self) -> OpenOptions {
         let mut options = OpenOptions::new();
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, self.file_mode());
+        {
+            use rustix::fs::OFlags;
+            use std::os::unix::fs::OpenOptionsExt;
+            options.mode(self.file_mode());
+            options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+        }
         options
     }
 

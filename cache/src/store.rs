@@ -19,11 +19,12 @@ use crate::lease::Lease;
 use crate::marks::{self, Marks};
 use crate::name;
 use crate::nearest;
+use crate::past::Past;
 use crate::publish::{self, Draft};
 use crate::publishing::Publishing;
 use crate::query::{Field, Query, QueryError};
 use crate::recall::{self, Recall};
-use crate::record::{PastRun, Record, sort_newest_first};
+use crate::record::{Record, sort_newest_first};
 use crate::scratch::Scratch;
 use crate::shared::Shared;
 use crate::sharing::Sharing;
@@ -351,12 +352,12 @@ impl Store {
         Ok(unknown.iter().map(nearest).collect())
     }
 
-    /// What earlier runs were and took, in no order.
+    /// What earlier runs of nodes were and took.
     ///
     /// # Errors
     /// [`CacheError::Io`].
-    pub fn past(&self) -> Result<Vec<PastRun>, CacheError> {
-        self.shared.catalog.past()
+    pub fn past(&self) -> Result<Past, CacheError> {
+        Past::open(&self.shared.files)
     }
 
     /// Moves an entry that turned out to be corrupt into the quarantine directory, so that its key is a miss.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{draft, files_under, open, publish, publish_all};
-use flow_cache::{Access, CacheError, Digest, GcOptions, Store};
+use flow_cache::{Access, CacheError, Claiming, Digest, GcOptions, Sharing, Store};
 
 fn blob(root: &Path, content: &str) -> PathBuf {
     let hex = Digest::of(content.as_bytes()).to_string();
@@ -95,23 +95,134 @@ fn whatever_lies_in_a_files_place_is_a_miss_that_a_run_makes_anew() {
 }
 
 #[test]
+#[cfg(unix)]
+fn whatever_lies_in_place_of_a_file_of_the_stores_own_a_run_publishes_and_the_index_answers() {
+    const OWN: [&str; 10] = [
+        "CACHEDIR.TAG",
+        "config",
+        "journal",
+        "names",
+        "lock",
+        "staging.lock",
+        "publish.lock",
+        "claims/turn",
+        "index/conf",
+        "index/db",
+    ];
+    for file in OWN {
+        for what in ["a directory", "a pipe", "a link to nowhere", "an endless device"] {
+            let dir = tempfile::tempdir().unwrap();
+            drop(Store::init(dir.path(), Sharing::Private).unwrap());
+            let store = open(dir.path());
+            publish_all(&store, &["a"]);
+            store.also_called([(draft("a", "").0, "other")].into_iter());
+            assert!(matches!(store.claim(&draft("a", "").0).unwrap(), Claiming::Given(_)));
+            store.records().unwrap();
+            drop(store);
+            replace(&dir.path().join(file), what);
+            let store = open(dir.path());
+            let (key, new) = draft("b", "b");
+            assert!(
+                matches!(store.claim(&key).unwrap(), Claiming::Given(_)),
+                "{file}: {what}"
+            );
+            publish(&store, &key, new).unwrap();
+            store.also_called([(key, "another")].into_iter());
+            assert_eq!(store.records().unwrap().len(), 2, "{file}: {what}");
+            store
+                .gc(&GcOptions {
+                    delete: true,
+                    ..GcOptions::default()
+                })
+                .unwrap();
+            assert_eq!(store.repair().unwrap().ok.len(), 2, "{file}: {what}");
+            assert!(dir.path().join("CACHEDIR.TAG").is_file(), "{file}: {what}");
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_in_place_of_a_file_of_the_stores_own_is_not_written_through() {
+    for file in [
+        "journal",
+        "names",
+        "lock",
+        "staging.lock",
+        "publish.lock",
+        "claims/turn",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "somebody's").unwrap();
+        let root = dir.path().join("cache");
+        publish_all(&open(&root), &["a"]);
+        // Once before it is opened, once under an open store.
+        for _ in 0..2 {
+            let _ = fs::remove_file(root.join(file));
+            fs::create_dir_all(root.join("claims")).unwrap();
+            std::os::unix::fs::symlink(&victim, root.join(file)).unwrap();
+            let store = open(&root);
+            let _ = fs::remove_file(root.join(file));
+            std::os::unix::fs::symlink(&victim, root.join(file)).unwrap();
+            let (key, new) = draft("b", "b");
+            let _ = store.claim(&key);
+            let _ = store.publish(&key, &new);
+            store.also_called([(key, "other")].into_iter());
+            let _ = store.records();
+            let _ = store.gc(&GcOptions {
+                delete: true,
+                ..GcOptions::default()
+            });
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "somebody's", "{file}");
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_damaged_pin_still_pins_and_a_damaged_tag_is_left_out() {
+    for what in ["a directory", "a pipe", "a link to nowhere", "an endless device"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        publish_all(&store, &["pinned", "tagged"]);
+        store.pin(&draft("pinned", "").0, "a note").unwrap();
+        store.tag("best", &draft("tagged", "").0).unwrap();
+        replace(&dir.path().join("pins").join(draft("pinned", "").0.to_string()), what);
+        replace(&dir.path().join("tags/best"), what);
+        let marks = store.marks().unwrap();
+        assert!(
+            marks.pins.contains_key(&draft("pinned", "").0) && marks.tags.is_empty(),
+            "{what}: {marks:?}"
+        );
+    }
+}
+
+#[test]
 fn a_file_in_a_folders_place_is_set_aside_and_what_was_in_it_made_anew() {
-    let spoils: [fn(&Path) -> PathBuf; 6] = [
+    let spoils: [fn(&Path) -> PathBuf; 10] = [
         |root| blob(root, "a").parent().unwrap().to_owned(),
         |root| record(root, "a").parent().unwrap().to_owned(),
         |root| root.join("blobs"),
         |root| root.join("records"),
         |root| root.join("staging"),
         |root| root.join("quarantine"),
+        |root| root.join("claims"),
+        |root| root.join("leases"),
+        |root| root.join("past"),
+        |root| root.join("index"),
     ];
     for (number, folder) in spoils.iter().enumerate() {
         let dir = tempfile::tempdir().unwrap();
         publish_all(&open(dir.path()), &["a", "b"]);
         let folder = folder(dir.path());
-        fs::remove_dir_all(&folder).unwrap();
+        let _ = fs::remove_dir_all(&folder);
         fs::write(&folder, "no folder").unwrap();
         let store = open(dir.path());
         store.records().unwrap();
+        store.past().unwrap();
+        drop(store.lease());
+        drop(store.claim(&draft("a", "a").0).unwrap());
         if number % 2 == 0 {
             store.repair().unwrap();
         }

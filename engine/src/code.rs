@@ -178,11 +178,22 @@ fn defaults() -> io::Result<Gitignore> {
     builder.build().map_err(io::Error::other)
 }
 
+/// Bytes of a `.flowignore`: every line of it is held against every file.
+const MAX_FLOWIGNORE: u64 = 1 << 20;
+
 /// What the `.flowignore` of a folder says, if it has one.
 fn rules_in(folder: &Path) -> io::Result<Option<Gitignore>> {
     let path = folder.join(FLOWIGNORE);
-    if !path.is_file() {
-        return Ok(None);
+    let size = match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        _ => return Ok(None),
+    };
+    if size > MAX_FLOWIGNORE {
+        let message = format!(
+            "{}: it has {size} bytes, expected at most {MAX_FLOWIGNORE}",
+            path.display()
+        );
+        return Err(io::Error::other(message));
     }
     let mut builder = GitignoreBuilder::new(folder);
     match builder.add(&path) {
@@ -193,7 +204,9 @@ fn rules_in(folder: &Path) -> io::Result<Option<Gitignore>> {
 
 fn is_cache(folder: &Path) -> bool {
     let tag = folder.join("CACHEDIR.TAG");
-    tag.is_file() && fs::read(tag).is_ok_and(|text| text.starts_with(CACHE_SIGNATURE))
+    let mut signature = [0; CACHE_SIGNATURE.len()];
+    let read = plain_file::open(&tag).and_then(|mut tag| tag.read_exact(&mut signature));
+    read.is_ok() && signature == CACHE_SIGNATURE
 }
 
 /// The files that this process prints to, or its engine does: device and inode. A log that is begun in a folder of code would change it

@@ -8,9 +8,10 @@
 //! is killed itself together with this process.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -60,28 +61,41 @@ fn keeper() -> MutexGuard<'static, Option<Keeper>> {
 
 impl Keeper {
     fn start(program: &Path, argument: &str) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("flow-").tempdir()?;
+        let mut name = tempfile::Builder::new();
+        name.prefix("flow-").rand_bytes(16);
+        let made = name.make(|folder| {
+            let mut child = Self::spawn(program, argument, folder)?;
+            // Not before: a directory of which no keeper knows would stay behind if this process were killed here.
+            let made = DirBuilder::new().mode(0o700).create(folder);
+            if made.is_err() {
+                // It must not remove what is not ours.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            made.map(|()| child)
+        })?;
+        let (mut child, folder) = made.keep().map_err(|refused| refused.error)?;
+        let tell = child.stdin.take();
+        Ok(Self {
+            tell: tell.ok_or_else(|| io::Error::other("BUG: the keeper has no pipe"))?,
+            folder,
+            _child: child,
+        })
+    }
+
+    fn spawn(program: &Path, argument: &str, folder: &Path) -> io::Result<Child> {
         let lock = LOCK.get().and_then(Option::as_ref);
         let held = lock
             .and_then(|lock| lock.try_clone().ok())
             .map_or_else(Stdio::null, Stdio::from);
         let mut command = Command::new(program);
-        command.arg(argument).arg(folder.path());
+        command.arg(argument).arg(folder).process_group(0);
         command.stdin(Stdio::piped()).stdout(held).stderr(Stdio::null());
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn().map_err(|error| {
+        command.spawn().map_err(|error| {
             io::Error::new(
                 error.kind(),
                 format!("the process that ends left-over programs cannot be started: {error}"),
             )
-        })?;
-        let Some(tell) = child.stdin.take() else {
-            return Err(io::Error::other("BUG: the keeper has no pipe"));
-        };
-        Ok(Self {
-            tell,
-            folder: folder.keep(),
-            _child: child,
         })
     }
 }

@@ -86,6 +86,14 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The same as text; what is not UTF-8 is replaced.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_text(path: &Path) -> io::Result<String> {
+    read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use flow_cache::{CacheError, Change, Components, PastRun, Store};
+use flow_cache::{CacheError, Change, Components, Past, PastRun, Store};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -98,12 +98,12 @@ const COMPARED: usize = 64;
 /// cached does not ask at all; records are read only of nodes in which something changed.
 pub(crate) struct History<'a> {
     store: &'a Store,
-    by_node: Option<HashMap<String, Vec<PastRun>>>,
+    past: Option<Past>,
 }
 
 impl<'a> History<'a> {
     pub(crate) fn new(store: &'a Store) -> Self {
-        Self { store, by_node: None }
+        Self { store, past: None }
     }
 
     /// Why a key is missed, and how long the nearest earlier run took in seconds.
@@ -169,27 +169,13 @@ impl<'a> History<'a> {
 
     /// The earlier runs of an instance's kind and name, newest first.
     fn of(&mut self, workflow: &Workflow, id: InstanceId) -> Result<&[PastRun], CacheError> {
-        let by_node = match &mut self.by_node {
-            Some(known) => known,
-            unknown => {
-                let mut by_node: HashMap<String, Vec<PastRun>> = HashMap::new();
-                for run in self.store.past()? {
-                    by_node.entry(name(&run.kind, &run.node)).or_default().push(run);
-                }
-                for runs in by_node.values_mut() {
-                    runs.sort_by(|a, b| b.finished_unix_ms.cmp(&a.finished_unix_ms).then(a.key.cmp(&b.key)));
-                }
-                unknown.insert(by_node)
-            }
+        let past = match &mut self.past {
+            Some(past) => past,
+            unknown => unknown.insert(self.store.past()?),
         };
         let instance = &workflow.instances()[id];
-        let runs = by_node.get(&name(instance.kind(), &instance.name));
-        Ok(runs.map_or(&[], Vec::as_slice))
+        Ok(past.of(instance.kind(), &instance.name))
     }
-}
-
-fn name(kind: &str, node: &str) -> String {
-    format!("{kind} {node}")
 }
 
 fn reasons(workflow: &Workflow, id: InstanceId, changes: Vec<Change>) -> Vec<Reason> {

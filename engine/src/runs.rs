@@ -16,6 +16,7 @@ use crate::figure::{self, NodeFigures};
 use crate::node::Report;
 use crate::node_log::stamped;
 use crate::outcome::{NodeFailure, NodeOutcome};
+use crate::plain_file;
 use crate::workflow::Workflow;
 
 /// Version of [`Summary`].
@@ -72,7 +73,7 @@ impl Run {
         let (mut figures, mut damaged) = (Vec::new(), Vec::new());
         for page in self.summary.iter().flat_map(|summary| &summary.reports) {
             let name = format!("{}{FIGURES}", page.strip_suffix(".md").unwrap_or(page));
-            let read = match std::fs::read(self.dir.join(&name)) {
+            let read = match plain_file::read(&self.dir.join(&name)) {
                 Ok(bytes) => serde_json::from_slice::<NodeFigures>(&bytes).map_err(|error| error.to_string()),
                 // A node need not have figures.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -247,7 +248,7 @@ impl Runs {
             path: path.clone(),
             why,
         };
-        let summary = match std::fs::read(&path) {
+        let summary = match plain_file::read(&path) {
             Ok(bytes) => serde_json::from_slice::<Summary>(&bytes).map_err(|error| damaged(error.to_string()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self.without_summary(id.to_owned())),
             Err(error) => return Err(RunsError::io("read", &path, error)),
@@ -290,7 +291,7 @@ pub struct RunsGcReport {
 
 /// Whether a run holds its event log. Where a disk does no locks, one without a summary may be under way.
 fn is_under_way(dir: &Path) -> bool {
-    match File::open(dir.join(EVENTS)).map(|file| file.try_lock()) {
+    match plain_file::open(&dir.join(EVENTS)).map(|file| file.try_lock()) {
         Ok(Ok(())) => false,
         Ok(Err(TryLockError::WouldBlock)) => true,
         Ok(Err(TryLockError::Error(_))) | Err(_) => !dir.join(SUMMARY).exists(),

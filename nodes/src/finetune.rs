@@ -368,7 +368,16 @@ impl Node for FinetuneNode {
         if let Some(backbone) = &self.backbone {
             backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
         }
-        memory::batch_fits(self.batch, data, self.backbone.as_ref())?;
+        // Labelled and unlabelled images go through the network in one batch.
+        let unlabelled = self.semi.as_ref().map_or(0, |semi| semi.settings().common().ratio);
+        memory::Step {
+            batch: self.batch,
+            views: unlabelled.saturating_add(1),
+            data,
+            backbone: self.backbone.as_ref(),
+            optimizer: &self.optimizer,
+        }
+        .fits()?;
         EncoderStart::check_input("init", inputs, data)?;
         Ok(Facts::of(NetworkFacts {
             input: data.input,

@@ -6,10 +6,11 @@ use flow_engine::Machine;
 use flow_engine::node::ParamError;
 use flow_learn::backbones::BackboneSettings;
 use flow_learn::data::{Modality, NetworkInput};
+use flow_learn::optim::OptimizerConfig;
 use rustix::process::{Resource, getrlimit};
 
 use crate::artifacts::DatasetFacts;
-use crate::failure::at_with;
+use crate::failure::{at_with, backbone_error};
 
 /// Bytes that this process may have; more than there are if that is not known.
 fn most() -> u128 {
@@ -52,19 +53,46 @@ pub(crate) fn data_set_fits(key: &str, data: &DatasetFacts) -> Result<(), ParamE
     fits(key, &format!("{examples} {noun}"), examples * values(data.input))
 }
 
-/// Whether a training step fits: the examples of a batch as floats, and what the network's layers hold of each.
-///
-/// # Errors
-/// At `batch`.
-pub(crate) fn batch_fits(
-    batch: usize,
-    data: &DatasetFacts,
-    backbone: Option<&BackboneSettings>,
-) -> Result<(), ParamError> {
-    let layers = backbone.map_or(0, |backbone| backbone.values_of_an_example(data.input));
-    let example = 4 * (values(data.input) + layers);
-    let noun = data.input.modality.noun();
-    fits("batch", &format!("a step of {batch} {noun}"), batch as u128 * example)
+/// A training step, by what it holds in memory.
+pub(crate) struct Step<'a> {
+    pub(crate) batch: usize,
+    /// Views of each example that go through the network together, at least.
+    pub(crate) views: usize,
+    pub(crate) data: &'a DatasetFacts,
+    pub(crate) backbone: Option<&'a BackboneSettings>,
+    pub(crate) optimizer: &'a OptimizerConfig,
+}
+
+impl Step<'_> {
+    /// Whether it fits: the views of a batch as floats, what the network's layers hold of each, and of each parameter its value, its gradient and
+    /// the optimiser's moments.
+    ///
+    /// # Errors
+    /// At `batch`, or at the backbone's setting that makes it large.
+    pub(crate) fn fits(&self) -> Result<(), ParamError> {
+        let input = self.data.input;
+        let (layers, weights) = match self.backbone {
+            None => (0, 0),
+            Some(backbone) => {
+                let (key, parameters) = backbone.parameters(input).map_err(|e| backbone_error(&e))?;
+                let weights = parameters.saturating_mul(4 * (2 + self.optimizer.moments() as u128));
+                fits(
+                    &format!("backbone.{key}"),
+                    "the network's weights, gradients and moments",
+                    weights,
+                )?;
+                (backbone.values_of_an_example(input), weights)
+            }
+        };
+        let views = (self.batch as u128).saturating_mul(self.views as u128);
+        let held = views.saturating_mul(values(input).saturating_add(layers).saturating_mul(4));
+        let noun = input.modality.noun();
+        let what = match self.views {
+            1 => format!("a step of {} {noun}", self.batch),
+            views => format!("a step of {} {noun}, {views} views of each,", self.batch),
+        };
+        fits("batch", &what, held.saturating_add(weights))
+    }
 }
 
 /// Values of an example.

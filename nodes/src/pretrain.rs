@@ -251,7 +251,16 @@ impl Node for PretrainNode {
         }
         // A network that is too large to be made for this is looked at when it is trained.
         let encoder = self.backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
-        memory::batch_fits(self.batch, data, Some(&self.backbone))?;
+        // What is cut into tiles, or looked at once more without a gradient, is held as one image at least.
+        let views = method.map_or(1.0, |method| method.settings().views().clamp(1.0, 2.0));
+        memory::Step {
+            batch: self.batch,
+            views: views as usize,
+            data,
+            backbone: Some(&self.backbone),
+            optimizer: &self.optimizer,
+        }
+        .fits()?;
         if let Some(encoder) = encoder {
             self.check_method(method, data, &encoder)?;
         }

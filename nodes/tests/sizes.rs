@@ -148,6 +148,49 @@ fn whatever_size_is_asked_for_planning_answers_and_allocates_nothing() {
     }
     assert!(tried > 100, "{tried} sizes");
     assert_eq!(taken, BTreeSet::new(), "these were planned");
+
+    let batch = |text: &str| largest(text, "nodes.simclr.batch", 1 << 40, toml::Value::from);
+    let one_view = IMAGES.replace(
+        "method = \"simclr\"\nhidden = 16\nprojection = 8",
+        "method = \"supervised\"",
+    );
+    let ratio = batch(&one_view) / batch(IMAGES);
+    assert!((1.9..2.1).contains(&ratio), "two views take twice the memory: {ratio}");
+
+    let widths = |text: &str| {
+        largest(text, "nodes.simclr.backbone.widths", 7000, |width| {
+            vec![width; 3].into()
+        })
+    };
+    let no_moments = IMAGES.replace("{ name = \"adam\" }", "{ name = \"sgd\", momentum = 0.0 }");
+    let ratio = widths(&no_moments) / widths(IMAGES);
+    assert!(
+        (1.33..1.5).contains(&ratio),
+        "two moments of each weight take as much as weights and gradients: {ratio}"
+    );
+}
+
+/// The largest number at `path` that is not refused for want of memory, to 2 %; `most` is.
+fn largest(text: &str, path: &str, most: i64, value: impl Fn(i64) -> toml::Value) -> f64 {
+    let is_refused = |number: i64| {
+        let refused = load(text, &[Override::new(path.to_owned(), value(number))]).err();
+        refused.is_some_and(|problems| format!("{problems:?}").contains("of memory, and there are"))
+    };
+    let (mut fits, mut does_not) = (1, most);
+    assert!(is_refused(most), "{path} = {most}");
+    while does_not - fits > fits / 50 + 1 {
+        // Halves of the exponent first: what fits is small.
+        let between = if does_not > 2 * fits {
+            ((fits as f64) * (does_not as f64)).sqrt() as i64 + 1
+        } else {
+            i64::midpoint(fits, does_not)
+        };
+        match is_refused(between) {
+            true => does_not = between,
+            false => fits = between,
+        }
+    }
+    fits as f64
 }
 
 #[test]

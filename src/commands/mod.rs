@@ -21,7 +21,7 @@ use flow_engine::{Override, Workflow};
 
 use crate::cli::{Cli, Command, PartArgs, WorkflowArgs};
 use crate::exit::{Exit, Failure};
-use crate::output::Stdout;
+use crate::output::{self, Stdout};
 
 /// Does what the command line says.
 pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
@@ -42,7 +42,8 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Doctor(args) => doctor::doctor(cli, args),
         Command::Bench(command) => bench::bench(command),
         Command::Worker => {
-            flow_engine::serve(&flow_nodes::registry());
+            let log = std::env::var_os("FLOW_LOG").map(|_| output::log(cli.verbose));
+            flow_engine::serve(&flow_nodes::registry(), log.unwrap_or_else(tracing::Dispatch::none));
             Ok(Exit::Ok)
         }
         Command::Completions { shell } => {

@@ -97,7 +97,7 @@ fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
     }
     for report in summary.reports.iter().filter(|file| is_page(file)) {
         let path = run.dir.join(report);
-        let text = std::fs::read_to_string(&path).map_err(|source| RunsError::Io {
+        let text = flow_engine::plain_file::read_text(&path).map_err(|source| RunsError::Io {
             action: "read",
             path: path.clone(),
             source,

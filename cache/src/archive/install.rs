@@ -27,7 +27,7 @@ pub(crate) fn install(store: &Shared, archive: &Opened, path: &Path) -> Result<I
         let record = archive.record(key)?;
         // From here on only another process that publishes the same key at this moment can contradict.
         one(store, archive, &record, path)?;
-        store.catalog.announce(key);
+        store.catalog.published(&record);
     }
     Ok(imported)
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::{ArchiveError, ArchiveLimits, HEAD, VERSION};
 use crate::digest::Digest;
+use crate::disk;
 use crate::error::CacheError;
 use crate::files::Files;
 use crate::key::ActionKey;
@@ -36,10 +37,7 @@ impl Opened {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(cannot_read)?;
-        if !file.metadata().map_err(cannot_read)?.is_file() {
-            return Err(cannot_read(io::Error::other("it is not a file")));
-        }
+        let (file, _) = disk::open_plain(path).map_err(cannot_read)?;
         let mut reading = Reading {
             files,
             limits,

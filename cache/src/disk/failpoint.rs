@@ -104,6 +104,10 @@ impl Disk for DeadlyDisk {
         self.real.len(path)
     }
 
+    fn is_misplaced(&self, path: &Path, folder: bool) -> bool {
+        self.real.is_misplaced(path, folder)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.real.list(dir)
     }

@@ -255,6 +255,7 @@ impl Disk for SimDisk {
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.change()?;
+        state.must_be_dir(path.parent().unwrap_or(path))?;
         match state.now.files.get(path).copied() {
             Some(inode) => state.inodes[inode].now.extend_from_slice(bytes),
             None => state.place(path, bytes),

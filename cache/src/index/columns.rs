@@ -25,8 +25,6 @@ const GIVEN: &[u8] = b"given";
 
 /// The name of the column of keys.
 pub(crate) const KEY: &str = "key";
-/// The name of the column of digests of what people wrote themselves, see [`crate::Components::own_digest`].
-pub(crate) const OWN: &str = "own";
 
 /// A field's value in one record, to be put in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,7 +52,6 @@ fn cells(record: &Record) -> Vec<(String, Cell)> {
         ("size".into(), integer(record.size())),
         ("started".into(), integer(record.started_unix_ms)),
         ("finished".into(), integer(record.finished_unix_ms)),
-        (OWN.into(), Cell::Key(*record.components.own_digest().as_bytes())),
     ];
     let params = record.components.iter().filter(|(name, _)| name.starts_with("param."));
     cells.extend(params.map(|(name, value)| (name.to_owned(), cell(value))));

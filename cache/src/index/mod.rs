@@ -18,7 +18,7 @@ use crate::files::Files;
 use crate::host::panic_text;
 use crate::key::ActionKey;
 use crate::query::{self, Candidate, Cells, Query, World};
-use crate::record::{PastRun, Record};
+use crate::record::Record;
 use crate::sharing::Sharing;
 use crate::stamp::FolderStamps;
 
@@ -92,6 +92,7 @@ impl Index {
     pub(crate) fn open(files: &Files) -> Result<Self, IndexError> {
         let folder = files.layout.index();
         files.sharing.create_dir_all(&folder).map_err(|error| of_io(&error))?;
+        must_be_plain(&folder)?;
         let (db, entries, columns, applied) = tracing::debug_span!("open index").in_scope(|| {
             guarded(|| {
                 let db = open_sled(&files.layout.index())?;
@@ -293,31 +294,6 @@ impl Index {
         }
     }
 
-    /// The durations and parameters of earlier runs, see [`PastRun`].
-    pub(crate) fn past(&self) -> Result<Vec<PastRun>, IndexError> {
-        let read = |name: &str| self.columns.read(name);
-        let (keys, own) = (read(columns::KEY)?, read(columns::OWN)?);
-        let (kinds, nodes) = (read("kind")?, read("node")?);
-        let (wall, finished) = (read("cost.wall_s")?, read(FINISHED)?);
-        let mut runs = Vec::new();
-        for (slot, key) in self.live(&keys) {
-            // A kind or a name that is too long for its column has no past.
-            let (CellRef::Text(kind), CellRef::Text(node)) = (kinds.get(slot), nodes.get(slot)) else {
-                continue;
-            };
-            let CellRef::Key(own) = own.get(slot) else { continue };
-            runs.push(PastRun {
-                key: ActionKey::from(Digest::from(*key)),
-                kind: kind.to_owned(),
-                node: node.to_owned(),
-                own: Digest::from(*own),
-                wall_s: number(wall.get(slot)),
-                finished_unix_ms: number(finished.get(slot)) as u64,
-            });
-        }
-        Ok(runs)
-    }
-
     /// All records, or those of one kind, in no order.
     pub(crate) fn records(&self, files: &Files, kind: Option<&str>) -> Result<Vec<Record>, IndexError> {
         let found: Vec<(sled::IVec, sled::IVec)> = guarded(|| self.entries.iter().collect())?;
@@ -367,19 +343,22 @@ fn read_all(files: &Files, keys: &[ActionKey]) -> Result<Vec<Found>, IndexError>
     })
 }
 
-/// The column of the times at which records were finished.
-const FINISHED: &str = "finished";
+/// sled opens whatever lies in its folder, and would wait for a pipe.
+fn must_be_plain(folder: &Path) -> Result<(), IndexError> {
+    for entry in std::fs::read_dir(folder).map_err(|error| of_io(&error))? {
+        let entry = entry.map_err(|error| of_io(&error))?;
+        let kind = entry.file_type().map_err(|error| of_io(&error))?;
+        match kind.is_dir() {
+            true => must_be_plain(&entry.path())?,
+            false if kind.is_file() => {}
+            false => return Err(IndexError::Broken(format!("{} is no file", entry.path().display()))),
+        }
+    }
+    Ok(())
+}
 
 fn damaged() -> IndexError {
     IndexError::Broken("an entry's checksum does not match".into())
-}
-
-fn number(cell: CellRef<'_>) -> f64 {
-    match cell {
-        CellRef::Float(float) => float,
-        CellRef::Integer(integer) => integer as f64,
-        _ => 0.0,
-    }
 }
 
 impl Drop for Index {

@@ -61,6 +61,18 @@ fn flowignore_adds_and_takes_back_and_the_nearest_counts_most() {
 }
 
 #[test]
+fn a_flowignore_over_its_size_limit_is_refused_and_not_read() {
+    let dir = folder(&[("code/.flowignore", ""), ("code/x", "")]);
+    let file = fs::File::options()
+        .write(true)
+        .open(dir.path().join("code/.flowignore"));
+    // A hole: it takes no room on the disk.
+    file.unwrap().set_len(1 << 40).unwrap();
+    let error = Listing::of(&dir.path().join("code")).unwrap_err().to_string();
+    assert!(error.contains(".flowignore: it has 1099511627776 bytes"), "{error}");
+}
+
+#[test]
 fn a_flowignore_that_is_none_is_an_error_that_names_it() {
     let dir = folder(&[("code/.flowignore", "{a\n"), ("code/x", "")]);
     let error = Listing::of(&dir.path().join("code")).unwrap_err().to_string();

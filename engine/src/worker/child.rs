@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use flow_cache::{Access, ActionKey, CacheError, Store, panic_text, peak_memory_bytes};
 use serde_json::Value;
+use tracing::Dispatch;
 
 use super::host::{JobHost, Shown, Tell};
 use super::manifest::{Manifest, ManifestFile, ManifestInput, WorkerMessage};
@@ -18,9 +19,10 @@ use crate::secrets::Secrets;
 use crate::stop::StopFlag;
 use crate::{build, code};
 
-/// Runs the node that the manifest on stdin describes and says how it went; whatever goes wrong is said as well.
-pub fn serve(registry: &Registry) {
-    warnings::forward(|text| say(&WorkerMessage::Warning(text)));
+/// Runs the node that the manifest on stdin describes and says how it went; whatever goes wrong is said as well, and warnings besides being in
+/// `log`.
+pub fn serve(registry: &Registry, log: Dispatch) {
+    warnings::forward(log, |text| say(&WorkerMessage::Warning(text)));
     let said = catch_unwind(AssertUnwindSafe(|| work(registry)));
     say(&match said {
         Ok(Ok(done)) => done,

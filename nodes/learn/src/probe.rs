@@ -135,10 +135,7 @@ fn logits(x: &[f32], weights: &[f32], dim: usize, classes: usize) -> Vec<f32> {
 }
 
 fn predict(x: &[f32], weights: &[f32], dim: usize, classes: usize) -> Vec<usize> {
-    logits(x, weights, dim, classes)
-        .chunks_exact(classes)
-        .map(crate::metrics::argmax)
-        .collect()
+    crate::metrics::argmaxes(&logits(x, weights, dim, classes), classes).collect()
 }
 
 /// The strength with the best cross-validated accuracy; the stronger of equal ones.

@@ -144,10 +144,7 @@ impl ExampleSet {
     /// The class with the largest target of each.
     pub fn classes(&self) -> Vec<usize> {
         let classes = self.targets.len().checked_div(self.indices.len()).unwrap_or(1).max(1);
-        self.targets
-            .chunks_exact(classes)
-            .map(flow_learn::metrics::argmax)
-            .collect()
+        flow_learn::metrics::argmaxes(&self.targets, classes).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
 };
 use flow_learn::augment::Recipe;
-use flow_learn::metrics::{argmax, ece};
+use flow_learn::metrics::{argmaxes, ece};
 use flow_learn::tasks::Task;
 use flow_learn::train::predict;
 use schemars::JsonSchema;
@@ -95,7 +95,7 @@ impl Node for ScoreNode {
         let all: Vec<u32> = (0..images.n() as u32).collect();
         let probabilities = predict(&mut model.classifier, images, &all, &augmenter);
         let classes = data.classes();
-        let predicted: Vec<usize> = probabilities.chunks_exact(classes).map(argmax).collect();
+        let predicted: Vec<usize> = argmaxes(&probabilities, classes).collect();
         let truth = data.truth(self.split)?;
         let score = FeatureScore::new(Subject::Model, Protocol::FineTuned, classes, &truth, &predicted);
         let metrics = BTreeMap::from([

@@ -48,7 +48,14 @@ impl FinetuneNode {
                 Locator::new(encoder, task, names.len(), &Stream::new(0, "sketch")).map_err(setting_error)?;
             }
         }
-        memory::batch_fits(self.batch, data, self.backbone.as_ref())?;
+        memory::Step {
+            batch: self.batch,
+            views: 1,
+            data,
+            backbone: self.backbone.as_ref(),
+            optimizer: &self.optimizer,
+        }
+        .fits()?;
         EncoderStart::check_input("init", inputs, data)?;
         Ok(Facts::of(NetworkFacts {
             input: data.input,

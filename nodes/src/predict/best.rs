@@ -6,7 +6,7 @@ use flow_cache::{Digest, Record, Store};
 use flow_engine::node::NodeError;
 use flow_learn::augment::Recipe;
 use flow_learn::losses::probabilities;
-use flow_learn::metrics::{accuracy, argmax};
+use flow_learn::metrics::{accuracy, argmaxes};
 use flow_learn::train::outputs;
 
 use super::judged;
@@ -115,7 +115,7 @@ fn judge(store: &Store, record: &Record, data: &Dataset) -> Result<Option<(f64, 
         classes,
         1.0,
     );
-    let predicted: Vec<usize> = rows.chunks_exact(classes).map(argmax).collect();
+    let predicted: Vec<usize> = argmaxes(&rows, classes).collect();
     let of_truth = rows.chunks_exact(classes).zip(&truth).map(|(row, class)| row[*class]);
     let loss = of_truth.map(|p| -f64::from(p.max(1e-12)).ln()).sum::<f64>() / truth.len() as f64;
     Ok(Some((accuracy(&truth, &predicted), loss, truth.len())))

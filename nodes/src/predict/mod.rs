@@ -13,7 +13,7 @@ use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::calibration::temperature;
 use flow_learn::data::{Depth, Images, Samples};
 use flow_learn::losses::probabilities;
-use flow_learn::metrics::argmax;
+use flow_learn::metrics::argmaxes;
 use flow_learn::train::{embed, outputs};
 use rayon::prelude::*;
 
@@ -138,10 +138,7 @@ impl Predictor {
     /// The class of each row, by its place among the names: the most probable one, as it is judged.
     pub fn classes(&self, logits: &[f32]) -> Vec<usize> {
         let classes = self.class_names().len();
-        probabilities(logits, classes, 1.0)
-            .chunks_exact(classes)
-            .map(argmax)
-            .collect()
+        argmaxes(&probabilities(logits, classes, 1.0), classes).collect()
     }
 
     fn calibrate(&mut self) -> Result<(), NodeError> {

@@ -78,7 +78,7 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
 impl Content {
     fn of(cli: &Cli, run: &Run) -> Self {
         let (figures, mut damaged) = run.figures();
-        let workflow = std::fs::read_to_string(run.dir.join("workflow.toml")).unwrap_or_else(|error| {
+        let workflow = flow_engine::plain_file::read_text(&run.dir.join("workflow.toml")).unwrap_or_else(|error| {
             damaged.push(("workflow.toml".to_owned(), error.to_string()));
             String::new()
         });

@@ -384,8 +384,20 @@ impl BackboneSettings {
     /// # Errors
     /// As [`BackboneSettings::build`].
     pub fn sketch(&self, input: NetworkInput) -> Result<Option<Encoder>, BackboneError> {
+        let (key, parameters) = self.parameters(input)?;
+        match parameters > size::SKETCHED {
+            true => size::check(self, key, parameters).map(|()| None).map_err(Into::into),
+            false => self.build(input, &Stream::new(0, "check")).map(Some),
+        }
+    }
+
+    /// How many parameters the network would have at least, and the setting that says it. Nothing is made.
+    ///
+    /// # Errors
+    /// As [`BackboneSettings::build`].
+    pub fn parameters(&self, input: NetworkInput) -> Result<(&'static str, u128), BackboneError> {
         let (backbone, shape) = (self.backbone()?, input.shape);
-        let (key, parameters) = match (&backbone.family, input.modality) {
+        Ok(match (&backbone.family, input.modality) {
             (Family::Stages(_) | Family::Patches(_), _) => {
                 let widths = if self.widths.is_empty() {
                     backbone.widths
@@ -402,11 +414,7 @@ impl BackboneSettings {
                 let TransformerShape { dim, depth, hidden, .. } = transformer::sizes(self)?;
                 ("dim", size::of_blocks(dim, depth, hidden, 0))
             }
-        };
-        match parameters > size::SKETCHED {
-            true => size::check(self, key, parameters).map(|()| None).map_err(Into::into),
-            false => self.build(input, &Stream::new(0, "check")).map(Some),
-        }
+        })
     }
 
     /// Values that a training step holds of each example in the network's layers, at least; 0 if the settings do not fit, which

@@ -119,7 +119,7 @@ fn nearest(rows: &[f32], centres: &[f32], dim: usize) -> (Vec<usize>, Vec<f64>) 
         Some(&half),
         &mut scores,
     );
-    let of: Vec<usize> = scores.chunks_exact(clusters).map(crate::metrics::argmax).collect();
+    let of: Vec<usize> = crate::metrics::argmaxes(&scores, clusters).collect();
     let centre = |c: usize| &centres[c * dim..(c + 1) * dim];
     let distance = rows
         .chunks_exact(dim)

@@ -13,7 +13,7 @@ use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::layers::{FeatureMap, Layer, MapShape, Pass, Sequential, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
-use crate::metrics::argmax;
+use crate::metrics::argmaxes;
 use crate::rng::Stream;
 use crate::settings::{SHARE, WIDTH, settings};
 
@@ -72,7 +72,7 @@ impl Method for ContextPrediction {
         let (rows, width) = (features.n, features.shape);
         let logits = self.head.forward(regroup(features, pairs), pass);
 
-        let guesses = logits.data.chunks_exact(SIDES).map(argmax);
+        let guesses = argmaxes(&logits.data, SIDES);
         let right = guesses.zip(&sides).filter(|(guess, side)| guess == *side).count();
         let (loss, [dlogits]) = value_and_grads([matrix(&logits)], |[logits]| cross_entropy(logits, &sides, 0.0))?;
 

@@ -16,7 +16,7 @@ use crate::backbones::Encoder;
 use crate::clustering::{kmeans, pca_whiten};
 use crate::layers::{Carried, Linear, Pass, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
-use crate::metrics::{argmax, nmi, normalised};
+use crate::metrics::{argmaxes, nmi, normalised};
 use crate::rng::Stream;
 use crate::settings::{SEVERAL, SOME_ROUNDS, WIDTH, settings};
 
@@ -112,7 +112,7 @@ impl Method for DeepCluster {
             .collect();
         let view = batch.view("view", encoder, pass);
         let logits = forward(&mut [encoder, &mut self.head], view, pass);
-        let guesses = logits.data.chunks_exact(self.settings.clusters).map(argmax);
+        let guesses = argmaxes(&logits.data, self.settings.clusters);
         let right = guesses.zip(&labels).filter(|(guess, label)| guess == *label).count();
         let (loss, [dlogits]) = value_and_grads([matrix(&logits)], |[logits]| cross_entropy(logits, &labels, 0.0))?;
         backward(&mut [encoder, &mut self.head], gradient(logits.n, dlogits), pass);

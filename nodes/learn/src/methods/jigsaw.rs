@@ -14,7 +14,7 @@ use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::layers::{BatchNorm, FeatureMap, Layer, Linear, MapShape, NormSettings, Pass, Sequential, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
-use crate::metrics::argmax;
+use crate::metrics::argmaxes;
 use crate::rng::Stream;
 use crate::settings::{WIDTH, check, settings};
 
@@ -117,7 +117,7 @@ impl Method for Jigsaw {
         let logits = self.all.forward(regroup(features, n), pass);
 
         let classes = logits.shape.len();
-        let guesses = logits.data.chunks_exact(classes).map(argmax);
+        let guesses = argmaxes(&logits.data, classes);
         let right = guesses.zip(&labels).filter(|(guess, label)| guess == *label).count();
         let (loss, [dlogits]) = value_and_grads([matrix(&logits)], |[logits]| cross_entropy(logits, &labels, 0.0))?;
 

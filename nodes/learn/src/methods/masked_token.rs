@@ -19,7 +19,7 @@ use crate::layers::{
     join,
 };
 use crate::losses::{cross_entropy, value_and_grads, word_scores};
-use crate::metrics::argmax;
+use crate::metrics::argmaxes;
 use crate::rng::Stream;
 use crate::settings::{PART, SHARE, settings};
 use crate::text::{self, BYTES, MASK, SPECIAL, token};
@@ -241,7 +241,7 @@ impl Selected {
 
     /// How many of the words have the highest score.
     fn right(&self, scores: &[f32], vocabulary: usize) -> usize {
-        let told = scores.chunks_exact(vocabulary).map(argmax).zip(&self.labels);
+        let told = argmaxes(scores, vocabulary).zip(&self.labels);
         told.filter(|(told, word)| told == *word).count()
     }
 }

@@ -15,7 +15,7 @@ use crate::backbones::Encoder;
 use crate::clustering::nearest_neighbours;
 use crate::layers::{Carried, FeatureMap, Linear, Mode, Pass, tensors};
 use crate::losses::{probabilities, scan, value_and_grads, weighted_cross_entropy};
-use crate::metrics::argmax;
+use crate::metrics::argmaxes;
 use crate::settings::{ABOVE_ZERO, ROUNDS, SEVERAL, SHARE, WIDTH, settings};
 
 settings! {
@@ -139,7 +139,7 @@ impl Scan {
         let plain = batch.plain(encoder, pass);
         let judged = forward(&mut [encoder, &mut self.head], plain, &mut judging);
         let sure = probabilities(&judged.data, clusters, 1.0);
-        let labels: Vec<usize> = sure.chunks_exact(clusters).map(argmax).collect();
+        let labels: Vec<usize> = argmaxes(&sure, clusters).collect();
         let confident: Vec<bool> = sure
             .chunks_exact(clusters)
             .zip(&labels)

@@ -14,7 +14,7 @@ use crate::backbones::Encoder;
 use crate::clustering::sinkhorn_until;
 use crate::layers::{Carried, FeatureMap, Layer, Linear, MapShape, Pass, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
-use crate::metrics::{argmax, nmi};
+use crate::metrics::{argmax, argmaxes, nmi};
 use crate::rng::Stream;
 use crate::settings::{ABOVE_ZERO, SEVERAL, SOME_ROUNDS, TEMPERATURE, WIDTH, settings};
 
@@ -107,7 +107,7 @@ impl Method for Sela {
         let view = batch.view("view", encoder, pass);
         let logits = forward(&mut [encoder, &mut self.heads], view, pass);
         let (n, shape) = (logits.n, logits.shape);
-        let guesses = logits.data.chunks_exact(clusters).map(argmax);
+        let guesses = argmaxes(&logits.data, clusters);
         let right = guesses.zip(&labels).filter(|(guess, label)| guess == *label).count();
         // A row for each image and head: the mean over rows is the mean over heads.
         let (values, _) = matrix(&logits);

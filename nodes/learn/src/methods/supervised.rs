@@ -12,7 +12,7 @@ use crate::backbones::Encoder;
 use crate::data::Modality;
 use crate::layers::{Linear, Pass, tensors};
 use crate::losses::{cross_entropy, value_and_grads};
-use crate::metrics::argmax;
+use crate::metrics::argmaxes;
 use crate::settings::{BELOW_ONE, settings};
 
 settings! {
@@ -70,7 +70,7 @@ impl Method for Supervised {
         let labels = batch.labels();
         let view = batch.view("view", encoder, pass);
         let logits = forward(&mut [encoder, &mut self.head], view, pass);
-        let guesses = logits.data.chunks_exact(logits.shape.len()).map(argmax);
+        let guesses = argmaxes(&logits.data, logits.shape.len());
         let right = guesses.zip(&labels).filter(|(guess, label)| guess == *label).count();
         let (loss, [dlogits]) = value_and_grads([matrix(&logits)], |[logits]| {
             cross_entropy(logits, &labels, self.label_smoothing)

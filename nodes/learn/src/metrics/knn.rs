@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::argmax;
+use super::argmaxes;
 use crate::kernels::conv::{self, ConvShape};
 
 /// What the neighbours say.
@@ -77,7 +77,7 @@ pub fn weighted_knn(
             .collect();
         votes.extend(of_rows.into_iter().flatten());
     }
-    let predicted = votes.chunks_exact(classes).map(argmax).collect();
+    let predicted = argmaxes(&votes, classes).collect();
     Votes { votes, predicted }
 }
 

@@ -19,6 +19,11 @@ pub use knn::{Votes, weighted_knn};
 pub use segmentation::{MaskScores, boundary_f, iou, judge_masks, mean_iou};
 pub(crate) use spectrum::symmetric_eigenvectors;
 
+/// The place of the largest value of each row of `width` values; the first of equal ones.
+pub fn argmaxes(rows: &[f32], width: usize) -> impl Iterator<Item = usize> {
+    rows.chunks_exact(width).map(argmax)
+}
+
 /// The place of the largest value; the first of equal ones.
 pub fn argmax(row: &[f32]) -> usize {
     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })

@@ -84,6 +84,15 @@ impl OptimizerConfig {
         checked.map_err(|error| error.within("optimizer"))
     }
 
+    /// Values that it keeps of each parameter, at least.
+    pub fn moments(&self) -> usize {
+        match self {
+            Self::Sgd(config) => usize::from(config.momentum != 0.0),
+            Self::Adam(_) | Self::AdamW(_) => 2,
+            Self::Lars(_) => 1,
+        }
+    }
+
     /// The optimiser at its first step.
     pub fn build(&self) -> Box<dyn Optimizer> {
         match self {

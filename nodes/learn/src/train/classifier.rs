@@ -5,7 +5,7 @@ use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Samples;
 use crate::layers::{Linear, tensors};
-use crate::metrics::argmax;
+use crate::metrics::argmaxes;
 use crate::probe::Probe;
 use crate::rng::Stream;
 use crate::settings::SettingError;
@@ -45,7 +45,7 @@ impl Classifier {
             return Err(SettingError::new("data", NO_LABELS));
         }
         let features = embed(&mut encoder, labelled.images, labelled.indices, plain);
-        let labels: Vec<usize> = labelled.targets.chunks_exact(classes).map(argmax).collect();
+        let labels: Vec<usize> = argmaxes(labelled.targets, classes).collect();
         let (weight, bias) = Probe::fit(&features, &labels, encoder.dim, classes).affine();
         Ok(Self {
             encoder,
