@@ -39,8 +39,14 @@ flow plan w.toml
 timed "flow: unchanged folder, \`flow plan\`" flow plan w.toml
 "$PYTHON" benches/peer/data.py make "$folder/photos" 10 --first "$images"
 timed "flow: ten files more" flow run w.toml
+# Later epochs read pixels where they are mapped: what takes time is the views, two of each image.
+cores="$(nproc)"
+views="$("$FLOW" bench augment --recipe simclr --image 3x96x96 --json | sed -n 's/.*"views_per_s":\([0-9.]*\).*/\1/p')"
+awk -v v="$views" -v n="$images" -v c="$cores" 'BEGIN {
+    printf "| flow: an epoch of two SimCLR views, %d cores (%.0f views/s on one) | %.2f s, %.0f images/s |\n", c, v, 2 * n / v / c, v * c / 2 }'
 if "$PYTHON" -c 'import torch, torchvision' 2> /dev/null; then
     "$PYTHON" benches/peer/data.py read "$folder/photos"
+    "$PYTHON" benches/peer/data.py views "$folder/photos"
 else
     echo "the comparison is skipped: $PYTHON has no torch and torchvision" >&2
 fi

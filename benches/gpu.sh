@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What is to be seen on a GPU, in one call with nothing but the binary: every kernel against the CPU's, kernels' speed, training steps of
-# flow and (where PYTHON has torch and torchvision) PyTorch in turn on the same card, several trainings at a time, the GPU hidden.
+# flow and (where PYTHON has torch and torchvision) PyTorch in turn on the same card, the same bits each time, several trainings at a
+# time, the GPU hidden.
 # Writes a table to benches/results/gpu.md, or to the file given.
 # usage: [FLOW=flow] [PYTHON=python3] [ROUNDS=3] benches/gpu.sh [FILE]
 set -euo pipefail
@@ -13,7 +14,7 @@ if [ -z "${FLOW:-}" ]; then
     FLOW=./target/release/flow
 fi
 lines="$(mktemp)"
-trap 'rm -f "$lines"' EXIT
+trap 'rm -f "$lines"*' EXIT
 say() { echo "$*" >&2; }
 
 # 1 and 2: the driver alone is enough, and every kernel does what the CPU's does.
@@ -40,11 +41,15 @@ for round in $(seq "$rounds"); do
         step=(--backbone "$backbone" --batch "$batch" --image "$image" --task "$task" --steps "$steps" --device cuda)
         say "round $round: ${step[*]}"
         "$FLOW" bench train-step "${step[@]}" --json >> "$lines"
-        [ "$peer" = yes ] || continue
-        for mode in eager channels_last compile bf16; do
-            "$python" benches/peer/train_step.py "${step[@]}" --mode "$mode" 2> /dev/null >> "$lines" || say "  $mode failed"
-        done
     done
+    [ "$peer" = no ] || "$python" benches/peer/gpu_steps.py eager,channels_last,compile,bf16 "${cases[@]}" >> "$lines" 2> "$lines.said" || cat "$lines.said" >&2
+done
+# The same bits, whatever ran meanwhile.
+for case in "${cases[@]}"; do
+    read -r backbone _ <<< "$case"
+    task="$(cut -d' ' -f4 <<< "$case")"
+    losses="$(grep '"device":"cuda' "$lines" | grep "\"backbone\":\"$backbone\"" | grep "\"task\":\"$task\"" | grep -oE '"loss":[^,]*' | sort -u | wc -l)"
+    [ "$losses" = 1 ] || { say "$backbone $task: $losses different losses"; exit 1; }
 done
 {
     echo
@@ -54,9 +59,9 @@ done
     echo '| step | who | median ms |'
     echo '| --- | --- | ---: |'
     # The median of all rounds.
-    sed -E 's/.*"backbone": ?"([^"]*)".*/\1 &/' "$lines" | awk '
-        function field(name) { if (match($0, "\"" name "\": ?\"?[^,\"}]*")) { v = substr($0, RSTART, RLENGTH); sub(/^"[^"]*": ?"?/, "", v); return v } return "" }
-        { key = field("backbone") " " field("task") "|" (field("mode") == "" ? "flow" : "PyTorch " field("mode")); n[key]++; ms[key, n[key]] = field("median_ms") + 0 }
+    sed 's/": */":/g' "$lines" | awk '
+        function field(name) { if (!match($0, "\"" name "\":\"?[^,\"}]*")) return ""; v = substr($0, RSTART, RLENGTH); sub(/^"[^"]*":"?/, "", v); return v }
+        { mode = field("mode"); key = field("backbone") " " field("task") "|" (mode == "flow" ? mode : "PyTorch " mode); ms[key, ++n[key]] = field("median_ms") + 0 }
         END { for (key in n) { for (i = 1; i <= n[key]; i++) for (j = i + 1; j <= n[key]; j++) if (ms[key, j] < ms[key, i]) { t = ms[key, i]; ms[key, i] = ms[key, j]; ms[key, j] = t }
               split(key, part, "|"); printf "| %s | %s | %.2f |\n", part[1], part[2], ms[key, int((n[key] + 1) / 2)] } }' | sort
 } >> "$out"

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::output::Colour;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flow_cache::ArchiveLimits;
 
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Runs(RunsCommand),
     /// Show what a run found as one page with figures, which needs no other file.
     Report(ReportArgs),
+    /// Show runs as live pages in a browser on this machine: what is under way, logs, losses, reports.
+    Ui(UiArgs),
     /// Write a workflow that fits a directory of images, or an example.
     Init(crate::commands::init::InitArgs),
     /// Look at images before there is a workflow.
@@ -134,6 +137,19 @@ pub(crate) struct WorkflowArgs {
     /// Override a value, e.g. `--set nodes.simclr.epochs=5`.
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Where nodes train, embed and evaluate that do not say it themselves; as `--set defaults.device=DEVICE`.
+    #[arg(long, value_name = "DEVICE", env = "FLOW_DEVICE", value_parser = devices())]
+    pub(crate) device: Option<String>,
+}
+
+/// The words for devices; `mock` is for tests.
+pub(crate) fn devices() -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new([
+        PossibleValue::new("cpu").help("The CPU"),
+        PossibleValue::new("cuda").help("An NVIDIA GPU"),
+        PossibleValue::new("auto").help("A GPU where there is one that can be used, or else the CPU"),
+        PossibleValue::new("mock").hide(true),
+    ])
 }
 
 /// Which part of it.
@@ -178,6 +194,22 @@ pub(crate) struct RunArgs {
     /// Write the schedule as a Chrome trace, for ui.perfetto.dev.
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
+    /// Show it in a browser meanwhile, as `flow ui` does, and afterwards until Ctrl-C.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) ui: bool,
+    /// Say what would be done, as `flow plan` does, and do nothing.
+    #[arg(long, conflicts_with_all = ["ui", "trace"])]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UiArgs {
+    /// The port on 127.0.0.1 [default: one that is free].
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) port: u16,
+    /// Open a browser.
+    #[arg(long)]
+    pub(crate) open: bool,
 }
 
 #[derive(Debug, Args)]
@@ -186,6 +218,9 @@ pub(crate) struct PlanArgs {
     pub(crate) workflow: WorkflowArgs,
     #[command(flatten)]
     pub(crate) part: PartArgs,
+    /// A line for each instance instead of one for all that do the same.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// As JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -439,6 +474,16 @@ pub(crate) struct ReportArgs {
     /// Where to: by default HTML to `report.html` in the run's directory, the others to stdout.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Open the page in a browser.
+    #[arg(long, conflicts_with = "figure")]
+    pub(crate) open: bool,
+    /// Two runs or more side by side: what changed in the workflow and in the results, each held against the first.
+    #[arg(long, value_name = "RUN", num_args = 2.., conflicts_with_all = ["run", "figure"])]
+    pub(crate) compare: Vec<String>,
+    /// One figure alone, by its name or the beginning of it (`accuracy-over-labels`; a wrong one lists all): with `-o FILE.svg` or
+    /// `FILE.png` a drawing, and its numbers as CSV beside it; else the numbers as CSV.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) figure: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -454,8 +499,12 @@ pub(crate) enum ReportFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunsCommand {
-    /// List runs, newest first.
+    /// List runs, newest first: how each ended, overrides, and what came out.
     Ls {
+        /// Only those for which this holds, e.g. `status = failed and age < 2d`. Fields: id, workflow, status, override, headline, started, age,
+        /// took, nodes, ran, cached, failed, metrics.NAME; operators as in `flow cache query`.
+        #[arg(long, value_name = "CONDITION", default_value = "", hide_default_value = true)]
+        filter: String,
         /// As JSON lines.
         #[arg(long)]
         json: bool,

@@ -1,6 +1,6 @@
 //! Who tells a person what happens during a run: bars on a terminal, plain lines elsewhere, or only failures.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 
 use flow_engine::events::JsonLines;
@@ -40,6 +40,77 @@ struct Counts {
     done: usize,
     cached: usize,
     running: usize,
+    expected: Expected,
+}
+
+/// How long the rest of a run takes, by what its nodes took before.
+#[derive(Default)]
+struct Expected {
+    /// Seconds of work of each node that is still to be done.
+    open: HashMap<String, f64>,
+    /// Nodes of which nothing is known.
+    unknown: HashSet<String>,
+    /// Seconds of work that were expected of what has run, and what they became.
+    foreseen: f64,
+    taken: f64,
+    threads: usize,
+}
+
+impl Expected {
+    fn hear(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { threads, .. } => {
+                *self = Self {
+                    threads: *threads,
+                    ..Self::default()
+                }
+            }
+            Event::NodePlanned {
+                node,
+                state,
+                estimate_s,
+                ..
+            } if state != "cached" && state != "shared" => match estimate_s {
+                Some(seconds) => drop(self.open.insert(node.clone(), *seconds)),
+                None => drop(self.unknown.insert(node.clone())),
+            },
+            Event::NodeFinished { node, cost, .. } => {
+                self.unknown.remove(node);
+                if let Some(seconds) = self.open.remove(node) {
+                    self.foreseen += seconds;
+                    self.taken += cost.wall_s;
+                }
+            }
+            Event::NodeCached { node, .. } | Event::NodeSkipped { node } | Event::NodeFailed { node, .. } => {
+                self.unknown.remove(node);
+                self.open.remove(node);
+            }
+            _ => {}
+        }
+    }
+
+    /// In words, while so many nodes run at once; empty where nothing is left.
+    fn left(&self, running: usize) -> String {
+        let unknown = self.unknown.len();
+        if self.open.is_empty() {
+            return match unknown {
+                0 => String::new(),
+                _ => "time left unknown".to_owned(),
+            };
+        }
+        // A machine that is slower or busier than it was is so for what follows, too.
+        let pace = if self.foreseen > 1.0 {
+            self.taken / self.foreseen
+        } else {
+            1.0
+        };
+        let at_once = running.clamp(1, self.threads.max(1)) as f64;
+        let seconds = self.open.values().sum::<f64>() * pace / at_once;
+        match unknown {
+            0 => format!("about {} left", duration(seconds)),
+            _ => format!("{} or more left", duration(seconds)),
+        }
+    }
 }
 
 /// Lines, and bars below them where there is a terminal.
@@ -53,6 +124,7 @@ struct Console {
 impl Reporter for Console {
     fn report(&mut self, event: &Event) {
         self.count(event);
+        self.counts.expected.hear(event);
         if let Some(bars) = &mut self.bars {
             bars.report(event, &self.counts);
         }
@@ -123,7 +195,7 @@ impl Console {
     fn count(&mut self, event: &Event) {
         let counts = &mut self.counts;
         match event {
-            Event::RunStarted { .. } => *counts = Counts::default(),
+            Event::RunStarted { .. } => (counts.done, counts.cached, counts.running) = (0, 0, 0),
             Event::NodeCached { .. } => {
                 counts.cached += 1;
                 counts.done += 1;
@@ -153,7 +225,7 @@ impl Bars {
         match event {
             Event::RunStarted { nodes, .. } => {
                 let bar = bars().add(ProgressBar::new(*nodes as u64));
-                bar.set_style(style("{bar:30.green} {pos}/{len} nodes  {msg}  {elapsed}"));
+                bar.set_style(style("{bar:20.green} {pos}/{len} nodes  {elapsed}  {wide_msg}"));
                 self.all = Some(bar);
             }
             Event::NodeStarted { node, .. } => {
@@ -177,7 +249,7 @@ impl Bars {
                     if bar.length().is_none() {
                         bar.set_length(*total);
                         bar.set_style(style(
-                            "{spinner} {prefix:28} {bar:20.cyan} {pos}/{len}  {msg}  {eta} left",
+                            "{spinner} {prefix:24!} {bar:14.cyan} {pos}/{len}  {eta} left  {wide_msg}",
                         ));
                         bar.reset_eta();
                     }
@@ -208,7 +280,15 @@ impl Bars {
         }
         if let Some(all) = &self.all {
             all.set_position(counts.done as u64);
-            all.set_message(format!("{} cached, {} running", counts.cached, counts.running));
+            let left = counts.expected.left(counts.running);
+            let parts = [format!("{} cached, {} running", counts.cached, counts.running), left];
+            all.set_message(
+                parts
+                    .into_iter()
+                    .filter(|part| !part.is_empty())
+                    .collect::<Vec<_>>()
+                    .join("  "),
+            );
         }
     }
 }
@@ -223,6 +303,50 @@ mod tests {
     use flow_engine::RunStatus;
 
     use super::*;
+
+    #[test]
+    fn the_time_left_follows_what_nodes_took_before_and_how_the_run_goes() {
+        let key = KeyFields::new("finetune", 1).finish().0;
+        let planned = |node: &str, state: &str, estimate_s| Event::NodePlanned {
+            node: node.into(),
+            kind: "finetune".into(),
+            state: state.into(),
+            reasons: Vec::new(),
+            estimate_s,
+        };
+        let mut expected = Expected::default();
+        let started = Event::RunStarted {
+            run: "r".into(),
+            workflow: "w".into(),
+            nodes: 4,
+            threads: 2,
+        };
+        for event in [
+            started,
+            planned("a", "will_run", Some(10.0)),
+            planned("b", "unknown", Some(30.0)),
+            planned("c", "cached", None),
+        ] {
+            expected.hear(&event);
+        }
+        assert_eq!(expected.left(2), "about 20 s left");
+        // It takes twice as long as it did.
+        expected.hear(&Event::NodeFinished {
+            node: "a".into(),
+            key,
+            metrics: [].into(),
+            cost: Cost {
+                wall_s: 20.0,
+                threads: 1,
+                peak_rss_bytes: None,
+            },
+        });
+        assert_eq!(expected.left(1), "about 60 s left");
+        expected.hear(&planned("d", "will_run", None));
+        assert_eq!(expected.left(1), "60 s or more left");
+        expected.hear(&Event::NodeCached { node: "b".into(), key });
+        assert_eq!(expected.left(1), "time left unknown");
+    }
 
     #[test]
     fn every_event_that_is_told_reads_as_a_line() {

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::io::Cursor;
 
 use common::{Place, stripes};
@@ -136,6 +137,35 @@ fn a_folder_becomes_a_workflow_that_plans_and_runs_as_it_is() {
 }
 
 #[test]
+fn an_archive_of_arrays_becomes_a_workflow_that_plans_and_runs_as_it_is() {
+    let place = Place::new("");
+    let pixels = (0..40u32)
+        .flat_map(|at| stripes((16, 16), at % 2, at).into_raw())
+        .collect();
+    let labels = (0..40i64).flat_map(|at| (at % 2).to_le_bytes()).collect();
+    let arrays = [
+        ("x", "|u1", &[40, 16, 16, 3][..], pixels),
+        ("y", "<i8", &[40][..], labels),
+    ];
+    place.write("photos.npz", common::npz(&arrays));
+    let ended = place.flow(&[
+        "init",
+        "photos.npz",
+        "--side",
+        "16",
+        "--minutes",
+        "0.01",
+        "--task",
+        "classify",
+    ]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let text = std::fs::read_to_string(place.path("flow.toml")).expect("written");
+    assert!(text.contains("source = \"npz\""), "{text}");
+    let ended = place.flow(&["run", "flow.toml"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+}
+
+#[test]
 fn images_without_a_label_are_learnt_from_and_have_none() {
     let table = "labels = 4\n[nodes.views]\nkind = \"augment\"\nrecipe = \"weak\"\n[nodes.model]\nkind = \"finetune\"\ndata = [\"few\"]\n\
         views = \"views\"\nbackbone = { name = \"conv3\" }\nsteps = 2\nbatch = 4\nlr = 0.01\n[nodes.guess]\nkind = \"pseudo-label\"\n\
@@ -187,6 +217,59 @@ fn damaged_files_fail_the_node_and_are_listed_or_are_left_out_and_recorded() {
     place.write("w.toml", format!("{READ}on_bad = \"skip\"\n"));
     place.run(&[]);
     assert_eq!(metrics(&place)["bad_files"], 12.0);
+}
+
+#[test]
+fn files_that_an_earlier_run_decoded_are_not_decoded_again_and_the_result_is_that_of_decoding_anew() {
+    let place = two_classes(&format!("{READ}test = 4\nvalidation = 2\non_bad = \"skip\"\n"), 8);
+    // One of 16 bits and one that is damaged: values are kept with more bits than most files have.
+    let deep: image::ImageBuffer<image::Luma<u16>, Vec<u16>> =
+        image::ImageBuffer::from_fn(30, 24, |x, y| image::Luma([(x * 2000 + y * 101) as u16]));
+    let mut bytes = Cursor::new(Vec::new());
+    image::DynamicImage::ImageLuma16(deep)
+        .write_to(&mut bytes, ImageFormat::Png)
+        .expect("encoded");
+    put(&place, "photos/across/deep.png", &bytes.into_inner());
+    put(&place, "photos/across/bad.png", b"\x89PNG\r\n\x1a\n");
+    place.run(&[]);
+    let blobs = || -> BTreeSet<String> {
+        let records = place.flow(&["cache", "ls", "--json"]).json_lines();
+        let outputs = records.iter().filter_map(|record| record["outputs"].as_object());
+        outputs
+            .flat_map(|files| files.values().map(|file| file["digest"].to_string()))
+            .collect()
+    };
+    let first = blobs();
+    put(&place, "photos/across/more.png", &png(0, 77));
+    put(&place, "photos/along/more.png", &png(1, 78));
+    std::fs::rename(place.path("photos/along/0.png"), place.path("photos/across/moved.png")).expect("moved");
+    std::fs::remove_file(place.path("photos/along/1.png")).expect("removed");
+    place.run(&[]);
+    assert!(
+        place
+            .logs()
+            .contains("of 18 image files were decoded by an earlier run"),
+        "{}",
+        place.logs()
+    );
+    let known: Vec<String> = place
+        .logs()
+        .lines()
+        .filter(|line| line.contains("by an earlier run"))
+        .map(str::to_owned)
+        .collect();
+    assert!(known[0].contains("16 of 18"), "{known:?}");
+    let remembered: BTreeSet<String> = blobs().difference(&first).cloned().collect();
+    std::fs::remove_dir_all(place.path(".flow")).expect("removed");
+    place.run(&[]);
+    assert!(!place.logs().contains("by an earlier run"));
+    assert!(
+        !remembered.is_empty() && remembered.is_subset(&blobs()),
+        "{remembered:?}"
+    );
+    // Other settings are other pixels.
+    place.run(&["--set", "nodes.images.side=20"]);
+    assert!(!place.logs().contains("by an earlier run"), "{}", place.logs());
 }
 
 #[test]

@@ -15,6 +15,7 @@ const CHANGING: &[(&str, &str)] = &[
     (r"\b[0-9a-f]{12}\b", "[key]"),
     (r"\b\d{8}T\d{6}\.\d{3}Z-([a-z]+)-[0-9a-f]{6}\b", "[time]-$1-[id]"),
     (r"`[0-9a-f]{6}`", "`[id]`"),
+    (r"(?m)^ [0-9a-f]{6}( +two)", " [id]$1"),
     (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[time]"),
     (r"this run has [0-9.]+ GiB", "this run has [size]"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "[time]"),

@@ -1,4 +1,4 @@
-"""Makes a folder of JPEGs, or reads it as torchvision does: data.py make FOLDER N [--first I] | data.py read FOLDER"""
+"""Makes a folder of JPEGs, or reads it as torchvision does: data.py make FOLDER N [--first I] | read FOLDER | views FOLDER"""
 
 import argparse
 import pathlib
@@ -6,7 +6,7 @@ import random
 import time
 
 parser = argparse.ArgumentParser()
-parser.add_argument("what", choices=["make", "read"])
+parser.add_argument("what", choices=["make", "read", "views"])
 parser.add_argument("folder", type=pathlib.Path)
 parser.add_argument("images", type=int, nargs="?", default=0)
 parser.add_argument("--first", type=int, default=0)
@@ -25,16 +25,37 @@ def make():
         small.resize((500, 375), Image.BICUBIC).save(folder / f"{i:06}.jpg", quality=85)
 
 
-def read():
+def through(what, transform):
     import torch
     from torchvision.datasets import ImageFolder
+
+    began = time.time()
+    loader = torch.utils.data.DataLoader(ImageFolder(args.folder, transform), batch_size=256, num_workers=2)
+    images = sum(len(labels) for _, labels in loader)
+    seconds = time.time() - began
+    print(f"| torchvision: {what}, ImageFolder and DataLoader of 2 workers | {seconds:.2f} s, {images / seconds:.0f} images/s |")
+
+
+def read():
     from torchvision.transforms import v2
 
-    fitted = [v2.Resize(96, antialias=True), v2.CenterCrop(96), v2.PILToTensor()]
-    began = time.time()
-    data = ImageFolder(args.folder, v2.Compose(fitted))
-    count = sum(len(batch) for batch, _ in torch.utils.data.DataLoader(data, batch_size=256, num_workers=2))
-    print(f"| torchvision: first pass of {count}, ImageFolder and DataLoader of 2 workers | {time.time() - began:.2f} s |")
+    through("first pass", v2.Compose([v2.Resize(96, antialias=True), v2.CenterCrop(96), v2.PILToTensor()]))
 
 
-{"make": make, "read": read}[args.what]()
+def views():
+    import torch
+    from torchvision.transforms import v2
+
+    # The recipe `simclr` of flow.
+    view = v2.Compose([
+        v2.RandomResizedCrop(96, scale=(0.2, 1.0), antialias=True),
+        v2.RandomHorizontalFlip(),
+        v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+        v2.RandomGrayscale(0.2),
+        v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True),
+    ])
+    through("an epoch of two SimCLR views", lambda image: (view(image), view(image)))
+
+
+{"make": make, "read": read, "views": views}[args.what]()

@@ -18,6 +18,6 @@ static BUILD: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// `0.1.0+1a2b3c4d5e6f`: the version, and digits that tell one build's file from another's by its size and time.
-pub(crate) fn id() -> &'static str {
+pub fn id() -> &'static str {
     &BUILD
 }

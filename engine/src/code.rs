@@ -61,6 +61,8 @@ pub struct Listing {
     pub files: Vec<PathBuf>,
     /// The folders that were looked into, that one (as an empty path) included.
     pub folders: Vec<PathBuf>,
+    /// Links that lead nowhere: they are in no digest, and not copied.
+    pub dangling: Vec<PathBuf>,
 }
 
 impl Listing {
@@ -83,9 +85,14 @@ impl Listing {
             walk.rules.extend(rules_in(above)?);
         }
         walk.folder(&folder, PathBuf::new())?;
-        let Self { files, folders } = &mut walk.found;
+        let Self {
+            files,
+            folders,
+            dangling,
+        } = &mut walk.found;
         files.sort_unstable();
         folders.sort_unstable();
+        dangling.sort_unstable();
         Ok(walk.found)
     }
 
@@ -310,8 +317,12 @@ impl Walk {
             }
             // A socket, a FIFO, a device, or what this process prints.
             Ok(_) => {}
-            // It has just gone, or is a link that leads nowhere.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Or it has just gone.
+                if path.is_symlink() {
+                    self.found.dangling.push(relative.to_owned());
+                }
+            }
             Err(error) => return Err(named(path, &error)),
         }
         Ok(())

@@ -38,6 +38,9 @@ pub enum Event {
         state: String,
         /// Why, in words; empty for what is cached.
         reasons: Vec<String>,
+        /// Seconds that it took the last time, if that is known; absent for what is cached.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        estimate_s: Option<f64>,
     },
     /// A node's artifact was in the store.
     NodeCached {
@@ -180,6 +183,18 @@ pub enum StoppedBy {
     Request,
     /// The run that takes over after a change under watch.
     NextRun,
+}
+
+impl RunStatus {
+    /// As it is written in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Stopped(StoppedBy::Request) => "stopped",
+            Self::Stopped(StoppedBy::NextRun) => "superseded",
+        }
+    }
 }
 
 /// [`RunStatus`] in files: one word.

@@ -3,13 +3,17 @@
 //! Edges that follow from others are left out (the transitive reduction), so that a drawing shows what feeds what and not
 //! that everything depends on the images.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
 use petgraph::algo::toposort;
 use petgraph::algo::tred::{dag_to_toposorted_adjacency_list, dag_transitive_reduction_closure};
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use flow_cache::ActionKey;
+
+use crate::figure;
+use crate::outcome::NodeOutcome;
 use crate::workflow::Workflow;
 
 /// What is drawn.
@@ -106,6 +110,60 @@ pub fn mermaid(workflow: &Workflow, detail: Detail) -> String {
     out
 }
 
+/// What a run made of its workflow: nodes as written, with how their instances ended and how long they took. Arrows are those of the records,
+/// `inputs`: what never ran has none.
+pub fn of_run(nodes: &[NodeOutcome], inputs: &HashMap<ActionKey, Vec<ActionKey>>) -> figure::Graph {
+    let mut graph: DiGraph<figure::GraphBox, ()> = DiGraph::new();
+    let mut by_name: BTreeMap<&str, NodeIndex> = BTreeMap::new();
+    let mut box_of: HashMap<ActionKey, NodeIndex> = HashMap::new();
+    let mut timed: BTreeSet<ActionKey> = BTreeSet::new();
+    for node in nodes {
+        let name = node.name.split('[').next().unwrap_or(&node.name);
+        let index = *by_name.entry(name).or_insert_with(|| {
+            graph.add_node(figure::GraphBox {
+                name: name.to_owned(),
+                kind: node.kind.clone(),
+                states: Vec::new(),
+                seconds: 0.0,
+            })
+        });
+        let drawn = &mut graph[index];
+        let state = format!("{:?}", node.status).to_lowercase();
+        match drawn.states.iter_mut().find(|(known, _)| *known == state) {
+            Some((_, count)) => *count += 1,
+            None => drawn.states.push((state, 1)),
+        }
+        if let Some(key) = node.key {
+            box_of.insert(key, index);
+            if timed.insert(key) {
+                drawn.seconds += node.cost.map_or(0.0, |cost| cost.wall_s);
+            }
+        }
+    }
+    for (key, to) in &box_of {
+        for from in inputs
+            .get(key)
+            .into_iter()
+            .flatten()
+            .filter_map(|input| box_of.get(input))
+        {
+            if from != to {
+                graph.update_edge(*from, *to, ());
+            }
+        }
+    }
+    let edges = reduced_edges(&graph);
+    let mut boxes: Vec<figure::GraphBox> = graph.into_nodes_edges().0.into_iter().map(|node| node.weight).collect();
+    boxes
+        .iter_mut()
+        .for_each(|drawn| drawn.states.sort_by_key(|(_, count)| std::cmp::Reverse(*count)));
+    figure::Graph {
+        title: "The workflow".into(),
+        boxes,
+        edges,
+    }
+}
+
 fn label(drawn: &Drawn) -> String {
     if drawn.instances > 1 {
         format!("{} x{}", drawn.label, drawn.instances)
@@ -128,7 +186,7 @@ fn colours(graph: &DiGraph<Drawn, ()>) -> BTreeMap<&'static str, &'static str> {
 }
 
 /// The edges that do not follow from others, sorted.
-fn reduced_edges(graph: &DiGraph<Drawn, ()>) -> Vec<(usize, usize)> {
+fn reduced_edges<N>(graph: &DiGraph<N, ()>) -> Vec<(usize, usize)> {
     let Ok(order) = toposort(graph, None) else {
         return Vec::new();
     };

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::gpus::Gpu;
+
 /// What nodes can be given, all of them together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -9,8 +11,8 @@ pub struct Machine {
     pub threads: usize,
     /// Bytes of memory; `None` if it is not known, which is taken for enough.
     pub memory: Option<u64>,
-    /// GPUs, by the names that CUDA_VISIBLE_DEVICES takes.
-    pub gpus: Vec<String>,
+    /// GPUs.
+    pub gpus: Vec<Gpu>,
 }
 
 impl Machine {
@@ -55,26 +57,32 @@ fn memory() -> Option<u64> {
 }
 
 /// The GPUs that are named in `visible`; without it those that the driver lists.
-fn gpus(visible: Option<&str>, driver: &Path) -> Vec<String> {
+fn gpus(visible: Option<&str>, driver: &Path) -> Vec<Gpu> {
     if let Some(visible) = visible {
-        let names = visible.split(',').map(str::trim);
-        // As CUDA reads it: what follows a name that is none does not count.
-        return names
-            .take_while(|name| !name.is_empty() && !name.starts_with('-'))
-            .map(str::to_owned)
-            .collect();
+        return visible_gpus(visible).map(Gpu::from).collect();
     }
     let listed = std::fs::read_dir(driver).map_or(0, Iterator::count);
-    (0..listed).map(|gpu| gpu.to_string()).collect()
+    (0..listed).map(|gpu| Gpu::from(gpu.to_string().as_str())).collect()
+}
+
+/// The names in CUDA_VISIBLE_DEVICES, as CUDA reads it: what follows a name that is none does not count.
+pub fn visible_gpus(variable: &str) -> impl Iterator<Item = &str> {
+    let names = variable.split(',').map(str::trim);
+    names.take_while(|name| !name.is_empty() && !name.starts_with('-'))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn names(gpus: Vec<Gpu>) -> Vec<String> {
+        gpus.into_iter().map(|gpu| gpu.name).collect()
+    }
+
     #[test]
     fn an_inherited_choice_of_gpus_is_kept() {
         let nowhere = Path::new("/nowhere");
+        let gpus = |visible, driver| names(gpus(visible, driver));
         assert_eq!(gpus(Some("2, 5"), nowhere), ["2", "5"]);
         assert_eq!(gpus(Some("GPU-8f,MIG-1"), nowhere), ["GPU-8f", "MIG-1"]);
         assert_eq!(gpus(Some("0,-1,1"), nowhere), ["0"]);
@@ -87,6 +95,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("0000:01:00.0")).unwrap();
         std::fs::create_dir(dir.path().join("0000:02:00.0")).unwrap();
-        assert_eq!(gpus(None, dir.path()), ["0", "1"]);
+        assert_eq!(names(gpus(None, dir.path())), ["0", "1"]);
     }
 }

@@ -26,22 +26,20 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     })
 }
 
-/// One path among others.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct OsPath(#[serde(with = "crate::os_path")] pub(crate) PathBuf);
-
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
     use std::os::unix::ffi::OsStringExt;
 
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct One(#[serde(with = "crate::os_path")] PathBuf);
+
     #[test]
     fn a_path_reads_back_as_it_was_whatever_its_bytes() {
         for bytes in [&b"plain"[..], b"donn\xe9es/\\\"x", "sch\u{f6}n".as_bytes()] {
-            let path = OsPath(OsString::from_vec(bytes.to_vec()).into());
+            let path = One(OsString::from_vec(bytes.to_vec()).into());
             let text = serde_json::to_string(&path).unwrap();
-            assert_eq!(serde_json::from_str::<OsPath>(&text).unwrap(), path, "{text}");
+            assert_eq!(serde_json::from_str::<One>(&text).unwrap(), path, "{text}");
         }
     }
 }

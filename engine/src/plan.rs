@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::action::{Action, OwnPart};
+use crate::gpus::GpuNeed;
 use crate::node::NodeError;
 use crate::reason::{History, Reason};
 use crate::stat::FileDigests;
@@ -42,6 +43,9 @@ pub struct PlannedNode {
     pub state: PlanState,
     /// Seconds that it took the last time, if it was ever run; absent for what is cached.
     pub estimate_s: Option<f64>,
+    /// Bytes of a GPU's memory that it will ask for; absent for what is cached, and for what runs on the CPU or has a GPU for itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<u64>,
 }
 
 /// What is known of an instance before the run.
@@ -195,6 +199,10 @@ pub(crate) fn plan(workflow: &Workflow, store: &Store, files: &FileDigests) -> R
             nodes.push(PlannedNode {
                 name: instance.name.clone(),
                 kind: instance.kind(),
+                gpu_memory: match (&state, instance.resources().gpu_need()) {
+                    (PlanState::Cached { .. }, _) | (_, GpuNeed::Whole(_)) => None,
+                    (_, GpuNeed::Part(bytes)) => Some(bytes),
+                },
                 state,
                 estimate_s,
             });

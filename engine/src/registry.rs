@@ -38,7 +38,7 @@ pub(crate) trait ErasedNode: Send + Sync {
     fn spends(&self, inputs: &InputFacts) -> Option<Spending>;
     fn settled(&self, spent: &Spent<'_>) -> Result<Option<Arc<dyn ErasedNode>>, ParamError>;
     fn account(&self, spent: &Spent<'_>) -> Result<Option<String>, ParamError>;
-    fn resources(&self) -> Resources;
+    fn resources(&self, inputs: &InputFacts) -> Resources;
     fn isolated(&self) -> bool;
     fn copies(&self, role: &str) -> bool;
     fn not_in_key(&self) -> Vec<String>;
@@ -60,7 +60,7 @@ impl<N: Node> ErasedNode for N {
     }
 
     fn output(&self) -> ArtifactType {
-        N::OUTPUT
+        Node::makes(self)
     }
 
     fn ports(&self) -> Vec<Port> {
@@ -87,8 +87,8 @@ impl<N: Node> ErasedNode for N {
         Node::account(self, spent)
     }
 
-    fn resources(&self) -> Resources {
-        Node::resources(self)
+    fn resources(&self, inputs: &InputFacts) -> Resources {
+        Node::resources(self, inputs)
     }
 
     fn copies(&self, role: &str) -> bool {

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::gpus::{self, FreeGpus};
 use crate::machine::Machine;
 use crate::node::{NodeError, Resources};
 use crate::pools::Pools;
@@ -23,14 +24,24 @@ pub(crate) struct Room {
 #[derive(Debug)]
 pub(crate) struct Grant<'a> {
     room: &'a Room,
-    part: Machine,
-    mutex: Vec<String>,
+    part: Part,
+    need: Resources,
+}
+
+/// What a node has of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) threads: usize,
+    /// The GPUs that it has, or has a part of, by name.
+    pub(crate) gpus: Vec<String>,
 }
 
 /// What is free of a machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Free {
-    machine: Machine,
+    threads: usize,
+    memory: Option<u64>,
+    gpus: FreeGpus,
     /// Names that a running node has for itself.
     held: HashSet<String>,
     /// Nodes that have something.
@@ -38,16 +49,16 @@ pub(crate) struct Free {
 }
 
 impl std::ops::Deref for Grant<'_> {
-    type Target = Machine;
+    type Target = Part;
 
-    fn deref(&self) -> &Machine {
+    fn deref(&self) -> &Part {
         &self.part
     }
 }
 
 impl Drop for Grant<'_> {
     fn drop(&mut self) {
-        self.room.lock().give_back(&self.part, &self.mutex);
+        self.room.lock().give_back(&self.part, &self.need);
     }
 }
 
@@ -65,7 +76,7 @@ impl Room {
         Some(Grant {
             part: self.lock().take(need, others)?,
             room: self,
-            mutex: need.mutex.clone(),
+            need: need.clone(),
         })
     }
 
@@ -86,12 +97,10 @@ impl Room {
 
 impl Free {
     fn new(machine: &Machine) -> Self {
-        let threads = machine.threads.max(1);
         Self {
-            machine: Machine {
-                threads,
-                ..machine.clone()
-            },
+            threads: machine.threads.max(1),
+            memory: machine.memory,
+            gpus: FreeGpus::new(&machine.gpus),
             held: HashSet::new(),
             granted: 0,
         }
@@ -99,60 +108,51 @@ impl Free {
 
     /// Whether nothing can start.
     pub(crate) fn is_full(&self) -> bool {
-        self.machine.threads == 0
+        self.threads == 0
     }
 
     /// Gives a node what it needs if that is free; `others` more are waiting for threads.
-    pub(crate) fn take(&mut self, need: &Resources, others: usize) -> Option<Machine> {
+    pub(crate) fn take(&mut self, need: &Resources, others: usize) -> Option<Part> {
         let fits = !self.is_full()
-            && self.machine.gpus.len() >= need.gpus()
-            && self.machine.memory.is_none_or(|memory| memory >= need.memory())
+            && self.gpus.fits(need.gpu_need())
+            && self.memory.is_none_or(|memory| memory >= need.memory())
             && !need.mutex.iter().any(|name| self.held.contains(name));
         if !fits {
             return None;
         }
-        let free = self.machine.threads;
-        let threads = (free / (others + 1)).clamp(1, need.threads()).min(free);
+        let threads = (self.threads / (others + 1)).clamp(1, need.threads()).min(self.threads);
+        let gpus = self.gpus.take(need.gpu_need())?;
         self.granted += 1;
-        self.machine.threads -= threads;
-        Some(Machine {
-            threads,
-            memory: Some(need.memory()),
-            gpus: self.keep_for(need),
-        })
+        self.threads -= threads;
+        self.keep_memory(need);
+        Some(Part { threads, gpus })
     }
 
-    /// Keeps for a node what is free of what it needs, but for threads: these GPUs among it.
-    pub(crate) fn keep_for(&mut self, need: &Resources) -> Vec<String> {
-        let Machine { memory, gpus, .. } = &mut self.machine;
-        *memory = memory.map(|memory| memory.saturating_sub(need.memory()));
+    /// Keeps for a node that waits what is free of what it needs, but for threads.
+    pub(crate) fn keep_for(&mut self, need: &Resources) {
+        self.keep_memory(need);
+        self.gpus.keep_for(need.gpu_need());
+    }
+
+    fn keep_memory(&mut self, need: &Resources) {
+        self.memory = self.memory.map(|memory| memory.saturating_sub(need.memory()));
         self.held.extend(need.mutex.iter().cloned());
-        gpus.drain(..need.gpus().min(gpus.len())).collect()
     }
 
     /// A node has ended.
-    fn give_back(&mut self, part: &Machine, mutex: &[String]) {
-        let Machine { threads, memory, gpus } = &mut self.machine;
+    fn give_back(&mut self, part: &Part, need: &Resources) {
         self.granted -= 1;
-        *threads += part.threads;
-        *memory = memory.map(|memory| memory + part.memory.unwrap_or(0));
-        gpus.extend(part.gpus.iter().cloned());
-        gpus.sort_unstable();
-        self.held.retain(|name| !mutex.contains(name));
+        self.threads += part.threads;
+        self.memory = self.memory.map(|memory| memory + need.memory());
+        self.gpus.give_back(need.gpu_need(), &part.gpus);
+        self.held.retain(|name| !need.mutex.contains(name));
     }
 }
 
 impl Machine {
     /// Why a node could never run here, if it could not.
     pub(crate) fn refuse(&self, need: &Resources) -> Option<NodeError> {
-        if need.gpus() > self.gpus.len() {
-            let message = format!(
-                "it needs {}, and this run has {}",
-                gpus(need.gpus()),
-                gpus(self.gpus.len())
-            );
-            let help = "run it where there are more, or lower `gpus` of its `resources`; CUDA_VISIBLE_DEVICES and \
-                        `--gpus` say which a run has";
+        if let Some((message, help)) = gpus::refuse(&self.gpus, need) {
             return Some(NodeError::failed(message).with_help(help));
         }
         let memory = self.memory.filter(|memory| need.memory() > *memory)?;
@@ -166,10 +166,6 @@ impl Machine {
             NodeError::failed(message).with_help("lower `memory` of its `resources`, or give the run more: `--memory`"),
         )
     }
-}
-
-fn gpus(count: usize) -> String {
-    format!("{count} GPU{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -189,6 +185,7 @@ mod tests {
         Resources {
             threads: Some(threads),
             gpus: Some(gpus),
+            gpu_memory: None,
             memory: Some(memory),
             mutex,
         }
@@ -202,7 +199,7 @@ mod tests {
         assert_eq!(free.take(&need(1, 2, 0, &[]), 0), None, "one GPU is left");
         assert_eq!(free.take(&need(1, 0, 50, &[]), 0), None, "40 bytes are left");
         assert_eq!(free.take(&need(1, 0, 0, &["disk"]), 0), None, "the name is taken");
-        free.give_back(&first, &["disk".to_owned()]);
+        free.give_back(&first, &need(2, 1, 60, &["disk"]));
         assert!(
             free.take(&need(9, 2, 100, &["disk"]), 0)
                 .is_some_and(|grant| grant.threads == 4)
@@ -229,7 +226,7 @@ mod tests {
         left.keep_for(&need(1, 2, 0, &[]));
         assert_eq!(left.take(&need(1, 1, 0, &[]), 0), None, "the free GPU is kept for it");
         assert!(left.take(&need(1, 0, 0, &[]), 0).is_some(), "threads are not");
-        free.give_back(&small, &[]);
+        free.give_back(&small, &need(1, 1, 0, &[]));
         assert!(free.take(&need(1, 2, 0, &[]), 0).is_some());
     }
 

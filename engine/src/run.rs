@@ -182,7 +182,8 @@ pub(crate) fn run_planned(
         keep_going: options.keep_going,
         stop: options.stop.clone(),
     };
-    let execute = || execute::drive(&context, plan, &mut folder, &mut tee, mail);
+    let execute = |folder: &mut RunFolder| execute::drive(&context, plan, folder, &mut tee, mail);
+    let execute = || folder.stoppable(&options.stop, execute);
     let (status, nodes, failures) = tracing::info_span!("execute").in_scope(execute);
     let renamed = nodes.iter().filter(|node| node.renamed);
     let renamed = renamed.filter_map(|node| Some((node.key?, node.name.as_str())));
@@ -203,6 +204,7 @@ pub(crate) fn run_planned(
         nodes,
         failures,
         reports: Vec::new(),
+        headline: None,
     };
     tracing::debug_span!("write summary").in_scope(|| folder.write_summary(&mut summary))?;
     let RunFolder { id, dir, reports, .. } = folder;
@@ -258,6 +260,7 @@ fn tell_plan(plan: &Plan, reporter: &mut dyn Reporter) {
             kind: node.kind.to_owned(),
             state: state.to_owned(),
             reasons,
+            estimate_s: node.estimate_s,
         });
     }
 }

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crossbeam_channel::RecvTimeoutError;
 use flow_cache::{Digest, Sharing, unix_ms};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,7 @@ use crate::node::Report;
 use crate::node_log::stamped;
 use crate::outcome::{NodeFailure, NodeOutcome};
 use crate::plain_file;
+use crate::stop::StopFlag;
 use crate::workflow::Workflow;
 
 /// Version of [`Summary`].
@@ -53,6 +56,9 @@ pub struct Summary {
     pub failures: Vec<NodeFailure>,
     /// The pages for people, files in the run's folder.
     pub reports: Vec<String>,
+    /// What came out, in a few words of a reporting node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headline: Option<String>,
 }
 
 /// A run found in the directory of runs.
@@ -68,6 +74,29 @@ pub struct Run {
 }
 
 impl Run {
+    /// Whether it is under way: it holds its event log as long as it lives.
+    pub fn is_under_way(&self) -> bool {
+        is_under_way(&self.dir)
+    }
+
+    /// Asks it to stop at the next checkpoint, whoever started it. It looks about twice a second.
+    ///
+    /// # Errors
+    /// If its directory cannot be written to.
+    pub fn ask_to_stop(&self) -> io::Result<()> {
+        std::fs::write(self.dir.join(STOP), b"")
+    }
+
+    /// A node's log.
+    pub fn node_log(&self, node: &str) -> PathBuf {
+        log_of(&self.dir, node)
+    }
+
+    /// Its event log.
+    pub fn events(&self) -> PathBuf {
+        self.dir.join(EVENTS)
+    }
+
     /// The figures of its reporting nodes, in the order of the reports, and of each file that cannot be read its name and what is wrong.
     pub fn figures(&self) -> (Vec<NodeFigures>, Vec<(String, String)>) {
         let (mut figures, mut damaged) = (Vec::new(), Vec::new());
@@ -189,6 +218,14 @@ impl Runs {
         fitting.into_iter().map(|id| self.run(id)).collect()
     }
 
+    /// The runs of a workflow that began before another, newest first, each read when it is asked for. A damaged summary counts as none.
+    pub fn before<'a>(&'a self, run: &Run, workflow: &str) -> impl Iterator<Item = Run> + use<'a> {
+        let (last, named) = (run.id.clone(), format!("-{workflow}-"));
+        let ids = self.ids().unwrap_or_default().into_iter();
+        ids.filter(move |id| *id < last && id.contains(&named))
+            .map(|id| self.run(&id).unwrap_or_else(|_| self.without_summary(id)))
+    }
+
     /// Removes the directories of all runs but the newest `keep`, and those under way; with `dry_run` it says which. What was killed in the
     /// middle of this is removed as well.
     ///
@@ -227,8 +264,22 @@ impl Runs {
         Ok(report)
     }
 
+    /// The run of exactly that id.
+    pub fn exactly(&self, id: &str) -> Option<Run> {
+        let known = !id.contains(['/', '\\']) && time_of(id).is_some() && self.dir.join(id).join(EVENTS).is_file();
+        known.then(|| self.run(id).unwrap_or_else(|_| self.without_summary(id.to_owned())))
+    }
+
+    pub(crate) fn summary_text(&self, id: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.dir.join(id).join(SUMMARY)).ok()
+    }
+
+    pub(crate) fn is_under_way(&self, id: &str) -> bool {
+        is_under_way(&self.dir.join(id))
+    }
+
     /// Newest first: the order of their names is the order in which they began, see [`RunFolder::claim`].
-    fn ids(&self) -> Result<Vec<String>, RunsError> {
+    pub(crate) fn ids(&self) -> Result<Vec<String>, RunsError> {
         let entries = match std::fs::read_dir(&self.dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -312,6 +363,10 @@ fn size(dir: &Path) -> u64 {
 const GONE: &str = ".removed-";
 const EVENTS: &str = "events.jsonl";
 const SUMMARY: &str = "summary.json";
+/// A file of that name asks a run to stop.
+const STOP: &str = "stop";
+/// How often a run looks for it.
+const LOOKS: Duration = Duration::from_millis(500);
 /// How the names of files with figures end.
 const FIGURES: &str = ".figures.json";
 
@@ -356,7 +411,8 @@ impl RunFolder {
             .create_new(&events)
             .map_err(|error| RunsError::io("write", &events, error))?;
         // As long as it is open this run is under way, see [`Runs::gc`].
-        let _ = file.try_lock();
+        // Who asks whether it is under way holds the lock for a moment.
+        let _ = file.lock();
         Ok((
             Self {
                 id,
@@ -409,7 +465,25 @@ impl RunFolder {
 
     /// Where a node's log lies.
     pub(crate) fn log(&self, node: &str) -> PathBuf {
-        self.dir.join("logs").join(format!("{}.log", file_stem(node)))
+        log_of(&self.dir, node)
+    }
+
+    /// Does the work, and meanwhile listens to [`Run::ask_to_stop`].
+    pub(crate) fn stoppable<T>(&mut self, stop: &StopFlag, work: impl FnOnce(&mut Self) -> T) -> T {
+        let asked = self.dir.join(STOP);
+        std::thread::scope(|scope| {
+            let (done, over) = crossbeam_channel::bounded::<()>(0);
+            scope.spawn(move || {
+                while let Err(RecvTimeoutError::Timeout) = over.recv_timeout(LOOKS) {
+                    if asked.exists() {
+                        stop.request();
+                    }
+                }
+            });
+            let result = work(self);
+            drop(done);
+            result
+        })
     }
 
     /// Adds a line of the engine's, with the time (UTC), to a node's log. A log that cannot be written does not fail the node.
@@ -454,6 +528,7 @@ impl RunFolder {
     pub(crate) fn write_summary(&self, summary: &mut Summary) -> Result<(), RunsError> {
         summary.schema = SCHEMA;
         summary.reports.clone_from(&self.report_files);
+        summary.headline = self.reports.iter().find_map(|(_, report)| report.headline.clone());
         let path = self.dir.join(SUMMARY);
         let temporary = self.dir.join("summary.json.tmp");
         let written = serde_json::to_vec(summary)
@@ -466,6 +541,15 @@ impl RunFolder {
 
 /// How a run's id begins: when it began (UTC).
 const TIME: &str = "%Y%m%dT%H%M%S.%3fZ";
+
+/// When a run began, by its id: in milliseconds since 1970 (UTC).
+pub(crate) fn started_ms(id: &str) -> Option<u64> {
+    u64::try_from(time_of(id)?.as_millisecond()).ok()
+}
+
+fn log_of(dir: &Path, node: &str) -> PathBuf {
+    dir.join("logs").join(format!("{}.log", file_stem(node)))
+}
 
 /// The time at the beginning of a run's id.
 fn time_of(id: &str) -> Option<jiff::Timestamp> {

@@ -2,31 +2,32 @@
 //!
 //! A file is taken for unchanged if its [`Stamp`] says so.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flow_cache::{Digest, Stamp, Store};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::code::Listing;
-use crate::os_path::OsPath;
 use crate::plain_file;
 
 /// How often a file that changes while it is read is read again.
 const ATTEMPTS: usize = 3;
 
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 
 /// The name of the file with the key of secrets.
 const SEAL_KEY: &str = "secret.key";
 
 /// The file in the store.
-const MEMORY: &str = "stat.json";
+const MEMORY: &str = "stat";
 
-/// Digests of files by path.
+/// Digests of files by absolute path.
 #[derive(Default)]
 pub struct FileDigests {
     memory: Option<Store>,
@@ -35,20 +36,15 @@ pub struct FileDigests {
 
 #[derive(Debug, Default)]
 struct DigestTable {
-    entries: BTreeMap<PathBuf, Entry>,
+    entries: HashMap<OsString, Entry>,
     changed: bool,
     key: Option<[u8; 32]>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OnDisk {
-    schema: u32,
-    files: Vec<(OsPath, Entry)>,
-}
+/// The schema, and each path with what is known of it, sorted. A folder may have tens of thousands, so it is no JSON.
+type OnDisk<P, E> = (u32, Vec<(P, E)>);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Entry {
     stamp: Stamp,
     digest: Digest,
@@ -59,11 +55,9 @@ impl FileDigests {
     pub fn open(store: &Store) -> Self {
         let read = plain_file::read(&store.root().join(MEMORY))
             .ok()
-            .and_then(|bytes| serde_json::from_slice::<OnDisk>(&bytes).ok());
-        let entries = read
-            .filter(|read| read.schema == SCHEMA)
-            .map(|read| read.files.into_iter().map(|(path, entry)| (path.0, entry)).collect())
-            .unwrap_or_default();
+            .and_then(|bytes| postcard::from_bytes::<OnDisk<OsString, Entry>>(&bytes).ok());
+        let read = read.filter(|(schema, _)| *schema == SCHEMA);
+        let entries = read.map(|(_, files)| files.into_iter().collect()).unwrap_or_default();
         Self {
             memory: Some(store.clone()),
             known: Mutex::new(DigestTable {
@@ -79,20 +73,25 @@ impl FileDigests {
     /// If it cannot be read, is a FIFO or the like, or changes again and again while it is read.
     pub fn digest(&self, path: &Path) -> io::Result<Digest> {
         let metadata = plain_file::regular(path)?;
-        if metadata.is_dir() {
-            // Once for all files in it.
-            let folder = std::path::absolute(path)?;
-            Listing::of(path)?.digest(|file| self.digest(&folder.join(file)))
-        } else {
-            self.digest_file(path, &metadata)
+        let absolute = std::path::absolute(path)?;
+        if !metadata.is_dir() {
+            return self.digest_file(&absolute, &metadata);
         }
+        let listing = Listing::of(path)?;
+        // Asking the system for tens of thousands of stamps takes longer than all the rest.
+        let digests = listing.files.par_iter().map(|file| self.digest(&absolute.join(file)));
+        let mut digests = digests.collect::<io::Result<Vec<Digest>>>()?.into_iter();
+        listing.digest(|_| {
+            digests
+                .next()
+                .ok_or_else(|| io::Error::other("BUG: a file without a digest"))
+        })
     }
 
     fn digest_file(&self, path: &Path, metadata: &Metadata) -> io::Result<Digest> {
         let mut stamp = Stamp::from_metadata(metadata);
-        let absolute = std::path::absolute(path)?;
         if let Some(stamp) = &stamp
-            && let Some(entry) = self.lock().entries.get(&absolute)
+            && let Some(entry) = self.lock().entries.get(path.as_os_str())
             && entry.stamp.is_unchanged(stamp)
         {
             return Ok(entry.digest);
@@ -105,7 +104,9 @@ impl FileDigests {
                 (Some(stamp), Some(after)) if stamp.is_same(&after) => {
                     let mut known = self.lock();
                     known.changed = true;
-                    known.entries.insert(absolute, Entry { stamp, digest });
+                    known
+                        .entries
+                        .insert(path.as_os_str().to_owned(), Entry { stamp, digest });
                     return Ok(digest);
                 }
                 // A system without stamps.
@@ -140,17 +141,16 @@ impl FileDigests {
             return;
         }
         known.changed = false;
-        known.entries.retain(|path, _| path.exists());
-        let on_disk = OnDisk {
-            schema: SCHEMA,
-            files: known
-                .entries
-                .iter()
-                .map(|(path, entry)| (OsPath(path.clone()), entry.clone()))
-                .collect(),
-        };
-        let written = serde_json::to_vec(&on_disk)
-            .map_err(io::Error::from)
+        known.entries.retain(|path, _| Path::new(path).exists());
+        let mut files: Vec<(&OsStr, &Entry)> = known
+            .entries
+            .iter()
+            .map(|(path, entry)| (path.as_os_str(), entry))
+            .collect();
+        files.sort_unstable_by_key(|(path, _)| *path);
+        let on_disk: OnDisk<&OsStr, &Entry> = (SCHEMA, files);
+        let written = postcard::to_stdvec(&on_disk)
+            .map_err(io::Error::other)
             .and_then(|bytes| memory.place(MEMORY, &bytes));
         if let Err(error) = written {
             tracing::debug!(%error, "cannot save the digests of input files");

@@ -488,7 +488,7 @@ fn a_read_only_store_serves_a_run_and_is_left_as_it_was() {
         names
     };
     let root = bench.store.root().to_owned();
-    std::fs::remove_file(root.join("stat.json")).ok();
+    std::fs::remove_file(root.join("stat")).ok();
     let before = listing(&bench);
     bench.store = flow_cache::Store::open(&root, flow_cache::Access::ReadOnly).unwrap();
     assert_eq!(bench.run(CHAIN).outcome.count(NodeStatus::Cached), 4);

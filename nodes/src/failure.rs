@@ -2,6 +2,7 @@
 
 use flow_engine::node::{NodeError, ParamError};
 use flow_learn::backbones::BackboneError;
+use flow_learn::device::DeviceError;
 use flow_learn::methods::MethodError;
 use flow_learn::settings::SettingError;
 use flow_learn::train::TrainError;
@@ -15,8 +16,20 @@ pub(crate) fn failure(error: impl std::fmt::Display) -> NodeError {
 pub(crate) fn training_failure(error: TrainError) -> NodeError {
     match error {
         TrainError::Stopped => NodeError::Stopped,
+        TrainError::Device(error) | TrainError::Method(MethodError::Device(error)) => device_failure(&error),
         other => failure(other),
     }
+}
+
+/// A device's failure, and what to do about it.
+pub(crate) fn device_failure(error: &DeviceError) -> NodeError {
+    let help = match error {
+        DeviceError::Memory { .. } => {
+            "lower `batch`, or let fewer nodes share a GPU: `resources = { gpu_memory = \"20GB\" }` asks for more of it"
+        }
+        DeviceError::Driver { .. } => "run again: it goes on from its last checkpoint; `flow doctor` shows the GPUs",
+    };
+    failure(error).with_help(help)
 }
 
 /// An error in the parameter `key`.

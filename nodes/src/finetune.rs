@@ -10,6 +10,7 @@ mod locate;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use flow_engine::node::{
@@ -17,11 +18,11 @@ use flow_engine::node::{
     Port, Progress, Resources, Spending, Spent,
 };
 use flow_learn::augment::{Augmenter, Recipe};
-use flow_learn::backbones::BackboneSettings;
+use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::semi::{SecondView, SemiSettings};
-use flow_learn::train::{Classifier, Fit, FitSettings, JointLossSettings, Pool};
+use flow_learn::train::{Classifier, Examples, Fit, FitSettings, JointLossSettings, Pool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,7 @@ use crate::artifacts::{
 };
 use crate::augment::{check_mixing, check_recipe};
 use crate::budget::Budget;
+use crate::device::{DeviceChoice, Precision, note_memory};
 use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
 use crate::memory;
 use crate::tasks;
@@ -106,6 +108,13 @@ pub struct FinetuneNode {
     /// Decides initial weights, order and views.
     #[serde(default)]
     seed: u64,
+    /// Where it computes: `cpu`, `cuda` for a GPU, or `auto` for a GPU where there is one that can be used. A GPU's architecture is part of the
+    /// key, the CPU is not.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_cpu")]
+    device: DeviceChoice,
+    /// On a GPU, what products are made of: `tf32`, which is the default, or `fp32`, which is slower and as on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    precision: Option<Precision>,
 }
 
 /// How a head begins.
@@ -162,6 +171,14 @@ impl FinetuneNode {
         Ok(self.fit_settings(self.steps()?))
     }
 
+    /// The network, where it is known before the run.
+    fn network(&self, inputs: &InputFacts) -> Option<BackboneSettings> {
+        let brought = inputs
+            .get::<NetworkFacts>("init")
+            .and_then(|init| init.backbone.clone());
+        brought.or_else(|| self.backbone.clone())
+    }
+
     fn spending(&self, settings: &FitSettings) -> Spending {
         let used = settings.steps as f64 * settings.cost(self.semi.as_ref());
         self.budget.map_or(Spending::all(used), |budget| budget.spending(used))
@@ -216,6 +233,23 @@ impl FinetuneNode {
 }
 
 impl FinetuneNode {
+    /// The classifier at its first step.
+    fn classifier(
+        &self,
+        encoder: Encoder,
+        classes: usize,
+        labelled: &Examples<'_>,
+        plain: &Augmenter,
+        stream: &Stream,
+    ) -> Result<Classifier, NodeError> {
+        match self.head {
+            HeadStart::Random => Ok(Classifier::new(encoder, classes, stream)),
+            HeadStart::Probe => {
+                Classifier::with_probe_head(encoder, classes, labelled, plain).map_err(training_failure)
+            }
+        }
+    }
+
     /// What is wrong with the settings whatever the data.
     fn check_settings(&self) -> Result<(), ParamError> {
         let settings = self.settings()?;
@@ -382,14 +416,18 @@ impl Node for FinetuneNode {
         Ok(Facts::of(NetworkFacts {
             input: data.input,
             class_names: data.class_names.clone(),
+            backbone: self.network(inputs),
             task: None,
         }))
     }
 
     fn settled(&self, spent: &Spent<'_>) -> Result<Option<Self>, ParamError> {
-        let settled = self.budget.map(|budget| budget.settled(spent)).transpose()?.flatten();
-        Ok(settled.map(|budget| Self {
-            budget: Some(budget),
+        let budget = self.budget.map(|budget| budget.settled(spent)).transpose()?.flatten();
+        let device = self.device.settled(self.precision)?;
+        Ok((budget.is_some() || device.is_some()).then(|| Self {
+            budget: budget.or(self.budget),
+            device: device.unwrap_or_else(|| self.device.clone()),
+            precision: None,
             ..self.clone()
         }))
     }
@@ -398,8 +436,16 @@ impl Node for FinetuneNode {
         Some(self.spending(&self.settings().ok()?))
     }
 
-    fn resources(&self) -> Resources {
-        Resources::threads_up_to(usize::MAX)
+    fn resources(&self, inputs: &InputFacts) -> Resources {
+        let backbone = self.network(inputs);
+        let data = inputs.get::<DatasetFacts>("data");
+        // Labelled and unlabelled views go through the network together.
+        let views = self
+            .semi
+            .as_ref()
+            .map_or(1, |semi| 1 + 2 * semi.settings().common().ratio);
+        let bytes = |(backbone, data): (_, &DatasetFacts)| memory::gpu_bytes(self.batch * views, data.input, backbone);
+        self.device.resources(backbone.as_ref().zip(data).map(bytes))
     }
 
     fn isolated(&self) -> bool {
@@ -427,9 +473,11 @@ impl Node for FinetuneNode {
         let stream = Stream::new(self.seed, "classifier");
         let EncoderArtifact {
             backbone,
-            encoder,
+            mut encoder,
             normalisation,
         } = self.start(inputs, cx, &labelled, &stream)?;
+        let device = self.device.open(cx)?;
+        encoder.device = Arc::clone(&device);
         let augmenter = normalisation.augmenter(&weak, encoder.takes())?;
         let strong = strong
             .map(|strong| normalisation.augmenter(&strong, encoder.takes()))
@@ -451,12 +499,7 @@ impl Node for FinetuneNode {
         };
         let plain = normalisation.augmenter(&Recipe::default(), encoder.takes())?;
         let classes = labelled.classes();
-        let classifier = match self.head {
-            HeadStart::Random => Classifier::new(encoder, classes, &stream),
-            HeadStart::Probe => {
-                Classifier::with_probe_head(encoder, classes, &labelled_examples, &plain).map_err(failure)?
-            }
-        };
+        let classifier = self.classifier(encoder, classes, &labelled_examples, &plain, &stream)?;
         let average = self
             .semi
             .is_some()
@@ -471,6 +514,7 @@ impl Node for FinetuneNode {
             fit = fit.with_unlabelled(semi.clone(), pool, average).map_err(failure)?;
         }
         let fit = self.train(fit, cx)?;
+        note_memory(&*device, cx);
         let head = HeadInfo {
             class_names: labelled.class_names.clone(),
             labels: truths.indices.len(),

@@ -3,6 +3,7 @@
 pub mod artifacts;
 pub mod pictures;
 pub mod predict;
+pub mod show;
 pub mod sources;
 
 mod augment;
@@ -11,9 +12,11 @@ mod classes;
 mod command;
 mod concat;
 mod dataset;
+pub mod device;
 mod evaluate;
 mod failure;
 mod finetune;
+mod inspect;
 mod memory;
 mod onnx;
 mod pretext;
@@ -28,6 +31,7 @@ pub use concat::ConcatNode;
 pub use dataset::{PartNode, SourceNode};
 pub use evaluate::{CompareNode, ControlNode, ProbeNode, ScoreNode, SummaryNode};
 pub use finetune::FinetuneNode;
+pub use inspect::InspectNode;
 pub use onnx::{OnnxModel, onnx_model};
 pub use pretext::PretextNode;
 pub use pretrain::PretrainNode;
@@ -52,6 +56,7 @@ pub fn registry() -> flow_engine::Registry {
         .register::<ProbeNode>()
         .register::<CompareNode>()
         .register::<SummaryNode>()
+        .register::<InspectNode>()
         .register::<CommandNode>()
         .register::<ConcatNode>();
     registry

@@ -3,13 +3,14 @@
 use std::sync::OnceLock;
 
 use flow_engine::Machine;
-use flow_engine::node::ParamError;
+use flow_engine::node::{InputFacts, ParamError};
 use flow_learn::backbones::BackboneSettings;
 use flow_learn::data::{Modality, NetworkInput};
 use flow_learn::optim::OptimizerConfig;
+use flow_learn::train::EMBED_BATCH;
 use rustix::process::{Resource, getrlimit};
 
-use crate::artifacts::DatasetFacts;
+use crate::artifacts::{DatasetFacts, NetworkFacts};
 use crate::failure::{at_with, backbone_error};
 
 /// Bytes that this process may have; more than there are if that is not known.
@@ -93,6 +94,35 @@ impl Step<'_> {
         };
         fits("batch", &what, held.saturating_add(weights))
     }
+}
+
+/// Bytes of a GPU's memory that a process takes before it trains: the driver's own and kernels.
+const GPU_OVERHEAD: u128 = 1 << 30;
+/// Bytes of a parameter with its gradient and two moments.
+const PARAMETER: u128 = 16;
+/// How often a training step holds what layers hold at least: the inputs of each layer, what passes keep, gradients.
+const GPU_COPIES: u128 = 16;
+
+/// Bytes of a GPU's memory that a training step on so many views takes, by estimate.
+pub(crate) fn gpu_bytes(views: usize, input: NetworkInput, backbone: &BackboneSettings) -> u64 {
+    let layers = backbone.values_of_an_example(input).saturating_mul(GPU_COPIES);
+    let view = values(input).saturating_add(layers).saturating_mul(4);
+    let parameters = backbone.parameters(input).map_or(0, |(_, parameters)| parameters);
+    let bytes = GPU_OVERHEAD
+        .saturating_add(view.saturating_mul(views as u128))
+        .saturating_add(parameters.saturating_mul(PARAMETER));
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// The same of taking features, which keeps nothing for a backward pass.
+pub(crate) fn gpu_bytes_to_embed(input: NetworkInput, backbone: &BackboneSettings) -> u64 {
+    gpu_bytes(EMBED_BATCH / 2, input, backbone)
+}
+
+/// The same with the network at a port, if it is known.
+pub(crate) fn gpu_bytes_of(inputs: &InputFacts, port: &str) -> Option<u64> {
+    let network = inputs.get::<NetworkFacts>(port)?;
+    Some(gpu_bytes_to_embed(network.input, network.backbone.as_ref()?))
 }
 
 /// Values of an example.

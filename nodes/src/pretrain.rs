@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use flow_engine::node::{
@@ -24,6 +25,7 @@ use crate::artifacts::{
 };
 use crate::augment::check_recipe;
 use crate::budget::Budget;
+use crate::device::{DeviceChoice, Precision, note_memory};
 use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
 use crate::memory;
 
@@ -68,6 +70,13 @@ pub struct PretrainNode {
     /// Decides initial weights, order and views.
     #[serde(default)]
     seed: u64,
+    /// Where it computes: `cpu`, `cuda` for a GPU, or `auto` for a GPU where there is one that can be used. A GPU's architecture is part of the
+    /// key, the CPU is not.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_cpu")]
+    device: DeviceChoice,
+    /// On a GPU, what products are made of: `tf32`, which is the default, or `fp32`, which is slower and as on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    precision: Option<Precision>,
 }
 
 fn monitor() -> usize {
@@ -268,14 +277,18 @@ impl Node for PretrainNode {
         Ok(Facts::of(NetworkFacts {
             input: data.input,
             class_names: None,
+            backbone: Some(self.backbone.clone()),
             task: None,
         }))
     }
 
     fn settled(&self, spent: &Spent<'_>) -> Result<Option<Self>, ParamError> {
-        let settled = self.budget.map(|budget| budget.settled(spent)).transpose()?.flatten();
-        Ok(settled.map(|budget| Self {
-            budget: Some(budget),
+        let budget = self.budget.map(|budget| budget.settled(spent)).transpose()?.flatten();
+        let device = self.device.settled(self.precision)?;
+        Ok((budget.is_some() || device.is_some()).then(|| Self {
+            budget: budget.or(self.budget),
+            device: device.unwrap_or_else(|| self.device.clone()),
+            precision: None,
             ..self.clone()
         }))
     }
@@ -294,8 +307,14 @@ impl Node for PretrainNode {
         Some(self.spending(steps as f64 * self.batch as f64 * views))
     }
 
-    fn resources(&self) -> Resources {
-        Resources::threads_up_to(usize::MAX)
+    fn resources(&self, inputs: &InputFacts) -> Resources {
+        let views = inputs
+            .get::<MethodSettings>("task")
+            .map(|method| method.settings().views());
+        let data = inputs.get::<DatasetFacts>("data");
+        self.device.resources(views.zip(data).map(|(views, data)| {
+            memory::gpu_bytes((self.batch as f64 * views).ceil() as usize, data.input, &self.backbone)
+        }))
     }
 
     fn isolated(&self) -> bool {
@@ -318,8 +337,9 @@ impl Node for PretrainNode {
         let augmenter = normalisation.augmenter(&recipe, data.facts()?.input)?;
         let pretrained = start.map(|mut start| StateDict::of(&mut start.encoder, ""));
         let settings = self.settings(method).map_err(|e| failure(e.message))?;
-        let mut training = Pretraining::new(settings, &images, &augmenter, pretrained.as_ref()).map_err(failure)?;
-        training = training.watching(&held);
+        let training = Pretraining::new(settings, &images, &augmenter, pretrained.as_ref()).map_err(failure)?;
+        let device = self.device.open(cx)?;
+        let mut training = training.on(Arc::clone(&device)).watching(&held);
         cx.host.note(&format!(
             "trains on {} {}, watches {} that are not trained on",
             images.n(),
@@ -327,6 +347,7 @@ impl Node for PretrainNode {
             held.n()
         ));
         self.train(&mut training, cx)?;
+        note_memory(&*device, cx);
         let images_trained = training.images_seen() as f64;
         let mut metrics = std::collections::BTreeMap::from([
             ("images_allowed".to_owned(), self.spending(images_trained).allowed),

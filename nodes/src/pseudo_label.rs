@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
-    Spending,
+    Spending, Spent,
 };
 use flow_learn::augment::Recipe;
 use flow_learn::pseudo::{Balance, Selection, Selector, align, select};
@@ -21,7 +21,9 @@ use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ExampleSet, MODEL, ModelArtifact, NetworkFacts, SplitName, Targets, compatible,
     without,
 };
-use crate::failure::{at, at_with, refused};
+use crate::device::{DeviceChoice, Precision};
+use crate::failure::{at, at_with, device_failure, refused};
+use crate::memory;
 use crate::tasks;
 
 /// Labels images with a trained classifier, and keeps those that it is sure of.
@@ -59,6 +61,13 @@ pub struct PseudoLabelNode {
     /// are none (distribution alignment).
     #[serde(default)]
     align: bool,
+    /// Where it computes: `cpu`, `cuda` for a GPU, or `auto` for a GPU where there is one that can be used. A GPU's architecture is part of the
+    /// key, the CPU is not.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_cpu")]
+    device: DeviceChoice,
+    /// On a GPU, what products are made of: `tf32`, which is the default, or `fp32`, which is slower and as on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    precision: Option<Precision>,
 }
 
 fn as_it_is() -> f32 {
@@ -137,6 +146,15 @@ impl Node for PseudoLabelNode {
         }))
     }
 
+    fn settled(&self, _: &Spent<'_>) -> Result<Option<Self>, ParamError> {
+        let device = self.device.settled(self.precision)?;
+        Ok(device.map(|device| Self {
+            device,
+            precision: None,
+            ..self.clone()
+        }))
+    }
+
     /// One forward pass of each image, which counts a third.
     fn spends(&self, inputs: &InputFacts) -> Option<Spending> {
         let all = inputs.get::<DatasetFacts>("data")?.count(SplitName::Train)?;
@@ -150,8 +168,8 @@ impl Node for PseudoLabelNode {
         Some(Spending::all(all.saturating_sub(left_out) as f64 / 3.0))
     }
 
-    fn resources(&self) -> Resources {
-        Resources::threads_up_to(usize::MAX)
+    fn resources(&self, inputs: &InputFacts) -> Resources {
+        self.device.resources(memory::gpu_bytes_of(inputs, "teacher"))
     }
 
     fn isolated(&self) -> bool {
@@ -164,6 +182,7 @@ impl Node for PseudoLabelNode {
         }
         let mut data = Dataset::read(inputs.one("data"), &[SplitName::Train])?;
         let mut teacher = ModelArtifact::read(inputs.one("teacher"))?;
+        teacher.classifier.encoder.device = self.device.open(cx)?;
         compatible("teacher", &teacher.facts(), &data.facts()?).map_err(refused)?;
         let augmenter = teacher
             .normalisation
@@ -177,7 +196,8 @@ impl Node for PseudoLabelNode {
             Some(except) => without(("data", train), ("except", except))?,
             None => (0..train.n() as u32).collect(),
         };
-        let mut probabilities = predict(&mut teacher.classifier, train, &pool, &augmenter);
+        let mut probabilities =
+            predict(&mut teacher.classifier, train, &pool, &augmenter).map_err(|e| device_failure(&e))?;
         let classes = data.classes();
         if self.align {
             align(&mut probabilities, &shares(except.as_ref(), classes)?);

@@ -21,6 +21,8 @@ struct Form {
 }
 
 const MOVED: &str = "the content of what lies there counts";
+const ON_THE_CPU: (&str, &str, &str) = ("precision", "\"fp32\"", "the CPU has no other");
+const NO_NETWORK: (&str, &str, &str) = ("device", "\"mock\"", "nothing is computed there");
 
 const FORMS: &[Form] = &[
     Form {
@@ -108,6 +110,8 @@ warmup_epochs = 1
 monitor = 10
 seed = 1"#,
         changes: &[
+            ("device", "\"mock\""),
+            ("device", "\"cuda sm_90 tf32 k1\""),
             ("backbone", "{ name = \"conv4\" }"),
             ("epochs", "3"),
             ("budget", "100"),
@@ -120,7 +124,7 @@ seed = 1"#,
             ("init", "{ file = \"b.tsv\" }"),
         ],
         ports: &["data", "views", "task"],
-        not_in_key: &[],
+        not_in_key: &[ON_THE_CPU],
     },
     Form {
         kind: "finetune",
@@ -140,6 +144,8 @@ freeze = true
 keep_statistics = true
 seed = 1"#,
         changes: &[
+            ("device", "\"mock\""),
+            ("device", "\"cuda sm_90 tf32 k1\""),
             ("init", "{ file = \"b.tsv\" }"),
             ("backbone", "{ name = \"conv4\" }"),
             ("task", "\"segment\""),
@@ -160,12 +166,14 @@ seed = 1"#,
             ("seed", "2"),
         ],
         ports: &["data", "views", "unlabelled", "strong"],
-        not_in_key: &[("init", "{ file = \"copy/a.tsv\" }", MOVED)],
+        not_in_key: &[ON_THE_CPU, ("init", "{ file = \"copy/a.tsv\" }", MOVED)],
     },
     Form {
         kind: "pseudo-label",
         base: "teacher = \"model\"\ndata = \"x\"\nthreshold = 0.5\nsoft = true\nbalance = \"equal\"",
         changes: &[
+            ("device", "\"mock\""),
+            ("device", "\"cuda sm_90 tf32 k1\""),
             ("task", "\"segment\""),
             ("threshold", "0.6"),
             ("soft", "false"),
@@ -175,14 +183,19 @@ seed = 1"#,
             ("align", "true"),
         ],
         ports: &["teacher", "data", "except"],
-        not_in_key: &[],
+        not_in_key: &[ON_THE_CPU],
     },
     Form {
         kind: "evaluate",
         base: "model = \"model\"\ndata = \"x\"\nsplit = \"test\"",
-        changes: &[("split", "\"validation\""), ("task", "\"segment\"")],
+        changes: &[
+            ("device", "\"mock\""),
+            ("device", "\"cuda sm_90 tf32 k1\""),
+            ("split", "\"validation\""),
+            ("task", "\"segment\""),
+        ],
         ports: &["model", "data"],
-        not_in_key: &[],
+        not_in_key: &[ON_THE_CPU],
     },
     Form {
         kind: "evaluate",
@@ -197,7 +210,7 @@ seed = 1"#,
             ("seed", "2"),
         ],
         ports: &["data"],
-        not_in_key: &[],
+        not_in_key: &[NO_NETWORK, ON_THE_CPU],
     },
     Form {
         kind: "evaluate",
@@ -211,6 +224,7 @@ controls = true
 cluster_images = 10
 seed = 1"#,
         changes: &[
+            ("device", "\"mock\""),
             ("encoder", "{ file = \"b.tsv\" }"),
             ("backbone", "{ name = \"conv4\" }"),
             ("split", "\"validation\""),
@@ -221,7 +235,7 @@ seed = 1"#,
             ("seed", "2"),
         ],
         ports: &["data"],
-        not_in_key: &[("encoder", "{ file = \"copy/a.tsv\" }", MOVED)],
+        not_in_key: &[ON_THE_CPU, ("encoder", "{ file = \"copy/a.tsv\" }", MOVED)],
     },
     Form {
         kind: "evaluate",
@@ -287,6 +301,14 @@ threads = 1"#,
             ("env", "{ A = \"2\" }"),
             ("tools", "[\"b.tsv\"]"),
             ("tools", "[\"sh\"]"),
+            ("data", "[\"b.tsv\"]"),
+            ("give", "{ ours = \"npz\" }"),
+            ("makes", "\"dataset\""),
+            ("of", "\"ours\""),
+            ("split", "\"validation\""),
+            ("classes", "[\"a\", \"b\"]"),
+            ("shape", "[8, 8, 1]"),
+            ("backbone", "{ name = \"conv3\" }"),
         ],
         ports: &["inputs"],
         not_in_key: &[
@@ -307,6 +329,18 @@ threads = 1"#,
             ),
             ("threads", "2", "results must not depend on it"),
         ],
+    },
+    Form {
+        kind: "inspect",
+        base: "network = \"model\"\ndata = \"x\"\nsplit = \"test\"\nimages = 20\nchannels = 2\nseed = 1",
+        changes: &[
+            ("split", "\"validation\""),
+            ("images", "30"),
+            ("channels", "1"),
+            ("seed", "2"),
+        ],
+        ports: &["network", "data", "views"],
+        not_in_key: &[],
     },
     Form {
         kind: "concat",
@@ -568,6 +602,7 @@ fn fields(base: &str, kind: &str) -> BTreeSet<String> {
         "evaluate" if base.starts_with("compare") => of::<CompareNode>(),
         "evaluate" => of::<SummaryNode>(),
         "command" => of::<CommandNode>(),
+        "inspect" => of::<InspectNode>(),
         "concat" => of::<ConcatNode>(),
         other => panic!("no form of {other} is listed"),
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use flow_nodes::artifacts::SplitName;
-use flow_nodes::pictures::{Columns, Fit, Layout, Reading, decode, header, inspect, list};
+use flow_nodes::pictures::{Columns, Fit, Layout, Reading, Values, decode, header, inspect, list};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use serde_json::Value;
 
@@ -105,6 +105,39 @@ fn every_format_is_decoded_upright_as_pillow_decodes_it() {
 }
 
 #[test]
+fn bands_of_a_tiff_file_stay_as_many_and_as_deep_as_they_are() {
+    let path = |name: &str| fixtures().join("bands").join(name);
+    let value = |at: usize| {
+        let (pixel, band) = (at / 5, at % 5);
+        (31 * (pixel / 10) + 7 * (pixel % 10) + 13 * band) % 251
+    };
+    let reading = Reading::default();
+    let deep = decode(&path("sixteen-bit.tif"), &reading).expect("read");
+    assert_eq!((deep.channels, deep.header.width, deep.header.height), (5, 10, 12));
+    assert_eq!(header(&path("sixteen-bit.tif"), &reading), Ok(deep.header));
+    assert_eq!(
+        deep.values,
+        Values::Sixteen((0..600).map(|at| 200 * value(at) as u16).collect())
+    );
+    let planar = decode(&path("planar.tif"), &reading).expect("read");
+    assert_eq!(
+        planar.values,
+        Values::Eight((0..600).map(|at| value(at) as u8).collect())
+    );
+    let float = decode(&path("float.tif"), &reading).expect_err("no whole numbers");
+    assert!(float.contains("8 or 16 bits"), "{float}");
+    let small = Reading {
+        max_pixels: 100,
+        ..reading
+    };
+    assert!(decode(&path("planar.tif"), &small).is_err_and(|e| e.contains("max_pixels = 120")));
+    let bytes = std::fs::read(path("sixteen-bit.tif")).expect("committed");
+    for cut in 0..bytes.len() {
+        let _ = flow_nodes::pictures::decode_bytes(&bytes[..cut], &reading);
+    }
+}
+
+#[test]
 fn resizing_is_pillow_s_to_one_level_in_the_mean() {
     for (case, expected) in expected()["fitted"].as_object().expect("cases") {
         let [name, fit, side] = case.split(' ').collect::<Vec<_>>().try_into().expect("three words");
@@ -172,6 +205,20 @@ fn folders_are_classes_whatever_the_files_are_called() {
 }
 
 #[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_is_told_if_it_should_be_an_image() {
+    let place = Place::new();
+    place.image("a/1.png", 1);
+    std::os::unix::fs::symlink("nowhere", place.path().join("a/notes.txt")).expect("linked");
+    assert_eq!(place.entries(&Layout::default()).len(), 1);
+    std::os::unix::fs::symlink("nowhere", place.path().join("a/2.PNG")).expect("linked");
+    assert!(
+        place
+            .refused(&Layout::default())
+            .contains("a/2.PNG is a link that leads nowhere")
+    );
+}
+
 #[test]
 fn names_that_are_not_utf_8_and_linked_folders_are_read_and_a_cycle_is_an_error() {
     use std::os::unix::ffi::OsStrExt;

@@ -1,6 +1,7 @@
 //! `flow bench`: how fast this machine learns, in numbers to compare with other programs.
 
 use std::process::Command;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use flow_nodes::measure::{self, Precision, Shape, StepSpec, Task, TrainStep};
@@ -175,6 +176,7 @@ fn train_step(args: &TrainStepArgs) -> Result<(), Failure> {
     let refused = |e: measure::TrainError| Failure::usage(e.to_string(), "see `flow bench train-step --help`");
     let device = measure::device(&args.device, args.precision).map_err(Failure::failed)?;
     let identity = device.identity().to_owned();
+    let used = Arc::clone(&device);
     let (threads, times, layers) = on_threads(args.threads, |threads| {
         let mut step = TrainStep::new(&spec).map_err(refused)?.on(device);
         let times = step.time(usize::from(args.steps)).map_err(refused)?;
@@ -189,13 +191,13 @@ fn train_step(args: &TrainStepArgs) -> Result<(), Failure> {
         };
         Ok::<_, Failure>((threads, (times, peak_rss), layers))
     })??;
-    let (times, peak_rss) = times;
+    let ((times, peak_rss), device_memory) = (times, used.most_memory());
     if args.json {
         let layers = layers.map(|(peak, layers)| json!({ "peak_gflops": peak, "layers": layers }));
         return print_json_lines([json!({
             "backbone": args.backbone, "task": args.task, "mode": "flow", "threads": threads, "batch": args.batch,
             "image": args.image, "median_ms": round(times.median_ms), "images_per_s": round(times.images_per_s),
-            "peak_rss_mib": peak_rss, "loss": times.loss, "device": identity, "detail": layers,
+            "peak_rss_mib": peak_rss, "loss": times.loss, "device": identity, "device_mib": device_memory.map(|bytes| bytes >> 20), "detail": layers,
         })]);
     }
     print(&format!(

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use flow_nodes::measure::{Compared, Gpu, GpuBench, KernelSpeed, Precision, gpus, resnet_shapes};
+use flow_nodes::measure::{Compared, GpuBench, KernelSpeed, Precision, gpus, resnet_shapes};
 
+use super::doctor::described;
 use crate::exit::Failure;
 use crate::output::{print, print_table};
 
@@ -38,18 +39,6 @@ pub(crate) fn gpu(args: &GpuArgs) -> Result<(), Failure> {
         )));
     }
     Ok(())
-}
-
-fn described(gpu: &Gpu) -> String {
-    let (major, minor) = gpu.capability;
-    let code = gpu
-        .code
-        .map_or_else(|| "too old for flow".to_owned(), |code| format!("runs {code}"));
-    let memory = gpu.memory >> 20;
-    format!(
-        "{}, {memory} MiB, compute capability {major}.{minor}, CUDA {}, {code}",
-        gpu.name, gpu.driver
-    )
 }
 
 /// A row for each kernel, with its worst shape; returns how many comparisons failed.

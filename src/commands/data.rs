@@ -80,6 +80,14 @@ pub(crate) fn summary(found: &Inspection) -> String {
         count(sound, "image", "images"),
         found.files.len() - sound
     );
+    let bad = found
+        .files
+        .iter()
+        .filter_map(|line| Some(format!("{}: {}", line.path, line.problem.as_ref()?)));
+    text.push_str(first_few(bad).trim_start_matches('\n'));
+    if sound < found.files.len() {
+        text.push('\n');
+    }
     if let Some(table) = &found.table {
         text.push_str(&format!("labels from {}\n", table.display()));
     }

@@ -2,12 +2,27 @@
 
 use std::path::Path;
 
+use flow_nodes::measure::Gpu as Card;
 use flow_reference::{CaseResult, Outcome, run_reference};
 use serde_json::json;
 
 use crate::cli::{Cli, DoctorArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{print, print_json_lines, say};
+
+/// A GPU in a line, with what it takes of the kernels, or why it takes none.
+pub(crate) fn described(card: &Card) -> String {
+    let (major, minor) = card.capability;
+    let takes = match card.code {
+        Some(code) => format!("takes {code}"),
+        None => "is not used: compute capability 8.0 or later is needed".to_owned(),
+    };
+    let memory = card.memory >> 20;
+    format!(
+        "{}, {memory} MiB, compute capability {major}.{minor}, driver for CUDA {}, {takes}",
+        card.name, card.driver
+    )
+}
 
 pub(crate) fn doctor(cli: &Cli, args: &DoctorArgs) -> Result<Exit, Failure> {
     match &args.reference {
@@ -65,8 +80,23 @@ fn machine(cli: &Cli, json: bool) -> Result<Exit, Failure> {
         Err(Failure::Workflow(_)) => unreachable!("BUG: opening the cache reads no workflow"),
     };
     let sound = cache == "can be used";
+    let (gpus, no_gpu) = match flow_nodes::device::cards() {
+        Ok(cards) => (cards, None),
+        Err(why) => (&[][..], Some(why)),
+    };
     if json {
-        let found = json!({ "version": 1, "flow": env!("CARGO_PKG_VERSION"), "cores": cores, "vectors": vectors, "cache": cache });
+        let gpu = |card: &Card| {
+            let (major, minor) = card.capability;
+            json!({
+                "number": card.number, "name": card.name, "memory_bytes": card.memory, "driver": card.driver,
+                "capability": format!("{major}.{minor}"), "code": card.code.map(|code| code.to_string()),
+            })
+        };
+        let gpus: Vec<_> = gpus.iter().map(gpu).collect();
+        let found = json!({
+            "version": 1, "flow": env!("CARGO_PKG_VERSION"), "cores": cores, "vectors": vectors, "cache": cache, "gpus": gpus,
+            "no_gpu": no_gpu,
+        });
         print_json_lines([found])?;
     } else {
         print(&format!(
@@ -74,6 +104,9 @@ fn machine(cli: &Cli, json: bool) -> Result<Exit, Failure> {
             env!("CARGO_PKG_VERSION"),
             cli.cache.display()
         ));
+        no_gpu.iter().for_each(|why| print(&format!("gpu      none: {why}\n")));
+        gpus.iter()
+            .for_each(|card| print(&format!("gpu      {}: {}\n", card.number, described(card))));
     }
     Ok(if sound { Exit::Ok } else { Exit::Failed })
 }

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use flow_nodes::measure::{Shape, StepSpec, Task, TrainStep, median_seconds};
-use flow_nodes::pictures::{Inspection, Layout, Reading, inspect};
+use flow_nodes::pictures::{Inspection, Layout, Reading};
+use flow_nodes::sources::{self, Source, inspect};
 
 use super::data::summary;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, print_table, say};
+use crate::output::{count as number, print, print_table, say};
 
 /// Images in a batch of a training; pre-training takes fewer where there are fewer.
 const BATCH: usize = 64;
@@ -28,7 +29,7 @@ const TEMPLATES: &[(&str, &str, &str)] = &[(
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// A directory of images, as `flow data inspect` reads it; the embedded example if left out.
+    /// A directory of images, or a file or directory of many in one format, as `flow data inspect` reads it; the embedded example if left out.
     path: Option<PathBuf>,
     /// The workflow file to write; it must not be there yet.
     #[arg(short, long, value_name = "FILE", default_value = "flow.toml")]
@@ -76,8 +77,13 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
             "name another file with `--output`, or remove it",
         ));
     }
+    let mut estimate = None;
     let text = match &args.path {
-        Some(path) => fitted(path, args)?,
+        Some(path) => {
+            let (text, minutes) = fitted(path, args)?;
+            estimate = Some(minutes);
+            text
+        }
         None => {
             let text = template(args.template.as_deref().unwrap_or(TEMPLATES[0].0))?;
             // The schema lies beside the shipped file only.
@@ -90,6 +96,17 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
     say(&format!(
         "wrote {name}; `flow plan {name}` shows what it does, `flow run {name}` does it"
     ));
+    if let Some(minutes) = estimate {
+        let why = if minutes > 1.1 * args.minutes {
+            format!(
+                ": less is not worth while for what it compares, in spite of `--minutes {}`",
+                args.minutes
+            )
+        } else {
+            String::new()
+        };
+        say(&format!("a run takes about {minutes:.1} minutes on this machine{why}"));
+    }
     Ok(Exit::Ok)
 }
 
@@ -105,6 +122,7 @@ fn template(name: &str) -> Result<&'static str, Failure> {
 
 /// What is written for a directory.
 struct Design {
+    source: &'static Source,
     side: usize,
     channels: usize,
     asked: Asked,
@@ -126,12 +144,17 @@ struct Design {
     seconds: f64,
 }
 
-/// The workflow for a directory.
-fn fitted(path: &Path, args: &InitArgs) -> Result<String, Failure> {
-    if !path.is_dir() {
-        let message = format!("{} is not a directory", path.display());
-        return Err(Failure::usage(message, "give a directory of images"));
-    }
+/// The workflow for a directory, and how many minutes a run of it takes.
+fn fitted(path: &Path, args: &InitArgs) -> Result<(String, f64), Failure> {
+    let Some(source) = sources::of_path(path) else {
+        let what = if path.exists() {
+            "holds no images in a format that is read"
+        } else {
+            "does not exist"
+        };
+        let help = "give a directory of images, an npz, Parquet or tar file, or a directory of such or of the files of MNIST, CIFAR or STL-10";
+        return Err(Failure::usage(format!("{} {what}", path.display()), help));
+    };
     let found = inspect(path, &Layout::default(), &Reading::default()).map_err(|fault| Failure::Other {
         exit: Exit::Failed,
         message: fault.message,
@@ -139,12 +162,12 @@ fn fitted(path: &Path, args: &InitArgs) -> Result<String, Failure> {
     })?;
     let told = summary(&found);
     print(told.trim_start());
-    let design = Design::new(&found, args)?;
-    Ok(design.workflow(path, args, &found, &told))
+    let design = Design::new(&found, source, args)?;
+    Ok((design.workflow(path, args, &found, &told), design.minutes()))
 }
 
 impl Design {
-    fn new(found: &Inspection, args: &InitArgs) -> Result<Self, Failure> {
+    fn new(found: &Inspection, source: &'static Source, args: &InitArgs) -> Result<Self, Failure> {
         let asked = match args.task {
             Some(asked) => asked,
             None if found.class_names.is_empty() => Asked::Pretrain,
@@ -158,21 +181,16 @@ impl Design {
             ));
         }
         let side = args.side.map_or_else(|| usual_side(found), usize::from);
-        let gray = found
-            .sound()
-            .all(|line| line.channels.is_some_and(|channels| channels <= 2));
-        let channels = if gray { 1 } else { 3 };
+        let channels = usual_channels(found);
         let split = |line: &&flow_nodes::pictures::FileLine| line.split.map(|split| split.to_string());
         let has_test = found.sound().any(|line| split(&line).as_deref() == Some("test"));
         let to_train = |line: &&flow_nodes::pictures::FileLine| split(line).is_none_or(|split| split == "train");
-        let mut smallest = usize::MAX;
-        for name in &found.class_names {
-            let of_class = found
-                .sound()
-                .filter(to_train)
-                .filter(|line| line.label.as_ref() == Some(name));
-            smallest = smallest.min(of_class.count());
-        }
+        let count = |name: &&String| {
+            let of_class = found.sound().filter(to_train);
+            of_class.filter(|line| line.label.as_ref() == Some(*name)).count()
+        };
+        let fewest = found.class_names.iter().min_by_key(count);
+        let smallest = fewest.as_ref().map_or(usize::MAX, count);
         let classes = found.class_names.len();
         // A third of the smallest class at most, so that something is left to learn from.
         let test = (!has_test && classes > 1)
@@ -181,10 +199,12 @@ impl Design {
             .min(1 << 24)
             .saturating_sub(test.map_or(0, |test| test / classes.max(1)));
         if asked != Asked::Pretrain && left == 0 {
-            let message = "some class has too few images to train and to judge on";
+            let name = fewest.map_or("", String::as_str);
+            let images = number(smallest, "image", "images");
+            let message = format!("class `{name}` has {images} to train on: too few to train and to judge on");
             return Err(Failure::usage(
                 message,
-                "two images of each class are the least that makes sense",
+                "two images of each class are the least that makes sense: add some, or leave the class out",
             ));
         }
         let has_validation = found.sound().any(|line| split(&line).as_deref() == Some("validation"));
@@ -208,6 +228,7 @@ impl Design {
             .saturating_sub(test.unwrap_or(0) + validation.unwrap_or(0))
             .max(1);
         let mut design = Self {
+            source,
             side,
             channels,
             asked,
@@ -274,7 +295,7 @@ impl Design {
 
     fn workflow(&self, path: &Path, args: &InitArgs, found: &Inspection, told: &str) -> String {
         let comment: String = told.trim().lines().map(|line| format!("# {line}\n")).collect();
-        let minutes = (self.seconds / 60.0).max(0.1);
+        let minutes = self.minutes();
         let name = workflow_name(path);
         let mut text = format!(
             "# Written by `flow init {}`, which found:\n{comment}#\n# About {minutes:.1} minutes on this machine, judging by how fast it takes a training step.\n\n",
@@ -313,6 +334,11 @@ impl Design {
         text
     }
 
+    /// Of a run.
+    fn minutes(&self) -> f64 {
+        (self.seconds / 60.0).max(0.1)
+    }
+
     fn question(&self) -> &'static str {
         match self.asked {
             Asked::Compare => "Does pre-training on all images help, with so few labels?",
@@ -329,14 +355,24 @@ impl Design {
             std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
         };
         let mut text = format!(
-            "\n[nodes.images]\nkind = \"dataset\"\nsource = \"folder\"\npath = {}\n# Every image becomes this wide and high: the shorter side is scaled, then the middle is taken (`fit`).\nside = {}\n",
+            "\n[nodes.images]\nkind = \"dataset\"\nsource = \"{}\"\npath = {}\n",
+            self.source.name,
             quoted(&path.to_string_lossy()),
-            self.side
         );
-        if self.channels == 1 {
-            text.push_str("# All are gray.\nchannels = 1\n");
+        let takes = |key: &str| self.source.takes.contains(&key);
+        if takes("side") {
+            text.push_str(&format!(
+                "# Every image becomes this wide and high: the shorter side is scaled, then the middle is taken (`fit`).\nside = {}\n",
+                self.side
+            ));
         }
-        if let Some(test) = self.test {
+        match self.channels {
+            3 => {}
+            _ if !takes("channels") => {}
+            1 => text.push_str("# All are gray.\nchannels = 1\n"),
+            bands => text.push_str(&format!("# Bands of each image.\nchannels = {bands}\n")),
+        }
+        if let Some(test) = self.test.filter(|_| takes("test")) {
             text.push_str(&format!(
                 "# Held out, in equal shares of the classes, to judge on.\ntest = {test}\n"
             ));
@@ -346,17 +382,24 @@ impl Design {
                 "# Held out likewise, to choose and calibrate a classifier on: `flow predict best`.\nvalidation = {validation}\n"
             ));
         }
-        if found.sound().count() < found.files.len() {
+        if found.sound().count() < found.files.len() && takes("on_bad") {
             text.push_str(
                 "# Some files cannot be read: they are left out, and the record lists them.\non_bad = \"skip\"\n",
             );
         }
-        text.push_str("# What is in two splits is left out of what is trained on (`warn` keeps it, `error` stops).\non_leak = \"drop\"\n");
+        if takes("on_leak") {
+            text.push_str("# What is in two splits is left out of what is trained on (`warn` keeps it, `error` stops).\non_leak = \"drop\"\n");
+        }
         text
     }
 
     fn pretraining(&self, method: &str) -> String {
-        let recipe = if self.channels == 1 { "simclr-gray" } else { "simclr" };
+        let recipe = match self.channels {
+            1 => "simclr-gray",
+            3 => "simclr",
+            // What changes colours knows three channels.
+            _ => "weak",
+        };
         let seed = if self.asked == Asked::Pretrain {
             "0"
         } else {
@@ -395,6 +438,17 @@ impl Design {
             "\n[nodes.table]\nkind = \"evaluate\"\nsummary = [\"score\"]\nover = [\"arm\", \"labels\", \"seed\"]\nbaseline = \"scratch\"\n"
         });
         text
+    }
+}
+
+/// 1 if all images are gray, 3 if they are in colour, or how many bands they have.
+fn usual_channels(found: &Inspection) -> usize {
+    let channels = found.sound().filter_map(|line| line.channels);
+    match channels.max().unwrap_or(3) {
+        0..=2 => 1,
+        // Four are colour and how transparent it is.
+        3 | 4 => 3,
+        bands => usize::from(bands),
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod predict;
 mod report;
 pub(crate) mod run;
 mod runs;
+mod ui;
 mod watch;
 
 use clap::CommandFactory;
@@ -32,6 +33,7 @@ pub(crate) fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Cache(command) => cache::cache(cli, command),
         Command::Runs(command) => runs::runs(cli, command),
         Command::Report(args) => report::report(cli, args),
+        Command::Ui(args) => ui::ui(cli, args),
         Command::Graph(args) => graph::graph(args),
         Command::Data(command) => data::data(command),
         Command::Predict(args) => predict::predict(cli, args),
@@ -92,7 +94,12 @@ fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {
             )
         })
     };
-    args.set.iter().map(parse).collect()
+    // What is set by hand comes later, and wins.
+    let device = args
+        .device
+        .iter()
+        .map(|device| Ok(Override::new("defaults.device", device.as_str().into())));
+    device.chain(args.set.iter().map(parse)).collect()
 }
 
 /// The cache, to be written to; one that cannot be serves what it has.

@@ -13,7 +13,7 @@ use flow_nodes::predict::table::{Column, Csv, Format, Sink, Table};
 use flow_nodes::predict::{self, BadFile, Batch, PredictError, Predictor, Ranking};
 
 use super::look_into_store;
-use crate::cli::Cli;
+use crate::cli::{Cli, devices};
 use crate::exit::{Exit, Failure};
 use crate::handle::Handles;
 use crate::output::{partial_of, print, print_exact, say};
@@ -66,6 +66,9 @@ struct ImagesArgs {
     /// no file (`error`), or none (`skip`).
     #[arg(long, value_name = "WHAT", default_value = "error")]
     on_bad: OnBad,
+    /// Where the network computes.
+    #[arg(long, value_name = "DEVICE", env = "FLOW_DEVICE", default_value = "cpu", value_parser = devices())]
+    device: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,7 +90,7 @@ enum Rank {
 pub(crate) fn predict(cli: &Cli, args: &PredictArgs) -> Result<Exit, Failure> {
     let format = args.output.as_deref().map(format_of).transpose()?;
     let paths = expand(&args.images.images).map_err(usage)?;
-    let mut predictor = open(cli, &args.node)?;
+    let mut predictor = open(cli, &args.node, &args.images.device)?;
     if predictor.class_names().is_empty() {
         let help = "`flow embed` writes its features; `flow cache query \"kind = finetune\"` lists classifiers";
         return Err(Failure::usage(
@@ -137,7 +140,7 @@ pub(crate) fn predict(cli: &Cli, args: &PredictArgs) -> Result<Exit, Failure> {
 pub(crate) fn embed(cli: &Cli, args: &EmbedArgs) -> Result<Exit, Failure> {
     let format = format_of(&args.output)?;
     let paths = expand(&args.images.images).map_err(usage)?;
-    let mut predictor = open(cli, &args.node)?;
+    let mut predictor = open(cli, &args.node, &args.images.device)?;
     let mut to = Output::open(Some(&args.output), Some(format))?;
     let bad = predictor.run(&paths, |predictor, Batch { paths, features, .. }| {
         let dim = predictor.dim();
@@ -175,7 +178,15 @@ fn predictions(predictor: &Predictor, paths: Column, logits: &[f32], all: bool) 
 }
 
 /// The network that a word stands for.
-fn open(cli: &Cli, word: &str) -> Result<Predictor, Failure> {
+fn open(cli: &Cli, word: &str, device: &str) -> Result<Predictor, Failure> {
+    let device = flow_nodes::device::device(device).map_err(|error| match failed(error) {
+        Failure::Other { message, help, .. } => Failure::Other {
+            exit: Exit::Workflow,
+            message,
+            help,
+        },
+        invalid @ Failure::Workflow(_) => invalid,
+    })?;
     let store = look_into_store(cli)?;
     let runs = Runs::open(&cli.runs);
     let handles = Handles {
@@ -183,7 +194,7 @@ fn open(cli: &Cli, word: &str) -> Result<Predictor, Failure> {
         runs: &runs,
     };
     let record = entry(&store, &handles, word)?;
-    let predictor = Predictor::open(&store, &record).map_err(failed)?;
+    let predictor = Predictor::open(&store, &record, device).map_err(failed)?;
     say(&format!("{} ({})", record.node, record.key.short()));
     predictor.notes.iter().for_each(|note| say(note));
     Ok(predictor)

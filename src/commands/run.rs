@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use flow_engine::leash::THIS_PROGRAM;
-use flow_engine::{Options, Reporter, RunOutcome, RunStatus, StopFlag, WorkerProgram};
+use flow_engine::{Gpu, Options, Reporter, RunOutcome, RunStatus, StopFlag, WorkerProgram};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use super::load_beside_store;
+use super::ui::Served;
+use super::{load_beside_store, plan, report};
 use crate::cli::{Cli, HowArgs, RunArgs, WORKER};
 use crate::exit::{Exit, Failure};
 use crate::output::{print, print_failure, say};
@@ -17,9 +18,21 @@ use crate::trace::Tracer;
 
 /// Runs a workflow once.
 pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
+    if args.dry_run {
+        return plan::show(cli, &args.workflow, &args.part, false, args.json);
+    }
     let (workflow, store) = load_beside_store(cli, &args.workflow, &args.part)?;
-    let signals = Signals::listen()?;
-    let options = options(cli, &args.how, &signals);
+    let shared = workflow
+        .instances()
+        .iter()
+        .any(|node| node.resources().gpu_memory.is_some());
+    let signals = Signals::listen((!cli.quiet).then_some(STOPPING))?;
+    let options = options(cli, &args.how, shared, &signals);
+    let served = args.ui.then(|| Served::start(cli, 0)).transpose()?;
+    if let Some(served) = &served {
+        say(&format!("live: {}", served.address));
+        report::open(&served.address).unwrap_or_else(|failure| print_failure(&failure));
+    }
     let mut reporter: Box<dyn Reporter> = reporter(cli.quiet, cli.verbose, args.json);
     let (outcome, traced) = match &args.trace {
         None => (
@@ -41,6 +54,12 @@ pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
         RunStatus::Failed if outcome.failures.iter().any(|f| f.cache_corrupt) => Exit::Corrupt,
         RunStatus::Failed => Exit::Failed,
     };
+    if let Some(served) = &served {
+        if !signals.stop.is_requested() {
+            say(&format!("served until Ctrl-C: {}", served.address));
+        }
+        served.until(&signals.stop);
+    }
     // A trace that cannot be written does not hide what became of the run.
     match traced {
         Err(failure) if exit != Exit::Ok => print_failure(&failure),
@@ -49,14 +68,12 @@ pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// The engine's options for these arguments.
-pub(super) fn options(cli: &Cli, how: &HowArgs, signals: &Signals) -> Options {
+/// The engine's options for these arguments; `shared` says that nodes may share GPUs.
+pub(super) fn options(cli: &Cli, how: &HowArgs, shared: bool, signals: &Signals) -> Options {
     let mut options = Options::new(&cli.runs);
     options.machine.threads = how.jobs.map_or(options.machine.threads, usize::from);
     options.machine.memory = how.memory.or(options.machine.memory);
-    if let Some(gpus) = &how.gpus {
-        options.machine.gpus = gpus.iter().filter(|gpu| *gpu != "none").cloned().collect();
-    }
+    options.machine.gpus = gpus(&options.machine.gpus, how, shared);
     options.worker = this_program().map(|program| WorkerProgram {
         program,
         arguments: vec![WORKER.to_owned()],
@@ -66,6 +83,20 @@ pub(super) fn options(cli: &Cli, how: &HowArgs, signals: &Signals) -> Options {
     options
 }
 
+/// The GPUs of a run: those that are named, or all. The driver, which knows their memory, is asked only where nodes share one.
+fn gpus(here: &[Gpu], how: &HowArgs, shared: bool) -> Vec<Gpu> {
+    let known = if shared { flow_nodes::device::gpus() } else { Vec::new() };
+    let all = if known.is_empty() { here } else { &known };
+    let Some(named) = &how.gpus else {
+        return all.to_vec();
+    };
+    let known = |name: &String| all.iter().find(|gpu| gpu.name == *name).cloned();
+    let named = named.iter().filter(|name| *name != "none");
+    named
+        .map(|name| known(name).unwrap_or_else(|| Gpu::from(name.as_str())))
+        .collect()
+}
+
 /// The pages for people on stdout, and where everything lies on stderr.
 pub(super) fn print_reports(cli: &Cli, outcome: &RunOutcome) {
     for (_, report) in &outcome.reports {
@@ -73,8 +104,17 @@ pub(super) fn print_reports(cli: &Cli, outcome: &RunOutcome) {
     }
     if !cli.quiet {
         say(&format!("run directory: {}", outcome.dir.display()));
+        if !outcome.reports.is_empty() {
+            say(&format!(
+                "as a page: flow report {} --open",
+                outcome.id.rsplit('-').next().unwrap_or(&outcome.id)
+            ));
+        }
     }
 }
+
+/// What is said when somebody asks to stop.
+pub(super) const STOPPING: &str = "stopping at the next checkpoint; again to stop now";
 
 /// Signals that ask to stop: Ctrl-C, a polite kill, a terminal that is closed, Ctrl-\. The first saves checkpoints and ends the run, the
 /// second ends everything.
@@ -84,8 +124,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Begins to listen.
-    pub(super) fn listen() -> Result<Self, Failure> {
+    /// Begins to listen; the first signal is acknowledged with these words, if there are any.
+    pub(super) fn listen(said: Option<&'static str>) -> Result<Self, Failure> {
         let refused = |e: std::io::Error| Failure::failed(format!("cannot listen to signals: {e}"));
         // `nohup` sees to it that a closed terminal is no reason to stop.
         let heard = [SIGINT, SIGTERM, SIGQUIT]
@@ -108,6 +148,8 @@ impl Signals {
                     std::process::exit(told.exit() as i32);
                 }
                 told.stop.request();
+                // At once, whatever the nodes are at.
+                said.iter().for_each(|said| say(said));
             }
         };
         let listener = std::thread::Builder::new().name("signals".to_owned());

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use flow_cache::{Access, Record, Store};
-use flow_engine::{NodeOutcome, NodeStatus, Run, Runs, RunsError};
+use flow_engine::run_list::{Row, RunList, filter};
+use flow_engine::{NodeOutcome, Run, Runs, RunsError};
 use serde_json::{Value, json};
 
 use crate::cli::{Cli, RunsCommand};
@@ -15,8 +16,12 @@ use crate::output::{bytes, count, duration, print, print_json, print_json_lines,
 pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
     let runs = Runs::open(&cli.runs);
     match command {
-        RunsCommand::Ls { json: true } => print_json_lines(runs.list()?)?,
-        RunsCommand::Ls { json: false } => list(&runs)?,
+        RunsCommand::Ls { json: true, filter } if filter.is_empty() => print_json_lines(runs.list()?)?,
+        RunsCommand::Ls { json: true, filter } => {
+            let wanted: BTreeSet<String> = rows(&runs, filter)?.into_iter().map(|row| row.id).collect();
+            print_json_lines(runs.list()?.into_iter().filter(|run| wanted.contains(&run.id)))?;
+        }
+        RunsCommand::Ls { json: false, filter } => list(rows(&runs, filter)?),
         RunsCommand::Show { run, json } => show(&runs, run.as_deref(), *json)?,
         RunsCommand::Gc { keep, dry_run, json } => gc(&runs, *keep, *dry_run, *json)?,
         RunsCommand::Compare { a, b, all, json } => {
@@ -26,25 +31,46 @@ pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn list(runs: &Runs) -> Result<(), Failure> {
-    let rows = runs.list()?.into_iter().map(|run| match run.summary {
-        Some(summary) => {
-            let of = |status| summary.nodes.iter().filter(|n| n.status == status).count().to_string();
-            let took = summary.finished_unix_ms.saturating_sub(summary.started_unix_ms) as f64 / 1e3;
-            let status = format!("{:?}", summary.status).to_lowercase();
-            vec![
-                run.id,
-                status,
-                when(summary.started_unix_ms),
-                duration(took),
-                of(NodeStatus::Ran),
-                of(NodeStatus::Cached),
-            ]
-        }
-        None => vec![run.id, "running or killed".into()],
-    });
-    print_table(&["run", "status", "started", "took", "ran", "cached"], rows.collect());
-    Ok(())
+fn rows(runs: &Runs, condition: &str) -> Result<Vec<Row>, Failure> {
+    let help = "write conditions as for `flow cache query`: `status = failed and age < 2d`";
+    filter(RunList::new(runs.clone()).rows()?, condition).map_err(|error| Failure::usage(error.to_string(), help))
+}
+
+fn list(rows: Vec<Row>) {
+    let row = |row: Row| {
+        let ran = if row.took_s.is_some() {
+            format!("{} of {}", row.ran, row.nodes)
+        } else {
+            String::new()
+        };
+        let came_out = [row.overrides.join("  "), row.headline.unwrap_or_default()];
+        let came_out: Vec<String> = came_out.into_iter().filter(|text| !text.is_empty()).collect();
+        // The short end of an id says which run it is.
+        let id = row.id.rsplit('-').next().unwrap_or(&row.id).to_owned();
+        let took = row.took_s.map(duration).unwrap_or_default();
+        vec![
+            id,
+            row.workflow,
+            row.status,
+            when(row.started_unix_ms),
+            took,
+            ran,
+            came_out.join("; "),
+        ]
+    };
+    let rows = rows.into_iter().map(row).collect();
+    print_table(
+        &[
+            "run",
+            "workflow",
+            "status",
+            "started",
+            "took",
+            "ran",
+            "overrides; outcome",
+        ],
+        rows,
+    );
 }
 
 /// Removes old runs, or says which.

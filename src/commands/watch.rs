@@ -6,7 +6,7 @@ use flow_engine::watch::{Audience, Changed, WatchError, WatchOptions};
 use flow_engine::workflow::Diagnostics;
 use flow_engine::{Reporter, RunError, RunOutcome, Workflow};
 
-use super::run::{Signals, options, print_reports};
+use super::run::{STOPPING, Signals, options, print_reports};
 use super::{open_store, overrides};
 use crate::cli::{Cli, WatchArgs};
 use crate::exit::{Exit, Failure};
@@ -25,8 +25,8 @@ impl From<WatchError> for Failure {
 /// Runs until asked to stop. What is wrong with the workflow, or fails in it, is said, and the next change awaited.
 pub(crate) fn watch(cli: &Cli, args: &WatchArgs) -> Result<Exit, Failure> {
     let store = open_store(cli)?;
-    let signals = Signals::listen()?;
-    let options = options(cli, &args.how, &signals);
+    let signals = Signals::listen((!cli.quiet).then_some(STOPPING))?;
+    let options = options(cli, &args.how, true, &signals);
     let watching = if args.poll {
         WatchOptions {
             hints: false,

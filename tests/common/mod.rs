@@ -75,7 +75,13 @@ impl Place {
             .current_dir(self.dir.path())
             .args(arguments)
             .env("NO_COLOR", "1");
-        for name in ["FLOW_CACHE", "FLOW_RUNS", "FLOW_LOG", "RAYON_NUM_THREADS"] {
+        for name in [
+            "FLOW_CACHE",
+            "FLOW_RUNS",
+            "FLOW_LOG",
+            "FLOW_DEVICE",
+            "RAYON_NUM_THREADS",
+        ] {
             command.env_remove(name);
         }
         command
@@ -173,4 +179,53 @@ pub fn blob(place: &Place, node: &str, name: &str) -> PathBuf {
         .join(".flow/cache/blobs")
         .join(&digest[..2])
         .join(digest)
+}
+
+/// NumPy's archive of arrays: of each its name, type, sizes and values.
+pub fn npz(arrays: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, dtype, shape, values) in arrays {
+        let shape: String = shape.iter().map(|size| format!("{size}, ")).collect();
+        let head = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({shape}), }}\n");
+        let length = (head.len() as u16).to_le_bytes();
+        let array = [b"\x93NUMPY\x01\x00", &length[..], head.as_bytes(), values].concat();
+        zip.start_file(format!("{name}.npy"), zip::write::SimpleFileOptions::default())
+            .expect("begun");
+        std::io::Write::write_all(&mut zip, &array).expect("written");
+    }
+    zip.finish().expect("whole").into_inner()
+}
+
+/// A page of `place` in headless Chromium, in a window of some width: its document when scripts have run as stdout, what the console said as stderr.
+/// `None` if no Chromium is installed.
+pub fn chromium(place: &Place, page: &str, width: u64) -> Option<Ended> {
+    let address = format!("file://{}", place.path(page).display());
+    browse(place, &address, width)
+}
+
+/// The same of any address.
+pub fn browse(place: &Place, address: &str, width: u64) -> Option<Ended> {
+    let there = |name: &&str| {
+        Command::new(name)
+            .arg("--version")
+            .output()
+            .is_ok_and(|out| out.status.success())
+    };
+    let program = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(there)?;
+    let size = format!("--window-size={width},900");
+    let profile = format!("--user-data-dir={}", place.path("chromium").display());
+    let mut command = Command::new(program);
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=4000",
+        "--dump-dom",
+    ]);
+    Some(Ended::from(
+        command.args([&size, &profile, address]).output().expect("it starts"),
+    ))
 }

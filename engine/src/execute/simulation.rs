@@ -15,9 +15,10 @@ use flow_cache::{ActionKey, panic_text};
 use rayon::prelude::*;
 
 use self::shapes::{Random, SHAPES, shapes};
-use self::universe::{Happening, ProcessId, RunId, Shared, Simulated, Universe, Work, corrupt};
+use self::universe::{Happening, Has, ProcessId, RunId, Shared, Simulated, Universe, Work, corrupt};
 use super::{Execution, PUBLISHING_TOGETHER, Step};
 use crate::events::{RunStatus, StoppedBy};
+use crate::gpus::{Gpu, GpuNeed};
 use crate::machine::Machine;
 use crate::node::{NodeError, Resources};
 use crate::outcome::NodeStatus;
@@ -54,8 +55,52 @@ fn machine(random: &mut Random) -> Machine {
     Machine {
         threads: 1 + random.below(3) as usize,
         memory: Some(1_000_000 + random.below(1_500_000)),
-        gpus: (0..random.below(3)).map(|gpu| gpu.to_string()).collect(),
+        gpus: (0..random.below(3)).map(gpu).collect(),
     }
+}
+
+/// Two parts of a megabyte fit on it.
+fn gpu(number: u64) -> Gpu {
+    Gpu {
+        name: number.to_string(),
+        memory: Some(2_500_000),
+    }
+}
+
+/// Whether a need can be met beside what others have of the GPUs.
+fn gpus_have(gpus: &[Gpu], others: &[&Has], need: GpuNeed) -> bool {
+    let on = |gpu: &Gpu| {
+        let has = |other: &&&Has| other.1.contains(&gpu.name);
+        let needs = others.iter().filter(has).map(|(need, _)| need.gpu_need());
+        needs.collect::<Vec<_>>()
+    };
+    let has_part = |gpu: &Gpu, bytes: u64| {
+        let parts = on(gpu).into_iter().map(|need| match need {
+            GpuNeed::Part(bytes) => bytes,
+            GpuNeed::Whole(_) => u64::MAX / 8,
+        });
+        parts.sum::<u64>() + bytes <= gpu.memory.unwrap_or(0)
+    };
+    match need {
+        GpuNeed::Whole(count) => gpus.iter().filter(|gpu| on(gpu).is_empty()).count() >= count,
+        GpuNeed::Part(bytes) => gpus.iter().any(|gpu| has_part(gpu, bytes)),
+    }
+}
+
+/// Whether nobody has a GPU that another has for itself, and parts come to no more than there is.
+fn gpus_are_shared_rightly(gpus: &[Gpu], used: &[&Has]) -> bool {
+    gpus.iter().all(|gpu| {
+        let needs = used.iter().filter(|(_, names)| names.contains(&gpu.name));
+        let needs: Vec<GpuNeed> = needs.map(|(need, _)| need.gpu_need()).collect();
+        let part = |need: &GpuNeed| match need {
+            GpuNeed::Part(bytes) => Some(*bytes),
+            GpuNeed::Whole(_) => None,
+        };
+        match needs.iter().map(part).collect::<Option<Vec<u64>>>() {
+            Some(parts) => parts.iter().sum::<u64>() <= gpu.memory.unwrap_or(0),
+            None => needs.len() == 1,
+        }
+    })
 }
 
 impl<'a> Simulation<'a> {
@@ -295,15 +340,23 @@ impl<'a> Simulation<'a> {
         let used = &universe.used[process];
         let machine = &self.rooms[process].machine;
         let free = |but: Option<(RunId, InstanceId)>, need: &Resources| {
-            let others = || used.iter().filter(|(who, _)| Some(**who) != but).map(|(_, need)| need);
+            let others: Vec<_> = used
+                .iter()
+                .filter(|(who, _)| Some(**who) != but)
+                .map(|(_, has)| has)
+                .collect();
+            let gpus = gpus_have(&machine.gpus, &others, need.gpu_need());
+            let others = || others.iter().map(|(need, _)| need);
             others().map(Resources::threads).sum::<usize>() < machine.threads
-                && others().map(Resources::gpus).sum::<usize>() + need.gpus() <= machine.gpus.len()
+                && gpus
                 && others().map(Resources::memory).sum::<u64>() + need.memory() <= machine.memory.unwrap_or(u64::MAX)
                 && !others().any(|n| n.mutex.iter().any(|name| need.mutex.contains(name)))
         };
-        for (who, need) in used {
+        for (who, (need, _)) in used {
             assert!(free(Some(*who), need), "more was granted than there is: {used:?}");
         }
+        let all: Vec<_> = used.values().collect();
+        assert!(gpus_are_shared_rightly(&machine.gpus, &all), "of GPUs too: {used:?}");
         let instances = self.workflow.instances();
         if may_start && let Some((_, _, id)) = execution.queue.keys().next() {
             assert!(!free(None, &instances[*id].resources()), "n{id} fits, and waits");
@@ -369,6 +422,7 @@ fn plan(workflow: &Workflow, random: &mut Random) -> Plan {
         kind: instance.kind(),
         state: PlanState::Unknown { reasons: Vec::new() },
         estimate_s: random.percent(50).then(|| random.below(100) as f64),
+        gpu_memory: None,
     });
     Plan {
         accounts: Vec::new(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::ArtifactType;
 use super::identity::NodeFile;
 
 /// What a node can say of its output before anything ran (shape, classes, number of images, ...): a value of the node kinds' own
@@ -43,12 +44,14 @@ impl fmt::Debug for Facts {
 }
 
 /// What is known of one input.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct InputFact {
     /// As [`super::Input::node`].
     pub node: String,
     /// As [`super::Input::bindings`].
     pub bindings: BTreeMap<String, Value>,
+    /// What sort of artifact it is.
+    pub artifact: ArtifactType,
     /// What its node says of it.
     pub facts: Facts,
 }

@@ -41,6 +41,11 @@ pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stati
     /// forms, each is a separate type with the same `KIND`. Empty where it has one form.
     const FORM: &'static [&'static str] = &[];
 
+    /// What a node with these parameters makes, where not all of its kind make the same.
+    fn makes(&self) -> ArtifactType {
+        Self::OUTPUT
+    }
+
     /// Which parameters name other nodes: all of type [`NodeRef`]. They enter the key as the digests of what they name.
     fn ports(&self) -> Vec<Port>;
 
@@ -101,8 +106,9 @@ pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stati
         Ok(None)
     }
 
-    /// What it takes of the machine.
-    fn resources(&self) -> Resources {
+    /// What it takes of the machine, given what is known of its inputs.
+    fn resources(&self, inputs: &InputFacts) -> Resources {
+        let _ = inputs;
         Resources::default()
     }
 
@@ -207,7 +213,7 @@ pub struct Progress {
 pub struct Context<'a> {
     /// The CPU threads given; `run` is called inside a rayon pool of that size.
     pub threads: usize,
-    /// The GPUs given, by the names that CUDA_VISIBLE_DEVICES takes.
+    /// The GPUs given, or of which a part is given, by the names that CUDA_VISIBLE_DEVICES takes.
     pub gpus: &'a [String],
     /// Each of [`Node::files`], found and digested by the engine.
     pub files: &'a [OpenedFile],
@@ -235,6 +241,16 @@ pub trait Host: Sync {
     /// node saves one in any case.
     fn checkpoint_due(&self) -> bool {
         false
+    }
+    /// What was remembered last under `name`, with the artifact that its run made, if both are still there. It may save work and nothing else: the
+    /// output must be the same without it.
+    fn remembered(&self, name: &str) -> Option<(Artifact, Vec<u8>)> {
+        let _ = name;
+        None
+    }
+    /// Remembers something about the artifact that this run makes, in place of what was remembered under `name`.
+    fn remember(&self, name: &str, bytes: &[u8]) {
+        let _ = (name, bytes);
     }
     /// Takes secrets out of what a program printed.
     fn hide(&self, bytes: &mut Vec<u8>) {
@@ -289,6 +305,8 @@ pub struct Report {
     pub terminal: String,
     /// More files next to it, such as a chart: the ending of each one's name (`svg` for `<node>.svg`), and its bytes.
     pub files: Vec<(String, Vec<u8>)>,
+    /// What came out, in a few words: for lists of runs.
+    pub headline: Option<String>,
     /// What `flow report` draws.
     pub figures: Vec<crate::figure::Figure>,
 }

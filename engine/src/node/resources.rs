@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
+use crate::gpus::GpuNeed;
 use crate::workflow::ExecutionPolicy;
 
 /// What a node takes of the machine: as its kind says, and where its table says something (`resources = { threads = 4, gpus = 1, memory =
@@ -15,6 +16,9 @@ pub struct Resources {
     pub threads: Option<usize>,
     /// GPUs, which it has for itself.
     pub gpus: Option<usize>,
+    /// Bytes of a GPU's memory: it shares one with others. Nothing where `gpus` is said.
+    #[serde(deserialize_with = "size")]
+    pub gpu_memory: Option<u64>,
     /// Bytes of memory.
     #[serde(deserialize_with = "size")]
     pub memory: Option<u64>,
@@ -34,9 +38,13 @@ impl Resources {
 
     /// As a table says, and where it says nothing, as the kind does.
     pub(crate) fn of(table: &ExecutionPolicy, kind: &Self) -> Self {
+        let own = &table.resources;
+        // A kind that says that it takes no GPU has none, and one that would have a whole one is content with a part.
+        let shares = own.gpus.is_none() && own.gpu_memory.is_some() && kind.gpus != Some(0);
         Self {
-            threads: table.resources.threads.or(kind.threads),
-            gpus: table.resources.gpus.or(kind.gpus),
+            threads: own.threads.or(kind.threads),
+            gpus: own.gpus.or(kind.gpus).filter(|_| !shares),
+            gpu_memory: own.gpu_memory.or(kind.gpu_memory),
             memory: table.resources.memory.or(kind.memory),
             mutex: table.mutex.clone(),
         }
@@ -47,8 +55,11 @@ impl Resources {
         self.threads.unwrap_or(1).max(1)
     }
 
-    pub(crate) fn gpus(&self) -> usize {
-        self.gpus.unwrap_or(0)
+    pub(crate) fn gpu_need(&self) -> GpuNeed {
+        match (self.gpus, self.gpu_memory) {
+            (None, Some(bytes)) => GpuNeed::Part(bytes),
+            (gpus, _) => GpuNeed::Whole(gpus.unwrap_or(0)),
+        }
     }
 
     /// Bytes; 0 if that is nothing to plan with.

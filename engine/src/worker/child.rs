@@ -65,7 +65,7 @@ fn work(registry: &Registry) -> Result<WorkerMessage, NodeError> {
     listen(stop.clone())?;
     let stops = [stop];
     let secrets = Secrets::new(manifest.secrets.clone());
-    let host = JobHost::new(&scratch, &stops, &secrets, None, &Stdout);
+    let host = JobHost::new((&store, manifest.key), &scratch, &stops, &secrets, None, &Stdout);
     let opened = |file: &ManifestFile| OpenedFile {
         path: file.path.clone(),
         digest: file.digest,

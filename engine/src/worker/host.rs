@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use flow_cache::Scratch;
+use flow_cache::{ActionKey, Artifact, Digest, Scratch, Store};
 
 use crate::events::Metric;
 use crate::node::{Host, NodeError, Progress};
@@ -61,8 +61,16 @@ impl std::fmt::Display for Shown {
     }
 }
 
+/// The name of what is remembered, in a scratch space that is of no action.
+const MEMORY: &str = "memory";
+
+/// Letters of a key, with which what is remembered begins.
+const KEY: usize = 64;
+
 /// What a node sees of the engine.
 pub(crate) struct JobHost<'a> {
+    store: &'a Store,
+    key: ActionKey,
     scratch: &'a Scratch,
     stops: &'a [StopFlag],
     secrets: &'a Secrets,
@@ -81,6 +89,7 @@ struct Times {
 
 impl<'a> JobHost<'a> {
     pub(crate) fn new(
+        (store, key): (&'a Store, ActionKey),
         scratch: &'a Scratch,
         stops: &'a [StopFlag],
         secrets: &'a Secrets,
@@ -89,6 +98,8 @@ impl<'a> JobHost<'a> {
     ) -> Self {
         let started = Instant::now();
         Self {
+            store,
+            key,
             scratch,
             stops,
             secrets,
@@ -111,6 +122,12 @@ impl<'a> JobHost<'a> {
     /// The time limit, if it has passed.
     pub(crate) fn timed_out(&self) -> Option<Duration> {
         self.timeout.filter(|limit| self.started.elapsed() > *limit)
+    }
+
+    /// Where things are remembered under a name. It is collected like checkpoints that nobody goes on with.
+    fn memory(&self, name: &str) -> Option<Scratch> {
+        let place = Digest::of(format!("memory of {name}").as_bytes()).to_string();
+        Some(self.store.scratch(&place.parse().ok()?))
     }
 
     fn times(&self) -> std::sync::MutexGuard<'_, Times> {
@@ -156,6 +173,23 @@ impl Host for JobHost<'_> {
 
     fn checkpoint_due(&self) -> bool {
         self.times().last_checkpoint.elapsed() >= CHECKPOINT_EVERY
+    }
+
+    fn remembered(&self, name: &str) -> Option<(Artifact, Vec<u8>)> {
+        let mut bytes = self.memory(name)?.load(MEMORY).ok()??;
+        let key = std::str::from_utf8(bytes.get(..KEY)?).ok()?.parse().ok()?;
+        bytes.drain(..KEY);
+        Some((self.store.peek(&key).ok()??, bytes))
+    }
+
+    /// It only saves time: a failure is a note for developers.
+    fn remember(&self, name: &str, bytes: &[u8]) {
+        let saved = self
+            .memory(name)
+            .map(|memory| memory.save(MEMORY, &[self.key.to_string().as_bytes(), bytes].concat()));
+        if let Some(Err(error)) = saved {
+            tracing::debug!(%error, "cannot remember {name}");
+        }
     }
 
     fn hide(&self, bytes: &mut Vec<u8>) {

@@ -172,7 +172,14 @@ impl Job<'_> {
     }
 
     fn run_here(&self) -> Result<Made, Failure> {
-        let host = JobHost::new(&self.scratch, &self.stops, self.secrets, self.timeout(), &self.tell);
+        let host = JobHost::new(
+            (self.store, self.action.key),
+            &self.scratch,
+            &self.stops,
+            self.secrets,
+            self.timeout(),
+            &self.tell,
+        );
         let run = || {
             let mut context = Context {
                 threads: self.grant.threads,

@@ -124,7 +124,9 @@ fn settle(
     }
     let node = &instances[id].node;
     let facts = node.facts(inputs)?;
-    Ok((node.spends(inputs), facts))
+    let spending = node.spends(inputs);
+    instances[id].kind_resources = node.resources(inputs);
+    Ok((spending, facts))
 }
 
 /// What the nodes with labelled ports say of what their inputs cost.
@@ -164,7 +166,13 @@ fn input_facts(instance: &Instance, all: &[Instance], known: &[Option<Facts>]) -
             } else {
                 Default::default()
             };
-            Some(InputFact { node, bindings, facts })
+            let artifact = all[edge.instance].node.output();
+            Some(InputFact {
+                node,
+                bindings,
+                artifact,
+                facts,
+            })
         };
         by_port.insert(port.name, port.inputs.iter().map(fact).collect::<Option<Vec<_>>>()?);
     }

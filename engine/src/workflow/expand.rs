@@ -12,7 +12,7 @@ use super::relation::Relation;
 use super::rounds::{Unit, Units};
 use super::template::{Template, Variant};
 use super::variables::{Binding, MAX_INSTANCES, Matrix};
-use crate::node::Port;
+use crate::node::{Port, Resources};
 
 /// Expands all units. Instances come after their inputs.
 ///
@@ -276,6 +276,7 @@ impl Relations<'_> {
             ports: bound,
             files: variant.files.clone(),
             policy: Arc::clone(&templates[unit.template].policy),
+            kind_resources: Resources::default(),
             dir: templates[unit.template].table.dir.clone(),
             rounds_left: units.rounds_left(unit, &templates[unit.template].table.name),
             forced: false,

@@ -24,6 +24,8 @@ pub struct Instance {
     pub(crate) ports: Vec<InstancePort>,
     pub(crate) files: Vec<NodeFile>,
     pub(crate) policy: Arc<ExecutionPolicy>,
+    /// What its kind takes of the machine: known once it was checked.
+    pub(crate) kind_resources: Resources,
     pub(crate) dir: PathBuf,
     /// Rounds that are left in its loop, this one included; 1 outside of a loop.
     pub(crate) rounds_left: u32,
@@ -76,8 +78,8 @@ impl Instance {
     }
 
     /// What it takes of the machine.
-    pub(crate) fn resources(&self) -> Resources {
-        Resources::of(&self.policy, &self.node.resources())
+    pub fn resources(&self) -> Resources {
+        Resources::of(&self.policy, &self.kind_resources)
     }
 
     /// Whether names and bindings of inputs are part of what it makes.

@@ -159,7 +159,7 @@ impl Node for Concat {
         vec![Port::many("of", &self.of, &[TEXT])]
     }
 
-    fn resources(&self) -> Resources {
+    fn resources(&self, _: &InputFacts) -> Resources {
         Resources::threads_up_to(usize::MAX)
     }
 
@@ -360,6 +360,7 @@ impl Node for Gather {
             json,
             terminal: table,
             files: vec![("dot".to_owned(), b".".to_vec())],
+            headline: None,
             figures: Vec::new(),
         }))
     }

@@ -10,6 +10,7 @@ pub mod clustering;
 pub mod data;
 pub mod device;
 pub mod image;
+pub mod inside;
 pub mod kernels;
 pub mod layers;
 pub mod losses;

@@ -63,6 +63,17 @@ proptest! {
     }
 
     #[test]
+    fn rows_first_or_columns_first_is_the_same_but_for_rounding(h in 1usize..40, w in 1usize..40, c in 1usize..6, to in (1usize..14, 1usize..14), seed in prop::collection::vec(any::<u8>(), 40 * 40 * 5)) {
+        let size = Size { h, w, c };
+        let values = &seed[..size.len()];
+        let floats: Vec<f32> = values.iter().map(|v| f32::from(*v)).collect();
+        let expected = image::resize(&floats, size, to);
+        prop_assert!(close(&image::resize_eight(values, size, to), &expected, 1e-3));
+        let sixteen: Vec<u16> = values.iter().map(|v| u16::from(*v)).collect();
+        prop_assert_eq!(image::resize_sixteen(&sixteen, size, to), image::resize_eight(values, size, to));
+    }
+
+    #[test]
     fn resizing_to_the_same_size_changes_nothing((size, image) in images()) {
         prop_assert!(close(&image::resize(&image, size, (size.h, size.w)), &image, 1e-6));
     }

@@ -156,7 +156,7 @@ fn trained_on(
         fit.run(steps, watched).expect("trains");
         let (checkpoint, history) = (fit.checkpoint(), fit.history().to_vec());
         let mut classifier = fit.into_classifier();
-        let guesses = predict(&mut classifier, &images, &all, &weak);
+        let guesses = predict(&mut classifier, &images, &all, &weak).expect("the device works");
         let guesses: Vec<usize> = guesses.chunks_exact(CLASSES).map(argmax).collect();
         let truth: Vec<usize> = images.labels().iter().flatten().map(|l| usize::from(*l)).collect();
         Trained {

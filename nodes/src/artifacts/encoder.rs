@@ -47,6 +47,7 @@ impl EncoderArtifact {
         NetworkFacts {
             input: self.encoder.takes(),
             class_names: None,
+            backbone: Some(self.backbone.clone()),
             task: None,
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use flow_engine::node::ParamError;
+use flow_learn::backbones::BackboneSettings;
 use flow_learn::data::{Annotations, Modality, NetworkInput};
 use flow_learn::layers::MapShape;
 
@@ -70,6 +71,8 @@ pub struct NetworkFacts {
     pub input: NetworkInput,
     /// Names of the classes in the order of its outputs; `None` for an encoder, and where they are not known yet.
     pub class_names: Option<Vec<String>>,
+    /// The network, where it is known; only what it takes of memory follows from it.
+    pub backbone: Option<BackboneSettings>,
     /// What it tells of images, if not their class.
     pub task: Option<&'static str>,
 }
@@ -240,6 +243,7 @@ mod tests {
         let network = NetworkFacts {
             input: image(28, 1),
             class_names: names(&["bag", "coat"]),
+            backbone: None,
             task: None,
         };
         let refusal = |data: &DatasetFacts| {
@@ -271,6 +275,7 @@ mod tests {
         let encoder = NetworkFacts {
             input: image(28, 1),
             class_names: None,
+            backbone: None,
             task: None,
         };
         assert!(compatible("encoder", &encoder, &data(image(28, 1), names(&["x", "y"]))).is_ok());

@@ -4,10 +4,12 @@ mod boxes;
 mod dataset;
 mod encoder;
 mod facts;
+mod features;
 mod history;
 mod locator;
 mod model;
 mod network;
+mod predictions;
 mod recipe;
 mod scores;
 mod start;
@@ -17,10 +19,12 @@ pub use dataset::{Dataset, ExampleSet, Normalisation, SplitName};
 pub(crate) use dataset::{GUESSES_ARE_NO_LABELS, TEXTS_HAVE_NO_VIEWS, without};
 pub use encoder::EncoderArtifact;
 pub use facts::{Annotated, DatasetFacts, NetworkFacts, ScoreFacts, Targets, compatible, same_task};
-pub use history::History;
+pub use features::{FeatureFacts, FeaturesArtifact};
+pub use history::{Epoch, History};
 pub use locator::LocatorArtifact;
 pub use model::{HeadInfo, ModelArtifact};
 pub use network::TrainedNetwork;
+pub use predictions::{PredictionFacts, Predictions};
 pub use recipe::RecipeArtifact;
 pub use scores::{Agreement, FeatureScore, LocatedScore, Protocol, SCORES_FILE, Scores, Subject};
 pub use start::{EncoderStart, WeightsFile};
@@ -42,6 +46,10 @@ pub const TASK: ArtifactType = ArtifactType("task");
 pub const ENCODER: ArtifactType = ArtifactType("encoder");
 /// Weights of a classifier, or of a network that tells where things are.
 pub const MODEL: ArtifactType = ArtifactType("model");
+/// Class probabilities of the examples of a split, from elsewhere.
+pub const PREDICTIONS: ArtifactType = ArtifactType("predictions");
+/// Features of the examples of a data set, from elsewhere.
+pub const FEATURES: ArtifactType = ArtifactType("features");
 /// Metrics on test or validation images.
 pub const SCORES: ArtifactType = ArtifactType("scores");
 /// A comparison with its verdict.
@@ -49,7 +57,18 @@ pub const VERDICT: ArtifactType = ArtifactType("verdict");
 /// Files that a command left.
 pub const FILES: ArtifactType = ArtifactType("files");
 /// For nodes that take files and do not ask what they mean.
-pub(crate) const ANY: &[ArtifactType] = &[FILES, DATASET, RECIPE, TASK, ENCODER, MODEL, SCORES, VERDICT];
+pub(crate) const ANY: &[ArtifactType] = &[
+    FILES,
+    DATASET,
+    RECIPE,
+    TASK,
+    ENCODER,
+    MODEL,
+    PREDICTIONS,
+    FEATURES,
+    SCORES,
+    VERDICT,
+];
 
 /// JSON with sorted keys, so that equal values give equal bytes.
 pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {

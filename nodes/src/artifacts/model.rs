@@ -64,6 +64,7 @@ impl ModelArtifact {
         NetworkFacts {
             input: self.classifier.encoder.takes(),
             class_names: Some(self.head.class_names.clone()),
+            backbone: Some(self.backbone.clone()),
             task: None,
         }
     }

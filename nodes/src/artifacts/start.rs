@@ -1,10 +1,13 @@
 //! Where a node's encoder comes from: another node, or a file of weights under torchvision's or timm's names.
 
+use std::path::Path;
+
 use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, InputFacts, Inputs, NodeError, NodeFile, NodeRef, OpenedFile, ParamError, Port,
 };
 use flow_engine::plain_file;
 use flow_learn::backbones::{BackboneSettings, Encoder, VitShape};
+use flow_learn::data::NetworkInput;
 use flow_learn::layers::{MapShape, Tensors, TransformerShape};
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
@@ -107,19 +110,7 @@ impl EncoderStart {
     ) -> Result<EncoderArtifact, NodeError> {
         match (self, backbone, cx.files) {
             (Self::File(_), Some(backbone), [OpenedFile { path, .. }, ..]) => {
-                let encoder = backbone
-                    .build(data.input, &Stream::new(0, "overwritten"))
-                    .map_err(failure)?;
-                let mut artifact = EncoderArtifact {
-                    backbone: backbone.clone(),
-                    encoder,
-                    normalisation: normalisation.clone(),
-                };
-                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-                let bytes =
-                    plain_file::read(path).map_err(|e| failure(format!("cannot read {}: {e}", path.display())))?;
-                load_weights(&mut artifact, &name, &bytes)?;
-                Ok(artifact)
+                EncoderArtifact::of_file(path, backbone, data.input, normalisation)
             }
             (Self::File(_), ..) => Err(failure(format!("BUG: `{name}` has a file, but no backbone or path"))),
             (Self::Node(_), ..) => {
@@ -128,6 +119,30 @@ impl EncoderStart {
                 Ok(artifact)
             }
         }
+    }
+}
+
+impl EncoderArtifact {
+    /// A backbone for such examples with the weights of a safetensors file, which does not say how images are normalised.
+    ///
+    /// # Errors
+    /// If the file does not hold weights of this backbone.
+    pub fn of_file(
+        path: &Path,
+        backbone: &BackboneSettings,
+        input: NetworkInput,
+        normalisation: &Normalisation,
+    ) -> Result<Self, NodeError> {
+        let encoder = backbone.build(input, &Stream::new(0, "overwritten")).map_err(failure)?;
+        let mut artifact = Self {
+            backbone: backbone.clone(),
+            encoder,
+            normalisation: normalisation.clone(),
+        };
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let bytes = plain_file::read(path).map_err(|e| failure(format!("cannot read {}: {e}", path.display())))?;
+        load_weights(&mut artifact, &name, &bytes)?;
+        Ok(artifact)
     }
 }
 

@@ -16,11 +16,15 @@
 //! `inputs/NAME/` and an empty `outputs/`. What it leaves in `outputs/` must be what was declared. It sees the variables
 //! [`process::BASE`], those of `env`, and those named in `pass_env`; nothing else of the environment.
 
+mod give;
+mod left;
+mod made;
 mod metrics;
 mod placeholder;
 mod process;
 mod program;
 mod stage;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -33,8 +37,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::artifacts::{ANY, FILES};
+use flow_learn::backbones::BackboneSettings;
+
+use crate::artifacts::{ANY, FILES, SplitName};
 use crate::failure::{at, at_with};
+use give::Form;
+use made::Makes;
 use placeholder::Placeholders;
 use stage::Stage;
 
@@ -51,7 +59,34 @@ pub struct CommandNode {
     /// Files and folders that the program consists of, relative to the workflow file. It sees them at these paths.
     #[serde(default)]
     code: BTreeSet<DeclaredFile>,
-    /// Files that it leaves in `outputs/`.
+    /// Files and folders that it reads beside its code, below the workflow's directory. It sees them at the same paths, where they lie: they are
+    /// not copied, and must not change while it runs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    data: BTreeSet<DeclaredFile>,
+    /// How inputs are handed over, by their names: `give = { data = "npz" }`. Of a data set whose examples are only partly labelled, only
+    /// those labels are; a program that makes predictions or an encoder gets none of test images.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    give: BTreeMap<String, Form>,
+    /// What it leaves in `outputs/` beside the files named below: anything but files takes part in verdicts like what other nodes make.
+    #[serde(default, skip_serializing_if = "is_files")]
+    makes: Makes,
+    /// The input that predictions or features are of, whose images an encoder takes, or whose classes and shape a data set has: its only input if
+    /// left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<String>,
+    /// The split that predictions are of: `test` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    split: Option<SplitName>,
+    /// The classes of the data set that it makes, in the order of their numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    classes: Option<Vec<String>>,
+    /// Height, width and channels of the images that it makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shape: Option<[usize; 3]>,
+    /// The network whose weights it makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backbone: Option<BackboneSettings>,
+    /// Files that it leaves in `outputs/` and that are kept as they are.
     #[serde(default)]
     outputs: BTreeSet<String>,
     /// A JSON file among what it leaves, with numbers to query by; tables in it give dotted names.
@@ -76,12 +111,19 @@ pub struct CommandNode {
     threads: NotInKey<usize>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_files(makes: &Makes) -> bool {
+    *makes == Makes::Files
+}
+
 fn one() -> NotInKey<usize> {
     NotInKey(1)
 }
 
 /// How the roles of code begin.
 const CODE: &str = "code/";
+/// How the roles of data files begin.
+const DATA: &str = "data/";
 
 impl CommandNode {
     /// The file of the program, where it is no part of the system, nor of the code: then its content is part of the key.
@@ -104,7 +146,7 @@ impl CommandNode {
     /// What can be checked of the outputs before hours of work: something is kept, each is a file of its own below `outputs/`.
     fn check_outputs(&self) -> Result<(), ParamError> {
         let left = self.left();
-        if left.is_empty() {
+        if left.is_empty() && self.makes == Makes::Files {
             return Err(at_with(
                 "outputs",
                 "nothing is declared, so nothing would be kept",
@@ -154,16 +196,50 @@ impl CommandNode {
     }
 }
 
+impl CommandNode {
+    /// Code and data lie below the workflow's directory, and neither within the other.
+    fn check_files(&self) -> Result<(), ParamError> {
+        for (key, files) in [("code", &self.code), ("data", &self.data)] {
+            if let Some(file) = files.iter().find(|file| !stage::stays_inside(file.path())) {
+                let message = format!("`{}` must be a relative path without `..`", file.path().display());
+                let help = format!("{key} lies below the workflow's directory, or a link there leads to it");
+                return Err(at_with(key, message, help));
+            }
+        }
+        let meets = |data: &&DeclaredFile| {
+            let others = self.code.iter().chain(self.data.iter().filter(|other| other != data));
+            let mut others = others.map(DeclaredFile::path);
+            let reserved = [stage::INPUTS, stage::OUTPUTS]
+                .iter()
+                .any(|name| data.path().starts_with(name));
+            reserved || others.any(|other| other.starts_with(data.path()) || data.path().starts_with(other))
+        };
+        match self.data.iter().find(meets) {
+            Some(data) => {
+                let message = format!("`{}` lies where other files of the program do", data.path().display());
+                let help =
+                    "keep data apart from code and from other data; `inputs` and `outputs` are the program's own";
+                Err(at_with("data", message, help))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 impl Node for CommandNode {
     const KIND: &'static str = "command";
     const VERSION: u32 = 2;
     const OUTPUT: ArtifactType = FILES;
 
+    fn makes(&self) -> ArtifactType {
+        self.artifact()
+    }
+
     fn ports(&self) -> Vec<Port> {
         vec![Port::named("inputs", &self.inputs, ANY)]
     }
 
-    /// The program sees the paths of its code: they are its roles. After the code comes the program itself, where it is no part of the
+    /// The program sees the paths of its code and its data: they are its roles. After these comes the program itself, where it is no part of the
     /// system, and then the tools.
     fn files(&self, _folder: &Path) -> Vec<NodeFile> {
         let code = self.code.iter();
@@ -174,7 +250,12 @@ impl Node for CommandNode {
             let path = found.map_or_else(|| name.into(), |found| found.path);
             NodeFile::new(format!("tools/{name}"), &path.into())
         };
-        code.chain(program).chain(self.tools.iter().map(tool)).collect()
+        let data = self.data.iter();
+        let data = data.map(|data| NodeFile::new(format!("{DATA}{}", data.path().display()), data));
+        code.chain(data)
+            .chain(program)
+            .chain(self.tools.iter().map(tool))
+            .collect()
     }
 
     fn copies(&self, role: &str) -> bool {
@@ -190,12 +271,12 @@ impl Node for CommandNode {
         words.filter(is_outside).map(|(_, word)| word.clone()).collect()
     }
 
-    /// What a program trains is its own affair.
+    /// What a program trains is its own affair; what makes a data set trains nothing.
     fn spends(&self, _inputs: &InputFacts) -> Option<Spending> {
-        None
+        (self.makes == Makes::Dataset).then(Spending::default)
     }
 
-    fn facts(&self, _inputs: &InputFacts) -> Result<Facts, ParamError> {
+    fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
         if self.run.first().is_none_or(String::is_empty) {
             return Err(at(
                 "run",
@@ -203,10 +284,7 @@ impl Node for CommandNode {
             ));
         }
         self.check_outputs()?;
-        if let Some(code) = self.code.iter().find(|code| !stage::stays_inside(code.path())) {
-            let message = format!("`{}` must be a relative path without `..`", code.path().display());
-            return Err(at_with("code", message, "code lies below the workflow's directory"));
-        }
+        self.check_files()?;
         if let Some(name) = self
             .inputs
             .keys()
@@ -223,10 +301,11 @@ impl Node for CommandNode {
                 .fill(argument)
                 .map_err(|e| at_with(format!("run.{i}"), e.message, e.help))?;
         }
-        Ok(Facts::unknown())
+        self.check_given(inputs)?;
+        self.made_facts(inputs)
     }
 
-    fn resources(&self) -> Resources {
+    fn resources(&self, _: &InputFacts) -> Resources {
         Resources::threads_up_to(*self.threads)
     }
 
@@ -236,8 +315,12 @@ impl Node for CommandNode {
         for (code, file) in self.code.iter().zip(code) {
             stage.put_code(code.path(), file)?;
         }
+        let (data, others) = others.split_at(self.data.len());
+        for (data, file) in self.data.iter().zip(data) {
+            stage.put_data(data.path(), file)?;
+        }
         for (name, input) in self.inputs.keys().zip(inputs.all("inputs")) {
-            stage.put_input(name, input)?;
+            self.give(&stage, name, input)?;
         }
         let placeholders = Placeholders::new(&self.inputs, &self.params, cx.threads);
         let filled = self.run.iter().map(|argument| placeholders.fill(argument));
@@ -264,7 +347,7 @@ impl Node for CommandNode {
             },
             cx.host,
         )?;
-        let mut files = stage.outputs(&self.left(), cx.host)?;
+        let mut files = stage.outputs(&self.left(), self.makes != Makes::Files, cx.host)?;
         for (name, bytes) in &mut files {
             if self.stdout.as_ref() == Some(name) {
                 cx.host.hide(bytes);
@@ -274,6 +357,6 @@ impl Node for CommandNode {
             Some(name) => metrics::read(name, &files, cx.host)?,
             None => BTreeMap::new(),
         };
-        Ok(Output { files, metrics })
+        self.made(&stage, inputs, Output { files, metrics }, cx.host)
     }
 }

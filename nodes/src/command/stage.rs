@@ -68,10 +68,27 @@ impl Stage {
         Err(NodeError::failed(message).with_help("run again: the new version has another key"))
     }
 
-    /// The files of an input's artifact, verified.
-    pub(super) fn put_input(&self, name: &str, input: &Input) -> Result<(), NodeError> {
+    /// A data file or folder at its own relative path: a link to where it lies, as it may be large. That it does not change meanwhile is
+    /// checked by the engine.
+    pub(super) fn put_data(&self, data: &Path, file: &OpenedFile) -> Result<(), NodeError> {
+        let to = self.folder.path().join(data);
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).map_err(cannot("make", parent))?;
+        }
+        let from = std::path::absolute(&file.path).map_err(cannot("find", &file.path))?;
+        std::os::unix::fs::symlink(from, &to).map_err(cannot("link", &to))
+    }
+
+    /// A fresh folder for an input's files.
+    pub(super) fn input_folder(&self, name: &str) -> Result<PathBuf, NodeError> {
         let folder = self.folder.path().join(INPUTS).join(name);
         fs::create_dir(&folder).map_err(cannot("make", &folder))?;
+        Ok(folder)
+    }
+
+    /// The files of an input's artifact, verified.
+    pub(super) fn put_input(&self, name: &str, input: &Input) -> Result<(), NodeError> {
+        let folder = self.input_folder(name)?;
         for file in input.artifact.names() {
             let path = folder.join(file);
             if let Some(parent) = path.parent() {
@@ -93,13 +110,37 @@ impl Stage {
         options.open(&path).map_err(cannot("write", &path))
     }
 
-    /// What was left, which must be the declared files and nothing else. Only plain files and folders are taken, and links to plain files
-    /// that were left as well; no other link is followed.
-    pub(super) fn outputs(&self, declared: &[&str], host: &dyn Host) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
+    /// Where outputs are left, links resolved.
+    pub(super) fn outputs_folder(&self) -> Result<PathBuf, NodeError> {
         let root = self.folder.path().join(OUTPUTS);
-        let root = fs::canonicalize(&root).map_err(cannot("read", &root))?;
+        fs::canonicalize(&root).map_err(cannot("read", &root))
+    }
+
+    /// What was left, by name. Only plain files and folders are taken, and links to plain files that were left as well; no other link is followed.
+    fn found(&self) -> Result<BTreeMap<String, PathBuf>, NodeError> {
+        let root = self.outputs_folder()?;
         let mut found = BTreeMap::new();
         list(&root, &root, &mut found)?;
+        Ok(found)
+    }
+
+    /// The names of files that were left beside those that were declared.
+    pub(super) fn undeclared(&self, declared: &[&str]) -> Result<Vec<String>, NodeError> {
+        let more = self
+            .found()?
+            .into_keys()
+            .filter(|name| !declared.contains(&name.as_str()));
+        Ok(more.collect())
+    }
+
+    /// The declared files, all of which must have been left, and nothing else unless `more_may_be`.
+    pub(super) fn outputs(
+        &self,
+        declared: &[&str],
+        more_may_be: bool,
+        host: &dyn Host,
+    ) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
+        let mut found = self.found()?;
         let quoted = |names: &[&str]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
         let is_missing = |name: &&str| !found.contains_key(*name);
         let missing: Vec<&str> = declared.iter().copied().filter(is_missing).collect();
@@ -118,7 +159,7 @@ impl Stage {
         }
         let is_more = |name: &&str| !declared.contains(name);
         let more: Vec<&str> = found.keys().map(String::as_str).filter(is_more).take(SHOWN).collect();
-        if !more.is_empty() {
+        if !more.is_empty() && !more_may_be {
             let message = format!(
                 "the program wrote {} in {{outputs}}, which is not declared",
                 quoted(&more)
@@ -131,6 +172,7 @@ impl Stage {
             true => Err(NodeError::Stopped),
             false => Ok((name, read(&path)?)),
         };
+        found.retain(|name, _| declared.contains(&name.as_str()));
         found.into_iter().map(read).collect()
     }
 }
@@ -217,7 +259,7 @@ mod tests {
     }
 
     fn left(stage: &Stage, declared: &[&str]) -> Result<Vec<(String, Vec<u8>)>, String> {
-        stage.outputs(declared, &Patient).map_err(|e| e.to_string())
+        stage.outputs(declared, false, &Patient).map_err(|e| e.to_string())
     }
 
     fn place(stage: &Stage, name: &str) -> PathBuf {

@@ -9,22 +9,26 @@ use serde::Serialize;
 
 use crate::artifacts::{Dataset, SplitName, to_json};
 use crate::failure::{failure, refused};
-use crate::pictures::{Entry, Pair, Values, first_few, pairs};
+use crate::pictures::{Decoded, Entry, Known, Pair, Values, first_few, pairs};
 use crate::sources::{Files, OnLeak, folder::test_count};
 
 /// What the record keeps beside the images, where there is something to tell.
 const PROBLEMS: &str = "problems.json";
 
+const SPLITS: [SplitName; 3] = [SplitName::Train, SplitName::Validation, SplitName::Test];
+
 /// How files are divided.
-pub(super) struct Division {
+pub(crate) struct Division {
     /// Images to hold out for testing, where the directory has no test split.
-    pub(super) test: Option<usize>,
+    pub(crate) test: Option<usize>,
     /// Images to hold out to choose settings on.
-    pub(super) validation: usize,
+    pub(crate) validation: usize,
     /// Decides which.
-    pub(super) seed: u64,
+    pub(crate) seed: u64,
     /// What happens to images that are in two splits.
-    pub(super) on_leak: OnLeak,
+    pub(crate) on_leak: OnLeak,
+    /// Under which name files are remembered, so that a later run need not decode them.
+    pub(crate) remember: Option<String>,
 }
 
 /// What was found wrong with the files.
@@ -47,7 +51,7 @@ struct Leak {
 }
 
 /// The data set, with what was found wrong as metrics and, where there was something, as a file.
-pub(super) fn output(source: &str, files: Files, division: &Division, host: &dyn Host) -> Result<Output, NodeError> {
+pub(crate) fn output(source: &str, files: Files, division: &Division, host: &dyn Host) -> Result<Output, NodeError> {
     let splits = divided(&files, division)?;
     let prints: Vec<_> = files.images.iter().map(|image| image.print.clone()).collect();
     let leaks = pairs(&prints, |a, b| splits[a] != splits[b]);
@@ -109,6 +113,9 @@ pub(super) fn output(source: &str, files: Files, division: &Division, host: &dyn
             })
             .collect(),
     };
+    if let Some(name) = &division.remember {
+        Known::remember(host, name, &decoded(&files, &splits, &dropped));
+    }
     let mut output = dataset(source, files, &splits, &dropped)?.into_output();
     if !problems.bad.is_empty() || !problems.leaks.is_empty() {
         output.files.push((PROBLEMS.to_owned(), to_json(&problems)));
@@ -189,6 +196,30 @@ fn label(files: &Files, entry: &Entry) -> Label {
     u16::try_from(place).ok()
 }
 
+/// The places of a split's images.
+fn places_of(split: SplitName, splits: &[SplitName], dropped: &BTreeSet<usize>) -> Vec<usize> {
+    let of_split = |at: &usize| splits[*at] == split && !dropped.contains(at);
+    (0..splits.len()).filter(of_split).collect()
+}
+
+/// Where the pixels of each file will be.
+fn decoded(files: &Files, splits: &[SplitName], dropped: &BTreeSet<usize>) -> Vec<Decoded> {
+    let mut decoded = Vec::with_capacity(splits.len());
+    for split in SPLITS {
+        for (place, at) in places_of(split, splits, dropped).into_iter().enumerate() {
+            let image = &files.images[at];
+            decoded.extend(image.content.map(|content| Decoded {
+                content,
+                split,
+                place: place as u32,
+                deep: matches!(image.values, Values::Sixteen(_)),
+                print: image.print.clone(),
+            }));
+        }
+    }
+    decoded
+}
+
 /// 16 bits if any image has as many: nothing is lost of either.
 fn depth(files: &Files) -> Depth {
     let deep = files
@@ -201,9 +232,8 @@ fn depth(files: &Files) -> Depth {
 fn dataset(source: &str, files: Files, splits: &[SplitName], dropped: &BTreeSet<usize>) -> Result<Dataset, NodeError> {
     let depth = depth(&files);
     let mut parts: BTreeMap<SplitName, Samples> = BTreeMap::new();
-    for split in [SplitName::Train, SplitName::Validation, SplitName::Test] {
-        let of_split = |at: &usize| splits[*at] == split && !dropped.contains(at);
-        let places: Vec<usize> = (0..splits.len()).filter(of_split).collect();
+    for split in SPLITS {
+        let places = places_of(split, splits, dropped);
         if places.is_empty() {
             continue;
         }

@@ -1,6 +1,6 @@
 //! `kind = "dataset"`: images or texts from a source, or a part of another data set.
 
-mod files;
+pub(crate) mod files;
 mod located;
 mod part;
 mod source;

@@ -38,7 +38,7 @@ pub struct PartNode {
 /// What becomes of training images of classes that a part does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum OtherClasses {
+enum OtherClasses {
     /// They are left out.
     #[default]
     Drop,
@@ -47,6 +47,7 @@ pub enum OtherClasses {
 }
 
 impl OtherClasses {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

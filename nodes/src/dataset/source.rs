@@ -18,7 +18,7 @@ use super::located;
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, SplitName, Targets};
 use crate::failure::{at, at_with, failure, refused};
 use crate::memory;
-use crate::pictures::{Columns, Fit};
+use crate::pictures::{Columns, Fit, Known};
 use crate::sources::{
     self, ArrayNames, Background, Colour, FileSettings, Labelled, Loaded, OnBad, OnLeak, Source, SourceSettings,
     SourceShape, Texts,
@@ -70,7 +70,7 @@ pub struct SourceNode {
     /// How image files that are not square become squares: `crop` if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fit: Option<Fit>,
-    /// Channels that image files are learnt from in: 3 if left out, 1 for gray.
+    /// Channels that image files are learnt from in: 3 if left out, 1 for gray; of TIFF files of several bands as many as these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     channels: Option<usize>,
     /// Colour behind transparent image files, and of the bars of `fit = "pad"`, as red, green and blue from 0 to 255: black if left out.
@@ -116,7 +116,18 @@ impl SourceNode {
                 on_bad: self.on_bad,
                 on_leak: self.on_leak,
             },
+            class_names: None,
             seed: self.seed,
+        }
+    }
+
+    fn division(&self) -> Division {
+        Division {
+            test: self.test,
+            validation: self.validation.unwrap_or(0),
+            seed: self.seed,
+            on_leak: self.on_leak.unwrap_or_default(),
+            remember: None,
         }
     }
 
@@ -129,16 +140,24 @@ impl SourceNode {
             Loaded::Images(images) => self.images(source.name, *images).map(Dataset::into_output),
             Loaded::Texts(texts) => self.texts(source.name, texts).map(Dataset::into_output),
             Loaded::Files(images) => files::output(source.name, *images, &self.division(), host),
+            Loaded::Listed(listed) => {
+                let name = listed.name(Self::VERSION);
+                let known = Known::recall(host, &name);
+                let images = listed.decoded(&known)?;
+                if known.used() > 0 {
+                    host.note(&format!(
+                        "{} of {} image files were decoded by an earlier run",
+                        known.used(),
+                        images.images.len()
+                    ));
+                }
+                let division = Division {
+                    remember: Some(name),
+                    ..self.division()
+                };
+                files::output(source.name, images, &division, host)
+            }
             Loaded::Placed(images) => located::output(source.name, *images, &self.division(), host),
-        }
-    }
-
-    fn division(&self) -> Division {
-        Division {
-            test: self.test,
-            validation: self.validation.unwrap_or(0),
-            seed: self.seed,
-            on_leak: self.on_leak.unwrap_or_default(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeRef, Output, ParamError, Port, Resources,
+    Spent,
 };
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Encoder};
@@ -17,11 +18,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::probe::raw_features;
-use super::{all_threads, score_facts, test};
+use super::{score_facts, test};
 use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, FeatureScore, Protocol, SCORES, Scores, SplitName, Subject, Targets,
 };
-use crate::failure::{at, at_with, backbone_error, failure};
+use crate::device::{DeviceChoice, Precision};
+use crate::failure::{at, at_with, backbone_error, device_failure, failure};
+use crate::memory;
 
 /// The machine looks at each pair of labelled images.
 const MOST_LABELS: usize = 10_000;
@@ -54,6 +57,13 @@ pub struct ControlNode {
     /// Of `random-probe`, decides the network's weights.
     #[serde(default)]
     seed: u64,
+    /// Where it computes: `cpu`, `cuda` for a GPU, or `auto` for a GPU where there is one that can be used. A GPU's architecture is part of the
+    /// key, the CPU is not. Only a network is computed there.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_cpu")]
+    device: DeviceChoice,
+    /// On a GPU, what products are made of: `tf32`, which is the default, or `fp32`, which is slower and as on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    precision: Option<Precision>,
 }
 
 /// What needs no learnt features.
@@ -153,8 +163,25 @@ impl Node for ControlNode {
         Ok(Facts::of(facts))
     }
 
-    fn resources(&self) -> Resources {
-        all_threads()
+    fn settled(&self, _: &Spent<'_>) -> Result<Option<Self>, ParamError> {
+        let device = match self.control {
+            Control::RandomProbe => self.device.settled(self.precision)?,
+            // There is no network.
+            Control::Svm | Control::Knn => {
+                (!self.device.is_cpu() || self.precision.is_some()).then_some(DeviceChoice::Cpu)
+            }
+        };
+        Ok(device.map(|device| Self {
+            device,
+            precision: None,
+            ..self.clone()
+        }))
+    }
+
+    fn resources(&self, inputs: &InputFacts) -> Resources {
+        let known = self.network.as_ref().zip(inputs.get::<DatasetFacts>("data"));
+        self.device
+            .resources(known.map(|(network, data)| memory::gpu_bytes_to_embed(data.input, network)))
     }
 
     fn isolated(&self) -> bool {
@@ -165,9 +192,9 @@ impl Node for ControlNode {
         let input = inputs.one("data");
         let data = Dataset::read(input, &[SplitName::Train, SplitName::Validation, self.split])?;
         let truth = data.truth(self.split)?;
-        let mut fitted = Fitted::new(self, &data)?;
+        let mut fitted = Fitted::new(self, &data, cx)?;
         let chosen = self.chosen(&data, &mut fitted, cx)?;
-        let features = fitted.features_of(data.split(self.split)?);
+        let features = fitted.features_of(data.split(self.split)?)?;
         let (predicted, protocol) = fitted.predict(chosen, &features);
         let score = FeatureScore::new(fitted.subject, protocol, data.classes(), &truth, &predicted);
         let metrics = BTreeMap::from([
@@ -227,7 +254,7 @@ impl ControlNode {
         if let [only] = candidates.as_slice() {
             return Ok(*only);
         }
-        let features = fitted.features_of(data.split(SplitName::Validation)?);
+        let features = fitted.features_of(data.split(SplitName::Validation)?)?;
         let truth = data.truth(SplitName::Validation)?;
         for candidate in candidates {
             let found = accuracy(&truth, &fitted.predict(candidate, &features).0);
@@ -256,15 +283,16 @@ struct Fitted {
 }
 
 impl Fitted {
-    fn new(node: &ControlNode, data: &Dataset) -> Result<Self, NodeError> {
+    fn new(node: &ControlNode, data: &Dataset, cx: &Context<'_>) -> Result<Self, NodeError> {
         let examples = data.example_set()?;
         let train = data.train()?;
         let network = match &node.network {
             Some(network) => {
                 let input = data.facts()?.input;
-                let encoder = network
+                let mut encoder = network
                     .build(input, &Stream::new(node.seed, "random control"))
                     .map_err(failure)?;
+                encoder.device = node.device.open(cx)?;
                 Some((encoder, data.normalisation.augmenter(&Recipe::default(), input)?))
             }
             None => None,
@@ -284,20 +312,20 @@ impl Fitted {
         if fitted.labels.is_empty() {
             return Err(failure("there are no labelled examples"));
         }
-        fitted.features = fitted.embedded(train, &examples.indices);
+        fitted.features = fitted.embedded(train, &examples.indices)?;
         fitted.dim = fitted.features.len() / fitted.labels.len();
         Ok(fitted)
     }
 
-    fn embedded(&mut self, samples: &Samples, indices: &[u32]) -> Vec<f32> {
+    fn embedded(&mut self, samples: &Samples, indices: &[u32]) -> Result<Vec<f32>, NodeError> {
         match &mut self.network {
-            Some((encoder, plain)) => embed(encoder, samples, indices, plain),
-            None => raw_features(samples, indices),
+            Some((encoder, plain)) => embed(encoder, samples, indices, plain).map_err(|e| device_failure(&e)),
+            None => Ok(raw_features(samples, indices)),
         }
     }
 
     /// Of all of a split.
-    fn features_of(&mut self, samples: &Samples) -> Vec<f32> {
+    fn features_of(&mut self, samples: &Samples) -> Result<Vec<f32>, NodeError> {
         let all: Vec<u32> = (0..samples.n() as u32).collect();
         self.embedded(samples, &all)
     }

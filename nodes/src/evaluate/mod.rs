@@ -16,18 +16,13 @@ pub use probe::ProbeNode;
 pub use score::ScoreNode;
 pub use summary::SummaryNode;
 
-use flow_engine::node::{InputFacts, ParamError, Resources};
+use flow_engine::node::{InputFacts, ParamError};
 
 use crate::artifacts::{DatasetFacts, ScoreFacts, SplitName};
 use crate::failure::at_with;
 
 fn test() -> SplitName {
     SplitName::Test
-}
-
-/// As many threads as there are.
-fn all_threads() -> Resources {
-    Resources::threads_up_to(usize::MAX)
 }
 
 /// What scores on a split of the data set at port `data` will be, if it is known and has the split.

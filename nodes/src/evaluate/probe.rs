@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use flow_engine::node::{
-    ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError, Port,
-    Resources,
+    ArtifactType, Context, Facts, Input, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError,
+    Port, Resources, Spent,
 };
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Encoder};
@@ -20,19 +21,22 @@ use flow_learn::train::embed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{all_threads, score_facts, test};
+use super::{score_facts, test};
 use crate::artifacts::{
-    DATASET, Dataset, ENCODER, EncoderArtifact, EncoderStart, FeatureScore, MODEL, Protocol, SCORES, Scores, SplitName,
-    Subject,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, FEATURES, FeatureFacts, FeatureScore,
+    FeaturesArtifact, MODEL, Protocol, SCORES, Scores, SplitName, Subject, same_task,
 };
-use crate::failure::{at, at_with, backbone_error, failure};
+use crate::device::{DeviceChoice, Precision};
+use crate::failure::{at, at_with, backbone_error, device_failure, failure};
+use crate::memory;
 
 /// Judges a frozen encoder by linear probe and nearest neighbours, beside random weights and raw pixels.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeNode {
     /// An encoder to judge frozen: weighted kNN and linear probe on the labelled part in `data`, alongside the same on raw
-    /// pixels (or a bag of words) and on the encoder with random weights.
+    /// pixels (or a bag of words) and on the encoder with random weights. A `command` node with `makes = "encoder"` may be one; if it gives
+    /// features only, there is no control with random weights.
     encoder: Option<EncoderStart>,
     /// The network of an encoder from a file, `encoder = { file = "resnet18.safetensors" }`. Without an encoder, only its controls are
     /// judged.
@@ -59,6 +63,13 @@ pub struct ProbeNode {
     /// Decides the random control's weights and which images are grouped.
     #[serde(default)]
     seed: u64,
+    /// Where it computes: `cpu`, `cuda` for a GPU, or `auto` for a GPU where there is one that can be used. A GPU's architecture is part of the
+    /// key, the CPU is not.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_cpu")]
+    device: DeviceChoice,
+    /// On a GPU, what products are made of: `tf32`, which is the default, or `fp32`, which is slower and as on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    precision: Option<Precision>,
 }
 
 fn yes() -> bool {
@@ -87,7 +98,7 @@ impl Node for ProbeNode {
 
     fn ports(&self) -> Vec<Port> {
         vec![
-            EncoderStart::port(&self.encoder, "encoder", &[ENCODER, MODEL]),
+            EncoderStart::port(&self.encoder, "encoder", &[ENCODER, MODEL, FEATURES]),
             Port::one("data", &self.data, &[DATASET]),
         ]
     }
@@ -119,11 +130,26 @@ impl Node for ProbeNode {
             backbone.sketch(facts.data.input).map_err(|e| backbone_error(&e))?;
         }
         EncoderStart::check_input("encoder", inputs, &facts.data)?;
+        if let Some(features) = inputs.get::<FeatureFacts>("encoder") {
+            same_task("encoder", &facts.data, &features.data)?;
+        }
         Ok(Facts::of(facts))
     }
 
-    fn resources(&self) -> Resources {
-        all_threads()
+    fn settled(&self, _: &Spent<'_>) -> Result<Option<Self>, ParamError> {
+        let device = self.device.settled(self.precision)?;
+        Ok(device.map(|device| Self {
+            device,
+            precision: None,
+            ..self.clone()
+        }))
+    }
+
+    fn resources(&self, inputs: &InputFacts) -> Resources {
+        let data = inputs.get::<DatasetFacts>("data");
+        let own = self.backbone.as_ref().zip(data);
+        let own = own.map(|(backbone, data)| memory::gpu_bytes_to_embed(data.input, backbone));
+        self.device.resources(memory::gpu_bytes_of(inputs, "encoder").or(own))
     }
 
     fn isolated(&self) -> bool {
@@ -162,15 +188,34 @@ struct Features {
 }
 
 impl Material<'_> {
-    fn embedded(&self, of: Subject, encoder: &mut Encoder, plain: &Augmenter) -> Features {
+    fn embedded(&self, of: Subject, encoder: &mut Encoder, plain: &Augmenter) -> Result<Features, NodeError> {
         let all: Vec<u32> = (0..self.judged.n() as u32).collect();
-        Features {
+        let mut features = |samples: &Samples, indices: &[u32]| {
+            embed(encoder, samples, indices, plain).map_err(|e| device_failure(&e))
+        };
+        Ok(Features {
             of,
+            labelled: features(self.train, self.labelled)?,
+            grouped: features(self.train, self.grouped)?,
+            judged: features(self.judged, all.as_slice())?,
             dim: encoder.dim,
-            labelled: embed(encoder, self.train, self.labelled, plain),
-            grouped: embed(encoder, self.train, self.grouped, plain),
-            judged: embed(encoder, self.judged, &all, plain),
-        }
+        })
+    }
+
+    /// Those that a program made of the data set at a port, of which a split is judged.
+    fn given(&self, features: &FeaturesArtifact, (data, split): (&Input, SplitName)) -> Result<Features, NodeError> {
+        let train = features.of(SplitName::Train, data)?;
+        let rows = |indices: &[u32]| {
+            let row = |i: &u32| train.iter().skip(*i as usize * features.dim).take(features.dim);
+            indices.iter().flat_map(row).copied().collect()
+        };
+        Ok(Features {
+            of: Subject::Encoder,
+            dim: features.dim,
+            labelled: rows(self.labelled),
+            grouped: rows(self.grouped),
+            judged: features.of(split, data)?.to_vec(),
+        })
     }
 
     /// What an example says without any network: its pixels, or which words it has.
@@ -266,20 +311,32 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         scores: Vec::new(),
         metrics: BTreeMap::from([("labels".to_owned(), examples.indices.len() as f64)]),
     };
+    let given = inputs
+        .maybe("encoder")
+        .filter(|input| FeaturesArtifact::are_in(&input.artifact));
     let trained = match &node.encoder {
-        Some(start) => Some(start.open(
+        Some(start) if given.is_none() => Some(start.open(
             "encoder",
             node.backbone.as_ref(),
             (&facts, &data.normalisation),
             inputs,
             cx,
         )?),
-        None => None,
+        _ => None,
     };
     let backbone = match (&trained, &node.backbone) {
-        (Some(EncoderArtifact { backbone, .. }), _) | (None, Some(backbone)) => backbone.clone(),
+        (Some(EncoderArtifact { backbone, .. }), _) | (None, Some(backbone)) => Some(backbone.clone()),
+        (None, None) if given.is_some() => None,
         (None, None) => return Err(failure("neither `encoder` nor `backbone` is given")),
     };
+    if let Some(given) = given {
+        judging.add(
+            &judging
+                .material
+                .given(&FeaturesArtifact::read(given)?, (input, node.split))?,
+        );
+    }
+    let device = node.device.open(cx)?;
     if let Some(EncoderArtifact {
         mut encoder,
         normalisation,
@@ -287,13 +344,17 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
     }) = trained
     {
         let plain = normalisation.augmenter(&Recipe::default(), facts.input)?;
-        judging.add(&judging.material.embedded(Subject::Encoder, &mut encoder, &plain));
+        encoder.device = Arc::clone(&device);
+        judging.add(&judging.material.embedded(Subject::Encoder, &mut encoder, &plain)?);
     }
     if node.controls {
-        let stream = Stream::new(node.seed, "random control");
-        let mut random = backbone.build(facts.input, &stream).map_err(failure)?;
-        let plain = data.normalisation.augmenter(&Recipe::default(), facts.input)?;
-        judging.add(&judging.material.embedded(Subject::RandomInit, &mut random, &plain));
+        if let Some(backbone) = backbone {
+            let stream = Stream::new(node.seed, "random control");
+            let mut random = backbone.build(facts.input, &stream).map_err(failure)?;
+            random.device = device;
+            let plain = data.normalisation.augmenter(&Recipe::default(), facts.input)?;
+            judging.add(&judging.material.embedded(Subject::RandomInit, &mut random, &plain)?);
+        }
         judging.add(&judging.material.raw());
     }
     let scores = Scores {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
+use super::bands::Bands;
 use flow_engine::plain_file;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
@@ -32,6 +33,20 @@ impl Default for Reading {
         Self {
             max_pixels: MAX_PIXELS,
             matte: [0; 3],
+        }
+    }
+}
+
+impl Reading {
+    /// Whether an image of such a size may be decoded.
+    pub(super) fn check_size(&self, width: u32, height: u32) -> Result<(), String> {
+        let pixels = u64::from(width) * u64::from(height);
+        match pixels > self.max_pixels {
+            true => Err(format!(
+                "its header says {width}x{height}, {pixels} pixels, and the limit is {}: `max_pixels = {pixels}` lets it in",
+                self.max_pixels
+            )),
+            false => Ok(()),
         }
     }
 }
@@ -96,7 +111,7 @@ impl Values {
 pub struct Picture {
     /// What the header said.
     pub header: Header,
-    /// Channels of the values: 3 of an image file, any number of an array.
+    /// Channels of the values: 3 of an image file, any number of an array or of a TIFF file of several bands.
     pub channels: usize,
     /// Its pixels.
     pub values: Values,
@@ -172,7 +187,11 @@ fn format_of(bytes: &[u8]) -> Option<(ImageFormat, &'static str)> {
 /// # Errors
 /// In words, without the path: what is wrong with the file.
 pub fn header(path: &Path, reading: &Reading) -> Result<Header, String> {
-    opened(&bytes_of(path)?, reading).map(|(header, ..)| header)
+    let bytes = bytes_of(path)?;
+    match Bands::open(&bytes, reading)? {
+        Some(bands) => Ok(bands.header),
+        None => opened(&bytes, reading).map(|(header, ..)| header),
+    }
 }
 
 /// Reads a file whole.
@@ -188,6 +207,9 @@ pub fn decode(path: &Path, reading: &Reading) -> Result<Picture, String> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_bytes(bytes: &[u8], reading: &Reading) -> Result<Picture, String> {
+    if let Some(bands) = Bands::open(bytes, reading)? {
+        return bands.picture();
+    }
     let (header, orientation, decoder) = opened(bytes, reading)?;
     if header.format == "jpeg" && !jpeg_has_end(bytes) {
         return Err("the file is truncated: the end of the JPEG data is missing".into());
@@ -211,7 +233,8 @@ pub fn decode_bytes(bytes: &[u8], reading: &Reading) -> Result<Picture, String> 
     })
 }
 
-fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
+/// The bytes of an image file.
+pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
     let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
     if metadata.len() > MAX_BYTES {
         return Err(format!("it is longer than {} GiB", MAX_BYTES >> 30));
@@ -231,13 +254,7 @@ fn opened<'b>(bytes: &'b [u8], reading: &Reading) -> Result<(Header, Orientation
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|e| in_words(&e))?;
     let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels > reading.max_pixels {
-        return Err(format!(
-            "its header says {width}x{height}, {pixels} pixels, and the limit is {}: `max_pixels = {pixels}` lets it in",
-            reading.max_pixels
-        ));
-    }
+    reading.check_size(width, height)?;
     // Wrong EXIF data is no reason to refuse an image; viewers show it as it is.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let original = decoder.original_color_type();

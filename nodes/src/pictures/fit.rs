@@ -1,6 +1,8 @@
 //! Images of any size as squares of one size.
 
-use flow_learn::image::{Crop, Resizer, Size};
+use std::borrow::Cow;
+
+use flow_learn::image::{Size, resize_eight, resize_sixteen};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -102,9 +104,9 @@ impl Frame {
 }
 
 /// Gray for colour, and colour for gray; anything else stays.
-pub(super) fn in_channels(picture: &Picture, channels: usize) -> Result<Picture, String> {
+pub(super) fn in_channels(picture: &Picture, channels: usize) -> Result<Cow<'_, Picture>, String> {
     let values = match (picture.channels, channels) {
-        (from, to) if from == to => picture.values.clone(),
+        (from, to) if from == to => return Ok(Cow::Borrowed(picture)),
         (3, 1) => match &picture.values {
             Values::Eight(values) => Values::Eight(gray(values)),
             Values::Sixteen(values) => Values::Sixteen(gray(values)),
@@ -115,11 +117,11 @@ pub(super) fn in_channels(picture: &Picture, channels: usize) -> Result<Picture,
         },
         (from, to) => return Err(format!("it has {from} channels, expected {to}")),
     };
-    Ok(Picture {
+    Ok(Cow::Owned(Picture {
         header: picture.header,
         channels,
         values,
-    })
+    }))
 }
 
 /// Lightness of RGB values.
@@ -133,15 +135,22 @@ pub(super) fn resized(values: &Values, size: Size, (to_h, to_w): (usize, usize))
     if (size.h, size.w) == (to_h, to_w) {
         return values.clone();
     }
-    let floats: Vec<f32> = match values {
-        Values::Eight(values) => values.iter().map(|v| f32::from(*v)).collect(),
-        Values::Sixteen(values) => values.iter().map(|v| f32::from(*v)).collect(),
-    };
-    let mut out = vec![0.0; to_h * to_w * size.c];
-    Resizer::default().crop(&floats, size, Crop::whole(size), false, &mut out, (to_h, to_w));
+    rounded(values, mixed(values, size, (to_h, to_w)))
+}
+
+/// Values of another size, before they are rounded.
+pub(super) fn mixed(values: &Values, size: Size, to: (usize, usize)) -> Vec<f32> {
     match values {
-        Values::Eight(_) => Values::Eight(out.iter().map(|v| v.round().clamp(0.0, 255.0) as u8).collect()),
-        Values::Sixteen(_) => Values::Sixteen(out.iter().map(|v| v.round().clamp(0.0, 65_535.0) as u16).collect()),
+        Values::Eight(values) => resize_eight(values, size, to),
+        Values::Sixteen(values) => resize_sixteen(values, size, to),
+    }
+}
+
+/// As many bits as others have. Values are at least 0, and a sum of weights that is one may be a little more.
+pub(super) fn rounded(like: &Values, mixed: Vec<f32>) -> Values {
+    match like {
+        Values::Eight(_) => Values::Eight(mixed.iter().map(|v| (v + 0.5).min(255.0) as u8).collect()),
+        Values::Sixteen(_) => Values::Sixteen(mixed.iter().map(|v| (v + 0.5).min(65_535.0) as u16).collect()),
     }
 }
 

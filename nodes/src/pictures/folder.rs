@@ -94,7 +94,14 @@ pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
         let help = "check that it is there and that you may read it; a link to a folder above itself has no end";
         Fault::new(format!("cannot read the folder {}: {e}", folder.display()), help)
     };
-    let mut files = Listing::of(folder).map_err(unreadable)?.files;
+    let Listing {
+        mut files, dangling, ..
+    } = Listing::of(folder).map_err(unreadable)?;
+    if let Some(link) = dangling.iter().find(|path| has_image_ending(path) && !is_hidden(path)) {
+        let message = format!("{} is a link that leads nowhere", folder.join(link).display());
+        let help = "fetch what it leads to (`git annex get`, `dvc pull`, mount the disk), or remove it";
+        return Err(Fault::new(message, help));
+    }
     files.retain(|path| !is_hidden(path));
     Ok(files)
 }

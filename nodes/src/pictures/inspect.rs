@@ -149,10 +149,13 @@ impl Inspection {
 
 fn look(path: &Path, entry: &Entry, reading: &Reading) -> Looked {
     let (line, print) = look_at(entry, decode(path, reading));
+    if line.problem.is_none() {
+        return (line, print);
+    }
     // Of a truncated file the header may still be sound.
     match header(path, reading) {
-        Ok(header) if line.problem.is_some() => (with(header, line), print),
-        _ => (line, print),
+        Ok(header) => (with(header, line), print),
+        Err(_) => (line, print),
     }
 }
 

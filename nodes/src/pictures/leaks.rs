@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use flow_cache::Digest;
-use flow_learn::image::Size;
+use flow_learn::image::{Size, resize};
+use serde::{Deserialize, Serialize};
 
-use super::fit::{gray, resized};
+use super::fit::{gray, mixed, rounded};
 use super::{Picture, Values};
 
 /// Side of the small picture by which near duplicates are told.
@@ -21,7 +22,7 @@ const LARGEST_DIFFERENCE: f32 = 0.1;
 const LEAST_CONTRAST: f32 = 2.0;
 
 /// What is remembered of an image to find its duplicates.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// Width, height and digest of the pixels.
     pub exact: (u32, u32, Digest),
@@ -40,14 +41,20 @@ impl Fingerprint {
             w: w as usize,
             c: picture.channels,
         };
-        let small = |to| one_channel(&resized(&picture.values, size, to), picture.channels);
-        let nine = small((THUMB, THUMB + 1));
+        // Both small pictures have as many rows: the whole picture is gone through once.
+        let rows = mixed(&picture.values, size, (THUMB, size.w));
+        let of_rows = Size { h: THUMB, ..size };
+        let small = |w| {
+            let values = resize(&rows, of_rows, (THUMB, w));
+            one_channel(&rounded(&picture.values, values), picture.channels)
+        };
+        let nine = small(THUMB + 1);
         let rows = nine.chunks_exact(THUMB + 1);
         let bits = rows.flat_map(|row| row.windows(2).map(|pair| pair[0] > pair[1]));
         Self {
             exact: (w, h, digest(&picture.values)),
             hash: bits.fold(0, |hash, bit| hash << 1 | u64::from(bit)),
-            thumb: standardised(&small((THUMB, THUMB))),
+            thumb: standardised(&small(THUMB)),
         }
     }
 

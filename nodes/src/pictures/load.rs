@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use flow_cache::Digest;
 use rayon::prelude::*;
 
-use super::decode::{Picture, Reading, Values, decode};
+use super::decode::{Picture, Reading, Values, bytes_of, decode_bytes};
 use super::fit::{Fit, in_channels};
 use super::folder::Entry;
+use super::known::Known;
 use super::leaks::Fingerprint;
 
 /// How many problems a message lists.
@@ -19,6 +21,8 @@ pub struct Fitted {
     pub values: Values,
     /// To find its duplicates.
     pub print: Fingerprint,
+    /// Digest of the file that it is the only image of.
+    pub content: Option<Digest>,
 }
 
 /// How images are read and fitted.
@@ -46,7 +50,7 @@ impl Fitting {
             return self.fit.apply(picture, h, self.channels, self.reading.matte);
         }
         if found == (h, w) {
-            return in_channels(picture, self.channels).map(|picture| picture.values);
+            return in_channels(picture, self.channels).map(|picture| picture.into_owned().values);
         }
         Err(format!(
             "it is {}x{} pixels, expected {w}x{h}: only squares are made of images of other sizes",
@@ -62,13 +66,26 @@ impl Fitting {
         Ok(Fitted {
             values: self.apply(picture)?,
             print: Fingerprint::of(picture),
+            content: None,
         })
     }
 }
 
-/// Decodes and fits each file, in the order given; why not, for those that are damaged.
-pub fn load(folder: &Path, entries: &[Entry], fitting: &Fitting) -> Vec<Result<Fitted, String>> {
-    let one = |entry: &Entry| fitting.fitted(&decode(&folder.join(&entry.path), &fitting.reading)?);
+/// Decodes and fits each file that is not known, in the order given; why not, for those that are damaged.
+pub(crate) fn load(folder: &Path, entries: &[Entry], fitting: &Fitting, known: &Known) -> Vec<Result<Fitted, String>> {
+    let (h, w) = fitting.size;
+    let one = |entry: &Entry| {
+        let bytes = bytes_of(&folder.join(&entry.path))?;
+        let content = Digest::of(&bytes);
+        if let Some(fitted) = known.get(content, [h, w, fitting.channels]) {
+            return Ok(fitted);
+        }
+        let fitted = fitting.fitted(&decode_bytes(&bytes, &fitting.reading)?)?;
+        Ok(Fitted {
+            content: Some(content),
+            ..fitted
+        })
+    };
     entries.par_iter().map(one).collect()
 }
 

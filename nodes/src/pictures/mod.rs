@@ -1,9 +1,11 @@
 //! Image files: which a folder has, what they hold, and which of them are the same.
 
+mod bands;
 mod decode;
 mod fit;
 mod folder;
 mod inspect;
+mod known;
 mod leaks;
 mod load;
 mod stream;
@@ -15,7 +17,9 @@ pub use folder::{Entry, Fault, Found, Layout, images_in, list};
 pub(crate) use folder::{files_in, split_of};
 pub use inspect::{FileLine, Inspection, PlaceCounts, inspect};
 pub(crate) use inspect::{Looked, look_at};
+pub(crate) use known::{Decoded, Known};
 pub use leaks::{Fingerprint, Pair, pairs};
-pub use load::{Fitted, Fitting, LISTED, first_few, load};
+pub(crate) use load::load;
+pub use load::{Fitted, Fitting, LISTED, first_few};
 pub use stream::{Content, Item, expand, stream};
 pub use table::Columns;

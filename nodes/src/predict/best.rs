@@ -12,7 +12,7 @@ use flow_learn::train::outputs;
 use super::judged;
 use super::origin::{data_record, input, network};
 use crate::artifacts::{Dataset, SplitName, TrainedNetwork};
-use crate::failure::failure;
+use crate::failure::{device_failure, failure};
 
 /// The best of several classifiers.
 #[derive(Clone, Debug)]
@@ -110,11 +110,8 @@ fn judge(store: &Store, record: &Record, data: &Dataset) -> Result<Option<(f64, 
         .augmenter(&Recipe::default(), model.classifier.encoder.takes())?;
     let all: Vec<u32> = (0..images.n() as u32).collect();
     let classes = data.classes();
-    let rows = probabilities(
-        &outputs(&mut model.classifier, &images, &all, &augmenter).logits,
-        classes,
-        1.0,
-    );
+    let found = outputs(&mut model.classifier, &images, &all, &augmenter).map_err(|e| device_failure(&e))?;
+    let rows = probabilities(&found.logits, classes, 1.0);
     let predicted: Vec<usize> = argmaxes(&rows, classes).collect();
     let of_truth = rows.chunks_exact(classes).zip(&truth).map(|(row, class)| row[*class]);
     let loss = of_truth.map(|p| -f64::from(p.max(1e-12)).ln()).sum::<f64>() / truth.len() as f64;

@@ -6,12 +6,14 @@ mod rank;
 pub mod table;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use flow_cache::{Record, Store};
 use flow_engine::node::NodeError;
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::calibration::temperature;
 use flow_learn::data::{Depth, Images, Samples};
+use flow_learn::device::Device;
 use flow_learn::losses::probabilities;
 use flow_learn::metrics::argmaxes;
 use flow_learn::train::{embed, outputs};
@@ -21,7 +23,7 @@ pub use self::best::{Best, best};
 use self::origin::Origin;
 pub use self::rank::{Chosen, Rank, Ranking};
 use crate::artifacts::{Dataset, SplitName, TrainedNetwork};
-use crate::failure::failure;
+use crate::failure::{device_failure, failure};
 use crate::pictures::{Content, Fault, Fitting, Item, decode, decode_bytes, stream};
 
 /// A network with all that it takes to use it on image files.
@@ -69,7 +71,7 @@ pub struct BadFile {
 pub enum PredictError {
     /// A folder cannot be read.
     Input(Fault),
-    /// What the receiver of a batch could not do.
+    /// What the receiver of a batch, or the device, could not do.
     Output(String),
 }
 
@@ -80,16 +82,17 @@ impl From<Fault> for PredictError {
 }
 
 impl Predictor {
-    /// The network of an entry, calibrated if it is a classifier with validation images.
+    /// The network of an entry on a device, calibrated if it is a classifier with validation images.
     ///
     /// # Errors
-    /// If the entry holds no network of images, or it cannot be read.
-    pub fn open(store: &Store, record: &Record) -> Result<Self, NodeError> {
-        let network = origin::network(store, record)?;
-        let (encoder, normalisation) = match &network {
-            TrainedNetwork::Encoder(artifact) => (&artifact.encoder, &artifact.normalisation),
-            TrainedNetwork::Model(artifact) => (&artifact.classifier.encoder, &artifact.normalisation),
+    /// If the entry holds no network of images, or it cannot be read; the device's.
+    pub fn open(store: &Store, record: &Record, device: Arc<dyn Device>) -> Result<Self, NodeError> {
+        let mut network = origin::network(store, record)?;
+        let (encoder, normalisation) = match &mut network {
+            TrainedNetwork::Encoder(artifact) => (&mut artifact.encoder, &artifact.normalisation),
+            TrainedNetwork::Model(artifact) => (&mut artifact.classifier.encoder, &artifact.normalisation),
         };
+        encoder.device = device;
         if encoder.modality.is_text() {
             return Err(failure("the network takes texts, and only images are read here"));
         }
@@ -148,7 +151,7 @@ impl Predictor {
         let Some((images, truth)) = self.origin.validation(self.class_names())? else {
             return Ok(());
         };
-        let (_, logits) = self.forward(&images);
+        let (_, logits) = self.forward(&images)?;
         self.calibration = Some(Calibration {
             temperature: temperature(&logits, &truth, self.class_names().len()),
             images: truth.len(),
@@ -157,23 +160,22 @@ impl Predictor {
     }
 
     /// Features and logits of images of the network's size.
-    fn forward(&mut self, images: &Samples) -> (Vec<f32>, Vec<f32>) {
+    fn forward(&mut self, images: &Samples) -> Result<(Vec<f32>, Vec<f32>), NodeError> {
         let all: Vec<u32> = (0..images.n() as u32).collect();
-        match &mut self.network {
+        let found = match &mut self.network {
             TrainedNetwork::Encoder(artifact) => {
-                (embed(&mut artifact.encoder, images, &all, &self.augmenter), Vec::new())
+                embed(&mut artifact.encoder, images, &all, &self.augmenter).map(|features| (features, Vec::new()))
             }
-            TrainedNetwork::Model(artifact) => {
-                let found = outputs(&mut artifact.classifier, images, &all, &self.augmenter);
-                (found.features, found.logits)
-            }
-        }
+            TrainedNetwork::Model(artifact) => outputs(&mut artifact.classifier, images, &all, &self.augmenter)
+                .map(|found| (found.features, found.logits)),
+        };
+        found.map_err(|e| device_failure(&e))
     }
 
     /// Features of the labelled images that the network was trained with; none if they are not in the cache.
     fn labelled_features(&mut self) -> Result<Vec<f32>, NodeError> {
         match self.origin.labelled()? {
-            Some(images) => Ok(self.forward(&images).0),
+            Some(images) => Ok(self.forward(&images)?.0),
             None => Ok(Vec::new()),
         }
     }
@@ -190,7 +192,9 @@ impl Predictor {
     ) -> Result<Vec<BadFile>, PredictError> {
         let mut bad = Vec::new();
         stream(paths, |items| {
-            let batch = self.batch(items, &mut bad);
+            let batch = self
+                .batch(items, &mut bad)
+                .map_err(|e| PredictError::Output(e.to_string()))?;
             match batch.paths.is_empty() {
                 true => Ok(()),
                 false => each(self, batch).map_err(PredictError::Output),
@@ -199,7 +203,7 @@ impl Predictor {
         Ok(bad)
     }
 
-    fn batch(&mut self, items: Vec<Item>, bad: &mut Vec<BadFile>) -> Batch {
+    fn batch(&mut self, items: Vec<Item>, bad: &mut Vec<BadFile>) -> Result<Batch, NodeError> {
         let fitting = self.fitting;
         let read = |item: Item| {
             let picture = match &item.content {
@@ -225,12 +229,12 @@ impl Predictor {
         let (h, w) = fitting.size;
         let images = Images::of_depth([h, w, fitting.channels], Depth::Sixteen, pixels.into(), labels)
             .expect("BUG: every fitted image has the network's size");
-        let (features, logits) = self.forward(&images.into());
-        Batch {
+        let (features, logits) = self.forward(&images.into())?;
+        Ok(Batch {
             paths,
             features,
             logits,
-        }
+        })
     }
 }
 

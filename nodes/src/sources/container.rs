@@ -128,7 +128,7 @@ pub(super) fn shape(
         examples.extend(more);
         Ok(())
     })?;
-    let found = found(examples, &contents)?;
+    let found = found(examples, &contents, settings)?;
     if found.entries.is_empty() {
         return Err(no_image(path).into());
     }
@@ -151,8 +151,9 @@ fn size(settings: &SourceSettings, contents: &Contents) -> (usize, usize) {
 }
 
 /// Entries with the names of their classes, in the order of their numbers or names.
-fn found(examples: Vec<Example>, contents: &Contents) -> Result<Found, Fault> {
-    let named = |label: &ClassLabel| match (label, &contents.names) {
+fn found(examples: Vec<Example>, contents: &Contents, settings: &SourceSettings) -> Result<Found, Fault> {
+    let names = contents.names.as_ref().or(settings.class_names.as_ref());
+    let named = |label: &ClassLabel| match (label, names) {
         (ClassLabel::Name(name), _) => Ok(name.clone()),
         (ClassLabel::Number(number), None) => Ok(number.to_string()),
         (ClassLabel::Number(number), Some(names)) => usize::try_from(*number)
@@ -218,12 +219,13 @@ pub(super) fn load(format: &Format, settings: &SourceSettings, files: &[PathBuf]
         examples.extend(more);
         Ok(())
     })?;
-    let found = found(examples, &contents)?;
+    let found = found(examples, &contents, settings)?;
     if found.entries.is_empty() {
         return Err(no_image(path).into());
     }
     let read = found.entries.into_iter().zip(images).collect();
-    whole(path, settings, &fitting, read, (found.class_names, None))
+    let files = whole(path, settings, &fitting, read, (found.class_names, None))?;
+    Ok(Loaded::Files(Box::new(files)))
 }
 
 fn contents(format: &Format, path: &Path, settings: &SourceSettings) -> Result<Contents, Fault> {
@@ -265,7 +267,7 @@ fn inspect(format: &Format, path: &Path, reading: &Reading) -> Result<Inspection
         examples.extend(more);
         Ok(())
     })?;
-    let found = found(examples, &contents)?;
+    let found = found(examples, &contents, &settings)?;
     if found.entries.is_empty() {
         return Err(no_image(path));
     }

@@ -13,7 +13,7 @@ use super::{Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, check_co
 use crate::artifacts::{Annotated, SplitName};
 use crate::failure::{at, at_with};
 use crate::pictures::{
-    Columns, Entry, Fault, Fit, Fitted, Fitting, Found, Layout, MAX_PIXELS, Reading, first_few, list,
+    Columns, Entry, Fault, Fit, Fitted, Fitting, Found, Known, Layout, MAX_PIXELS, Reading, first_few, list,
     load as load_files,
 };
 
@@ -54,7 +54,7 @@ pub struct FileSettings {
     pub arrays: Option<ArrayNames>,
     /// How images become squares.
     pub fit: Option<Fit>,
-    /// 1 for gray, or 3.
+    /// 1 for gray, 3, or as many bands as TIFF files have.
     pub channels: Option<usize>,
     /// What shows through where an image is transparent.
     pub matte: Option<[u8; 3]>,
@@ -110,6 +110,14 @@ impl FileSettings {
     }
 }
 
+/// The images of a directory, not yet decoded.
+pub struct Listed {
+    folder: PathBuf,
+    found: Found,
+    fitting: Fitting,
+    settings: SourceSettings,
+}
+
 /// The images of a directory, not yet divided.
 pub struct Files {
     /// Which they are: those that can be read.
@@ -145,10 +153,7 @@ pub(super) const FOLDER: Source = Source {
     check: |settings| {
         check_count("side", settings.side, 8..=1024, "pixels")?;
         check_count("test", settings.test, 1..=MOST_EXAMPLES, "images")?;
-        match settings.files.channels {
-            None | Some(1 | 3) => {}
-            Some(other) => return Err(at("channels", format!("{other} found, expected 1 (gray) or 3"))),
-        }
+        check_count("channels", settings.files.channels, 1..=64, "channels")?;
         if settings.side.is_none() {
             let help = "`side = 64` makes all images 64x64; `flow data inspect` shows the sizes that there are";
             return Err(at_with(
@@ -334,10 +339,45 @@ fn load(settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeErro
     let found = list(folder, &settings.files.layout())?;
     check_found(&found)?;
     let side = settings.side.unwrap_or(0);
-    let fitting = settings.files.fitting((side, side), settings.files.channels());
-    let read = load_files(folder, &found.entries, &fitting);
-    let images = found.entries.into_iter().zip(read).collect();
-    whole(folder, settings, &fitting, images, (found.class_names, found.table))
+    Ok(Loaded::Listed(Box::new(Listed {
+        folder: folder.clone(),
+        found,
+        fitting: settings.files.fitting((side, side), settings.files.channels()),
+        settings: settings.clone(),
+    })))
+}
+
+impl Listed {
+    /// What files are remembered by that were decoded like this, by such a version of what decodes them.
+    pub(crate) fn name(&self, version: u32) -> String {
+        let folder = std::path::absolute(&self.folder).unwrap_or_else(|_| self.folder.clone());
+        format!(
+            "images of {} as {:?} by version {version}",
+            folder.display(),
+            self.fitting
+        )
+    }
+
+    /// Decodes them, but for those that are known.
+    ///
+    /// # Errors
+    /// If some cannot be read and are not to be left out, or what is left makes no data set.
+    pub(crate) fn decoded(self, known: &Known) -> Result<Files, NodeError> {
+        let Found {
+            entries,
+            class_names,
+            table,
+        } = self.found;
+        let read = load_files(&self.folder, &entries, &self.fitting, known);
+        let images = entries.into_iter().zip(read).collect();
+        whole(
+            &self.folder,
+            &self.settings,
+            &self.fitting,
+            images,
+            (class_names, table),
+        )
+    }
 }
 
 /// The images that could be read, if they may be fewer than all and still make a data set.
@@ -347,7 +387,7 @@ pub(super) fn whole(
     fitting: &Fitting,
     read: Vec<(Entry, Result<Fitted, String>)>,
     (class_names, table): (Vec<String>, Option<PathBuf>),
-) -> Result<Loaded, NodeError> {
+) -> Result<Files, NodeError> {
     let (mut entries, mut images, mut bad) = (Vec::new(), Vec::new(), Vec::new());
     for (entry, image) in read {
         match image {
@@ -370,13 +410,13 @@ pub(super) fn whole(
         table,
     };
     check_found(&found)?;
-    Ok(Loaded::Files(Box::new(Files {
+    Ok(Files {
         found,
         images,
         bad,
         size: fitting.size,
         channels: fitting.channels,
-    })))
+    })
 }
 
 fn unreadable(folder: &Path, bad: &[(PathBuf, String)], all: usize) -> NodeError {

@@ -9,7 +9,7 @@ pub(crate) mod folder;
 mod idx;
 mod located;
 mod npy;
-mod npz;
+pub(crate) mod npz;
 mod parquet;
 mod pickle;
 mod read;
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::background::Background;
 pub use self::colour::Colour;
 use self::container::{Format, inspected};
-pub use self::folder::{FileSettings, Files, OnBad, OnLeak};
+pub use self::folder::{FileSettings, Files, Listed, OnBad, OnLeak};
 pub(crate) use self::located::test_count as located_test_count;
 pub use self::located::{Placed, PlacedEntry};
 pub use self::npz::ArrayNames;
@@ -59,6 +59,8 @@ pub struct SourceSettings {
     pub style: Option<SceneStyle>,
     /// How a directory of image files is read.
     pub files: FileSettings,
+    /// Names of the classes by their numbers, where files have numbers only.
+    pub class_names: Option<Vec<String>>,
     /// Decides what is made.
     pub seed: u64,
 }
@@ -86,6 +88,8 @@ impl SourceSettings {
 pub enum Loaded {
     /// Images, in two parts.
     Images(Box<Labelled>),
+    /// Image files, not yet decoded.
+    Listed(Box<Listed>),
     /// Image files, decoded: they are divided, and searched for duplicates, by the node.
     Files(Box<Files>),
     /// Images with what is where in them, decoded: they are divided by the node.
@@ -255,6 +259,17 @@ pub fn inspect(path: &Path, layout: &Layout, reading: &Reading) -> Result<Inspec
         Some(found) => found,
         None => crate::pictures::inspect(path, layout, reading),
     }
+}
+
+/// The source that reads what lies at a path: that of a format of many images, or `folder`.
+pub fn of_path(path: &Path) -> Option<&'static Source> {
+    let format = FORMATS.iter().find(|format| (format.fits)(path));
+    let name = match format {
+        Some(format) => format.name,
+        None if path.is_dir() => folder::FOLDER.name,
+        None => return None,
+    };
+    SOURCES.iter().find(|source| source.name == name)
 }
 
 /// The names of all sources.

@@ -230,6 +230,32 @@ impl Array {
         self.raw().map(integer).collect()
     }
 
+    /// The numbers of an array of two sizes, row after row, and how many a row has.
+    ///
+    /// # Errors
+    /// In words: it has other sizes, or a value that is no finite number.
+    pub(super) fn rows(&self) -> Result<(usize, Vec<f32>), String> {
+        let Some(dim) = self
+            .header
+            .shape
+            .get(1)
+            .filter(|dim| self.header.shape.len() == 2 && **dim > 0)
+        else {
+            return Err(format!(
+                "shape {:?} found, expected [examples, numbers]",
+                self.header.shape
+            ));
+        };
+        let values: Vec<f32> = match self.header.kind {
+            Kind::Float => self.raw().map(|bytes| float(bytes, self.header.width) as f32).collect(),
+            _ => self.integers()?.into_iter().map(|v| v as f32).collect(),
+        };
+        match values.iter().find(|v| !v.is_finite()) {
+            Some(value) => Err(format!("{value} found, expected finite numbers")),
+            None => Ok((*dim, values)),
+        }
+    }
+
     /// Texts, if it holds such.
     pub(super) fn texts(&self) -> Option<Vec<String>> {
         let text = |value: &[u8]| -> String {

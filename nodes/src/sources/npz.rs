@@ -1,5 +1,7 @@
 //! NumPy's archives: arrays of images and of labels, found by their names.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -124,6 +126,22 @@ fn read(reader: &Reader<'_>, take: &mut Take<'_>) -> Result<Contents, Fault> {
         }
     }
     Ok(Contents { names: None, size })
+}
+
+/// The arrays of an archive, by their names: of each the numbers of a row, and all of them.
+pub(crate) fn arrays(path: &Path) -> Result<BTreeMap<String, (usize, Vec<f32>)>, String> {
+    let file = plain_file::open(path).map_err(|e| e.to_string())?;
+    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|e| format!("no whole npz archive: {e}"))?;
+    let names: Vec<String> = zip.file_names().filter_map(Result::ok).map(Cow::into_owned).collect();
+    let mut arrays = BTreeMap::new();
+    for name in names.iter().filter_map(|name| name.strip_suffix(".npy")) {
+        let array = member(&mut zip, name, LIMIT).and_then(|bytes| Array::parse(&bytes));
+        let rows = array
+            .and_then(|array| array.rows())
+            .map_err(|what| format!("array `{name}`: {what}"))?;
+        arrays.insert(name.to_owned(), rows);
+    }
+    Ok(arrays)
 }
 
 fn member(zip: &mut ZipArchive<BufReader<File>>, name: &str, limit: u64) -> Result<Vec<u8>, String> {

@@ -103,7 +103,10 @@ fn one_shard(
     take: &mut Take<'_>,
 ) -> Result<Option<Vec<String>>, Fault> {
     let file = plain_file::open(path).map_err(|e| fault(path, e))?;
-    let parquet = SerializedFileReader::new(file).map_err(|e| fault(path, format!("no whole Parquet file: {e}")))?;
+    let parquet = SerializedFileReader::new(file).map_err(|e| {
+        let message = format!("{}: no whole Parquet file: {e}", path.display());
+        Fault::new(message, "check that the file is whole, or download it again")
+    })?;
     let metadata = parquet.metadata().file_metadata();
     let features = metadata
         .key_value_metadata()

@@ -91,7 +91,8 @@ impl Judged {
     }
 
     fn of_encoder(encoder: &mut Encoder, drawn: &Drawn, augmenter: &Augmenter) -> Self {
-        let mut features = |samples: &Samples| embed(encoder, samples, &all(samples), augmenter);
+        let mut features =
+            |samples: &Samples| embed(encoder, samples, &all(samples), augmenter).expect("the CPU does not fail");
         let (known, asked) = (features(&drawn.labelled), features(&drawn.judged));
         Self::of([&known, &asked], drawn, encoder.dim)
     }

@@ -1,22 +1,26 @@
-//! A forest plot as SVG.
+//! A forest plot. Where there is no room beside the intervals, names and numbers stand above them.
 
 use flow_engine::figure::Intervals;
-use maud::{Markup, html};
+use maud::html;
 
-use super::chart::{place, short, ticks};
+use super::drawing::{Axis, Drawing, WIDE, colour, place, short};
 
-const WIDTH: f64 = 760.0;
-const LEFT: f64 = 210.0;
-const RIGHT: f64 = 200.0;
-const ROW: f64 = 30.0;
-
-pub(super) fn draw(plot: &Intervals) -> Markup {
-    let ends = plot.rows.iter().flat_map(|row| [row.value.low, row.value.high]);
-    let (low, high) = ends.fold((0.0f64, 0.0f64), |(l, h), v| (l.min(v), h.max(v)));
-    let room = ((high - low) * 0.05).max(0.1);
-    let (low, high) = (low - room, high + room);
-    let x = |value: f64| place(LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT));
-    let bottom = ROW * plot.rows.len() as f64 + 6.0;
+pub(super) fn draw(plot: &Intervals, width: f64) -> Drawing {
+    let beside = width >= WIDE;
+    let (left, right, row) = if beside {
+        (210.0, 200.0, 30.0)
+    } else {
+        (14.0, 14.0, 48.0)
+    };
+    let ends = plot
+        .rows
+        .iter()
+        .flat_map(|row| [row.value.low, row.value.high])
+        .chain([0.0]);
+    let axis = Axis::over(ends, 0.05, (left, width - right), false);
+    let x = |value: f64| place(axis.at(value));
+    let bottom = row * plot.rows.len() as f64 + 6.0;
+    let numbers = |row: &flow_engine::figure::IntervalRow| format!("{:+.1} · {}", row.value.mean, row.note);
     let alt = plot.rows.iter().map(|row| {
         let value = row.value;
         format!(
@@ -24,24 +28,33 @@ pub(super) fn draw(plot: &Intervals) -> Markup {
             row.name, value.mean, value.low, value.high
         )
     });
-    let alt: Vec<String> = alt.collect();
-    html! {
-        svg viewBox=(format!("0 0 {WIDTH} {}", bottom + 44.0)) role="img" aria-label=(format!("{}. {}", plot.title, alt.join("; "))) {
-            @for tick in ticks((low, high)) {
-                line.grid x1=(x(tick)) x2=(x(tick)) y1="2" y2=(bottom) {}
-                text.tick x=(x(tick)) y=(bottom + 16.0) text-anchor="middle" { (short(tick)) }
-            }
-            line.axis x1=(x(0.0)) x2=(x(0.0)) y1="2" y2=(bottom) {}
-            @for (i, row) in plot.rows.iter().enumerate() {
-                @let y = ROW * (i as f64 + 0.5) + 3.0;
-                text.label x=(LEFT - 12.0) y=(y + 4.0) text-anchor="end" { (row.name) }
-                g style="color:var(--c0)" {
-                    line.line x1=(x(row.value.low)) x2=(x(row.value.high)) y1=(y) y2=(y) {}
-                    circle.mark cx=(x(row.value.mean)) cy=(y) r="5" {}
-                }
-                text.tick x=(WIDTH - RIGHT + 12.0) y=(y + 4.0) { (format!("{:+.1}", row.value.mean)) " · " (row.note) }
-            }
-            text.label x=(f64::midpoint(LEFT, WIDTH - RIGHT)) y=(bottom + 36.0) text-anchor="middle" { (plot.x) }
+    let body = html! {
+        @for tick in axis.ticks() {
+            line.grid x1=(x(tick)) x2=(x(tick)) y1="2" y2=(bottom) {}
+            text.tick x=(x(tick)) y=(bottom + 16.0) text-anchor="middle" { (short(tick)) }
         }
+        line.axis x1=(x(0.0)) x2=(x(0.0)) y1="2" y2=(bottom) {}
+        @for (i, shown) in plot.rows.iter().enumerate() {
+            @let top = row * i as f64 + 3.0;
+            @let y = if beside { top + 0.5 * row } else { top + 0.72 * row };
+            @if beside {
+                text x=(left - 12.0) y=(y + 4.0) text-anchor="end" { (shown.name) }
+                text.tick x=(width - right + 12.0) y=(y + 4.0) { (numbers(shown)) }
+            } @else {
+                text x=(left) y=(top + 17.0) { (shown.name) }
+                text.tick x=(width - right) y=(top + 17.0) text-anchor="end" { (numbers(shown)) }
+            }
+            g style=(colour(0)) {
+                line.line x1=(x(shown.value.low)) x2=(x(shown.value.high)) y1=(y) y2=(y) {}
+                circle.mark cx=(x(shown.value.mean)) cy=(y) r="5" {}
+            }
+        }
+        text x=(f64::midpoint(left, width - right)) y=(bottom + 36.0) text-anchor="middle" { (plot.x) }
+    };
+    Drawing {
+        width,
+        height: bottom + 44.0,
+        alt: format!("{}. {}", plot.title, alt.collect::<Vec<_>>().join("; ")),
+        body,
     }
 }

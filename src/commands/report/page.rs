@@ -1,117 +1,122 @@
 //! A report as one HTML page that loads nothing. Templates are maud's: checked while compiling, and what is put in is escaped.
 
-use flow_engine::figure::{Figure, Lines, Table};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::sync::LazyLock;
 
-use super::{Content, chart, forest};
+use base64::Engine;
+use flow_engine::figure::Figure;
+use maud::{DOCTYPE, Markup, html};
+use sha2::{Digest, Sha256};
+
+use super::compare::Comparison;
+use super::content::Content;
+use super::drawing::{raw, style};
+use super::section::{named, section};
 use crate::output::duration;
 
 const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
 
-pub(super) fn html(content: &Content) -> String {
+/// What a page may run: its own scripts. Whatever a workflow's text may hold, it loads nothing and runs nothing else.
+fn policy(scripts: &[&str], connect: &str) -> String {
+    let digest = |script: &&str| {
+        format!(
+            "'sha256-{}'",
+            base64::engine::general_purpose::STANDARD.encode(Sha256::digest(script))
+        )
+    };
+    let scripts: Vec<String> = scripts.iter().map(digest).collect();
+    format!(
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; connect-src {connect}; script-src {}",
+        scripts.join(" ")
+    )
+}
+
+fn page(title: &str, body: Markup) -> String {
+    static POLICY: LazyLock<String> = LazyLock::new(|| policy(&[SCRIPT], "'none'"));
+    around(title, body, &POLICY, None)
+}
+
+/// The first of each sort of figures: `Gain over scratch, labels 40` and `Gain over scratch, labels 100` are of one.
+fn sorts<'a>(figures: &[(String, &'a Figure)]) -> Vec<(String, &'a str)> {
+    let mut sorts: Vec<(String, &str)> = Vec::new();
+    for (name, figure) in figures {
+        let title = figure.title();
+        let sort = title.split([',', ':']).next().unwrap_or(title);
+        if !sorts.iter().any(|(_, known)| *known == sort) {
+            sorts.push((name.clone(), sort));
+        }
+    }
+    sorts
+}
+
+/// A page that talks to the server that it came from, by a script of its own.
+pub(crate) fn live(title: &str, body: Markup, script: &str) -> String {
+    around(title, body, &policy(&[SCRIPT, script], "'self'"), Some(script))
+}
+
+fn around(title: &str, body: Markup, policy: &str, script: Option<&str>) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                // Whatever a workflow's text may hold, this page loads nothing and runs nothing.
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-                title { (content.title()) }
-                style { (PreEscaped(STYLE)) }
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                title { (title) }
+                style { (raw(&style())) (raw(STYLE)) }
             }
             body {
-                main {
-                    header { h1 { (content.title()) } p.quiet { (content.ended().replace('`', "")) } }
-                    (problems(content))
-                    @for figure in content.figures.iter().flat_map(|node| &node.figures) { (section(figure)) }
-                    (time(content))
-                    (provenance(content))
-                }
+                button.theme type="button" hidden="hidden" { "Theme" }
+                main { (body) }
+                div.tip role="status" hidden="hidden" {}
+                script { (raw(SCRIPT)) }
+                @if let Some(script) = script { script { (raw(script)) } }
             }
         }
     };
     page.into_string()
 }
 
-fn section(figure: &Figure) -> Markup {
-    match figure {
-        Figure::Words(words) => html! {
-            section {
-                h2 { (words.title) }
-                @for (about, said) in &words.sentences {
-                    p.answer { @if !about.is_empty() { b { (about) } " " } (emphasised(said)) }
-                }
-            }
-        },
-        Figure::Lines(lines) => html! {
-            section {
-                h2 { (lines.title) }
-                (chart::draw(lines))
-                p.quiet { "Lines: means; bands: 95 % intervals; faint dots: single runs; dashed: held against." }
-                details { summary { "The numbers" } (table(&numbers(lines))) }
-            }
-        },
-        Figure::Intervals(plot) => html! { section { h2 { (plot.title) } (forest::draw(plot)) } },
-        Figure::Table(shown) => html! { section { h2 { (shown.title) } (table(shown)) } },
-    }
-}
-
-/// Text in which `**` and backticks stand in pairs, as in Markdown.
-fn emphasised(text: &str) -> Markup {
-    html! {
-        @for (i, bold) in text.split("**").enumerate() {
-            @for (j, part) in bold.split('`').enumerate() {
-                @match (i % 2 == 1, j % 2 == 1) {
-                    (_, true) => { code { (part) } }
-                    (true, false) => { b { (part) } }
-                    (false, false) => { (part) }
-                }
-            }
+pub(super) fn html(content: &Content) -> String {
+    let figures = named(content.all());
+    let body = html! {
+        header { h1 { (content.title()) } p.quiet { (content.ended().replace('`', "")) } }
+        nav aria-label="On this page" {
+            @for (name, sort) in sorts(&figures) { a href=(format!("#{name}")) { (sort) } }
+            a href="#provenance" { "Provenance" }
         }
-    }
-}
-
-/// The table behind a chart.
-fn numbers(lines: &Lines) -> Table {
-    let row = |line: &flow_engine::figure::Line| -> Vec<Vec<String>> {
-        let points = line.points.iter().map(|point| {
-            let value = point.value;
-            let numbers = [point.x, value.mean, value.low, value.high].map(chart::short);
-            let runs: Vec<String> = point.runs.iter().map(|run| chart::short(*run)).collect();
-            [line.name.clone()]
-                .into_iter()
-                .chain(numbers)
-                .chain([runs.join(" ")])
-                .collect()
-        });
-        points.collect()
+        (problems(content))
+        @for (name, figure) in &figures { (section(name, figure)) }
+        (time(content))
+        (provenance(content))
     };
-    let head = ["", &lines.x, &lines.y, "low", "high", "single runs"];
-    Table {
-        title: lines.title.clone(),
-        head: head.map(ToOwned::to_owned).to_vec(),
-        rows: lines.lines.iter().chain(&lines.levels).flat_map(row).collect(),
-    }
+    page(content.title(), body)
 }
 
-fn table(shown: &Table) -> Markup {
-    html! {
-        div.wide tabindex="0" role="region" aria-label=(shown.title) {
-            table {
-                thead { tr { @for title in &shown.head { th scope="col" { (title) } } } }
-                tbody {
-                    @for row in &shown.rows {
-                        tr {
-                            @for (i, cell) in row.iter().enumerate() {
-                                @if i == 0 { th scope="row" { (cell) } } @else { td { (cell) } }
-                            }
-                        }
-                    }
-                }
+pub(super) fn of_comparison(comparison: &Comparison) -> String {
+    let names = std::iter::once(&comparison.first).chain(comparison.others.iter().map(|other| &other.run));
+    let body = html! {
+        header { h1 { (comparison.title) } p.quiet { (names.cloned().collect::<Vec<_>>().join(" beside ")) } }
+        @for other in &comparison.others {
+            section {
+                h2 { "What changed in the workflow" }
+                @if other.workflow.is_empty() { p { "Its text is the same." } }
+                @else { pre.diff tabindex="0" { @for line in other.workflow.lines() { (diff_line(line)) } } }
             }
+            @for (name, figure) in named(other.figures.iter()) { (section(&name, figure)) }
         }
+    };
+    page(&comparison.title, body)
+}
+
+fn diff_line(line: &str) -> Markup {
+    html! {
+        @match line.chars().next() {
+            Some('+') => { ins { (line) } }
+            Some('-') => { del { (line) } }
+            _ => { span { (line) } }
+        }
+        "\n"
     }
 }
 
@@ -152,7 +157,7 @@ fn time(content: &Content) -> Markup {
 
 fn provenance(content: &Content) -> Markup {
     html! {
-        section {
+        section #provenance {
             h2 { "Provenance" }
             dl { @for (name, value) in content.provenance() { dt { (name) } dd { code { (value) } } } }
             h3 { "To cite" }
@@ -161,16 +166,19 @@ fn provenance(content: &Content) -> Markup {
             @if let Some(summary) = &content.summary {
                 details {
                     summary { "Nodes and keys" }
-                    div.wide tabindex="0" role="region" aria-label="nodes" { table { tbody {
-                        @for node in &summary.nodes {
-                            tr {
-                                th scope="row" { (node.name) }
-                                td { (format!("{:?}", node.status).to_lowercase()) }
-                                td { @if let Some(cost) = node.cost { (duration(cost.wall_s)) } }
-                                td { @if let Some(key) = node.key { code { (key.short()) } } }
+                    div.wide tabindex="0" role="region" aria-label="nodes" { table {
+                        thead { tr { @for head in ["node", "", "took", "key"] { th scope="col" { (head) } } } }
+                        tbody {
+                            @for node in &summary.nodes {
+                                tr {
+                                    th scope="row" { (node.name) }
+                                    td { (format!("{:?}", node.status).to_lowercase()) }
+                                    td { @if let Some(cost) = node.cost { (duration(cost.wall_s)) } }
+                                    td { @if let Some(key) = node.key { code { (key.short()) } } }
+                                }
                             }
                         }
-                    } } }
+                    } }
                 }
             }
         }

@@ -94,7 +94,11 @@ fn shape(seed: u64) -> Workflow {
         maybe(20, "priority = 5\n");
         maybe(15, "mutex = \"m\"\n");
         maybe(20, "retry = { times = 2, wait_s = 0.05 }\n");
-        maybe(15, "resources = { gpus = 1, memory = \"1MB\" }\n");
+        match random.below(100) {
+            0..15 => text += "resources = { gpus = 1, memory = \"1MB\" }\n",
+            15..35 => text += "resources = { gpu_memory = \"1MB\" }\n",
+            _ => {}
+        }
     }
     let mut registry = Registry::new();
     registry.register::<Toy>();

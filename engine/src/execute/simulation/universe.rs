@@ -18,6 +18,8 @@ use crate::workflow::{InstanceId, Workflow};
 
 pub(super) type RunId = usize;
 pub(super) type ProcessId = usize;
+/// What a node needs, and the GPUs that it was given.
+pub(super) type Has = (Resources, Vec<String>);
 
 /// What is there outside of all runs.
 pub(super) struct Universe<'a> {
@@ -30,7 +32,7 @@ pub(super) struct Universe<'a> {
     pub(super) events: BTreeMap<(Instant, u64), Happening<'a>>,
     pub(super) stops: Vec<StopFlag>,
     /// What is in use: by process, then by run and node.
-    pub(super) used: Vec<HashMap<(RunId, InstanceId), Resources>>,
+    pub(super) used: Vec<HashMap<(RunId, InstanceId), Has>>,
     /// Runs in which something was made to fail.
     pub(super) hurt: HashSet<RunId>,
     /// What was started in this step since a node ended or had to wait instead: others may be ready since.
@@ -209,7 +211,7 @@ impl<'a> World<'a> for Simulated<'a> {
         assert!(universe.working.insert(claim.key), "n{id} is worked on already");
         let mut need = self.workflow.instances()[id].resources();
         need.threads = Some(grant.threads);
-        universe.used[process].insert((run, id), need);
+        universe.used[process].insert((run, id), (need, grant.gpus.clone()));
         universe.started.push((run, id));
         let work = Work {
             run,

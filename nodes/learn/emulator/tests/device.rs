@@ -6,6 +6,8 @@ use flow_emulator::Emulator;
 use flow_learn::device::cuda::{Cuda, Precision};
 use flow_learn::device::{Cpu, Device, DeviceError};
 use flow_learn::layers::Buffer;
+use flow_learn::losses::LossError;
+use flow_learn::measure::{StepSpec, Task, TrainStep};
 
 fn emulated(emulator: Emulator) -> Cuda {
     Cuda::on(Arc::new(emulator), "emulated", Precision::Fp32)
@@ -43,6 +45,79 @@ fn operations_one_after_the_other_give_what_the_host_gives() {
             "value {i}: {device} found, {host} expected"
         );
     }
+}
+
+/// Values and gradients of all losses that have kernels, one behind the other.
+fn losses(device: &dyn Device) -> Vec<f32> {
+    let values = |n: usize, k: usize| -> Vec<f32> { (0..n).map(|i| ((i * k % 101) as f32 - 50.0) / 40.0).collect() };
+    let (z, logits) = (Buffer::from(values(8 * 6, 37)), Buffer::from(values(8 * 3, 53)));
+    let targets: Vec<f32> = (0..24).map(|i| if i % 3 == i / 3 % 3 { 1.0 } else { 0.0 }).collect();
+    let all = [
+        device.nt_xent(6, &z, 0.2),
+        device.info_nce(6, &z, [&values(8 * 6, 41), &values(10 * 6, 43)], 0.2),
+        device.cross_entropy(3, &logits, &targets),
+    ];
+    let flat = all.map(|found: Result<(f32, Buffer), LossError>| {
+        let (loss, gradient) = found.expect("sizes that fit");
+        [&[loss], &gradient[..]].concat()
+    });
+    flat.concat()
+}
+
+#[test]
+fn losses_on_the_device_are_the_hosts() {
+    let device = emulated(Emulator::default());
+    for (i, (found, expected)) in losses(&device).iter().zip(losses(&Cpu)).enumerate() {
+        assert!(
+            (found - expected).abs() <= 2e-5,
+            "value {i}: {found} found, {expected} expected"
+        );
+    }
+    let refused = |device: &dyn Device| {
+        device
+            .nt_xent(6, &Buffer::from(vec![0.0; 6]), 0.2)
+            .map(|(loss, _)| loss)
+    };
+    assert_eq!(
+        refused(&device),
+        refused(&Cpu),
+        "one projection has nothing to contrast with"
+    );
+}
+
+#[test]
+fn a_training_on_the_emulated_gpu_follows_the_cpus_and_gives_the_same_bits_again() {
+    for task in [Task::Supervised, Task::Simclr] {
+        let spec = StepSpec {
+            backbone: "conv3".to_owned(),
+            image: "1x8x8".parse().expect("a size"),
+            batch: 4,
+            task,
+        };
+        let losses = |device: Arc<dyn Device>| -> Vec<f32> {
+            let mut step = TrainStep::new(&spec).expect("it can be built").on(device);
+            (0..3).map(|_| step.step().expect("it trains")).collect()
+        };
+        let found = losses(Arc::new(emulated(Emulator::default())));
+        assert_eq!(found, losses(Arc::new(emulated(Emulator::default()))));
+        for (found, expected) in found.iter().zip(losses(Arc::new(Cpu))) {
+            assert!(
+                (found - expected).abs() <= 1e-3 * expected,
+                "{found} found, {expected} expected"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_average_that_keeps_nothing_is_a_copy_to_the_last_bit() {
+    let device = emulated(Emulator::default());
+    let (mut to, from) = (
+        Buffer::from(vec![1e8, f32::NAN, 3.0]),
+        Buffer::from(vec![0.1, 0.2, 0.3]),
+    );
+    device.average(&mut to, &from, 0.0);
+    assert_eq!(to[..], from[..]);
 }
 
 #[test]

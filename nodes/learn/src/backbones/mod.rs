@@ -18,6 +18,7 @@ pub use transformer::TextEncoder;
 
 use crate::data::{Modality, NetworkInput};
 use crate::device::{Cpu, Device};
+use crate::inside::Stages;
 use crate::layers::{
     BufferPool, Dropout, Entry, FeatureMap, Graph, GridPool, Layer, LayerNorm, MapShape, NoGraph, Pass, Sequential,
     Tensors, TransformerShape, Value,
@@ -537,6 +538,14 @@ impl Encoder {
                     .map(|(_, shape)| shape)
                     .collect(),
             ),
+            _ => None,
+        }
+    }
+
+    /// Its stages one by one, if it is a convolutional network: to look into it.
+    pub fn inside(&mut self) -> Option<Stages<'_>> {
+        match &mut self.network {
+            Network::Stages { layers, .. } => Some(Stages::new(layers, self.input)),
             _ => None,
         }
     }

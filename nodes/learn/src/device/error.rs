@@ -4,10 +4,7 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// There is no memory left.
-    #[error(
-        "the GPU has no memory left: {wanted} MB more were wanted, {held} MB are in use by this training; lower `batch`, or run fewer \
-         nodes on this GPU at a time"
-    )]
+    #[error("the GPU has no memory left: {wanted} MB more were wanted, {held} MB were in use by this node")]
     Memory {
         /// What was asked for, in megabytes.
         wanted: usize,

@@ -1,10 +1,10 @@
 //! A device for tests: memory of its own, filled with NaN, the CPU's kernels, and counters of what is carried to and fro.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
-use super::{Device, Memory};
+use super::{Device, DeviceError, Memory};
 use crate::layers::Buffer;
 
 /// What was carried between the host and a [`Mock`].
@@ -24,6 +24,11 @@ struct Counters {
     up: AtomicU64,
     down: AtomicU64,
     copies: AtomicU64,
+    /// Bytes that are allocated.
+    held: AtomicU64,
+    /// The most bytes that there are; no limit if it is 0.
+    limit: u64,
+    failure: OnceLock<DeviceError>,
 }
 
 /// A device in the host's memory.
@@ -31,6 +36,14 @@ struct Counters {
 pub struct Mock(Arc<Counters>);
 
 impl Mock {
+    /// One that has so many bytes of memory, as a GPU that others use too.
+    pub fn with_memory(limit: u64) -> Self {
+        Self(Arc::new(Counters {
+            limit,
+            ..Counters::default()
+        }))
+    }
+
     /// What was carried since the last call.
     pub fn take_traffic(&self) -> Traffic {
         Traffic {
@@ -47,6 +60,31 @@ struct MockMemory {
     counters: Arc<Counters>,
 }
 
+impl MockMemory {
+    fn new(values: Vec<f32>, counters: &Arc<Counters>) -> Self {
+        let bytes = size_of_val(values.as_slice()) as u64;
+        let held = counters.held.fetch_add(bytes, Relaxed);
+        if counters.limit > 0 && held + bytes > counters.limit {
+            counters.failure.get_or_init(|| DeviceError::Memory {
+                wanted: bytes.div_ceil(1 << 20) as usize,
+                held: held.div_ceil(1 << 20) as usize,
+            });
+        }
+        Self {
+            values,
+            counters: Arc::clone(counters),
+        }
+    }
+}
+
+impl Drop for MockMemory {
+    fn drop(&mut self) {
+        self.counters
+            .held
+            .fetch_sub(size_of_val(self.values.as_slice()) as u64, Relaxed);
+    }
+}
+
 impl Memory for MockMemory {
     fn upload(&mut self, from: &[f32]) {
         self.counters.up.fetch_add(size_of_val(from) as u64, Relaxed);
@@ -61,10 +99,7 @@ impl Memory for MockMemory {
     }
 
     fn duplicate(&self) -> Box<dyn Memory> {
-        Box::new(Self {
-            values: self.values.clone(),
-            counters: Arc::clone(&self.counters),
-        })
+        Box::new(Self::new(self.values.clone(), &self.counters))
     }
 }
 
@@ -92,10 +127,11 @@ impl Device for Mock {
     }
 
     fn allocate(&self, len: usize) -> Box<dyn Memory> {
-        Box::new(MockMemory {
-            values: vec![f32::NAN; len],
-            counters: Arc::clone(&self.0),
-        })
+        Box::new(MockMemory::new(vec![f32::NAN; len], &self.0))
+    }
+
+    fn check(&self) -> Result<(), DeviceError> {
+        self.0.failure.get().cloned().map_or(Ok(()), Err)
     }
 
     fn read<'a>(&self, buffer: &'a Buffer) -> &'a [f32] {

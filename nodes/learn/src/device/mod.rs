@@ -25,6 +25,7 @@ use crate::kernels::norm::{self, Applied};
 use crate::kernels::pool::{self, PoolShape};
 use crate::kernels::{elementwise, gelu, layer_norm};
 use crate::layers::{Buffer, MapShape};
+use crate::losses::{self, LossError};
 
 /// Some memory of a device.
 pub trait Memory: Any + Send + Sync + Debug {
@@ -69,6 +70,11 @@ pub trait Device: Send + Sync + Debug {
     /// If anything did since the device was opened.
     fn check(&self) -> Result<(), DeviceError> {
         Ok(())
+    }
+
+    /// The most bytes of its own memory that were allocated at a time, if it has any.
+    fn most_memory(&self) -> Option<usize> {
+        None
     }
 
     /// The values as the defaults read them.
@@ -340,6 +346,44 @@ pub trait Device: Send + Sync + Debug {
     /// Adds row `i` of `from` to row `index[i]` of `to`, one after the other; rows of `dim` values.
     fn scatter_rows(&self, dim: usize, from: &Buffer, index: &[usize], to: &mut Buffer) {
         host::scatter_rows(dim, self.read(from), index, self.change(to));
+    }
+
+    /// NT-Xent of projections, `[2 n][dim]`, and its gradient: see [`losses::nt_xent`].
+    ///
+    /// # Errors
+    /// Those of the loss.
+    fn nt_xent(&self, dim: usize, z: &Buffer, temperature: f32) -> Result<(f32, Buffer), LossError> {
+        let z = (self.read(z).to_vec(), (z.len() / dim, dim));
+        let found = losses::value_and_grads([z], |[z]| losses::nt_xent(z, temperature));
+        found.map(|(loss, [gradient])| (loss, gradient.into()))
+    }
+
+    /// InfoNCE of queries and their keys, `[n][dim]`, against negatives, `[negatives][dim]`, and the queries' gradient: see
+    /// [`losses::info_nce`].
+    ///
+    /// # Errors
+    /// Those of the loss.
+    fn info_nce(
+        &self,
+        dim: usize,
+        queries: &Buffer,
+        [keys, negatives]: [&[f32]; 2],
+        temperature: f32,
+    ) -> Result<(f32, Buffer), LossError> {
+        let queries = (self.read(queries).to_vec(), (queries.len() / dim, dim));
+        let found = losses::value_and_grads([queries], |[q]| losses::info_nce(q, keys, negatives, temperature));
+        found.map(|(loss, [gradient])| (loss, gradient.into()))
+    }
+
+    /// Mean cross-entropy of logits, `[n][classes]`, with a distribution for each row, and its gradient: see
+    /// [`losses::soft_cross_entropy`].
+    ///
+    /// # Errors
+    /// Those of the loss.
+    fn cross_entropy(&self, classes: usize, logits: &Buffer, targets: &[f32]) -> Result<(f32, Buffer), LossError> {
+        let logits = (self.read(logits).to_vec(), (logits.len() / classes, classes));
+        let found = losses::value_and_grads([logits], |[logits]| losses::soft_cross_entropy(logits, targets));
+        found.map(|(loss, [gradient])| (loss, gradient.into()))
     }
 
     /// A step of stochastic gradient descent: see [`crate::optim`].

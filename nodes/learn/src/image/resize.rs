@@ -2,6 +2,7 @@
 //! that widens with the scale, separably, rows of weights that sum to one.
 
 use super::Size;
+use crate::kernels::simd::{Vectorised, with_lanes};
 
 /// A rectangle of pixels inside an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,18 @@ impl Axis {
     fn weights(&self, tap: &Tap) -> &[f32] {
         &self.weights[tap.start..tap.start + tap.count]
     }
+
+    /// A line of pixels of `C` channels at another length.
+    fn mix<const C: usize>(&self, line: &[f32], to: &mut [f32]) {
+        let line = line.as_chunks::<C>().0;
+        for (tap, to) in self.taps.iter().zip(to.as_chunks_mut::<C>().0) {
+            let mut sum = [0.0; C];
+            for (weight, pixel) in self.weights(tap).iter().zip(&line[tap.first..]) {
+                sum.iter_mut().zip(pixel).for_each(|(s, v)| *s += v * weight);
+            }
+            *to = sum;
+        }
+    }
 }
 
 /// Resizes with buffers that are reused from image to image.
@@ -133,6 +146,86 @@ impl Resizer {
             }
         }
     }
+}
+
+/// Adds up rows of `line`'s length, each times its weight, in order.
+struct Mix<'a, V> {
+    line: &'a mut [f32],
+    rows: &'a [V],
+    weights: &'a [f32],
+}
+
+impl<V: Copy + Into<f32>> Vectorised for Mix<'_, V> {
+    /// Plain loops, compiled for the vectors that the CPU has: nothing is fused, so the bits are the same with any. Four rows at a time, so that the
+    /// sums are not written as often as there are rows.
+    #[inline(always)]
+    fn run<S: pulp::Simd>(self, _simd: S) {
+        let length = self.line.len();
+        self.line.fill(0.0);
+        let (fours, rest) = self.weights.as_chunks::<4>();
+        let (many, few) = self.rows.split_at(fours.len() * 4 * length);
+        for ([a, b, c, d], rows) in fours.iter().zip(many.chunks_exact(4 * length)) {
+            let (first, second) = rows.split_at(2 * length);
+            let ((p, q), (r, s)) = (first.split_at(length), second.split_at(length));
+            for ((((t, p), q), r), s) in self.line.iter_mut().zip(p).zip(q).zip(r).zip(s) {
+                *t = (((*t + (*p).into() * a) + (*q).into() * b) + (*r).into() * c) + (*s).into() * d;
+            }
+        }
+        for (weight, row) in rest.iter().zip(few.chunks_exact(length)) {
+            for (t, v) in self.line.iter_mut().zip(row) {
+                *t += (*v).into() * weight;
+            }
+        }
+    }
+}
+
+/// The whole image of 8 bits at another size, `[oh][ow][c]`: as [`resize`] up to rounding. Rows are mixed first, which are long, and then the
+/// columns of those that are left: of a photograph that becomes a small image this takes a fraction of the time.
+///
+/// # Panics
+/// With `BUG:` if the slice does not fit the size.
+pub fn resize_eight(image: &[u8], size: Size, to: (usize, usize)) -> Vec<f32> {
+    rows_first(image, size, to)
+}
+
+/// The same of 16 bits.
+///
+/// # Panics
+/// As [`resize_eight`].
+pub fn resize_sixteen(image: &[u16], size: Size, to: (usize, usize)) -> Vec<f32> {
+    rows_first(image, size, to)
+}
+
+fn rows_first<V: Copy + Into<f32>>(image: &[V], size: Size, (oh, ow): (usize, usize)) -> Vec<f32> {
+    assert!(image.len() == size.len(), "BUG: slices do not fit the sizes");
+    let (mut rows, mut columns) = (Axis::default(), Axis::default());
+    rows.set(size.h, oh);
+    columns.set(size.w, ow);
+    let length = size.w * size.c;
+    let mut line = vec![0.0; length];
+    let mut out = vec![0.0; oh * ow * size.c];
+    for (tap, to) in rows.taps.iter().zip(out.chunks_exact_mut(ow * size.c)) {
+        with_lanes(Mix {
+            line: &mut line,
+            rows: &image[tap.first * length..][..tap.count * length],
+            weights: rows.weights(tap),
+        });
+        match size.c {
+            1 => columns.mix::<1>(&line, to),
+            3 => columns.mix::<3>(&line, to),
+            c => (0..c).for_each(|channel| {
+                let one: Vec<f32> = line.iter().skip(channel).step_by(c).copied().collect();
+                let mut mixed = vec![0.0; ow];
+                columns.mix::<1>(&one, &mut mixed);
+                to.iter_mut()
+                    .skip(channel)
+                    .step_by(c)
+                    .zip(mixed)
+                    .for_each(|(t, v)| *t = v);
+            }),
+        }
+    }
+    out
 }
 
 /// The whole image at another size, `[oh][ow][c]`.

@@ -139,6 +139,11 @@ impl Values {
 }
 
 impl Buffer {
+    /// A buffer of `len` values with unspecified contents, of no pool.
+    pub fn unset(len: usize) -> Self {
+        Self(Arc::new(Values::new(len, None)))
+    }
+
     /// How many values there are. Nothing is carried for this.
     pub fn len(&self) -> usize {
         self.0.len

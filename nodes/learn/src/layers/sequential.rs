@@ -15,6 +15,23 @@ impl Sequential {
         self.layers.push((name.to_owned(), Box::new(layer)));
         self
     }
+
+    /// Its layers with their names.
+    pub fn layers(&self) -> impl Iterator<Item = (&str, &dyn Layer)> {
+        self.layers.iter().map(|(name, layer)| (name.as_str(), &**layer))
+    }
+
+    /// What the first `depth` layers make of a batch.
+    pub fn forward_until(&mut self, depth: usize, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
+        let first = self.layers.iter_mut().take(depth);
+        first.fold(x, |x, (_, layer)| layer.forward(x, pass))
+    }
+
+    /// The gradient of the batch, from that of what the first `depth` layers made of it.
+    pub fn backward_from(&mut self, depth: usize, dy: FeatureMap, pass: &mut Pass) -> Option<FeatureMap> {
+        let first = self.layers.iter_mut().take(depth).rev();
+        first.fold(Some(dy), |dy, (_, layer)| layer.backward(dy?, pass, true))
+    }
 }
 
 /// A network as a trunk of which several maps are looked at: the last ones of each size, finest first.

@@ -43,13 +43,20 @@ pub fn cross_entropy(logits: Traced, labels: &[usize], label_smoothing: f32) -> 
 /// If the sizes do not fit.
 pub fn soft_cross_entropy(logits: Traced, targets: &[f32]) -> Result<TracedScalar, LossError> {
     let shape = *logits.shape();
-    if targets.len() != shape.0 * shape.1 {
-        return invalid(
-            "cross-entropy",
-            format!("{} target values for {} x {} logits", targets.len(), shape.0, shape.1),
-        );
-    }
+    check_targets(targets, shape)?;
     cross(log_probabilities(logits, 1.0)?, constant(targets.to_vec(), shape)?)
+}
+
+/// Whether there is a target for each of so many rows and classes.
+///
+/// # Errors
+/// As [`soft_cross_entropy`].
+pub(crate) fn check_targets(targets: &[f32], (n, classes): (usize, usize)) -> Result<(), LossError> {
+    if targets.len() == n * classes {
+        return Ok(());
+    }
+    let message = format!("{} target values for {n} x {classes} logits", targets.len());
+    invalid("cross-entropy", message)
 }
 
 /// Cross-entropy of `logits`, `(n, classes)`, with a class and a weight for each row: `sum_i w_i CE_i / sum_i w_i`, as PyTorch's with class

@@ -16,14 +16,7 @@ use crate::metrics::normalised;
 /// If there are no negatives, the sizes do not fit or the temperature is not above 0.
 pub fn info_nce(queries: Traced, keys: &[f32], negatives: &[f32], temperature: f32) -> Result<TracedScalar, LossError> {
     let (n, dim) = *queries.shape();
-    check_temperature("InfoNCE", temperature)?;
-    check_constant("InfoNCE", "the positive keys", keys.len(), (n, dim))?;
-    if negatives.is_empty() || !negatives.len().is_multiple_of(dim) {
-        return invalid(
-            "InfoNCE",
-            format!("{} values of negatives found, expected rows of {dim}", negatives.len()),
-        );
-    }
+    check_info_nce((n, dim), [keys, negatives], temperature)?;
     let count = negatives.len() / dim;
     let queries = unit_rows(queries)?;
     let attraction = queries
@@ -37,6 +30,26 @@ pub fn info_nce(queries: Traced, keys: &[f32], negatives: &[f32], temperature: f
     let margin = repulsion.try_sub(attraction)?;
     let tail = (margin.with_empty_tape().try_abs()?.try_negate()?.try_exp()? + 1.0).try_ln()?;
     Ok(margin.try_relu()?.try_add(tail)?.try_mean::<Rank0, _>()?)
+}
+
+/// Whether there is an InfoNCE of queries of such a shape.
+///
+/// # Errors
+/// As [`info_nce`].
+pub(crate) fn check_info_nce(
+    (n, dim): (usize, usize),
+    [keys, negatives]: [&[f32]; 2],
+    temperature: f32,
+) -> Result<(), LossError> {
+    check_temperature("InfoNCE", temperature)?;
+    check_constant("InfoNCE", "the positive keys", keys.len(), (n, dim))?;
+    if negatives.is_empty() || !negatives.len().is_multiple_of(dim) {
+        return invalid(
+            "InfoNCE",
+            format!("{} values of negatives found, expected rows of {dim}", negatives.len()),
+        );
+    }
+    Ok(())
 }
 
 /// PIRL's loss: `(1 - weight) InfoNCE(image) + weight InfoNCE(patches)`, both against the memory's entry of the same image, as

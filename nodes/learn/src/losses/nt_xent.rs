@@ -17,13 +17,7 @@ const MASKED: f32 = -1e9;
 /// If the number of rows is odd or below four (one image has nothing to contrast with), or the temperature is not above 0.
 pub fn nt_xent(z: Traced, temperature: f32) -> Result<TracedScalar, LossError> {
     let (rows, _) = *z.shape();
-    if rows < 4 || !rows.is_multiple_of(2) {
-        return invalid(
-            "NT-Xent",
-            format!("{rows} projections found, expected two views of at least two images"),
-        );
-    }
-    check_temperature("NT-Xent", temperature)?;
+    check_nt_xent(rows, temperature)?;
     let mut mask = vec![0.0f32; rows * rows];
     for i in 0..rows {
         mask[i * rows + i] = MASKED;
@@ -43,4 +37,18 @@ pub fn nt_xent(z: Traced, temperature: f32) -> Result<TracedScalar, LossError> {
         .try_add(constant(mask, (rows, rows))?)?
         .try_logsumexp::<(usize,), Axis<1>>()?;
     Ok(repulsion.try_sum::<Rank0, _>()?.try_sub(attraction)? / rows as f32)
+}
+
+/// Whether there is an NT-Xent of so many projections.
+///
+/// # Errors
+/// As [`nt_xent`].
+pub(crate) fn check_nt_xent(rows: usize, temperature: f32) -> Result<(), LossError> {
+    if rows < 4 || !rows.is_multiple_of(2) {
+        return invalid(
+            "NT-Xent",
+            format!("{rows} projections found, expected two views of at least two images"),
+        );
+    }
+    check_temperature("NT-Xent", temperature)
 }

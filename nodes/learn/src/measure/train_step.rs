@@ -10,7 +10,6 @@ use crate::device::Device;
 use crate::layers::{
     BatchNorm, BufferPool, FeatureMap, Layer, Linear, MapShape, Mode, NormSettings, Pass, Sequential, Tensors, Timing,
 };
-use crate::losses::{nt_xent, soft_cross_entropy, value_and_grads};
 use crate::optim::{Optimizer, OptimizerConfig};
 use crate::rng::Stream;
 use crate::train::{TrainError, update};
@@ -179,10 +178,10 @@ impl TrainStep {
         let features = self.encoder.forward(images, pass);
         let outputs = self.head.forward(features, pass);
         let (n, shape) = (outputs.n, outputs.shape);
-        let matrix = (outputs.data.to_vec(), (n, self.head_outputs));
-        let (loss, [gradient]) = match self.task {
-            Task::Supervised => value_and_grads([matrix], |[logits]| soft_cross_entropy(logits, &self.targets)),
-            Task::Simclr => value_and_grads([matrix], |[z]| nt_xent(z, TEMPERATURE)),
+        let (device, width) = (pass.device(), self.head_outputs);
+        let (loss, gradient) = match self.task {
+            Task::Supervised => device.cross_entropy(width, &outputs.data, &self.targets),
+            Task::Simclr => device.nt_xent(width, &outputs.data, TEMPERATURE),
         }?;
         let gradient = FeatureMap::new(n, shape, gradient);
         if let Some(gradient) = self.head.backward(gradient, pass, true) {

@@ -8,6 +8,7 @@ use super::outcome::MethodError;
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Samples;
+use crate::device::DeviceError;
 use crate::layers::{BufferPool, FeatureMap, MapShape, Pass, Tensors};
 use crate::rng::Stream;
 use crate::train::embed;
@@ -103,7 +104,10 @@ impl Epoch<'_> {
     }
 
     /// Features of all images as they are, with running statistics, `[images][encoder.dim]`.
-    pub fn features(&self, encoder: &mut Encoder) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn features(&self, encoder: &mut Encoder) -> Result<Vec<f32>, DeviceError> {
         let all: Vec<u32> = (0..self.images.n() as u32).collect();
         embed(encoder, self.images, &all, self.augmenter)
     }

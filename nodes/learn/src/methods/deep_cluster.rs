@@ -89,7 +89,7 @@ impl Method for DeepCluster {
             iterations,
         } = self.settings;
         let mut stream = epoch.stream.clone();
-        let features = epoch.features(encoder);
+        let features = epoch.features(encoder)?;
         let white = pca_whiten(&features, encoder.dim, components, &mut stream);
         let dim = white.len() / epoch.images.n();
         let found = kmeans(&normalised(&white, dim), dim, clusters, iterations, &mut stream).of;

@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use crate::backbones::Encoder;
 use crate::layers::{
-    BatchNorm, Entry, FeatureMap, Layer, Linear, MapShape, NormSettings, Pass, Relu, Role, Sequential, Tensors,
+    BatchNorm, Buffer, Entry, FeatureMap, Layer, Linear, MapShape, NormSettings, Pass, Relu, Role, Sequential, Tensors,
 };
 use crate::rng::Stream;
 
@@ -109,7 +109,8 @@ pub(super) fn matrix(vectors: &FeatureMap) -> (Vec<f32>, (usize, usize)) {
 }
 
 /// A gradient of vectors, as a loss gives it, for the backward pass.
-pub(super) fn gradient(n: usize, values: Vec<f32>) -> FeatureMap {
+pub(super) fn gradient(n: usize, values: impl Into<Buffer>) -> FeatureMap {
+    let values = values.into();
     let dim = values.len() / n.max(1);
     FeatureMap::new(n, MapShape::vector(dim), values)
 }

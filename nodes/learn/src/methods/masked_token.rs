@@ -226,7 +226,7 @@ impl Selected {
     fn gather(&self, tokens: &FeatureMap) -> FeatureMap {
         let dim = tokens.shape.c;
         let rows = self.rows.iter().flat_map(|row| &tokens.data[row * dim..][..dim]);
-        gradient(self.rows.len(), rows.copied().collect())
+        gradient(self.rows.len(), rows.copied().collect::<Vec<f32>>())
     }
 
     /// The gradient of all tokens from that of [`Selected::gather`]'s rows.

@@ -15,8 +15,7 @@ use super::momentum::Momentum;
 use super::outcome::{MethodError, Metric, StepOutcome};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::layers::{Carried, FeatureMap, Pass, Sequential, tensors};
-use crate::losses::{info_nce, value_and_grads};
+use crate::layers::{Buffer, Carried, FeatureMap, Pass, Sequential, tensors};
 use crate::metrics::normalised;
 use crate::rng::Stream;
 use crate::settings::{SHARE, TEMPERATURE, WIDTH, settings};
@@ -137,9 +136,11 @@ impl Method for Moco {
             Metric::new("queue_age", self.age(n)),
             Metric::new("queue_filled", self.filled[0] / self.settings.queue as f32),
         ];
-        let (loss, [dq]) = value_and_grads([(queries, (n, dim))], |[q]| {
-            info_nce(q, &keys, &self.queue, self.settings.temperature)
-        })?;
+        let others = [keys.as_slice(), &self.queue[..]];
+        let queries = Buffer::from(queries);
+        let (loss, dq) = pass
+            .device()
+            .info_nce(dim, &queries, others, self.settings.temperature)?;
         for dq in dq.chunks_exact(group * dim).rev() {
             backward(&mut [encoder, &mut self.head], gradient(group, dq.to_vec()), pass);
         }

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use crate::device::DeviceError;
 use crate::losses::LossError;
 use crate::settings::SettingError;
 
@@ -133,6 +134,9 @@ pub enum MethodError {
     /// The loss refused its inputs.
     #[error(transparent)]
     Loss(#[from] LossError),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The loss is not a number any more.
     #[error("the loss became {loss} in step {step}: training diverged; {advice}")]
     Diverged {

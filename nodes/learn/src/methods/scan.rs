@@ -84,7 +84,7 @@ struct Scan {
 impl Method for Scan {
     fn begin_epoch(&mut self, encoder: &mut Encoder, epoch: &Epoch<'_>) -> Result<Vec<u32>, MethodError> {
         if epoch.number == 0 {
-            let features = epoch.features(encoder);
+            let features = epoch.features(encoder)?;
             let found = nearest_neighbours(&features, encoder.dim, self.settings.neighbours);
             *self.neighbours = found.into_iter().map(|i| i as f32).collect::<Vec<_>>().into();
         }

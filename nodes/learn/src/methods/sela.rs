@@ -90,7 +90,7 @@ struct Sela {
 impl Method for Sela {
     fn begin_epoch(&mut self, encoder: &mut Encoder, epoch: &Epoch<'_>) -> Result<Vec<u32>, MethodError> {
         if epoch.number > 0 && epoch.number.is_multiple_of(self.settings.every) {
-            let features = epoch.features(encoder);
+            let features = epoch.features(encoder)?;
             let shape = MapShape::vector(encoder.dim);
             let mut pass = Pass::inference(&encoder.buffers());
             let features = FeatureMap::new(epoch.images.n(), shape, features);

@@ -9,11 +9,10 @@
 //! Traps: a view is no negative of itself (its similarity is masked), and sums of exponentials overflow at low temperatures (log-sum-exp). Two images
 //! of a small batch are seldom alike; the fewer classes there are, the more negatives are false.
 
-use super::heads::{Norms, backward, forward, gradient, matrix, mlp, two_views};
+use super::heads::{Norms, backward, forward, gradient, mlp, two_views};
 use super::{Batch, Method, MethodError, Metric, Settings, Setup, StepOutcome};
 use crate::backbones::Encoder;
 use crate::layers::{Pass, Sequential, tensors};
-use crate::losses::{nt_xent, value_and_grads};
 use crate::settings::{TEMPERATURE, WIDTH, settings};
 
 settings! {
@@ -63,7 +62,7 @@ impl Method for Simclr {
         let (first, second) = z.data.split_at(z.data.len() / 2);
         let dim = z.shape.len();
         let metrics = vec![Metric::spread(&z.data, dim), Metric::alignment(first, second, dim)];
-        let (loss, [dz]) = value_and_grads([matrix(&z)], |[z]| nt_xent(z, self.temperature))?;
+        let (loss, dz) = pass.device().nt_xent(dim, &z.data, self.temperature)?;
         backward(&mut [encoder, &mut self.projector], gradient(z.n, dz), pass);
         Ok(StepOutcome { loss, metrics })
     }

@@ -1,6 +1,6 @@
 //! A classifier, and the images that it is fitted to.
 
-use super::embed;
+use super::{TrainError, embed};
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Samples;
@@ -34,17 +34,17 @@ impl Classifier {
     /// already are, instead of bending them to a random head (Kumar et al. 2022, 2202.10054, LP-FT).
     ///
     /// # Errors
-    /// If there are no labelled examples.
+    /// If there are no labelled examples; the device's.
     pub fn with_probe_head(
         mut encoder: Encoder,
         classes: usize,
         labelled: &Examples<'_>,
         plain: &Augmenter,
-    ) -> Result<Self, SettingError> {
+    ) -> Result<Self, TrainError> {
         if labelled.indices.is_empty() {
-            return Err(SettingError::new("data", NO_LABELS));
+            return Err(SettingError::new("data", NO_LABELS).into());
         }
-        let features = embed(&mut encoder, labelled.images, labelled.indices, plain);
+        let features = embed(&mut encoder, labelled.images, labelled.indices, plain)?;
         let labels: Vec<usize> = argmaxes(labelled.targets, classes).collect();
         let (weight, bias) = Probe::fit(&features, &labels, encoder.dim, classes).affine();
         Ok(Self {

@@ -16,8 +16,7 @@ use super::joint::JointLoss;
 use super::{TrainError, WaitTimes, load_optimizer, save_optimizer, update};
 use crate::augment::Augmenter;
 use crate::data::Label;
-use crate::layers::{BufferPool, FeatureMap, Layer, Mode, Pass, Tensors};
-use crate::losses::{soft_cross_entropy, value_and_grads};
+use crate::layers::{Buffer, BufferPool, FeatureMap, Layer, Mode, Pass, Tensors};
 use crate::optim::{Optimizer, Schedule};
 use crate::rng::Stream;
 use crate::semi::{SecondView, SemiBatch, SemiMethod, SemiSettings, SemiSetup, Student};
@@ -327,12 +326,10 @@ impl Learner {
         let logits = head.forward(features, &mut pass);
         let (n, shape) = (logits.n, logits.shape);
         let (loss, gradient) = match &mut self.joint {
-            Some((joint, truths)) => joint.of(&logits.data, targets, *truths, *classes)?,
-            None => {
-                let input = (logits.data.to_vec(), (n, *classes));
-                let (loss, [gradient]) = value_and_grads([input], |[logits]| soft_cross_entropy(logits, targets))?;
-                (loss, gradient)
-            }
+            Some((joint, truths)) => joint
+                .of(&logits.data, targets, *truths, *classes)
+                .map(|(loss, gradient)| (loss, Buffer::from(gradient)))?,
+            None => pass.device().cross_entropy(*classes, &logits.data, targets)?,
         };
         let dfeatures = head.backward(FeatureMap::new(n, shape, gradient), &mut pass, !freeze);
         if let Some(dfeatures) = dfeatures {
@@ -503,6 +500,7 @@ mod tests {
         fit.run(100, on).expect("trains");
         let mut classifier = fit.into_classifier();
         let guesses: Vec<usize> = predict(&mut classifier, &images, &all, &augmenter)
+            .expect("the CPU does not fail")
             .chunks_exact(2)
             .map(argmax)
             .collect();
@@ -571,10 +569,11 @@ mod tests {
         assert!(Classifier::with_probe_head(classifier().encoder, 2, &none, &plain).is_err());
         let mut classifier =
             Classifier::with_probe_head(classifier().encoder, 2, &examples, &plain).expect("labelled examples");
-        let features = embed(&mut classifier.encoder, &images, &all, &plain);
+        let features = embed(&mut classifier.encoder, &images, &all, &plain).expect("the CPU does not fail");
         let truth: Vec<usize> = images.labels().iter().flatten().map(|l| usize::from(*l)).collect();
         let probe = Probe::fit(&features, &truth, classifier.encoder.dim, 2).predict(&features);
         let head: Vec<usize> = predict(&mut classifier, &images, &all, &plain)
+            .expect("the CPU does not fail")
             .chunks_exact(2)
             .map(argmax)
             .collect();

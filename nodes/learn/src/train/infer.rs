@@ -4,21 +4,31 @@ use super::Classifier;
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Samples;
+use crate::device::DeviceError;
 use crate::layers::{FeatureMap, Layer, Pass};
 use crate::losses;
 
-/// Images per pass; a result does not depend on it.
-const BATCH: usize = 256;
+/// Images per pass of [`embed`]; a result does not depend on it.
+pub const EMBED_BATCH: usize = 256;
 
 /// Features of the images at `indices`, `[indices][encoder.dim]`.
-pub fn embed(encoder: &mut Encoder, images: &Samples, indices: &[u32], augmenter: &Augmenter) -> Vec<f32> {
+///
+/// # Errors
+/// The device's.
+pub fn embed(
+    encoder: &mut Encoder,
+    images: &Samples,
+    indices: &[u32],
+    augmenter: &Augmenter,
+) -> Result<Vec<f32>, DeviceError> {
     let buffers = encoder.buffers();
     let mut features = Vec::with_capacity(indices.len() * encoder.dim);
-    for batch in indices.chunks(BATCH) {
+    for batch in indices.chunks(EMBED_BATCH) {
         let y = forward(encoder, images, batch, augmenter, &mut Pass::inference(&buffers));
         features.extend_from_slice(&y.data);
+        encoder.device.check()?;
     }
-    features
+    Ok(features)
 }
 
 /// What a classifier gives for images.
@@ -31,23 +41,40 @@ pub struct Outputs {
 }
 
 /// Features and logits of the images at `indices`.
-pub fn outputs(classifier: &mut Classifier, images: &Samples, indices: &[u32], augmenter: &Augmenter) -> Outputs {
+///
+/// # Errors
+/// The device's.
+pub fn outputs(
+    classifier: &mut Classifier,
+    images: &Samples,
+    indices: &[u32],
+    augmenter: &Augmenter,
+) -> Result<Outputs, DeviceError> {
     let buffers = classifier.encoder.buffers();
     let mut outputs = Outputs::default();
-    for batch in indices.chunks(BATCH) {
+    for batch in indices.chunks(EMBED_BATCH) {
         let mut pass = Pass::inference(&buffers);
         let features = forward(&mut classifier.encoder, images, batch, augmenter, &mut pass);
         outputs.features.extend_from_slice(&features.data);
         let logits = classifier.head.forward(features, &mut pass);
         outputs.logits.extend_from_slice(&logits.data);
+        classifier.encoder.device.check()?;
     }
-    outputs
+    Ok(outputs)
 }
 
 /// Class probabilities of the images at `indices`, `[indices][classes]`.
-pub fn predict(classifier: &mut Classifier, images: &Samples, indices: &[u32], augmenter: &Augmenter) -> Vec<f32> {
-    let logits = outputs(classifier, images, indices, augmenter).logits;
-    losses::probabilities(&logits, classifier.classes, 1.0)
+///
+/// # Errors
+/// The device's.
+pub fn predict(
+    classifier: &mut Classifier,
+    images: &Samples,
+    indices: &[u32],
+    augmenter: &Augmenter,
+) -> Result<Vec<f32>, DeviceError> {
+    let logits = outputs(classifier, images, indices, augmenter)?.logits;
+    Ok(losses::probabilities(&logits, classifier.classes, 1.0))
 }
 
 /// One batch of images without augmentation through the encoder.

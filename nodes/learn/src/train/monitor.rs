@@ -5,6 +5,7 @@
 use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::{Label, Samples};
+use crate::device::DeviceError;
 use crate::methods::Metric;
 use crate::metrics::{accuracy, embedding_deviation, rank_me, weighted_knn};
 use crate::rng::Stream;
@@ -65,22 +66,30 @@ impl<'a> Monitor<'a> {
 
     /// `deviation` (mean over the dimensions, of L2-normalised features), `rank_me`, and `knn`: the share of held-out images that their nearest
     /// among the watched training images give the right label, if those have more than one.
-    pub(super) fn look(&self, encoder: &mut Encoder, images: &Samples, augmenter: &Augmenter) -> Vec<Metric> {
+    ///
+    /// # Errors
+    /// The device's.
+    pub(super) fn look(
+        &self,
+        encoder: &mut Encoder,
+        images: &Samples,
+        augmenter: &Augmenter,
+    ) -> Result<Vec<Metric>, DeviceError> {
         if self.indices.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let features = embed(encoder, images, &self.indices, augmenter);
+        let features = embed(encoder, images, &self.indices, augmenter)?;
         let mut seen = health(&features, encoder.dim);
         if let Some(held) = self.held.filter(|held| held.n() > 0) {
             let all: Vec<u32> = (0..held.n() as u32).collect();
-            let asked = embed(encoder, held, &all, augmenter);
+            let asked = embed(encoder, held, &all, augmenter)?;
             let label = |i: &u32| images.labels()[*i as usize];
             let labels: Vec<Label> = self.indices.iter().map(label).collect();
             let known = labelled(&features, &labels, encoder.dim);
             let asked = labelled(&asked, held.labels(), encoder.dim);
             seen.extend(vote(&known, &asked, encoder.dim));
         }
-        seen
+        Ok(seen)
     }
 }
 

@@ -309,7 +309,7 @@ impl<'a> Pretraining<'a> {
         if let Some(first) = self.history.first() {
             check_growth(first.loss, outcome.loss, epoch, advice)?;
         }
-        for metric in self.monitor.look(&mut self.encoder, self.images, self.augmenter) {
+        for metric in self.monitor.look(&mut self.encoder, self.images, self.augmenter)? {
             metric.check(metric.value, epoch, advice)?;
             outcome.metrics.insert(metric.name.to_owned(), metric.value);
         }

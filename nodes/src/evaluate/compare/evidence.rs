@@ -14,6 +14,16 @@ use crate::evaluate::arms::Cell;
 /// Node kinds whose time is training time.
 const TRAINING: [&str; 3] = ["pretrain", "finetune", "pseudo-label"];
 
+/// Programs train if what they leave is an encoder, or what is judged as it is.
+const COMMAND: &str = "command";
+const TRAINED: [&str; 3] = ["encoder.safetensors", "features.safetensors", "predictions.safetensors"];
+
+/// Whether what a node did is training.
+fn trains(record: &ArtifactSummary) -> bool {
+    let left = || TRAINED.iter().any(|name| record.outputs.contains_key(*name));
+    TRAINING.contains(&record.kind.as_str()) || (record.kind == COMMAND && left())
+}
+
 /// What the names of a frozen encoder's figures begin with.
 const FROZEN: [&str; 5] = ["ari.", "cluster_accuracy.", "knn.", "nmi.", "probe."];
 
@@ -22,10 +32,10 @@ const FROZEN: [&str; 5] = ["ari.", "cluster_accuracy.", "knn.", "nmi.", "probe."
 pub(super) struct ArmCost {
     /// Seconds in which threads of training nodes ran, by the wall clock.
     pub(super) seconds: f64,
-    /// Images that went forward and backward through a network, views counted.
-    pub(super) images: f64,
+    /// Images that went forward and backward through a network, views counted; none where a program does not say.
+    pub(super) images: Option<f64>,
     /// Those that it was allowed: more, where training was stopped early.
-    pub(super) allowed: f64,
+    pub(super) allowed: Option<f64>,
 }
 
 /// What the pseudo-labels of one round were like, mean over draws.
@@ -74,17 +84,28 @@ impl Evidence<'_> {
     pub(super) fn cost(&self, cell: &Cell, arm: &str) -> ArmCost {
         let mut means = Means::default();
         for input in self.of("compare", cell, Some(arm)) {
-            let training = || input.records.iter().filter(|r| TRAINING.contains(&r.kind.as_str()));
+            let training = || input.records.iter().filter(|r| trains(r));
             means.add("seconds", training().map(|r| r.cost.wall_s).sum());
-            let trained = |r: &&Arc<ArtifactSummary>| r.metrics.get("images_trained").copied();
-            means.add("images", training().filter_map(|r| trained(&r)).sum());
-            let allowed = |r: &Arc<ArtifactSummary>| r.metrics.get("images_allowed").copied().or(trained(&r));
-            means.add("allowed", training().filter_map(allowed).sum());
+            let trained = |r: &Arc<ArtifactSummary>| match r.metrics.get("images_trained") {
+                // Nodes of flow's own say it, where it is not none.
+                None if r.kind != COMMAND => Some(0.0),
+                said => said.copied(),
+            };
+            let allowed = |r: &Arc<ArtifactSummary>| r.metrics.get("images_allowed").copied().or_else(|| trained(r));
+            means.add(
+                "images",
+                training().map(trained).sum::<Option<f64>>().unwrap_or(f64::NAN),
+            );
+            means.add(
+                "allowed",
+                training().map(allowed).sum::<Option<f64>>().unwrap_or(f64::NAN),
+            );
         }
+        let known = |figure: &str| Some(means.get(figure).unwrap_or(0.0)).filter(|images| images.is_finite());
         ArmCost {
             seconds: means.get("seconds").unwrap_or(0.0),
-            images: means.get("images").unwrap_or(0.0),
-            allowed: means.get("allowed").unwrap_or(0.0),
+            images: known("images"),
+            allowed: known("allowed"),
         }
     }
 
@@ -113,7 +134,7 @@ impl Evidence<'_> {
             input
                 .records
                 .iter()
-                .filter(|r| r.kind == "pretrain")
+                .filter(|r| r.kind == "pretrain" || (r.kind == COMMAND && trains(r)))
                 .map(|r| r.key)
                 .collect()
         };

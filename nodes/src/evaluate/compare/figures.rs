@@ -2,31 +2,140 @@
 
 use std::collections::BTreeMap;
 
-use flow_engine::figure::{Figure, Interval, IntervalRow, Intervals, Line, Lines, Point, Table, Words};
+use flow_engine::figure::{
+    Curve, Figure, Interval, IntervalRow, Intervals, Judged, JudgedCell, Line, Lines, Panel, Panels, Point, Table,
+    Words,
+};
+use flow_engine::node::InputCost;
 
 use super::cells::cell_name;
 use super::evidence::Evidence;
 use super::tables::{arms, beside, interval, levels, recall_rows};
 use super::verdict::{self, CellVerdict, Verdict};
+use super::{first, terminal};
 
 /// The answer, the figure that carries it, gains, and tables.
 pub(super) fn figures(
     verdict: &Verdict,
     evidence: &Evidence<'_>,
-    first: &[String],
+    said_first: &[String],
     sentences: &[(String, String)],
 ) -> Vec<Figure> {
-    let first = first.iter().map(|said| (String::new(), said.clone()));
-    let answer = Figure::Words(Words {
-        title: "Answer".into(),
-        sentences: first.chain(sentences.iter().cloned()).collect(),
+    let short = first::short(verdict, evidence)
+        .into_iter()
+        .map(|said| (String::new(), said));
+    let answers = verdict
+        .cells
+        .iter()
+        .map(|cell| terminal::sentence(verdict, evidence, cell));
+    let answers = answers.map(|said| match said.split_once(": ") {
+        Some((cell, said)) => (cell.to_owned(), said.to_owned()),
+        None => (String::new(), said),
     });
-    let mut figures = vec![answer];
+    let mut figures = vec![Figure::Words(Words {
+        title: "Answer".into(),
+        sentences: answers.chain(short).collect(),
+    })];
     figures.extend(over_labels(verdict, evidence));
     figures.push(scores(verdict, evidence));
     figures.extend(gains(verdict, evidence));
+    let said_first = said_first.iter().map(|said| (String::new(), said.clone()));
+    figures.push(Figure::Words(Words {
+        title: "The answer in full".into(),
+        sentences: said_first.chain(sentences.iter().cloned()).collect(),
+    }));
+    figures.extend(over_time(verdict, evidence));
     figures.push(recall(verdict, evidence));
+    figures.push(judged(verdict, evidence));
     figures
+}
+
+/// What is reached over the training time of all networks that an arm needs, a panel for each budget, with the arms that no other is both better
+/// and quicker than.
+fn over_time(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<Figure> {
+    let node = evidence.node;
+    let panel = |cell: &CellVerdict| {
+        let of_arm = |arm: &verdict::ArmVerdict| {
+            let point = (evidence.cost(&cell.cell, &arm.arm).seconds, 100.0 * arm.figure.mean);
+            (node.title(&arm.arm).to_owned(), point)
+        };
+        let arms: Vec<(String, (f64, f64))> = cell.arms.iter().map(of_arm).collect();
+        let mut front: Vec<(f64, f64)> = arms.iter().map(|(_, point)| *point).collect();
+        front.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
+        let mut best = f64::NEG_INFINITY;
+        front.retain(|(_, reached)| {
+            let better = *reached > best;
+            best = best.max(*reached);
+            better
+        });
+        let curve = |(name, point): (String, (f64, f64))| Curve {
+            like: name.clone(),
+            name,
+            points: vec![point],
+        };
+        let front = Curve {
+            name: PARETO.into(),
+            like: String::new(),
+            points: front,
+        };
+        Panel {
+            title: cell_name(node, &cell.cell),
+            x: "training time, s".into(),
+            y: format!("{}, %", verdict.metric.title()),
+            log_x: arms.iter().all(|(_, (seconds, _))| *seconds > 0.0),
+            marks: true,
+            curves: std::iter::once(front).chain(arms.into_iter().map(curve)).collect(),
+            ..Panel::default()
+        }
+    };
+    let panels: Vec<Panel> = verdict.cells.iter().map(panel).collect();
+    let timed = panels
+        .iter()
+        .flat_map(|panel| &panel.curves)
+        .flat_map(|curve| &curve.points);
+    timed.map(|point| point.0).any(|seconds| seconds > 0.0).then(|| {
+        Figure::Panels(Panels {
+            title: format!("{} over training time", capital(verdict.metric.title())),
+            note: "Wall-clock time of all networks that an arm needs, teachers and pre-training included, when they were trained: it depends on \
+                   the machine and on what else ran. Dashed: no other arm is both better and quicker."
+                .into(),
+            panels,
+        })
+    })
+}
+
+/// The line of those that are best for their cost.
+const PARETO: &str = "Pareto front";
+
+/// Where the scores of each arm lie.
+fn judged(verdict: &Verdict, evidence: &Evidence<'_>) -> Figure {
+    let axes = evidence.node.axes();
+    // The scores of an arm have their own record among all that they depend on.
+    let own = |input: &InputCost| {
+        input
+            .records
+            .iter()
+            .find(|record| record.kind == "evaluate")
+            .map(|record| record.key)
+    };
+    let of_cell = |cell: &CellVerdict| {
+        let of_arm = |arm: &verdict::ArmVerdict| {
+            let compared = evidence.lineage.iter().filter(|input| input.port == "compare");
+            let scores = compared.filter_map(|input| {
+                let place = axes.place(&input.node, &input.bindings).ok()?;
+                (place.cell == cell.cell && place.arm == arm.arm)
+                    .then(|| Some((place.draw.to_string(), own(input)?)))?
+            });
+            (evidence.node.title(&arm.arm).to_owned(), scores.collect())
+        };
+        JudgedCell {
+            name: cell_name(evidence.node, &cell.cell),
+            arms: cell.arms.iter().map(of_arm).collect(),
+        }
+    };
+    Figure::Judged(Judged {
+        cells: verdict.cells.iter().map(of_cell).collect(),
+    })
 }
 
 fn shown(figure: verdict::Figure) -> Interval {

@@ -1,9 +1,43 @@
 //! What a reader must know before anything else.
 
+use std::collections::BTreeSet;
+
+use super::CompareNode;
 use super::account::UNEQUAL;
 use super::cells::{cell_name, percent, signed};
 use super::evidence::Evidence;
 use super::verdict::{ArmVerdict, CellVerdict, DRAWS_OF_FEW, FEW_LABELS, FEWEST_DRAWS, Verdict};
+
+/// The answer in a few words, for lists of runs: who is best at each budget, of those that are significantly better than the baseline.
+pub(super) fn headline(verdict: &Verdict, node: &CompareNode) -> String {
+    let baseline = node.title(&verdict.baseline);
+    let best = |cell: &CellVerdict| {
+        let better = cell.arms.iter().filter(|arm| {
+            arm.baseline
+                .is_some_and(|against| against.significant && against.difference.mean > 0.0)
+        });
+        let best = better.max_by(|a, b| a.figure.mean.total_cmp(&b.figure.mean));
+        best.and_then(|arm| {
+            Some(format!(
+                "{} {}",
+                node.title(&arm.arm),
+                signed(arm.baseline?.difference.mean)
+            ))
+        })
+    };
+    let found: Vec<(String, Option<String>)> = verdict
+        .cells
+        .iter()
+        .map(|cell| (cell_name(node, &cell.cell), best(cell)))
+        .collect();
+    if found.iter().all(|(_, best)| best.is_none()) {
+        return format!("no arm significantly above {baseline}");
+    }
+    let words = found
+        .into_iter()
+        .map(|(cell, best)| format!("{cell}: {}", best.as_deref().unwrap_or("none")));
+    format!("above {baseline}: {}", words.collect::<Vec<_>>().join("; "))
+}
 
 /// One sentence each, the gravest first.
 pub(super) fn words(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
@@ -13,14 +47,41 @@ pub(super) fn words(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
     said
 }
 
+/// The same for a terminal: of arms that a control reaches only the names.
+pub(super) fn short(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
+    let mut said: Vec<String> = unequal(verdict, evidence).into_iter().collect();
+    for cell in &verdict.cells {
+        let above = |arm: &&ArmVerdict| {
+            arm.control
+                .is_none_or(|against| against.significant && against.difference.mean > 0.0)
+        };
+        let (Some(control), below) = (cell.best_control(), cell.arms.iter().filter(|arm| !above(arm))) else {
+            continue;
+        };
+        let below: Vec<&str> = below.map(|arm| evidence.node.title(&arm.arm)).collect();
+        let who = match below.len() {
+            0 => continue,
+            all if all == cell.arms.len() => "no arm is detectably above it".to_owned(),
+            _ => format!("not detectably above it: {}", below.join("; ")),
+        };
+        let (name, reached) = (evidence.node.title(&control.name), percent(control.figure.mean));
+        said.push(format!(
+            "{}: {name} reaches {reached} % without training; {who}.",
+            cell_name(evidence.node, &cell.cell)
+        ));
+    }
+    said.extend(too_few(verdict, evidence));
+    said
+}
+
 /// Where arms trained on different numbers of images, a difference may be one of budget, and not of method: why that is so, and where it is most so.
 fn unequal(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
     let node = evidence.node;
     let images = |cell: &CellVerdict, arm: &ArmVerdict| evidence.cost(&cell.cell, &arm.arm).allowed;
     let ends = |cell: &CellVerdict| -> Option<(f64, String)> {
-        let by_images = |a: &&ArmVerdict, b: &&ArmVerdict| images(cell, a).total_cmp(&images(cell, b));
-        let (least, most) = (cell.arms.iter().min_by(by_images)?, cell.arms.iter().max_by(by_images)?);
-        let (few, many) = (images(cell, least), images(cell, most));
+        let known = || cell.arms.iter().filter_map(|arm| Some((images(cell, arm)?, arm)));
+        let by_images = |a: &(f64, &ArmVerdict), b: &(f64, &ArmVerdict)| a.0.total_cmp(&b.0);
+        let ((few, least), (many, most)) = (known().min_by(by_images)?, known().max_by(by_images)?);
         let words = format!(
             "at {} {} may train on {few:.0} images, forward and backward, and {} on {many:.0}",
             cell_name(node, &cell.cell),
@@ -31,7 +92,24 @@ fn unequal(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
     };
     let worst = verdict.cells.iter().filter_map(ends).max_by(|a, b| a.0.total_cmp(&b.0));
     let why = node.unequal.as_ref().map(|why| why.trim_end_matches('.').to_owned());
-    let said: Vec<String> = why.into_iter().chain(worst.map(|(_, words)| words)).collect();
+    let unknown: BTreeSet<&str> = verdict
+        .cells
+        .iter()
+        .flat_map(|cell| cell.arms.iter().filter(move |arm| images(cell, arm).is_none()))
+        .map(|arm| node.title(&arm.arm))
+        .collect();
+    let names: Vec<&str> = unknown.into_iter().collect();
+    let unknown = (!names.is_empty()).then(|| {
+        format!(
+            "how many images {} trained on is not known (`images_trained` among a program's `metrics` says it)",
+            names.join(", ")
+        )
+    });
+    let said: Vec<String> = why
+        .into_iter()
+        .chain(worst.map(|(_, words)| words))
+        .chain(unknown)
+        .collect();
     (!said.is_empty()).then(|| format!("Not on equal terms: {}.", said.join("; ")))
 }
 

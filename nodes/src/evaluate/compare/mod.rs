@@ -12,6 +12,7 @@ mod pareto;
 mod reads;
 mod report;
 mod tables;
+mod terminal;
 mod verdict;
 mod words;
 

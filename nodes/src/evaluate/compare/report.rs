@@ -14,7 +14,7 @@ use super::cells::cell_name;
 use super::evidence::Evidence;
 use super::verdict::{CellVerdict, FEWEST_DRAWS, Verdict};
 use super::words::Words;
-use super::{figures, first, pareto, tables};
+use super::{figures, first, pareto, tables, terminal};
 
 /// The report in its three forms.
 pub(super) fn render(
@@ -45,7 +45,6 @@ pub(super) fn render(
     answer.extend(costs.iter().map(|said| format!("- {said}\n")));
     answer.extend(sentences.iter().map(|(cell, said)| format!("- {cell}: {said}\n")));
     let text = all_tables(verdict, &evidence, reads);
-    let plain = answer.replace("**", "").replace('`', "");
     Ok(Report {
         markdown: format!(
             "# Verdict\n\n{answer}\n{text}\n{}",
@@ -64,8 +63,9 @@ pub(super) fn render(
             "frozen": verdict.cells.iter().map(|cell| (cell_name(node, &cell.cell), evidence.frozen(&cell.cell))).collect::<BTreeMap<_, _>>(),
             "test_reads": reads,
         }),
-        terminal: format!("Verdict\n{plain}\n{text}"),
+        terminal: terminal::text(verdict, &evidence, reads),
         files: Vec::new(),
+        headline: Some(first::headline(verdict, node)),
         figures: figures::figures(verdict, &evidence, &first, &sentences),
     })
 }

@@ -17,7 +17,7 @@ pub(super) fn interval(figure: &Figure) -> String {
 }
 
 /// `+` and `-`: significantly better or worse; `=`: as good, to within the margin.
-fn mark(against: Option<&Against>) -> &'static str {
+pub(super) fn mark(against: Option<&Against>) -> &'static str {
     match against {
         Some(against) if against.significant && against.difference.mean > 0.0 => " +",
         Some(against) if against.significant => " -",
@@ -83,7 +83,8 @@ pub(super) fn main_table(verdict: &Verdict, evidence: &Evidence<'_>) -> String {
             costs.extend(found.map(|_| evidence.cost(&cell.cell, name)));
         }
         row.push(range(costs.iter().map(|cost| cost.seconds)));
-        row.push(range(costs.iter().map(|cost| cost.images)));
+        let images: Option<Vec<f64>> = costs.iter().map(|cost| cost.images).collect();
+        row.push(images.map_or_else(|| "unknown".to_owned(), |images| range(images.into_iter())));
         row
     };
     let mut rows: Vec<Vec<String>> = arms(verdict).iter().map(of_arm).collect();

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use flow_cache::Digest;
+use flow_engine::node::Report;
 use flow_learn::rng::Stream;
 use serde_json::{Value, json};
 
@@ -48,8 +49,12 @@ fn bindings(at: &Value, draw: usize) -> BTreeMap<String, Value> {
 /// Bindings of a score, and its accuracy.
 type Cells = Vec<(Value, f64)>;
 
-/// The verdict's words on a terminal.
+/// The verdict's page.
 fn said(settings: Value, draws: usize, arms: &[(&str, Cells, f64)], controls: &[(&str, Cells)]) -> String {
+    reported(settings, draws, arms, controls).markdown
+}
+
+fn reported(settings: Value, draws: usize, arms: &[(&str, Cells, f64)], controls: &[(&str, Cells)]) -> Report {
     let mut node = json!({ "compare": ["score"], "baseline": "scratch", "repeat": ["draw", "seed"] });
     for (key, value) in settings.as_object().expect("a table") {
         node[key] = value.clone();
@@ -86,7 +91,7 @@ fn said(settings: Value, draws: usize, arms: &[(&str, Cells, f64)], controls: &[
         upper_bound: &[],
     };
     let verdict = judge(&node, &material).expect("a verdict");
-    report::render(&node, &verdict, &[], None).expect("a report").terminal
+    report::render(&node, &verdict, &[], None).expect("a report")
 }
 
 fn at(cells: &[(usize, f64)]) -> Vec<(Value, f64)> {
@@ -166,4 +171,21 @@ fn by_macro_f1_the_words_and_figures_are_those_of_macro_f1() {
     ];
     let text = said(json!({ "titles": titles(), "metric": "macro_f1" }), 5, &arms, &[]);
     assert!(text.contains("| macro F1, %"), "{text}");
+}
+
+#[test]
+fn on_a_terminal_no_line_is_wider_than_80_columns_and_the_answer_is_a_sentence_for_each_budget() {
+    let budgets = [40, 100, 400, 1000, 4000, 10_000];
+    let cells = |gain: f64| at(&budgets.map(|labels| (labels, 0.6 + gain)));
+    let arms = [
+        ("scratch", cells(0.0), 0.005),
+        ("fixmatch", cells(0.05), 0.005),
+        ("simclr", cells(-0.05), 0.005),
+    ];
+    let controls = [("svm", cells(0.02))];
+    let text = reported(json!({ "titles": titles(), "controls": ["svm"] }), 5, &arms, &controls).terminal;
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+    }
+    insta::assert_snapshot!(text);
 }

@@ -209,6 +209,7 @@ pub(in crate::evaluate) fn render(
         json: json!({ "version": 1, "summary": summary, "costs": costs, "failed": missing }),
         terminal: text,
         files: vec![("svg".to_owned(), svg.into_bytes())],
+        headline: None,
         figures: Vec::new(),
     })
 }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+pub(crate) use self::npz::header as npz_header;
 pub use self::text::{Csv, JsonLines};
 
 /// A column.

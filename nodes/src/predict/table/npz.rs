@@ -97,8 +97,8 @@ impl Waiting {
     }
 }
 
-/// The head of an array in NumPy's format 1.0, padded to 64 bytes.
-fn header(dtype: &str, shape: &str, to: &mut impl Write) -> io::Result<()> {
+/// The head of an array in NumPy's format 1.0, padded to 64 bytes: its type and its sizes, each with a comma behind it.
+pub(crate) fn header(dtype: &str, shape: &str, to: &mut impl Write) -> io::Result<()> {
     let mut text = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({shape}), }}");
     let unpadded = 10 + text.len() + 1;
     text.push_str(&" ".repeat(unpadded.next_multiple_of(64) - unpadded));

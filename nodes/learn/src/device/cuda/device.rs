@@ -12,6 +12,7 @@ use crate::kernels::attention::AttentionShape;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::pool::PoolShape;
 use crate::layers::{Buffer, MapShape};
+use crate::losses::{LossError, check_info_nce, check_nt_xent, check_targets};
 
 /// Raised with every change of the kernels that changes bits.
 const KERNELS: u32 = 1;
@@ -41,6 +42,23 @@ impl Shared {
     }
 }
 
+/// What a GPU will be once it is opened: see [`Device::identity`].
+pub fn identity(gpu: &Gpu, precision: Precision) -> String {
+    named(&architecture(gpu), precision)
+}
+
+fn architecture(gpu: &Gpu) -> String {
+    gpu.code.map_or_else(String::new, |code| code.to_string())
+}
+
+fn named(architecture: &str, precision: Precision) -> String {
+    let precision = match precision {
+        Precision::Tf32 => "tf32",
+        Precision::Fp32 => "fp32",
+    };
+    format!("cuda {architecture} {precision} k{KERNELS}")
+}
+
 /// A CUDA device.
 #[derive(Debug)]
 pub struct Cuda {
@@ -54,28 +72,18 @@ impl Cuda {
     /// # Errors
     /// If it is too old for the kernels, or the driver's.
     pub fn open(gpu: &Gpu, precision: Precision) -> Done<Self> {
-        let architecture = gpu.code.map_or_else(String::new, |code| code.to_string());
-        Ok(Self::on(Arc::new(Driver::open(gpu)?), &architecture, precision))
+        Ok(Self::on(Arc::new(Driver::open(gpu)?), &architecture(gpu), precision))
     }
 
     /// A device of an architecture such as `sm_90`, on what runs its kernels.
     pub fn on(launcher: Arc<dyn Launcher>, architecture: &str, precision: Precision) -> Self {
-        let name = match precision {
-            Precision::Tf32 => "tf32",
-            Precision::Fp32 => "fp32",
-        };
         Self {
             shared: Arc::new(Shared {
                 kernels: Kernels::new(launcher, precision),
                 failure: Mutex::default(),
             }),
-            identity: format!("cuda {architecture} {name} k{KERNELS}"),
+            identity: named(architecture, precision),
         }
-    }
-
-    /// The most bytes that were allocated at a time.
-    pub fn most_memory(&self) -> usize {
-        self.shared.kernels.most_memory()
     }
 
     /// Its memory of values that are read.
@@ -152,6 +160,13 @@ fn sizes(map: MapShape) -> (usize, usize, usize) {
     (map.h, map.w, map.c)
 }
 
+/// The value of a loss of `of`, and its gradient; NaN if the device failed.
+fn loss_of(of: &Buffer, work: impl FnOnce(&Buffer, &mut Buffer, &mut Buffer)) -> (f32, Buffer) {
+    let (mut gradient, mut loss) = (Buffer::unset(of.len()), Buffer::unset(1));
+    work(of, &mut gradient, &mut loss);
+    (loss[0], gradient)
+}
+
 impl Device for Cuda {
     fn identity(&self) -> &str {
         &self.identity
@@ -162,6 +177,10 @@ impl Device for Cuda {
             block: self.shared.done(|kernels| kernels.take(len)),
             shared: Arc::clone(&self.shared),
         })
+    }
+
+    fn most_memory(&self) -> Option<usize> {
+        Some(self.shared.kernels.most_memory())
     }
 
     fn check(&self) -> Result<(), DeviceError> {
@@ -213,7 +232,14 @@ impl Device for Cuda {
     }
 
     fn average(&self, to: &mut Buffer, from: &Buffer, keep: f32) {
-        self.follow(to, from, 1.0, 1.0 - keep);
+        if keep == 0.0 {
+            // To the last bit, whatever was there before.
+            self.run([self.out(to), self.of(from)], |k, [to, from]| {
+                k.launcher().copy(from, to)
+            });
+        } else {
+            self.follow(to, from, 1.0, 1.0 - keep);
+        }
     }
 
     fn normalise(&self, norm: &Norm<'_>, y: &mut Buffer) {
@@ -421,6 +447,45 @@ impl Device for Cuda {
         self.run([self.of(from), self.with(to)], |k, [from, to]| {
             k.scatter_rows(dim, from, index, to)
         });
+    }
+
+    fn nt_xent(&self, dim: usize, z: &Buffer, temperature: f32) -> Result<(f32, Buffer), LossError> {
+        check_nt_xent(z.len() / dim, temperature)?;
+        Ok(loss_of(z, |z, gradient, loss| {
+            self.run(
+                [self.of(z), self.out(gradient), self.out(loss)],
+                |k, [z, gradient, loss]| k.nt_xent(dim, z, temperature, gradient, loss),
+            );
+        }))
+    }
+
+    fn info_nce(
+        &self,
+        dim: usize,
+        queries: &Buffer,
+        [keys, negatives]: [&[f32]; 2],
+        temperature: f32,
+    ) -> Result<(f32, Buffer), LossError> {
+        check_info_nce((queries.len() / dim, dim), [keys, negatives], temperature)?;
+        let others = [keys, negatives].map(|rows| Buffer::from(rows.to_vec()));
+        Ok(loss_of(queries, |queries, gradient, loss| {
+            let [keys, negatives] = others.each_ref().map(|rows| self.of(rows));
+            let blocks = [self.of(queries), keys, negatives, self.out(gradient), self.out(loss)];
+            self.run(blocks, |k, [queries, keys, negatives, gradient, loss]| {
+                k.info_nce(dim, [queries, keys, negatives], temperature, gradient, loss)
+            });
+        }))
+    }
+
+    fn cross_entropy(&self, classes: usize, logits: &Buffer, targets: &[f32]) -> Result<(f32, Buffer), LossError> {
+        check_targets(targets, (logits.len() / classes, classes))?;
+        let targets = Buffer::from(targets.to_vec());
+        Ok(loss_of(logits, |logits, gradient, loss| {
+            let blocks = [self.of(logits), self.of(&targets), self.out(gradient), self.out(loss)];
+            self.run(blocks, |k, [logits, targets, gradient, loss]| {
+                k.cross_entropy(classes, logits, targets, gradient, loss)
+            });
+        }))
     }
 
     fn sgd(&self, updates: &mut [Update<'_>], momentum: f32, nesterov: bool) {

@@ -49,8 +49,13 @@ pub fn gpus() -> Result<Vec<Gpu>, String> {
         return Err("no NVIDIA driver was found: there is no libcuda.so on the library path".to_owned());
     }
     let said = |error: DeviceError| error.to_string();
+    let none = || "the NVIDIA driver sees no GPU; CUDA_VISIBLE_DEVICES may hide it".to_owned();
     // SAFETY: the library is there; it may be initialised any number of times.
-    call("begin", || unsafe { sys::cuInit(0) }).map_err(said)?;
+    let begun = unsafe { sys::cuInit(0) };
+    if begun == CUresult::CUDA_ERROR_NO_DEVICE {
+        return Err(none());
+    }
+    call("begin", || begun).map_err(said)?;
     let (mut count, mut version) = (0, 0);
     // SAFETY: both are written to places for an int.
     call("count the GPUs", || unsafe { sys::cuDeviceGetCount(&raw mut count) }).map_err(said)?;
@@ -60,7 +65,7 @@ pub fn gpus() -> Result<Vec<Gpu>, String> {
     })
     .map_err(said)?;
     if count == 0 {
-        return Err("the NVIDIA driver sees no GPU; CUDA_VISIBLE_DEVICES may hide it".to_owned());
+        return Err(none());
     }
     let driver = format!("{}.{}", version / 1000, version % 1000 / 10);
     (0..count)

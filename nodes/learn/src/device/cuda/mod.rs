@@ -8,6 +8,6 @@ pub mod kernels;
 pub mod launcher;
 pub mod memory;
 
-pub use device::Cuda;
+pub use device::{Cuda, identity};
 pub use kernels::{Kernels, Precision};
 pub use launcher::{DeviceError, Launcher};

@@ -1,0 +1,317 @@
+//! Where a node computes: `device` and `precision` of its table, what they come to on this machine, and the device itself.
+
+use std::sync::{Arc, OnceLock};
+
+use flow_engine::node::{Context, NodeError, ParamError, Resources};
+use flow_engine::{Gpu, visible_gpus};
+use flow_learn::device::cuda::driver::{self, Gpu as Card};
+use flow_learn::device::cuda::{Cuda, Precision as Products};
+use flow_learn::device::{Cpu, Device, DeviceError, Mock};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{at_with, device_failure, failure};
+
+/// Where a node computes. What decides bits is part of its key: a GPU's architecture and the precision, never which card it is. The CPU is no
+/// part of any key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum DeviceChoice {
+    /// The CPU.
+    #[default]
+    Cpu,
+    /// A GPU if this machine has one that can be used, or else the CPU.
+    Auto,
+    /// A GPU.
+    Cuda,
+    /// What one of these came to: a device's identity.
+    Settled(String),
+}
+
+impl From<String> for DeviceChoice {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "cpu" => Self::Cpu,
+            "auto" => Self::Auto,
+            "cuda" => Self::Cuda,
+            _ => Self::Settled(text),
+        }
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> Self {
+        match choice {
+            DeviceChoice::Cpu => "cpu".to_owned(),
+            DeviceChoice::Auto => "auto".to_owned(),
+            DeviceChoice::Cuda => "cuda".to_owned(),
+            DeviceChoice::Settled(identity) => identity,
+        }
+    }
+}
+
+impl JsonSchema for DeviceChoice {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DeviceChoice".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": ["cpu", "cuda", "auto"] })
+    }
+}
+
+/// What the products of convolutions and linear layers are made of on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Factors of 10 bits on tensor cores, sums in fp32.
+    Tf32,
+    /// As on the CPU: slower.
+    Fp32,
+    /// Not built yet.
+    #[schemars(skip)]
+    Bf16,
+}
+
+/// The device of the tests, the CPU's kernels behind a memory of its own: `mock`, or `mock 1000000` for one of so many bytes.
+const MOCK: &str = "mock";
+
+/// The mock that is meant, if one is.
+fn mock(identity: &str) -> Option<Mock> {
+    match identity.strip_prefix(MOCK)? {
+        "" => Some(Mock::default()),
+        bytes => Some(Mock::with_memory(bytes.strip_prefix(' ')?.parse().ok()?)),
+    }
+}
+
+impl DeviceChoice {
+    /// Whether it is the CPU, which no key mentions.
+    pub(crate) fn is_cpu(&self) -> bool {
+        *self == Self::Cpu
+    }
+
+    /// What it comes to on this machine: the CPU, or a device's identity; nothing if it is settled already.
+    ///
+    /// # Errors
+    /// If there is no such device, or not with this precision.
+    pub(crate) fn settled(&self, precision: Option<Precision>) -> Result<Option<Self>, ParamError> {
+        let products = match precision {
+            Some(Precision::Bf16) => {
+                let help = "write `precision = \"tf32\"`, which is the default on a GPU, or \"fp32\"";
+                return Err(at_with("precision", "bf16 is not built yet", help));
+            }
+            Some(Precision::Fp32) => Products::Fp32,
+            Some(Precision::Tf32) | None => Products::Tf32,
+        };
+        match self {
+            Self::Settled(identity) if mock(identity).is_some() || identity.starts_with("cuda ") => Ok(None),
+            Self::Settled(other) => {
+                let message = format!("{other:?} found, expected \"cpu\", \"cuda\" or \"auto\"");
+                Err(at_with("device", message, "write `device = \"cuda\"` for a GPU"))
+            }
+            Self::Cpu => Ok(precision.map(|_| Self::Cpu)),
+            Self::Cuda => match usable() {
+                Ok(cards) => Ok(Some(Self::Settled(identity(&cards[0], products)))),
+                Err(why) => {
+                    let help =
+                        "run it where there is a GPU, or write \"auto\" or \"cpu\"; `flow doctor` says what there is";
+                    Err(at_with("device", format!("\"cuda\" is asked for, but {why}"), help))
+                }
+            },
+            Self::Auto => Ok(Some(match usable() {
+                Ok(cards) => Self::Settled(identity(&cards[0], products)),
+                Err(why) => {
+                    said_once(&why);
+                    Self::Cpu
+                }
+            })),
+        }
+    }
+
+    /// What a node takes of the machine that computes here: a share of a GPU of so many bytes, or a whole one where that is not known.
+    pub(crate) fn resources(&self, gpu_bytes: Option<u64>) -> Resources {
+        let mut resources = Resources::threads_up_to(usize::MAX);
+        (resources.gpus, resources.gpu_memory) = match self {
+            Self::Settled(identity) if mock(identity).is_none() => (gpu_bytes.is_none().then_some(1), gpu_bytes),
+            _ => (Some(0), None),
+        };
+        resources
+    }
+
+    /// The device, on the GPU that the node was given.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or is not what the node's key says.
+    pub(crate) fn open(&self, cx: &Context<'_>) -> Result<Arc<dyn Device>, NodeError> {
+        match self {
+            Self::Settled(identity) => {
+                if let Some(mock) = mock(identity) {
+                    return Ok(Arc::new(mock));
+                }
+                let card = given(cx.gpus).map_err(failure)?;
+                let device = opened(&card, precision_of(identity))?;
+                if device.identity() != identity {
+                    let message = format!(
+                        "it was planned for `{identity}`, and {} is `{}`",
+                        card.name,
+                        device.identity()
+                    );
+                    let help = "run it on GPUs of one architecture: `--gpus` and CUDA_VISIBLE_DEVICES choose them";
+                    return Err(NodeError::failed(message).with_help(help));
+                }
+                cx.host.note(&format!("computes on {identity}: {}", card.name));
+                Ok(device)
+            }
+            _ => Ok(Arc::new(Cpu)),
+        }
+    }
+}
+
+/// Notes how much of a GPU's memory a node took, beside the driver's own.
+pub(crate) fn note_memory(device: &dyn Device, cx: &Context<'_>) {
+    if let Some(bytes) = device.most_memory() {
+        let gib = bytes as f64 / f64::from(1 << 30);
+        cx.host.note(&format!("took {gib:.2} GiB of the GPU's memory at most"));
+    }
+}
+
+/// The device of a command that belongs to no workflow: `cpu`, `cuda` or `auto`.
+///
+/// # Errors
+/// If there is no such device.
+pub fn device(name: &str) -> Result<Arc<dyn Device>, NodeError> {
+    let choice = DeviceChoice::from(name.to_owned());
+    let settled = choice.settled(None).map_err(crate::failure::refused)?;
+    match settled.unwrap_or(choice) {
+        DeviceChoice::Settled(identity) => {
+            if let Some(mock) = mock(&identity) {
+                return Ok(Arc::new(mock));
+            }
+            let cards = usable().map_err(failure)?;
+            opened(&cards[0], precision_of(&identity))
+        }
+        _ => Ok(Arc::new(Cpu)),
+    }
+}
+
+/// The GPUs of this machine for nodes to share, by the names that CUDA_VISIBLE_DEVICES takes: those of the first one's architecture with their
+/// memory. Empty where there are none.
+pub fn gpus() -> Vec<Gpu> {
+    let names = names();
+    let gpu = |card: &Card| Gpu {
+        name: names
+            .get(card.number)
+            .cloned()
+            .unwrap_or_else(|| card.number.to_string()),
+        memory: Some(card.memory as u64),
+    };
+    usable().map_or_else(|_| Vec::new(), |cards| cards.iter().map(gpu).collect())
+}
+
+/// All GPUs that the driver shows, or one line that says why there are none.
+///
+/// # Errors
+/// With that line.
+pub fn cards() -> Result<&'static [Card], String> {
+    static CARDS: OnceLock<Result<Vec<Card>, String>> = OnceLock::new();
+    CARDS.get_or_init(driver::gpus).as_deref().map_err(Clone::clone)
+}
+
+/// Those that can be used, all of one architecture; at least one.
+fn usable() -> Result<Vec<Card>, String> {
+    let all = cards()?;
+    let Some(first) = all.iter().find(|card| card.code.is_some()) else {
+        let card = all.first().map_or("the GPU", |card| card.name.as_str());
+        return Err(format!("{card} is too old: compute capability 8.0 or later is needed"));
+    };
+    Ok(all.iter().filter(|card| card.code == first.code).cloned().collect())
+}
+
+/// The card that a node was given by name.
+fn given(gpus: &[String]) -> Result<Card, String> {
+    let cards = cards()?;
+    let name = gpus.first().ok_or("no GPU was given to it")?;
+    let names = names();
+    let number = match names.iter().position(|visible| visible == name) {
+        Some(place) => place,
+        None => name.parse().unwrap_or(0),
+    };
+    let card = cards.iter().find(|card| card.number == number);
+    card.cloned()
+        .ok_or_else(|| format!("GPU {name} was given to it, and the driver does not show it"))
+}
+
+/// The names in CUDA_VISIBLE_DEVICES; none where it is not set, and numbers are the driver's.
+fn names() -> Vec<String> {
+    let variable = std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default();
+    visible_gpus(&variable).map(str::to_owned).collect()
+}
+
+fn opened(card: &Card, products: Products) -> Result<Arc<dyn Device>, NodeError> {
+    let cuda = Cuda::open(card, products).map_err(|error: DeviceError| device_failure(&error))?;
+    Ok(Arc::new(cuda))
+}
+
+fn identity(card: &Card, products: Products) -> String {
+    flow_learn::device::cuda::identity(card, products)
+}
+
+fn precision_of(identity: &str) -> Products {
+    match identity.split(' ').any(|word| word == "fp32") {
+        true => Products::Fp32,
+        false => Products::Tf32,
+    }
+}
+
+/// `auto` decides, and says so.
+fn said_once(why: &str) {
+    static SAID: OnceLock<()> = OnceLock::new();
+    SAID.get_or_init(|| tracing::warn!("`device = \"auto\"` is the CPU here: {why}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_is_the_cpu_whatever_its_precision_is_called() {
+        assert_eq!(DeviceChoice::Cpu.settled(None).ok().flatten(), None);
+        let settled = DeviceChoice::Cpu.settled(Some(Precision::Fp32));
+        assert_eq!(settled.ok().flatten(), Some(DeviceChoice::Cpu));
+    }
+
+    #[test]
+    fn what_is_no_device_is_refused_with_what_is_one() {
+        let refused = DeviceChoice::from("gpu".to_owned())
+            .settled(None)
+            .expect_err("it is none");
+        assert!(refused.message.contains("\"cuda\"") && refused.key == "device");
+        let refused = DeviceChoice::Auto
+            .settled(Some(Precision::Bf16))
+            .expect_err("it is not built");
+        assert_eq!(refused.key, "precision");
+    }
+
+    #[test]
+    fn a_settled_choice_reads_back_as_it_was() {
+        for text in ["cpu", "cuda sm_90 fp32 k1", "mock"] {
+            let choice = DeviceChoice::from(text.to_owned());
+            assert_eq!(choice.settled(None).ok(), Some(None), "nothing is left to settle");
+            assert_eq!(String::from(choice), text);
+        }
+        assert_eq!(precision_of("cuda sm_90 fp32 k1"), Products::Fp32);
+        assert_eq!(precision_of("cuda sm_90 tf32 k1"), Products::Tf32);
+    }
+
+    #[test]
+    fn a_node_on_the_cpu_takes_no_gpu_and_one_on_a_gpu_a_part_of_one() {
+        let of = |text: &str, bytes| {
+            let resources = DeviceChoice::from(text.to_owned()).resources(bytes);
+            (resources.gpus, resources.gpu_memory)
+        };
+        assert_eq!(of("cpu", Some(5)), (Some(0), None));
+        assert_eq!(of("mock", Some(5)), (Some(0), None));
+        assert_eq!(of("cuda sm_90 tf32 k1", Some(5)), (None, Some(5)));
+        assert_eq!(of("cuda sm_90 tf32 k1", None), (Some(1), None));
+    }
+}

@@ -1,0 +1,123 @@
+//! What a run's artifacts and its event log show, as figures for `flow report`. Everything is read; nothing is computed that takes longer than reading.
+
+mod curves;
+mod differences;
+mod guesses;
+mod judged;
+mod networks;
+pub(crate) mod picture;
+
+use std::collections::HashMap;
+
+use flow_cache::{ActionKey, Artifact, Store};
+use flow_engine::NodeOutcome;
+use flow_engine::figure::{Figure, Judged};
+use flow_engine::node::Input;
+use flow_engine::timeline::Told;
+
+/// A node of a run with what there is of it.
+pub struct Shown<'a> {
+    /// How it ended.
+    pub outcome: &'a NodeOutcome,
+    /// What it made, if that is in the cache.
+    pub artifact: Option<Artifact>,
+    /// What the log of the run that computed it says, if there is one.
+    pub told: Option<&'a Told>,
+}
+
+impl<'a> Shown<'a> {
+    /// The nodes of a run, each key once.
+    pub fn of_run(store: &Store, outcomes: &'a [NodeOutcome], told: &HashMap<ActionKey, &'a Told>) -> Vec<Self> {
+        let mut seen = std::collections::HashSet::new();
+        let of_node = |outcome: &'a NodeOutcome| {
+            let key = outcome.key?;
+            seen.insert(key).then(|| Self {
+                outcome,
+                // One that is damaged is as good as none: what can be shown is.
+                artifact: store.peek(&key).ok().flatten(),
+                told: told.get(&key).copied(),
+            })
+        };
+        outcomes.iter().filter_map(of_node).collect()
+    }
+
+    fn name(&self) -> Name<'a> {
+        Name::of(&self.outcome.name)
+    }
+
+    fn input(&self) -> Option<Input> {
+        Some(input(self.artifact.clone()?))
+    }
+}
+
+fn input(artifact: Artifact) -> Input {
+    Input {
+        node: String::new(),
+        bindings: Default::default(),
+        artifact,
+    }
+}
+
+/// The parts of an instance's name.
+#[derive(Clone, Copy)]
+struct Name<'a> {
+    /// `student@2`.
+    node: &'a str,
+    /// 2.
+    round: u32,
+    /// The first binding, `labels=40`; empty if there is none.
+    first: &'a str,
+}
+
+impl<'a> Name<'a> {
+    fn of(name: &'a str) -> Self {
+        let (node, bindings) = name.split_once('[').unwrap_or((name, ""));
+        let bindings = bindings.strip_suffix(']').unwrap_or(bindings);
+        let round = node.split_once('@').and_then(|(_, round)| round.parse().ok());
+        Self {
+            node,
+            round: round.unwrap_or(1),
+            first: bindings.split(',').next().unwrap_or(""),
+        }
+    }
+
+    /// Without the round.
+    fn base(&self) -> &'a str {
+        self.node.split('@').next().unwrap_or(self.node)
+    }
+}
+
+/// What is drawn of scores by arm: confusion matrices, and the images that tell arms apart.
+pub fn judged(store: &Store, nodes: &[Shown<'_>], judged: &Judged) -> Vec<Figure> {
+    judged::figures(store, nodes, judged)
+}
+
+/// What is drawn of the nodes by themselves: learning curves and pseudo-labels.
+pub fn trainings(nodes: &[Shown<'_>]) -> Vec<Figure> {
+    let mut figures = curves::figures(nodes);
+    figures.extend(guesses::figures(nodes));
+    figures
+}
+
+/// What two of a run's networks see, the first pre-trained one and the first classifier: made now, and put into the cache, where it is not there yet.
+pub fn networks(store: &Store, nodes: &[Shown<'_>]) -> Vec<Figure> {
+    networks::figures(store, nodes)
+}
+
+/// What differs between the scores of two runs.
+pub fn differences(store: &Store, first: &Judged, second: &Judged) -> Vec<Figure> {
+    differences::figures(store, first, second)
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// The values of a key, made where there is none: in the order of first use.
+fn entry<'t, V: Default>(table: &'t mut Vec<(String, V)>, key: &str) -> &'t mut V {
+    let place = table.iter().position(|(known, _)| known == key).unwrap_or_else(|| {
+        table.push((key.to_owned(), V::default()));
+        table.len() - 1
+    });
+    &mut table[place].1
+}

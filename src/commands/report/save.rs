@@ -1,0 +1,94 @@
+//! `flow report --figure NAME -o FILE`: one figure as a file, with its numbers beside it.
+
+use std::path::Path;
+
+use flow_engine::figure::Figure;
+use flow_engine::workflow::suggest;
+use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg::{Options, Tree};
+
+use super::content::Content;
+use super::drawing::{NARROW, WIDE, file};
+use super::{numbers, section, write};
+use crate::exit::{Exit, Failure};
+use crate::output::print;
+
+/// Pixels of a PNG for each unit of its drawing.
+const SCALE: f32 = 2.0;
+
+pub(super) fn figure(content: &Content, wanted: &str, output: Option<&Path>) -> Result<Exit, Failure> {
+    let figures = section::named(content.all());
+    let fits = |exact: bool| {
+        figures.iter().find(|(name, _)| {
+            if exact {
+                name == wanted
+            } else {
+                name.starts_with(wanted)
+            }
+        })
+    };
+    let Some((name, figure)) = fits(true).or_else(|| fits(false)) else {
+        let names: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
+        let message = format!("the report of run {} has no figure `{wanted}`", content.run);
+        let help = format!(
+            "{}; there are: {}",
+            suggest(wanted, "figures", names.iter().copied()),
+            names.join(", ")
+        );
+        return Err(Failure::usage(message, help));
+    };
+    let numbers = numbers::table(figure)
+        .map(|table| numbers::csv(&table))
+        .unwrap_or_default();
+    let Some(output) = output else {
+        print(&numbers);
+        return Ok(Exit::Ok);
+    };
+    let ending = output
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .unwrap_or_default();
+    match ending {
+        "csv" => write(output, numbers.as_bytes())?,
+        "svg" => write(output, drawn(name, figure)?.as_bytes())?,
+        "png" => write(output, &png(&drawn(name, figure)?)?)?,
+        _ => {
+            let message = format!("`{}` ends in neither .svg nor .png nor .csv", output.display());
+            return Err(Failure::usage(message, "the ending says what is written"));
+        }
+    }
+    if ending != "csv" {
+        write(&output.with_extension("csv"), numbers.as_bytes())?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn drawn(name: &str, figure: &Figure) -> Result<String, Failure> {
+    let narrow = matches!(figure, Figure::Panels(_) | Figure::Matrices(_));
+    let (keys, drawings) = section::drawings(figure, if narrow { NARROW } else { WIDE });
+    if drawings.is_empty() {
+        let message = format!("`{name}` is a table, words or pictures: there is nothing to draw");
+        return Err(Failure::usage(
+            message,
+            "write its numbers with an output that ends in .csv",
+        ));
+    }
+    Ok(file(figure.title(), &keys, &drawings))
+}
+
+fn png(svg: &str) -> Result<Vec<u8>, Failure> {
+    let failed = |why: String| Failure::failed(format!("the figure cannot be drawn as PNG: {why}"));
+    let mut options = Options::default();
+    options.fontdb_mut().load_system_fonts();
+    if options.fontdb.is_empty() {
+        return Err(failed(
+            "this machine has no fonts; install some (DejaVu, say), or write it as .svg".to_owned(),
+        ));
+    }
+    let tree = Tree::from_str(svg, &options).map_err(|error| failed(error.to_string()))?;
+    let size = tree.size().to_int_size();
+    let (width, height) = (size.width() as f32 * SCALE, size.height() as f32 * SCALE);
+    let mut pixels = Pixmap::new(width as u32, height as u32).ok_or_else(|| failed("it is too large".to_owned()))?;
+    resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
+    pixels.encode_png().map_err(|error| failed(error.to_string()))
+}
