@@ -24,8 +24,10 @@ pub(crate) fn reporter(quiet: bool, verbose: u8, json: bool) -> Box<dyn Reporter
 }
 
 /// Metrics that are shown when a node has ended, if it has them.
-const SHOWN_METRICS: [&str; 6] = [
+const SHOWN_METRICS: [&str; 8] = [
     "accuracy",
+    "mean_iou",
+    "ap50",
     "loss",
     "precision",
     "kept_share",

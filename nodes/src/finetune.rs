@@ -4,6 +4,9 @@
 //! For self-training the engine repeats the node: with `rounds = 2` and `becomes = "guess.teacher"` the student of the
 //! first round labels the images that the student of the second learns from.
 
+mod fitting;
+mod locate;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -23,6 +26,7 @@ use flow_learn::train::{Classifier, Examples, Fit, FitSettings, JointLossSetting
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::fitting::Fitting;
 use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, HeadInfo, History, MODEL, ModelArtifact,
     NetworkFacts, RECIPE, RecipeArtifact, SplitName, TEXTS_HAVE_NO_VIEWS, same_task, without,
@@ -32,6 +36,7 @@ use crate::budget::Budget;
 use crate::device::{DeviceChoice, Precision, note_memory};
 use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
 use crate::memory;
+use crate::tasks;
 
 /// Steps between two looks at the clock for a checkpoint.
 const STRETCH: usize = 25;
@@ -42,6 +47,10 @@ const STRETCH: usize = 25;
 pub struct FinetuneNode {
     /// Labelled images and, if there are two, pseudo-labelled ones.
     data: Vec<NodeRef>,
+    /// What the network is to tell: the class of an image, or where things are, for which the images need masks or boxes.
+    #[serde(default = "tasks::classify", skip_serializing_if = "tasks::is_classify")]
+    #[schemars(extend("enum" = tasks::names()))]
+    task: String,
     /// An encoder to start from: a node, or `{ file = "resnet18.safetensors" }`; fresh weights if left out.
     init: Option<EncoderStart>,
     /// The network of a start from scratch or from a file; a node brings its own.
@@ -245,7 +254,10 @@ impl FinetuneNode {
     fn check_settings(&self) -> Result<(), ParamError> {
         let settings = self.settings()?;
         settings.check().map_err(setting_error)?;
-        self.check_semi()?;
+        match tasks::find(&self.task)? {
+            Some(task) => self.check_task(task)?,
+            None => self.check_semi()?,
+        }
         if !(1..=2).contains(&self.data.len()) {
             let found = self.data.len();
             let message =
@@ -372,6 +384,9 @@ impl Node for FinetuneNode {
         if let Some(second) = inputs.all("data").get(1).and_then(|second| second.facts.get()) {
             same_task("data[1]", data, second)?;
         }
+        if let Some(task) = tasks::find(&self.task)? {
+            return self.task_facts(task, inputs, data);
+        }
         if data.class_names.as_ref().is_some_and(|names| names.len() < 2) {
             let message = "all images are of one class: there is nothing to classify";
             return Err(at_with("data", message, "give images of at least two classes"));
@@ -402,6 +417,7 @@ impl Node for FinetuneNode {
             input: data.input,
             class_names: data.class_names.clone(),
             backbone: self.network(inputs),
+            task: None,
         }))
     }
 
@@ -445,6 +461,9 @@ impl Node for FinetuneNode {
             .transpose()?;
         if let Some(pseudo) = &pseudo {
             same_task("data[1]", &labelled.facts()?, &pseudo.facts()?).map_err(refused)?;
+        }
+        if let Some(task) = tasks::find(&self.task).map_err(refused)? {
+            return self.locate(task, (labelled, pseudo), inputs, cx);
         }
         let recipe = |port: &str| match inputs.maybe(port) {
             Some(views) => RecipeArtifact::read(views).map(|recipe| Some(recipe.0)),
@@ -500,6 +519,7 @@ impl Node for FinetuneNode {
             class_names: labelled.class_names.clone(),
             labels: truths.indices.len(),
             pseudo_labels: guesses.as_ref().map(|guesses| guesses.indices.len()),
+            task: None,
         };
         let metrics = metrics(&fit, &head, allowed);
         let history = self.semi.is_some().then(|| History::of(fit.history()).to_file());
@@ -517,7 +537,7 @@ impl Node for FinetuneNode {
 }
 
 /// What a training comes to, for queries.
-fn metrics(fit: &Fit<'_>, head: &HeadInfo, allowed: f64) -> BTreeMap<String, f64> {
+fn metrics(fit: &impl Fitting, head: &HeadInfo, allowed: f64) -> BTreeMap<String, f64> {
     let counts = [
         ("images_allowed", allowed),
         ("images_trained", fit.images_seen() as f64),
@@ -562,7 +582,7 @@ fn twin(backbone: &BackboneSettings, of: &Classifier, stream: &Stream) -> Result
 
 impl FinetuneNode {
     /// Goes on from the last checkpoint, if there is one, to the last step.
-    fn train<'a>(&self, mut fit: Fit<'a>, cx: &Context<'_>) -> Result<Fit<'a>, NodeError> {
+    fn train<F: Fitting>(&self, mut fit: F, cx: &Context<'_>) -> Result<F, NodeError> {
         let steps = self.steps().map_err(refused)?;
         let per_step = self.fit_settings(steps).cost(self.semi.as_ref());
         if let Some(checkpoint) = cx.host.load_checkpoint()? {

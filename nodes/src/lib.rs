@@ -22,6 +22,7 @@ mod onnx;
 mod pretext;
 mod pretrain;
 mod pseudo_label;
+mod tasks;
 mod torch;
 
 pub use augment::AugmentNode;

@@ -278,6 +278,7 @@ impl Node for PretrainNode {
             input: data.input,
             class_names: None,
             backbone: Some(self.backbone.clone()),
+            task: None,
         }))
     }
 

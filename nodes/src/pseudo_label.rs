@@ -3,6 +3,8 @@
 //! The teacher sees the images as they are (Xie et al. 2020, 1911.04252: an un-noised teacher, a noised student). True labels
 //! of the images are used for statistics only: how many of the guesses kept were right.
 
+mod locate;
+
 use std::collections::BTreeMap;
 
 use flow_engine::node::{
@@ -22,6 +24,7 @@ use crate::artifacts::{
 use crate::device::{DeviceChoice, Precision};
 use crate::failure::{at, at_with, device_failure, refused};
 use crate::memory;
+use crate::tasks;
 
 /// Labels images with a trained classifier, and keeps those that it is sure of.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -29,12 +32,16 @@ use crate::memory;
 pub struct PseudoLabelNode {
     /// The classifier that guesses.
     teacher: NodeRef,
+    /// What the teacher guesses: the class of an image, or where things are.
+    #[serde(default = "tasks::classify", skip_serializing_if = "tasks::is_classify")]
+    #[schemars(extend("enum" = tasks::names()))]
+    task: String,
     /// The images that it labels: all training images, whatever labels they have.
     data: NodeRef,
     /// A data set with images to leave out, as a rule the labelled ones: those of its examples that are, pixel for pixel, among the images of
     /// `data`. Without it they may be guessed like any other.
     except: Option<NodeRef>,
-    /// Probability of the likeliest class from which on a guess is kept.
+    /// Probability of the likeliest class from which on a guess is kept; of tasks that tell where things are, that of a pixel or a box.
     #[serde(default = "threshold")]
     threshold: f32,
     /// Whether the student learns the teacher's distribution (`true`) or only its likeliest class.
@@ -115,10 +122,13 @@ impl Node for PseudoLabelNode {
             let message = "hard targets have no temperature";
             return Err(at_with("temperature", message, "write `soft = true`, or leave it out"));
         }
+        let task = tasks::find(&self.task)?;
+        task.map_or(Ok(()), |task| self.check_task(task))?;
         let Some(data) = inputs.get::<DatasetFacts>("data") else {
             return Ok(Facts::unknown());
         };
         if let Some(teacher) = inputs.get::<NetworkFacts>("teacher") {
+            tasks::same("teacher", teacher, task)?;
             compatible("teacher", teacher, data)?;
         }
         if let Some(except) = inputs.get::<DatasetFacts>("except")
@@ -131,6 +141,7 @@ impl Node for PseudoLabelNode {
         }
         Ok(Facts::of(DatasetFacts {
             targets: Targets::Guesses,
+            annotated: task.map_or(data.annotated, tasks::guessed),
             ..data.clone()
         }))
     }
@@ -166,6 +177,9 @@ impl Node for PseudoLabelNode {
     }
 
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        if let Some(task) = tasks::find(&self.task).map_err(refused)? {
+            return self.locate(task, inputs, cx);
+        }
         let mut data = Dataset::read(inputs.one("data"), &[SplitName::Train])?;
         let mut teacher = ModelArtifact::read(inputs.one("teacher"))?;
         teacher.classifier.encoder.device = self.device.open(cx)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flow_nodes::pictures::{FileLine, Inspection, Layout, Pair, Reading, first_few};
+use flow_nodes::pictures::{FileLine, Inspection, Layout, Pair, PlaceCounts, Reading, first_few};
 use flow_nodes::sources::inspect;
 
 use crate::cli::{DataCommand, InspectArgs};
@@ -112,9 +112,31 @@ pub(crate) fn summary(found: &Inspection) -> String {
     if let Some((least, most)) = sizes(found) {
         text.push_str(&format!("sizes: {least} to {most}\n"));
     }
+    text.push_str(&found.places.as_ref().map(places).unwrap_or_default());
     text.push_str(&listed("duplicates, pixel for pixel", found, &found.duplicates));
     text.push_str(&listed("suspected leaks between splits", found, &found.leaks));
     text
+}
+
+/// What is told of where things are.
+fn places(found: &PlaceCounts) -> String {
+    let all: usize = found.things.iter().map(|(_, count)| count).sum();
+    let list: Vec<String> = found
+        .things
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    format!(
+        "annotations (source \"{}\"): {}, {} left out: {}\nimages with a mask: {}, without anything: {}\nproblems with annotations: {}{}\n",
+        found.source,
+        count(all, "thing", "things"),
+        found.left_out,
+        list.join(", "),
+        found.masks,
+        found.empty,
+        found.problems.len(),
+        first_few(found.problems.iter().cloned())
+    )
 }
 
 /// The smallest and the largest image by its pixels.

@@ -27,5 +27,6 @@ pub mod settings;
 pub mod state;
 pub mod stats;
 pub mod svm;
+pub mod tasks;
 pub mod text;
 pub mod train;

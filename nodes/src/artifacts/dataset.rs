@@ -18,7 +18,8 @@ use flow_learn::train::Examples;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetFacts, Targets, decoded, from_json, mapped, to_json};
+use super::boxes::{boxes_from, boxes_to_bytes};
+use super::{Annotated, DatasetFacts, Targets, decoded, from_json, mapped, to_json};
 use crate::failure::failure;
 
 const INFO: &str = "dataset.json";
@@ -239,7 +240,7 @@ impl Dataset {
             }
             splits.insert(*name, part);
             if let Some(all) = self.annotations.get(name) {
-                annotations.insert(*name, all.select(&kept));
+                annotations.insert(*name, all.select(&kept).with_classes(place));
             }
         }
         let class_names = places.iter().map(|place| self.class_names[*place].clone()).collect();
@@ -262,6 +263,11 @@ impl Dataset {
             Some(examples) => Targets::Labels(examples.indices.len()),
         };
         Ok(DatasetFacts {
+            annotated: self
+                .annotations
+                .get(&SplitName::Train)
+                .map(Annotated::of)
+                .unwrap_or_default(),
             input: NetworkInput {
                 shape: train.shape(),
                 modality: self.modality(),
@@ -384,15 +390,13 @@ impl Dataset {
             let lines: String = vocabulary.words().iter().map(|word| format!("{word}\n")).collect();
             files.push((VOCABULARY.to_owned(), lines.into_bytes()));
         }
-        for (name, annotations) in &self.annotations {
-            files.push((name.masks_file(), annotations.masks.encode()));
-            let mut state = StateDict::default();
-            let bounds = Tensor {
-                shape: vec![annotations.bounds.len(), 4],
-                data: annotations.bounds.concat(),
-            };
-            state.tensors.insert("bounds".into(), bounds);
-            files.push((name.boxes_file(), state.to_bytes()));
+        for (name, Annotations { masks, objects }) in &self.annotations {
+            files.extend(masks.as_ref().map(|masks| (name.masks_file(), masks.encode())));
+            files.extend(
+                objects
+                    .as_ref()
+                    .map(|objects| (name.boxes_file(), boxes_to_bytes(objects))),
+            );
         }
         let mut metrics: BTreeMap<String, f64> = self
             .splits
@@ -460,16 +464,16 @@ impl Dataset {
                 })?,
             };
             splits.insert(*name, samples);
-            if has(&name.masks_file()) {
-                let masks = mapped(artifact, &name.masks_file(), |bytes| {
+            let masks = has(&name.masks_file()).then(|| {
+                mapped(artifact, &name.masks_file(), |bytes| {
                     Images::decode(Pixels::new(bytes)).map_err(failure)
-                })?;
-                let boxes = decoded(artifact, &name.boxes_file(), tensors)?;
-                let bounds = boxes
-                    .tensors
-                    .get("bounds")
-                    .map_or(vec![], |t| t.data.as_chunks::<4>().0.to_vec());
-                annotations.insert(*name, Annotations { masks, bounds });
+                })
+            });
+            let objects = has(&name.boxes_file())
+                .then(|| decoded(artifact, &name.boxes_file(), |bytes| boxes_from(&tensors(bytes)?)));
+            let (masks, objects) = (masks.transpose()?, objects.transpose()?);
+            if masks.is_some() || objects.is_some() {
+                annotations.insert(*name, Annotations { masks, objects });
             }
         }
         let examples = if has(EXAMPLES) {
@@ -509,8 +513,8 @@ impl Dataset {
     }
 
     /// Whether what was read from several files holds together: places, labels and targets index each other later.
-    fn check(&self) -> Result<(), &'static str> {
-        let require = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
+    fn check(&self) -> Result<(), String> {
+        let require = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
         let classes = self.classes();
         let Normalisation { mean, std } = &self.normalisation;
         let fits =
@@ -528,10 +532,11 @@ impl Dataset {
                 channels.is_none_or(|c| c == mean.len()),
                 "its normalisation has other channels than its images",
             )?;
-            if let Some(Annotations { masks, bounds }) = self.annotations.get(name) {
-                let fits = masks.n == samples.n() && bounds.len() == samples.n();
-                require(fits, "it lacks a mask or a box for each image")?;
-            }
+            let size = [samples.shape().h, samples.shape().w];
+            let annotations = self.annotations.get(name);
+            annotations
+                .and_then(|all| all.fault(samples.n(), size, classes))
+                .map_or(Ok(()), Err)?;
         }
         let Some(examples) = &self.examples else { return Ok(()) };
         let targets = &examples.targets;

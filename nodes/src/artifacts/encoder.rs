@@ -48,6 +48,7 @@ impl EncoderArtifact {
             input: self.encoder.takes(),
             class_names: None,
             backbone: Some(self.backbone.clone()),
+            task: None,
         }
     }
 

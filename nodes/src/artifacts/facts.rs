@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use flow_engine::node::ParamError;
 use flow_learn::backbones::BackboneSettings;
-use flow_learn::data::{Modality, NetworkInput};
+use flow_learn::data::{Annotations, Modality, NetworkInput};
 use flow_learn::layers::MapShape;
 
 use super::SplitName;
@@ -22,6 +22,25 @@ pub enum Targets {
     Guesses,
 }
 
+/// What is known of where things are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Annotated {
+    /// Whether each pixel has a class.
+    pub masks: bool,
+    /// Whether each thing has a box.
+    pub boxes: bool,
+}
+
+impl Annotated {
+    /// What annotations have.
+    pub fn of(annotations: &Annotations) -> Self {
+        Self {
+            masks: annotations.masks.is_some(),
+            boxes: annotations.objects.is_some(),
+        }
+    }
+}
+
 /// What a data set is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatasetFacts {
@@ -33,6 +52,8 @@ pub struct DatasetFacts {
     pub splits: Option<BTreeMap<SplitName, usize>>,
     /// Which training examples have targets, and whose.
     pub targets: Targets,
+    /// What is known of where things are in its images.
+    pub annotated: Annotated,
 }
 
 impl DatasetFacts {
@@ -52,6 +73,8 @@ pub struct NetworkFacts {
     pub class_names: Option<Vec<String>>,
     /// The network, where it is known; only what it takes of memory follows from it.
     pub backbone: Option<BackboneSettings>,
+    /// What it tells of images, if not their class.
+    pub task: Option<&'static str>,
 }
 
 /// What scores are of, and on what.
@@ -59,6 +82,8 @@ pub struct NetworkFacts {
 pub struct ScoreFacts {
     /// Whether a classifier was judged, and not features.
     pub of_classifier: bool,
+    /// What it tells of images, if not their class.
+    pub task: Option<&'static str>,
     /// The data that was judged on.
     pub data: DatasetFacts,
     /// The split that was judged on.
@@ -209,6 +234,7 @@ mod tests {
             class_names,
             splits: None,
             targets: Targets::All,
+            annotated: Annotated::default(),
         }
     }
 
@@ -218,6 +244,7 @@ mod tests {
             input: image(28, 1),
             class_names: names(&["bag", "coat"]),
             backbone: None,
+            task: None,
         };
         let refusal = |data: &DatasetFacts| {
             compatible("model", &network, data)
@@ -249,6 +276,7 @@ mod tests {
             input: image(28, 1),
             class_names: None,
             backbone: None,
+            task: None,
         };
         assert!(compatible("encoder", &encoder, &data(image(28, 1), names(&["x", "y"]))).is_ok());
     }

@@ -1,10 +1,12 @@
 //! What flows between nodes: one file for each artifact type, with its encoding to named files and back.
 
+mod boxes;
 mod dataset;
 mod encoder;
 mod facts;
 mod features;
 mod history;
+mod locator;
 mod model;
 mod network;
 mod predictions;
@@ -16,14 +18,15 @@ mod task;
 pub use dataset::{Dataset, ExampleSet, Normalisation, SplitName};
 pub(crate) use dataset::{GUESSES_ARE_NO_LABELS, TEXTS_HAVE_NO_VIEWS, without};
 pub use encoder::EncoderArtifact;
-pub use facts::{DatasetFacts, NetworkFacts, ScoreFacts, Targets, compatible, same_task};
+pub use facts::{Annotated, DatasetFacts, NetworkFacts, ScoreFacts, Targets, compatible, same_task};
 pub use features::{FeatureFacts, FeaturesArtifact};
 pub use history::{Epoch, History};
+pub use locator::LocatorArtifact;
 pub use model::{HeadInfo, ModelArtifact};
 pub use network::TrainedNetwork;
 pub use predictions::{PredictionFacts, Predictions};
 pub use recipe::RecipeArtifact;
-pub use scores::{Agreement, FeatureScore, Protocol, SCORES_FILE, Scores, Subject};
+pub use scores::{Agreement, FeatureScore, LocatedScore, Protocol, SCORES_FILE, Scores, Subject};
 pub use start::{EncoderStart, WeightsFile};
 pub use task::TaskArtifact;
 
@@ -41,7 +44,7 @@ pub const RECIPE: ArtifactType = ArtifactType("recipe");
 pub const TASK: ArtifactType = ArtifactType("task");
 /// A backbone's weights.
 pub const ENCODER: ArtifactType = ArtifactType("encoder");
-/// A classifier's weights.
+/// Weights of a classifier, or of a network that tells where things are.
 pub const MODEL: ArtifactType = ArtifactType("model");
 /// Class probabilities of the examples of a split, from elsewhere.
 pub const PREDICTIONS: ArtifactType = ArtifactType("predictions");

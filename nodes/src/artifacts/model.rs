@@ -22,6 +22,28 @@ pub struct HeadInfo {
     pub labels: usize,
     /// Pseudo-labelled ones, if it was given such.
     pub pseudo_labels: Option<usize>,
+    /// What it tells of images, if not their class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+}
+
+impl HeadInfo {
+    /// A head with its weights, as a file.
+    pub(super) fn to_file(&self, mut state: StateDict) -> (String, Vec<u8>) {
+        state.meta = String::from_utf8_lossy(&to_json(self)).into_owned();
+        (HEAD.to_owned(), state.to_bytes())
+    }
+
+    /// What `build` makes of a head's file.
+    pub(super) fn read<T>(
+        input: &Input,
+        build: impl FnOnce(Self, StateDict) -> Result<T, NodeError>,
+    ) -> Result<T, NodeError> {
+        decoded(&input.artifact, HEAD, |bytes| {
+            let state = StateDict::from_bytes(bytes).map_err(failure)?;
+            build(from_json(state.meta.as_bytes())?, state)
+        })
+    }
 }
 
 /// A classifier with what it takes to build it again.
@@ -43,15 +65,14 @@ impl ModelArtifact {
             input: self.classifier.encoder.takes(),
             class_names: Some(self.head.class_names.clone()),
             backbone: Some(self.backbone.clone()),
+            task: None,
         }
     }
 
     /// The files. The encoder is one of them, so a model can be used wherever an encoder can.
     pub fn into_files(self) -> Vec<(String, Vec<u8>)> {
         let Classifier { encoder, mut head, .. } = self.classifier;
-        let mut state = StateDict::of(&mut head, "");
-        state.meta = String::from_utf8_lossy(&to_json(&self.head)).into_owned();
-        let head = (HEAD.to_owned(), state.to_bytes());
+        let head = self.head.to_file(StateDict::of(&mut head, ""));
         let mut encoder = EncoderArtifact {
             backbone: self.backbone,
             encoder,
@@ -70,9 +91,11 @@ impl ModelArtifact {
             encoder,
             normalisation,
         } = EncoderArtifact::read(input)?;
-        decoded(&input.artifact, HEAD, |bytes| {
-            let state = StateDict::from_bytes(bytes).map_err(failure)?;
-            let head: HeadInfo = from_json(state.meta.as_bytes())?;
+        HeadInfo::read(input, |head, state| {
+            if let Some(task) = &head.task {
+                let message = format!("this network does not classify images: its task is `{task}`");
+                return Err(NodeError::failed(message).with_help("take a network of `task = \"classify\"`"));
+            }
             let mut classifier = Classifier::new(encoder, head.class_names.len(), &Stream::new(0, "overwritten"));
             state.load(&mut classifier.head, "").map_err(failure)?;
             Ok(Self {

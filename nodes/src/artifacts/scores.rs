@@ -1,5 +1,7 @@
 //! Metrics on test or validation images as an artifact, with each image's outcome, so that arms can be compared in pairs.
 
+use std::collections::BTreeMap;
+
 use flow_cache::Digest;
 use flow_engine::node::{Input, NodeError};
 use serde::{Deserialize, Serialize};
@@ -166,6 +168,25 @@ pub struct Scores {
     pub truth: Vec<u16>,
     /// The metrics.
     pub scores: Vec<FeatureScore>,
+    /// Those of a network that tells where things are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub located: Option<LocatedScore>,
+}
+
+/// How good a network is at telling where things are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocatedScore {
+    /// Its task.
+    pub task: String,
+    /// The metric that arms are compared by.
+    pub figure: String,
+    /// All metrics by name.
+    pub metrics: BTreeMap<String, f64>,
+    /// The figure of each class; 0 for one that does not occur.
+    pub by_class: Vec<f64>,
+    /// What each image contributes to the figure, in the order of the split: their mean is the figure.
+    pub contributions: Vec<f64>,
 }
 
 impl Scores {

@@ -1,6 +1,7 @@
 //! `kind = "dataset"`: images or texts from a source, or a part of another data set.
 
 pub(crate) mod files;
+mod located;
 mod part;
 mod source;
 

@@ -159,18 +159,15 @@ impl PartNode {
     fn labelled(&self, data: &Dataset, labels: usize) -> Result<ExampleSet, NodeError> {
         let train = data.train()?;
         let whole = data.example_set()?;
-        let all: Vec<u16> = whole
-            .indices
-            .iter()
-            .filter_map(|i| train.labels()[*i as usize])
-            .collect();
+        let may = |i: &u32| Some((*i, train.labels()[*i as usize]?));
+        let (places, all): (Vec<u32>, Vec<u16>) = whole.indices.iter().filter_map(may).unzip();
         let stream = Stream::new(self.seed, "labels");
         let chosen = match self.imbalance {
             Some(imbalance) => long_tailed(&all, data.classes(), labels, imbalance, &stream),
             None => stratified(&all, data.classes(), labels, &stream),
         };
         let chosen = chosen.map_err(failure)?;
-        let indices = chosen.iter().map(|i| whole.indices[*i as usize]).collect();
+        let indices = chosen.iter().map(|i| places[*i as usize]).collect();
         Ok(ExampleSet::labelled(indices, train.labels(), data.classes()))
     }
 }

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, Division};
+use super::located;
 use crate::artifacts::{DATASET, Dataset, DatasetFacts, SplitName, Targets};
 use crate::failure::{at, at_with, failure, refused};
 use crate::memory;
@@ -156,6 +157,7 @@ impl SourceNode {
                 };
                 files::output(source.name, images, &division, host)
             }
+            Loaded::Placed(images) => located::output(source.name, *images, &self.division(), host),
         }
     }
 
@@ -270,6 +272,7 @@ impl SourceNode {
             targets: shape
                 .labelled
                 .map_or(Targets::All, |labelled| Targets::Labels(labelled - aside)),
+            annotated: shape.annotated,
         };
         // What a file holds cannot be lowered, but which file it is.
         let sizes = [("train", self.train.is_some()), ("side", self.side.is_some())];

@@ -210,6 +210,7 @@ impl Node for ControlNode {
             pseudo_labels: None,
             truth: Scores::classes(&truth),
             scores: vec![score],
+            located: None,
         };
         Ok(Output {
             files: vec![scores.to_file()],

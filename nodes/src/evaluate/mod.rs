@@ -4,6 +4,7 @@
 mod arms;
 mod compare;
 mod control;
+mod locate;
 mod probe;
 mod score;
 mod summary;
@@ -36,6 +37,7 @@ fn score_facts(inputs: &InputFacts, split: SplitName, of_classifier: bool) -> Re
     }
     Ok(Some(ScoreFacts {
         of_classifier,
+        task: None,
         data: data.clone(),
         split,
     }))

@@ -365,6 +365,7 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         pseudo_labels: None,
         truth: Scores::classes(&data.truth(node.split)?),
         scores: judging.scores,
+        located: None,
     };
     Ok(Output {
         files: vec![scores.to_file()],

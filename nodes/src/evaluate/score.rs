@@ -8,33 +8,34 @@ use flow_engine::node::{
 };
 use flow_learn::augment::Recipe;
 use flow_learn::metrics::{argmaxes, ece};
+use flow_learn::tasks::Task;
 use flow_learn::train::predict;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{score_facts, test};
 use crate::artifacts::{
-    DATASET, Dataset, FeatureScore, MODEL, ModelArtifact, NetworkFacts, PREDICTIONS, PredictionFacts, Predictions,
-    Protocol, SCORES, Scores, SplitName, Subject, compatible, same_task,
-};
-use crate::device::{DeviceChoice, Precision};
-use crate::failure::{at_with, device_failure, refused};
-use crate::memory;
+use flow_learn::metrics::{argmaxes, ece};
+use flow_learn::tasks::Task;
 
 /// Bins of the calibration error.
 const BINS: usize = 15;
 
-/// Judges a classifier, or the predictions of a program, on a split of a data set.
+/// Judges a classifier, a network that tells where things are, or the predictions of a program, on a split of a data set.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreNode {
-    /// The classifier, or a `command` node with `makes = "predictions"`.
+    /// The network, or a `command` node with `makes = "predictions"`.
     model: NodeRef,
-    /// The data set that is judged on: of the classifier's classes in its order.
+    /// What the network tells: the class of an image, or where things are.
+    #[serde(default = "tasks::classify", skip_serializing_if = "tasks::is_classify")]
+    #[schemars(extend("enum" = tasks::names()))]
+    task: String,
+    /// The data set that is judged on: of the network's classes in its order.
     data: NodeRef,
     /// The split that is judged on.
     #[serde(default = "test")]
-    split: SplitName,
+    pub(super) split: SplitName,
     /// Where it computes: `cpu`, `cuda` for a GPU, or `auto` for a GPU where there is one that can be used. A GPU's architecture is part of the
     /// key, the CPU is not.
     #[serde(default, skip_serializing_if = "DeviceChoice::is_cpu")]
@@ -112,14 +113,22 @@ impl Node for ScoreNode {
         let Some(facts) = score_facts(inputs, self.split, true)? else {
             return Ok(Facts::unknown());
         };
+        let task = tasks::find(&self.task)?;
+        if let Some(task) = task {
+            tasks::annotated("data", &facts.data, task)?;
+        }
         if let Some(network) = inputs.get::<NetworkFacts>("model") {
+            tasks::same("model", network, task)?;
             compatible("model", network, &facts.data)?;
         }
         if let Some(predictions) = inputs.get::<PredictionFacts>("model") {
             same_task("model", &facts.data, &predictions.data)?;
             self.check_split(predictions.split)?;
         }
-        Ok(Facts::of(facts))
+        Ok(Facts::of(ScoreFacts {
+            task: task.map(Task::name),
+            ..facts
+        }))
     }
 
     fn settled(&self, _: &Spent<'_>) -> Result<Option<Self>, ParamError> {
@@ -141,6 +150,9 @@ impl Node for ScoreNode {
 
     /// Predicts every image of the split once, as it is, normalised as the classifier was trained.
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
+        if let Some(task) = tasks::find(&self.task).map_err(refused)? {
+            return self.locate(task, inputs);
+        }
         let input = inputs.one("data");
         let data = Dataset::read(input, &[SplitName::Train, self.split])?;
         let model = inputs.one("model");
@@ -165,6 +177,7 @@ impl Node for ScoreNode {
             pseudo_labels,
             truth: Scores::classes(&truth),
             scores: vec![score],
+            located: None,
         };
         Ok(Output {
             files: vec![scores.to_file()],

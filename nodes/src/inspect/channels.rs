@@ -25,7 +25,7 @@ pub(super) fn figures(seen: &mut Seen<'_>, channels: usize) -> (Vec<Figure>, Met
         return (figures, Metrics::new());
     };
     seen.augmenter.plain_batch(samples, seen.places, &mut values);
-    let Some(mut stages) = seen.encoder.stages() else {
+    let Some(mut stages) = seen.encoder.inside() else {
         return (figures, Metrics::new());
     };
     let look = Look {

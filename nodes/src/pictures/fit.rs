@@ -52,8 +52,15 @@ impl Fit {
         })
     }
 
+    /// How far a square's first row or column lies inside an image of such a length, negative for bars; halves are rounded to even, as torchvision and
+    /// Pillow do.
+    pub(crate) fn offset(length: usize, side: usize) -> isize {
+        let spare = length as isize - side as isize;
+        spare.signum() * (spare.abs() / 2 + isize::from(spare.abs() % 4 == 3))
+    }
+
     /// Width and height before cropping or padding.
-    fn scaled(self, w: usize, h: usize, side: usize) -> (usize, usize) {
+    pub(crate) fn scaled(self, w: usize, h: usize, side: usize) -> (usize, usize) {
         let (short, long) = (w.min(h).max(1), w.max(h).max(1));
         // Rounded down, as torchvision does; to the nearest, as Pillow pads.
         let longer = |short: usize, long: usize| (side * long / short).max(1);
@@ -79,13 +86,7 @@ struct Frame {
 impl Frame {
     fn cut<V: Copy>(&self, values: &[V], matte: &[V]) -> Vec<V> {
         let (side, (h, w)) = (self.side as isize, self.from);
-        // How far the square's first row or column lies inside the scaled image, negative for bars; halves are rounded to even, as
-        // torchvision and Pillow do.
-        let offset = |length: usize| {
-            let spare = length as isize - side;
-            spare.signum() * (spare.abs() / 2 + isize::from(spare.abs() % 4 == 3))
-        };
-        let (top, left) = (offset(h), offset(w));
+        let (top, left) = (Fit::offset(h, self.side), Fit::offset(w, self.side));
         let mut square = Vec::with_capacity(self.side * self.side * self.channels);
         for y in top..top + side {
             for x in left..left + side {

@@ -49,6 +49,25 @@ pub struct Inspection {
     pub duplicates: Vec<Pair>,
     /// Files in two splits that are the same, or nearly.
     pub leaks: Vec<Pair>,
+    /// What is told of where things are.
+    pub places: Option<PlaceCounts>,
+}
+
+/// What annotations come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlaceCounts {
+    /// The source that reads them.
+    pub source: &'static str,
+    /// Things of each class, in the order of the classes.
+    pub things: Vec<(String, usize)>,
+    /// Things that are left out: crowds and such as are difficult.
+    pub left_out: usize,
+    /// Images with a mask.
+    pub masks: usize,
+    /// Images of which nothing is told.
+    pub empty: usize,
+    /// What is wrong, by file and id.
+    pub problems: Vec<String>,
 }
 
 impl Inspection {
@@ -87,6 +106,7 @@ pub fn inspect(path: &Path, layout: &Layout, reading: &Reading) -> Result<Inspec
             table: None,
             duplicates: Vec::new(),
             leaks: Vec::new(),
+            places: None,
         });
     }
     let found = list(path, layout)?;
@@ -122,6 +142,7 @@ impl Inspection {
             files,
             class_names,
             table,
+            places: None,
         }
     }
 }

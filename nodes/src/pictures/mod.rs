@@ -15,7 +15,7 @@ pub use decode::{Header, MAX_PIXELS, Picture, Reading, Values, decode, decode_by
 pub use fit::Fit;
 pub use folder::{Entry, Fault, Found, Layout, images_in, list};
 pub(crate) use folder::{files_in, split_of};
-pub use inspect::{FileLine, Inspection, inspect};
+pub use inspect::{FileLine, Inspection, PlaceCounts, inspect};
 pub(crate) use inspect::{Looked, look_at};
 pub(crate) use known::{Decoded, Known};
 pub use leaks::{Fingerprint, Pair, pairs};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::npz::ArrayNames;
 use super::{Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, check_count};
-use crate::artifacts::SplitName;
+use crate::artifacts::{Annotated, SplitName};
 use crate::failure::{at, at_with};
 use crate::pictures::{
     Columns, Entry, Fault, Fit, Fitted, Fitting, Found, Known, Layout, MAX_PIXELS, Reading, first_few, list,
@@ -218,6 +218,7 @@ pub(super) fn shape_of(
         counts: known.then(|| [all - test - validation - held_out, test + held_out]),
         validation,
         labelled: unlabelled.then(|| labelled - held_out),
+        annotated: Annotated::default(),
         texts: None,
     })
 }

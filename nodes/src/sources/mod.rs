@@ -7,6 +7,7 @@ mod container;
 pub mod fashion_mnist;
 pub(crate) mod folder;
 mod idx;
+mod located;
 mod npy;
 pub(crate) mod npz;
 mod parquet;
@@ -28,7 +29,10 @@ pub use self::background::Background;
 pub use self::colour::Colour;
 use self::container::{Format, inspected};
 pub use self::folder::{FileSettings, Files, Listed, OnBad, OnLeak};
+pub(crate) use self::located::test_count as located_test_count;
+pub use self::located::{Placed, PlacedEntry};
 pub use self::npz::ArrayNames;
+use crate::artifacts::Annotated;
 use crate::failure::{at, at_with};
 use crate::pictures::{Fault, Inspection, Layout, Reading};
 
@@ -88,6 +92,8 @@ pub enum Loaded {
     Listed(Box<Listed>),
     /// Image files, decoded: they are divided, and searched for duplicates, by the node.
     Files(Box<Files>),
+    /// Images with what is where in them, decoded: they are divided by the node.
+    Placed(Box<Placed>),
     /// Texts, whole: a vocabulary is learnt from a part of them.
     Texts(Texts),
 }
@@ -128,6 +134,8 @@ pub struct SourceShape {
     pub validation: usize,
     /// How many of the training examples have a label, where some have none.
     pub labelled: Option<usize>,
+    /// What is known of where things are.
+    pub annotated: Annotated,
     /// The texts themselves, where they are few: their vocabulary tells whether they go with a network.
     pub texts: Option<Texts>,
 }
@@ -141,6 +149,7 @@ impl SourceShape {
             counts: Some(counts),
             validation: 0,
             labelled: None,
+            annotated: Annotated::default(),
             texts: None,
         }
     }
@@ -214,16 +223,20 @@ const MOST_EXAMPLES: usize = 1 << 24;
 /// All sources. A new one is a file and a line.
 pub const SOURCES: &[Source] = &[
     cifar::CIFAR,
+    located::COCO,
     fashion_mnist::SAMPLE,
     fashion_mnist::FULL,
     folder::FOLDER,
     idx::IDX,
+    located::MASKS,
     npz::NPZ,
     parquet::PARQUET,
     scenes::SCENES,
     stl10::STL10,
     text::TEXT,
+    located::VOC,
     webdataset::WEBDATASET,
+    located::YOLO,
 ];
 
 /// The formats of many images that are told from what lies at a path, in the order in which they are tried.
@@ -241,7 +254,8 @@ const FORMATS: &[Format] = &[
 /// # Errors
 /// If there is none, or what holds them cannot be read. An image that cannot be read is no error.
 pub fn inspect(path: &Path, layout: &Layout, reading: &Reading) -> Result<Inspection, Fault> {
-    match inspected(FORMATS, path, reading) {
+    let located = || located::inspected(path, reading);
+    match inspected(FORMATS, path, reading).or_else(located) {
         Some(found) => found,
         None => crate::pictures::inspect(path, layout, reading),
     }

@@ -5,6 +5,7 @@ use flow_learn::data::{SCENE_CLASSES, Scenes};
 
 use super::colour::{Colour, black_and_white};
 use super::{Labelled, Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, check_count};
+use crate::artifacts::Annotated;
 use crate::failure::{at, at_with};
 
 /// Textured shapes on cluttered backgrounds, made from a seed; in colour, or as black-and-white photographs of the same.
@@ -15,11 +16,14 @@ pub(super) const SCENES: Source = Source {
     check,
     shape: |settings, _| {
         let side = side(settings);
-        Ok(Some(SourceShape::images(
-            [side, side, 3],
-            &SCENE_CLASSES,
-            counts(settings),
-        )))
+        let annotated = Annotated {
+            masks: true,
+            boxes: true,
+        };
+        Ok(Some(SourceShape {
+            annotated,
+            ..SourceShape::images([side, side, 3], &SCENE_CLASSES, counts(settings))
+        }))
     },
     load: |settings, _| {
         let [train, test] = counts(settings);

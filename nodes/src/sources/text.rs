@@ -9,6 +9,7 @@ use flow_learn::text::{BYTES, LARGEST, words};
 
 use super::read::read_file;
 use super::{Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, Texts, check_count};
+use crate::artifacts::Annotated;
 use crate::failure::at;
 
 /// Tokens of a text where nothing is said.
@@ -52,6 +53,7 @@ fn shape(settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceSh
         counts: None,
         validation: 0,
         labelled: None,
+        annotated: Annotated::default(),
         texts: None,
     };
     let small = |path: &&PathBuf| path.metadata().is_ok_and(|m| m.is_file() && m.len() <= READ_AHEAD);

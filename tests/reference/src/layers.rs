@@ -6,8 +6,8 @@ use flow_learn::kernels::attention::{self, AttentionShape};
 use flow_learn::kernels::conv::{self, ConvShape};
 use flow_learn::kernels::pool::{self, PoolShape};
 use flow_learn::layers::{
-    BatchNorm, BufferPool, ConvNorm, ConvSettings, FeatureMap, Gelu, Layer, LayerNorm, MapShape, MaxPool, Mode,
-    NormSettings, Pass, Residual,
+    BatchNorm, BufferPool, ConvNorm, ConvSettings, ConvTranspose2d, FeatureMap, Gelu, Layer, LayerNorm, MapShape,
+    MaxPool, Mode, NormSettings, Pass, Residual, TransposeSettings,
 };
 use flow_learn::rng::Stream;
 
@@ -17,6 +17,7 @@ use super::case::{Case, CaseError, Check, GRADIENT, VALUE, swap};
 pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
     match case.case.as_str() {
         "conv2d" => conv2d(case),
+        "conv_transpose2d" => conv_transpose(case),
         "batch_norm2d_train_weighted" => batch_norm(case),
         "max_pool2d" => max_pool(case),
         "avg_pool2d" => average_pool(case),
@@ -118,6 +119,32 @@ fn conv2d(case: &Case) -> Result<Outcome, CaseError> {
         GRADIENT,
     );
     check.relative("gradient of bias", &db, case.gradient("bias")?, GRADIENT);
+    Ok(check.outcome())
+}
+
+fn conv_transpose(case: &Case) -> Result<Outcome, CaseError> {
+    let x = map(case, "x")?;
+    let [c_in, c_out, kernel, _] = case.dims::<4>("weight")?;
+    let settings = TransposeSettings {
+        c_in,
+        c_out,
+        kernel,
+        stride: case.size("stride")?,
+        padding: case.size("padding")?,
+        output_padding: case.size("output_padding")?,
+    };
+    let mut layer = ConvTranspose2d::new(settings, &mut Stream::new(0, "overwritten"));
+    for name in ["weight", "bias"] {
+        set(&mut layer, &[(name, case.input(name)?.f32())]);
+    }
+    let (y, dx) = both_ways(case, &mut layer, x);
+    let mut check = Check::default();
+    check.relative("y", &y, case.output("y")?, VALUE);
+    check.relative("gradient of x", &dx, case.gradient("x")?, GRADIENT);
+    for name in ["weight", "bias"] {
+        let found = get(&mut layer, name, true);
+        check.relative(&format!("gradient of {name}"), &found, case.gradient(name)?, GRADIENT);
+    }
     Ok(check.outcome())
 }
 

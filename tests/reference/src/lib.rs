@@ -7,6 +7,7 @@ mod backbones;
 mod case;
 mod image_ops;
 mod layers;
+mod localisation;
 mod losses;
 mod method_parts;
 mod method_steps;
@@ -88,6 +89,7 @@ const FAMILIES: &[(&str, Family)] = &[
     ("backbones", backbones::run),
     ("image_ops", image_ops::run),
     ("layers", layers::run),
+    ("localisation", localisation::run),
     ("method_losses", losses::run),
     ("method_parts", method_parts::run),
     ("method_steps", method_steps::run),

@@ -34,6 +34,7 @@ fn what_this_version_promises_is_built() {
     for file in [
         "backbones",
         "image_ops",
+        "localisation",
         "method_losses",
         "method_parts",
         "method_steps",
@@ -53,6 +54,7 @@ fn what_this_version_promises_is_built() {
     }
     for case in [
         "conv2d",
+        "conv_transpose2d",
         "batch_norm2d_train_weighted",
         "max_pool2d",
         "avg_pool2d",

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
+use super::moves::{Move, moved};
 use super::{Op, Recipe, RecipeError, mix, rand_augment};
-use crate::data::{Depth, Images, Modality, NetworkInput, Samples};
+use crate::data::{Depth, Images, Located, Modality, NetworkInput, Samples};
 use crate::image::{self, Crop, Resizer, Size};
 use crate::layers::MapShape;
 use crate::rng::Stream;
@@ -27,6 +28,8 @@ struct Scratch {
     image: Vec<f32>,
     other: Vec<f32>,
     resizer: Resizer,
+    /// What the operations did to places.
+    moves: Vec<Move>,
 }
 
 thread_local! {
@@ -92,6 +95,27 @@ impl Augmenter {
             });
     }
 
+    /// [`Augmenter::augment_batch`] of images with what is where in them, which moves with the pixels: `located` of each view.
+    pub fn augment_located(
+        &self,
+        images: &Images,
+        located: impl Fn(usize) -> Located + Sync,
+        indices: &[u32],
+        stream: &Stream,
+        out: &mut [f32],
+    ) -> Vec<Located> {
+        let places = out.par_chunks_mut(self.size.len()).zip(indices).enumerate();
+        let view = |(place, (out, index)): (usize, (&mut [f32], &u32))| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let index = *index as usize;
+                self.view((images, index), &mut stream.index(place as u64), scratch);
+                self.normalize(scratch.image.iter().copied(), out);
+                moved(located(index), &scratch.moves, self.size)
+            })
+        };
+        places.map(view).collect()
+    }
+
     /// Mixes views of a batch, `[batch][h][w][c]`, and their targets, `[batch][classes]`, where the recipe says so.
     pub fn mix_batch(&self, views: &mut [f32], targets: &mut [f32], stream: &Stream) {
         for op in &self.recipe.ops {
@@ -146,29 +170,33 @@ impl Augmenter {
 
     /// Runs the recipe; the view is left in `scratch.image`.
     fn view(&self, (images, index): (&Images, usize), stream: &mut Stream, scratch: &mut Scratch) {
-        let Scratch { image, other, resizer } = scratch;
+        scratch.moves.clear();
+        let image = &mut scratch.image;
         image.clear();
         match images.depth {
             Depth::Eight => image.extend(images.pixels_of(index).iter().map(|v| f32::from(*v) * (1.0 / 255.0))),
             Depth::Sixteen => image.extend(images.values_of(index)),
         }
         for op in &self.recipe.ops {
-            self.apply(op, stream, image, other, resizer);
+            self.apply(op, stream, scratch);
         }
     }
 
-    fn apply(&self, op: &Op, stream: &mut Stream, image: &mut Vec<f32>, other: &mut Vec<f32>, resizer: &mut Resizer) {
+    fn apply(&self, op: &Op, stream: &mut Stream, scratch: &mut Scratch) {
         let (size, c) = (self.size, self.size.c);
+        let Scratch { image, moves, .. } = scratch;
         match op {
             Op::RandomResizedCrop { scale, ratio } => {
                 let crop = random_crop(size, *scale, *ratio, stream).unwrap_or_else(|| largest_crop(size, *ratio));
-                other.resize(image.len(), 0.0);
-                resizer.crop(image, size, crop, false, other, (size.h, size.w));
-                std::mem::swap(image, other);
+                scratch.moved(Move::Crop(crop), size);
+            }
+            Op::ScaleJitter { scale } => {
+                let window = random_window(size, *scale, stream);
+                scratch.moved(window, size);
             }
             Op::HorizontalFlip { p } => {
                 if stream.bernoulli(*p) {
-                    image::horizontal_flip(image, size);
+                    scratch.moved(Move::Flip, size);
                 }
             }
             Op::ColorJitter {
@@ -208,14 +236,13 @@ impl Augmenter {
                 let (chosen, angle) = (stream.bernoulli(*p), stream.range(-degrees, *degrees));
                 if chosen {
                     *image = image::rotate(image, size, angle, 0.0);
+                    moves.push(Move::rotation(angle));
                 }
             }
             Op::Shift { pixels } => {
                 let mut by = || stream.below(2 * pixels + 1) as isize - *pixels as isize;
                 let (down, right) = (by(), by());
-                other.resize(image.len(), 0.0);
-                image::shift_reflect(image, size, down, right, other);
-                std::mem::swap(image, other);
+                scratch.moved(Move::Shift { down, right }, size);
             }
             Op::Erase { p, scale } => {
                 let chosen = stream.bernoulli(*p);
@@ -224,7 +251,7 @@ impl Augmenter {
                     image::erase(image, size, area, 0.0);
                 }
             }
-            Op::RandAugment { count, magnitude } => rand_augment(image, size, *count, *magnitude, stream),
+            Op::RandAugment { count, magnitude } => rand_augment(image, moves, size, *count, *magnitude, stream),
             Op::Cutout { p, size: share } => {
                 let chosen = stream.bernoulli(*p);
                 let area = square(size, stream.range(share[0], share[1]), stream);
@@ -236,6 +263,41 @@ impl Augmenter {
             Op::Mixup { .. } | Op::Cutmix { .. } => {}
         }
     }
+}
+
+impl Scratch {
+    /// Moves the pixels, and remembers how.
+    fn moved(&mut self, by: Move, size: Size) {
+        let Self {
+            image,
+            other,
+            resizer,
+            moves,
+        } = self;
+        moves.push(by);
+        other.resize(image.len(), 0.0);
+        match by {
+            Move::Crop(crop) => resizer.crop(image, size, crop, false, other, (size.h, size.w)),
+            Move::Flip => return image::horizontal_flip(image, size),
+            Move::Shift { down, right } => image::shift_reflect(image, size, down, right, other),
+            Move::Window { to, top, left } => image::window(image, size, to, (top, left), other),
+            Move::Affine(_) => return,
+        }
+        std::mem::swap(image, other);
+    }
+}
+
+/// A random scale, and a random place of the window in the image, or of the image in the window.
+fn random_window(size: Size, scale: [f32; 2], stream: &mut Stream) -> Move {
+    let factor = stream.range(scale[0], scale[1]);
+    let scaled = |long: usize| ((long as f32 * factor).round() as usize).max(1);
+    let to = (scaled(size.h), scaled(size.w));
+    let mut place = |resized: usize, long: usize| {
+        let least = (resized as isize - long as isize).min(0);
+        least + stream.below(resized.abs_diff(long) + 1) as isize
+    };
+    let (top, left) = (place(to.0, size.h), place(to.1, size.w));
+    Move::Window { to, top, left }
 }
 
 /// With probability `p`: brightness, contrast, saturation and hue by random factors, each within its spread.

@@ -4,9 +4,11 @@
 
 mod apply;
 mod mix;
+mod moves;
 mod rand_augment;
 mod recipe;
 
 pub use apply::Augmenter;
+pub use moves::{Move, moved};
 pub use rand_augment::{RandOp, rand_augment};
 pub use recipe::{Op, Recipe, RecipeError};

@@ -1,6 +1,7 @@
 //! RandAugment (Cubuk et al. 2020, 1909.13719): operations drawn from a list, each with a strength between nothing and its most; list and ranges are
 //! torchvision's. Geometry is bilinear, and what comes from outside is black.
 
+use super::moves::Move;
 use crate::image::{self, Size};
 use crate::rng::Stream;
 
@@ -56,6 +57,19 @@ impl RandOp {
         Self::Equalize,
     ];
 
+    /// What it does to places with such a strength, if anything.
+    pub fn moves(self, size: Size, strength: f32) -> Option<Move> {
+        let share = 150.0 / 331.0 * strength;
+        match self {
+            Self::ShearX => Some(Move::shear(size, 0.3 * strength, 0.0)),
+            Self::ShearY => Some(Move::shear(size, 0.0, 0.3 * strength)),
+            Self::TranslateX => Some(Move::translation(share * size.w as f32, 0.0)),
+            Self::TranslateY => Some(Move::translation(0.0, share * size.h as f32)),
+            Self::Rotate => Some(Move::rotation(30.0 * strength)),
+            _ => None,
+        }
+    }
+
     /// Applies it with a strength from -1 to 1; where a direction means nothing, its size counts.
     pub fn apply(self, image: &mut Vec<f32>, size: Size, strength: f32) {
         let (c, factor) = (size.c, 1.0 + 0.9 * strength);
@@ -78,12 +92,21 @@ impl RandOp {
     }
 }
 
-/// `count` operations one after the other, each with a strength of a size from `magnitude` and a random direction.
-pub fn rand_augment(image: &mut Vec<f32>, size: Size, count: usize, magnitude: [f32; 2], stream: &mut Stream) {
+/// `count` operations one after the other, each with a strength of a size from `magnitude` and a random direction; what they do to places is added
+/// to `moves`.
+pub fn rand_augment(
+    image: &mut Vec<f32>,
+    moves: &mut Vec<Move>,
+    size: Size,
+    count: usize,
+    magnitude: [f32; 2],
+    stream: &mut Stream,
+) {
     for _ in 0..count {
         let op = RandOp::ALL[stream.below(RandOp::ALL.len())];
         let strength = stream.range(magnitude[0], magnitude[1]);
         let direction = if stream.bernoulli(0.5) { -1.0 } else { 1.0 };
         op.apply(image, size, direction * strength);
+        moves.extend(op.moves(size, direction * strength));
     }
 }

@@ -18,6 +18,13 @@ pub enum Op {
         #[serde(default = "crop_ratio")]
         ratio: [f32; 2],
     },
+    /// The image at another size, in a window of its own: a random part of what is larger, a random place on black for what is smaller (Ghiasi et
+    /// al. 2021, 2012.07177; Zoph et al.'s strongest policy takes 0.1 to 2).
+    ScaleJitter {
+        /// Factor of height and width, from and to, at most 4.
+        #[serde(default = "jitter_scale")]
+        scale: [f32; 2],
+    },
     /// Mirrors from left to right.
     HorizontalFlip {
         /// Probability.
@@ -129,6 +136,9 @@ pub enum Op {
     },
 }
 
+fn jitter_scale() -> [f32; 2] {
+    [0.1, 2.0]
+}
 fn two() -> usize {
     2
 }
@@ -301,6 +311,7 @@ impl Op {
                 check.rising("scale", *scale, 1.0)?;
                 check.rising("ratio", *ratio, f32::MAX)
             }
+            Self::ScaleJitter { scale } => check.rising("scale", *scale, 4.0),
             Self::HorizontalFlip { p } => check.chance(*p),
             Self::ColorJitter {
                 p,

@@ -262,7 +262,8 @@ impl BackboneSettings {
         self.check_noise()?;
         let network = match (&backbone.family, modality) {
             (Family::Stages(build) | Family::Patches(build), Modality::Images) => {
-                Network::Stages(self.stages(backbone, *build, shape, stream)?)
+                let (layers, trunk) = self.stages(backbone, *build, shape, stream)?;
+                Network::Stages { layers, trunk }
             }
             (Family::Transformer, Modality::Images) => {
                 let sizes = VitShape::new(self, shape)?;
@@ -310,14 +311,14 @@ impl BackboneSettings {
         Ok(())
     }
 
-    /// Stages of convolutions with the final pooling.
+    /// Stages of convolutions with the final pooling, and how many layers come before it.
     fn stages(
         &self,
         backbone: &Backbone,
         build: fn(&StageShape<'_>, &mut Stream) -> Sequential,
         input: MapShape,
         stream: &Stream,
-    ) -> Result<Sequential, BackboneError> {
+    ) -> Result<(Sequential, usize), BackboneError> {
         let widths = if self.widths.is_empty() {
             backbone.widths
         } else {
@@ -369,11 +370,13 @@ impl BackboneSettings {
             let message = format!("{} found, but `{}` pools to 1 cell only", self.grid, self.name);
             return Err(SettingError::new("grid", message).into());
         }
+        let trunk = stages.len();
         let pooled = stages.with("", GridPool { grid: self.grid });
-        Ok(match patches {
+        let layers = match patches {
             true => pooled.with("head.norm", LayerNorm::new(last.c, LayerNorm::EPS)),
             false => pooled,
-        })
+        };
+        Ok((layers, trunk))
     }
 
     /// The network, to be looked at before anything runs; none if it is so large that only its sizes are checked, as far as they can be
@@ -468,7 +471,11 @@ pub struct Encoder {
 }
 
 enum Network {
-    Stages(Sequential),
+    /// Convolutions, of which the first `trunk` layers come before the pooling.
+    Stages {
+        layers: Sequential,
+        trunk: usize,
+    },
     Transformer(VisionTransformer),
     Text(TextEncoder),
 }
@@ -476,7 +483,7 @@ enum Network {
 impl Network {
     fn layer(&self) -> &dyn Layer {
         match self {
-            Self::Stages(stages) => stages,
+            Self::Stages { layers, .. } => layers,
             Self::Transformer(vit) => vit,
             Self::Text(network) => network,
         }
@@ -484,7 +491,7 @@ impl Network {
 
     fn layer_mut(&mut self) -> &mut dyn Layer {
         match self {
-            Self::Stages(stages) => stages,
+            Self::Stages { layers, .. } => layers,
             Self::Transformer(vit) => vit,
             Self::Text(network) => network,
         }
@@ -521,11 +528,50 @@ impl Encoder {
         }
     }
 
-    /// Its stages, if it is a convolutional network: to look into it.
-    pub fn stages(&mut self) -> Option<Stages<'_>> {
-        match &mut self.network {
-            Network::Stages(stages) => Some(Stages::new(stages, self.input)),
+    /// Shapes of the last maps of each size, finest first; `None` if it is no network of convolutions.
+    pub fn stages(&self) -> Option<Vec<MapShape>> {
+        match &self.network {
+            Network::Stages { layers, trunk } => Some(
+                layers
+                    .stages(self.input, *trunk)
+                    .into_iter()
+                    .map(|(_, shape)| shape)
+                    .collect(),
+            ),
             _ => None,
+        }
+    }
+
+    /// Its stages one by one, if it is a convolutional network: to look into it.
+    pub fn inside(&mut self) -> Option<Stages<'_>> {
+        match &mut self.network {
+            Network::Stages { layers, .. } => Some(Stages::new(layers, self.input)),
+            _ => None,
+        }
+    }
+
+    /// The maps of [`Encoder::stages`] for a batch; none if there are no stages.
+    pub fn forward_stages(&mut self, x: FeatureMap, pass: &mut Pass) -> Vec<FeatureMap> {
+        let Network::Stages { layers, trunk } = &mut self.network else {
+            return Vec::new();
+        };
+        let places: Vec<usize> = layers
+            .stages(self.input, *trunk)
+            .into_iter()
+            .map(|(place, _)| place)
+            .collect();
+        layers.forward_to(x, &places, pass)
+    }
+
+    /// The way back of [`Encoder::forward_stages`], from the gradients of the maps that were looked at.
+    pub fn backward_stages(&mut self, gradients: Vec<Option<FeatureMap>>, pass: &mut Pass) {
+        if let Network::Stages { layers, trunk } = &mut self.network {
+            let places: Vec<usize> = layers
+                .stages(self.input, *trunk)
+                .into_iter()
+                .map(|(place, _)| place)
+                .collect();
+            layers.backward_from(gradients, &places, pass);
         }
     }
 

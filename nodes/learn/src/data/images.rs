@@ -82,27 +82,6 @@ pub enum ImagesError {
     Format(&'static str),
 }
 
-/// Where things are in images: boxes and masks.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Annotations {
-    /// One channel of the same size: class plus one where something is, else 0.
-    pub masks: Images,
-    /// Left, top, right and bottom in pixels, right and bottom exclusive, of each image.
-    pub bounds: Vec<[f32; 4]>,
-}
-
-impl Annotations {
-    /// Only those of the images at `indices`, in that order.
-    #[must_use]
-    pub fn select(&self, indices: &[u32]) -> Self {
-        let bounds = indices.iter().map(|i| self.bounds[*i as usize]).collect();
-        Self {
-            masks: self.masks.select(indices),
-            bounds,
-        }
-    }
-}
-
 const MAGIC: &[u8; 8] = b"flowimg1";
 /// Of images of 16 bits.
 const DEEP_MAGIC: &[u8; 8] = b"flowimg2";

@@ -1,5 +1,7 @@
 //! Examples in memory, what they are and where they come from: IDX bytes, a procedural scene, splits and label budgets.
 
+mod annotations;
+mod encoded_masks;
 mod idx;
 mod images;
 mod input;
@@ -10,8 +12,10 @@ mod scenes;
 mod split;
 mod tokens;
 
+pub use annotations::{Annotations, IGNORE, Located, MOST_MASK_CLASSES, Object};
+pub use encoded_masks::{EncodingError, from_polygon, from_runs, unpacked};
 pub use idx::{IMAGES_HEADER, IdxError, image_sizes, parse_images, parse_labels};
-pub use images::{Annotations, Depth, Images, ImagesError};
+pub use images::{Depth, Images, ImagesError};
 pub use input::{Modality, NetworkInput};
 pub use label::{Label, classes_of};
 pub use pixels::Pixels;

@@ -26,6 +26,34 @@ pub(super) fn leaky_relu_backward(slope: f32, dy: &mut [f32], y: &[f32]) {
     });
 }
 
+pub(super) fn add_row(x: &mut [f32], row: &[f32]) {
+    x.par_chunks_mut(row.len() * (PIECE / row.len().max(1)).max(1))
+        .for_each(|x| {
+            for values in x.chunks_exact_mut(row.len()) {
+                values.iter_mut().zip(row).for_each(|(v, r)| *v += r);
+            }
+        });
+}
+
+/// Pieces of a fixed size, whose sums are added in order.
+pub(super) fn add_rows_to(x: &[f32], sum: &mut [f32]) {
+    let channels = sum.len();
+    let of_piece = |piece: &[f32]| {
+        let mut sums = vec![0.0f32; channels];
+        for row in piece.chunks_exact(channels) {
+            sums.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+        }
+        sums
+    };
+    let sums: Vec<Vec<f32>> = x
+        .par_chunks(channels * (PIECE / channels.max(1)).max(1))
+        .map(of_piece)
+        .collect();
+    for piece in sums {
+        sum.iter_mut().zip(piece).for_each(|(s, v)| *s += v);
+    }
+}
+
 pub(super) fn scale_parts(x: &mut [f32], factors: &[f32]) {
     let len = x.len() / factors.len().max(1);
     for (part, factor) in x.chunks_exact_mut(len.max(1)).zip(factors) {

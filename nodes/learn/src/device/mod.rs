@@ -116,6 +116,16 @@ pub trait Device: Send + Sync + Debug {
         conv::backward_weight(shape, self.read(x), self.read(dy), self.change(dweight), dbias);
     }
 
+    /// Adds to every row of `x`, `[rows][channels]`, as many values.
+    fn add_row(&self, x: &mut Buffer, row: &Buffer) {
+        host::add_row(self.change(x), self.read(row));
+    }
+
+    /// Adds the sum of the rows of `x`, `[rows][channels]`, to `sum`.
+    fn add_rows_to(&self, x: &Buffer, sum: &mut Buffer) {
+        host::add_rows_to(self.read(x), self.change(sum));
+    }
+
     /// Overwrites mean and biased variance, `[channels]`, of the columns of `x`, `[rows][channels]`.
     fn moments(&self, x: &Buffer, mean: &mut Buffer, variance: &mut Buffer) {
         let moments = norm::moments(self.read(x), mean.len());

@@ -44,7 +44,7 @@ pub fn gaussian_blur(image: &[f32], size: Size, kernel: usize, sigma: f32) -> Ve
 }
 
 /// A position mirrored at the first and last pixel, which are not repeated.
-pub(super) fn reflect(i: isize, n: usize) -> usize {
+pub(crate) fn reflect(i: isize, n: usize) -> usize {
     let last = n as isize - 1;
     if last == 0 {
         return 0;

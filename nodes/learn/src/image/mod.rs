@@ -10,6 +10,7 @@ mod geometry;
 mod lab;
 mod resize;
 mod tone;
+mod window;
 
 pub use blur::gaussian_blur;
 pub use colour::{brightness, contrast, grayscale, hue, of_hue, saturation};
@@ -19,6 +20,9 @@ pub use geometry::{affine_shear_x, horizontal_flip, rotate, rotate_90_ccw, shear
 pub use lab::rgb_to_lab;
 pub use resize::{Crop, Resizer, resize, resize_eight, resize_sixteen};
 pub use tone::{normalize, posterize, solarize};
+pub use window::window;
+
+pub(crate) use blur::reflect;
 
 /// Height, width and channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -155,7 +155,7 @@ mod tests {
         let mut encoder = settings.build(shape, &Stream::new(3, "net")).unwrap();
         let mut stream = Stream::new(4, "image");
         let images: Vec<f32> = (0..20 * shape.len()).map(|_| stream.normal()).collect();
-        let mut stages = encoder.stages().unwrap();
+        let mut stages = encoder.inside().unwrap();
         assert_eq!(stages.names().len(), 3);
         for (depth, _) in stages.names() {
             let map = stages.maps(images.clone(), depth);

@@ -34,6 +34,63 @@ impl Sequential {
     }
 }
 
+/// A network as a trunk of which several maps are looked at: the last ones of each size, finest first.
+impl Sequential {
+    /// How many layers there are.
+    pub fn len(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// Of the first `layers` layers, the places of those whose map is the last of its size, with its shape.
+    pub fn stages(&self, input: MapShape, layers: usize) -> Vec<(usize, MapShape)> {
+        let mut stages: Vec<(usize, MapShape)> = Vec::new();
+        let mut shape = input;
+        for (place, (_, layer)) in self.layers[..layers].iter().enumerate() {
+            shape = layer.output_shape(shape);
+            let size = |shape: MapShape| (shape.h, shape.w);
+            stages.pop_if(|(_, before)| size(*before) == size(shape));
+            stages.push((place, shape));
+        }
+        stages
+    }
+
+    /// The maps behind the layers at `places`, which ascend.
+    pub fn forward_to(&mut self, mut x: FeatureMap, places: &[usize], pass: &mut Pass) -> Vec<FeatureMap> {
+        let mut maps = Vec::with_capacity(places.len());
+        let last = places.last().map_or(0, |last| last + 1);
+        for (place, (_, layer)) in self.layers[..last].iter_mut().enumerate() {
+            x = layer.forward(x, pass);
+            if places.contains(&place) {
+                maps.push(x.clone());
+            }
+        }
+        maps
+    }
+
+    /// The way back of [`Sequential::forward_to`], from the gradients of its maps, of which that of the last must be there.
+    pub fn backward_from(&mut self, gradients: Vec<Option<FeatureMap>>, places: &[usize], pass: &mut Pass) {
+        let last = places.last().map_or(0, |last| last + 1);
+        let mut waiting: Vec<(usize, Option<FeatureMap>)> = places.iter().copied().zip(gradients).collect();
+        let mut gradient: Option<FeatureMap> = None;
+        for (place, (_, layer)) in self.layers[..last].iter_mut().enumerate().rev() {
+            let own = waiting.pop_if(|(at, _)| *at == place).and_then(|(_, own)| own);
+            gradient = match (gradient, own) {
+                (Some(mut sum), Some(own)) => {
+                    pass.device().add(&mut sum.data, &own.data);
+                    Some(sum)
+                }
+                (sum, own) => sum.or(own),
+            };
+            gradient = gradient.and_then(|dy| layer.backward(dy, pass, place > 0));
+        }
+    }
+}
+
 impl Layer for Sequential {
     fn output_shape(&self, input: MapShape) -> MapShape {
         self.layers

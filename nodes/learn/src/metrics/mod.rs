@@ -3,6 +3,7 @@
 mod calibration;
 mod classification;
 mod clustering;
+mod detection;
 mod embedding;
 mod knn;
 mod segmentation;
@@ -11,10 +12,11 @@ mod spectrum;
 pub use calibration::{ece, log_loss, top_k_accuracy};
 pub use classification::{accuracy, balanced_accuracy, confusion, macro_f1};
 pub use clustering::{ari, hungarian_accuracy, hungarian_classes, nmi};
+pub use detection::{BoxJudgement, BoxScores};
 pub use embedding::{embedding_deviation, rank_me};
 pub use knn::normalised;
 pub use knn::{Votes, weighted_knn};
-pub use segmentation::{iou, mean_iou};
+pub use segmentation::{MaskScores, boundary_f, iou, judge_masks, mean_iou};
 pub(crate) use spectrum::symmetric_eigenvectors;
 
 /// The place of the largest value of each row of `width` values; the first of equal ones.

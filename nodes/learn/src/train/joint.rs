@@ -24,8 +24,8 @@ settings! {
 }
 
 /// The loss with its running means.
-pub(super) struct JointLoss {
-    pub(super) settings: JointLossSettings,
+pub(crate) struct JointLoss {
+    pub(crate) settings: JointLossSettings,
     /// Of both losses; zeros before the first step.
     means: Carried,
 }
@@ -33,10 +33,26 @@ pub(super) struct JointLoss {
 tensors!(JointLoss: means);
 
 impl JointLoss {
-    pub(super) fn new(settings: JointLossSettings) -> Self {
+    pub(crate) fn new(settings: JointLossSettings) -> Self {
         Self {
             settings,
             means: Carried::zeros(&[2]),
+        }
+    }
+
+    /// What the second of two losses is multiplied by, so that their running means, of which these are the next, are in balance.
+    pub(crate) fn scale(&mut self, seen: [f32; 2]) -> f32 {
+        let JointLossSettings { balanced, momentum, .. } = self.settings;
+        for (mean, seen) in self.means.iter_mut().zip(seen) {
+            *mean = if *mean > 0.0 {
+                momentum * *mean + (1.0 - momentum) * seen
+            } else {
+                seen
+            };
+        }
+        match balanced && self.means[1] > 0.0 {
+            true => self.means[0] / self.means[1],
+            false => 1.0,
         }
     }
 
@@ -49,30 +65,15 @@ impl JointLoss {
         classes: usize,
     ) -> Result<(f32, Vec<f32>), LossError> {
         let JointLossSettings {
-            weight,
-            balanced,
-            momentum,
-            temperature,
+            weight, temperature, ..
         } = self.settings;
         let (labelled, pseudo) = logits.split_at(truths * classes);
         let (labels, guesses) = targets.split_at(truths * classes);
         let teacher: Vec<f32> = guesses.iter().map(|p| p.max(f32::MIN_POSITIVE).ln()).collect();
         let input = |rows: &[f32]| (rows.to_vec(), (rows.len() / classes, classes));
-        let means = &mut self.means;
         let (loss, [mut first, second]) = value_and_grads([input(labelled), input(pseudo)], |[l, p]| {
             let (labelled, pseudo) = (soft_cross_entropy(l, labels)?, distillation(p, &teacher, temperature)?);
-            let seen = [value_of(&labelled), value_of(&pseudo)];
-            for (mean, seen) in means.iter_mut().zip(seen) {
-                *mean = if *mean > 0.0 {
-                    momentum * *mean + (1.0 - momentum) * seen
-                } else {
-                    seen
-                };
-            }
-            let scale = match balanced && means[1] > 0.0 {
-                true => means[0] / means[1],
-                false => 1.0,
-            };
+            let scale = self.scale([value_of(&labelled), value_of(&pseudo)]);
             Ok(weighted_sum(labelled, pseudo, weight * scale)? / (1.0 + weight))
         })?;
         first.extend(second);

@@ -21,6 +21,7 @@ pub use classify::Fit;
 pub use epoch::EpochOutcome;
 pub use fit_settings::FitSettings;
 pub use infer::{EMBED_BATCH, Outputs, embed, outputs, predict};
+pub(crate) use joint::JointLoss;
 pub use joint::JointLossSettings;
 pub use length::Length;
 pub use monitor::{held_out, hold_out};
@@ -90,7 +91,7 @@ fn update_each(
 }
 
 /// The optimiser's buffers as tensors of a checkpoint, named behind `prefix`.
-fn save_optimizer(optimizer: &dyn Optimizer, prefix: &str, to: &mut StateDict) {
+pub(crate) fn save_optimizer(optimizer: &dyn Optimizer, prefix: &str, to: &mut StateDict) {
     for (name, data) in optimizer.state() {
         to.tensors.insert(
             format!("{prefix}.{name}"),
@@ -103,7 +104,7 @@ fn save_optimizer(optimizer: &dyn Optimizer, prefix: &str, to: &mut StateDict) {
 }
 
 /// The reverse of [`save_optimizer`].
-fn load_optimizer(optimizer: &mut dyn Optimizer, prefix: &str, from: &StateDict) {
+pub(crate) fn load_optimizer(optimizer: &mut dyn Optimizer, prefix: &str, from: &StateDict) {
     let behind = |name: &String| Some(name.strip_prefix(prefix)?.strip_prefix('.')?.to_owned());
     let state = from
         .tensors
@@ -114,7 +115,7 @@ fn load_optimizer(optimizer: &mut dyn Optimizer, prefix: &str, from: &StateDict)
 
 /// Indices `position .. position + count` of an endless concatenation of permutations of `0..n`: every example comes up
 /// once before any comes up again.
-fn draw(order: &crate::rng::Stream, n: usize, position: usize, count: usize) -> Vec<u32> {
+pub(crate) fn draw(order: &crate::rng::Stream, n: usize, position: usize, count: usize) -> Vec<u32> {
     let mut drawn = Vec::with_capacity(count);
     let mut at = position;
     while drawn.len() < count {

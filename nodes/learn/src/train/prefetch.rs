@@ -19,7 +19,7 @@ impl WaitTimes {
 
     /// Does a step, and at the same time `prepare`, which another thread of the pool takes up at once if there is one; notes how long
     /// `prepare` took after the step had ended.
-    pub(super) fn overlap<A: Send, B: Send>(
+    pub(crate) fn overlap<A: Send, B: Send>(
         &mut self,
         step: impl FnOnce() -> A + Send,
         prepare: impl FnOnce() -> B + Send,

@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use flow_engine::node::NodeError;
-use flow_learn::stats::{Arm, Estimate, Metric, Run, difference, estimate, holm, labels_needed};
+use flow_learn::stats::{Arm, Estimate, Run, difference, estimate, holm, labels_needed};
 
 use super::CompareNode;
 use super::beside::Aside;
+use super::metric::{Compared, located};
 use super::verdict::{Against, ArmVerdict, Beside, Beyond, CellVerdict, FEWEST_DRAWS, Figure, LabelsNeeded, Verdict};
 use crate::artifacts::{FeatureScore, Protocol, Scores};
 use crate::evaluate::arms::{Cell, Draw, Names, Paired};
@@ -36,10 +37,11 @@ struct CellFigures<'a> {
 /// If scores are not of classifiers, on the same images and classes.
 pub(super) fn judge(node: &CompareNode, material: &Material<'_>) -> Result<Verdict, NodeError> {
     let first = the_same_images(material)?;
+    let metric = node.metric.of(first);
     let cells = material
         .arms
         .iter()
-        .map(|paired| CellFigures::new(node, material, paired));
+        .map(|paired| CellFigures::new((node, &metric), material, paired));
     let cells: Vec<CellFigures<'_>> = cells.collect::<Result<_, _>>()?;
     let best_controls: Vec<Option<&Arm>> = cells.iter().map(CellFigures::best_control).collect();
     let baseline = against(node, &cells, |cell, _| Some(&cell.arms[cell.baseline]));
@@ -53,7 +55,7 @@ pub(super) fn judge(node: &CompareNode, material: &Material<'_>) -> Result<Verdi
                 baseline: baseline[i][k].filter(|_| k != cell.baseline),
                 control: control[i][k],
                 labels_needed: needed[i][k].filter(|_| k != cell.baseline),
-                ..arm_verdict(name, scores, &cell.arms[k], &cell.design)?
+                ..arm_verdict(name, (scores, &metric), &cell.arms[k], &cell.design)?
             });
         }
         let beside = |those: &[(&str, Arm)]| {
@@ -74,7 +76,7 @@ pub(super) fn judge(node: &CompareNode, material: &Material<'_>) -> Result<Verdi
     }
     Ok(Verdict {
         baseline: node.baseline.clone(),
-        metric: node.metric,
+        metric,
         margin: node.margin,
         split: first.split,
         noun: first.noun.clone(),
@@ -105,8 +107,12 @@ fn the_same_images<'a>(material: &Material<'a>) -> Result<&'a Scores, NodeError>
 }
 
 impl<'a> CellFigures<'a> {
-    fn new(node: &CompareNode, material: &Material<'a>, paired: &'a Paired<Scores>) -> Result<Self, NodeError> {
-        let contributions = |scores: &Scores| contributions(node.metric, scores);
+    fn new(
+        (node, metric): (&CompareNode, &Compared),
+        material: &Material<'a>,
+        paired: &'a Paired<Scores>,
+    ) -> Result<Self, NodeError> {
+        let contributions = |scores: &Scores| metric.contributions(scores);
         let mut arms = Vec::new();
         for (_, runs) in &paired.arms {
             arms.push(Arm {
@@ -174,7 +180,7 @@ fn draws(design: &[Run]) -> usize {
 }
 
 /// The score of a classifier: what frozen features achieved is no arm's.
-fn classifier(scores: &Scores) -> Result<&FeatureScore, NodeError> {
+pub(super) fn classifier(scores: &Scores) -> Result<&FeatureScore, NodeError> {
     match scores.scores.as_slice() {
         [score] if score.protocol == Protocol::FineTuned || score.of.is_control() => Ok(score),
         _ => Err(
@@ -182,11 +188,6 @@ fn classifier(scores: &Scores) -> Result<&FeatureScore, NodeError> {
                 .with_help("name evaluate nodes with `model` in `compare`, those with `encoder` in `evidence`"),
         ),
     }
-}
-
-fn contributions(metric: Metric, scores: &Scores) -> Result<Vec<f64>, NodeError> {
-    let predicted = classifier(scores)?.predicted();
-    Ok(metric.contributions(&scores.truth(), &predicted, scores.class_names.len()))
 }
 
 /// Each arm of each cell against another, corrected over all of them.
@@ -249,7 +250,35 @@ fn by_run(arm: &Arm) -> Vec<f64> {
     arm.runs.iter().map(mean).collect()
 }
 
-fn arm_verdict(name: &str, scores: &[Scores], arm: &Arm, design: &[Run]) -> Result<ArmVerdict, NodeError> {
+fn arm_verdict(
+    name: &str,
+    (scores, metric): (&[Scores], &Compared),
+    arm: &Arm,
+    design: &[Run],
+) -> Result<ArmVerdict, NodeError> {
+    let classes = scores.first().map_or(0, |scores| scores.class_names.len());
+    let (accuracy, macro_f1, recall) = match metric {
+        Compared::Classes(_) => of_classes(scores, classes)?,
+        Compared::Places(figure) => (None, None, of_places(scores, figure, classes)?),
+    };
+    Ok(ArmVerdict {
+        arm: name.to_owned(),
+        figure: share(&estimate(arm, design)),
+        by_run: by_run(arm),
+        accuracy,
+        macro_f1,
+        recall,
+        baseline: None,
+        control: None,
+        labels_needed: None,
+        without_pseudo_labels: scores.iter().filter(|scores| scores.pseudo_labels == Some(0)).count(),
+    })
+}
+
+/// Accuracy, macro F1 and the share of each class that is right, over runs.
+type OfClasses = (Option<f64>, Option<f64>, Vec<f64>);
+
+fn of_classes(scores: &[Scores], classes: usize) -> Result<OfClasses, NodeError> {
     let judged = scores.iter().map(classifier).collect::<Result<Vec<_>, _>>()?;
     let mean =
         |figure: &dyn Fn(&FeatureScore) -> f64| judged.iter().map(|s| figure(s)).sum::<f64>() / judged.len() as f64;
@@ -257,19 +286,27 @@ fn arm_verdict(name: &str, scores: &[Scores], arm: &Arm, design: &[Run]) -> Resu
         let row = &score.confusion[class];
         row[class] as f64 / row.iter().sum::<u64>().max(1) as f64
     };
-    let classes = scores.first().map_or(0, |scores| scores.class_names.len());
-    Ok(ArmVerdict {
-        arm: name.to_owned(),
-        figure: share(&estimate(arm, design)),
-        by_run: by_run(arm),
-        accuracy: mean(&|score| score.accuracy),
-        macro_f1: mean(&|score| score.macro_f1),
-        recall: (0..classes).map(|class| mean(&|score| recall(score, class))).collect(),
-        baseline: None,
-        control: None,
-        labels_needed: None,
-        without_pseudo_labels: scores.iter().filter(|scores| scores.pseudo_labels == Some(0)).count(),
-    })
+    let recalls = (0..classes).map(|class| mean(&|score| recall(score, class))).collect();
+    Ok((
+        Some(mean(&|score| score.accuracy)),
+        Some(mean(&|score| score.macro_f1)),
+        recalls,
+    ))
+}
+
+/// The figure of each class, over runs.
+fn of_places(scores: &[Scores], figure: &str, classes: usize) -> Result<Vec<f64>, NodeError> {
+    let judged = scores
+        .iter()
+        .map(|scores| located(scores, figure))
+        .collect::<Result<Vec<_>, _>>()?;
+    let of_class = |class: usize| {
+        let values = judged
+            .iter()
+            .map(|score| score.by_class.get(class).copied().unwrap_or_default());
+        values.sum::<f64>() / judged.len().max(1) as f64
+    };
+    Ok((0..classes).map(of_class).collect())
 }
 
 /// For each arm of each cell the labels with which the baseline would be as good: where the cells of its training budget are a grid of labels.

@@ -7,6 +7,7 @@ mod evidence;
 mod figures;
 mod first;
 mod judge;
+mod metric;
 mod pareto;
 mod reads;
 mod report;
@@ -25,13 +26,13 @@ use flow_engine::node::{
     ArtifactType, Context, Facts, Input, InputFact, InputFacts, Inputs, Lineage, Node, NodeError, NodeRef, Output,
     ParamError, Port, Report, Spent,
 };
-use flow_learn::stats::Metric;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::beside::Aside;
 use self::cells::cell_name;
 use self::judge::{Material, judge};
+use self::metric::Compared;
 use self::verdict::{FEWEST_DRAWS, Verdict};
 use super::arms::{Axes, Names, Paired, pair};
 use crate::artifacts::{SCORES, ScoreFacts, Scores, same_task};
@@ -75,9 +76,10 @@ pub struct CompareNode {
     /// Scores of models that are trained on all labels: what can be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     upper_bound: Vec<NodeRef>,
-    /// What arms are compared by: `accuracy`, `balanced_accuracy` or `macro_f1`.
+    /// What arms are compared by: `accuracy`, `balanced_accuracy` or `macro_f1`; of tasks that tell where things are their own, `mean_iou` and `ap`, which need
+    /// not be said.
     #[serde(default)]
-    metric: Metric,
+    metric: Compared,
     /// Two arms whose figures differ by less are as good as each other; 0.01 is one point.
     #[serde(default = "margin")]
     margin: f64,
@@ -129,7 +131,7 @@ impl CompareNode {
     }
 
     /// What can be checked of the scores beforehand: they are of classifiers, of the same classes, on as many images of the same split.
-    fn check_scores(inputs: &InputFacts) -> Result<(), ParamError> {
+    fn check_scores(&self, inputs: &InputFacts) -> Result<(), ParamError> {
         let known = |port: &'static str| {
             let known = |input: &InputFact| Some((port, input.node.clone(), input.facts.get::<ScoreFacts>()?.clone()));
             inputs.all(port).iter().filter_map(known).collect::<Vec<_>>()
@@ -145,6 +147,7 @@ impl CompareNode {
                 let message = format!("`{node}` judges frozen features, expected scores of classifiers");
                 return Err(at_with(port, message, help));
             }
+            self.metric.check(facts.task)?;
             same_task(port, &first.data, &facts.data)?;
             if facts.split != first.split || facts.data.count(facts.split) != first.data.count(first.split) {
                 let message = format!("`{node}` is not judged on the same images as the others");
@@ -214,7 +217,7 @@ impl Node for CompareNode {
             .map(|input| Ok((self.axes().place(&input.node, &input.bindings)?, ())));
         let paired = pair("compare", places.collect::<Result<Vec<_>, ParamError>>()?)?;
         self.check_arms(&paired)?;
-        Self::check_scores(inputs)?;
+        self.check_scores(inputs)?;
         self.check_beside(&paired, inputs)?;
         Ok(Facts::unknown())
     }

@@ -109,7 +109,7 @@ fn range(values: impl Iterator<Item = f64>) -> String {
 
 /// The share of each class that is classified right.
 pub(super) fn recall_table(verdict: &Verdict, evidence: &Evidence<'_>) -> String {
-    let mut head = vec!["right of each class, %".to_owned(), String::new()];
+    let mut head = vec![verdict.metric.of_class(), String::new()];
     head.extend(verdict.class_names.iter().cloned());
     table(&head, &recall_rows(verdict, evidence))
 }

@@ -35,6 +35,7 @@ fn scores(of: Subject, right: f64, run: &str) -> Scores {
         pseudo_labels: None,
         truth: Scores::classes(&truth),
         scores: vec![FeatureScore::new(of, Protocol::FineTuned, CLASSES, &truth, &predicted)],
+        located: None,
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use flow_cache::{Artifact, Digest};
 use flow_engine::node::{NodeError, Output};
-use flow_learn::stats::Metric;
 use serde::{Deserialize, Serialize};
 
+use super::metric::Compared;
 use crate::artifacts::{SplitName, decoded, from_json, to_json};
 use crate::evaluate::arms::Cell;
 
@@ -25,7 +25,7 @@ pub(super) struct Verdict {
     /// The arm that the others are held against.
     pub(super) baseline: String,
     /// What arms are compared by.
-    pub(super) metric: Metric,
+    pub(super) metric: Compared,
     /// Two arms closer than this are as good as each other.
     pub(super) margin: f64,
     /// The split that was judged on.
@@ -77,10 +77,12 @@ pub(super) struct ArmVerdict {
     pub(super) figure: Figure,
     /// The same of each run, in the order of draws and seeds.
     pub(super) by_run: Vec<f64>,
-    /// Accuracy and macro F1, mean over runs.
-    pub(super) accuracy: f64,
-    pub(super) macro_f1: f64,
-    /// The share of each class's images that is classified right, mean over runs.
+    /// Of classifiers accuracy and macro F1, mean over runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) accuracy: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) macro_f1: Option<f64>,
+    /// The share of each class's images that is classified right, or a task's figure of each class, mean over runs.
     pub(super) recall: Vec<f64>,
     /// Against the baseline; none for itself.
     pub(super) baseline: Option<Against>,

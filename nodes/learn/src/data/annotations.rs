@@ -1,0 +1,146 @@
+//! Where things are in images: boxes and masks.
+
+use super::{Images, Label};
+
+/// The value of a mask's pixel that is neither a class nor background: it counts nowhere.
+pub const IGNORE: u8 = 255;
+
+/// The most classes that a mask can tell apart: 0 is background and [`IGNORE`] nothing.
+pub const MOST_MASK_CLASSES: usize = 254;
+
+/// One thing in an image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Object {
+    /// Its class.
+    pub class: u16,
+    /// Left, top, right and bottom in pixels, right and bottom exclusive.
+    pub bounds: [f32; 4],
+    /// Pixels that it covers: what small, medium and large are told by.
+    pub area: f32,
+    /// Whether it is a region to leave out: a crowd that is not told apart, or a guess that is too unsure to learn from. What is found in it is
+    /// neither right nor wrong.
+    pub ignore: bool,
+}
+
+/// What is where in one image.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Located {
+    /// `[height][width]`: class plus one, 0 for background, [`IGNORE`] for neither; empty where there are no masks.
+    pub mask: Vec<u8>,
+    /// The things that have a box.
+    pub objects: Vec<Object>,
+}
+
+/// What is where in the images of a split.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Annotations {
+    /// One channel of the same size, as [`Located::mask`].
+    pub masks: Option<Images>,
+    /// The things in each image; none at all where boxes are not known.
+    pub objects: Option<Vec<Vec<Object>>>,
+}
+
+impl Annotations {
+    /// Annotations of images of a height and width, each with its own.
+    pub fn of([height, width]: [usize; 2], labels: &[Label], located: &[Located]) -> Self {
+        let has_masks = located.iter().any(|one| !one.mask.is_empty());
+        let masks = has_masks.then(|| Images {
+            n: located.len(),
+            height,
+            width,
+            channels: 1,
+            depth: super::Depth::Eight,
+            pixels: located
+                .iter()
+                .flat_map(|one| &one.mask)
+                .copied()
+                .collect::<Vec<_>>()
+                .into(),
+            labels: labels.to_vec(),
+        });
+        let objects = located.iter().map(|one| one.objects.clone()).collect();
+        Self {
+            masks,
+            objects: Some(objects),
+        }
+    }
+
+    /// Only those of the images at `indices`, in that order.
+    #[must_use]
+    pub fn select(&self, indices: &[u32]) -> Self {
+        let of = |all: &Vec<Vec<Object>>| indices.iter().map(|i| all[*i as usize].clone()).collect();
+        Self {
+            masks: self.masks.as_ref().map(|masks| masks.select(indices)),
+            objects: self.objects.as_ref().map(of),
+        }
+    }
+
+    /// Those of one image.
+    pub fn get(&self, index: usize) -> Located {
+        Located {
+            mask: self
+                .masks
+                .as_ref()
+                .map(|masks| masks.pixels_of(index).to_vec())
+                .unwrap_or_default(),
+            objects: self.objects.as_ref().map(|all| all[index].clone()).unwrap_or_default(),
+        }
+    }
+
+    /// The same with other classes, `new` of the old one; what has no new class is background.
+    #[must_use]
+    pub fn with_classes(mut self, new: impl Fn(u16) -> Option<u16>) -> Self {
+        if let Some(masks) = &mut self.masks {
+            let mapped = |pixel: &u8| match pixel {
+                0 | &IGNORE => *pixel,
+                class => new(u16::from(*class) - 1).map_or(0, |new| new as u8 + 1),
+            };
+            masks.pixels = masks.pixels.iter().map(mapped).collect::<Vec<_>>().into();
+        }
+        for objects in self.objects.iter_mut().flatten() {
+            objects.retain_mut(|object| {
+                let class = new(object.class);
+                object.class = class.unwrap_or_default();
+                class.is_some()
+            });
+        }
+        self
+    }
+
+    /// What of them does not go with `n` images of a height and width and so many classes.
+    pub fn fault(&self, n: usize, [height, width]: [usize; 2], classes: usize) -> Option<String> {
+        if let Some(masks) = &self.masks {
+            if (masks.n, masks.height, masks.width, masks.channels) != (n, height, width, 1) {
+                let found = format!("{} masks of {}x{}", masks.n, masks.height, masks.width);
+                return Some(format!("{found} found, expected {n} of {height}x{width}"));
+            }
+            let known = |pixel: &u8| usize::from(*pixel) <= classes || *pixel == IGNORE;
+            if let Some(place) = masks.pixels.iter().position(|pixel| !known(pixel)) {
+                let image = place / (height * width).max(1);
+                return Some(format!(
+                    "the mask of image {image} has the value {}, which is no class",
+                    masks.pixels[place]
+                ));
+            }
+        }
+        let objects = self.objects.as_ref()?;
+        if objects.len() != n {
+            return Some(format!("boxes of {} images found, expected {n}", objects.len()));
+        }
+        let wrong = |object: &Object| {
+            let [left, top, right, bottom] = object.bounds;
+            let inside = left >= 0.0 && top >= 0.0 && right <= width as f32 && bottom <= height as f32;
+            !(inside && left < right && top < bottom) || usize::from(object.class) >= classes
+        };
+        let found = objects
+            .iter()
+            .enumerate()
+            .find_map(|(i, all)| Some((i, all.iter().find(|one| wrong(one))?)));
+        found.map(|(image, object)| {
+            format!(
+                "image {image} has the box {:?} of class {}, which is outside of it, empty or no class",
+                object.bounds, object.class
+            )
+        })
+    }
+}

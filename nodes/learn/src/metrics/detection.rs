@@ -1,0 +1,244 @@
+//! Average precision and recall of boxes, as COCO's evaluation defines them (pycocotools' `COCOeval` for `bbox`).
+
+use rayon::prelude::*;
+
+use crate::data::Object;
+use crate::tasks::Detection;
+
+/// Overlaps at which a box counts as found: 0.50 to 0.95.
+const THRESHOLDS: usize = 10;
+/// Recalls at which precision is read off: 0 to 1.
+const RECALLS: usize = 101;
+/// The most boxes of an image and class that count, for average recall at several numbers.
+const MOST: [usize; 3] = [1, 10, 100];
+/// Least and largest area of all, small, medium and large things, in pixels.
+const AREAS: [[f64; 2]; 4] = [[0.0, 1e10], [0.0, 1024.0], [1024.0, 9216.0], [9216.0, 1e10]];
+
+/// How well boxes agree; `NaN` where there is nothing of that size to find.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BoxScores {
+    /// Average precision: mean over classes and overlaps from 0.50 to 0.95.
+    pub ap: f64,
+    /// At an overlap of 0.50.
+    pub ap50: f64,
+    /// At an overlap of 0.75.
+    pub ap75: f64,
+    /// Of small (below 32 x 32 pixels), medium and large (from 96 x 96) things.
+    pub ap_by_size: [f64; 3],
+    /// Average recall of at most 1, 10 and 100 boxes an image.
+    pub ar: [f64; 3],
+    /// Of small, medium and large things.
+    pub ar_by_size: [f64; 3],
+}
+
+/// What became of the boxes of one class in one image, for things of one range of sizes.
+#[derive(Clone, Debug, Default)]
+struct Matched {
+    /// Of the boxes, the surest first.
+    scores: Vec<f32>,
+    /// Whether each box is of a thing, at each overlap: `[overlap][box]`.
+    hit: Vec<Vec<bool>>,
+    /// Whether it counts neither way.
+    left_out: Vec<Vec<bool>>,
+    /// Things that are to be found.
+    things: usize,
+}
+
+/// Judged images, of which any part can be scored.
+pub struct BoxJudgement {
+    classes: usize,
+    /// `[image][class][range of sizes]`.
+    images: Vec<Vec<[Matched; 4]>>,
+}
+
+/// Overlap of two boxes over their union; over the first where the second is a crowd.
+fn overlap(found: &[f32; 4], truth: &[f32; 4], crowd: bool) -> f64 {
+    let [a, b] = [found, truth].map(|bounds| bounds.map(f64::from));
+    let width = a[2].min(b[2]) - a[0].max(b[0]);
+    let height = a[3].min(b[3]) - a[1].max(b[1]);
+    if width <= 0.0 || height <= 0.0 {
+        return 0.0;
+    }
+    let area = |[left, top, right, bottom]: [f64; 4]| (right - left) * (bottom - top);
+    let both = width * height;
+    both / if crowd { area(a) } else { area(a) + area(b) - both }
+}
+
+/// `0.50, 0.55, .., 0.95` as numpy's linspace rounds them.
+fn threshold(at: usize) -> f64 {
+    match at {
+        9 => 0.95,
+        _ => 0.5 + at as f64 * ((0.95 - 0.5) / 9.0),
+    }
+}
+
+/// Matches the boxes of a class, the surest first, with its things.
+fn matched(found: &[&Detection], truths: &[&Object], [least, most]: [f64; 2]) -> Matched {
+    let outside = |area: f64| area < least || area > most;
+    let ignored = |truth: &Object| truth.ignore || outside(f64::from(truth.area));
+    let mut truths: Vec<&Object> = truths.to_vec();
+    truths.sort_by_key(|truth| ignored(truth));
+    let overlaps: Vec<Vec<f64>> = found
+        .iter()
+        .map(|one| {
+            truths
+                .iter()
+                .map(|truth| overlap(&one.bounds, &truth.bounds, truth.ignore))
+                .collect()
+        })
+        .collect();
+    let mut matched = Matched {
+        scores: found.iter().map(|one| one.score).collect(),
+        things: truths.iter().filter(|truth| !ignored(truth)).count(),
+        ..Matched::default()
+    };
+    for at in 0..THRESHOLDS {
+        let mut taken = vec![false; truths.len()];
+        let (mut hit, mut left_out) = (vec![false; found.len()], vec![false; found.len()]);
+        for (d, one) in found.iter().enumerate() {
+            let (mut best, mut least) = (None, threshold(at).min(1.0 - 1e-10));
+            for (g, truth) in truths.iter().enumerate() {
+                if taken[g] && !truth.ignore {
+                    continue;
+                }
+                if best.is_some_and(|best: usize| !ignored(truths[best])) && ignored(truth) {
+                    break;
+                }
+                if overlaps[d][g] >= least {
+                    (best, least) = (Some(g), overlaps[d][g]);
+                }
+            }
+            match best {
+                Some(best) => {
+                    taken[best] = true;
+                    (hit[d], left_out[d]) = (true, ignored(truths[best]));
+                }
+                None => {
+                    let [left, top, right, bottom] = one.bounds.map(f64::from);
+                    left_out[d] = outside((right - left) * (bottom - top));
+                }
+            }
+        }
+        matched.hit.push(hit);
+        matched.left_out.push(left_out);
+    }
+    matched
+}
+
+impl BoxJudgement {
+    /// Matches what was found in each image with what is there. A thing that is to be left out takes any number of boxes, which then count neither way.
+    pub fn new(found: &[Vec<Detection>], truths: &[Vec<Object>], classes: usize) -> Self {
+        let of_image = |(found, truths): (&Vec<Detection>, &Vec<Object>)| {
+            let of_class = |class: usize| {
+                let mut found: Vec<&Detection> = found.iter().filter(|one| usize::from(one.class) == class).collect();
+                let truths: Vec<&Object> = truths
+                    .iter()
+                    .filter(|truth| usize::from(truth.class) == class)
+                    .collect();
+                found.sort_by(|a, b| b.score.total_cmp(&a.score));
+                found.truncate(MOST[2]);
+                AREAS.map(|area| matched(&found, &truths, area))
+            };
+            (0..classes).map(of_class).collect()
+        };
+        Self {
+            classes,
+            images: found.par_iter().zip(truths).map(of_image).collect(),
+        }
+    }
+
+    /// Precision at each recall, and the recall reached, at one overlap; `None` where there is nothing to find.
+    fn curve(&self, class: usize, size: usize, at: usize, most: usize, without: Option<usize>) -> Option<(f64, f64)> {
+        let images = self.images.iter().enumerate().filter(|(i, _)| Some(*i) != without);
+        let (mut boxes, mut things) = (Vec::new(), 0);
+        for (_, image) in images {
+            let matched = &image[class][size];
+            things += matched.things;
+            for d in 0..matched.scores.len().min(most) {
+                if !matched.left_out[at][d] {
+                    boxes.push((matched.scores[d], matched.hit[at][d]));
+                }
+            }
+        }
+        if things == 0 {
+            return None;
+        }
+        // Stable: of equal scores those of earlier images come first.
+        boxes.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (mut hits, mut precision, mut recall) = (0.0, Vec::new(), Vec::new());
+        for (place, (_, hit)) in boxes.iter().enumerate() {
+            hits += f64::from(u8::from(*hit));
+            precision.push(hits / ((place + 1) as f64 + f64::EPSILON));
+            recall.push(hits / things as f64);
+        }
+        for place in (1..precision.len()).rev() {
+            precision[place - 1] = f64::max(precision[place - 1], precision[place]);
+        }
+        let at_recall = |step: usize| {
+            let place = recall.partition_point(|recall| *recall < step as f64 * 0.01);
+            precision.get(place).copied().unwrap_or(0.0)
+        };
+        let mean = (0..RECALLS).map(at_recall).sum::<f64>() / RECALLS as f64;
+        Some((mean, recall.last().copied().unwrap_or(0.0)))
+    }
+
+    /// Mean precision and recall over classes and some overlaps.
+    fn mean(&self, size: usize, overlaps: std::ops::Range<usize>, most: usize, without: Option<usize>) -> (f64, f64) {
+        let places: Vec<(usize, usize)> = (0..self.classes)
+            .flat_map(|class| overlaps.clone().map(move |at| (class, at)))
+            .collect();
+        let curves: Vec<(f64, f64)> = places
+            .iter()
+            .filter_map(|(class, at)| self.curve(*class, size, *at, most, without))
+            .collect();
+        let mean = |values: &dyn Fn(&(f64, f64)) -> f64| curves.iter().map(values).sum::<f64>() / curves.len() as f64;
+        (mean(&|curve| curve.0), mean(&|curve| curve.1))
+    }
+
+    /// The figures over all images.
+    pub fn scores(&self) -> BoxScores {
+        let all = 0..THRESHOLDS;
+        let of_size = |size: usize| self.mean(size, all.clone(), MOST[2], None);
+        let sizes = [1, 2, 3].map(of_size);
+        let whole = of_size(0);
+        BoxScores {
+            ap: whole.0,
+            ap50: self.mean(0, 0..1, MOST[2], None).0,
+            ap75: self.mean(0, 5..6, MOST[2], None).0,
+            ap_by_size: sizes.map(|mean| mean.0),
+            ar: MOST.map(|most| self.mean(0, all.clone(), most, None).1),
+            ar_by_size: sizes.map(|mean| mean.1),
+        }
+    }
+
+    /// Average precision of each class; `NaN` where there is nothing of it.
+    pub fn by_class(&self) -> Vec<f64> {
+        let of_class = |class: usize| {
+            let curves: Vec<f64> = (0..THRESHOLDS)
+                .filter_map(|at| Some(self.curve(class, 0, at, MOST[2], None)?.0))
+                .collect();
+            curves.iter().sum::<f64>() / curves.len() as f64
+        };
+        (0..self.classes).map(of_class).collect()
+    }
+
+    /// What each image contributes to the average precision, by leaving it out: the jackknife's pseudo-values (Tukey 1958), moved so that their mean is the
+    /// figure.
+    pub fn contributions(&self) -> Vec<f64> {
+        let n = self.images.len() as f64;
+        let ap = |without| {
+            let ap = self.mean(0, 0..THRESHOLDS, MOST[2], without).0;
+            if ap.is_nan() { 0.0 } else { ap }
+        };
+        let whole = ap(None);
+        let left_out: Vec<f64> = (0..self.images.len())
+            .into_par_iter()
+            .map(|image| ap(Some(image)))
+            .collect();
+        let mean = left_out.iter().sum::<f64>() / n.max(1.0);
+        left_out
+            .iter()
+            .map(|without| whole + (n - 1.0) * (mean - without))
+            .collect()
+    }
+}

@@ -1,0 +1,70 @@
+//! A network that tells where things are as an artifact: an encoder and, next to it, its head.
+
+use flow_engine::node::{Input, NodeError};
+use flow_learn::backbones::BackboneSettings;
+use flow_learn::rng::Stream;
+use flow_learn::state::StateDict;
+use flow_learn::tasks::{Locator, named};
+
+use super::{EncoderArtifact, HeadInfo, NetworkFacts, Normalisation};
+use crate::failure::failure;
+
+/// Such a network with what it takes to build it again.
+pub struct LocatorArtifact {
+    /// The backbone as declared.
+    pub backbone: BackboneSettings,
+    /// With weights.
+    pub network: Locator,
+    /// What it was trained with, and is to be used with.
+    pub normalisation: Normalisation,
+    /// What its classes are, and its task.
+    pub head: HeadInfo,
+}
+
+impl LocatorArtifact {
+    /// Its identity, as far as consumers check it.
+    pub fn facts(&self) -> NetworkFacts {
+        NetworkFacts {
+            input: self.network.encoder.takes(),
+            class_names: Some(self.head.class_names.clone()),
+            task: Some(self.network.task.name()),
+        }
+    }
+
+    /// The files. The encoder is one of them, so it can be used wherever an encoder can.
+    pub fn into_files(self) -> Vec<(String, Vec<u8>)> {
+        let Locator { encoder, mut head, .. } = self.network;
+        let head = self.head.to_file(StateDict::of(head.as_mut(), ""));
+        let mut encoder = EncoderArtifact {
+            backbone: self.backbone,
+            encoder,
+            normalisation: self.normalisation,
+        };
+        vec![encoder.to_file(), head]
+    }
+
+    /// From files.
+    ///
+    /// # Errors
+    /// If they are of a classifier or of a task that is not known, damaged, or of another version of flow.
+    pub fn read(input: &Input) -> Result<Self, NodeError> {
+        let EncoderArtifact {
+            backbone,
+            encoder,
+            normalisation,
+        } = EncoderArtifact::read(input)?;
+        HeadInfo::read(input, |head, state| {
+            let name = head.task.as_deref().unwrap_or("classify");
+            let task = named(name).ok_or_else(|| failure(format!("`{name}` networks do not tell where things are")))?;
+            let classes = head.class_names.len();
+            let mut network = Locator::new(encoder, task, classes, &Stream::new(0, "overwritten")).map_err(failure)?;
+            state.load(network.head.as_mut(), "").map_err(failure)?;
+            Ok(Self {
+                backbone,
+                network,
+                normalisation,
+                head,
+            })
+        })
+    }
+}
