@@ -99,7 +99,7 @@ pub fn maximise(stages: &mut Stages<'_>, channel: Channel, start: &[f32], how: &
             .step_by(shape.c)
             .for_each(|v| *v = 1.0 / places as f32);
         let dy = FeatureMap::new(1, shape, dy);
-        let Some(gradient) = stages.network.backward_from(channel.depth, dy, &mut pass) else {
+        let Some(gradient) = stages.network.backward_below(channel.depth, dy, &mut pass) else {
             break;
         };
         let size = gradient.data.iter().map(|g| g.abs()).sum::<f32>() / gradient.data.len() as f32;

@@ -28,7 +28,7 @@ impl Sequential {
     }
 
     /// The gradient of the batch, from that of what the first `depth` layers made of it.
-    pub fn backward_from(&mut self, depth: usize, dy: FeatureMap, pass: &mut Pass) -> Option<FeatureMap> {
+    pub fn backward_below(&mut self, depth: usize, dy: FeatureMap, pass: &mut Pass) -> Option<FeatureMap> {
         let mut first = self.layers.iter_mut().take(depth).rev();
         first.try_fold(dy, |dy, (_, layer)| layer.backward(dy, pass, true))
     }
