@@ -163,6 +163,6 @@ fn a_table_says_how_much_of_a_gpu_its_node_takes() {
         (resources.gpus, resources.gpu_memory)
     };
     assert_eq!(need(""), (None, Some(10)));
-    assert_eq!(need("resources = { gpu_memory = \"2KB\" }"), (None, Some(2000)));
+    assert_eq!(need("resources = { gpu_memory = \"2kB\" }"), (None, Some(2000)));
     assert_eq!(need("resources = { gpus = 2 }").0, Some(2));
 }
