@@ -27,6 +27,7 @@ impl LocatorArtifact {
         NetworkFacts {
             input: self.network.encoder.takes(),
             class_names: Some(self.head.class_names.clone()),
+            backbone: Some(self.backbone.clone()),
             task: Some(self.network.task.name()),
         }
     }

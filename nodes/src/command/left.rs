@@ -128,7 +128,9 @@ impl Left {
                 shaped([images.train.height, images.train.width, images.train.channels])?;
                 Ok(of_numbers(*images, class_names)?.into_output())
             }
-            Loaded::Texts(_) => Err(failure("BUG: no source of texts was asked for")),
+            Loaded::Texts(_) | Loaded::Placed(_) => {
+                Err(failure("BUG: no source of texts or of placed images was asked for"))
+            }
         }
     }
 

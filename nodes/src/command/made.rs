@@ -15,8 +15,8 @@ use super::left::Left;
 use super::stage::Stage;
 use super::{CommandNode, give};
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, FEATURES, FILES, FeatureFacts, NetworkFacts, PREDICTIONS,
-    PredictionFacts, SplitName, Targets,
+    Annotated, DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, FEATURES, FILES, FeatureFacts, NetworkFacts,
+    PREDICTIONS, PredictionFacts, SplitName, Targets,
 };
 use crate::failure::{at, at_with, backbone_error, failure, refused};
 
@@ -168,6 +168,7 @@ impl CommandNode {
                         input: data.input,
                         class_names: None,
                         backbone: Some(backbone.clone()),
+                        task: None,
                     }))
                 }
             },
@@ -213,6 +214,7 @@ impl CommandNode {
             class_names: Some(self.classes.clone().or_else(|| like?.class_names.clone())?),
             splits: None,
             targets: Targets::All,
+            annotated: Annotated::default(),
         })
     }
 

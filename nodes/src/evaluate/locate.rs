@@ -1,20 +1,21 @@
 //! How well a network tells where things are.
 
-use flow_engine::node::{Inputs, NodeError, Output};
+use flow_engine::node::{Context, Inputs, NodeError, Output};
 use flow_learn::augment::Recipe;
 use flow_learn::tasks::{Frame, Task, locate};
 
 use super::ScoreNode;
 use crate::artifacts::{Dataset, LocatedScore, LocatorArtifact, Scores, SplitName, compatible};
-use crate::failure::{failure, refused};
+use crate::failure::{device_failure, failure, refused};
 use crate::tasks;
 
 impl ScoreNode {
     /// Looks at every image of the split once, as it is, normalised as the network was trained.
-    pub(super) fn locate(&self, task: &dyn Task, inputs: &Inputs) -> Result<Output, NodeError> {
+    pub(super) fn locate(&self, task: &dyn Task, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, NodeError> {
         let input = inputs.one("data");
         let data = Dataset::read(input, &[SplitName::Train, self.split])?;
         let mut model = LocatorArtifact::read(inputs.one("model"))?;
+        model.network.encoder.device = self.device.open(cx)?;
         tasks::same("model", &model.facts(), Some(task)).map_err(refused)?;
         let facts = data.facts()?;
         compatible("model", &model.facts(), &facts).map_err(refused)?;
@@ -28,6 +29,7 @@ impl ScoreNode {
         let all: Vec<u32> = (0..images.n() as u32).collect();
         let read = |task: &dyn Task, values: &[f32], frame: &Frame| task.decode(values, frame);
         let found = locate(&mut model.network, images, &all, &augmenter, read);
+        model.network.encoder.device.check().map_err(|e| device_failure(&e))?;
         let truths: Vec<_> = (0..images.n()).map(|i| known.get(i)).collect();
         let judged = task.judge(&found, &truths, &model.network.frame);
         let scores = Scores {

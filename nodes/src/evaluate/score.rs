@@ -15,8 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{score_facts, test};
 use crate::artifacts::{
-use flow_learn::metrics::{argmaxes, ece};
-use flow_learn::tasks::Task;
+    DATASET, Dataset, FeatureScore, MODEL, ModelArtifact, NetworkFacts, PREDICTIONS, PredictionFacts, Predictions,
+    Protocol, SCORES, ScoreFacts, Scores, SplitName, Subject, compatible, same_task,
+};
+use crate::device::{DeviceChoice, Precision};
+use crate::failure::{at_with, device_failure, refused};
+use crate::memory;
+use crate::tasks;
 
 /// Bins of the calibration error.
 const BINS: usize = 15;
@@ -39,7 +44,7 @@ pub struct ScoreNode {
     /// Where it computes: `cpu`, `cuda` for a GPU, or `auto` for a GPU where there is one that can be used. A GPU's architecture is part of the
     /// key, the CPU is not.
     #[serde(default, skip_serializing_if = "DeviceChoice::is_cpu")]
-    device: DeviceChoice,
+    pub(super) device: DeviceChoice,
     /// On a GPU, what products are made of: `tf32`, which is the default, or `fp32`, which is slower and as on the CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     precision: Option<Precision>,
@@ -151,7 +156,7 @@ impl Node for ScoreNode {
     /// Predicts every image of the split once, as it is, normalised as the classifier was trained.
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         if let Some(task) = tasks::find(&self.task).map_err(refused)? {
-            return self.locate(task, inputs);
+            return self.locate(task, inputs, cx);
         }
         let input = inputs.one("data");
         let data = Dataset::read(input, &[SplitName::Train, self.split])?;

@@ -60,6 +60,7 @@ impl FinetuneNode {
         Ok(Facts::of(NetworkFacts {
             input: data.input,
             class_names: data.class_names.clone(),
+            backbone: self.network(inputs),
             task: Some(task.name()),
         }))
     }
@@ -76,9 +77,10 @@ impl FinetuneNode {
         let stream = Stream::new(self.seed, "locator");
         let EncoderArtifact {
             backbone,
-            encoder,
+            mut encoder,
             normalisation,
         } = self.start(inputs, cx, &labelled, &stream)?;
+        encoder.device = self.device.open(cx)?;
         let augmenter = normalisation.augmenter(&views.map(|views| views.0).unwrap_or_default(), encoder.takes())?;
         let truths = labelled.example_set()?;
         let guesses = pseudo.as_ref().map(Dataset::example_set).transpose()?;

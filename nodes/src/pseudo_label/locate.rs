@@ -10,7 +10,7 @@ use flow_learn::tasks::{Frame, Needs, Task, locate};
 
 use super::PseudoLabelNode;
 use crate::artifacts::{Dataset, ExampleSet, LocatorArtifact, SplitName, compatible, without};
-use crate::failure::{failure, refused};
+use crate::failure::{device_failure, failure, refused};
 use crate::tasks;
 
 impl PseudoLabelNode {
@@ -41,8 +41,10 @@ impl PseudoLabelNode {
             Some(except) => without(("data", data.train()?), ("except", except))?,
             None => (0..data.train()?.n() as u32).collect(),
         };
+        teacher.network.encoder.device = self.device.open(cx)?;
         let guess = |task: &dyn Task, values: &[f32], frame: &Frame| task.guess(values, frame, self.threshold);
         let guesses = locate(&mut teacher.network, data.train()?, &pool, &augmenter, guess);
+        teacher.network.encoder.device.check().map_err(|e| device_failure(&e))?;
         let guesses: BTreeMap<u32, Located> = pool
             .iter()
             .zip(guesses)
