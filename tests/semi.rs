@@ -106,7 +106,7 @@ fn foreign_images_of_a_pool_stay_without_a_label_and_are_seen_among_the_guesses(
     let pool = "[nodes.open]\nkind = \"dataset\"\nfrom = \"images\"\nclasses = [0, 1]\nothers = \"unlabelled\"\n";
     let text = FIXMATCH
         .replace("unlabelled = \"images\"", "unlabelled = \"open\"")
-        .replace("from = \"images\"", "from = \"open\"")
+        .replace("from = \"images\"\nlabels = 20", "from = \"open\"\nlabels = 10")
         .replace("ratio = 2", "ratio = 2, threshold = 0.0");
     let place = Place::new(&(text + pool));
     place.run(&[]);
