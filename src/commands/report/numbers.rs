@@ -235,12 +235,12 @@ fn of_schedule(schedule: &Schedule) -> Table {
     )
 }
 
-/// As CSV (RFC 4180).
+/// As CSV (RFC 4180, but with the line ends of this system).
 pub(super) fn csv(table: &Table) -> String {
     let cell = |text: &String| match text.contains(['"', ',', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text.clone(),
     };
-    let line = |row: &Vec<String>| format!("{}\r\n", row.iter().map(cell).collect::<Vec<_>>().join(","));
+    let line = |row: &Vec<String>| format!("{}\n", row.iter().map(cell).collect::<Vec<_>>().join(","));
     std::iter::once(&table.head).chain(&table.rows).map(line).collect()
 }
