@@ -81,14 +81,16 @@ fn the_doctor_reports_every_golden_case_and_fails_on_a_wrong_one() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let ended = place.flow(&["doctor", "--reference", golden.to_str().expect("UTF-8")]);
     assert_eq!(ended.code, 0, "{}", ended.stdout);
+    let text = std::fs::read_to_string(golden.join("optim.json")).expect("readable");
+    place.write("optim.json", text.replacen("\"lr\":0.1", "\"lr\":0.11", 1));
+    // A file that no code is for.
+    place.write("untold.json", text);
+    let ended = place.flow(&["doctor", "--reference", "."]);
+    assert_eq!(ended.code, 1);
     assert!(
         ended.stdout.lines().any(|l| l.starts_with("not built")),
         "what is not built is said"
     );
-    let text = std::fs::read_to_string(golden.join("optim.json")).expect("readable");
-    place.write("optim.json", text.replacen("\"lr\":0.1", "\"lr\":0.11", 1));
-    let ended = place.flow(&["doctor", "--reference", "."]);
-    assert_eq!(ended.code, 1);
     assert!(ended.stdout.contains("FAIL"), "{}", ended.stdout);
     assert_eq!(place.flow(&["doctor"]).code, 0);
 }

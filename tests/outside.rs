@@ -79,7 +79,7 @@ fn a_failed_write_to_stdout_is_an_error_of_every_command() {
             // They print nothing on stdout, take too long here, need images or a trained network, or do not end.
             "predict" | "embed" | "report" | "init" | "data inspect" | "cache init" | "runs gc" | "cache export"
             | "cache import" | "cache pin" | "cache unpin" | "cache tag" | "cache untag" | "cache verify"
-            | "cache rebuild" | "bench prefetch" | "bench scale" | "watch" | "ui" => return None,
+            | "cache rebuild" | "bench prefetch" | "bench scale" | "bench gpu" | "watch" | "ui" => return None,
             other => panic!("`flow {other}` is not tried on a full disk"),
         })
     };

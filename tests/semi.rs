@@ -111,7 +111,7 @@ fn foreign_images_of_a_pool_stay_without_a_label_and_are_seen_among_the_guesses(
     let place = Place::new(&(text + pool));
     place.run(&[]);
     let metrics = |query: &str| place.flow(&["cache", "query", query, "--json"]).json_lines()[0]["metrics"].clone();
-    let open = metrics("name = open");
+    let open = metrics("node = open");
     assert_eq!(open["train_images"], 80.0, "foreign images stay: {open}");
     assert!(open["examples"].as_f64() < Some(80.0), "but have no label: {open}");
     assert!(

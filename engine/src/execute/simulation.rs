@@ -363,8 +363,13 @@ impl<'a> Simulation<'a> {
         }
         for started in universe.started.drain(..) {
             let priority = |id: InstanceId| instances[id].policy().priority;
+            // What is free of GPUs may be kept for one that is more urgent still.
+            let mut kept = false;
             for (_, _, id) in execution.queue.keys().filter(|_| may_start) {
-                let passed = priority(*id) > priority(started.1) && free(Some(started), &instances[*id].resources());
+                let need = instances[*id].resources();
+                let for_gpus = need.gpu_need() != GpuNeed::Whole(0);
+                let passed = priority(*id) > priority(started.1) && !(kept && for_gpus) && free(Some(started), &need);
+                kept |= for_gpus;
                 assert!(!passed, "n{} was started before n{id}, which is more urgent", started.1);
             }
         }

@@ -204,6 +204,13 @@ impl Scores {
             let scores: Self = from_json(bytes)?;
             for score in &scores.scores {
                 let classes = score.confusion.len();
+                let all = scores.truth.len() as u128;
+                let fits =
+                    |row: &Vec<u64>| row.len() == classes && row.iter().map(|n| u128::from(*n)).sum::<u128>() <= all;
+                if !score.confusion.iter().all(fits) {
+                    let message = format!("a confusion matrix that is not of {classes} classes and {all} examples");
+                    return Err(NodeError::failed(message));
+                }
                 let mut named = scores.truth.iter().chain(&score.predicted);
                 if let Some(class) = named.find(|class| usize::from(**class) >= classes) {
                     return Err(NodeError::failed(format!(

@@ -330,11 +330,8 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         (None, None) => return Err(failure("neither `encoder` nor `backbone` is given")),
     };
     if let Some(given) = given {
-        judging.add(
-            &judging
-                .material
-                .given(&FeaturesArtifact::read(given)?, (input, node.split))?,
-        );
+        let features = FeaturesArtifact::read(given)?;
+        judging.add(&judging.material.given(&features, (input, node.split))?);
     }
     let device = node.device.open(cx)?;
     if let Some(EncoderArtifact {

@@ -577,7 +577,8 @@ mod tests {
                 );
             }
             let several: usize = counts[2..].iter().sum();
-            assert_eq!(several > 90, objects[0] == 2, "{counts:?}");
+            // Not each finds a place.
+            assert_eq!(several >= 80, objects[0] == 2, "{counts:?}");
         }
     }
 }

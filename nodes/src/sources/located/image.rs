@@ -27,12 +27,12 @@ pub(super) fn one_image(
         }
     };
     let size = [picture.header.height as usize, picture.header.width as usize];
-    if let Some(told) = sheet.size.filter(|told| *told != size) {
+    if let Some([height, width]) = sheet.size.filter(|told| *told != size) {
         tell(
             &name,
             format!(
                 "it is {}x{} pixels, its annotations are for {}x{}",
-                size[1], size[0], told[1], told[0]
+                size[1], size[0], width, height
             ),
         );
         return (None, problems);

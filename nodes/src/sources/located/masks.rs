@@ -40,7 +40,7 @@ pub(super) fn sheets(folder: &Path) -> Result<Sheets, Fault> {
                 .push(format!("{source}: {}: it is missing", path.display()));
             continue;
         }
-        all.sheets.push(Sheet {
+        all.images.push(Sheet {
             split: split_by_folders(&path),
             path,
             source,

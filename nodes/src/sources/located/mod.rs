@@ -34,13 +34,19 @@ pub(super) use self::yolo::YOLO;
 /// What a format says: it reads the files of a folder that are no images.
 pub(super) type Layout = fn(folder: &Path) -> Result<Sheets, Fault>;
 
+/// Whether a folder is laid out in some way.
+type Fits = fn(&Path) -> bool;
+
+/// An image with what is where in it, if it can be read, and what is wrong with it.
+type ReadImage = (Option<(Located, Fitted)>, Vec<String>);
+
 /// What a folder's annotations come to.
 #[derive(Debug, Default)]
 pub(crate) struct Sheets {
     /// Names of the classes by their numbers.
     pub(crate) class_names: Vec<String>,
     /// The images that are annotated.
-    pub(crate) sheets: Vec<Sheet>,
+    pub(crate) images: Vec<Sheet>,
     /// What is wrong, by file and id.
     pub(crate) problems: Vec<String>,
     /// What is told.
@@ -219,7 +225,7 @@ fn shape(layout: Layout, settings: &SourceSettings, files: &[PathBuf]) -> Result
         ));
     }
     let found = read(layout, folder, settings)?;
-    let splits = || found.sheets.iter().map(|sheet| sheet.split);
+    let splits = || found.images.iter().map(|sheet| sheet.split);
     let count = |wanted| splits().filter(|split| *split == Some(wanted)).count();
     let held_out = test_count(splits(), settings.test)?;
     let (test, validation) = (count(SplitName::Test), count(SplitName::Validation));
@@ -233,7 +239,7 @@ fn shape(layout: Layout, settings: &SourceSettings, files: &[PathBuf]) -> Result
     Ok(Some(SourceShape {
         input: input.into(),
         class_names: Some(found.class_names),
-        counts: exact.then(|| [found.sheets.len() - test - validation - held_out, test + held_out]),
+        counts: exact.then(|| [found.images.len() - test - validation - held_out, test + held_out]),
         validation,
         labelled: None,
         annotated: found.annotated,
@@ -244,14 +250,14 @@ fn shape(layout: Layout, settings: &SourceSettings, files: &[PathBuf]) -> Result
 /// What the files tell, if it makes a data set.
 fn read(layout: Layout, folder: &Path, settings: &SourceSettings) -> Result<Sheets, Fault> {
     let mut found = layout(folder)?;
-    found.sheets.sort_by(|a, b| a.path.cmp(&b.path));
-    let twice = found.sheets.windows(2).filter(|pair| pair[0].path == pair[1].path);
+    found.images.sort_by(|a, b| a.path.cmp(&b.path));
+    let twice = found.images.windows(2).filter(|pair| pair[0].path == pair[1].path);
     let twice: Vec<String> = twice
         .map(|pair| format!("{}: {} is listed twice", pair[1].source, pair[1].path.display()))
         .collect();
-    found.sheets.dedup_by(|b, a| a.path == b.path);
+    found.images.dedup_by(|b, a| a.path == b.path);
     found.problems.extend(twice);
-    if found.sheets.is_empty() {
+    if found.images.is_empty() {
         let message = format!("there is no annotated image in {}", folder.display());
         return Err(Fault::new(message, "`flow kinds dataset` says where each source looks"));
     }
@@ -288,7 +294,7 @@ fn load(layout: Layout, settings: &SourceSettings, files: &[PathBuf]) -> Result<
     };
     let Sheets {
         class_names,
-        sheets,
+        images: sheets,
         mut problems,
         annotated,
     } = read(layout, folder, settings)?;
@@ -297,7 +303,7 @@ fn load(layout: Layout, settings: &SourceSettings, files: &[PathBuf]) -> Result<
     let fitting = settings.files.fitting((side, side), channels);
     let folder = folder_of(folder);
     let one = |sheet: &Sheet| one_image(folder, sheet, &fitting, (class_names.len(), annotated));
-    let read: Vec<(Option<(Located, Fitted)>, Vec<String>)> = sheets.par_iter().map(one).collect();
+    let read: Vec<ReadImage> = sheets.par_iter().map(one).collect();
     let mut images = Vec::new();
     for (sheet, (image, wrong)) in sheets.into_iter().zip(read) {
         problems.extend(wrong);
@@ -322,7 +328,7 @@ fn load(layout: Layout, settings: &SourceSettings, files: &[PathBuf]) -> Result<
 }
 
 /// The layouts, with what tells that a folder has it.
-const LAYOUTS: &[(&str, Layout, fn(&Path) -> bool)] = &[
+const LAYOUTS: &[(&str, Layout, Fits)] = &[
     ("voc", voc::sheets, |path| {
         path.join("Annotations").is_dir() && path.join("JPEGImages").is_dir()
     }),
@@ -355,7 +361,7 @@ fn inspect(source: &'static str, layout: Layout, path: &Path, reading: &Reading)
     let folder = folder_of(path);
     let Sheets {
         class_names,
-        sheets,
+        images: sheets,
         mut problems,
         annotated,
     } = read(layout, path, &skip)?;

@@ -48,13 +48,13 @@ pub(super) fn sheets(folder: &Path) -> Result<Sheets, Fault> {
             }
         }
         classes.push(of_things);
-        all.sheets.push(sheet);
+        all.images.push(sheet);
     }
     let names: Vec<String> = match folder.join("classes.txt") {
         file if file.is_file() => names_in(&file)?,
         _ => names.into_iter().collect(),
     };
-    for (sheet, of_things) in all.sheets.iter_mut().zip(classes) {
+    for (sheet, of_things) in all.images.iter_mut().zip(classes) {
         let mut of_things = of_things.into_iter();
         let problems = &mut all.problems;
         let source = &sheet.source;
@@ -72,11 +72,11 @@ pub(super) fn sheets(folder: &Path) -> Result<Sheets, Fault> {
         });
     }
     all.annotated = Annotated {
-        masks: all.sheets.iter().all(|sheet| sheet.mask.is_some()),
+        masks: all.images.iter().all(|sheet| sheet.mask.is_some()),
         boxes: true,
     };
     if !all.annotated.masks {
-        all.sheets.iter_mut().for_each(|sheet| sheet.mask = None);
+        all.images.iter_mut().for_each(|sheet| sheet.mask = None);
     }
     all.class_names = names;
     Ok(all)

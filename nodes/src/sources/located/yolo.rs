@@ -50,7 +50,7 @@ pub(super) fn sheets(folder: &Path) -> Result<Sheets, Fault> {
                 Err(what) => all.problems.push(format!("{}: {id}: {what}", sheet.source)),
             }
         }
-        all.sheets.push(sheet);
+        all.images.push(sheet);
     }
     all.class_names = class_names;
     Ok(all)

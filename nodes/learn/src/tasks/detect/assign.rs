@@ -58,7 +58,7 @@ fn at_place((x, y): (f32, f32), objects: &[Object], radius: f32, [least, most]: 
             continue;
         }
         let farthest = reach.iter().copied().fold(0.0, f32::max);
-        let centre = ((left + right) / 2.0, (top + bottom) / 2.0);
+        let centre = (f32::midpoint(left, right), f32::midpoint(top, bottom));
         let near = (x - centre.0).abs() < radius && (y - centre.1).abs() < radius;
         if !near || farthest <= least || farthest > most {
             continue;
