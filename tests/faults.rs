@@ -414,9 +414,9 @@ fn as_a_reader(place: &Place, arguments: &[&str]) -> Ended {
 fn a_read_only_cache_serves_what_it_has_and_says_what_it_cannot_make() {
     let place = placed();
     place.run(&[]);
-    let before = files_under(&place.path(".flow/cache"));
     let query = ["cache", "query", "kind = concat order by node", "--json"];
     let answer = place.flow(&query).stdout;
+    let before = files_under(&place.path(".flow/cache"));
     let found = as_a_reader(&place, &query);
     assert_eq!((found.code, found.stdout), (0, answer), "{}", found.stderr);
     let hits = as_a_reader(&place, &["run", "w.toml"]);

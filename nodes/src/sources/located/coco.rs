@@ -91,7 +91,11 @@ pub(super) fn sheets(path: &Path) -> Result<Sheets, Fault> {
     }
     // Ids need not be counted from 0: classes are numbered in their order.
     let places: BTreeMap<u64, usize> = names.keys().enumerate().map(|(place, id)| (*id, place)).collect();
-    let Sheets { images: sheets, problems, .. } = &mut all;
+    let Sheets {
+        images: sheets,
+        problems,
+        ..
+    } = &mut all;
     for sheet in sheets {
         sheet
             .things
