@@ -200,7 +200,7 @@ fn wrong_plans_for_what_a_program_makes_are_refused_before_anything_runs() {
     let score = score.replace("code = [\"arm.sh\"]\n", "");
     let error = refusal(&format!("{DATA}{shape}{score}"));
     assert!(error.contains("8x8 images of 1 channel(s)"), "{error}");
-    let features = "[nodes.n]\nkind = \"command\"\nrun = [\"true\"]\ninputs = { data = \"images\" }\ngive = { data = \"npz\" }\nmakes = \"encoder\"\n[nodes.t]\nkind = \"finetune\"\ndata = [\"labelled\"]\ninit = \"n\"\n";
+    let features = "[nodes.n]\nkind = \"command\"\nrun = [\"true\"]\ninputs = { data = \"images\" }\ngive = { data = \"npz\" }\nmakes = \"encoder\"\n[nodes.t]\nkind = \"finetune\"\ndata = [\"labelled\"]\ninit = \"n\"\nlr = 0.1\nsteps = 1\nbatch = 8\n";
     let error = refusal(&format!("{DATA}{features}"));
     assert!(error.contains("makes `features`"), "{error}");
 }
