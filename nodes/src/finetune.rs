@@ -4,7 +4,6 @@
 //! For self-training the engine repeats the node: with `rounds = 2` and `becomes = "guess.teacher"` the student of the
 //! first round labels the images that the student of the second learns from.
 
-mod fitting;
 mod locate;
 
 use std::collections::BTreeMap;
@@ -22,11 +21,10 @@ use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::semi::{SecondView, SemiSettings};
-use flow_learn::train::{Classifier, Examples, Fit, FitSettings, JointLossSettings, Pool};
+use flow_learn::train::{Classifier, Examples, Fit, FitSettings, JointLossSettings, Pool, Training};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::fitting::Fitting;
 use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, HeadInfo, History, MODEL, ModelArtifact,
     NetworkFacts, RECIPE, RecipeArtifact, SplitName, TEXTS_HAVE_NO_VIEWS, same_task, without,
@@ -404,21 +402,7 @@ impl Node for FinetuneNode {
         }
         // Labelled and unlabelled images go through the network in one batch.
         let unlabelled = self.semi.as_ref().map_or(0, |semi| semi.settings().common().ratio);
-        memory::Step {
-            batch: self.batch,
-            views: unlabelled.saturating_add(1),
-            data,
-            backbone: self.backbone.as_ref(),
-            optimizer: &self.optimizer,
-        }
-        .fits()?;
-        EncoderStart::check_input("init", inputs, data)?;
-        Ok(Facts::of(NetworkFacts {
-            input: data.input,
-            class_names: data.class_names.clone(),
-            backbone: self.network(inputs),
-            task: None,
-        }))
+        self.network_facts(inputs, data, unlabelled.saturating_add(1), None)
     }
 
     fn settled(&self, spent: &Spent<'_>) -> Result<Option<Self>, ParamError> {
@@ -537,7 +521,7 @@ impl Node for FinetuneNode {
 }
 
 /// What a training comes to, for queries.
-fn metrics(fit: &impl Fitting, head: &HeadInfo, allowed: f64) -> BTreeMap<String, f64> {
+fn metrics(fit: &impl Training, head: &HeadInfo, allowed: f64) -> BTreeMap<String, f64> {
     let counts = [
         ("images_allowed", allowed),
         ("images_trained", fit.images_seen() as f64),
@@ -581,8 +565,33 @@ fn twin(backbone: &BackboneSettings, of: &Classifier, stream: &Stream) -> Result
 }
 
 impl FinetuneNode {
+    /// What comes out, if a step of so many views of an image fits into memory and what it starts from takes such images.
+    fn network_facts(
+        &self,
+        inputs: &InputFacts,
+        data: &DatasetFacts,
+        views: usize,
+        task: Option<&'static str>,
+    ) -> Result<Facts, ParamError> {
+        memory::Step {
+            batch: self.batch,
+            views,
+            data,
+            backbone: self.backbone.as_ref(),
+            optimizer: &self.optimizer,
+        }
+        .fits()?;
+        EncoderStart::check_input("init", inputs, data)?;
+        Ok(Facts::of(NetworkFacts {
+            input: data.input,
+            class_names: data.class_names.clone(),
+            backbone: self.network(inputs),
+            task,
+        }))
+    }
+
     /// Goes on from the last checkpoint, if there is one, to the last step.
-    fn train<F: Fitting>(&self, mut fit: F, cx: &Context<'_>) -> Result<F, NodeError> {
+    fn train<F: Training>(&self, mut fit: F, cx: &Context<'_>) -> Result<F, NodeError> {
         let steps = self.steps().map_err(refused)?;
         let per_step = self.fit_settings(steps).cost(self.semi.as_ref());
         if let Some(checkpoint) = cx.host.load_checkpoint()? {

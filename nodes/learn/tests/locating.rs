@@ -14,7 +14,7 @@ use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::tasks::{Frame, LocatedExamples, LocatingFit, Locator, TASKS, Task, locate};
-use flow_learn::train::{FitSettings, JointLossSettings};
+use flow_learn::train::{FitSettings, JointLossSettings, Training};
 
 const SIDE: usize = 24;
 const CLASSES: usize = 10;

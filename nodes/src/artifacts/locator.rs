@@ -32,16 +32,15 @@ impl LocatorArtifact {
         }
     }
 
-    /// The files. The encoder is one of them, so it can be used wherever an encoder can.
+    /// The files.
     pub fn into_files(self) -> Vec<(String, Vec<u8>)> {
         let Locator { encoder, mut head, .. } = self.network;
-        let head = self.head.to_file(StateDict::of(head.as_mut(), ""));
-        let mut encoder = EncoderArtifact {
+        let encoder = EncoderArtifact {
             backbone: self.backbone,
             encoder,
             normalisation: self.normalisation,
         };
-        vec![encoder.to_file(), head]
+        self.head.files(encoder, StateDict::of(head.as_mut(), ""))
     }
 
     /// From files.

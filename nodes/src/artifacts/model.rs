@@ -28,10 +28,10 @@ pub struct HeadInfo {
 }
 
 impl HeadInfo {
-    /// A head with its weights, as a file.
-    pub(super) fn to_file(&self, mut state: StateDict) -> (String, Vec<u8>) {
-        state.meta = String::from_utf8_lossy(&to_json(self)).into_owned();
-        (HEAD.to_owned(), state.to_bytes())
+    /// The files of a network with a head of these weights. The encoder is one of them, so it can be used wherever an encoder can.
+    pub(super) fn files(&self, mut encoder: EncoderArtifact, mut head: StateDict) -> Vec<(String, Vec<u8>)> {
+        head.meta = String::from_utf8_lossy(&to_json(self)).into_owned();
+        vec![encoder.to_file(), (HEAD.to_owned(), head.to_bytes())]
     }
 
     /// What `build` makes of a head's file.
@@ -69,16 +69,15 @@ impl ModelArtifact {
         }
     }
 
-    /// The files. The encoder is one of them, so a model can be used wherever an encoder can.
+    /// The files.
     pub fn into_files(self) -> Vec<(String, Vec<u8>)> {
         let Classifier { encoder, mut head, .. } = self.classifier;
-        let head = self.head.to_file(StateDict::of(&mut head, ""));
-        let mut encoder = EncoderArtifact {
+        let encoder = EncoderArtifact {
             backbone: self.backbone,
             encoder,
             normalisation: self.normalisation,
         };
-        vec![encoder.to_file(), head]
+        self.head.files(encoder, StateDict::of(&mut head, ""))
     }
 
     /// From files.

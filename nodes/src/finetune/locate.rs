@@ -6,12 +6,11 @@ use flow_learn::tasks::{LocatedExamples, LocatingFit, Locator, Task};
 
 use super::{FinetuneNode, HeadStart, metrics};
 use crate::artifacts::{
-    Dataset, DatasetFacts, EncoderArtifact, EncoderStart, ExampleSet, HeadInfo, LocatorArtifact, NetworkFacts,
-    RecipeArtifact, SplitName,
+    Dataset, DatasetFacts, EncoderArtifact, ExampleSet, HeadInfo, LocatorArtifact, RecipeArtifact, SplitName,
 };
 use crate::augment::check_recipe;
 use crate::failure::{backbone_error, failure, refused, setting_error};
-use crate::{memory, tasks};
+use crate::tasks;
 
 impl FinetuneNode {
     /// Whether nothing is asked for that only classification has.
@@ -48,21 +47,7 @@ impl FinetuneNode {
                 Locator::new(encoder, task, names.len(), &Stream::new(0, "sketch")).map_err(setting_error)?;
             }
         }
-        memory::Step {
-            batch: self.batch,
-            views: 1,
-            data,
-            backbone: self.backbone.as_ref(),
-            optimizer: &self.optimizer,
-        }
-        .fits()?;
-        EncoderStart::check_input("init", inputs, data)?;
-        Ok(Facts::of(NetworkFacts {
-            input: data.input,
-            class_names: data.class_names.clone(),
-            backbone: self.network(inputs),
-            task: Some(task.name()),
-        }))
+        self.network_facts(inputs, data, 1, Some(task.name()))
     }
 
     /// Trains the network.

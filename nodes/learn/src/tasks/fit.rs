@@ -7,13 +7,12 @@ use std::sync::Arc;
 use super::Locator;
 use crate::augment::Augmenter;
 use crate::data::{Annotations, Images, Located};
-use crate::layers::{BufferPool, FeatureMap, MapShape, Mode, Pass, Tensors};
+use crate::layers::{BufferPool, FeatureMap, MapShape, Mode, Pass};
 use crate::losses::LossError;
-use crate::optim::{Optimizer, Schedule};
 use crate::rng::Stream;
 use crate::settings::SettingError;
-use crate::state::{StateDict, StateError, Tensor};
-use crate::train::{FitSettings, JointLoss, TrainError, WaitTimes, draw, load_optimizer, save_optimizer, update};
+use crate::state::StateDict;
+use crate::train::{FitSettings, JointLoss, Optimizers, Steps, TrainError, Training, draw};
 
 /// Images with what is where in them.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +29,8 @@ pub struct LocatedExamples<'a> {
 pub struct LocatingFit<'a> {
     settings: FitSettings,
     feed: Feed<'a>,
-    /// The next step's examples, if they are made already.
-    ready: Option<Prepared>,
     learner: Learner,
-    step: usize,
-    wait_times: WaitTimes,
+    steps: Steps<Prepared>,
 }
 
 /// Makes the examples of any step, from the step's number alone.
@@ -59,9 +55,7 @@ struct Prepared {
 /// What a step changes.
 struct Learner {
     network: Locator,
-    encoder_optimizer: Box<dyn Optimizer>,
-    head_optimizer: Box<dyn Optimizer>,
-    schedule: Schedule,
+    optimizers: Optimizers,
     buffers: Arc<BufferPool>,
     /// Of a fit with pseudo-labels, with how many images of a batch are truly labelled.
     joint: Option<(JointLoss, usize)>,
@@ -85,142 +79,78 @@ impl<'a> LocatingFit<'a> {
             return Err(SettingError::new("data", "there are no labelled images to fit").into());
         }
         let pseudo = pseudo.filter(|pseudo| !pseudo.indices.is_empty());
-        let truths = match &pseudo {
-            Some(_) => ((settings.batch as f32 * settings.labelled_share).round() as usize).min(settings.batch),
-            None => settings.batch,
-        };
+        let has_pseudo = pseudo.is_some();
         let buffers = network.encoder.buffers();
         let feed = Feed {
             labelled,
             pseudo,
             augmenter,
             batch: settings.batch,
-            truths,
+            truths: settings.truths(has_pseudo),
             input: network.encoder.input,
             stream: Stream::new(settings.seed, "fit"),
             buffers: Arc::clone(&buffers),
         };
         let learner = Learner {
             network,
-            encoder_optimizer: settings.optimizer.build(),
-            head_optimizer: settings.optimizer.build(),
-            schedule: Schedule::warmup_cosine(settings.lr, settings.warmup_steps, settings.steps),
+            optimizers: Optimizers::new(&settings),
             buffers,
-            joint: settings
-                .joint
-                .filter(|_| feed.pseudo.is_some())
-                .map(|joint| (JointLoss::new(joint), truths)),
+            joint: settings.joint_loss(has_pseudo),
             noise: feed.stream.child("noise"),
         };
         Ok(Self {
+            steps: Steps::new(settings.steps),
             settings,
             feed,
-            ready: None,
             learner,
-            step: 0,
-            wait_times: WaitTimes::default(),
         })
-    }
-
-    /// Steps done.
-    pub fn step(&self) -> usize {
-        self.step
-    }
-
-    /// Images that went through the network, forward and backward, so far: see [`FitSettings::cost`].
-    pub fn images_seen(&self) -> u64 {
-        (self.step as f64 * self.settings.cost(None)).round() as u64
-    }
-
-    /// Runs up to `steps` more steps, calling `watch(step, loss)` after each, which may break off between steps.
-    ///
-    /// # Errors
-    /// If the loss is no number any more.
-    pub fn run(
-        &mut self,
-        steps: usize,
-        mut watch: impl FnMut(usize, f32) -> ControlFlow<()>,
-    ) -> Result<(), TrainError> {
-        let until = (self.step + steps).min(self.settings.steps);
-        while self.step < until {
-            let loss = self.one_step()?;
-            self.learner.buffers.device().check()?;
-            if !loss.is_finite() {
-                let message = format!(
-                    "the loss became {loss} in step {}: training diverged, lower it",
-                    self.step
-                );
-                return Err(SettingError::new("lr", message).into());
-            }
-            self.step += 1;
-            if watch(self.step, loss).is_break() {
-                return Err(TrainError::Stopped);
-            }
-        }
-        Ok(())
-    }
-
-    fn one_step(&mut self) -> Result<f32, TrainError> {
-        let Self {
-            settings,
-            feed,
-            ready,
-            learner,
-            step,
-            wait_times,
-        } = self;
-        let examples = ready.take().unwrap_or_else(|| feed.prepare(*step));
-        let next = *step + 1;
-        let (loss, made) = wait_times.overlap(
-            || learner.step(settings, *step, examples),
-            || (next < settings.steps).then(|| feed.prepare(next)),
-        );
-        *ready = made;
-        loss
-    }
-
-    /// Everything that the rest of the fit depends on.
-    pub fn checkpoint(&mut self) -> Vec<u8> {
-        let learner = &mut self.learner;
-        let mut state = StateDict::of(&mut learner.network, "network");
-        let mut optimizers = StateDict::default();
-        save_optimizer(learner.encoder_optimizer.as_ref(), "encoder_optimizer", &mut optimizers);
-        save_optimizer(learner.head_optimizer.as_ref(), "head_optimizer", &mut optimizers);
-        state.extend(optimizers);
-        if let Some((joint, _)) = &mut learner.joint {
-            state.extend(StateDict::of(joint, "joint"));
-        }
-        let step = Tensor {
-            shape: vec![1],
-            data: vec![self.step as f32],
-        };
-        state.tensors.insert("step".into(), step);
-        state.to_bytes()
-    }
-
-    /// Goes on from a checkpoint of the same settings and data.
-    ///
-    /// # Errors
-    /// If it is not one.
-    pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
-        let state = StateDict::from_bytes(bytes)?;
-        let step = state.tensors.get("step").and_then(|t| t.data.first());
-        let step = *step.ok_or(StateError::Missing { name: "step".into() })?;
-        let learner = &mut self.learner;
-        state.load(&mut learner.network, "network")?;
-        load_optimizer(learner.encoder_optimizer.as_mut(), "encoder_optimizer", &state);
-        load_optimizer(learner.head_optimizer.as_mut(), "head_optimizer", &state);
-        if let Some((joint, _)) = &mut learner.joint {
-            state.load(joint, "joint")?;
-        }
-        self.step = step as usize;
-        self.ready = None;
-        Ok(())
     }
 
     /// The network, fitted so far.
     pub fn into_network(self) -> Locator {
         self.learner.network
+    }
+}
+
+impl Training for LocatingFit<'_> {
+    fn step(&self) -> usize {
+        self.steps.done()
+    }
+
+    fn images_seen(&self) -> u64 {
+        (self.step() as f64 * self.settings.cost(None)).round() as u64
+    }
+
+    fn run(&mut self, steps: usize, watch: impl FnMut(usize, f32) -> ControlFlow<()>) -> Result<(), TrainError> {
+        let (settings, feed, learner) = (&self.settings, &self.feed, &mut self.learner);
+        let learn = |step: usize, examples: Prepared| {
+            let loss = learner.step(settings, step, examples)?;
+            learner.buffers.device().check()?;
+            Ok(loss)
+        };
+        self.steps.run(steps, |step| feed.prepare(step), learn, watch)
+    }
+
+    fn checkpoint(&mut self) -> Vec<u8> {
+        let learner = &mut self.learner;
+        let mut state = StateDict::of(&mut learner.network, "network");
+        learner.optimizers.save(&mut state);
+        if let Some((joint, _)) = &mut learner.joint {
+            state.extend(StateDict::of(joint, "joint"));
+        }
+        self.steps.save(&mut state);
+        state.to_bytes()
+    }
+
+    fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
+        let state = StateDict::from_bytes(bytes)?;
+        let learner = &mut self.learner;
+        state.load(&mut learner.network, "network")?;
+        learner.optimizers.load(&state);
+        if let Some((joint, _)) = &mut learner.joint {
+            state.load(joint, "joint")?;
+        }
+        Ok(self.steps.load(&state)?)
     }
 }
 
@@ -253,12 +183,7 @@ impl Learner {
     /// One update.
     fn step(&mut self, settings: &FitSettings, step: usize, examples: Prepared) -> Result<f32, TrainError> {
         let Prepared { x, located } = examples;
-        let mode = if settings.freeze || settings.keep_statistics {
-            Mode::Eval
-        } else {
-            Mode::Train
-        };
-        let mut pass = Pass::recording(mode, &self.buffers).noisy(self.noise.index(step as u64));
+        let mut pass = Pass::recording(settings.mode(), &self.buffers).noisy(self.noise.index(step as u64));
         let Locator { encoder, head, .. } = &mut self.network;
         let stages = match settings.freeze {
             true => encoder.forward_stages(x, &mut Pass::inference(&self.buffers)),
@@ -300,16 +225,10 @@ impl Learner {
 
     /// The optimisers' step.
     fn update(&mut self, settings: &FitSettings, step: usize) {
-        let lr = self.schedule.at(step);
-        let device = self.buffers.device();
+        let Locator { encoder, head, .. } = &mut self.network;
         let mut entries = Vec::new();
-        self.network.head.entries("head", &mut entries);
-        update(&**device, self.head_optimizer.as_mut(), lr, entries);
-        if !settings.freeze {
-            let mut entries = Vec::new();
-            self.network.encoder.entries("encoder", &mut entries);
-            let lr = lr * settings.encoder_lr_scale;
-            update(&**device, self.encoder_optimizer.as_mut(), lr, entries);
-        }
+        head.entries("head", &mut entries);
+        let device = self.buffers.device();
+        self.optimizers.update((settings, step), &**device, entries, encoder);
     }
 }

@@ -13,33 +13,27 @@ use super::feed::{Feed, Prepared};
 use super::fit_settings::FitSettings;
 use super::guesses::{GuessMonitor, distance, follow};
 use super::joint::JointLoss;
-use super::{TrainError, WaitTimes, load_optimizer, save_optimizer, update};
+use super::{Optimizers, Steps, TrainError, Training, WaitTimes};
 use crate::augment::Augmenter;
 use crate::data::Label;
 use crate::layers::{Buffer, BufferPool, FeatureMap, Layer, Mode, Pass, Tensors};
-use crate::optim::{Optimizer, Schedule};
 use crate::rng::Stream;
 use crate::semi::{SecondView, SemiBatch, SemiMethod, SemiSettings, SemiSetup, Student};
 use crate::settings::SettingError;
-use crate::state::{StateDict, StateError, Tensor};
+use crate::state::StateDict;
 
 /// A fit between two steps.
 pub struct Fit<'a> {
     settings: FitSettings,
     feed: Feed<'a>,
-    /// The next step's examples, if they are made already.
-    ready: Option<Prepared>,
     learner: Learner,
-    step: usize,
-    wait_times: WaitTimes,
+    steps: Steps<Prepared>,
 }
 
 /// What a step changes.
 struct Learner {
     classifier: Classifier,
-    encoder_optimizer: Box<dyn Optimizer>,
-    head_optimizer: Box<dyn Optimizer>,
-    schedule: Schedule,
+    optimizers: Optimizers,
     buffers: Arc<BufferPool>,
     semi: Option<Semi>,
     /// Of a fit with pseudo-labels, with how many rows of a batch are truly labelled.
@@ -77,20 +71,15 @@ impl<'a> Fit<'a> {
             return Err(SettingError::new("data", "all images are of one class: there is nothing to classify").into());
         }
         let pseudo = pseudo.filter(|p| !p.indices.is_empty());
-        let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_steps, settings.steps);
-        let (encoder_optimizer, head_optimizer) = (settings.optimizer.build(), settings.optimizer.build());
         let buffers = classifier.encoder.buffers();
-        let truths = match &pseudo {
-            Some(_) => ((settings.batch as f32 * settings.labelled_share).round() as usize).min(settings.batch),
-            None => settings.batch,
-        };
+        let has_pseudo = pseudo.is_some();
         let feed = Feed {
             labelled,
             pseudo,
             unlabelled: None,
             augmenter,
             batch: settings.batch,
-            truths,
+            truths: settings.truths(has_pseudo),
             classes: classifier.classes,
             label_smoothing: settings.label_smoothing,
             steps: settings.steps,
@@ -100,24 +89,17 @@ impl<'a> Fit<'a> {
         };
         let learner = Learner {
             classifier,
-            encoder_optimizer,
-            head_optimizer,
-            schedule,
+            optimizers: Optimizers::new(&settings),
             buffers,
             semi: None,
-            joint: settings
-                .joint
-                .filter(|_| feed.pseudo.is_some())
-                .map(|joint| (JointLoss::new(joint), truths)),
+            joint: settings.joint_loss(has_pseudo),
             noise: feed.stream.child("noise"),
         };
         Ok(Self {
+            steps: Steps::new(settings.steps),
             settings,
             feed,
-            ready: None,
             learner,
-            step: 0,
-            wait_times: WaitTimes::default(),
         })
     }
 
@@ -163,135 +145,9 @@ impl<'a> Fit<'a> {
         Ok(self)
     }
 
-    /// What the parts done of a training with unlabelled images showed; nothing of another.
-    pub fn history(&self) -> &[EpochOutcome] {
-        self.learner.semi.as_ref().map_or(&[], |semi| &semi.history)
-    }
-
-    /// Steps done.
-    pub fn step(&self) -> usize {
-        self.step
-    }
-
-    /// Images that went through the network, forward and backward, so far: see [`FitSettings::cost`].
-    pub fn images_seen(&self) -> u64 {
-        let semi = self.learner.semi.as_ref().map(|semi| &semi.settings);
-        (self.step as f64 * self.settings.cost(semi)).round() as u64
-    }
-
-    /// Runs up to `steps` more steps, calling `watch(step, loss)` after each, which may break off between steps: unlike a
-    /// pre-training's epoch, nothing is lost then.
-    ///
-    /// # Errors
-    /// If the loss is no number any more.
-    pub fn run(
-        &mut self,
-        steps: usize,
-        mut watch: impl FnMut(usize, f32) -> ControlFlow<()>,
-    ) -> Result<(), TrainError> {
-        let until = (self.step + steps).min(self.settings.steps);
-        while self.step < until {
-            let loss = self.one_step()?;
-            self.learner.buffers.device().check()?;
-            if !loss.is_finite() {
-                let message = format!(
-                    "the loss became {loss} in step {}: training diverged, lower it",
-                    self.step
-                );
-                return Err(SettingError::new("lr", message).into());
-            }
-            self.step += 1;
-            if watch(self.step, loss).is_break() {
-                return Err(TrainError::Stopped);
-            }
-        }
-        Ok(())
-    }
-
     /// How long steps waited for their views.
     pub fn wait_times(&self) -> WaitTimes {
-        self.wait_times
-    }
-
-    fn one_step(&mut self) -> Result<f32, TrainError> {
-        let Self {
-            settings,
-            feed,
-            ready,
-            learner,
-            step,
-            wait_times,
-        } = self;
-        let examples = ready.take().unwrap_or_else(|| feed.prepare(*step));
-        let next = *step + 1;
-        let (loss, made) = wait_times.overlap(
-            || match examples {
-                Prepared::Labelled(x, targets) => learner.step(settings, *step, x, &targets),
-                Prepared::Semi(batch, truths) => learner.semi_step(settings, *step, &batch, &truths),
-            },
-            || (next < settings.steps).then(|| feed.prepare(next)),
-        );
-        *ready = made;
-        loss
-    }
-
-    /// Everything that the rest of the fit depends on.
-    pub fn checkpoint(&mut self) -> Vec<u8> {
-        let mut state = StateDict::of(&mut self.learner.classifier, "classifier");
-        let mut optimizers = StateDict::default();
-        save_optimizer(
-            self.learner.encoder_optimizer.as_ref(),
-            "encoder_optimizer",
-            &mut optimizers,
-        );
-        save_optimizer(self.learner.head_optimizer.as_ref(), "head_optimizer", &mut optimizers);
-        state.extend(optimizers);
-        if let Some((joint, _)) = &mut self.learner.joint {
-            state.extend(StateDict::of(joint, "joint"));
-        }
-        if let Some(semi) = &mut self.learner.semi {
-            for (part, name) in [
-                (&mut semi.average as &mut dyn Tensors, "average"),
-                (semi.method.as_mut() as &mut dyn Tensors, "semi"),
-                (&mut semi.monitor, "monitor"),
-            ] {
-                state.extend(StateDict::of(part, name));
-            }
-            save_history(&semi.history, &mut state);
-        }
-        state.tensors.insert(
-            "step".into(),
-            Tensor {
-                shape: vec![1],
-                data: vec![self.step as f32],
-            },
-        );
-        state.to_bytes()
-    }
-
-    /// Goes on from a checkpoint of the same settings and data.
-    ///
-    /// # Errors
-    /// If it is not one.
-    pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
-        let state = StateDict::from_bytes(bytes)?;
-        let step = state.tensors.get("step").and_then(|t| t.data.first());
-        let step = *step.ok_or(StateError::Missing { name: "step".into() })?;
-        state.load(&mut self.learner.classifier, "classifier")?;
-        load_optimizer(self.learner.encoder_optimizer.as_mut(), "encoder_optimizer", &state);
-        load_optimizer(self.learner.head_optimizer.as_mut(), "head_optimizer", &state);
-        if let Some((joint, _)) = &mut self.learner.joint {
-            state.load(joint, "joint")?;
-        }
-        if let Some(semi) = &mut self.learner.semi {
-            state.load(&mut semi.average, "average")?;
-            state.load(semi.method.as_mut(), "semi")?;
-            state.load(&mut semi.monitor, "monitor")?;
-            semi.history = load_history(&state)?;
-        }
-        self.step = step as usize;
-        self.ready = None;
-        Ok(())
+        self.steps.wait_times()
     }
 
     /// The classifier, fitted so far: the average of its weights, if one is kept.
@@ -303,21 +159,79 @@ impl<'a> Fit<'a> {
     }
 }
 
+impl Training for Fit<'_> {
+    fn step(&self) -> usize {
+        self.steps.done()
+    }
+
+    fn images_seen(&self) -> u64 {
+        let semi = self.learner.semi.as_ref().map(|semi| &semi.settings);
+        (self.step() as f64 * self.settings.cost(semi)).round() as u64
+    }
+
+    fn run(&mut self, steps: usize, watch: impl FnMut(usize, f32) -> ControlFlow<()>) -> Result<(), TrainError> {
+        let (settings, feed, learner) = (&self.settings, &self.feed, &mut self.learner);
+        let learn = |step: usize, examples: Prepared| {
+            let loss = match examples {
+                Prepared::Labelled(x, targets) => learner.step(settings, step, x, &targets),
+                Prepared::Semi(batch, truths) => learner.semi_step(settings, step, &batch, &truths),
+            }?;
+            learner.buffers.device().check()?;
+            Ok(loss)
+        };
+        self.steps.run(steps, |step| feed.prepare(step), learn, watch)
+    }
+
+    fn checkpoint(&mut self) -> Vec<u8> {
+        let learner = &mut self.learner;
+        let mut state = StateDict::of(&mut learner.classifier, "classifier");
+        learner.optimizers.save(&mut state);
+        if let Some((joint, _)) = &mut learner.joint {
+            state.extend(StateDict::of(joint, "joint"));
+        }
+        if let Some(semi) = &mut learner.semi {
+            for (part, name) in [
+                (&mut semi.average as &mut dyn Tensors, "average"),
+                (semi.method.as_mut() as &mut dyn Tensors, "semi"),
+                (&mut semi.monitor, "monitor"),
+            ] {
+                state.extend(StateDict::of(part, name));
+            }
+            save_history(&semi.history, &mut state);
+        }
+        self.steps.save(&mut state);
+        state.to_bytes()
+    }
+
+    fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
+        let state = StateDict::from_bytes(bytes)?;
+        let learner = &mut self.learner;
+        state.load(&mut learner.classifier, "classifier")?;
+        learner.optimizers.load(&state);
+        if let Some((joint, _)) = &mut learner.joint {
+            state.load(joint, "joint")?;
+        }
+        if let Some(semi) = &mut learner.semi {
+            state.load(&mut semi.average, "average")?;
+            state.load(semi.method.as_mut(), "semi")?;
+            state.load(&mut semi.monitor, "monitor")?;
+            semi.history = load_history(&state)?;
+        }
+        Ok(self.steps.load(&state)?)
+    }
+
+    /// Of a training with unlabelled images; nothing of another.
+    fn history(&self) -> &[EpochOutcome] {
+        self.learner.semi.as_ref().map_or(&[], |semi| &semi.history)
+    }
+}
+
 impl Learner {
     /// One update on views `x` with their targets, `[batch][classes]`.
     fn step(&mut self, settings: &FitSettings, step: usize, x: FeatureMap, targets: &[f32]) -> Result<f32, TrainError> {
-        let FitSettings {
-            freeze,
-            keep_statistics,
-            ..
-        } = *settings;
-        let mode = if freeze || keep_statistics {
-            Mode::Eval
-        } else {
-            Mode::Train
-        };
+        let freeze = settings.freeze;
         let Classifier { encoder, head, classes } = &mut self.classifier;
-        let mut pass = Pass::recording(mode, &self.buffers).noisy(self.noise.index(step as u64));
+        let mut pass = Pass::recording(settings.mode(), &self.buffers).noisy(self.noise.index(step as u64));
         let features = if freeze {
             encoder.forward(x, &mut Pass::inference(&self.buffers))
         } else {
@@ -383,20 +297,14 @@ impl Learner {
 
     /// The optimisers' step.
     fn update(&mut self, settings: &FitSettings, step: usize) {
-        let lr = self.schedule.at(step);
+        let Classifier { encoder, head, .. } = &mut self.classifier;
         let mut entries = Vec::new();
-        self.classifier.head.entries("head", &mut entries);
+        head.entries("head", &mut entries);
         if let Some(semi) = &mut self.semi {
             semi.method.entries("semi", &mut entries);
         }
         let device = self.buffers.device();
-        update(&**device, self.head_optimizer.as_mut(), lr, entries);
-        if !settings.freeze {
-            let mut entries = Vec::new();
-            self.classifier.encoder.entries("encoder", &mut entries);
-            let lr = lr * settings.encoder_lr_scale;
-            update(&**device, self.encoder_optimizer.as_mut(), lr, entries);
-        }
+        self.optimizers.update((settings, step), &**device, entries, encoder);
     }
 }
 

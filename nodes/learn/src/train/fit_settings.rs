@@ -1,6 +1,7 @@
 //! What decides a fit, and what it costs.
 
-use super::joint::JointLossSettings;
+use super::joint::{JointLoss, JointLossSettings};
+use crate::layers::Mode;
 use crate::optim::{OptimizerConfig, check_lr, check_warmup};
 use crate::semi::SemiSettings;
 use crate::settings::{BELOW_ONE, COUNTED, SEVERAL, SHARE, SettingError, check};
@@ -44,6 +45,29 @@ impl FitSettings {
             None => 1.0,
         };
         self.batch as f64 * each
+    }
+
+    /// How many of a batch are truly labelled; `pseudo` says whether there are pseudo-labels beside them.
+    pub(crate) fn truths(&self, pseudo: bool) -> usize {
+        match pseudo {
+            true => ((self.batch as f32 * self.labelled_share).round() as usize).min(self.batch),
+            false => self.batch,
+        }
+    }
+
+    /// The joint loss of a fit with pseudo-labels, with how many of a batch are truly labelled, if it is asked for.
+    pub(crate) fn joint_loss(&self, pseudo: bool) -> Option<(JointLoss, usize)> {
+        let joint = self.joint.filter(|_| pseudo)?;
+        Some((JointLoss::new(joint), self.truths(pseudo)))
+    }
+
+    /// How layers that differ in training and use are passed.
+    pub(crate) fn mode(&self) -> Mode {
+        if self.freeze || self.keep_statistics {
+            Mode::Eval
+        } else {
+            Mode::Train
+        }
     }
 
     /// Whether every setting is in its range: fine-tuning may not take any step at all.

@@ -13,8 +13,10 @@ mod infer;
 mod joint;
 mod length;
 mod monitor;
+mod optimizers;
 mod prefetch;
 mod pretrain;
+mod steps;
 
 pub use classifier::{Classifier, Examples, Pool};
 pub use classify::Fit;
@@ -25,8 +27,11 @@ pub(crate) use joint::JointLoss;
 pub use joint::JointLossSettings;
 pub use length::Length;
 pub use monitor::{held_out, hold_out};
+pub(crate) use optimizers::Optimizers;
 pub use prefetch::WaitTimes;
 pub use pretrain::{PretrainSettings, Pretraining};
+pub(crate) use steps::Steps;
+pub use steps::Training;
 
 use crate::backbones::BackboneError;
 use crate::device::{Device, DeviceError};
@@ -91,7 +96,7 @@ fn update_each(
 }
 
 /// The optimiser's buffers as tensors of a checkpoint, named behind `prefix`.
-pub(crate) fn save_optimizer(optimizer: &dyn Optimizer, prefix: &str, to: &mut StateDict) {
+fn save_optimizer(optimizer: &dyn Optimizer, prefix: &str, to: &mut StateDict) {
     for (name, data) in optimizer.state() {
         to.tensors.insert(
             format!("{prefix}.{name}"),
@@ -104,7 +109,7 @@ pub(crate) fn save_optimizer(optimizer: &dyn Optimizer, prefix: &str, to: &mut S
 }
 
 /// The reverse of [`save_optimizer`].
-pub(crate) fn load_optimizer(optimizer: &mut dyn Optimizer, prefix: &str, from: &StateDict) {
+fn load_optimizer(optimizer: &mut dyn Optimizer, prefix: &str, from: &StateDict) {
     let behind = |name: &String| Some(name.strip_prefix(prefix)?.strip_prefix('.')?.to_owned());
     let state = from
         .tensors

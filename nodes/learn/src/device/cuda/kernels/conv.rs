@@ -171,19 +171,7 @@ impl Kernels {
         let per_split = pixels.div_ceil(BLOCKS.div_ceil(tiles)).max(256).next_multiple_of(DEPTH);
         let splits = pixels.div_ceil(per_split);
         let parts = self.take(splits * dweight.len())?;
-        let sizes = [
-            s.n,
-            s.h,
-            s.w,
-            s.c_in,
-            s.c_out,
-            s.kernel,
-            s.stride,
-            s.padding,
-            s.out_h(),
-            s.out_w(),
-        ]
-        .map(int);
+        let sizes = sizes(&s);
         let args = [
             Arg::Ints(&sizes),
             Arg::Int(int(per_split)),
@@ -278,8 +266,8 @@ fn check(shape: &ConvShape, x: &Block, weight: &Block, y: &Block) {
     fits(weight, lw);
 }
 
-/// As `GroupedConv` in conv_grouped.cu.
-fn grouped(s: &ConvShape) -> [i32; 11] {
+/// Extents of images, channels, the kernel and its steps, as kernels take them.
+fn sizes(s: &ConvShape) -> [i32; 10] {
     let sizes = [
         s.n,
         s.h,
@@ -291,9 +279,15 @@ fn grouped(s: &ConvShape) -> [i32; 11] {
         s.padding,
         s.out_h(),
         s.out_w(),
-        s.groups,
     ];
     sizes.map(int)
+}
+
+/// As `GroupedConv` in conv_grouped.cu.
+fn grouped(s: &ConvShape) -> [i32; 11] {
+    let [n, h, w, c_in, c_out, kernel, stride, padding, out_h, out_w] = sizes(s);
+    let groups = int(s.groups);
+    [n, h, w, c_in, c_out, kernel, stride, padding, out_h, out_w, groups]
 }
 
 /// As `PixelProduct` in conv.cu.
