@@ -136,14 +136,14 @@ impl SourceNode {
     }
 
     fn load(&self, source: &Source, paths: &[PathBuf], host: &dyn Host) -> Result<Output, NodeError> {
-        match (source.load)(&self.settings(), paths)? {
-            Loaded::Images(images) => self.images(source.name, *images).map(Dataset::into_output),
-            Loaded::Texts(texts) => self.texts(source.name, texts).map(Dataset::into_output),
+        match (source.load)(&self.settings(), paths, host)? {
+            Loaded::Images(images) => self.images(source.name, *images)?.into_output(host),
+            Loaded::Texts(texts) => self.texts(source.name, texts)?.into_output(host),
             Loaded::Files(images) => files::output(source.name, *images, &self.division(), host),
             Loaded::Listed(listed) => {
                 let name = listed.name(Self::VERSION);
                 let known = Known::recall(host, &name);
-                let images = listed.decoded(&known)?;
+                let images = listed.decoded(&known, host)?;
                 if known.used() > 0 {
                     host.note(&format!(
                         "{} of {} image files were decoded by an earlier run",

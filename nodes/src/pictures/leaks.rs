@@ -1,5 +1,6 @@
 //! Images that are in two places at once: the same pixels, or as good as the same.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 
 use flow_cache::Digest;
@@ -28,8 +29,8 @@ pub struct Fingerprint {
     pub exact: (u32, u32, Digest),
     /// Whether each value of a 9x8 picture is larger than its right neighbour (dHash, Krawetz 2013).
     hash: u64,
-    /// An 8x8 gray picture of mean 0 and standard deviation 1, or nothing if it is too flat.
-    thumb: Option<Vec<f32>>,
+    /// An 8x8 gray picture, or nothing if it is too flat.
+    thumb: Option<Vec<u8>>,
 }
 
 impl Fingerprint {
@@ -54,17 +55,21 @@ impl Fingerprint {
         Self {
             exact: (w, h, digest(&picture.values)),
             hash: bits.fold(0, |hash, bit| hash << 1 | u64::from(bit)),
-            thumb: standardised(&small(THUMB)),
+            thumb: Some(small(THUMB)).filter(|thumb| standardised(thumb).is_some()),
         }
     }
 
     /// Whether another image shows as good as the same.
     fn is_near(&self, other: &Self) -> bool {
-        let (Some(a), Some(b)) = (&self.thumb, &other.thumb) else {
+        if (self.hash ^ other.hash).count_ones() > BITS {
+            return false;
+        }
+        let of = |print: &Self| standardised(print.thumb.as_deref()?);
+        let (Some(a), Some(b)) = (of(self), of(other)) else {
             return false;
         };
         let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f32>() / a.len() as f32;
-        (self.hash ^ other.hash).count_ones() <= BITS && difference <= LARGEST_DIFFERENCE
+        difference <= LARGEST_DIFFERENCE
     }
 }
 
@@ -83,6 +88,7 @@ fn one_channel(values: &Values, channels: usize) -> Vec<u8> {
     }
 }
 
+/// Values of mean 0 and standard deviation 1; nothing if they are too flat.
 fn standardised(gray: &[u8]) -> Option<Vec<f32>> {
     let n = gray.len() as f32;
     let mean = gray.iter().map(|v| f32::from(*v)).sum::<f32>() / n;
@@ -104,7 +110,7 @@ pub struct Pair {
 /// The pairs of images that are the same pixel for pixel, where `wanted` takes both, in the order of their second places.
 ///
 /// Each is paired with the first of each kind that `wanted` tells apart, so that a thousand copies are not half a million pairs.
-pub(super) fn copies(prints: &[Fingerprint], wanted: impl Fn(usize, usize) -> bool) -> Vec<Pair> {
+pub(super) fn copies(prints: &[impl Borrow<Fingerprint>], wanted: impl Fn(usize, usize) -> bool) -> Vec<Pair> {
     let mut seen: HashMap<(u32, u32, Digest), Vec<usize>> = HashMap::new();
     let copy = |(b, print): (usize, &Fingerprint)| {
         let earlier = seen.entry(print.exact).or_default();
@@ -112,12 +118,14 @@ pub(super) fn copies(prints: &[Fingerprint], wanted: impl Fn(usize, usize) -> bo
         earlier.push(b);
         first.map(|a| Pair { a, b, exact: true })
     };
-    prints.iter().enumerate().filter_map(copy).collect()
+    let prints = prints.iter().map(Borrow::borrow);
+    prints.enumerate().filter_map(copy).collect()
 }
 
 /// All pairs of images that are the same ([`copies`]) or as good as the same, where `wanted` takes both, in the order of their places.
-pub fn pairs(prints: &[Fingerprint], wanted: impl Fn(usize, usize) -> bool) -> Vec<Pair> {
-    let exact = copies(prints, &wanted);
+pub fn pairs(prints: &[impl Borrow<Fingerprint>], wanted: impl Fn(usize, usize) -> bool) -> Vec<Pair> {
+    let prints: Vec<&Fingerprint> = prints.iter().map(Borrow::borrow).collect();
+    let exact = copies(&prints, &wanted);
     let mut found: BTreeMap<(usize, usize), bool> = exact.iter().map(|pair| ((pair.a, pair.b), true)).collect();
     // Hashes that differ by three bits agree in one of four parts.
     for part in 0..4 {

@@ -58,7 +58,7 @@ pub(super) const SAMPLE: Source = Source {
         let counts = [settings.train.unwrap_or(SAMPLE_TRAIN), 2_000];
         Ok(Some(SourceShape::images([28, 28, channels], &CLASS_NAMES, counts)))
     },
-    load: |settings, _| {
+    load: |settings, _, _| {
         let (train, test) = sample()?;
         let (train, test) = grounded(part(train, settings)?, test, settings);
         Ok(match settings.colour {
@@ -76,7 +76,7 @@ pub(super) const FULL: Source = Source {
     files: &FILES,
     check: |_| Ok(()),
     shape: |_, _| Ok(Some(SourceShape::images([28, 28, 1], &CLASS_NAMES, [60_000, 10_000]))),
-    load: |_: &SourceSettings, files| {
+    load: |_: &SourceSettings, files, _| {
         let (train, test) = load_files(files)?;
         Ok(loaded(train, test))
     },

@@ -31,7 +31,7 @@ pub(super) const IDX: Source = Source {
     files: &FILES,
     check: |_| Ok(()),
     shape,
-    load,
+    load: |settings, files, _| load(settings, files),
 };
 
 /// What is wrong with a file, and what to do.
@@ -337,8 +337,8 @@ mod tests {
         let Loaded::Images(loaded) = load(&SourceSettings::default(), &paths(folder.path())).expect("sound") else {
             panic!("no images");
         };
-        assert_eq!(loaded.train.pixels, values[..]);
-        assert_eq!(loaded.test.pixels, values[..]);
+        assert_eq!(loaded.train.pixels()[..], values[..]);
+        assert_eq!(loaded.test.pixels()[..], values[..]);
     }
 
     #[test]

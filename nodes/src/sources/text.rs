@@ -28,7 +28,7 @@ pub(super) const TEXT: Source = Source {
         check_count("vocabulary", settings.vocabulary, 16..=LARGEST, "tokens")
     },
     shape,
-    load,
+    load: |settings, files, _| load(settings, files),
 };
 
 /// A larger file is not read before anything runs.

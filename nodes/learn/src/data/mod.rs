@@ -18,7 +18,7 @@ pub use idx::{IMAGES_HEADER, IdxError, image_sizes, parse_images, parse_labels};
 pub use images::{Depth, Images, ImagesError};
 pub use input::{Modality, NetworkInput};
 pub use label::{Label, classes_of};
-pub use pixels::Pixels;
+pub use pixels::{Bytes, Pixels};
 pub use samples::{Sample, Samples};
 pub use scenes::{SCENE_CLASSES, Scene, SceneStyle, Scenes};
 pub use split::{SplitError, long_tailed, stratified};

@@ -157,7 +157,7 @@ macro_rules! located_source {
             files: &[],
             check: $crate::sources::located::check,
             shape: |settings, files| $crate::sources::located::shape($layout, settings, files),
-            load: |settings, files| $crate::sources::located::load($layout, settings, files),
+            load: |settings, files, _| $crate::sources::located::load($layout, settings, files),
         }
     };
 }
