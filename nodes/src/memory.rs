@@ -39,11 +39,14 @@ pub(crate) fn fits(key: &str, what: &str, bytes: u128) -> Result<(), ParamError>
     Err(at_with(key, message, format!("lower `{key}`")))
 }
 
-/// Whether a data set fits, of which each example takes its values in bytes.
+/// Bytes that are in memory of each example of a set that is not: what it is called, its label, what its duplicates are found by.
+const BESIDE: u128 = 1 << 10;
+
+/// Whether a data set fits while it is made: where all of it is `in_memory`, each example takes its values in bytes.
 ///
 /// # Errors
 /// At `key`.
-pub(crate) fn data_set_fits(key: &str, data: &DatasetFacts) -> Result<(), ParamError> {
+pub(crate) fn data_set_fits(key: &str, data: &DatasetFacts, in_memory: bool) -> Result<(), ParamError> {
     let examples: u128 = data
         .splits
         .iter()
@@ -51,7 +54,8 @@ pub(crate) fn data_set_fits(key: &str, data: &DatasetFacts) -> Result<(), ParamE
         .map(|n| *n as u128)
         .sum();
     let noun = data.input.modality.noun();
-    fits(key, &format!("{examples} {noun}"), examples * values(data.input))
+    let bytes = if in_memory { values(data.input) } else { BESIDE };
+    fits(key, &format!("{examples} {noun}"), examples * bytes)
 }
 
 /// A training step, by what it holds in memory.

@@ -277,7 +277,7 @@ impl SourceNode {
         // What a file holds cannot be lowered, but which file it is.
         let sizes = [("train", self.train.is_some()), ("side", self.side.is_some())];
         let key = sizes.iter().find(|(_, given)| *given).map_or("path", |(key, _)| key);
-        memory::data_set_fits(key, &data)?;
+        memory::data_set_fits(key, &data, self.source()?.in_memory)?;
         Ok(Facts::of(data))
     }
 }

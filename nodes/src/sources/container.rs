@@ -85,6 +85,7 @@ macro_rules! source_of {
             name: $format.name,
             takes: $takes,
             files: &[],
+            in_memory: false,
             check: |settings| $crate::sources::container::check(&$format, settings),
             shape: |settings, files| $crate::sources::container::shape(&$format, settings, files),
             load: |settings, files, host| $crate::sources::container::load(&$format, settings, files, host),

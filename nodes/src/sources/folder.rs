@@ -155,6 +155,7 @@ pub(super) const FOLDER: Source = Source {
         "on_leak",
     ],
     files: &[],
+    in_memory: false,
     check: |settings| {
         check_count("side", settings.side, 8..=1024, "pixels")?;
         check_count("test", settings.test, 1..=MOST_EXAMPLES, "images")?;

@@ -163,6 +163,8 @@ pub struct Source {
     pub takes: &'static [&'static str],
     /// Names of the files that it reads under `path`; none where `path` is itself the file.
     pub files: &'static [&'static str],
+    /// Whether all examples are in memory at once while they are read or made.
+    pub in_memory: bool,
     /// Whether the settings that it takes are in range, and it can make what they ask for.
     pub check: fn(&SourceSettings) -> Result<(), ParamError>,
     /// What is known before anything runs, from the settings and the headers of the files; `None` where the files cannot be read (yet). An

@@ -14,6 +14,7 @@ pub(super) const SCENES: Source = Source {
     name: "scenes",
     takes: &["train", "test", "side", "style", "colour"],
     files: &[],
+    in_memory: false,
     check,
     shape: |settings, _| {
         let side = side(settings);

@@ -22,6 +22,7 @@ pub(super) const TEXT: Source = Source {
     name: "text",
     takes: &["path", "test", "vocabulary", "length"],
     files: &[],
+    in_memory: true,
     check: |settings| {
         check_count("test", settings.test, 1..=MOST_EXAMPLES, "texts")?;
         check_count("length", settings.length, 4..=512, "tokens")?;

@@ -14,7 +14,7 @@ mod tokens;
 
 pub use annotations::{Annotations, IGNORE, Located, MOST_MASK_CLASSES, Object};
 pub use encoded_masks::{EncodingError, from_polygon, from_runs, unpacked};
-pub use idx::{IMAGES_HEADER, IdxError, image_sizes, parse_images, parse_labels};
+pub use idx::{IMAGES_HEADER, IdxError, check_length, image_sizes, parse_labels};
 pub use images::{Depth, Images, ImagesError};
 pub use input::{Modality, NetworkInput};
 pub use label::{Label, classes_of};
