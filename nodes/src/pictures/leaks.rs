@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 
 use flow_cache::Digest;
-use flow_learn::image::{Size, resize};
+use flow_learn::image::Size;
 use serde::{Deserialize, Serialize};
 
 use super::fit::{gray, mixed, rounded};
@@ -43,19 +43,14 @@ impl Fingerprint {
             c: picture.channels,
         };
         // Both small pictures have as many rows: the whole picture is gone through once.
-        let rows = mixed(&picture.values, size, (THUMB, size.w));
-        let of_rows = Size { h: THUMB, ..size };
-        let small = |w| {
-            let values = resize(&rows, of_rows, (THUMB, w));
-            one_channel(&rounded(&picture.values, values), picture.channels)
-        };
-        let nine = small(THUMB + 1);
+        let small = mixed(&picture.values, size, THUMB, [THUMB + 1, THUMB]);
+        let [nine, thumb] = small.map(|values| one_channel(&rounded(&picture.values, values), picture.channels));
         let rows = nine.chunks_exact(THUMB + 1);
         let bits = rows.flat_map(|row| row.windows(2).map(|pair| pair[0] > pair[1]));
         Self {
             exact: (w, h, digest(&picture.values)),
             hash: bits.fold(0, |hash, bit| hash << 1 | u64::from(bit)),
-            thumb: Some(small(THUMB)).filter(|thumb| standardised(thumb).is_some()),
+            thumb: Some(thumb).filter(|thumb| standardised(thumb).is_some()),
         }
     }
 

@@ -6,7 +6,7 @@ use flow_cache::Digest;
 use flow_engine::node::NodeError;
 use rayon::prelude::*;
 
-use super::decode::{Picture, Reading, Values, bytes_of, decode_bytes};
+use super::decode::{Picture, Reading, Values, bytes_of, decode_bytes, reuse};
 use super::fit::{Fit, in_channels};
 use super::folder::Entry;
 use super::known::Known;
@@ -101,7 +101,9 @@ pub(crate) fn load(
         if let Some(fitted) = known.get(content, [h, w, fitting.channels]) {
             return Ok(fitted);
         }
-        let fitted = fitting.fitted(&decode_bytes(&bytes, &fitting.reading)?)?;
+        let picture = decode_bytes(&bytes, &fitting.reading)?;
+        let fitted = fitting.fitted(&picture)?;
+        reuse(picture);
         Ok(Fitted {
             content: Some(content),
             ..fitted
