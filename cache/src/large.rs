@@ -34,7 +34,8 @@ pub struct LargeFile {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HandedOver {
     output: OutputFile,
-    staged: Option<PathBuf>,
+    /// Its name in the directory where files wait.
+    staged: Option<String>,
 }
 
 impl LargeWriter {
@@ -113,10 +114,10 @@ impl LargeFile {
     /// # Errors
     /// What the system says.
     pub fn hand_over(self) -> io::Result<HandedOver> {
-        let staged = match self.staged.and_then(Arc::into_inner) {
-            Some(path) => Some(path.keep().map_err(|kept| kept.error)?),
-            None => None,
-        };
+        let kept = self.staged.and_then(Arc::into_inner).map(TempPath::keep).transpose();
+        let kept = kept.map_err(|kept| kept.error)?;
+        let name = |path: PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
+        let staged = kept.and_then(name);
         Ok(HandedOver {
             output: self.output,
             staged,
@@ -125,12 +126,10 @@ impl LargeFile {
 }
 
 impl HandedOver {
-    /// What the other process left.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn take_over(self) -> io::Result<LargeFile> {
-        let staged = self.staged.map(TempPath::try_from_path).transpose()?;
+    /// What the other process left in the directory where files wait.
+    pub(crate) fn take_over(self, staging: &Path) -> io::Result<LargeFile> {
+        let path = self.staged.map(|name| staging.join(name));
+        let staged = path.map(TempPath::try_from_path).transpose()?;
         Ok(LargeFile {
             output: self.output,
             staged: staged.map(Arc::new),
@@ -173,11 +172,8 @@ mod tests {
         assert_eq!(first.read("info").expect("sound"), b"small");
 
         let same = LargeFile::of(&first, "pixels").expect("an output");
-        let handed = same
-            .hand_over()
-            .expect("nothing to do")
-            .take_over()
-            .expect("nothing to do");
+        let handed = same.hand_over().expect("nothing to do");
+        let handed = store.take_over(handed).expect("nothing to do");
         let second = published(&store, "second", handed).expect("published");
         assert_eq!(second.path("pixels"), first.path("pixels"));
         assert_eq!(staged(&store), 0);
@@ -205,7 +201,7 @@ mod tests {
         assert_eq!(staged(&store), 1);
         let told = serde_json::to_string(&handed).expect("JSON");
         let handed: HandedOver = serde_json::from_str(&told).expect("read back");
-        let made = published(&store, "worker", handed.take_over().expect("there")).expect("published");
+        let made = published(&store, "worker", store.take_over(handed).expect("there")).expect("published");
         assert_eq!(made.read("pixels").expect("sound"), b"from a worker");
         assert_eq!(staged(&store), 0);
     }

@@ -15,7 +15,7 @@ use crate::error::CacheError;
 use crate::files::{Access, Lookup};
 use crate::gc::{self, GcOptions, GcReport};
 use crate::key::ActionKey;
-use crate::large::LargeWriter;
+use crate::large::{HandedOver, LargeFile, LargeWriter};
 use crate::lease::Lease;
 use crate::marks::{self, Marks};
 use crate::name;
@@ -431,6 +431,14 @@ impl Store {
         let made = files.disk.stage_open(&staging);
         made.map(LargeWriter::new)
             .map_err(|error| CacheError::io("make a file in", &staging, error))
+    }
+
+    /// A large file that another process made for this store.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn take_over(&self, file: HandedOver) -> io::Result<LargeFile> {
+        file.take_over(&self.shared.files.layout.staging())
     }
 
     /// A temporary directory in the store, for files on their way.

@@ -91,7 +91,7 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
             };
             let files: Result<Vec<(String, Vec<u8>)>, NodeError> = files.into_iter().enumerate().map(read).collect();
             let taken = large.into_iter().map(|(name, file)| {
-                let file = file.take_over();
+                let file = job.store.take_over(file);
                 Ok((name, file.map_err(|e| cannot("take what was left by", e))?))
             });
             let large = taken.collect::<Result<_, NodeError>>()?;
