@@ -7,7 +7,7 @@ use flow_engine::node::{InputFacts, ParamError};
 use flow_learn::backbones::BackboneSettings;
 use flow_learn::data::{Modality, NetworkInput};
 use flow_learn::optim::OptimizerConfig;
-use flow_learn::train::EMBED_BATCH;
+use flow_learn::train::embed_batch;
 use rustix::process::{Resource, getrlimit};
 
 use crate::artifacts::{DatasetFacts, NetworkFacts};
@@ -120,7 +120,7 @@ pub(crate) fn gpu_bytes(views: usize, input: NetworkInput, backbone: &BackboneSe
 
 /// The same of taking features, which keeps nothing for a backward pass.
 pub(crate) fn gpu_bytes_to_embed(input: NetworkInput, backbone: &BackboneSettings) -> u64 {
-    gpu_bytes(EMBED_BATCH / 2, input, backbone)
+    gpu_bytes(embed_batch(input.shape).div_ceil(2), input, backbone)
 }
 
 /// The same with the network at a port, if it is known.
