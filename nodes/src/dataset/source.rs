@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, Host, InputFacts, Inputs, Node, NodeError, NodeFile, Output,
-    ParamError, Port,
+    ParamError, Port, Resources,
 };
 use flow_learn::data::{Annotations, Samples, SceneStyle, stratified};
 use flow_learn::rng::Stream;
@@ -313,6 +313,14 @@ impl Node for SourceNode {
         match (source.shape)(&self.settings(), &files)? {
             Some(shape) => self.source_facts(&shape),
             None => Ok(Facts::unknown()),
+        }
+    }
+
+    /// Images are decoded and made side by side.
+    fn resources(&self, _: &InputFacts) -> Resources {
+        match self.path.is_some() || self.source().is_ok_and(|source| !source.in_memory) {
+            true => Resources::threads_up_to(usize::MAX),
+            false => Resources::default(),
         }
     }
 
