@@ -328,7 +328,7 @@ impl Images {
             Depth::Sixteen => DEEP_MAGIC,
         };
         to.write_all(&head(
-            magic,
+            *magic,
             [self.n, self.height, self.width, self.channels],
             &self.labels,
         ))?;
@@ -353,15 +353,15 @@ impl Images {
 
 /// A file of examples: a mark, four sizes, labels, values.
 pub(super) fn encode_parts(sizes: [usize; 4], labels: &[Label], values: &[u8]) -> Vec<u8> {
-    let mut bytes = head(MAGIC, sizes, labels);
+    let mut bytes = head(*MAGIC, sizes, labels);
     bytes.extend_from_slice(values);
     bytes
 }
 
 /// What comes before the values.
-fn head(magic: &[u8; 8], sizes: [usize; 4], labels: &[Label]) -> Vec<u8> {
+fn head(magic: [u8; 8], sizes: [usize; 4], labels: &[Label]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + 2 * labels.len());
-    bytes.extend_from_slice(magic);
+    bytes.extend_from_slice(&magic);
     bytes.extend(sizes.iter().flat_map(|size| (*size as u32).to_le_bytes()));
     bytes.extend(labels.iter().flat_map(|l| to_file(*l).to_le_bytes()));
     bytes
