@@ -128,3 +128,63 @@ impl<'h> Pool<'h> {
 fn bytes_of(values: &[u16]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use flow_cache::{Access, Store};
+    use flow_engine::node::Progress;
+
+    use super::*;
+
+    struct Room(Store);
+
+    impl Host for Room {
+        fn progress(&self, _: Progress) {}
+        fn note(&self, _: &str) {}
+        fn load_checkpoint(&self) -> Result<Option<Vec<u8>>, NodeError> {
+            Ok(None)
+        }
+        fn save_checkpoint(&self, _: &[u8]) -> Result<(), NodeError> {
+            Ok(())
+        }
+        fn stop_requested(&self) -> bool {
+            false
+        }
+        fn large_file(&self) -> Result<LargeWriter, NodeError> {
+            Ok(self.0.large_file()?)
+        }
+    }
+
+    fn image(values: Values) -> Fitted {
+        let picture = super::super::Picture::of_values("png", [1, values.len(), 1], values);
+        Fitted {
+            print: Fingerprint::of(&picture),
+            values: picture.values,
+            content: None,
+        }
+    }
+
+    #[test]
+    fn pixels_are_those_that_were_added_wherever_they_lie_and_as_deep_as_the_deepest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let room = Room(Store::open(folder.path(), Access::ReadWrite).expect("a store"));
+        for length in [10, 6 << 20] {
+            let mut pool = Pool::new(&room);
+            let mut kept = Vec::new();
+            let eight = |first: u8| (0..length).map(|at| first.wrapping_add(at as u8)).collect::<Vec<u8>>();
+            let bad = Err("damaged".to_owned());
+            let images = (0..12).map(|first| Ok(image(Values::Eight(eight(first))))).chain([bad]);
+            pool.add_all(images.collect(), &mut kept).expect("room");
+            assert_eq!(pool.file.is_some(), length > 10);
+            pool.add_all(vec![Ok(image(Values::Sixteen(vec![7; length])))], &mut kept)
+                .expect("room");
+            assert_eq!(kept.iter().filter(|kept| kept.is_err()).count(), 1);
+            let (pixels, depth) = pool.pixels().expect("room");
+            assert_eq!(depth, Depth::Sixteen);
+            assert_eq!(pixels.len(), 13 * length * 2);
+            let (image, last) = (11 * length * 2, 12 * length * 2);
+            assert_eq!(pixels[image + 6..image + 8], (14u16 * 257).to_le_bytes());
+            assert_eq!(pixels[last..last + 4], [7, 0, 7, 0]);
+        }
+    }
+}
