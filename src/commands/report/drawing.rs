@@ -103,7 +103,7 @@ pub(super) fn file(title: &str, keys: &[Key], drawings: &[Drawing]) -> String {
     };
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {whole:.0} {y:.0}\" width=\"{whole:.0}\" height=\"{y:.0}\" \
-         font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\"><title>{}</title><style>{STYLE}</style>{}</svg>\n",
+         font-family=\"Inter, Helvetica, Arial, sans-serif\"><title>{}</title><style>{STYLE}</style>{}</svg>\n",
         html! { (title) }.into_string(),
         content.into_string()
     );

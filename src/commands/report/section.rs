@@ -80,7 +80,7 @@ fn graph(shown: &Graph) -> Markup {
 
 fn note(figure: &Figure) -> Markup {
     let note = match figure {
-        Figure::Lines(_) => "Lines: means; bands: 95 % intervals; faint dots: single runs; dashed: held against.",
+        Figure::Lines(lines) => lines.note.as_str(),
         Figure::Panels(panels) => panels.note.as_str(),
         Figure::Bars(bars) => bars.note.as_str(),
         Figure::Map(map) => map.note.as_str(),
