@@ -8,6 +8,7 @@ mod inspect;
 mod known;
 mod leaks;
 mod load;
+mod overlay;
 mod stream;
 mod table;
 
@@ -21,5 +22,7 @@ pub(crate) use known::{Decoded, Known};
 pub use leaks::{Fingerprint, Pair, pairs};
 pub(crate) use load::load;
 pub use load::{Fitted, Fitting, LISTED, first_few};
+pub use overlay::CLASS_COLOURS;
+pub(crate) use overlay::Overlay;
 pub use stream::{Content, Item, expand, stream};
 pub use table::Columns;

@@ -6,6 +6,7 @@ mod guesses;
 mod judged;
 mod networks;
 pub(crate) mod picture;
+mod pretexts;
 
 use std::collections::HashMap;
 
@@ -92,9 +93,10 @@ pub fn judged(store: &Store, nodes: &[Shown<'_>], judged: &Judged) -> Vec<Figure
     judged::figures(store, nodes, judged)
 }
 
-/// What is drawn of the nodes by themselves: learning curves and pseudo-labels.
+/// What is drawn of the nodes by themselves: learning curves, what pretext tasks showed, and pseudo-labels.
 pub fn trainings(nodes: &[Shown<'_>]) -> Vec<Figure> {
     let mut figures = curves::figures(nodes);
+    figures.extend(pretexts::figures(nodes));
     figures.extend(guesses::figures(nodes));
     figures
 }

@@ -166,7 +166,7 @@ fn mapped(shown: &Map, figure: &Figure) -> Markup {
 fn pictures(shown: &Pictures) -> Markup {
     let one = |picture: &Picture| {
         html! {
-            figure {
+            figure.large[picture.size.0 > 72] {
                 img src=(format!("data:image/png;base64,{}", picture.png)) alt=(picture.alt) width=(picture.size.0) height=(picture.size.1) loading="lazy";
                 figcaption { (picture.caption) }
             }

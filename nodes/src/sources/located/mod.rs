@@ -12,8 +12,9 @@ mod yolo;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ::image::{ImageFormat, RgbImage};
 use flow_engine::node::{NodeError, ParamError};
-use flow_learn::data::{IGNORE, Located, MOST_MASK_CLASSES};
+use flow_learn::data::{IGNORE, Located, MOST_MASK_CLASSES, Object};
 use flow_learn::layers::MapShape;
 use rayon::prelude::*;
 
@@ -21,7 +22,8 @@ use super::{Loaded, MOST_EXAMPLES, OnBad, SourceSettings, SourceShape, check_cou
 use crate::artifacts::{Annotated, SplitName};
 use crate::failure::{at, at_with};
 use crate::pictures::{
-    Entry, Fault, Fitted, Inspection, Looked, PlaceCounts, Reading, decode, first_few, look_at, split_of,
+    Entry, Fault, Fit, Fitted, Fitting, Inspection, Looked, Overlay, PlaceCounts, Reading, decode, first_few, look_at,
+    split_of,
 };
 
 pub(super) use self::coco::COCO;
@@ -351,13 +353,7 @@ pub(super) fn inspected(path: &Path, reading: &Reading) -> Option<Result<Inspect
 }
 
 fn inspect(source: &'static str, layout: Layout, path: &Path, reading: &Reading) -> Result<Inspection, Fault> {
-    let skip = SourceSettings {
-        files: super::FileSettings {
-            on_bad: Some(OnBad::Skip),
-            ..Default::default()
-        },
-        ..SourceSettings::default()
-    };
+    let skip = skipping();
     let folder = folder_of(path);
     let Sheets {
         class_names,
@@ -403,6 +399,74 @@ fn inspect(source: &'static str, layout: Layout, path: &Path, reading: &Reading)
         }),
         ..Inspection::of(looked, class_names, None)
     })
+}
+
+/// Draws every image of a folder with what is told of it, if it is annotated in one of these ways: `put` is given its path below the folder and a PNG file.
+/// Gives the names of the classes and how many images were drawn.
+///
+/// # Errors
+/// If the annotations cannot be read, and those of `put`. An image that cannot be read is left out.
+pub(super) fn drawn(
+    path: &Path,
+    reading: &Reading,
+    put: &(dyn Fn(&Path, &[u8]) -> Result<(), Fault> + Sync),
+) -> Option<Result<(Vec<String>, usize), Fault>> {
+    let (_, layout, _) = LAYOUTS.iter().find(|(.., fits)| fits(path))?;
+    let draw = || {
+        let skip = skipping();
+        let Sheets {
+            class_names,
+            images,
+            annotated,
+            ..
+        } = read(*layout, path, &skip)?;
+        let fitting = Fitting {
+            reading: *reading,
+            fit: Fit::Pad,
+            ..skip.files.fitting((DRAWN, DRAWN), 3)
+        };
+        let folder = folder_of(path);
+        let one = |sheet: &Sheet| {
+            let (Some((located, fitted)), _) = one_image(folder, sheet, &fitting, (class_names.len(), annotated))
+            else {
+                return Ok(0);
+            };
+            let side = DRAWN as u32;
+            let image = RgbImage::from_raw(side, side, fitted.values.eight().into_owned());
+            let image = image.ok_or_else(|| Fault::new("BUG: an image was not fitted", "report it"))?;
+            let class = |object: &Object| (!object.ignore).then_some(usize::from(object.class));
+            let overlay = Overlay {
+                mask: &located.mask,
+                boxes: located
+                    .objects
+                    .iter()
+                    .map(|object| (object.bounds, class(object)))
+                    .collect(),
+            };
+            let mut png = std::io::Cursor::new(Vec::new());
+            let written = overlay.over(&image, 1).write_to(&mut png, ImageFormat::Png);
+            written.map_err(|error| Fault::new(format!("a picture cannot be written: {error}"), "report it"))?;
+            put(&sheet.path, png.get_ref())?;
+            Ok(1)
+        };
+        let drawn: Result<Vec<usize>, Fault> = images.par_iter().map(one).collect();
+        Ok((class_names, drawn?.into_iter().sum()))
+    };
+    Some(draw())
+}
+
+/// Pixels of the sides of a drawn image.
+const DRAWN: usize = 512;
+
+/// Settings under which problems are left out.
+fn skipping() -> SourceSettings {
+    SourceSettings {
+        files: super::FileSettings {
+            on_bad: Some(OnBad::Skip),
+            ..Default::default()
+        },
+        ..SourceSettings::default()
+    }
 }
 
 /// The folder that images lie in: `path`, or where the file lies.
