@@ -26,22 +26,17 @@ pub(crate) fn reporter(quiet: bool, verbose: u8, json: bool) -> Box<dyn Reporter
     })
 }
 
-/// What is said of a node that is done: the first of these that it has, so many.
-const MAIN_FIGURES: [&str; 12] = [
-    "accuracy",
-    "mean_iou",
-    "ap",
-    "probe.encoder",
-    "knn.encoder",
-    "kept_share",
-    "precision",
-    "loss",
-    "labelled",
-    "labels",
-    "gain.mean",
-    "bad_files",
+/// What is said of a node that is done: the first of these groups of which it has something.
+const MAIN_FIGURES: [&[&str]; 8] = [
+    &["accuracy"],
+    &["mean_iou"],
+    &["ap"],
+    &["kept_share", "precision"],
+    &["probe.encoder", "knn.encoder"],
+    &["loss", "knn"],
+    &["train_images", "test_images"],
+    &["labels"],
 ];
-const MOST_FIGURES: usize = 2;
 
 /// A number as short as it tells.
 fn figure(value: f64) -> String {
@@ -174,8 +169,11 @@ fn line(event: &Event) -> Option<String> {
             node, metrics, cost, ..
         } => {
             let told = |name: &&str| Some(format!("  {} {}", name.replace('_', " "), figure(*metrics.get(*name)?)));
-            let main = MAIN_FIGURES.iter().filter_map(told).take(MOST_FIGURES);
-            format!("done   {node}  {}{}", duration(cost.wall_s), main.collect::<String>())
+            let groups = MAIN_FIGURES
+                .iter()
+                .map(|group| group.iter().filter_map(told).collect::<String>());
+            let main = groups.into_iter().find(|told| !told.is_empty()).unwrap_or_default();
+            format!("done   {node}  {}{main}", duration(cost.wall_s))
         }
         Event::NodeRepaired { node, why, .. } => format!("repair {node}: {why}; recomputing"),
         Event::NodeWaits { node, holder, .. } => format!("wait   {node}: {holder} is running it"),

@@ -12,7 +12,7 @@ use crate::output::{print, print_json_lines};
 
 /// Columns of a terminal, and letters of what is shown of a name and of a value, at most.
 const COLUMNS: usize = 80;
-const NAME: usize = 36;
+const NAME: usize = 32;
 const VALUE: usize = 14;
 
 /// What differs in one instance.
