@@ -12,6 +12,7 @@ use image::{Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[allow(unused_imports, reason = "each test file uses its own part")]
 pub use watched::Watched;
 
 /// The smallest workflow with every node kind: 60 scenes, two arms, two seeds.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use flow_engine::figure::{Figure as Shown, Table, Words};
 use flow_learn::stats::t_quantile;
 
 use super::cells::{cell_name, percent, signed};
@@ -12,9 +13,9 @@ use super::verdict::{Against, ArmVerdict, CellVerdict, FEWEST_DRAWS, Figure, Ver
 /// More draws than this nobody makes.
 const MOST_DRAWS: usize = 200;
 
-/// Sentences, with the budget that each is about; empty for all.
-pub(super) fn sentences(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<(String, String)> {
-    let mut said = Vec::new();
+/// The figures of it: what each finding is away from turning, and sentences on all of them.
+pub(super) fn figures(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Shown> {
+    let (mut said, mut rows) = (Vec::new(), Vec::new());
     for cell in &verdict.cells {
         let about = Cell {
             verdict,
@@ -22,18 +23,36 @@ pub(super) fn sentences(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<(Stri
             evidence,
         };
         let name = cell_name(evidence.node, &cell.cell);
-        let of_arms = cell.arms.iter().filter_map(|arm| about.arm(arm, arm.baseline?));
-        let all = of_arms.chain(about.ranking()).chain(about.controls());
+        let all = about.ranking().into_iter().chain(about.controls());
         said.extend(all.map(|sentence| (name.clone(), sentence)));
+        rows.extend(cell.arms.iter().filter_map(|arm| about.row(arm, arm.baseline?)));
     }
     let of_all = [
         label_budgets(verdict, evidence),
         pareto::turns(verdict, evidence),
         leaks(evidence),
+        Some(outside(verdict)),
     ];
     said.extend(of_all.into_iter().flatten().map(|sentence| (String::new(), sentence)));
-    said.push((String::new(), outside(verdict)));
-    said
+    let baseline = evidence.node.title(&verdict.baseline);
+    let head = [
+        "at",
+        "arm",
+        &format!("over {baseline}, points"),
+        "draws above it",
+        "found",
+        "it would turn with",
+    ];
+    let table = Table {
+        title: "How far each finding is from turning".into(),
+        head: head.iter().map(ToString::to_string).collect(),
+        rows,
+    };
+    let words = Words {
+        title: "What would change this verdict".into(),
+        sentences: said,
+    };
+    vec![Shown::Words(words), Shown::Table(table)]
 }
 
 /// One budget.
@@ -59,68 +78,63 @@ impl Cell<'_> {
         runs.chunks(seeds.max(1)).map(mean).collect()
     }
 
-    /// How far an arm's difference from the baseline is from being another finding.
-    fn arm(&self, arm: &ArmVerdict, against: Against) -> Option<String> {
-        let baseline = self.cell.arm(&self.verdict.baseline)?;
-        let (title, other) = (self.title(arm), self.title(baseline));
+    /// An arm's difference from the baseline, and how far it is from being another finding.
+    fn row(&self, arm: &ArmVerdict, against: Against) -> Option<Vec<String>> {
+        let gains = self.gains(arm, self.cell.arm(&self.verdict.baseline)?);
         let Figure { mean, low, high } = against.difference;
-        let gains = self.gains(arm, baseline);
-        if gains.len() < FEWEST_DRAWS {
-            let more = FEWEST_DRAWS - gains.len();
-            return Some(format!(
-                "{title}: {more} more draw(s) before any difference from {other} can be called significant."
-            ));
-        }
-        let alike = gains.iter().filter(|gain| (**gain > 0.0) == (mean > 0.0)).count();
-        if against.significant {
-            let near = if mean > 0.0 { low } else { high };
-            let side = if mean > 0.0 { "above" } else { "below" };
-            return Some(format!(
-                "{title}: {side} {other} in {alike} of {} draws; something that this run does not vary, worth {} points or more, would undo it.",
-                gains.len(),
-                percent(near.abs())
-            ));
-        }
-        if against.equivalent {
-            return Some(format!(
-                "{title}: as good as {other} only for who does not care for {} points; the interval is {} to {}.",
-                percent(low.abs().max(high.abs())),
-                signed(low),
-                signed(high)
-            ));
-        }
-        Some(format!("{title}: {}", self.more_draws(&gains, against.difference)))
+        let (found, turns) = match (against.significant, against.equivalent) {
+            _ if gains.len() < FEWEST_DRAWS => {
+                let more = FEWEST_DRAWS - gains.len();
+                (
+                    "cannot be tested",
+                    format!("{more} more draw(s), before which nothing is called significant"),
+                )
+            }
+            (true, _) if mean > 0.0 => (
+                "better",
+                format!("an effect of {} points that this run does not vary", percent(low)),
+            ),
+            (true, _) => (
+                "worse",
+                format!("an effect of {} points that this run does not vary", percent(-high)),
+            ),
+            (_, true) => (
+                "as good",
+                format!("a margin below {} points", percent(low.abs().max(high.abs()))),
+            ),
+            _ => ("open", self.more_draws(&gains, against.difference)),
+        };
+        let above = gains.iter().filter(|gain| **gain > 0.0).count();
+        Some(vec![
+            cell_name(self.evidence.node, &self.cell.cell),
+            self.title(arm).to_owned(),
+            format!("{} ({} to {})", signed(mean), signed(low), signed(high)),
+            format!("{above} of {}", gains.len()),
+            found.to_owned(),
+            turns,
+        ])
     }
 
     /// After how many draws the interval would leave out 0, if mean and spread stay as they are. Its part that comes of test images stays.
-    fn more_draws(&self, gains: &[f64], difference: Figure) -> String {
-        let Figure { mean, low, high } = difference;
+    fn more_draws(&self, gains: &[f64], Figure { mean, low, high }: Figure) -> String {
+        if low > 0.0 || high < 0.0 {
+            return "fewer arms and budgets to correct for: its own interval leaves out 0".to_owned();
+        }
         let (half, n) = (0.5 * (high - low), gains.len());
         let of_draws = |n: usize| t_quantile(0.975, (n - 1) as f64) * spread(gains) / (n as f64).sqrt();
         let of_images = (half.powi(2) - of_draws(n).powi(2)).max(0.0);
-        let seen = format!("{} points ({} to {})", signed(mean), signed(low), signed(high));
-        if low > 0.0 || high < 0.0 {
-            return format!(
-                "{seen}; its interval leaves out 0, but not after the correction for all arms and budgets."
-            );
-        }
         let enough = (n + 1..=MOST_DRAWS).find(|n| of_draws(*n).powi(2) + of_images < mean.powi(2));
+        let times = of_images / mean.powi(2).max(f64::MIN_POSITIVE);
         match enough {
-            Some(enough) => format!(
-                "{seen}; at this spread the interval would leave out 0 after about {enough} draws instead of {n}."
-            ),
-            None if of_images >= mean.powi(2) => {
-                let times = (of_images / mean.powi(2).max(f64::MIN_POSITIVE)).ceil();
-                let more = match times < 100.0 {
-                    true => format!("it would take {times:.0} times as many"),
-                    false => "no number of draws helps".to_owned(),
-                };
+            Some(enough) => format!("about {enough} draws instead of {n}, at this spread"),
+            None if (1.0..100.0).contains(&times) => {
                 format!(
-                    "{seen}; with {} test {} a difference so small cannot be told from 0, however many draws there are: {more}.",
-                    self.verdict.images, self.verdict.noun
+                    "{:.0} times as many test {}, however many draws",
+                    times.ceil(),
+                    self.verdict.noun
                 )
             }
-            None => format!("{seen}; at this spread more than {MOST_DRAWS} draws would be needed to tell it from 0."),
+            None => format!("more than {MOST_DRAWS} draws, at this spread"),
         }
     }
 

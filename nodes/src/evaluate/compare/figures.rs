@@ -46,10 +46,7 @@ pub(super) fn figures(
         title: "The answer in full".into(),
         sentences: said_first.chain(sentences.iter().cloned()).collect(),
     }));
-    figures.push(Figure::Words(Words {
-        title: "What would change this verdict".into(),
-        sentences: change::sentences(verdict, evidence),
-    }));
+    figures.extend(change::figures(verdict, evidence));
     figures.extend(over_time(verdict, evidence));
     figures.push(recall(verdict, evidence));
     figures.push(judged(verdict, evidence));

@@ -1,10 +1,11 @@
 //! What labels are worth and what a frozen encoder is worth, over labels: two figures that a run has only if it measured so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flow_cache::ActionKey;
 use flow_engine::figure::{Curve, Figure, Interval, Line, Lines, Panel, Panels, Point};
 
+use super::CompareNode;
 use super::cells::cell_name;
 use super::evidence::{Evidence, figures_of, pretrained};
 use super::tables::arms;
@@ -13,7 +14,7 @@ use super::verdict::{Beyond, CellVerdict, Verdict};
 /// How many times as many labels the baseline would need for as much (1 + the utility of Newell & Deng 2020, 2003.14323).
 pub(super) fn labels_saved(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<Figure> {
     let node = evidence.node;
-    let mut unknown = Vec::new();
+    let mut unknown: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     // Of several training budgets the last, which is the largest.
     let cost = verdict.cells.last().map(|cell| &cell.cell.cost);
     let mut cells: Vec<(f64, &CellVerdict)> = verdict
@@ -48,11 +49,8 @@ pub(super) fn labels_saved(verdict: &Verdict, evidence: &Evidence<'_>) -> Option
                 Beyond::Above => "more than the largest budget has",
                 Beyond::Below => "fewer than the smallest budget has",
             };
-            unknown.push(format!(
-                "{} at {}, {what}",
-                node.title(name),
-                cell_name(node, &cell.cell)
-            ));
+            let named = format!("{} at {}", node.title(name), cell_name(node, &cell.cell));
+            unknown.entry(what).or_default().push(named);
         }
         if !points.is_empty() {
             lines.push(Line {
@@ -64,7 +62,15 @@ pub(super) fn labels_saved(verdict: &Verdict, evidence: &Evidence<'_>) -> Option
     let baseline = node.title(&verdict.baseline);
     let beyond = match unknown.is_empty() {
         true => String::new(),
-        false => format!(" Not drawn, since the budgets end before: {}.", unknown.join("; ")),
+        false => {
+            let each = unknown
+                .iter()
+                .map(|(what, names)| format!("{what}: {}", names.join(", ")));
+            format!(
+                " Not drawn, since the budgets end before: {}.",
+                each.collect::<Vec<_>>().join("; ")
+            )
+        }
     };
     let once = |(labels, _): &(f64, &CellVerdict)| Point {
         x: *labels,
@@ -104,27 +110,8 @@ pub(super) fn probe_and_fine_tuning(verdict: &Verdict, evidence: &Evidence<'_>) 
         let encoders = evidence.encoders(&cell.cell);
         for encoder in &encoders {
             let frozen = figures_of(evidence.of_encoder(&cell.cell, encoder));
-            let group = match &node.cost {
-                Some(name) if !cell.cell.cost.is_empty() => format!("{name} {}", cell.cell.cost),
-                _ => String::new(),
-            };
-            let title = node.title(encoder).to_owned();
-            let known = panels
-                .iter()
-                .position(|panel| panel.title == title && panel.group == group);
-            let place = known.unwrap_or_else(|| {
-                panels.push(Panel {
-                    group,
-                    title,
-                    x: node.budget.clone(),
-                    y: format!("{}, %", verdict.metric.title()),
-                    log_x: true,
-                    marks: true,
-                    ..Panel::default()
-                });
-                panels.len() - 1
-            });
-            let panel = &mut panels[place];
+            let title = pretrainings(evidence, cell, encoder);
+            let panel = panel_of(&mut panels, (verdict, node), cell, title);
             for (of, name) in PROBED {
                 if let Some(reached) = frozen.get(&format!("probe.{of}")) {
                     add(panel, name, (labels, 100.0 * reached.0));
@@ -161,6 +148,50 @@ pub(super) fn probe_and_fine_tuning(verdict: &Verdict, evidence: &Evidence<'_>) 
             panels,
         })
     })
+}
+
+/// The panel of an encoder at a training budget, made where there is none.
+fn panel_of<'p>(
+    panels: &'p mut Vec<Panel>,
+    (verdict, node): (&Verdict, &CompareNode),
+    cell: &CellVerdict,
+    title: String,
+) -> &'p mut Panel {
+    let group = match &node.cost {
+        Some(name) if !cell.cell.cost.is_empty() => format!("{name} {}", cell.cell.cost),
+        _ => String::new(),
+    };
+    let known = panels
+        .iter()
+        .position(|panel| panel.title == title && panel.group == group);
+    let place = known.unwrap_or_else(|| {
+        panels.push(Panel {
+            group,
+            title,
+            x: node.budget.clone(),
+            y: format!("{}, %", verdict.metric.title()),
+            log_x: true,
+            marks: true,
+            ..Panel::default()
+        });
+        panels.len() - 1
+    });
+    &mut panels[place]
+}
+
+/// The nodes that pre-trained an encoder.
+fn pretrainings(evidence: &Evidence<'_>, cell: &CellVerdict, encoder: &str) -> String {
+    let records = evidence
+        .of_encoder(&cell.cell, encoder)
+        .flat_map(|input| &input.records);
+    let nodes = records
+        .filter(|record| record.kind == "pretrain")
+        .filter_map(|record| record.node.split('[').next());
+    let nodes: BTreeSet<&str> = nodes.collect();
+    match nodes.is_empty() {
+        true => evidence.node.title(encoder).to_owned(),
+        false => nodes.into_iter().collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// What probes are on, and in words.

@@ -164,15 +164,23 @@ fn over_several_training_budgets_it_is_said_which_arm_is_best_up_to_where() {
     insta::assert_snapshot!(said(json!({ "titles": titles(), "cost": "budget" }), 5, &arms, &[]));
 }
 
-/// The sentences of what would change a verdict.
+/// What would change a verdict: its sentences, and what each finding would turn with.
 fn would_change(report: &Report) -> String {
-    let title = "What would change this verdict";
-    let words = report.figures.iter().find_map(|figure| match figure {
-        Figure::Words(words) if words.title == title => Some(words),
-        _ => None,
-    });
-    let sentences = words.expect("every verdict says so").sentences.iter();
-    sentences.map(|(about, said)| format!("{about}: {said}\n")).collect()
+    let mut said = String::new();
+    for figure in &report.figures {
+        match figure {
+            Figure::Words(words) if words.title == "What would change this verdict" => {
+                let sentences = words.sentences.iter().map(|(about, said)| format!("{about}: {said}\n"));
+                said += &sentences.collect::<String>();
+            }
+            Figure::Table(table) if table.title == "How far each finding is from turning" => {
+                let rows = table.rows.iter().map(|row| format!("{}\n", row.join(" | ")));
+                said += &rows.collect::<String>();
+            }
+            _ => {}
+        }
+    }
+    said
 }
 
 #[test]
@@ -185,18 +193,14 @@ fn what_would_change_a_verdict_is_said_from_its_own_numbers() {
     let controls = [("svm", at(&[(40, 0.60), (100, 0.70), (1000, 0.82)]))];
     let settings = json!({ "titles": titles(), "controls": ["svm"] });
     insta::assert_snapshot!(would_change(&reported(settings, 5, &arms, &controls)));
-    // Without spread, and as good: nothing is left to draws.
     let same = [
         ("scratch", at(&[(100, 0.70)]), 0.0),
         ("simclr", at(&[(100, 0.701)]), 0.0),
     ];
-    let said = would_change(&reported(json!({}), 5, &same, &[]));
-    assert!(
-        said.contains("as good as scratch only for who does not care for"),
-        "{said}"
-    );
+    let said = would_change(&reported(json!({}), 6, &same, &[]));
+    assert!(said.contains("as good | a margin below"), "{said}");
     let few = would_change(&reported(json!({}), 2, &same, &[]));
-    assert!(few.contains("1 more draw(s) before any difference"), "{few}");
+    assert!(few.contains("cannot be tested | 1 more draw(s)"), "{few}");
 }
 
 #[test]

@@ -119,7 +119,8 @@ impl<'a> Painting<'a> {
             "text" => self.text(canvas, node, &look, at),
             _ => {
                 if let Some(outline) = outline::of(node, (self.width, self.height)) {
-                    if let Some(colour) = look.fill() {
+                    // A line has no inside.
+                    if let Some(colour) = look.fill().filter(|_| !node.has_tag_name("line")) {
                         canvas.fill(&outline, colour, at);
                     }
                     if let Some((pen, colour)) = look.stroke() {

@@ -158,10 +158,7 @@ impl Canvas for Page {
     fn text(&mut self, line: &Line<'_>, colour: Colour, at: Transform) {
         let used = self.glyphs.entry(line.face.name).or_default();
         let glyphs: Vec<u16> = line.face.glyphs(line.text).map(|glyph| glyph.0).collect();
-        glyphs
-            .iter()
-            .zip(line.text.chars())
-            .for_each(|(glyph, letter)| drop(used.insert(*glyph, letter)));
+        used.extend(glyphs.iter().copied().zip(line.text.chars()));
         let bytes: Vec<u8> = glyphs.iter().flat_map(|glyph| glyph.to_be_bytes()).collect();
         self.begin(at, colour);
         self.content
