@@ -371,3 +371,102 @@ fn axe_finds_nothing_serious_in_a_report() {
         .unwrap_or_else(|| panic!("axe said nothing: {}", found.stderr));
     assert_eq!(&said[1], "[]");
 }
+
+/// Two pretext tasks, a detector and a segmenter, hardly trained.
+const SHOWN: &str = r#"
+[workflow]
+name = "shown"
+
+[nodes.images]
+kind = "dataset"
+source = "scenes"
+train = 64
+test = 16
+side = 16
+style = { objects = [1, 2], size = [0.3, 0.4] }
+
+[nodes.turned]
+kind = "pretext"
+method = "rotation"
+
+[nodes.holes]
+kind = "pretext"
+method = "inpainting"
+
+[defaults.pretrain]
+data = "images"
+backbone = { name = "conv3", widths = [4, 8, 8], grid = 2 }
+epochs = 1
+batch = 16
+lr = 0.003
+
+[nodes.rotation]
+kind = "pretrain"
+task = "turned"
+
+[nodes.inpainting]
+kind = "pretrain"
+task = "holes"
+
+[defaults.finetune]
+data = ["images"]
+backbone = { name = "conv3", widths = [8, 12, 16] }
+lr = 0.01
+steps = 2
+batch = 8
+
+[nodes.detector]
+kind = "finetune"
+task = "detect"
+
+[nodes.segmenter]
+kind = "finetune"
+task = "segment"
+"#;
+
+#[test]
+fn what_pretext_tasks_show_and_what_networks_find_in_images_is_on_the_page() {
+    let place = Place::new(SHOWN);
+    place.run(&[]);
+    let report = place.flow(&["report", "--format", "json"]).json();
+    let groups = |title: &str| {
+        let figures = report["more"].as_array().expect("figures");
+        let found = figures.iter().find(|figure| figure["title"] == title);
+        let groups = found.unwrap_or_else(|| panic!("no {title}"))["groups"]
+            .as_array()
+            .expect("groups")
+            .clone();
+        groups
+            .into_iter()
+            .map(|group| {
+                let captions = group[1].as_array().expect("pictures").iter();
+                let captions: Vec<String> = captions
+                    .map(|shown| shown["caption"].as_str().expect("text").to_owned())
+                    .collect();
+                (group[0].as_str().expect("a heading").to_owned(), captions)
+            })
+            .collect::<Vec<_>>()
+    };
+    let tasks = groups("What pretext tasks show");
+    assert_eq!(tasks.len(), 8, "four images of each: {tasks:?}");
+    assert_eq!(tasks[0].0, "rotation, image 0");
+    assert_eq!(
+        tasks[0].1,
+        ["turned by 0°", "turned by 90°", "turned by 180°", "turned by 270°"]
+    );
+    assert_eq!(tasks[4].1, ["view", "cut out", "filled in"]);
+    for network in ["detector", "segmenter"] {
+        let found = groups(&format!("What it finds in images: {network}"));
+        assert_eq!(found.len(), 12, "{network}");
+        assert!(
+            found
+                .iter()
+                .all(|(_, captions)| captions.len() == 3 && captions[1] == "told"),
+            "{network}: {found:?}"
+        );
+    }
+    // Nothing is made again.
+    let before = place.digests();
+    page(&place);
+    assert_eq!(before, place.digests());
+}

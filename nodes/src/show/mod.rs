@@ -101,7 +101,7 @@ pub fn trainings(nodes: &[Shown<'_>]) -> Vec<Figure> {
     figures
 }
 
-/// What two of a run's networks see, the first pre-trained one and the first classifier: made now, and put into the cache, where it is not there yet.
+/// What some of a run's networks see, the first pre-trained one and the first of each task: made now, and put into the cache, where it is not there yet.
 pub fn networks(store: &Store, nodes: &[Shown<'_>]) -> Vec<Figure> {
     networks::figures(store, nodes)
 }
