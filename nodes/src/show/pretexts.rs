@@ -9,6 +9,9 @@ use super::Shown;
 use super::picture::of_bytes;
 use crate::artifacts::PretextPictures;
 
+/// Images of a node, at most.
+const SHOWN: usize = 2;
+
 pub(super) fn figures(nodes: &[Shown<'_>]) -> Option<Figure> {
     let mut known = BTreeSet::new();
     let mut groups = Vec::new();
@@ -48,7 +51,7 @@ fn of_node(name: &str, found: &PretextPictures) -> Result<Vec<(String, Vec<Pictu
     let mut groups: Vec<(String, Vec<Picture>)> = Vec::new();
     for sort in &found.sorts {
         let (shape, pictures) = sort.pictures()?;
-        for (i, pixels) in pictures.into_iter().enumerate() {
+        for (i, pixels) in pictures.into_iter().enumerate().take(SHOWN) {
             if groups.len() <= i {
                 groups.push((format!("{name}, image {i}"), Vec::new()));
             }
