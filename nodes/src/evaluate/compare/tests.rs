@@ -227,7 +227,7 @@ fn labels_saved_are_drawn_where_the_budgets_reach_and_named_where_they_end() {
     assert!(
         saved
             .note
-            .contains("FixMatch at labels 1000, more than the largest budget has"),
+            .contains("more than the largest budget has: FixMatch at labels 1000"),
         "{}",
         saved.note
     );
