@@ -220,44 +220,21 @@ fn a_run_that_starts_after_the_page_was_opened_appears_on_it_and_finishes_withou
     // The list is empty, and has somewhere to look.
     std::fs::create_dir_all(place.path(".flow/runs")).expect("made");
     let served = Served::start(&place);
-    let Some(list) = Watched::open(&place, served.port, &format!("/{}/", served.token)) else {
+    let Some(mut list) = Watched::open(&place, served.port, &format!("/{}/", served.token)) else {
         println!("skipped: chromium is not installed");
         return;
     };
-    let mut seen = vec![list.next()];
-    assert_eq!(seen[0], "loaded");
-    while !seen.iter().any(|text| text.contains("0 runs, 0 under way")) {
-        seen.push(list.next());
-    }
+    list.shows(&["0 runs, 0 under way"]);
     let mut run = place.command(&["run", "w.toml", "-q"]).spawn().expect("flow starts");
-    while !seen
-        .iter()
-        .any(|text| text.contains("1 run, 1 under way") && text.contains("running"))
-    {
-        seen.push(list.next());
-    }
+    list.shows(&["1 run, 1 under way", "running"]);
     let id = id(&served.rows(""), 0);
-    let page =
-        Watched::open(&place, served.port, &format!("/{}/run/{id}/", served.token)).expect("it was there before");
-    let mut of_run = vec![page.next()];
-    while !of_run.iter().any(|text| text.contains("simclr[seed=0]")) {
-        of_run.push(page.next());
-    }
-    while !seen
-        .iter()
-        .any(|text| text.contains("1 run, 0 under way") && text.contains("finished"))
-    {
-        seen.push(list.next());
-    }
-    while !of_run.iter().any(|text| text.contains("finished")) {
-        of_run.push(page.next());
-    }
+    let mut page = Watched::open(&place, served.port, &format!("/{}/run/{id}/", served.token)).expect("as before");
+    page.shows(&["simclr[seed=0]"]);
+    assert_eq!(
+        list.shows(&["1 run, 0 under way", "finished"]),
+        1,
+        "the list was loaded anew"
+    );
+    assert_eq!(page.shows(&["finished, "]), 1, "the run's page was loaded anew");
     assert!(run.wait().expect("it ends").success());
-    for told in [&seen, &of_run] {
-        assert_eq!(
-            told.iter().filter(|text| *text == "loaded").count(),
-            1,
-            "a page was loaded anew"
-        );
-    }
 }

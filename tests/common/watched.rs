@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Place, browser};
 
 /// Longer than anything takes: a test that waits so long has failed.
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_secs(120);
 
 /// Tells that the page was loaded, and what it shows after each change.
 const SCRIPT: &str = "<script>
@@ -23,6 +23,8 @@ addEventListener(\"load\", () => {
 pub struct Watched {
     browser: Child,
     told: Receiver<String>,
+    shown: String,
+    loads: usize,
 }
 
 impl Watched {
@@ -30,7 +32,8 @@ impl Watched {
     pub fn open(place: &Place, port: u16, path: &str) -> Option<Self> {
         let program = browser()?;
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = format!("http://{}{path}", listener.local_addr().expect("an address"));
+        let local = listener.local_addr().expect("an address");
+        let address = format!("http://{local}{path}");
         let (tell, told) = channel();
         let page = path.to_owned();
         std::thread::spawn(move || {
@@ -47,17 +50,29 @@ impl Watched {
             "--disable-gpu",
             "--remote-debugging-port=0",
         ]);
-        command.arg(format!("--user-data-dir={}", place.path("watching").display()));
+        // Two browsers of one profile are one.
+        let profile = place.path(&format!("watching-{}", local.port()));
+        command.arg(format!("--user-data-dir={}", profile.display()));
         command.arg(address).stdout(Stdio::null()).stderr(Stdio::null());
         Some(Self {
             browser: command.spawn().expect("it starts"),
             told,
+            shown: String::new(),
+            loads: 0,
         })
     }
 
-    /// What it tells next.
-    pub fn next(&self) -> String {
-        self.told.recv_timeout(LONG).expect("the page told nothing more")
+    /// Waits until it shows all of these at once; gives how often the page was loaded so far.
+    #[track_caller]
+    pub fn shows(&mut self, wanted: &[&str]) -> usize {
+        while !wanted.iter().all(|text| self.shown.contains(text)) {
+            match self.told.recv_timeout(LONG) {
+                Ok(told) if told == "loaded" => self.loads += 1,
+                Ok(told) => self.shown = told,
+                Err(_) => panic!("the page never shows {wanted:?}, but\n{}", self.shown),
+            }
+        }
+        self.loads
     }
 }
 
