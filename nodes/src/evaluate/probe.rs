@@ -366,6 +366,17 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         }
         judging.add(cx, &judging.material.raw())?;
     }
+    let (scores, metrics) = (judging.scores, judging.metrics);
+    written(node, input, &data, scores, metrics)
+}
+
+fn written(
+    node: &ProbeNode,
+    input: &Input,
+    data: &Dataset,
+    scores: Vec<FeatureScore>,
+    metrics: BTreeMap<String, f64>,
+) -> Result<Output, NodeError> {
     let scores = Scores {
         split: node.split,
         judged_on: Dataset::digest_of(input, node.split)?,
@@ -373,12 +384,12 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         class_names: data.class_names.clone(),
         pseudo_labels: None,
         truth: Scores::classes(&data.truth(node.split)?),
-        scores: judging.scores,
+        scores,
         located: None,
     };
     Ok(Output {
         files: vec![scores.to_file()],
-        metrics: judging.metrics,
+        metrics,
     })
 }
 

@@ -30,7 +30,7 @@ pub(super) fn figures(nodes: &[Shown<'_>]) -> Option<Figure> {
         match found {
             Some(Ok(found)) => groups.extend(found),
             Some(Err(error)) => {
-                tracing::debug!(node = node.outcome.name, %error, "its pretext pictures cannot be read")
+                tracing::debug!(node = node.outcome.name, %error, "its pretext pictures cannot be read");
             }
             None => {}
         }

@@ -197,6 +197,9 @@ fn emphasised(text: &str) -> Markup {
     }
 }
 
+/// Longer cells are broken into lines.
+const WORDS: usize = 28;
+
 pub(super) fn table(shown: &Table) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label=(shown.title) {
@@ -206,7 +209,7 @@ pub(super) fn table(shown: &Table) -> Markup {
                     @for row in &shown.rows {
                         tr {
                             @for (i, cell) in row.iter().enumerate() {
-                                @if i == 0 { th scope="row" { (cell) } } @else { td { (cell) } }
+                                @if i == 0 { th scope="row" { (cell) } } @else { td.words[cell.chars().count() > WORDS] { (cell) } }
                             }
                         }
                     }

@@ -17,7 +17,7 @@ const MOST_DRAWS: usize = 200;
 pub(super) fn figures(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Shown> {
     let (mut said, mut rows) = (Vec::new(), Vec::new());
     for cell in &verdict.cells {
-        let about = Cell {
+        let about = AtBudget {
             verdict,
             cell,
             evidence,
@@ -56,13 +56,13 @@ pub(super) fn figures(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Shown> 
 }
 
 /// One budget.
-struct Cell<'a> {
+struct AtBudget<'a> {
     verdict: &'a Verdict,
     cell: &'a CellVerdict,
     evidence: &'a Evidence<'a>,
 }
 
-impl Cell<'_> {
+impl AtBudget<'_> {
     fn title<'t>(&'t self, arm: &'t ArmVerdict) -> &'t str {
         self.evidence.node.title(&arm.arm)
     }
@@ -72,7 +72,7 @@ impl Cell<'_> {
         let runs: Vec<f64> = arm.by_run.iter().zip(&other.by_run).map(|(a, b)| a - b).collect();
         // Seeds of one draw follow each other.
         let seeds = match self.cell.draws {
-            draws if draws > 0 && runs.len() % draws == 0 => runs.len() / draws,
+            draws if draws > 0 && runs.len().is_multiple_of(draws) => runs.len() / draws,
             _ => 1,
         };
         runs.chunks(seeds.max(1)).map(mean).collect()

@@ -15,15 +15,7 @@ use super::verdict::{Beyond, CellVerdict, Verdict};
 pub(super) fn labels_saved(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<Figure> {
     let node = evidence.node;
     let mut unknown: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    // Of several training budgets the last, which is the largest.
-    let cost = verdict.cells.last().map(|cell| &cell.cell.cost);
-    let mut cells: Vec<(f64, &CellVerdict)> = verdict
-        .cells
-        .iter()
-        .filter(|cell| Some(&cell.cell.cost) == cost)
-        .filter_map(|cell| Some((cell.labels()?, cell)))
-        .collect();
-    cells.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let cells = by_labels(verdict);
     let mut lines = Vec::new();
     for name in arms(verdict).into_iter().filter(|name| *name != verdict.baseline) {
         let mut points = Vec::new();
@@ -60,17 +52,12 @@ pub(super) fn labels_saved(verdict: &Verdict, evidence: &Evidence<'_>) -> Option
         }
     }
     let baseline = node.title(&verdict.baseline);
-    let beyond = match unknown.is_empty() {
-        true => String::new(),
-        false => {
-            let each = unknown
-                .iter()
-                .map(|(what, names)| format!("{what}: {}", names.join(", ")));
-            format!(
-                " Not drawn, since the budgets end before: {}.",
-                each.collect::<Vec<_>>().join("; ")
-            )
-        }
+    let beyond = unknown
+        .iter()
+        .map(|(what, names)| format!("{what}: {}", names.join(", ")));
+    let beyond = match beyond.collect::<Vec<_>>().join("; ") {
+        none if none.is_empty() => none,
+        some => format!(" Not drawn, since the budgets end before: {some}."),
     };
     let once = |(labels, _): &(f64, &CellVerdict)| Point {
         x: *labels,
@@ -99,6 +86,15 @@ pub(super) fn labels_saved(verdict: &Verdict, evidence: &Evidence<'_>) -> Option
             }],
         })
     })
+}
+
+/// By labels, rising; of several training budgets the last, which is the largest.
+fn by_labels(verdict: &Verdict) -> Vec<(f64, &CellVerdict)> {
+    let cost = verdict.cells.last().map(|cell| &cell.cell.cost);
+    let of_cost = verdict.cells.iter().filter(|cell| Some(&cell.cell.cost) == cost);
+    let mut cells: Vec<(f64, &CellVerdict)> = of_cost.filter_map(|cell| Some((cell.labels()?, cell))).collect();
+    cells.sort_by(|a, b| a.0.total_cmp(&b.0));
+    cells
 }
 
 /// For each pre-training that was judged frozen: its linear probe, the controls of that, and the arms that trained on from it.
@@ -137,7 +133,7 @@ pub(super) fn probe_and_fine_tuning(verdict: &Verdict, evidence: &Evidence<'_>) 
             .curves
             .iter()
             .flat_map(|curve| &curve.points)
-            .all(|point| point.0 > 0.0)
+            .all(|point| point.0 > 0.0);
     });
     (!panels.is_empty()).then(|| {
         Figure::Panels(Panels {

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::image::one_image;
 use super::{LAYOUTS, Layout, Sheet, Sheets, folder_of, read};
 use crate::pictures::{Entry, Fault, Fit, Fitting, Inspection, Looked, Overlay, PlaceCounts, Reading, decode, look_at};
-use crate::sources::{FileSettings, OnBad, SourceSettings};
+use crate::sources::{FileSettings, OnBad, Put, SourceSettings};
 
 /// What lies at a path, if it is annotated in one of these ways.
 pub(in crate::sources) fn inspected(path: &Path, reading: &Reading) -> Option<Result<Inspection, Fault>> {
@@ -74,7 +74,7 @@ fn inspect(source: &'static str, layout: Layout, path: &Path, reading: &Reading)
 pub(in crate::sources) fn drawn(
     path: &Path,
     reading: &Reading,
-    put: &(dyn Fn(&Path, &[u8]) -> Result<(), Fault> + Sync),
+    put: &Put<'_>,
 ) -> Option<Result<(Vec<String>, usize), Fault>> {
     let (_, layout, _) = LAYOUTS.iter().find(|(.., fits)| fits(path))?;
     let draw = || {
