@@ -3,6 +3,7 @@
 mod account;
 mod beside;
 mod cells;
+mod change;
 mod evidence;
 mod figures;
 mod first;
@@ -11,6 +12,7 @@ mod metric;
 mod pareto;
 mod reads;
 mod report;
+mod saved;
 mod tables;
 mod terminal;
 mod verdict;
