@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Place, browser};
 
 /// Longer than anything takes: a test that waits so long has failed.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 /// Tells that the page was loaded, and what it shows after each change.
 const SCRIPT: &str = "<script>
@@ -69,7 +69,7 @@ impl Watched {
             match self.told.recv_timeout(LONG) {
                 Ok(told) if told == "loaded" => self.loads += 1,
                 Ok(told) => self.shown = told,
-                Err(_) => panic!("the page never shows {wanted:?}, but\n{}", self.shown),
+                Err(error) => panic!("the page never shows {wanted:?} ({error}), but\n{}", self.shown),
             }
         }
         self.loads

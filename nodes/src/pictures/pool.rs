@@ -135,6 +135,7 @@ mod tests {
     use flow_engine::node::Progress;
 
     use super::*;
+    use crate::pictures::Picture;
 
     struct Room(Store);
 
@@ -156,7 +157,7 @@ mod tests {
     }
 
     fn image(values: Values) -> Fitted {
-        let picture = super::super::Picture::of_values("png", [1, values.len(), 1], values);
+        let picture = Picture::of_values("png", [1, values.len(), 1], values);
         Fitted {
             print: Fingerprint::of(&picture),
             values: picture.values,
