@@ -624,7 +624,7 @@ impl FinetuneNode {
                 cx.host.save_checkpoint(&fit.checkpoint())?;
             }
             stopped.map_err(training_failure)?;
-            for part in fit.history().iter().skip(told) {
+            if let Some(part) = fit.history().last().filter(|_| fit.history().len() > told) {
                 let metric = |name: &str| part.metrics.get(name).copied().unwrap_or(0.0);
                 cx.host.note(&format!(
                     "step {}: loss {:.4}, {:.0} % of the guesses count, {:.1} % of those are right",

@@ -374,9 +374,8 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
 fn grouped(node: &ProbeNode, train: &Samples, classes: usize) -> Result<Vec<u32>, NodeError> {
     let n = node.cluster_images.min(train.n());
     if n > 0 && n < classes {
-        return Err(failure(format!(
-            "{n} training images cannot be grouped into {classes} clusters"
-        )));
+        let message = format!("`cluster_images`: {n} training images cannot be grouped into {classes} clusters");
+        return Err(failure(message).with_help(format!("take at least {classes}, or 0 for no clusters")));
     }
     let mut drawn = Stream::new(node.seed, "grouped").permutation(train.n());
     drawn.truncate(n);

@@ -30,7 +30,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::beside::Aside;
-use self::cells::cell_name;
+use self::cells::at_cell;
 use self::judge::{Material, judge};
 use self::metric::Compared;
 use self::verdict::{FEWEST_DRAWS, Verdict};
@@ -119,9 +119,9 @@ impl CompareNode {
             let names: Vec<&str> = arms.iter().map(|(arm, _)| arm.as_str()).collect();
             if !names.contains(&self.baseline.as_str()) {
                 let message = format!(
-                    "`{}` is not one of the arms at {}",
+                    "`{}` is not one of the arms{}",
                     self.baseline,
-                    cell_name(self, cell)
+                    at_cell(self, cell)
                 );
                 let help = flow_engine::workflow::suggest(&self.baseline, "arms", names);
                 return Err(at_with("baseline", message, help));
