@@ -179,12 +179,30 @@ fn every_error_of_a_query_points_at_its_place() {
         "kind = pretrain order metrics.accuracy",
         "kind = pretrain limit many",
         "kind = pretrain limit 3 4",
+        "kind = pretrain order by finished desc x",
+        "node > a",
+        "pinned < true",
+        "size ~ 1",
+        "kind in [=]",
+        "cost.wall_s = [1",
+        &format!("{}kind = pretrain", "not ".repeat(70)),
         "kind = \u{1}",
     ]
     .map(|query| match store.query(query, &["pretrain", "finetune"]) {
         Ok(_) => panic!("{query} was taken"),
         Err(error) => error.to_string(),
     });
+    assert_snapshot!(lines.join("\n\n"));
+}
+
+#[test]
+fn every_name_that_cannot_be_an_output_is_told_why() {
+    let long = ["a".repeat(300), "a/".repeat(600) + "a"];
+    let names = ["", "/a", "a//b", "../a", "a\u{7}"];
+    let names = names.into_iter().chain(long.iter().map(String::as_str));
+    let outputs = names.filter_map(|name| Some(flow_cache::OutputName::try_from(name.to_owned()).err()?.to_string()));
+    let digest = "xyz".parse::<Digest>().expect_err("no digest").to_string();
+    let lines: Vec<String> = outputs.chain([digest]).collect();
     assert_snapshot!(lines.join("\n\n"));
 }
 

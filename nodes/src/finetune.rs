@@ -220,7 +220,7 @@ impl FinetuneNode {
         let backbone = self
             .backbone
             .clone()
-            .ok_or_else(|| NodeError::failed("neither `init` nor `backbone` is given"))?;
+            .ok_or_else(|| NodeError::failed("BUG: neither `init` nor `backbone` is given"))?;
         let encoder = backbone.build(facts.input, stream).map_err(failure)?;
         Ok(EncoderArtifact {
             backbone,

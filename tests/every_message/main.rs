@@ -23,6 +23,10 @@ const NOT_READ: &[(&str, &str)] = &[
     ("debug!", "shown on request, with -vv"),
     ("debug_span!", "as above"),
     ("io", "what was done, in the sentence of `CacheError::Io`"),
+    ("cannot", "what was done, in a sentence that begins with `cannot`"),
+    ("call", "what a GPU's driver was asked for, in the sentence of `DeviceError::Driver`"),
+    ("Stream::new", "the name of a random stream"),
+    ("child", "as above"),
     ("timed", "a row of a table of measurements"),
     ("starts_with", "compared with"),
     ("strip_prefix", "compared with"),
@@ -72,9 +76,16 @@ impl Literal {
         pieces.filter(|piece| !piece.trim().is_empty()).collect()
     }
 
+    /// Whether it is handed to a function or a macro, at any depth.
+    fn is_handed_to(&self, call: &str) -> bool {
+        let is = |caller: &String| caller == call || caller.rsplit("::").next() == Some(call);
+        self.callers.iter().any(is)
+    }
+
     fn is_message(&self) -> bool {
         let long = |piece: &String| piece.trim().len() >= LEAST && piece.trim().contains(' ');
-        self.pieces().iter().any(long)
+        // A bug of ours says so.
+        !self.text.starts_with("BUG") && self.pieces().iter().any(long)
     }
 }
 
@@ -120,7 +131,10 @@ impl Scan {
         let mut in_test = is_test;
         while let Some(token) = tokens.next() {
             match token {
-                Token::Word(word) => words.push(word),
+                Token::Word(word) => match words.last_mut().filter(|last| last.ends_with("::")) {
+                    Some(path) => path.push_str(&word),
+                    None => words.push(word),
+                },
                 Token::Text(text, line) => {
                     if !in_test {
                         self.literals.push((line, callers.to_vec(), text));
@@ -147,7 +161,8 @@ impl Scan {
                     in_test = is_test;
                     words.clear();
                 }
-                Token::Sign(':' | '.') => {}
+                Token::Sign(':') => words.last_mut().into_iter().for_each(|word| word.push(':')),
+                Token::Sign('.') => {}
                 Token::Sign(_) => words.clear(),
             }
         }
@@ -220,31 +235,43 @@ fn shown(root: &Path) -> String {
 fn occurs(text: &str, pieces: &[String]) -> bool {
     let follow = |mut end: usize| {
         pieces[1..].iter().all(|piece| {
-            let at = text[end..].find(piece.as_str()).filter(|at| *at <= LONGEST_VALUE);
+            let far = text.floor_char_boundary(end + LONGEST_VALUE + piece.len());
+            let at = text[end..far].find(piece.as_str());
             at.map(|at| end += at + piece.len()).is_some()
         })
     };
-    text.match_indices(pieces[0].as_str()).any(|(at, first)| follow(at + first.len()))
+    pieces.iter().all(|piece| text.contains(piece.as_str()))
+        && text.match_indices(pieces[0].as_str()).any(|(at, first)| follow(at + first.len()))
+}
+
+/// The entry of a list of exceptions that a message falls under.
+fn exception(message: &Literal) -> Option<&'static str> {
+    let call = NOT_READ.iter().find(|(call, _)| message.is_handed_to(call));
+    let page = PAGES.iter().find(|(file, _)| message.file == *file);
+    let text = OUT_OF_REACH.iter().find(|(text, _)| message.text == *text);
+    call.or(page).or(text).map(|(what, _)| *what)
 }
 
 #[test]
 fn every_message_that_a_person_reads_is_in_a_snapshot() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let shown = shown(root);
-    let mut unused: BTreeSet<&str> = NOT_READ.iter().chain(PAGES).chain(OUT_OF_REACH).map(|(what, _)| *what).collect();
-    let mut missing = Vec::new();
+    let lists = NOT_READ.iter().chain(PAGES).chain(OUT_OF_REACH);
+    let mut unused: BTreeSet<&str> = lists.map(|(what, _)| *what).collect();
+    let mut missing = String::new();
     for message in messages(root) {
-        if let Some((call, _)) = NOT_READ.iter().find(|(call, _)| message.callers.iter().any(|c| c == call)) {
-            unused.remove(call);
-        } else if let Some((page, _)) = PAGES.iter().find(|(page, _)| message.file.starts_with(page)) {
-            unused.remove(page);
-        } else if occurs(&shown, &message.pieces()) {
-        } else if let Some((text, _)) = OUT_OF_REACH.iter().find(|(text, _)| message.text == *text) {
-            unused.remove(text);
-        } else {
-            missing.push(format!("{}:{} {} {:?}", message.file, message.line, message.callers.last().map_or("", String::as_str), message.text));
+        let Literal { file, line, text, .. } = &message;
+        let is_shown = occurs(&shown, &message.pieces());
+        match exception(&message) {
+            // What can be shown is out of reach no longer.
+            Some(what) if !is_shown || *text != what => {
+                unused.remove(what);
+            }
+            _ if !is_shown => missing.push_str(&format!("{file}:{line}: {text:?}\n")),
+            _ => {}
         }
     }
-    assert!(missing.is_empty(), "{} messages are in no snapshot:\n{}", missing.len(), missing.join("\n"));
+    let count = missing.lines().count();
+    assert!(missing.is_empty(), "{count} messages are in no snapshot:\n{missing}");
     assert!(unused.is_empty(), "exceptions that are none: {unused:?}");
 }

@@ -307,7 +307,7 @@ impl Dataset {
         let output = input.artifact.summary().outputs.get(split.file().as_str());
         output
             .map(|file| file.digest)
-            .ok_or_else(|| failure(format!("the data set has no {split} split")))
+            .ok_or_else(|| failure(format!("BUG: the data set has no {split} split")))
     }
 
     /// Number of classes.

@@ -327,7 +327,7 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
     let backbone = match (&trained, &node.backbone) {
         (Some(EncoderArtifact { backbone, .. }), _) | (None, Some(backbone)) => Some(backbone.clone()),
         (None, None) if given.is_some() => None,
-        (None, None) => return Err(failure("neither `encoder` nor `backbone` is given")),
+        (None, None) => return Err(failure("BUG: neither `encoder` nor `backbone` is given")),
     };
     if let Some(given) = given {
         let features = FeaturesArtifact::read(given)?;

@@ -1,7 +1,7 @@
 //! Programs: what is declared wrongly, and what they leave that is not what they were to make.
 
-use super::sources::{npy, npz};
-use super::{Desk, fixtures};
+use super::sources::{idx, npy, npz};
+use super::Desk;
 
 const IMAGES: &str = r#"
 [nodes.images]
@@ -27,6 +27,7 @@ fn desk() -> Desk {
     let desk = Desk::new();
     desk.write("texts.tsv", "good\tfine\nbad\tpoor\n".repeat(8));
     desk.write("code/train.py", "");
+    desk.write("train.py", "");
     desk
 }
 
@@ -69,7 +70,7 @@ fn declarations() {
     ];
     desk.plan("commands", &commands(&cases));
     let files = [
-        ("code_outside", "code = [\"../train.py\"]\nstdout = \"o\""),
+        ("code_outside", "code = [\"code/../train.py\"]\nstdout = \"o\""),
         ("data_in_code", "code = [\"code\"]\ndata = [\"code/train.py\"]\nstdout = \"o\""),
     ];
     desk.plan("files", &commands(&files));
@@ -96,6 +97,11 @@ fn what_programs_leave() {
     desk.write("no_rows.npz", npz(&[("train", npy("<f4", "(40,)", &[0; 160]))]));
     desk.write("nan.npz", npz(&[("train", npy("<f4", "(40, 1)", &f32::NAN.to_le_bytes().repeat(40)))]));
     desk.write("test_alone.npz", npz(&[("train", rows(40, 4))]));
+    let labels = [0, 5].repeat(2);
+    for part in ["train", "t10k"] {
+        desk.write(&format!("idx/{part}-images-idx3-ubyte"), idx(&[4, 8, 8], &[7; 256]));
+        desk.write(&format!("idx/{part}-labels-idx1-ubyte"), idx(&[4], &labels));
+    }
     desk.write("no_weights.safetensors", "none");
     desk.write("table.parquet", "none");
     for class in ["a", "c"] {
@@ -125,6 +131,12 @@ fn what_programs_leave() {
         ("other_class", copied("other/.", set)),
         ("no_square", copied("other/.", &set.replace("[8, 8, 3]", "[8, 9, 3]"))),
         ("own_name", shell("echo x > {outputs}/dataset.json", &format!("outputs = [\"dataset.json\"]\n{set}"))),
+        ("two_archives", shell(&format!("cp {0} {{outputs}}/a.npz && cp {0} {{outputs}}/b.npz", desk.path("gray.npz").display()), set)),
+        ("label_of_no_class", copied("idx/.", &set.replace("[8, 8, 3]", "[8, 8, 1]"))),
+        ("class_without_image", copied("other/.", &set.replace("\"b\"]", "\"c\", \"d\"]"))),
+        ("own_file", shell(&format!("echo x > {{outputs}}/predictions.safetensors; {}", table_of(of_classes)), &format!("outputs = [\"predictions.safetensors\"]\n{predicts}"))),
+        ("changes_code", shell(&format!("echo x >> {}", desk.path("code/train.py").display()), "stdout = \"o\"")),
+        ("changed_code", "run = [\"true\"]\nstdout = \"o\"\ninputs = { before = \"changes_code\" }\ncode = [\"code/train.py\"]".to_owned()),
         ("fewer_rows", copied("rows.npz", encodes)),
         ("other_dims", copied("dims.npz", encodes)),
         ("no_train", copied("no_train.npz", encodes)),
@@ -144,13 +156,18 @@ fn what_programs_leave() {
 kind = "made"
 makes = "dataset"
 of = "images"
-replace = { "dataset.json" = ["circle", "../a"] }
+replace = { "dataset.json" = [["circle", "../a"]] }
 [nodes.judged_without_test]
 kind = "evaluate"
 encoder = "encodes_train_alone"
 data = "images"
 "#;
     desk.run("commands", &(commands(&cases) + odd_name));
-    assert!(fixtures().is_dir());
     desk.check("what_programs_leave");
+}
+
+/// A script that leaves predictions of three images.
+fn table_of(classes: &str) -> String {
+    let row = vec!["0.1"; classes.split(',').count()].join(",");
+    format!("(echo image,{classes}; for i in 0 1 2; do echo $i,{row}; done) > {{outputs}}/p.csv")
 }

@@ -117,7 +117,7 @@ makes = "predictions"
         ("no_validation", "penalty = [1.0, 2.0]"),
         ("odd_network", "control = \"random-probe\"\nnetwork = { name = \"conv3\", grid = 9 }"),
     ];
-    let many = "\n[nodes.garments]\nkind = \"dataset\"\nsource = \"fashion-mnist-sample\"\n[nodes.many]\nkind = \"dataset\"\nfrom = \"garments\"\nlabels = 9000\n";
+    let many = "\n[nodes.garments]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 20000\ntest = 12\nside = 16\n[nodes.many]\nkind = \"dataset\"\nfrom = \"garments\"\nlabels = 10001\n";
     desk.plan("controls", &(nodes("evaluate", "control = \"svm\"\ndata = \"labelled\"", &controls) + many));
 
     let probes = [
@@ -150,6 +150,8 @@ fn comparisons() {
         ("a draw that is missing", "unequal = \"a test\"\ncompare = [\"score\", \"once\"]\narm = \"none\"\nrepeat = [\"arm\", \"seed\"]"),
         ("a control without a draw", "unequal = \"a test\"\ncontrols = [\"later\"]"),
         ("a control of several", "unequal = \"a test\"\ncontrols = [\"varied\"]"),
+        ("a control twice", "unequal = \"a test\"\ncontrols = [\"control\", \"control\"]"),
+        ("nothing to compare", "unequal = \"a test\"\ncompare = []"),
     ] {
         let more = r#"
 [nodes.again]

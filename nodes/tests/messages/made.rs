@@ -25,7 +25,7 @@ pub(crate) struct Made {
     files: BTreeMap<String, String>,
     /// What is replaced in files, by what.
     #[serde(default)]
-    replace: BTreeMap<String, [String; 2]>,
+    replace: BTreeMap<String, Vec<[String; 2]>>,
     /// Files of which only so many bytes are left; files of none are left out.
     #[serde(default)]
     cut: BTreeMap<String, usize>,
@@ -55,7 +55,8 @@ impl Node for Made {
             }
         }
         files.extend(self.files.iter().map(|(name, text)| (name.clone(), text.clone().into_bytes())));
-        for (name, [old, new]) in &self.replace {
+        let replaced = self.replace.iter().flat_map(|(name, pairs)| pairs.iter().map(move |pair| (name, pair)));
+        for (name, [old, new]) in replaced {
             let file = files.get_mut(name).unwrap_or_else(|| panic!("no file {name}"));
             let at = file.windows(old.len()).position(|part| part == old.as_bytes());
             let at = at.unwrap_or_else(|| panic!("no `{old}` in {name}: {}", String::from_utf8_lossy(file)));

@@ -15,6 +15,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use flow_engine::events::Event;
+use flow_engine::node::NodeError;
 use flow_engine::{Diagnostics, Options, Registry, RunOutcome};
 use image::{DynamicImage, ImageFormat, RgbImage};
 
@@ -63,6 +64,12 @@ impl Desk {
             Ok(_) => "(nothing)".to_owned(),
             Err(problems) => in_lines(&problems),
         };
+        // How much memory there is depends on the machine.
+        let lines = said.lines().map(|line| match line.contains(" GiB of memory") {
+            true => without_figures(line),
+            false => line.to_owned(),
+        });
+        let said = lines.collect::<Vec<String>>().join("\n");
         self.say(about, said);
     }
 
@@ -144,6 +151,14 @@ fn in_lines(problems: &Diagnostics) -> String {
         format!("{problem}\n{help}")
     });
     lines.collect()
+}
+
+/// Why a node failed, and what to do.
+fn failed(error: &NodeError) -> String {
+    match error {
+        NodeError::Failed { message, help: Some(help) } => format!("{message}\n  help: {help}"),
+        other => other.to_string(),
+    }
 }
 
 fn png(picture: DynamicImage) -> Vec<u8> {

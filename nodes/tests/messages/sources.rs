@@ -212,14 +212,14 @@ fn pickles() {
         ("another object", b"cnumpy\nndarray\n)R.".to_vec()),
         ("filled in otherwise", b"K\x01K\x01b.".to_vec()),
         ("filled in with another tuple", b"K\x01)b.".to_vec()),
-        ("a shape of texts", b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01(U\x01xtcnumpy\ndtype\n(U\x02u1tRK\x00U\x01xtb.".to_vec()),
-        ("another shape", b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01(K\x02tcnumpy\ndtype\n(U\x02u1tRK\x00U\x01xtb.".to_vec()),
+        ("a shape of texts", b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01(U\x01xtcnumpy\ndtype\n(U\x03|u1tRK\x00U\x01xtb.".to_vec()),
+        ("another shape", b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01(K\x02tcnumpy\ndtype\n(U\x03|u1tRK\x00U\x01xtb.".to_vec()),
         ("cut", b"\x80".to_vec()),
         ("no labels", b"}.".to_vec()),
         ("no data", b"}(U\x06labels]u.".to_vec()),
         (
             "data of another shape",
-            b"}(U\x06labels]U\x04datacnumpy.core.multiarray\n_reconstruct\n)R(K\x01(K\x01tcnumpy\ndtype\n(U\x02u1tRK\x00U\x01xtbu.".to_vec(),
+            b"}(U\x06labels]U\x04datacnumpy.core.multiarray\n_reconstruct\n)R(K\x01(K\x01tcnumpy\ndtype\n(U\x03|u1tRK\x00U\x01xtbu.".to_vec(),
         ),
     ];
     for (about, bytes) in cases {
@@ -331,7 +331,7 @@ fn files_of_many_images_as_data_sets() {
 }
 
 /// IDX files: of images with sizes, of labels.
-fn idx(sizes: &[u32], values: &[u8]) -> Vec<u8> {
+pub(super) fn idx(sizes: &[u32], values: &[u8]) -> Vec<u8> {
     let sizes_bytes = sizes.iter().flat_map(|size| size.to_be_bytes());
     [0, 0, 8, sizes.len() as u8].into_iter().chain(sizes_bytes).chain(values.iter().copied()).collect()
 }
@@ -347,8 +347,7 @@ fn idx_files() {
         for (name, bytes) in names.iter().zip(&files) {
             desk.write(&format!("idx/{name}"), bytes);
         }
-        desk.plan(about, &dataset("source = \"idx\"\npath = \"idx\""));
-        desk.run(about, &dataset("source = \"idx\"\npath = \"idx\"\nseed = 1"));
+        desk.run(about, &dataset("source = \"idx\"\npath = \"idx\""));
         desk.inspect(about, &desk.path("idx"));
     };
     case("no such file", 0, b"none".to_vec());
@@ -432,6 +431,7 @@ fn directories_of_images() {
     );
     case(&mut desk, "unlabelled with a label", &["pool/a.png", "b.png", "c.png"], "unlabelled = \"pool\"", table("pool/a.png,cat,\nb.png,dog,\n").as_deref());
     case(&mut desk, "no unlabelled", &two, "unlabelled = \"pool\"", None);
+    case(&mut desk, "few labelled to validate", &["cat/a.png", "cat/b.png", "dog/c.png", "dog/d.png", "unlabeled/e.png", "unlabeled/f.png"], "test = 1\nvalidation = 4", None);
     desk.write("file.png", "none");
     desk.plan("no directory", &dataset("source = \"folder\"\npath = \"file.png\"\nside = 8"));
     std::fs::create_dir_all(desk.path("links/cat")).expect("made");
@@ -464,6 +464,22 @@ fn directories_as_they_are_read() {
     desk.write("leaks/test/cat/same.png", std::fs::read(desk.path("leaks/train/cat/3.png")).expect("written"));
     run(&mut desk, "leaks", "on_leak = \"error\"");
     run(&mut desk, "leaks", "on_leak = \"warn\"");
+    let near = image::open(desk.path("leaks/train/dog/3.png")).expect("written").to_rgb8();
+    let near = RgbImage::from_fn(20, 16, |x, y| image::Rgb(near.get_pixel(x, y).0.map(|v| v.saturating_add(1))));
+    desk.write("leaks/test/dog/near.png", png(near.into()));
+    run(&mut desk, "leaks", "on_leak = \"warn\"");
+    for class in ["cat", "dog"] {
+        for split in ["train", "test"] {
+            desk.picture(&format!("nothing left/{split}/{class}/a.png"), (20, 16), 7 * class.as_bytes()[0] % 200);
+        }
+    }
+    run(&mut desk, "nothing left", "on_leak = \"drop\"");
+    desk.write("few/cat/a.png", std::fs::read(desk.path("leaks/train/cat/1.png")).expect("written"));
+    for i in 0..3 {
+        desk.write(&format!("few/cat/{i}.png"), std::fs::read(desk.path(&format!("leaks/train/cat/{i}.png"))).expect("written"));
+        desk.write(&format!("few/dog/{i}.png"), std::fs::read(desk.path(&format!("leaks/train/dog/{i}.png"))).expect("written"));
+    }
+    run(&mut desk, "few", "test = 1");
     let gray = dataset("source = \"folder\"\npath = \"damaged\"\nside = 8\non_bad = \"skip\"\nchannels = 7");
     desk.run("channels that they do not have", &gray);
     let rows: String = (0..6)
@@ -486,7 +502,7 @@ fn directories_as_they_are_read() {
 fn pictures() {
     let mut desk = Desk::new();
     let jpeg = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/gray.jpg")).expect("committed");
-    let tiff = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/lzw.tif")).expect("committed");
+    let lzw = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/lzw.tif")).expect("committed");
     let good = png(RgbImage::new(20, 16).into());
     let files: Vec<(&str, Vec<u8>)> = vec![
         ("cut.jpg", jpeg[..jpeg.len() - 2].to_vec()),
@@ -498,13 +514,19 @@ fn pictures() {
             bytes[45] ^= 0xff;
             bytes
         }),
-        ("cut.tif", tiff[..tiff.len() / 2].to_vec()),
+        ("cut.tif", lzw[..lzw.len() / 2].to_vec()),
         ("other.webp", b"RIFF\x10\x00\x00\x00WEBPVP8 ".to_vec()),
         ("huge.png", {
             let mut bytes = good.clone();
             bytes[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+            let mut crc = flate2::Crc::new();
+            crc.update(&bytes[12..29]);
+            bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
             bytes
         }),
+        ("many bands.tif", tiff(65, 8, 1)),
+        ("float bands.tif", tiff(5, 32, 3)),
+        ("variant.bmp", [b"BM".as_slice(), &[0; 8], &54u32.to_le_bytes(), &40u32.to_le_bytes(), &8u32.to_le_bytes(), &8u32.to_le_bytes(), &1u16.to_le_bytes(), &24u16.to_le_bytes(), &7u32.to_le_bytes(), &[0; 220]].concat()),
     ];
     for (name, bytes) in files {
         desk.write(&format!("pictures/{name}"), bytes);
@@ -512,6 +534,36 @@ fn pictures() {
     desk.inspect("pictures", &desk.path("pictures"));
     desk.inspect("nowhere", &desk.path("nowhere"));
     desk.check("pictures");
+}
+
+/// A TIFF file of 4x4 pixels with so many bands of a depth and a format: 1 for whole numbers, 3 for floats.
+fn tiff(bands: u16, bits: u16, format: u16) -> Vec<u8> {
+    let n = u32::from(bands);
+    let (depths, formats) = (8 + 2 + 10 * 12 + 4, 8 + 2 + 10 * 12 + 4 + 2 * n);
+    let pixels = formats + 2 * n;
+    let length = 16 * n * u32::from(bits) / 8;
+    let entries: [(u16, u16, u32, u32); 10] = [
+        (256, 4, 1, 4),
+        (257, 4, 1, 4),
+        (258, 3, n, depths),
+        (259, 4, 1, 1),
+        (262, 4, 1, 1),
+        (273, 4, 1, pixels),
+        (277, 4, 1, n),
+        (278, 4, 1, 4),
+        (279, 4, 1, length),
+        (339, 3, n, formats),
+    ];
+    let mut bytes = b"II*\0\x08\0\0\0\x0a\0".to_vec();
+    for (tag, kind, count, value) in entries {
+        bytes.extend(tag.to_le_bytes().into_iter().chain(kind.to_le_bytes()));
+        bytes.extend(count.to_le_bytes().into_iter().chain(value.to_le_bytes()));
+    }
+    bytes.extend([0; 4]);
+    bytes.extend(bits.to_le_bytes().repeat(usize::from(bands)));
+    bytes.extend(format.to_le_bytes().repeat(usize::from(bands)));
+    bytes.resize((pixels + length) as usize, 0);
+    bytes
 }
 
 /// A VOC annotation of a 20x10 image with one object.
@@ -528,9 +580,7 @@ fn annotated_images() {
     let mut desk = Desk::new();
     let of = |source: &str, path: &str, more: &str| dataset(&format!("source = \"{source}\"\npath = \"{path}\"\nside = 8\n{more}"));
     let run = |desk: &mut Desk, about: &str, source: &str, path: &str| {
-        let workflow = of(source, path, "");
-        desk.plan(about, &workflow);
-        desk.run(about, &workflow);
+        desk.run(about, &of(source, path, ""));
     };
 
     desk.write("file.json", "{}");
@@ -559,6 +609,17 @@ fn annotated_images() {
     desk.write("none.png/classes.txt", "cat\ndog\n");
     run(&mut desk, "an image that is none", "yolo", "none.png");
     desk.run("an image that is none, left out", &of("yolo", "none.png", "on_bad = \"skip\""));
+
+    for i in 0..6u8 {
+        desk.picture(&format!("some/images/{i}.png"), (20, 10), 9 * i);
+        desk.picture(&format!("all test/images/test/{i}.png"), (20, 10), 9 * i);
+    }
+    for name in ["some", "all test"] {
+        desk.write(&format!("{name}/classes.txt"), "cat\ndog\n");
+    }
+    desk.write("some/labels/1.txt", "7 0.5 0.5 0.1 0.1\n");
+    desk.run("one of several left out", &of("yolo", "some", "on_bad = \"skip\""));
+    run(&mut desk, "all of them to test", "yolo", "all test");
 
     desk.picture("voc/JPEGImages/a.png", (20, 10), 1);
     for (about, object) in [

@@ -224,6 +224,7 @@ fn classifiers() {
         ("views_of_texts", "data = [\"texts\"]\nbackbone = { name = \"transformer\" }\nviews = \"weak\""),
         ("strong_mixing", "semi = { method = \"fixmatch\" }\nunlabelled = \"images\"\nstrong = \"mixing\""),
         ("one_class", "data = [\"one_class_set\"]"),
+        ("one_stated_class", "data = [\"stated\"]"),
         ("bf16", "device = \"cuda\"\nprecision = \"bf16\""),
         ("device", "device = \"gpu\""),
         ("unknown_task", "task = \"segmnt\""),
@@ -235,7 +236,7 @@ fn classifiers() {
     let file = [("file_alone", "init = { file = \"w.safetensors\" }\nsteps = 4")];
     desk.write("w.safetensors", "no weights");
     desk.write("one/cat/a.png", "never read: its header is asked for only when it is");
-    let garments = "\n[nodes.garments]\nkind = \"dataset\"\nsource = \"fashion-mnist-sample\"\n[nodes.one_class_set]\nkind = \"dataset\"\nsource = \"text\"\npath = \"one.tsv\"\nlength = 8\n";
+    let garments = "\n[nodes.garments]\nkind = \"dataset\"\nsource = \"fashion-mnist-sample\"\n[nodes.one_class_set]\nkind = \"dataset\"\nsource = \"text\"\npath = \"one.tsv\"\nlength = 8\n[nodes.stated]\nkind = \"command\"\nrun = [\"true\"]\nmakes = \"dataset\"\nclasses = [\"only\"]\nshape = [16, 16, 3]\n";
     desk.write("one.tsv", "good\tfine\n".repeat(8));
     let all = nodes("finetune", common, &cases) + garments;
     desk.plan("finetune", &all);
@@ -259,13 +260,14 @@ fn pre_trainings() {
         ("other_size", "init = \"encoder\"\ndata = \"larger\""),
         ("large_step", "batch = 8\ndata = \"larger\"\nbackbone = { name = \"conv3\", widths = [60000, 60000, 60000] }"),
         ("long", "epochs = 4000000000"),
+        ("huge_step", "data = \"large\"\nbatch = 60000"),
     ];
     let cases: Vec<(&str, String)> = cases
         .iter()
         .map(|(name, lines)| (*name, (*lines).to_owned()))
         .collect();
     let cases: Vec<(&str, &str)> = cases.iter().map(|(name, lines)| (*name, lines.as_str())).collect();
-    let nothing = "\n[nodes.nothing]\nkind = \"augment\"\nops = []\n";
+    let nothing = "\n[nodes.nothing]\nkind = \"augment\"\nops = []\n[nodes.huge]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 10000000\ntest = 12\nside = 1024\n[nodes.large]\nkind = \"command\"\nrun = [\"true\"]\nmakes = \"dataset\"\nclasses = [\"a\", \"b\"]\nshape = [4096, 4096, 3]\n";
     let all = nodes("pretrain", common, &cases).replace("epochs = \n", "") + nothing;
     desk.plan("pretrain", &all);
     let bare = "data = \"images\"\nviews = \"weak\"\ntask = \"simclr\"\nbackbone = { name = \"conv3\" }\nbatch = 8\nlr = 0.1";
