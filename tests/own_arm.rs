@@ -169,7 +169,10 @@ fn wrong_plans_for_what_a_program_makes_are_refused_before_anything_runs() {
             "inputs = { data = \"images\" }\nmakes = \"predictions\"",
             "its files have the labels of the test images",
         ),
-        ("makes = \"predictions\"", "it is not said of which data set's images this is"),
+        (
+            "makes = \"predictions\"",
+            "it is not said of which data set's images this is",
+        ),
         ("makes = \"dataset\"", "are not known"),
         (
             "makes = \"dataset\"\nclasses = [\"a\", \"a\"]\nshape = [8, 8, 1]",

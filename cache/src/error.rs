@@ -251,7 +251,14 @@ mod tests {
 
     #[test]
     fn a_limit_of_the_machine_is_said_with_what_to_do() {
-        let limits = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::FBIG, Errno::ROFS, Errno::NOSPC];
+        let limits = [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::FBIG,
+            Errno::ROFS,
+            Errno::NOSPC,
+        ];
         let said = limits.map(|errno| CacheError::io("write", Path::new("cache/file"), errno.into()).to_string());
         insta::assert_snapshot!(said.join("\n\n"));
     }

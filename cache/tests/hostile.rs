@@ -408,7 +408,11 @@ fn every_refusal_of_an_archive_says_what_is_wrong_with_it() {
     let zeros = vec![0; 65 << 20];
     let cases = [
         ("no archive", b"none".to_vec(), SMALL),
-        ("another version", packed(&[part("flow-archive", "flow archive 9\n")]), SMALL),
+        (
+            "another version",
+            packed(&[part("flow-archive", "flow archive 9\n")]),
+            SMALL,
+        ),
         ("many files", whole(&[]), less),
         ("a link", whole(&[kind(EntryType::Symlink, "/etc/passwd")]), SMALL),
         ("holes", whole(&[kind(EntryType::GNUSparse, "")]), SMALL),

@@ -257,10 +257,14 @@ fn said_of(dir: &Path, text: &str, overrides: &[&str]) -> String {
     let mut said = String::new();
     for problem in problems.problems() {
         said.push_str(&format!("{problem}\n"));
-        for label in problem.labels().into_iter().flatten().filter_map(|label| label.label().map(str::to_owned)) {
+        for label in Diagnostic::labels(problem)
+            .into_iter()
+            .flatten()
+            .filter_map(|label| label.label().map(str::to_owned))
+        {
             said.push_str(&format!("  here: {label}\n"));
         }
-        if let Some(help) = problem.help() {
+        if let Some(help) = Diagnostic::help(problem) {
             said.push_str(&format!("  help: {help}\n"));
         }
     }
@@ -278,23 +282,53 @@ const WRITTEN: &[(&str, &str)] = &[
     ("an unknown parameter among defaults", "[defaults]\nvalu = \"x\"\n"),
     ("a key that has no default", "[defaults]\nkind = \"const\"\n"),
     ("two definitions", "[matrix]\nn = [1]\n[variables]\nn = 2\n"),
-    ("a list in a text", "[variables]\nl = [1]\n[nodes.c]\nkind = \"const\"\nvalue = \"a ${l}\"\n"),
-    ("an undeclared variable of the environment", "[nodes.c]\nkind = \"const\"\nvalue = \"${env.NOBODY}\"\n"),
-    ("a variable of the environment that is not set", "[env]\nFLOW_TEST_NOBODY = { required = true }\n"),
+    (
+        "a list in a text",
+        "[variables]\nl = [1]\n[nodes.c]\nkind = \"const\"\nvalue = \"a ${l}\"\n",
+    ),
+    (
+        "an undeclared variable of the environment",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"${env.NOBODY}\"\n",
+    ),
+    (
+        "a variable of the environment that is not set",
+        "[env]\nFLOW_TEST_NOBODY = { required = true }\n",
+    ),
     ("a declaration that is none", "[env]\nFLOW_TEST_NOBODY = 1\n"),
-    ("an unknown key of a declaration", "[env]\nFLOW_TEST_NOBODY = { defalt = \"x\" }\n"),
+    (
+        "an unknown key of a declaration",
+        "[env]\nFLOW_TEST_NOBODY = { defalt = \"x\" }\n",
+    ),
     ("values that are no list", "[matrix]\nn = 1\n"),
     ("a value twice", "[matrix]\nn = [1, 1]\n"),
     ("a value that is a list", "[matrix]\nn = [[1]]\n"),
     ("exclude that is no list", "[matrix]\nn = [1, 2]\nexclude = 1\n"),
     ("exclude of a list", "[matrix]\nn = [1, 2]\nexclude = [{ n = [1] }]\n"),
     ("exclude of nothing", "[matrix]\nn = [1, 2]\nexclude = [{}]\n"),
-    ("exclude of an unknown variable", "[matrix]\nn = [1, 2]\nexclude = [{ m = 1 }]\n"),
-    ("exclude of an unknown value", "[matrix]\nn = [1, 2]\nexclude = [{ n = 3 }]\n"),
-    ("exclude twice", "[matrix]\nn = [1, 2]\nexclude = [{ n = 1 }, { n = 1 }]\n"),
-    ("exclude of all", "[matrix]\nn = [1, 2]\nexclude = [{ n = 1 }, { n = 2 }]\n"),
-    ("include of what is there", "[matrix]\nn = [1, 2]\ninclude = [{ n = 1 }]\n"),
-    ("include of half a combination", "[matrix]\nn = [1, 2]\nm = [1, 2]\ninclude = [{ n = 3 }]\n"),
+    (
+        "exclude of an unknown variable",
+        "[matrix]\nn = [1, 2]\nexclude = [{ m = 1 }]\n",
+    ),
+    (
+        "exclude of an unknown value",
+        "[matrix]\nn = [1, 2]\nexclude = [{ n = 3 }]\n",
+    ),
+    (
+        "exclude twice",
+        "[matrix]\nn = [1, 2]\nexclude = [{ n = 1 }, { n = 1 }]\n",
+    ),
+    (
+        "exclude of all",
+        "[matrix]\nn = [1, 2]\nexclude = [{ n = 1 }, { n = 2 }]\n",
+    ),
+    (
+        "include of what is there",
+        "[matrix]\nn = [1, 2]\ninclude = [{ n = 1 }]\n",
+    ),
+    (
+        "include of half a combination",
+        "[matrix]\nn = [1, 2]\nm = [1, 2]\ninclude = [{ n = 3 }]\n",
+    ),
     (
         "too many combinations",
         "[matrix]\na1 = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nb = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nc = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nd = [1, 2, 3, 4, 5, 6, 7, 8, 9]\ne = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nf = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nexclude = [{ a1 = 1 }]\n",
@@ -303,29 +337,74 @@ const WRITTEN: &[(&str, &str)] = &[
         "too many instances",
         "[matrix]\na1 = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nb = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nc = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nd = [1, 2, 3, 4, 5, 6, 7, 8, 9]\ne = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nf = [1, 2, 3, 4, 5, 6, 7, 8, 9]\n[nodes.c]\nkind = \"const\"\nvalue = \"${a1}${b}${c}${d}${e}${f}\"\n",
     ),
-    ("over that is no list", "[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\nover = \"n\"\n"),
-    ("over of no text", "[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\nover = [1]\n"),
-    ("over of an unknown variable", "[matrix]\nn = [1]\n[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\nover = [\"m\"]\n"),
+    (
+        "over that is no list",
+        "[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\nover = \"n\"\n",
+    ),
+    (
+        "over of no text",
+        "[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\nover = [1]\n",
+    ),
+    (
+        "over of an unknown variable",
+        "[matrix]\nn = [1]\n[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\nover = [\"m\"]\n",
+    ),
     (
         "over of its own variable",
         "[matrix]\nn = [1, 2]\n[nodes.v]\nkind = \"const\"\nvalue = \"${n}\"\n[nodes.l]\nkind = \"length\"\nof = \"v\"\n[nodes.c]\nkind = \"gather\"\ncompare = [\"l\"]\ndata = \"v\"\nover = [\"n\"]\n",
     ),
-    ("rounds alone", "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nrounds = 2\n"),
-    ("becomes alone", "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nbecomes = \"b.of\"\n"),
-    ("rounds that are no number", "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nrounds = \"2\"\nbecomes = \"b.of\"\n"),
-    ("becomes without a port", "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nrounds = 2\nbecomes = \"b\"\n"),
-    ("becomes an unknown node", "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nrounds = 2\nbecomes = \"nobody.of\"\n"),
-    ("a round of what has none", "[nodes.c]\nkind = \"concat\"\nof = [\"a@1\"]\n"),
+    (
+        "rounds alone",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nrounds = 2\n",
+    ),
+    (
+        "becomes alone",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nbecomes = \"b.of\"\n",
+    ),
+    (
+        "rounds that are no number",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nrounds = \"2\"\nbecomes = \"b.of\"\n",
+    ),
+    (
+        "becomes without a port",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nrounds = 2\nbecomes = \"b\"\n",
+    ),
+    (
+        "becomes an unknown node",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nrounds = 2\nbecomes = \"nobody.of\"\n",
+    ),
+    (
+        "a round of what has none",
+        "[nodes.c]\nkind = \"concat\"\nof = [\"a@1\"]\n",
+    ),
     (
         "two loops",
         "[nodes.p]\nkind = \"pseudo\"\nteacher = \"a\"\ndata = \"a\"\n[nodes.q]\nkind = \"concat\"\nof = [\"p\"]\nrounds = 2\nbecomes = \"p.teacher\"\n[nodes.r]\nkind = \"concat\"\nof = [\"p\"]\nrounds = 2\nbecomes = \"p.data\"\n",
     ),
-    ("inputs that never meet", "[matrix]\nn = [1, 2]\n[nodes.c]\nkind = \"const\"\nvalue = \"${n}\"\nwhen = \"n == 1\"\n[nodes.d]\nkind = \"const\"\nvalue = \"${n}\"\nwhen = \"n == 2\"\n[nodes.e]\nkind = \"concat\"\nof = [\"c\", \"d\"]\n"),
-    ("a time limit", "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\ntimeout_s = 0\n"),
-    ("a wait", "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nretry = { times = 1, wait_s = -1 }\n"),
-    ("no thread", "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nresources = { threads = 0 }\n"),
-    ("no finite number", "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nloudness = inf\n"),
-    ("a number that is too large", "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nseed = 99999999999999999999\n"),
+    (
+        "inputs that never meet",
+        "[matrix]\nn = [1, 2]\n[nodes.c]\nkind = \"const\"\nvalue = \"${n}\"\nwhen = \"n == 1\"\n[nodes.d]\nkind = \"const\"\nvalue = \"${n}\"\nwhen = \"n == 2\"\n[nodes.e]\nkind = \"concat\"\nof = [\"c\", \"d\"]\n",
+    ),
+    (
+        "a time limit",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\ntimeout_s = 0\n",
+    ),
+    (
+        "a wait",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nretry = { times = 1, wait_s = -1 }\n",
+    ),
+    (
+        "no thread",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nresources = { threads = 0 }\n",
+    ),
+    (
+        "no finite number",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nloudness = inf\n",
+    ),
+    (
+        "a number that is too large",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nseed = 99999999999999999999\n",
+    ),
     ("no truth", "[nodes.c]\nkind = \"trouble\"\npanic = 1\n"),
     ("nobody makes it", "[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\n"),
     ("include that is no list", "include = \"x.toml\"\n"),
@@ -370,7 +449,10 @@ fn every_error_of_a_workflow_says_what_where_and_what_to_do() {
     write("latin.toml", b"# \xe9\n");
     write("utf16.toml", b"\xff\xfe#\x00");
     for depth in 0..40 {
-        write(&format!("deep{depth}.toml"), format!("include = [\"deep{}.toml\"]\n", depth + 1).as_bytes());
+        write(
+            &format!("deep{depth}.toml"),
+            format!("include = [\"deep{}.toml\"]\n", depth + 1).as_bytes(),
+        );
     }
     let mut said = String::new();
     for (about, text) in WRITTEN {
@@ -382,16 +464,32 @@ fn every_error_of_a_workflow_says_what_where_and_what_to_do() {
         said.push_str(&format!("--- {about}\n{}\n", said_of(dir.path(), &text, &[])));
     }
     for condition in CONDITIONS {
-        let text = format!("[matrix]\nn = [1, 2]\nw = [\"x\", \"y\"]\n[variables]\nt = {{ a = 1 }}\n[nodes.c]\nkind = \"const\"\nvalue = \"${{n}}${{w}}\"\nwhen = {condition}\n");
-        said.push_str(&format!("--- when = {condition}\n{}\n", said_of(dir.path(), &text, &[])));
+        let text = format!(
+            "[matrix]\nn = [1, 2]\nw = [\"x\", \"y\"]\n[variables]\nt = {{ a = 1 }}\n[nodes.c]\nkind = \"const\"\nvalue = \"${{n}}${{w}}\"\nwhen = {condition}\n"
+        );
+        said.push_str(&format!(
+            "--- when = {condition}\n{}\n",
+            said_of(dir.path(), &text, &[])
+        ));
     }
     let deep = format!("nodes{}=1", ".a".repeat(200));
     let nested = format!("nodes.a.value={}", "[".repeat(200));
-    for set in ["=1", "nodes.a.value.b=1", "nodes.a.value=inf", &deep, &nested, "nodes.a"] {
+    for set in [
+        "=1",
+        "nodes.a.value.b=1",
+        "nodes.a.value=inf",
+        &deep,
+        &nested,
+        "nodes.a",
+    ] {
         let shown: String = set.chars().take(40).collect();
         said.push_str(&format!("--- --set {shown}\n{}\n", said_of(dir.path(), TWO, &[set])));
     }
-    for text in ["a".repeat(300) + " = 1", format!("x = {}", "[".repeat(300)), "a.".repeat(300) + "a = 1"] {
+    for text in [
+        "a".repeat(300) + " = 1",
+        format!("x = {}", "[".repeat(300)),
+        "a.".repeat(300) + "a = 1",
+    ] {
         said.push_str(&format!("--- nested\n{}\n", said_of(dir.path(), &text, &[])));
     }
     assert_snapshot!(said);

@@ -217,7 +217,10 @@ impl PretrainNode {
         )?;
         let backbone = &found.backbone;
         if *backbone != self.backbone {
-            let message = format!("`init` has the backbone {backbone}, but this node has {}", self.backbone);
+            let message = format!(
+                "`init` has the backbone {backbone}, but this node has {}",
+                self.backbone
+            );
             return Err(NodeError::failed(message).with_help("write the same backbone in both nodes"));
         }
         Ok(Some(found))

@@ -24,7 +24,10 @@ const NOT_READ: &[(&str, &str)] = &[
     ("debug_span!", "as above"),
     ("io", "what was done, in the sentence of `CacheError::Io`"),
     ("cannot", "what was done, in a sentence that begins with `cannot`"),
-    ("call", "what a GPU's driver was asked for, in the sentence of `DeviceError::Driver`"),
+    (
+        "call",
+        "what a GPU's driver was asked for, in the sentence of `DeviceError::Driver`",
+    ),
     ("Stream::new", "the name of a random stream"),
     ("child", "as above"),
     ("timed", "a row of a table of measurements"),
@@ -209,23 +212,45 @@ fn messages(root: &Path) -> Vec<Literal> {
         tests.extend(scan.test_modules.iter().map(|name| here.join(name)));
         let file = path.strip_prefix(root).expect("below").display().to_string();
         found.extend(scan.literals.into_iter().map(|(line, callers, text)| {
-            (path, Literal { file: file.clone(), line, callers, text })
+            (
+                path,
+                Literal {
+                    file: file.clone(),
+                    line,
+                    callers,
+                    text,
+                },
+            )
         }));
     }
-    let is_test = |path: &Path| tests.iter().any(|test| path.with_extension("") == *test || path.starts_with(test));
-    let outside = found.into_iter().filter(|(path, literal)| !is_test(path) && literal.is_message());
+    let is_test = |path: &Path| {
+        tests
+            .iter()
+            .any(|test| path.with_extension("") == *test || path.starts_with(test))
+    };
+    let outside = found
+        .into_iter()
+        .filter(|(path, literal)| !is_test(path) && literal.is_message());
     outside.map(|(_, literal)| literal).collect()
 }
 
 /// What all snapshots show, without the frames of the terminal.
 fn shown(root: &Path) -> String {
     let mut paths = Vec::new();
-    for dir in SOURCES.iter().copied().chain(["tests", "engine/tests", "nodes/tests", "nodes/learn/tests"]) {
+    for dir in SOURCES
+        .iter()
+        .copied()
+        .chain(["tests", "engine/tests", "nodes/tests", "nodes/learn/tests"])
+    {
         files(&root.join(dir), "snap", &mut paths);
     }
     let texts = paths.iter().map(|path| {
         let text = std::fs::read_to_string(path).expect("a snapshot");
-        let text = text.splitn(3, "---\n").last().unwrap_or_default().replace(['│', '×', '╰', '├', '▶', '─'], " ");
+        let text = text
+            .splitn(3, "---\n")
+            .last()
+            .unwrap_or_default()
+            .replace(['│', '×', '╰', '├', '▶', '─'], " ");
         spaced(&text)
     });
     texts.collect::<Vec<String>>().join("\n")
@@ -241,7 +266,9 @@ fn occurs(text: &str, pieces: &[String]) -> bool {
         })
     };
     pieces.iter().all(|piece| text.contains(piece.as_str()))
-        && text.match_indices(pieces[0].as_str()).any(|(at, first)| follow(at + first.len()))
+        && text
+            .match_indices(pieces[0].as_str())
+            .any(|(at, first)| follow(at + first.len()))
 }
 
 /// The entry of a list of exceptions that a message falls under.

@@ -109,7 +109,9 @@ impl Reader<'_> {
             }
             'u' => {
                 let digits: String = std::iter::from_fn(|| self.next().filter(|c| *c != '}')).collect();
-                u32::from_str_radix(digits.trim_start_matches('{'), 16).ok().and_then(char::from_u32)
+                u32::from_str_radix(digits.trim_start_matches('{'), 16)
+                    .ok()
+                    .and_then(char::from_u32)
             }
             '\n' => {
                 while self.chars.peek().is_some_and(|c| c.is_whitespace()) {

@@ -1,7 +1,9 @@
 //! Every error of the learning code, as it reads; `tests/every_message.rs` of the workspace holds that none is missing.
 
 use flow_learn::backbones::BackboneError;
-use flow_learn::data::{EncodingError, IdxError, Images, ImagesError, Modality, SplitError, Tokens, parse_images, parse_labels};
+use flow_learn::data::{
+    EncodingError, IdxError, Images, ImagesError, Modality, SplitError, Tokens, parse_images, parse_labels,
+};
 use flow_learn::device::DeviceError;
 use flow_learn::layers::NoGraph;
 use flow_learn::losses::{self, DinoTemperatures, LossError, Traced, TracedScalar, VicregWeights, value_and_grads};
@@ -31,10 +33,7 @@ fn what_is_read() {
 
     let encoded = [
         EncodingError::Packed,
-        EncodingError::Length {
-            covered: 3,
-            pixels: 4,
-        },
+        EncodingError::Length { covered: 3, pixels: 4 },
         EncodingError::Points(5),
         EncodingError::Coordinate,
     ];
@@ -42,7 +41,7 @@ fn what_is_read() {
 
     let few = Images::new(2, 2, 1, vec![0; 3], vec![0]);
     let words = flow_learn::text::Vocabulary::from_words(vec!["one".to_owned()]);
-    let tokens = |length, ids: Vec<u16>| Tokens::new(length, words.size(), ids, vec![None]).map(|_| ());
+    let tokens = |length, ids: Vec<u16>| Tokens::new(length, words.size(), ids, vec![0_u16]).map(|_| ());
     let images = [
         few.map(|_| ()),
         Images::decode(b"flowimg9".to_vec()).map(|_| ()),
@@ -56,7 +55,10 @@ fn what_is_read() {
         )
         .map(|_| ()),
     ];
-    assert_snapshot!("images", lines(images.into_iter().filter_map(Result::<(), ImagesError>::err)));
+    assert_snapshot!(
+        "images",
+        lines(images.into_iter().filter_map(Result::<(), ImagesError>::err))
+    );
 
     let states = [
         StateError::Unreadable("it is truncated".to_owned()),
@@ -90,35 +92,40 @@ fn what_is_read() {
 #[test]
 fn what_is_asked_for() {
     let splits = [
-        SplitError::TooMany {
-            asked: 12,
-            there: 10,
-        },
+        SplitError::TooMany { asked: 12, there: 10 },
         SplitError::Class {
             class: 3,
             asked: 4,
             there: 2,
             total: 40,
         },
-        SplitError::TooFew {
-            asked: 2,
-            classes: 3,
-        },
+        SplitError::TooFew { asked: 2, classes: 3 },
     ];
     assert_snapshot!("splits", lines(splits));
 
     let calm = flow_learn::data::SceneStyle::CALM;
     let styles = [
         flow_learn::data::SceneStyle { turn: 181.0, ..calm },
-        flow_learn::data::SceneStyle { clutter: [2, 1], ..calm },
-        flow_learn::data::SceneStyle { objects: [0, 1], ..calm },
-        flow_learn::data::SceneStyle { size: [0.4, 0.2], ..calm },
+        flow_learn::data::SceneStyle {
+            clutter: [2, 1],
+            ..calm
+        },
+        flow_learn::data::SceneStyle {
+            objects: [0, 1],
+            ..calm
+        },
+        flow_learn::data::SceneStyle {
+            size: [0.4, 0.2],
+            ..calm
+        },
     ];
     let faults = styles.iter().filter_map(flow_learn::data::SceneStyle::fault);
     assert_snapshot!("scenes", lines(faults.map(|(key, what)| format!("{key}: {what}"))));
 
     let backbones = [
-        BackboneError::Unknown { name: "conv9".to_owned() },
+        BackboneError::Unknown {
+            name: "conv9".to_owned(),
+        },
         BackboneError::Widths {
             name: "conv3".to_owned(),
             expected: 3,
@@ -132,7 +139,9 @@ fn what_is_asked_for() {
                 fingerprint: 0,
             },
         },
-        BackboneError::Stem { name: "conv3".to_owned() },
+        BackboneError::Stem {
+            name: "conv3".to_owned(),
+        },
         BackboneError::Setting(SettingError::new("dim", "0 found, expected at least 1")),
     ];
     assert_snapshot!("backbones", lines(backbones));
@@ -147,7 +156,10 @@ fn what_is_asked_for() {
 #[test]
 fn what_goes_wrong_in_a_training() {
     let devices = [
-        DeviceError::Memory { wanted: 300, held: 20_000 },
+        DeviceError::Memory {
+            wanted: 300,
+            held: 20_000,
+        },
         DeviceError::Driver {
             what: "wait for a copy".to_owned(),
             code: "CUDA_ERROR_LAUNCH_FAILED (719)".to_owned(),
@@ -214,7 +226,9 @@ fn losses_of_what_does_not_go_together() {
         refused([(1, 2), (1, 2)], |[a, b]| losses::barlow_twins(a, b, 0.1)),
         refused([(2, 2), (2, 3)], |[a, b]| losses::barlow_twins(a, b, 0.1)),
         refused([(2, 2)], |[a]| losses::binary_cross_entropy(a, &[])),
-        refused([(2, 2), (2, 3)], |[a, b]| losses::consistency(losses::cosine_scores(a, b)?, &[0.0; 4])),
+        refused([(2, 2), (2, 3)], |[a, b]| {
+            losses::consistency(losses::cosine_scores(a, b)?, &[0.0; 4])
+        }),
         refused([(2, 3)], |[a]| losses::cross_entropy(a, &[0], 0.0)),
         refused([(2, 3)], |[a]| losses::cross_entropy(a, &[0, 3], 0.0)),
         refused([(2, 3)], |[a]| losses::cross_entropy(a, &[0, 1], 1.0)),
@@ -224,15 +238,21 @@ fn losses_of_what_does_not_go_together() {
         refused([(2, 3)], |[a]| losses::dino(a, &[0.0; 6], &[0.0; 2], temperatures)),
         refused([(2, 3)], |[a]| losses::distillation(a, &[], 1.0)),
         refused([(2, 3)], |[a]| losses::distillation(a, &[0.0; 6], 0.0)),
-        refused([(2, 3)], |[a]| losses::class_fairness(a, &[1.0; 2], &[0.3; 3], &[0.3; 2])),
+        refused([(2, 3)], |[a]| {
+            losses::class_fairness(a, &[1.0; 2], &[0.3; 3], &[0.3; 2])
+        }),
         refused([(2, 3)], |[a]| losses::fixmatch_unlabelled(a, &[], 0.5)),
         refused([(2, 4)], |[a]| losses::focal(a, &[0.0; 8], &[1.0], 1.0)),
-        refused([(2, 1), (2, 1), (2, 1), (2, 1)], |found| losses::giou(found, &[0.0; 4], &[1.0; 2])),
+        refused([(2, 1), (2, 1), (2, 1), (2, 1)], |found| {
+            losses::giou(found, &[0.0; 4], &[1.0; 2])
+        }),
         refused([(2, 3)], |[a]| losses::info_nce(a, &[0.5; 6], &[0.5; 2], 0.1)),
         refused([(2, 3)], |[a]| losses::info_nce(a, &[0.5; 3], &[0.5; 6], 0.1)),
         refused([(2, 3)], |[a]| losses::likeness(a, &[0.5; 6], &[0.5; 2], 0.1)),
         refused([(2, 3)], |[a]| losses::masked_patches(a, &[0.5; 6], &[true])),
-        refused([(2, 3), (4, 2), (1, 4)], |[a, b, c]| losses::masked_token(a, b, c, &[0, 1])),
+        refused([(2, 3), (4, 2), (1, 4)], |[a, b, c]| {
+            losses::masked_token(a, b, c, &[0, 1])
+        }),
         refused([(2, 3)], |[a]| losses::negative_cosine(a, &[0.5; 3])),
         refused([(3, 3)], |[a]| losses::nt_xent(a, 0.1)),
         refused([(4, 3)], |[a]| losses::nt_xent(a, 0.0)),

@@ -105,6 +105,9 @@ fn unreadable(artifact: &Artifact, file: &str, error: NodeError) -> NodeError {
         return error;
     };
     let damaged = "another version of flow may have written it; `flow cache verify` checks the store, and `--force` runs the node again";
-    NodeError::failed(format!("cannot read `{file}` of `{}`: {message}", artifact.summary().node))
-        .with_help(help.unwrap_or_else(|| damaged.to_owned()))
+    NodeError::failed(format!(
+        "cannot read `{file}` of `{}`: {message}",
+        artifact.summary().node
+    ))
+    .with_help(help.unwrap_or_else(|| damaged.to_owned()))
 }

@@ -138,7 +138,10 @@ impl CommandNode {
         let about = self.about()?.and_then(|place| inputs.all("inputs").get(place));
         let data = match about {
             Some(InputFact { artifact, .. }) if self.makes != Makes::Files && *artifact != DATASET => {
-                let message = format!("the input is not a data set, and {} can only be of one", self.in_words());
+                let message = format!(
+                    "the input is not a data set, and {} can only be of one",
+                    self.in_words()
+                );
                 return Err(at("of", message));
             }
             Some(input) => input.facts.get::<DatasetFacts>().cloned(),

@@ -8,7 +8,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const ALL: &[ArtifactType] = &[
-    FILES, DATASET, RECIPE, TASK, ENCODER, MODEL, PREDICTIONS, FEATURES, SCORES, VERDICT,
+    FILES,
+    DATASET,
+    RECIPE,
+    TASK,
+    ENCODER,
+    MODEL,
+    PREDICTIONS,
+    FEATURES,
+    SCORES,
+    VERDICT,
 ];
 
 /// An artifact as a test writes it.
@@ -40,7 +49,9 @@ impl Node for Made {
     const OUTPUT: ArtifactType = FILES;
 
     fn makes(&self) -> ArtifactType {
-        *ALL.iter().find(|sort| sort.0 == self.makes).expect("a sort of artifacts")
+        *ALL.iter()
+            .find(|sort| sort.0 == self.makes)
+            .expect("a sort of artifacts")
     }
 
     fn ports(&self) -> Vec<Port> {
@@ -54,8 +65,15 @@ impl Node for Made {
                 files.insert(name.to_owned(), of.read(name)?);
             }
         }
-        files.extend(self.files.iter().map(|(name, text)| (name.clone(), text.clone().into_bytes())));
-        let replaced = self.replace.iter().flat_map(|(name, pairs)| pairs.iter().map(move |pair| (name, pair)));
+        files.extend(
+            self.files
+                .iter()
+                .map(|(name, text)| (name.clone(), text.clone().into_bytes())),
+        );
+        let replaced = self
+            .replace
+            .iter()
+            .flat_map(|(name, pairs)| pairs.iter().map(move |pair| (name, pair)));
         for (name, [old, new]) in replaced {
             let file = files.get_mut(name).unwrap_or_else(|| panic!("no file {name}"));
             let at = file.windows(old.len()).position(|part| part == old.as_bytes());
@@ -70,7 +88,10 @@ impl Node for Made {
             }
         }
         for (name, bytes) in &self.cut {
-            files.get_mut(name).unwrap_or_else(|| panic!("no file {name}")).truncate(*bytes);
+            files
+                .get_mut(name)
+                .unwrap_or_else(|| panic!("no file {name}"))
+                .truncate(*bytes);
         }
         files.retain(|name, bytes| !bytes.is_empty() || !self.cut.contains_key(name));
         Ok(Output {

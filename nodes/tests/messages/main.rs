@@ -2,13 +2,14 @@
 //!
 //! Each file is a room: workflows in which every node is wrong in a way of its own, and what is said of them, when they are planned or when they run.
 
+mod annotated;
 mod artifacts;
 mod command;
+mod directories;
 mod evaluate;
 mod made;
 mod sources;
 mod training;
-
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -84,9 +85,13 @@ impl Desk {
         for event in events {
             let (node, line) = match event {
                 Event::NodeNote { node, line } => (node, format!("  note: {}\n", without_figures(&line))),
-                Event::NodeFailed { node, message, help } => {
-                    (node, format!("  {message}\n{}", help.map_or(String::new(), |help| format!("  help: {help}\n"))))
-                }
+                Event::NodeFailed { node, message, help } => (
+                    node,
+                    format!(
+                        "  {message}\n{}",
+                        help.map_or(String::new(), |help| format!("  help: {help}\n"))
+                    ),
+                ),
                 _ => continue,
             };
             said.entry(node).or_default().push_str(&line);
@@ -126,7 +131,8 @@ fn registry() -> Registry {
 
 /// Digests, and beginnings of them, change with every version of a node kind.
 fn without_digests(text: &str) -> String {
-    let is_digest = |word: &str| word.len() >= 12 && word.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let is_digest =
+        |word: &str| word.len() >= 12 && word.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
     words
         .map(|word| {
@@ -142,12 +148,17 @@ fn without_digests(text: &str) -> String {
 /// Losses and accuracies change with every change to training.
 fn without_figures(line: &str) -> String {
     let is_figure = |word: &str| word.contains('.') && word.trim_end_matches(',').parse::<f64>().is_ok();
-    line.split(' ').map(|word| if is_figure(word) { "[x]" } else { word }).collect::<Vec<&str>>().join(" ")
+    line.split(' ')
+        .map(|word| if is_figure(word) { "[x]" } else { word })
+        .collect::<Vec<&str>>()
+        .join(" ")
 }
 
 fn in_lines(problems: &Diagnostics) -> String {
     let lines = problems.problems().iter().map(|problem| {
-        let help = problem.help_text().map_or(String::new(), |help| format!("  help: {help}\n"));
+        let help = problem
+            .help_text()
+            .map_or(String::new(), |help| format!("  help: {help}\n"));
         format!("{problem}\n{help}")
     });
     lines.collect()
@@ -156,7 +167,10 @@ fn in_lines(problems: &Diagnostics) -> String {
 /// Why a node failed, and what to do.
 fn failed(error: &NodeError) -> String {
     match error {
-        NodeError::Failed { message, help: Some(help) } => format!("{message}\n  help: {help}"),
+        NodeError::Failed {
+            message,
+            help: Some(help),
+        } => format!("{message}\n  help: {help}"),
         other => other.to_string(),
     }
 }

@@ -118,11 +118,7 @@ impl CompareNode {
         for Paired { cell, arms, .. } in paired {
             let names: Vec<&str> = arms.iter().map(|(arm, _)| arm.as_str()).collect();
             if !names.contains(&self.baseline.as_str()) {
-                let message = format!(
-                    "`{}` is not one of the arms{}",
-                    self.baseline,
-                    at_cell(self, cell)
-                );
+                let message = format!("`{}` is not one of the arms{}", self.baseline, at_cell(self, cell));
                 let help = flow_engine::workflow::suggest(&self.baseline, "arms", names);
                 return Err(at_with("baseline", message, help));
             }

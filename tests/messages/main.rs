@@ -2,12 +2,15 @@
 
 #![cfg(unix)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod pages;
+mod pictures;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use common::{Ended, Place, SMALL, TWO};
+use common::{Ended, Place, TWO};
 
 /// What is another in every run, and on every machine.
 const CHANGING: &[(&str, &str)] = &[
@@ -17,12 +20,14 @@ const CHANGING: &[(&str, &str)] = &[
     (r"`[0-9a-f]{6}`", "`[id]`"),
     (r"(?m)^ [0-9a-f]{6}( +two)", " [id]$1"),
     (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[time]"),
-    (r"this run has [0-9.]+ GiB", "this run has [size]"),
+    (r"this run has [0-9.]+ GiB", "this run has [x] GiB"),
+    (r"after [0-9.]+ s and was stopped", "after [x] s and was stopped"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "[time]"),
     (r"\b\d+\.\d+ s\b", "[time]"),
     (r"\b[0-9.]+ (B|KiB|MiB)\b", "[size]"),
     (r"on 1 thread of \S+", "on 1 thread of [host]"),
     (r"/\S*/\.tmp\w+", "[dir]"),
+    (r"is asked for, but [^\n]+", "is asked for, but [reason]"),
     (r"(\S) {3,}", "$1  "),
 ];
 
@@ -49,7 +54,10 @@ impl Transcript {
                 _ => words.push(part),
             }
         }
-        let is_variable = |word: &str| word.split_once('=').is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
+        let is_variable = |word: &str| {
+            word.split_once('=')
+                .is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+        };
         let variables = words.iter().take_while(|word| is_variable(word)).count();
         let mut command: Command = self.place.command(&words[variables..]);
         command.envs(words[..variables].iter().filter_map(|word| word.split_once('=')));
@@ -368,245 +376,4 @@ fn beginnings() {
     typed.text.push_str(&format!("$ flow doctor\n{}\n\n", names.join(", ")));
     typed.flow("bench train-step --backbone nobody");
     typed.check("beginnings");
-}
-
-/// Pictures of two classes, and workflows that learn them, or texts.
-const PICTURES: &str = r#"
-[nodes.images]
-kind = "dataset"
-source = "folder"
-path = "pictures"
-side = 16
-test = 4
-
-[nodes.model]
-kind = "finetune"
-data = ["images"]
-backbone = { name = "conv3", widths = [4, 4, 4] }
-steps = 2
-batch = 8
-lr = 0.01
-
-[nodes.weak]
-kind = "augment"
-recipe = "weak"
-
-[nodes.simclr]
-kind = "pretext"
-method = "simclr"
-
-[nodes.encoder]
-kind = "pretrain"
-data = "images"
-views = "weak"
-task = "simclr"
-backbone = { name = "conv3", widths = [4, 4, 4] }
-epochs = 1
-batch = 8
-lr = 0.01
-
-[nodes.sentences]
-kind = "dataset"
-source = "text"
-path = "texts.tsv"
-length = 8
-
-[nodes.reader]
-kind = "finetune"
-data = ["sentences"]
-backbone = { name = "transformer", dim = 8, depth = 1, heads = 2 }
-steps = 1
-batch = 4
-lr = 0.01
-"#;
-
-fn with_pictures() -> Transcript {
-    let typed = Transcript::new(PICTURES);
-    for (class, name) in ["across", "along"].into_iter().enumerate() {
-        for seed in 0..12 {
-            let path = typed.place.path(&format!("pictures/{name}/{seed}.png"));
-            std::fs::create_dir_all(path.parent().expect("a parent")).expect("writable");
-            let class = class as u32;
-            common::stripes((20, 20), class, seed + 500 * class).save(path).expect("saved");
-        }
-    }
-    typed.place.write("texts.tsv", "good\tfine\nbad\tpoor\n".repeat(8));
-    typed
-}
-
-#[test]
-fn predictions() {
-    let mut typed = with_pictures();
-    typed.place.run(&["-j", "1"]);
-    typed.place.write("none.png", "none");
-    typed.place.write("none.zip", "PK\x03\x04none");
-    typed.place.write("cut.tar", vec![b'x'; 1024]);
-    std::fs::create_dir(typed.place.path("empty")).expect("writable");
-    for line in [
-        "predict model pictures/across/0.png",
-        "predict encoder pictures/across/0.png",
-        "predict reader pictures/across/0.png",
-        "predict images pictures/across/0.png",
-        "predict best pictures/across/0.png",
-        "predict 'kind = dataset' pictures/across/0.png",
-        "predict 'kind = finetune and node = nobody' pictures/across/0.png",
-        "predict 'node = model or node = encoder' pictures/across/0.png",
-        "predict model pictures/across/0.png -o results",
-        "predict model pictures/across/0.png -o nowhere/results.csv",
-        "predict model none.png",
-        "predict model none.png --on-bad skip",
-        "predict model none.zip",
-        "predict model cut.tar",
-        "predict model empty",
-        "predict model nowhere",
-        "predict model 'nowhere/*.png'",
-        "predict model '***'",
-        "cache export model --to torch -o net.safetensors",
-        "cache export encoder --to onnx -o net.onnx",
-        "cache export images --to onnx -o net.onnx",
-    ] {
-        typed.flow(line);
-    }
-    typed.flow("cache gc --max-size 1B --keep-runs 0 --delete");
-    typed.flow("predict model pictures/across/0.png");
-    typed.check("predictions");
-}
-
-#[test]
-fn the_best_of_several_classifiers() {
-    let mut typed = with_pictures();
-    let validated = PICTURES.replace("test = 4", "test = 4\nvalidation = 4");
-    typed.place.write("w.toml", &validated);
-    typed.place.run(&["-j", "1"]);
-    typed.flow("predict best pictures/across/0.png");
-    typed.place.run(&["-j", "1", "--set", "nodes.images.test=2", "--set", "nodes.images.validation=0"]);
-    typed.flow("predict best pictures/across/0.png");
-    typed.flow("predict model pictures/across/0.png");
-    typed.check("the_best_of_several_classifiers");
-}
-
-#[test]
-fn beginnings_of_own_images() {
-    let mut typed = with_pictures();
-    typed.place.write("texts/a.txt", "no image");
-    let copy = |from: &str, to: &str| {
-        let to = typed.place.path(to);
-        std::fs::create_dir_all(to.parent().expect("a parent")).expect("writable");
-        std::fs::copy(typed.place.path(from), to).expect("copied");
-    };
-    for seed in 0..4 {
-        copy(&format!("pictures/across/{seed}.png"), &format!("flat/{seed}.png"));
-        copy(&format!("pictures/across/{seed}.png"), &format!("few/across/{seed}.png"));
-    }
-    copy("pictures/along/0.png", "few/along/0.png");
-    copy("pictures/along/0.png", "pictures/along/twin.png");
-    std::fs::write(typed.place.path("pictures/along/broken.png"), "none").expect("written");
-    for line in [
-        "init texts",
-        "init flat --task finetune",
-        "init few",
-        "init pictures -o own.toml --minutes 0.001",
-        "init flat --task pretrain -o flat.toml",
-        "init pictures --task finetune -o finetune.toml",
-        "data inspect pictures",
-    ] {
-        typed.flow(line);
-    }
-    for file in ["own.toml", "flat.toml", "finetune.toml"] {
-        let written = std::fs::read_to_string(typed.place.path(file)).expect("written");
-        typed.text.push_str(&format!("$ cat {file}\n{written}\n"));
-    }
-    typed.check("beginnings_of_own_images");
-}
-
-#[test]
-fn reports() {
-    let mut typed = Transcript::new(TWO);
-    typed.flow("report");
-    typed.flow("run w.toml --only first -j 1");
-    for line in [
-        "report --figure nothing",
-        "report --figure nodes -o figure.pdf",
-        "report nobody",
-        "runs show nobody",
-        "runs ls --filter 'status = fald'",
-        "runs ls --filter 'nodes > many'",
-        "runs ls --filter 'nodes >'",
-        "runs ls --filter '> 2'",
-        "runs ls --filter 'node = 2'",
-        "runs ls --filter 'age > today'",
-        "runs ls --filter 'status'",
-        "bench prefetch --recipe nothing",
-        "bench train-step --task nothing",
-        "bench train-step --batch 1",
-        "bench train-step --image 3x3",
-        "bench gpu --number 9",
-    ] {
-        typed.flow(line);
-    }
-    typed.flow("cache gc --max-size 1B --keep-runs 0 --delete");
-    let id = typed.place.flow(&["runs", "ls", "--json"]).json_lines()[0]["id"].as_str().expect("an id").to_owned();
-    let run = id.rsplit('-').next().expect("its end").to_owned();
-    typed.flow(&format!("cache show {run}:nobody"));
-    std::fs::remove_dir_all(typed.place.path(".flow/cache")).expect("there");
-    typed.place.flow(&["cache", "init"]);
-    typed.flow(&format!("cache show {run}:first"));
-    typed.flow(&format!("cache show {run}"));
-    typed.check("reports");
-}
-
-#[test]
-fn machines_that_have_less() {
-    let mut typed = Transcript::new(TWO);
-    let trains = PICTURES.replace("lr = 0.01\n\n[nodes.weak]", "lr = 0.01\ndevice = \"cuda\"\n\n[nodes.weak]");
-    typed.place.write("gpu.toml", trains);
-    typed.flow("plan gpu.toml");
-    typed.place.write("gpu.toml", PICTURES);
-    typed.flow("TMPDIR=nowhere run w.toml");
-    typed.flow("FLOW_LOG=nonsense=[ plan w.toml");
-    typed.flow("run w.toml --trace nowhere/trace.json");
-    typed.flow("ui --port 1");
-    typed.check("machines_that_have_less");
-}
-
-/// Pages, with `[x]` for what is measured.
-#[test]
-fn pages() {
-    let mut typed = Transcript::new(SMALL);
-    typed.place.run(&[]);
-    typed.flow("report --format md");
-    let run = typed.place.flow(&["runs", "show", "--json"]).json();
-    let dir = typed.place.path(run["dir"].as_str().expect("a directory"));
-    let mut files: Vec<_> = std::fs::read_dir(dir).expect("a run directory").map(|file| file.expect("a file").path()).collect();
-    files.sort();
-    for file in files.iter().filter(|file| file.extension().is_some_and(|ending| ending == "md" || ending == "json")) {
-        let name = file.file_name().expect("a name").to_string_lossy();
-        if name.ends_with(".md") || name.ends_with(".figures.json") {
-            let page = std::fs::read_to_string(file).expect("a page");
-            typed.text.push_str(&format!("$ cat {name}\n{}\n\n", texts_of(&name, &page)));
-        }
-    }
-    for (measured, shown) in [(r"-?\d+\.\d+(e-?\d+)?", "[x]"), (r"\b\d+ s\b", "[x] s"), (r"±\d+", "±[x]")] {
-        let measured = regex::Regex::new(measured).expect("a regular expression");
-        typed.text = measured.replace_all(&typed.text, shown).into_owned();
-    }
-    typed.check("pages");
-}
-
-/// A page as it is; of figures the texts.
-fn texts_of(name: &str, page: &str) -> String {
-    fn texts(value: &serde_json::Value, found: &mut Vec<String>) {
-        match value {
-            serde_json::Value::String(text) if text.contains(' ') && !found.contains(text) => found.push(text.clone()),
-            serde_json::Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
-            serde_json::Value::Object(fields) => fields.values().for_each(|item| texts(item, found)),
-            _ => {}
-        }
-    }
-    if name.ends_with(".md") {
-        return page.to_owned();
-    }
-    let mut found = Vec::new();
-    texts(&serde_json::from_str(page).expect("JSON"), &mut found);
-    found.join("\n")
 }

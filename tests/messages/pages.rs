@@ -1,0 +1,97 @@
+//! What pages and the commands around them say.
+
+use super::Transcript;
+use super::common::{SMALL, TWO};
+
+#[test]
+fn reports() {
+    let mut typed = Transcript::new(TWO);
+    typed.flow("report");
+    typed.flow("run w.toml --only first -j 1");
+    for line in [
+        "report --figure nothing",
+        "report --figure nodes -o figure.pdf",
+        "report nobody",
+        "runs show nobody",
+        "runs ls --filter 'status = fald'",
+        "runs ls --filter 'nodes > many'",
+        "runs ls --filter 'nodes >'",
+        "runs ls --filter '> 2'",
+        "runs ls --filter 'node = 2'",
+        "runs ls --filter 'age > today'",
+        "runs ls --filter 'status'",
+        "bench prefetch --recipe nothing",
+        "bench train-step --task nothing",
+        "bench train-step --batch 1",
+        "bench train-step --image 3x3",
+        "bench gpu --number 9",
+    ] {
+        typed.flow(line);
+    }
+    typed.flow("cache gc --max-size 1B --keep-runs 0 --delete");
+    let id = typed.place.flow(&["runs", "ls", "--json"]).json_lines()[0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let run = id.rsplit('-').next().expect("its end").to_owned();
+    typed.flow(&format!("cache show {run}:nobody"));
+    std::fs::remove_dir_all(typed.place.path(".flow/cache")).expect("there");
+    typed.place.flow(&["cache", "init"]);
+    typed.flow(&format!("cache show {run}:first"));
+    typed.flow(&format!("cache show {run}"));
+    typed.check("reports");
+}
+
+/// Pages, with `[x]` for what is measured.
+#[test]
+fn pages() {
+    let mut typed = Transcript::new(SMALL);
+    typed.place.run(&[]);
+    typed.flow("report --format md");
+    let run = typed.place.flow(&["runs", "show", "--json"]).json();
+    let dir = typed.place.path(run["dir"].as_str().expect("a directory"));
+    let mut files: Vec<_> = std::fs::read_dir(dir)
+        .expect("a run directory")
+        .map(|file| file.expect("a file").path())
+        .collect();
+    files.sort();
+    for file in files.iter().filter(|file| {
+        file.extension()
+            .is_some_and(|ending| ending == "md" || ending == "json")
+    }) {
+        let name = file.file_name().expect("a name").to_string_lossy();
+        if name.ends_with(".md") || name.ends_with(".figures.json") {
+            let page = std::fs::read_to_string(file).expect("a page");
+            typed
+                .text
+                .push_str(&format!("$ cat {name}\n{}\n\n", texts_of(&name, &page)));
+        }
+    }
+    for (measured, shown) in [
+        (r"-?\d+\.\d+(e-?\d+)?", "[x]"),
+        (r"\b\d+ s\b", "[x] s"),
+        (r"±\d+", "±[x]"),
+    ] {
+        let measured = regex::Regex::new(measured).expect("a regular expression");
+        typed.text = measured.replace_all(&typed.text, shown).into_owned();
+    }
+    typed.check("pages");
+}
+
+/// A page as it is; of figures the texts.
+fn texts_of(name: &str, page: &str) -> String {
+    fn texts(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::String(text) if text.contains(' ') && !found.contains(text) => found.push(text.clone()),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+            serde_json::Value::Object(fields) => fields.values().for_each(|item| texts(item, found)),
+            _ => {}
+        }
+    }
+    if name.ends_with(".md") {
+        return page.to_owned();
+    }
+    let mut found = Vec::new();
+    texts(&serde_json::from_str(page).expect("JSON"), &mut found);
+    found.join("\n")
+}
