@@ -207,6 +207,16 @@ fn every_name_that_cannot_be_an_output_is_told_why() {
 }
 
 #[test]
+fn a_node_that_panics_is_a_bug_and_says_what_to_do() {
+    let ran = toys::Bench::new().run("[nodes.a]\nkind = \"trouble\"\npanic = true\n");
+    let failures = ran.outcome.failures.iter();
+    let lines: Vec<String> = failures
+        .map(|failure| format!("{}\n{}", failure.message, failure.help.as_deref().unwrap_or_default()))
+        .collect();
+    assert_snapshot!(lines.join("\n\n"));
+}
+
+#[test]
 fn every_reason_of_a_plan_reads_as_a_sentence() {
     let reasons = [
         Reason::New,

@@ -40,7 +40,17 @@ const NOT_READ: &[(&str, &str)] = &[
 ];
 
 /// Files whose texts are pages, figures and files rather than messages, and where these are tested.
-const PAGES: &[(&str, &str)] = &[];
+const PAGES: &[(&str, &str)] = &[
+    ("src/commands/report/chart.rs", "SVG"),
+    ("src/commands/report/drawing.rs", "SVG"),
+    ("src/commands/report/matrix.rs", "SVG"),
+    ("src/commands/report/page.rs", "HTML: `tests/report.rs` looks at the page"),
+    ("src/commands/report/section.rs", "as above"),
+    ("src/commands/ui/events.rs", "HTTP: `tests/ui.rs`"),
+    ("src/commands/ui/pages.rs", "HTML: `tests/ui.rs` looks at the pages"),
+    ("nodes/src/evaluate/summary/chart.rs", "SVG"),
+    ("engine/src/schema.rs", "descriptions in the JSON Schema, which editors show"),
+];
 
 /// Messages that no test can cause on any machine.
 const OUT_OF_REACH: &[(&str, &str)] = &[];

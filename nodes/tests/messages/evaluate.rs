@@ -93,6 +93,17 @@ fn scores_controls_and_probes() {
         ("other_split", "model = \"predictions\"\nsplit = \"train\""),
         ("predicted_others", "model = \"predictions\"\ndata = \"larger\""),
     ];
+    desk.plan(
+        "forms",
+        &nodes(
+            "evaluate",
+            "",
+            &[
+                ("no_form", "seed = 1"),
+                ("two_forms", "model = \"scratch\"\nsummary = [\"scratch\"]"),
+            ],
+        ),
+    );
     let more = r#"
 [nodes.of_two]
 kind = "finetune"
