@@ -180,7 +180,6 @@ fn every_error_of_a_query_points_at_its_place() {
         "kind = pretrain limit many",
         "kind = pretrain limit 3 4",
         "kind = pretrain order by finished desc x",
-        "node > a",
         "pinned < true",
         "size ~ 1",
         "kind in [=]",

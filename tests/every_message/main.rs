@@ -4,7 +4,7 @@
 
 mod rust;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rust::Token;
@@ -14,12 +14,6 @@ const SOURCES: &[&str] = &["src", "engine/src", "cache/src", "nodes/src", "nodes
 
 /// What is called with texts that no person reads as messages, and why.
 const NOT_READ: &[(&str, &str)] = &[
-    ("assert!", "a bug of ours: a person sees `BUG:` and the place"),
-    ("assert_eq!", "as above"),
-    ("debug_assert!", "as above"),
-    ("expect", "as above"),
-    ("panic!", "as above"),
-    ("unreachable!", "as above"),
     ("debug!", "shown on request, with -vv"),
     ("debug_span!", "as above"),
     ("io", "what was done, in the sentence of `CacheError::Io`"),
@@ -31,12 +25,11 @@ const NOT_READ: &[(&str, &str)] = &[
     ("Stream::new", "the name of a random stream"),
     ("child", "as above"),
     ("timed", "a row of a table of measurements"),
-    ("starts_with", "compared with"),
     ("strip_prefix", "compared with"),
-    ("trim_start_matches", "compared with"),
-    ("quoted_after", "compared with"),
-    ("contains", "compared with"),
-    ("replace", "compared with"),
+    ("trim_start_matches", "as above"),
+    ("quoted_after", "as above"),
+    ("contains", "as above"),
+    ("replace", "as above"),
 ];
 
 /// Files whose texts are pages, figures and files rather than messages, and where these are tested.
@@ -44,16 +37,29 @@ const PAGES: &[(&str, &str)] = &[
     ("src/commands/report/chart.rs", "SVG"),
     ("src/commands/report/drawing.rs", "SVG"),
     ("src/commands/report/matrix.rs", "SVG"),
-    ("src/commands/report/page.rs", "HTML: `tests/report.rs` looks at the page"),
+    (
+        "src/commands/report/page.rs",
+        "HTML: `tests/report.rs` looks at the page",
+    ),
     ("src/commands/report/section.rs", "as above"),
     ("src/commands/ui/events.rs", "HTTP: `tests/ui.rs`"),
     ("src/commands/ui/pages.rs", "HTML: `tests/ui.rs` looks at the pages"),
     ("nodes/src/evaluate/summary/chart.rs", "SVG"),
-    ("engine/src/schema.rs", "descriptions in the JSON Schema, which editors show"),
+    ("nodes/src/show/", "figures' captions"),
+    ("nodes/src/inspect/channels.rs", "as above"),
+    ("nodes/src/inspect/features.rs", "as above"),
+    ("nodes/src/inspect/views.rs", "as above"),
+    ("nodes/learn/src/device/cuda/check/", "names of checks"),
+    ("nodes/learn/src/measure/", "names of measurements"),
+    (
+        "engine/src/schema.rs",
+        "descriptions in the JSON Schema, which editors show",
+    ),
 ];
 
-/// Messages that no test can cause on any machine.
-const OUT_OF_REACH: &[(&str, &str)] = &[];
+/// How many messages of a file no snapshot has yet. Most need a GPU, a full disk, a signal or another process at the right moment. A number may
+/// fall, when it must be lowered here too, but never rise.
+const NOT_YET: &[(&str, usize)] = &[];
 
 /// Pieces of a text shorter than this prove nothing.
 const LEAST: usize = 12;
@@ -247,11 +253,13 @@ fn messages(root: &Path) -> Vec<Literal> {
 /// What all snapshots show, without the frames of the terminal.
 fn shown(root: &Path) -> String {
     let mut paths = Vec::new();
-    for dir in SOURCES
-        .iter()
-        .copied()
-        .chain(["tests", "engine/tests", "nodes/tests", "nodes/learn/tests"])
-    {
+    for dir in SOURCES.iter().copied().chain([
+        "tests",
+        "cache/tests",
+        "engine/tests",
+        "nodes/tests",
+        "nodes/learn/tests",
+    ]) {
         files(&root.join(dir), "snap", &mut paths);
     }
     let texts = paths.iter().map(|path| {
@@ -284,31 +292,44 @@ fn occurs(text: &str, pieces: &[String]) -> bool {
 /// The entry of a list of exceptions that a message falls under.
 fn exception(message: &Literal) -> Option<&'static str> {
     let call = NOT_READ.iter().find(|(call, _)| message.is_handed_to(call));
-    let page = PAGES.iter().find(|(file, _)| message.file == *file);
-    let text = OUT_OF_REACH.iter().find(|(text, _)| message.text == *text);
-    call.or(page).or(text).map(|(what, _)| *what)
+    let page = PAGES.iter().find(|(file, _)| message.file.starts_with(file));
+    call.or(page).map(|(what, _)| *what)
 }
 
 #[test]
 fn every_message_that_a_person_reads_is_in_a_snapshot() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let shown = shown(root);
-    let lists = NOT_READ.iter().chain(PAGES).chain(OUT_OF_REACH);
-    let mut unused: BTreeSet<&str> = lists.map(|(what, _)| *what).collect();
-    let mut missing = String::new();
+    let mut unused: BTreeSet<&str> = NOT_READ.iter().chain(PAGES).map(|(what, _)| *what).collect();
+    let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for message in messages(root) {
-        let Literal { file, line, text, .. } = &message;
-        let is_shown = occurs(&shown, &message.pieces());
-        match exception(&message) {
-            // What can be shown is out of reach no longer.
-            Some(what) if !is_shown || *text != what => {
-                unused.remove(what);
-            }
-            _ if !is_shown => missing.push_str(&format!("{file}:{line}: {text:?}\n")),
-            _ => {}
+        if let Some(what) = exception(&message) {
+            unused.remove(what);
+        } else if !occurs(&shown, &message.pieces()) {
+            let Literal { file, line, text, .. } = message;
+            missing.entry(file).or_default().push(format!("{line}: {text:?}"));
         }
     }
-    let count = missing.lines().count();
-    assert!(missing.is_empty(), "{count} messages are in no snapshot:\n{missing}");
     assert!(unused.is_empty(), "exceptions that are none: {unused:?}");
+    let known: BTreeMap<&str, usize> = NOT_YET.iter().copied().collect();
+    let files = missing.keys().map(String::as_str).chain(known.keys().copied());
+    let mut wrong = String::new();
+    for file in files.collect::<BTreeSet<&str>>() {
+        let none = Vec::new();
+        let (lines, expected) = (
+            missing.get(file).unwrap_or(&none),
+            known.get(file).copied().unwrap_or(0),
+        );
+        if lines.len() != expected {
+            let list = lines.join("\n    ");
+            wrong.push_str(&format!(
+                "{file}: {} messages in no snapshot, {expected} known\n    {list}\n",
+                lines.len()
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "show new messages in a snapshot, lower the numbers of those that now are:\n{wrong}"
+    );
 }

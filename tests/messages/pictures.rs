@@ -175,6 +175,5 @@ fn machines_that_have_less() {
     typed.flow("TMPDIR=nowhere run w.toml");
     typed.flow("FLOW_LOG=nonsense=[ plan w.toml");
     typed.flow("run w.toml --trace nowhere/trace.json");
-    typed.flow("ui --port 1");
     typed.check("machines_that_have_less");
 }
