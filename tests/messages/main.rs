@@ -28,6 +28,7 @@ const CHANGING: &[(&str, &str)] = &[
     (r"on 1 thread of \S+", "on 1 thread of [host]"),
     (r"/\S*/\.tmp\w+", "[dir]"),
     (r"is asked for, but [^\n]+", "is asked for, but [reason]"),
+    (r"\b\d\.\d{5,}\b", "[x]"),
     (r"(\S) {3,}", "$1  "),
 ];
 
