@@ -131,6 +131,7 @@ fn the_best_of_several_classifiers() {
 #[test]
 fn beginnings_of_own_images() {
     let mut typed = with_pictures();
+    std::fs::create_dir(typed.place.path("texts")).expect("writable");
     typed.place.write("texts/a.txt", "no image");
     let copy = |from: &str, to: &str| {
         let to = typed.place.path(to);
@@ -167,14 +168,14 @@ fn beginnings_of_own_images() {
 
 #[test]
 fn machines_that_have_less() {
-    let mut typed = Transcript::new(TWO);
+    let mut typed = with_pictures();
+    typed.place.write("w.toml", TWO);
     let trains = PICTURES.replace(
         "lr = 0.01\n\n[nodes.weak]",
         "lr = 0.01\ndevice = \"cuda\"\n\n[nodes.weak]",
     );
     typed.place.write("gpu.toml", trains);
     typed.flow("plan gpu.toml");
-    typed.place.write("gpu.toml", PICTURES);
     typed.flow("TMPDIR=nowhere run w.toml");
     typed.flow("FLOW_LOG=nonsense=[ plan w.toml");
     typed.flow("run w.toml --trace nowhere/trace.json");

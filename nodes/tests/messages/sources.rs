@@ -202,6 +202,7 @@ fn arrays_of_numpy() {
             "other images",
             npz(&[("x_train", images(2)), ("x_test", npy("|u1", "(1, 9, 9)", &[0; 81]))]),
         ),
+        ("texts for pixels", of(npy("<U1", "(1, 8, 8)", &[0; 256]))),
         ("fewer labels", npz(&[("x", images(2)), ("y", labels(&[1]))])),
         (
             "labels of two dimensions",
@@ -524,6 +525,7 @@ fn texts() {
         ("no UTF-8", b"good\tfine\nbad\t\xff\n".to_vec()),
         ("no class", b"\tfine\n".to_vec()),
         ("no text", b"good\t \n".to_vec()),
+        ("cut gzip", gzip(b"good\tfine\nbad\tpoor\n")[..15].to_vec()),
         ("too many to test", good.clone().into_bytes()),
     ] {
         desk.write("a.tsv", bytes);

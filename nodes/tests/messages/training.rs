@@ -188,7 +188,7 @@ fn recipes() {
             "ops = [{ op = \"cutout\", p = 1.0, size = [-1.0, 0.5] }]\ndata = \"images\"",
         ),
     ];
-    let gray = "\n[nodes.gray]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 48\ntest = 12\nside = 16\ncolour = \"gray\"\n";
+    let gray = "\n[nodes.gray]\nkind = \"dataset\"\nsource = \"fashion-mnist-sample\"\n";
     desk.plan("augment", &(nodes("augment", "", &cases) + gray));
     desk.plan("concat", &nodes("concat", "", &[("nothing", "")]));
     desk.check("recipes");
@@ -397,6 +397,10 @@ fn backbones() {
         "data = [\"texts\"]\nbackbone = { name = \"transformer\", patch = 4 }".to_owned(),
     ));
     all.push((
+        "convnext_cells",
+        "data = [\"big\"]\nbackbone = { name = \"convnext-tiny\", grid = 2, widths = [8, 8, 8, 8] }".to_owned(),
+    ));
+    all.push((
         "text_conv",
         "data = [\"texts\"]\nbackbone = { name = \"conv3\" }".to_owned(),
     ));
@@ -421,7 +425,7 @@ fn backbones() {
         ));
     }
     let all: Vec<(&str, &str)> = all.iter().map(|(name, lines)| (*name, lines.as_str())).collect();
-    let odd = "\n[nodes.odd]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 48\ntest = 12\nside = 17\n";
+    let odd = "\n[nodes.odd]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 48\ntest = 12\nside = 17\n[nodes.big]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 48\ntest = 12\nside = 64\n";
     desk.plan("backbone", &(nodes("finetune", common, &all) + odd));
     desk.check("backbones");
 }
