@@ -40,7 +40,9 @@ fn reports() {
     typed.place.flow(&["cache", "init"]);
     typed.flow(&format!("cache show {run}:first"));
     typed.flow(&format!("cache show {run}"));
-    typed.text = typed.text.replace(&run, "[id]");
+    for before in ["show ", "that run "] {
+        typed.text = typed.text.replace(&format!("{before}{run}"), &format!("{before}[id]"));
+    }
     typed.check("reports");
 }
 
@@ -69,9 +71,16 @@ fn pages() {
                 .push_str(&format!("$ cat {name}\n{}\n\n", texts_of(&name, &page)));
         }
     }
-    let ids = regex::Regex::new(r"\d{8}T[\d.]+Z-small-[0-9a-f]{6}|\b[0-9a-f]{12,}\b").expect("a regular expression");
-    let numbers = regex::Regex::new(r"-?\d+(\.\d+)?(e-?\d+)?( %)?").expect("a regular expression");
-    let text = ids.replace_all(&typed.text, "[id]").into_owned();
+    let mut text = typed.text;
+    for (changing, shown) in [
+        (r"\d{8}T[\d.]+Z-small-[0-9a-f]{6}", "[id]"),
+        (r"-?\d+\.\d+(e-?\d+)?", "[x]"),
+        (r"\b[0-9a-f]{12,}\b", "[id]"),
+    ] {
+        let changing = regex::Regex::new(changing).expect("a regular expression");
+        text = changing.replace_all(&text, shown).into_owned();
+    }
+    let numbers = regex::Regex::new(r"-?\d+( %)?").expect("a regular expression");
     // 95 % intervals and 100 % are words, other numbers are measured.
     let shown = |found: &regex::Captures<'_>| match &found[0] {
         words @ ("95 %" | "100 %") => words.to_owned(),
