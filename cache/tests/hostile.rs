@@ -385,6 +385,7 @@ fn without_digests(text: &str) -> String {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn every_refusal_of_an_archive_says_what_is_wrong_with_it() {
     let (record, parts) = record_of("a", "content");
     let json = serde_json::to_string_pretty(&record).unwrap();

@@ -59,16 +59,13 @@ fn pages() {
         .map(|file| file.expect("a file").path())
         .collect();
     files.sort();
-    for file in files.iter().filter(|file| {
-        file.extension()
-            .is_some_and(|ending| ending == "md" || ending == "json")
-    }) {
+    for file in &files {
         let name = file.file_name().expect("a name").to_string_lossy();
-        if name.ends_with(".md") || name.ends_with(".figures.json") {
-            let page = std::fs::read_to_string(file).expect("a page");
-            typed
-                .text
-                .push_str(&format!("$ cat {name}\n{}\n\n", texts_of(&name, &page)));
+        let is_page = file.extension().is_some_and(|ending| ending == "md");
+        if is_page || name.ends_with(".figures.json") {
+            let text = std::fs::read_to_string(file).expect("a page");
+            let shown = if is_page { text } else { texts_of(&text) };
+            typed.text.push_str(&format!("$ cat {name}\n{shown}\n\n"));
         }
     }
     let mut text = typed.text;
@@ -98,8 +95,8 @@ fn pages() {
     typed.check("pages");
 }
 
-/// A page as it is; of figures the texts.
-fn texts_of(name: &str, page: &str) -> String {
+/// The texts of figures.
+fn texts_of(figures: &str) -> String {
     fn texts(value: &serde_json::Value, found: &mut Vec<String>) {
         match value {
             serde_json::Value::String(text) if text.contains(' ') && !found.contains(text) => found.push(text.clone()),
@@ -108,10 +105,7 @@ fn texts_of(name: &str, page: &str) -> String {
             _ => {}
         }
     }
-    if name.ends_with(".md") {
-        return page.to_owned();
-    }
     let mut found = Vec::new();
-    texts(&serde_json::from_str(page).expect("JSON"), &mut found);
+    texts(&serde_json::from_str(figures).expect("JSON"), &mut found);
     found.join("\n")
 }

@@ -1,4 +1,5 @@
 //! Every error of the learning code, as it reads; `tests/every_message.rs` of the workspace holds that none is missing.
+#![allow(clippy::too_many_lines, reason = "tables of cases")]
 
 use flow_learn::backbones::BackboneError;
 use flow_learn::data::{
