@@ -169,15 +169,18 @@ fn wrong_plans_for_what_a_program_makes_are_refused_before_anything_runs() {
             "inputs = { data = \"images\" }\nmakes = \"predictions\"",
             "its files have the labels of the test images",
         ),
-        ("makes = \"predictions\"", "which set that is is not said"),
+        (
+            "makes = \"predictions\"",
+            "it is not said of which data set's images this is",
+        ),
         ("makes = \"dataset\"", "are not known"),
         (
             "makes = \"dataset\"\nclasses = [\"a\", \"a\"]\nshape = [8, 8, 1]",
-            "`a` is there twice",
+            "class `a` is named twice",
         ),
         (
             "outputs = [\"x\"]\nshape = [8, 8, 1]",
-            "it says nothing of what the program makes: files",
+            "does not apply to files, which the program makes",
         ),
         (
             "inputs = { data = \"images\" }\ngive = { dat = \"npz\" }\noutputs = [\"x\"]",

@@ -242,3 +242,24 @@ mod tests {
         assert!(!is_limit(&Errno::ISDIR.into()));
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_of_the_machine_is_said_with_what_to_do() {
+        let limits = [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::FBIG,
+            Errno::ROFS,
+            Errno::NOSPC,
+        ];
+        let said = limits.map(|errno| CacheError::io("write", Path::new("cache/file"), errno.into()).to_string());
+        insta::assert_snapshot!(said.join("\n\n"));
+    }
+}

@@ -373,3 +373,77 @@ proptest! {
         is_harmless(&packed);
     }
 }
+
+/// With `[digest]` for digests, which depend on the time of a record.
+fn without_digests(text: &str) -> String {
+    let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
+    let word = |word: &str| match word.len() >= 64 && word.bytes().take(64).all(|b| b.is_ascii_hexdigit()) {
+        true => format!("[digest]{}", &word[64..]),
+        false => word.to_owned(),
+    };
+    words.map(word).collect()
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
+fn every_refusal_of_an_archive_says_what_is_wrong_with_it() {
+    let (record, parts) = record_of("a", "content");
+    let json = serde_json::to_string_pretty(&record).unwrap();
+    let name = format!("records/{}.json", record.key);
+    let other = json.replace(&Digest::of(b"content").to_string(), &Digest::of(b"other").to_string());
+    assert_ne!(other, json);
+    let kind = |kind, link| Part {
+        kind,
+        link,
+        ..part("blobs/x", "")
+    };
+    let whole = |more: &[Part]| packed(&[&[head()], parts.as_slice(), more].concat());
+    let trailing = zstd::encode_all([plain(&[head()]), vec![7; 512]].concat().as_slice(), 0).unwrap();
+    let less = ArchiveLimits { entries: 1, ..SMALL };
+    let small_records = ArchiveLimits {
+        record_bytes: 10,
+        ..SMALL
+    };
+    let few_bytes = ArchiveLimits { bytes: 100, ..SMALL };
+    let low_ratio = ArchiveLimits { ratio: 2, ..SMALL };
+    let zeros = vec![0; 65 << 20];
+    let cases = [
+        ("no archive", b"none".to_vec(), SMALL),
+        (
+            "another version",
+            packed(&[part("flow-archive", "flow archive 9\n")]),
+            SMALL,
+        ),
+        ("many files", whole(&[]), less),
+        ("a link", whole(&[kind(EntryType::Symlink, "/etc/passwd")]), SMALL),
+        ("holes", whole(&[kind(EntryType::GNUSparse, "")]), SMALL),
+        ("a long name", whole(&[kind(EntryType::GNULongName, "")]), SMALL),
+        ("something else", whole(&[kind(EntryType::Continuous, "")]), SMALL),
+        ("another file", whole(&[part("x", "")]), SMALL),
+        ("more behind", trailing, SMALL),
+        (
+            "another content",
+            whole(&[part(format!("blobs/{}", Digest::of(b"x")), "y")]),
+            SMALL,
+        ),
+        ("a large record", whole(&[]), small_records),
+        ("a record that is none", whole(&[part(&name, sealed("{\n}"))]), SMALL),
+        ("a garbled record", whole(&[part(&name, json.clone())]), SMALL),
+        ("two records", whole(&[part(&name, sealed(&other))]), SMALL),
+        ("no outputs", packed(&[head(), parts[1].clone()]), SMALL),
+        ("many bytes", whole(&[]), few_bytes),
+        (
+            "a bomb",
+            whole(&[part(format!("blobs/{}", Digest::of(&zeros)), zeros)]),
+            low_ratio,
+        ),
+    ];
+    let mut said = String::new();
+    for (about, archive, limits) in cases {
+        let target = Target::new();
+        let why = target.refuses(&archive, limits);
+        let (_, why) = why.split_once("a.tar.zst").unwrap();
+        said.push_str(&format!("--- {about}\n{why}\n"));
+    }
+    insta::assert_snapshot!(without_digests(&said));
+}

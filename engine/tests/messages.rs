@@ -1,14 +1,18 @@
 //! Every message of the store, of queries, of runs and of plans that a person reads, as it reads. A variant that is added does not
 //! compile until it is listed here.
+#![allow(clippy::too_many_lines, reason = "tables of cases")]
+
+mod toys;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flow_cache::{ActionKey, ArchiveError, CacheError, Digest, KeyFields, NonDeterminism, Store};
 use flow_engine::node::NodeError;
 use flow_engine::watch::WatchError;
-use flow_engine::{PlanError, Reason, RunError, RunsError, in_words};
+use flow_engine::{Override, PlanError, Reason, RunError, RunsError, Workflow, in_words};
 use insta::assert_snapshot;
+use miette::Diagnostic;
 use serde_json::json;
 
 fn key() -> ActionKey {
@@ -176,12 +180,39 @@ fn every_error_of_a_query_points_at_its_place() {
         "kind = pretrain order metrics.accuracy",
         "kind = pretrain limit many",
         "kind = pretrain limit 3 4",
+        "kind = pretrain order by finished desc x",
+        "pinned < true",
+        "size ~ 1",
+        "kind in [=]",
+        "cost.wall_s = [1",
+        &format!("{}kind = pretrain", "not ".repeat(70)),
         "kind = \u{1}",
     ]
     .map(|query| match store.query(query, &["pretrain", "finetune"]) {
         Ok(_) => panic!("{query} was taken"),
         Err(error) => error.to_string(),
     });
+    assert_snapshot!(lines.join("\n\n"));
+}
+
+#[test]
+fn every_name_that_cannot_be_an_output_is_told_why() {
+    let long = ["a".repeat(300), "a/".repeat(600) + "a"];
+    let names = ["", "/a", "a//b", "../a", "a\u{7}"];
+    let names = names.into_iter().chain(long.iter().map(String::as_str));
+    let outputs = names.filter_map(|name| Some(flow_cache::OutputName::try_from(name.to_owned()).err()?.to_string()));
+    let digest = "xyz".parse::<Digest>().expect_err("no digest").to_string();
+    let lines: Vec<String> = outputs.chain([digest]).collect();
+    assert_snapshot!(lines.join("\n\n"));
+}
+
+#[test]
+fn a_node_that_panics_is_a_bug_and_says_what_to_do() {
+    let ran = toys::Bench::new().run("[nodes.a]\nkind = \"trouble\"\npanic = true\n");
+    let failures = ran.outcome.failures.iter();
+    let lines: Vec<String> = failures
+        .map(|failure| format!("{}\n{}", failure.message, failure.help.as_deref().unwrap_or_default()))
+        .collect();
     assert_snapshot!(lines.join("\n\n"));
 }
 
@@ -220,4 +251,256 @@ fn every_reason_of_a_plan_reads_as_a_sentence() {
         Reason::Upstream { node: "images".into() },
     ];
     assert_snapshot!(in_words(&reasons).join("\n"));
+}
+
+/// What is said of a workflow that may include the files of a directory: message, what stands below the places, and help.
+fn said_of(dir: &Path, text: &str, overrides: &[&str]) -> String {
+    let overrides: Result<Vec<Override>, String> = overrides.iter().map(|set| Override::parse(set)).collect();
+    let loaded = match overrides {
+        Ok(overrides) => Workflow::from_text(&dir.join("w.toml"), text, &toys::registry(), &overrides),
+        Err(why) => return format!("{why}\n"),
+    };
+    let problems = match loaded {
+        Ok(_) => return "(nothing)\n".to_owned(),
+        Err(problems) => problems,
+    };
+    let mut said = String::new();
+    for problem in problems.problems() {
+        said.push_str(&format!("{problem}\n"));
+        for label in Diagnostic::labels(problem)
+            .into_iter()
+            .flatten()
+            .filter_map(|label| label.label().map(str::to_owned))
+        {
+            said.push_str(&format!("  here: {label}\n"));
+        }
+        if let Some(help) = Diagnostic::help(problem) {
+            said.push_str(&format!("  help: {help}\n"));
+        }
+    }
+    said.replace(&dir.display().to_string(), "[dir]")
+}
+
+/// A node that says a word, and one that joins it to others.
+const TWO: &str = "[nodes.a]\nkind = \"const\"\nvalue = \"x\"\n[nodes.b]\nkind = \"concat\"\nof = [\"a\"]\n";
+
+/// What is written wrongly in a file, one thing each.
+const WRITTEN: &[(&str, &str)] = &[
+    ("a name of a workflow", "[workflow]\nname = \"a/b\"\n"),
+    ("a name of a node", "[nodes.A]\nkind = \"const\"\nvalue = \"x\"\n"),
+    ("no kind", "[nodes.c]\nvalue = \"x\"\n"),
+    ("an unknown parameter among defaults", "[defaults]\nvalu = \"x\"\n"),
+    ("a key that has no default", "[defaults]\nkind = \"const\"\n"),
+    ("two definitions", "[matrix]\nn = [1]\n[variables]\nn = 2\n"),
+    (
+        "a list in a text",
+        "[variables]\nl = [1]\n[nodes.c]\nkind = \"const\"\nvalue = \"a ${l}\"\n",
+    ),
+    (
+        "an undeclared variable of the environment",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"${env.NOBODY}\"\n",
+    ),
+    (
+        "a variable of the environment that is not set",
+        "[env]\nFLOW_TEST_NOBODY = { required = true }\n",
+    ),
+    ("a declaration that is none", "[env]\nFLOW_TEST_NOBODY = 1\n"),
+    (
+        "an unknown key of a declaration",
+        "[env]\nFLOW_TEST_NOBODY = { defalt = \"x\" }\n",
+    ),
+    ("values that are no list", "[matrix]\nn = 1\n"),
+    ("a value twice", "[matrix]\nn = [1, 1]\n"),
+    ("a value that is a list", "[matrix]\nn = [[1]]\n"),
+    ("exclude that is no list", "[matrix]\nn = [1, 2]\nexclude = 1\n"),
+    ("exclude of a list", "[matrix]\nn = [1, 2]\nexclude = [{ n = [1] }]\n"),
+    ("exclude of nothing", "[matrix]\nn = [1, 2]\nexclude = [{}]\n"),
+    (
+        "exclude of an unknown variable",
+        "[matrix]\nn = [1, 2]\nexclude = [{ m = 1 }]\n",
+    ),
+    (
+        "exclude of an unknown value",
+        "[matrix]\nn = [1, 2]\nexclude = [{ n = 3 }]\n",
+    ),
+    (
+        "exclude twice",
+        "[matrix]\nn = [1, 2]\nexclude = [{ n = 1 }, { n = 1 }]\n",
+    ),
+    (
+        "exclude of all",
+        "[matrix]\nn = [1, 2]\nexclude = [{ n = 1 }, { n = 2 }]\n",
+    ),
+    (
+        "include of what is there",
+        "[matrix]\nn = [1, 2]\ninclude = [{ n = 1 }]\n",
+    ),
+    (
+        "include of half a combination",
+        "[matrix]\nn = [1, 2]\nm = [1, 2]\ninclude = [{ n = 3 }]\n",
+    ),
+    (
+        "too many combinations",
+        "[matrix]\na1 = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nb = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nc = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nd = [1, 2, 3, 4, 5, 6, 7, 8, 9]\ne = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nf = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nexclude = [{ a1 = 1 }]\n",
+    ),
+    (
+        "too many instances",
+        "[matrix]\na1 = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nb = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nc = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nd = [1, 2, 3, 4, 5, 6, 7, 8, 9]\ne = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nf = [1, 2, 3, 4, 5, 6, 7, 8, 9]\n[nodes.c]\nkind = \"const\"\nvalue = \"${a1}${b}${c}${d}${e}${f}\"\n",
+    ),
+    (
+        "over that is no list",
+        "[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\nover = \"n\"\n",
+    ),
+    (
+        "over of no text",
+        "[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\nover = [1]\n",
+    ),
+    (
+        "over of an unknown variable",
+        "[matrix]\nn = [1]\n[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\nover = [\"m\"]\n",
+    ),
+    (
+        "over of its own variable",
+        "[matrix]\nn = [1, 2]\n[nodes.v]\nkind = \"const\"\nvalue = \"${n}\"\n[nodes.l]\nkind = \"length\"\nof = \"v\"\n[nodes.c]\nkind = \"gather\"\ncompare = [\"l\"]\ndata = \"v\"\nover = [\"n\"]\n",
+    ),
+    (
+        "rounds alone",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nrounds = 2\n",
+    ),
+    (
+        "becomes alone",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nbecomes = \"b.of\"\n",
+    ),
+    (
+        "rounds that are no number",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nrounds = \"2\"\nbecomes = \"b.of\"\n",
+    ),
+    (
+        "becomes without a port",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nrounds = 2\nbecomes = \"b\"\n",
+    ),
+    (
+        "becomes an unknown node",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nrounds = 2\nbecomes = \"nobody.of\"\n",
+    ),
+    (
+        "a round of what has none",
+        "[nodes.c]\nkind = \"concat\"\nof = [\"a@1\"]\n",
+    ),
+    (
+        "two loops",
+        "[nodes.p]\nkind = \"pseudo\"\nteacher = \"a\"\ndata = \"a\"\n[nodes.q]\nkind = \"concat\"\nof = [\"p\"]\nrounds = 2\nbecomes = \"p.teacher\"\n[nodes.r]\nkind = \"concat\"\nof = [\"p\"]\nrounds = 2\nbecomes = \"p.data\"\n",
+    ),
+    (
+        "inputs that never meet",
+        "[matrix]\nn = [1, 2]\n[nodes.c]\nkind = \"const\"\nvalue = \"${n}\"\nwhen = \"n == 1\"\n[nodes.d]\nkind = \"const\"\nvalue = \"${n}\"\nwhen = \"n == 2\"\n[nodes.e]\nkind = \"concat\"\nof = [\"c\", \"d\"]\n",
+    ),
+    (
+        "a time limit",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\ntimeout_s = 0\n",
+    ),
+    (
+        "a wait",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nretry = { times = 1, wait_s = -1 }\n",
+    ),
+    (
+        "no thread",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nresources = { threads = 0 }\n",
+    ),
+    (
+        "no finite number",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nloudness = inf\n",
+    ),
+    (
+        "a number that is too large",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nseed = 99999999999999999999\n",
+    ),
+    ("no truth", "[nodes.c]\nkind = \"trouble\"\npanic = 1\n"),
+    ("nobody makes it", "[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\n"),
+    ("include that is no list", "include = \"x.toml\"\n"),
+    ("include of a number", "include = [1]\n"),
+    ("include of nothing", "include = [\"nowhere.toml\"]\n"),
+    ("include of itself", "include = [\"round.toml\"]\n"),
+    ("include with a name", "include = [\"named.toml\"]\n"),
+    ("include of what is here", "include = [\"again.toml\"]\n"),
+    ("include of no UTF-8", "include = [\"latin.toml\"]\n"),
+    ("include of UTF-16", "include = [\"utf16.toml\"]\n"),
+    ("includes that are deep", "include = [\"deep0.toml\"]\n"),
+];
+
+/// Conditions, with a variable for numbers and one for words.
+const CONDITIONS: &[&str] = &[
+    "1",
+    "[n]",
+    "\"n ==\"",
+    "\"m == 1\"",
+    "\"n in [a]\"",
+    "\"n == 'x'\"",
+    "\"w == 1\"",
+    "\"w == true\"",
+    "\"w < true\"",
+    "\"n\"",
+    "\"n in n\"",
+    "\"n ~ n\"",
+    "\"w < w\"",
+    "\"t == 1\"",
+    "\"n == 1 or\"",
+    "\"n == (\"",
+    "\"n == 3\"",
+];
+
+#[test]
+fn every_error_of_a_workflow_says_what_where_and_what_to_do() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).expect("written");
+    write("round.toml", b"include = [\"round.toml\"]\n");
+    write("named.toml", b"[workflow]\nname = \"x\"\n");
+    write("again.toml", TWO.as_bytes());
+    write("latin.toml", b"# \xe9\n");
+    write("utf16.toml", b"\xff\xfe#\x00");
+    for depth in 0..40 {
+        write(
+            &format!("deep{depth}.toml"),
+            format!("include = [\"deep{}.toml\"]\n", depth + 1).as_bytes(),
+        );
+    }
+    let mut said = String::new();
+    for (about, text) in WRITTEN {
+        // What stands before the first table must come first.
+        let text = match text.starts_with("include") {
+            true => format!("{text}{TWO}"),
+            false => format!("{TWO}{text}"),
+        };
+        said.push_str(&format!("--- {about}\n{}\n", said_of(dir.path(), &text, &[])));
+    }
+    for condition in CONDITIONS {
+        let text = format!(
+            "[matrix]\nn = [1, 2]\nw = [\"x\", \"y\"]\n[variables]\nt = {{ a = 1 }}\n[nodes.c]\nkind = \"const\"\nvalue = \"${{n}}${{w}}\"\nwhen = {condition}\n"
+        );
+        said.push_str(&format!(
+            "--- when = {condition}\n{}\n",
+            said_of(dir.path(), &text, &[])
+        ));
+    }
+    let deep = format!("nodes{}=1", ".a".repeat(200));
+    let nested = format!("nodes.a.value={}", "[".repeat(200));
+    for set in [
+        "=1",
+        "nodes.a.value.b=1",
+        "nodes.a.value=inf",
+        &deep,
+        &nested,
+        "nodes.a",
+    ] {
+        let shown: String = set.chars().take(40).collect();
+        said.push_str(&format!("--- --set {shown}\n{}\n", said_of(dir.path(), TWO, &[set])));
+    }
+    for text in [
+        "a".repeat(300) + " = 1",
+        format!("x = {}", "[".repeat(300)),
+        "a.".repeat(300) + "a = 1",
+    ] {
+        said.push_str(&format!("--- nested\n{}\n", said_of(dir.path(), &text, &[])));
+    }
+    assert_snapshot!(said);
 }

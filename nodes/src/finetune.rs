@@ -220,7 +220,7 @@ impl FinetuneNode {
         let backbone = self
             .backbone
             .clone()
-            .ok_or_else(|| NodeError::failed("neither `init` nor `backbone` is given"))?;
+            .ok_or_else(|| NodeError::failed("BUG: neither `init` nor `backbone` is given"))?;
         let encoder = backbone.build(facts.input, stream).map_err(failure)?;
         Ok(EncoderArtifact {
             backbone,
@@ -624,7 +624,7 @@ impl FinetuneNode {
                 cx.host.save_checkpoint(&fit.checkpoint())?;
             }
             stopped.map_err(training_failure)?;
-            for part in fit.history().iter().skip(told) {
+            if let Some(part) = fit.history().last().filter(|_| fit.history().len() > told) {
                 let metric = |name: &str| part.metrics.get(name).copied().unwrap_or(0.0);
                 cx.host.note(&format!(
                     "step {}: loss {:.4}, {:.0} % of the guesses count, {:.1} % of those are right",

@@ -220,11 +220,11 @@ impl PretrainNode {
         )?;
         let backbone = &found.backbone;
         if *backbone != self.backbone {
-            return Err(NodeError::failed(format!(
-                "`init` is a {backbone:?}, but `backbone` is {:?}",
+            let message = format!(
+                "`init` has the backbone {backbone}, but this node has {}",
                 self.backbone
-            ))
-            .with_help("write the same backbone in both nodes"));
+            );
+            return Err(NodeError::failed(message).with_help("write the same backbone in both nodes"));
         }
         Ok(Some(found))
     }

@@ -45,6 +45,14 @@ impl SplitName {
         format!("{self}.images")
     }
 
+    /// What to do where there is no such split.
+    pub(crate) fn where_from(self) -> &'static str {
+        match self {
+            Self::Validation => "`validation = N` in the dataset node holds out some of the training images",
+            Self::Train | Self::Test => "take another data set, or another `split`",
+        }
+    }
+
     fn masks_file(self) -> String {
         format!("{self}.masks")
     }
@@ -303,7 +311,7 @@ impl Dataset {
         let output = input.artifact.summary().outputs.get(split.file().as_str());
         output
             .map(|file| file.digest)
-            .ok_or_else(|| failure(format!("the data set has no {split} split")))
+            .ok_or_else(|| failure(format!("BUG: the data set has no {split} split")))
     }
 
     /// Number of classes.
@@ -325,12 +333,8 @@ impl Dataset {
     /// If there is no such split.
     pub fn split(&self, name: SplitName) -> Result<&Samples, NodeError> {
         self.splits.get(&name).ok_or_else(|| {
-            NodeError::failed(format!(
-                "data set `{}` has no {name} {}",
-                self.name,
-                self.modality().noun()
-            ))
-            .with_help("`validation = N` in the dataset node holds out some of the training images")
+            let noun = self.modality().noun();
+            failure(format!("data set `{}` has no {name} {noun}", self.name)).with_help(name.where_from())
         })
     }
 
@@ -542,9 +546,10 @@ impl Dataset {
         };
         data.check().map_err(|what| {
             failure(format!(
-                "`{INFO}` of `{}` and its other files: {what}",
+                "the files of `{}` do not go together: {what}",
                 artifact.summary().node
             ))
+            .with_help("`flow cache verify` checks the store, and `--force` runs the node again")
         })?;
         Ok(data)
     }

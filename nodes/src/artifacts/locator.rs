@@ -55,7 +55,12 @@ impl LocatorArtifact {
         } = EncoderArtifact::read(input)?;
         HeadInfo::read(input, |head, state| {
             let name = head.task.as_deref().unwrap_or("classify");
-            let task = named(name).ok_or_else(|| failure(format!("`{name}` networks do not tell where things are")))?;
+            let task = named(name).ok_or_else(|| {
+                failure(format!(
+                    "this network does not tell where things are: its task is `{name}`"
+                ))
+                .with_help("take a network of the task that this node has")
+            })?;
             let classes = head.class_names.len();
             let mut network = Locator::new(encoder, task, classes, &Stream::new(0, "overwritten")).map_err(failure)?;
             state.load(network.head.as_mut(), "").map_err(failure)?;

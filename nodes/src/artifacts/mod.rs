@@ -124,10 +124,13 @@ pub(crate) fn mapped<T>(
 }
 
 fn unreadable(artifact: &Artifact, file: &str, error: NodeError) -> NodeError {
-    let NodeError::Failed { message, .. } = error else {
+    let NodeError::Failed { message, help } = error else {
         return error;
     };
-    NodeError::failed(format!("cannot read `{file}` of `{}`: {message}", artifact.summary().node)).with_help(
-        "another version of flow may have written it; `flow cache verify` checks the store, and `--force` runs the node again",
-    )
+    let damaged = "another version of flow may have written it; `flow cache verify` checks the store, and `--force` runs the node again";
+    NodeError::failed(format!(
+        "cannot read `{file}` of `{}`: {message}",
+        artifact.summary().node
+    ))
+    .with_help(help.unwrap_or_else(|| damaged.to_owned()))
 }

@@ -83,7 +83,7 @@ impl CommandNode {
         ];
         match goes_with.iter().find(|(_, given, fits)| *given && !fits) {
             Some((key, ..)) => {
-                let message = format!("it says nothing of what the program makes: {}", self.in_words());
+                let message = format!("`{key}` does not apply to {}, which the program makes", self.in_words());
                 Err(at_with(*key, message, "leave it out, or say what it `makes`"))
             }
             None => Ok(()),
@@ -138,14 +138,17 @@ impl CommandNode {
         let about = self.about()?.and_then(|place| inputs.all("inputs").get(place));
         let data = match about {
             Some(InputFact { artifact, .. }) if self.makes != Makes::Files && *artifact != DATASET => {
-                let message = format!("the input is no data set, of which {} could be", self.in_words());
+                let message = format!(
+                    "the input is not a data set, and {} can only be of one",
+                    self.in_words()
+                );
                 return Err(at("of", message));
             }
             Some(input) => input.facts.get::<DatasetFacts>().cloned(),
             None => None,
         };
         let needs_of = || {
-            let message = "what it makes is of a data set's images, and which set that is is not said";
+            let message = "it is not said of which data set's images this is";
             let help = "`of = \"NAME\"` says which of `inputs` that is";
             at_with("makes", message, help)
         };
@@ -185,7 +188,7 @@ impl CommandNode {
             let mut seen = BTreeSet::new();
             names.iter().find(|name| !seen.insert(*name))
         }) {
-            return Err(at("classes", format!("`{twice}` is there twice")));
+            return Err(at("classes", format!("class `{twice}` is named twice")));
         }
         if let Some([h, w, c]) = self.shape
             && (!(1..=8192).contains(&h) || !(1..=8192).contains(&w) || !(1..=64).contains(&c))
@@ -199,7 +202,7 @@ impl CommandNode {
             (None, true) => Ok(Facts::unknown()),
             (None, false) => Err(at_with(
                 "makes",
-                "what follows is checked against the classes and the shape of the data set, which are not known",
+                "the classes and the shape of the data set are not known, and later nodes are checked against them",
                 "state them, as in `classes = [\"cat\", \"dog\"]` and `shape = [32, 32, 3]`, or name an input with the same by `of`",
             )),
         }

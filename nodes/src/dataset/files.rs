@@ -171,7 +171,8 @@ fn held_out(files: &Files, free: &[usize], count: usize, stream: &Stream) -> Res
             .iter()
             .filter_map(|at| label(files, &files.found.entries[*at]))
             .collect();
-        let chosen = stratified(&labels, files.found.class_names.len(), count, stream).map_err(failure)?;
+        let chosen = stratified(&labels, files.found.class_names.len(), count, stream);
+        let chosen = chosen.map_err(|e| failure(format!("images to hold out: {e}")))?;
         return Ok(chosen.iter().map(|i| free[*i as usize]).collect());
     }
     let groups: Vec<Vec<usize>> = groups.into_values().collect();

@@ -163,7 +163,8 @@ impl SourceNode {
 
     /// Places of `count` examples to hold out for `purpose`, in equal shares of the classes, and of the rest.
     fn put_aside(&self, labels: &[u16], classes: usize, count: usize, purpose: &str) -> Result<Parts, NodeError> {
-        let aside = stratified(labels, classes, count, &Stream::new(self.seed, purpose)).map_err(failure)?;
+        let aside = stratified(labels, classes, count, &Stream::new(self.seed, purpose));
+        let aside = aside.map_err(|e| failure(format!("`{purpose}`: {e}")))?;
         let left = |i: &u32| aside.binary_search(i).is_err();
         let rest = (0..labels.len() as u32).filter(left).collect();
         Ok(Parts { aside, rest })

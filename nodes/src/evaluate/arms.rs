@@ -184,12 +184,12 @@ pub(super) fn pair<T>(port: &str, scores: impl IntoIterator<Item = (Place, T)>) 
         for (arm, of_arm) in &arms {
             if let Some(missing) = draws.iter().find(|draw| !of_arm.contains_key(*draw)) {
                 let missing = if missing.0.is_empty() {
-                    "the one without a draw".to_owned()
+                    "no draw".to_owned()
                 } else {
                     missing.to_string()
                 };
                 let message = format!(
-                    "arm `{arm}` has no score at {missing}, other arms have: what is not paired is not compared"
+                    "arm `{arm}` has no score for {missing}, but other arms have: only paired scores are compared"
                 );
                 return Err(at_with(port, message, "judge every arm with the same draws"));
             }

@@ -87,6 +87,16 @@ enum Candidate {
     Probe,
 }
 
+impl std::fmt::Display for Candidate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Svm(SvmSettings { penalty, gamma }) => write!(f, "penalty {penalty}, gamma {gamma}"),
+            Self::Knn(neighbours) => write!(f, "{neighbours} neighbour(s)"),
+            Self::Probe => f.write_str("linear probe"),
+        }
+    }
+}
+
 impl ControlNode {
     /// The settings that are tried, in the order written.
     fn candidates(&self) -> Vec<Candidate> {
@@ -124,7 +134,7 @@ impl ControlNode {
         }
         if of(Control::RandomProbe) && self.network.is_none() {
             let help = "write `network = { name = \"conv3\" }`, as the arms have it";
-            return Err(at_with("network", "a random network needs to be one of a kind", help));
+            return Err(at_with("network", "the control `random-probe` needs a `network`", help));
         }
         for (key, values) in [("penalty", &self.penalty), ("gamma", &self.gamma)] {
             if let Some(wrong) = values
@@ -139,7 +149,7 @@ impl ControlNode {
             return Err(at("neighbours", "0 found, expected at least 1"));
         }
         if self.candidates().is_empty() {
-            return Err(at("control", "there is no setting to try: an empty list found"));
+            return Err(at("control", "there is no setting to try: the list is empty"));
         }
         Ok(())
     }
@@ -262,7 +272,7 @@ impl ControlNode {
             told(cx, done, all, "setting")?;
             let found = accuracy(&truth, &fitted.predict(candidate, &features).0);
             cx.host.note(&format!(
-                "{candidate:?}: {:.1} % of the validation images",
+                "{candidate}: {:.1} % of the validation images are right",
                 100.0 * found
             ));
             if best.is_none_or(|(_, most)| found > most) {

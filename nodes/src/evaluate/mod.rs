@@ -31,9 +31,8 @@ fn score_facts(inputs: &InputFacts, split: SplitName, of_classifier: bool) -> Re
         return Ok(None);
     };
     if data.count(split) == Some(0) {
-        let help = "`validation = N` in the dataset node holds out some of the training images";
         let message = format!("the data set has no {split} {}", data.input.modality.noun());
-        return Err(at_with("split", message, help));
+        return Err(at_with("split", message, split.where_from()));
     }
     Ok(Some(ScoreFacts {
         of_classifier,

@@ -330,7 +330,7 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
     let backbone = match (&trained, &node.backbone) {
         (Some(EncoderArtifact { backbone, .. }), _) | (None, Some(backbone)) => Some(backbone.clone()),
         (None, None) if given.is_some() => None,
-        (None, None) => return Err(failure("neither `encoder` nor `backbone` is given")),
+        (None, None) => return Err(failure("BUG: neither `encoder` nor `backbone` is given")),
     };
     let controls = if node.controls {
         1 + usize::from(backbone.is_some())
@@ -397,9 +397,8 @@ fn written(
 fn grouped(node: &ProbeNode, train: &Samples, classes: usize) -> Result<Vec<u32>, NodeError> {
     let n = node.cluster_images.min(train.n());
     if n > 0 && n < classes {
-        return Err(failure(format!(
-            "{n} training images cannot be grouped into {classes} clusters"
-        )));
+        let message = format!("`cluster_images`: {n} training images cannot be grouped into {classes} clusters");
+        return Err(failure(message).with_help(format!("take at least {classes}, or 0 for no clusters")));
     }
     let mut drawn = Stream::new(node.seed, "grouped").permutation(train.n());
     drawn.truncate(n);

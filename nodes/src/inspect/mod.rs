@@ -25,7 +25,7 @@ use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ENCODER, LocatorArtifact, MODEL, NetworkFacts, RECIPE, SplitName, TrainedNetwork,
     compatible, decoded, from_json, to_json,
 };
-use crate::failure::{at, failure};
+use crate::failure::{at, failure, refused};
 
 /// The heading of what is no single network's.
 pub(crate) const VIEWS: &str = "What training saw";
@@ -165,11 +165,13 @@ impl Node for InspectNode {
             },
         };
         let augmenter = normalisation.augmenter(&Recipe::default(), encoder.takes())?;
-        if augmenter.input() != data.facts()?.input {
-            return Err(failure(
-                "the network takes images of another shape than those of the data set",
-            ));
-        }
+        let network = NetworkFacts {
+            input: augmenter.input(),
+            class_names: None,
+            backbone: None,
+            task: None,
+        };
+        compatible("network", &network, &data.facts()?).map_err(refused)?;
         let count = self.images.min(images.n);
         let places: Vec<u32> = (0..count).map(|i| (i * images.n / count) as u32).collect();
         let mut seen = Seen {

@@ -91,8 +91,8 @@ impl Fault {
 /// The files of a folder and of the folders in it, sorted; not those that file managers leave.
 pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
     let unreadable = |e: std::io::Error| {
-        let help = "check that it is there and that you may read it; a link to a folder above itself has no end";
-        Fault::new(format!("cannot read the folder {}: {e}", folder.display()), help)
+        let help = "check that it is there and that you may read it; a link to a directory above itself has no end";
+        Fault::new(format!("cannot read the directory {}: {e}", folder.display()), help)
     };
     let Listing {
         mut files, dangling, ..

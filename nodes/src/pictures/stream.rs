@@ -59,7 +59,7 @@ pub fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, Fault> {
         };
         let pattern = argument.to_str().filter(|text| text.contains(['*', '?', '[']));
         let pattern = pattern.ok_or_else(|| missing("there is no"))?;
-        let found = glob::glob(pattern).map_err(|e| missing(&format!("{e}: this is no pattern:")))?;
+        let found = glob::glob(pattern).map_err(|e| missing(&format!("not a pattern ({e}):")))?;
         let before = paths.len();
         for path in found {
             paths.push(path.map_err(|e| missing(&format!("{e}: cannot follow")))?);

@@ -153,8 +153,7 @@ fn wanted(path: &Path) -> Result<BTreeMap<String, Vec<u8>>, Fault> {
 }
 
 fn fault(path: &Path, what: impl std::fmt::Display) -> Fault {
-    let help =
-        "`path` is the folder or the archive as it is published, e.g. cifar-10-batches-bin or cifar-100-python.tar.gz";
+    let help = "`path` is the directory or the archive as it is published, e.g. cifar-10-batches-bin or cifar-100-python.tar.gz";
     Fault::new(format!("{}: {what}", path.display()), help)
 }
 

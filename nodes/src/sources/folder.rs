@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::npz::ArrayNames;
-use super::{Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, check_count};
+use super::{Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, check_count, check_images};
 use crate::artifacts::{Annotated, SplitName};
 use crate::failure::{at, at_with};
 use crate::pictures::{
@@ -276,13 +276,8 @@ fn fifth(found: &Found, labelled: usize) -> Result<usize, ParamError> {
 pub(super) fn check_found(found: &Found) -> Result<(), Fault> {
     let named = |entry: &Entry| entry.path.display().to_string();
     let judged = |entry: &&Entry| matches!(entry.split, Some(SplitName::Test | SplitName::Validation));
-    if found.entries.len() > MOST_EXAMPLES {
-        let message = format!("{} images found, expected at most {MOST_EXAMPLES}", found.entries.len());
-        return Err(Fault::new(
-            message,
-            "split it into several directories, each a data set of its own",
-        ));
-    }
+    let help = "split it into several directories, each a data set of its own";
+    check_images(found.entries.len()).map_err(|what| Fault::new(what, help))?;
     if let Some(entry) = found.entries.iter().filter(judged).find(|entry| entry.label.is_none()) {
         let message = format!("{} is a test or validation image without a label", named(entry));
         return Err(Fault::new(

@@ -94,7 +94,10 @@ impl<'a> Part<'a> {
     fn of_headers(images: &'a Path, labels: &'a Path) -> Result<Self, Fault> {
         let start = read_start(images, IMAGES_HEADER as u64).map_err(|e| fault(images, e))?;
         let sizes = image_sizes(&start).map_err(|e| fault(images, e))?;
-        let label_bytes = read_file(labels).map_err(|e| fault(labels, e))?;
+        let label_bytes = read_file(labels).map_err(|e| Fault {
+            message: e.to_string(),
+            ..fault(labels, "")
+        })?;
         Self::new(images, labels, &sizes, &label_bytes)
     }
 

@@ -222,6 +222,17 @@ fn check_count(
 /// The most examples that a data set may have: artifacts hold their places as f32, which counts to this.
 const MOST_EXAMPLES: usize = 1 << 24;
 
+/// Whether a data set may have so many images: asked before anything is made for each, as a header may say any number.
+///
+/// # Errors
+/// In words.
+fn check_images(n: usize) -> Result<(), String> {
+    if n <= MOST_EXAMPLES {
+        return Ok(());
+    }
+    Err(format!("{n} images found, expected at most {MOST_EXAMPLES}"))
+}
+
 /// All sources. A new one is a file and a line.
 pub const SOURCES: &[Source] = &[
     cifar::CIFAR,

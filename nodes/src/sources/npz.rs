@@ -14,7 +14,7 @@ use zip::read::ZipFile;
 
 use super::container::{ClassLabel, Content, Contents, Example, Format, Reader, Take, class, source_of, split_in};
 use super::npy::{Array, Header};
-use super::{Source, SourceSettings};
+use super::{Source, SourceSettings, check_images};
 use crate::artifacts::SplitName;
 use crate::pictures::{Fault, Picture, Values};
 
@@ -123,6 +123,7 @@ fn read(reader: &Reader<'_>, take: &mut Take<'_>) -> Result<Contents, Fault> {
         let head = member(&mut zip, &x, HEAD).and_then(|bytes| Header::parse(&bytes));
         let head = head.map_err(|what| in_array(&x, what))?;
         let (n, layout) = Layout::of(&head.shape).map_err(|what| in_array(&x, what))?;
+        check_images(n).map_err(|what| in_array(&x, what))?;
         if *size.get_or_insert(layout.size()) != layout.size() {
             return Err(in_array(
                 &x,

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::container::{
     ClassLabel, Content, Contents, Example, Format, Reader, Take, class, files_with, source_of, split_in,
 };
-use super::{Source, SourceSettings};
+use super::{Source, SourceSettings, check_images};
 use crate::pictures::Fault;
 
 /// Usual names of the columns.
@@ -131,6 +131,7 @@ fn one_shard(
     if fields.is_empty() {
         // Nothing but the number of rows is of interest.
         let rows = usize::try_from(metadata.num_rows()).unwrap_or(0);
+        check_images(rows).map_err(|what| fault(path, what))?;
         let unread = |at| Example {
             name: name(at),
             label: None,

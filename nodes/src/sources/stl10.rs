@@ -48,7 +48,7 @@ fn file(path: &Path, name: &str) -> PathBuf {
 }
 
 fn fault(path: &Path, what: impl std::fmt::Display) -> Fault {
-    let help = "`path` is the folder stl10_binary, as its archive unpacks to; check that the file is whole";
+    let help = "`path` is the directory stl10_binary, as its archive unpacks to; check that the file is whole";
     Fault::new(format!("{}: {what}", path.display()), help)
 }
 

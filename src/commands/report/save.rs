@@ -29,11 +29,10 @@ pub(super) fn figure(content: &Content, wanted: &str, output: Option<&Path>) -> 
     let Some((name, figure)) = fits(true).or_else(|| fits(false)) else {
         let names: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
         let message = format!("the report of run {} has no figure `{wanted}`", content.run);
-        let help = format!(
-            "{}; there are: {}",
-            suggest(wanted, "figures", names.iter().copied()),
-            names.join(", ")
-        );
+        let mut help = suggest(wanted, "figures", names.iter().copied());
+        if !help.contains("figures: ") {
+            help.push_str(&format!(": {}", names.join(", ")));
+        }
         return Err(Failure::usage(message, help));
     };
     let numbers = numbers::table(figure)

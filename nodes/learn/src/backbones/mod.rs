@@ -227,6 +227,22 @@ pub enum BackboneError {
     Setting(#[from] SettingError),
 }
 
+/// As it is written in a workflow, without what is the backbone's own.
+impl std::fmt::Display for BackboneSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let written = |settings: &Self| serde_json::to_value(settings).ok()?.as_object().cloned();
+        let (all, own) = (
+            written(self).unwrap_or_default(),
+            written(&Self::named(&self.name)).unwrap_or_default(),
+        );
+        write!(f, "{{ name = \"{}\"", self.name)?;
+        for (key, value) in all.iter().filter(|(key, value)| own.get(*key) != Some(value)) {
+            write!(f, ", {key} = {value}")?;
+        }
+        f.write_str(" }")
+    }
+}
+
 impl BackboneSettings {
     /// A backbone with everything else its own.
     pub fn named(name: &str) -> Self {
@@ -338,7 +354,11 @@ impl BackboneSettings {
             });
         }
         if let Some(key) = self.transformers_key() {
-            let message = format!("`{}` is no transformer: `{key}` is of `{}`", self.name, vit::NAME);
+            let message = format!(
+                "`{}` is not a transformer: `{key}` is a setting of `{}`",
+                self.name,
+                vit::NAME
+            );
             return Err(SettingError::new(key, message).into());
         }
         size::check(self, "widths", size::of_stages(input.c, widths))?;

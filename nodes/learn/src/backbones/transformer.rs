@@ -40,7 +40,7 @@ pub(super) fn sizes(settings: &BackboneSettings) -> Result<TransformerShape, Bac
     if let Some((key, _)) = foreign.into_iter().find(|(_, given)| *given) {
         return refuse(
             key,
-            format!("`{NAME}` takes texts and has none: its sizes are `dim`, `depth` and `heads`"),
+            format!("`{NAME}` takes texts and has no `{key}`: its sizes are `dim`, `depth` and `heads`"),
         );
     }
     stack::sizes(settings, SIZES)

@@ -54,7 +54,7 @@ impl Settings for PirlSettings {
         let others = constraints.images.saturating_sub(constraints.batch);
         if self.negatives > others {
             let message = format!(
-                "{} found, but besides a batch there are only {others} of {} images to draw them from",
+                "{} found, but a batch leaves only {others} of the {} images to draw them from",
                 self.negatives, constraints.images
             );
             return Err(MethodError::setting("negatives", message));

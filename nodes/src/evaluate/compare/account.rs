@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flow_engine::node::{InputSpent, ParamError, Spending, Spent};
 
 use super::CompareNode;
-use super::cells::cell_name;
+use super::cells::{at_cell, cell_name};
 use crate::evaluate::arms::{Cell, Place};
 use crate::evaluate::table::table;
 use crate::failure::at_with;
@@ -78,8 +78,8 @@ fn check_equal(node: &CompareNode, arms: &[ArmAccount]) -> Result<(), ParamError
         };
         if many > UNEQUAL * few {
             let message = format!(
-                "the arms are not on equal terms at {}: `{}` may train on {many:.0} images, forward and backward, `{}` on {few:.0}",
-                cell_name(node, cell),
+                "the arms are not on equal terms{}: `{}` may train on {many:.0} images, forward and backward, `{}` on {few:.0}",
+                at_cell(node, cell),
                 most.arm,
                 least.arm
             );

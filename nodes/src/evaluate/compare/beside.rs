@@ -32,6 +32,10 @@ pub(super) fn of_cell<'a, T>(
             names.push(&aside.node);
         }
     }
+    let place = |draw: &Draw| match cell.budget.is_empty() {
+        true => draw.to_string(),
+        false => format!("{} {} ({draw})", axes.budget, cell.budget),
+    };
     let mut found = Vec::new();
     for name in names {
         let mut scores = Vec::new();
@@ -39,7 +43,7 @@ pub(super) fn of_cell<'a, T>(
             let fits = |aside: &&Aside<T>| aside.node == name && axes.stands_for(&aside.bindings, cell, draw);
             let mut fitting = asides.iter().filter(fits);
             let Some(one) = fitting.next() else {
-                let message = format!("`{name}` has no score for {} {} ({draw})", axes.budget, cell.budget);
+                let message = format!("`{name}` has no score for {}", place(draw));
                 let help = format!(
                     "let it vary by nothing but `{}` and `{}`, as the arms do",
                     axes.budget, axes.repeat
@@ -47,10 +51,7 @@ pub(super) fn of_cell<'a, T>(
                 return Err(at_with(port, message, help));
             };
             if fitting.next().is_some() {
-                let message = format!(
-                    "`{name}` has several scores for {} {} ({draw})",
-                    axes.budget, cell.budget
-                );
+                let message = format!("`{name}` has several scores for {}", place(draw));
                 let help = "name each of what it varies by as a node of its own";
                 return Err(at_with(port, message, help));
             }

@@ -20,6 +20,14 @@ pub(super) fn cell_name(node: &CompareNode, cell: &Cell) -> String {
     }
 }
 
+/// Behind what is said of a cell: ` at labels 40`; nothing where there is only one.
+pub(super) fn at_cell(node: &CompareNode, cell: &Cell) -> String {
+    match *cell == Cell::default() {
+        true => String::new(),
+        false => format!(" at {}", cell_name(node, cell)),
+    }
+}
+
 /// A share in percent.
 pub(super) fn percent(value: f64) -> String {
     format!("{:.1}", 100.0 * value)

@@ -34,7 +34,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use self::beside::Aside;
-use self::cells::cell_name;
+use self::cells::at_cell;
 use self::judge::{Material, judge};
 use self::metric::Compared;
 use self::verdict::{FEWEST_DRAWS, Verdict};
@@ -126,11 +126,7 @@ impl CompareNode {
         for Paired { cell, arms, .. } in paired {
             let names: Vec<&str> = arms.iter().map(|(arm, _)| arm.as_str()).collect();
             if !names.contains(&self.baseline.as_str()) {
-                let message = format!(
-                    "`{}` is not one of the arms at {}",
-                    self.baseline,
-                    cell_name(self, cell)
-                );
+                let message = format!("`{}` is not one of the arms{}", self.baseline, at_cell(self, cell));
                 let help = flow_engine::workflow::suggest(&self.baseline, "arms", names);
                 return Err(at_with("baseline", message, help));
             }

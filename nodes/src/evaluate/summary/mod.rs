@@ -58,7 +58,9 @@ impl SummaryNode {
 
     fn check_baseline<'a>(&self, arms: impl Iterator<Item = &'a str>) -> Result<(), ParamError> {
         let Some(baseline) = &self.baseline else { return Ok(()) };
-        let arms: Vec<&str> = arms.collect();
+        let mut arms: Vec<&str> = arms.collect();
+        arms.sort_unstable();
+        arms.dedup();
         if arms.contains(&baseline.as_str()) {
             return Ok(());
         }

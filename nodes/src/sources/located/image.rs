@@ -17,7 +17,12 @@ pub(super) fn one_image(
     (classes, annotated): (usize, Annotated),
 ) -> (Option<(Located, Fitted)>, Vec<String>) {
     let mut problems = Vec::new();
-    let mut tell = |id: &str, what: String| problems.push(format!("{}: {id}: {what}", sheet.source));
+    let mut tell = |id: &str, what: String| {
+        problems.push(match id == sheet.source {
+            true => format!("{id}: {what}"),
+            false => format!("{}: {id}: {what}", sheet.source),
+        });
+    };
     let name = sheet.path.display().to_string();
     let picture = match decode(&folder.join(&sheet.path), &fitting.reading) {
         Ok(picture) => picture,

@@ -196,7 +196,7 @@ pub(crate) fn test_count(
     match asked {
         Some(_) if has_test => Err(at_with(
             "test",
-            "the folder has a test split of its own",
+            "the directory has a test split of its own",
             "leave `test` out",
         )),
         Some(asked) if asked >= free => {
@@ -216,13 +216,13 @@ fn shape(layout: Layout, settings: &SourceSettings, files: &[PathBuf]) -> Result
     };
     if !folder.is_dir() {
         let message = format!(
-            "{} is a file, expected the folder with it and its images",
+            "{} is a file, expected the directory with it and its images",
             folder.display()
         );
         return Err(at_with(
             "path",
             message,
-            "what lies in the folder is part of the key, images as well as annotations",
+            "what lies in the directory is part of the key, images as well as annotations",
         ));
     }
     let found = read(layout, folder, settings)?;
@@ -258,6 +258,8 @@ fn read(layout: Layout, folder: &Path, settings: &SourceSettings) -> Result<Shee
         .collect();
     found.images.dedup_by(|b, a| a.path == b.path);
     found.problems.extend(twice);
+    // Where nothing is left, what is wrong with it says more.
+    refuse(&found.problems, settings)?;
     if found.images.is_empty() {
         let message = format!("there is no annotated image in {}", folder.display());
         return Err(Fault::new(message, "`flow kinds dataset` says where each source looks"));
@@ -269,7 +271,6 @@ fn read(layout: Layout, folder: &Path, settings: &SourceSettings) -> Result<Shee
         );
         return Err(Fault::new(message, "leave the masks out, or join classes"));
     }
-    refuse(&found.problems, settings)?;
     Ok(found)
 }
 

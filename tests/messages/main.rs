@@ -2,7 +2,10 @@
 
 #![cfg(unix)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod pages;
+mod pictures;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -17,12 +20,15 @@ const CHANGING: &[(&str, &str)] = &[
     (r"`[0-9a-f]{6}`", "`[id]`"),
     (r"(?m)^ [0-9a-f]{6}( +two)", " [id]$1"),
     (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[time]"),
-    (r"this run has [0-9.]+ GiB", "this run has [size]"),
+    (r"this run has [0-9.]+ GiB", "this run has [x] GiB"),
+    (r"after [0-9.]+ s and was stopped", "after [x] s and was stopped"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "[time]"),
     (r"\b\d+\.\d+ s\b", "[time]"),
     (r"\b[0-9.]+ (B|KiB|MiB)\b", "[size]"),
     (r"on 1 thread of \S+", "on 1 thread of [host]"),
     (r"/\S*/\.tmp\w+", "[dir]"),
+    (r"is asked for, but [^\n]+", "is asked for, but [reason]"),
+    (r"\b\d\.\d{5,}\b", "[x]"),
     (r"(\S) {3,}", "$1  "),
 ];
 
@@ -40,7 +46,7 @@ impl Transcript {
         }
     }
 
-    /// Types a command, of which the words are separated by spaces, or quoted by `'`.
+    /// Types a command, of which the words are separated by spaces, or quoted by `'`; variables of its environment may come first.
     fn flow(&mut self, line: &str) {
         let mut words: Vec<&str> = Vec::new();
         for (i, part) in line.split('\'').enumerate() {
@@ -49,7 +55,13 @@ impl Transcript {
                 _ => words.push(part),
             }
         }
-        let mut command: Command = self.place.command(&words);
+        let is_variable = |word: &str| {
+            word.split_once('=')
+                .is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+        };
+        let variables = words.iter().take_while(|word| is_variable(word)).count();
+        let mut command: Command = self.place.command(&words[variables..]);
+        command.envs(words[..variables].iter().filter_map(|word| word.split_once('=')));
         command.env("RAYON_NUM_THREADS", "2").env("CUDA_VISIBLE_DEVICES", "");
         let ended = Ended::from(command.output().expect("flow starts"));
         self.text.push_str(&format!("$ flow {line}\n"));

@@ -1,0 +1,111 @@
+//! What pages and the commands around them say.
+
+use super::Transcript;
+use super::common::{SMALL, TWO};
+
+#[test]
+fn reports() {
+    let mut typed = Transcript::new(TWO);
+    typed.flow("report");
+    typed.flow("run w.toml --only first -j 1");
+    for line in [
+        "report --figure nothing",
+        "report --figure the-workflow -o figure.pdf",
+        "report nobody",
+        "runs show nobody",
+        "runs ls --filter 'status = fald'",
+        "runs ls --filter 'nodes > many'",
+        "runs ls --filter 'nodes >'",
+        "runs ls --filter '> 2'",
+        "runs ls --filter 'node = 2'",
+        "runs ls --filter 'age > today'",
+        "runs ls --filter 'status'",
+        "bench prefetch --recipe nothing",
+        "bench train-step --task nothing",
+        "bench train-step --batch 1",
+        "bench train-step --image 3x3",
+    ] {
+        typed.flow(line);
+    }
+    typed
+        .place
+        .flow(&["cache", "gc", "--max-size", "1B", "--keep-runs", "0", "--delete"]);
+    let id = typed.place.flow(&["runs", "ls", "--json"]).json_lines()[0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let run = id.rsplit('-').next().expect("its end").to_owned();
+    typed.flow(&format!("cache show {run}:nobody"));
+    std::fs::remove_dir_all(typed.place.path(".flow/cache")).expect("there");
+    typed.place.flow(&["cache", "init"]);
+    typed.flow(&format!("cache show {run}:first"));
+    typed.flow(&format!("cache show {run}"));
+    for before in ["show ", "that run "] {
+        typed.text = typed.text.replace(&format!("{before}{run}"), &format!("{before}[id]"));
+    }
+    typed.check("reports");
+}
+
+/// Pages, with `[x]` for what is measured.
+#[test]
+fn pages() {
+    let mut typed = Transcript::new(SMALL);
+    typed.place.run(&["-j", "1"]);
+    typed.flow("report --format md");
+    let run = typed.place.flow(&["runs", "show", "--json"]).json();
+    let dir = typed.place.path(run["dir"].as_str().expect("a directory"));
+    let mut files: Vec<_> = std::fs::read_dir(dir)
+        .expect("a run directory")
+        .map(|file| file.expect("a file").path())
+        .collect();
+    files.sort();
+    for file in &files {
+        let name = file.file_name().expect("a name").to_string_lossy();
+        let is_page = file.extension().is_some_and(|ending| ending == "md");
+        if is_page || name.ends_with(".figures.json") {
+            let text = std::fs::read_to_string(file).expect("a page");
+            let shown = if is_page { text } else { texts_of(&text) };
+            typed.text.push_str(&format!("$ cat {name}\n{shown}\n\n"));
+        }
+    }
+    let mut text = typed.text;
+    for (changing, shown) in [
+        (r"\d{8}T[\d.]+Z-small-[0-9a-f]{6}", "[id]"),
+        (r"-?\d+\.\d+(e-?\d+)?", "[x]"),
+        (r"\b[0-9a-f]{12,}\b", "[id]"),
+    ] {
+        let changing = regex::Regex::new(changing).expect("a regular expression");
+        text = changing.replace_all(&text, shown).into_owned();
+    }
+    let numbers = regex::Regex::new(r"-?\d+( %)?").expect("a regular expression");
+    // 95 % intervals and 100 % are words, other numbers are measured.
+    let shown = |found: &regex::Captures<'_>| match &found[0] {
+        words @ ("95 %" | "100 %") => words.to_owned(),
+        number if number.ends_with(" %") => "[x] %".to_owned(),
+        _ => "[x]".to_owned(),
+    };
+    // How many rows a Pareto front has depends on how long trainings took: equal lines are shown once.
+    let mut lines: Vec<String> = Vec::new();
+    for line in numbers.replace_all(&text, shown).lines() {
+        if line.is_empty() || !lines.iter().any(|known| known == line) {
+            lines.push(line.to_owned());
+        }
+    }
+    typed.text = lines.join("\n");
+    typed.check("pages");
+}
+
+/// The texts of figures.
+fn texts_of(figures: &str) -> String {
+    fn texts(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::String(text) if text.contains(' ') && !found.contains(text) => found.push(text.clone()),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+            serde_json::Value::Object(fields) => fields.values().for_each(|item| texts(item, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    texts(&serde_json::from_str(figures).expect("JSON"), &mut found);
+    found.join("\n")
+}

@@ -1,0 +1,185 @@
+//! What is said of a person's own pictures: of predictions, of workflows for them, and where a machine lacks something.
+
+use super::Transcript;
+use super::common::{TWO, stripes};
+
+/// Pictures of two classes, and workflows that learn them, or texts.
+const PICTURES: &str = r#"
+[nodes.images]
+kind = "dataset"
+source = "folder"
+path = "pictures"
+side = 16
+test = 4
+
+[nodes.model]
+kind = "finetune"
+data = ["images"]
+backbone = { name = "conv3", widths = [4, 4, 4] }
+steps = 2
+batch = 8
+lr = 0.01
+
+[nodes.weak]
+kind = "augment"
+recipe = "weak"
+
+[nodes.simclr]
+kind = "pretext"
+method = "simclr"
+
+[nodes.encoder]
+kind = "pretrain"
+data = "images"
+views = "weak"
+task = "simclr"
+backbone = { name = "conv3", widths = [4, 4, 4] }
+epochs = 1
+batch = 8
+lr = 0.01
+
+[nodes.sentences]
+kind = "dataset"
+source = "text"
+path = "texts.tsv"
+length = 8
+
+[nodes.reader]
+kind = "finetune"
+data = ["sentences"]
+backbone = { name = "transformer", dim = 8, depth = 1, heads = 2 }
+steps = 1
+batch = 4
+lr = 0.01
+"#;
+
+fn with_pictures() -> Transcript {
+    let typed = Transcript::new(PICTURES);
+    for (class, name) in ["across", "along"].into_iter().enumerate() {
+        for seed in 0..12 {
+            let path = typed.place.path(&format!("pictures/{name}/{seed}.png"));
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("writable");
+            let class = class as u32;
+            stripes((20, 20), class, seed + 500 * class).save(path).expect("saved");
+        }
+    }
+    typed.place.write("texts.tsv", "good\tfine\nbad\tpoor\n".repeat(8));
+    typed
+}
+
+#[test]
+fn predictions() {
+    let mut typed = with_pictures();
+    typed.place.run(&["-j", "1"]);
+    typed.place.write("none.png", "none");
+    typed.place.write("none.zip", "PK\x03\x04none");
+    typed.place.write("cut.tar", vec![b'x'; 1024]);
+    std::fs::create_dir(typed.place.path("empty")).expect("writable");
+    for line in [
+        "predict model pictures/across/0.png",
+        "predict encoder pictures/across/0.png",
+        "predict reader pictures/across/0.png",
+        "predict images pictures/across/0.png",
+        "predict best pictures/across/0.png",
+        "predict 'kind = dataset' pictures/across/0.png",
+        "predict 'kind = finetune and node = nobody' pictures/across/0.png",
+        "predict 'node = model or node = encoder' pictures/across/0.png",
+        "predict model pictures/across/0.png -o results",
+        "predict model pictures/across/0.png -o nowhere/results.csv",
+        "predict model none.png",
+        "predict model none.png --on-bad skip",
+        "predict model none.zip",
+        "predict model cut.tar",
+        "predict model empty",
+        "predict model nowhere",
+        "predict model 'nowhere/*.png'",
+        "predict model '***'",
+        "cache export model --to torch -o net.safetensors",
+        "cache export encoder --to onnx -o net.onnx",
+        "cache export images --to onnx -o net.onnx",
+    ] {
+        typed.flow(line);
+    }
+    // In the order of their ages, which is another each time.
+    typed
+        .place
+        .flow(&["cache", "gc", "--max-size", "1B", "--keep-runs", "0", "--delete"]);
+    typed.flow("predict model pictures/across/0.png");
+    typed.check("predictions");
+}
+
+#[test]
+fn the_best_of_several_classifiers() {
+    let mut typed = with_pictures();
+    let validated = PICTURES.replace("test = 4", "test = 4\nvalidation = 4");
+    typed.place.write("w.toml", &validated);
+    typed.place.run(&["-j", "1"]);
+    typed.flow("predict best pictures/across/0.png");
+    typed.place.run(&[
+        "-j",
+        "1",
+        "--set",
+        "nodes.images.test=2",
+        "--set",
+        "nodes.images.validation=0",
+    ]);
+    typed.flow("predict best pictures/across/0.png");
+    typed.flow("predict model pictures/across/0.png");
+    typed.check("the_best_of_several_classifiers");
+}
+
+#[test]
+fn beginnings_of_own_images() {
+    let mut typed = with_pictures();
+    std::fs::create_dir(typed.place.path("texts")).expect("writable");
+    typed.place.write("texts/a.txt", "no image");
+    let copy = |from: &str, to: &str| {
+        let to = typed.place.path(to);
+        std::fs::create_dir_all(to.parent().expect("a parent")).expect("writable");
+        std::fs::copy(typed.place.path(from), to).expect("copied");
+    };
+    for seed in 0..4 {
+        copy(&format!("pictures/across/{seed}.png"), &format!("flat/{seed}.png"));
+        copy(
+            &format!("pictures/across/{seed}.png"),
+            &format!("few/across/{seed}.png"),
+        );
+    }
+    copy("pictures/along/0.png", "few/along/0.png");
+    copy("pictures/along/0.png", "pictures/along/twin.png");
+    std::fs::write(typed.place.path("pictures/along/broken.png"), "none").expect("written");
+    for line in [
+        "init texts",
+        "init flat --task finetune",
+        "init few",
+        "init pictures -o own.toml --minutes 0.001",
+        "init flat --task pretrain -o flat.toml",
+        "init pictures --task finetune -o finetune.toml",
+        "data inspect pictures",
+    ] {
+        typed.flow(line);
+    }
+    for file in ["own.toml", "flat.toml", "finetune.toml"] {
+        let written = std::fs::read_to_string(typed.place.path(file)).unwrap_or_default();
+        typed.text.push_str(&format!("$ cat {file}\n{written}\n"));
+    }
+    let minutes = regex::Regex::new(r"\d+\.\d+ minutes").expect("a regular expression");
+    typed.text = minutes.replace_all(&typed.text, "[x] minutes").into_owned();
+    typed.check("beginnings_of_own_images");
+}
+
+#[test]
+fn machines_that_have_less() {
+    let mut typed = with_pictures();
+    typed.place.write("w.toml", TWO);
+    let trains = PICTURES.replace(
+        "lr = 0.01\n\n[nodes.weak]",
+        "lr = 0.01\ndevice = \"cuda\"\n\n[nodes.weak]",
+    );
+    typed.place.write("gpu.toml", trains);
+    typed.flow("plan gpu.toml");
+    typed.flow("TMPDIR=nowhere run w.toml");
+    typed.flow("FLOW_LOG=nonsense=[ plan w.toml");
+    typed.flow("run w.toml --trace nowhere/trace.json");
+    typed.check("machines_that_have_less");
+}
