@@ -123,6 +123,9 @@ pub(crate) struct InspectArgs {
     /// The most pixels of an image that is decoded.
     #[arg(long, value_name = "N", default_value_t = flow_nodes::pictures::MAX_PIXELS)]
     pub(crate) max_pixels: u64,
+    /// Write each image, with the boxes and masks that are told of it drawn over it, into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) draw: Option<PathBuf>,
     /// A JSON line for each file: path, width, height, channels, mean, label, split, problem.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,5 +1,7 @@
 //! Who tells a person what happens during a run: bars on a terminal, plain lines elsewhere, or only failures.
 
+mod course;
+
 use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 
@@ -7,6 +9,7 @@ use flow_engine::events::JsonLines;
 use flow_engine::{Event, Reporter};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::course::Course;
 use crate::output::{JsonStdout, bars, count, duration, print_error, say, shown};
 
 /// The reporter that fits the terminal and the options.
@@ -23,17 +26,25 @@ pub(crate) fn reporter(quiet: bool, verbose: u8, json: bool) -> Box<dyn Reporter
     })
 }
 
-/// Metrics that are shown when a node has ended, if it has them.
-const SHOWN_METRICS: [&str; 8] = [
-    "accuracy",
-    "mean_iou",
-    "ap50",
-    "loss",
-    "precision",
-    "kept_share",
-    "knn.encoder",
-    "probe.encoder",
+/// What is said of a node that is done: the first of these groups of which it has something.
+const MAIN_FIGURES: [&[&str]; 8] = [
+    &["accuracy"],
+    &["mean_iou"],
+    &["ap"],
+    &["kept_share", "precision"],
+    &["probe.encoder", "knn.encoder"],
+    &["loss", "knn"],
+    &["train_images", "test_images"],
+    &["labels"],
 ];
+
+/// A number as short as it tells.
+fn figure(value: f64) -> String {
+    match value {
+        value if value.fract() == 0.0 || value.abs() >= 100.0 => format!("{value:.0}"),
+        value => format!("{value:.4}"),
+    }
+}
 
 #[derive(Default)]
 struct Counts {
@@ -157,9 +168,12 @@ fn line(event: &Event) -> Option<String> {
         Event::NodeFinished {
             node, metrics, cost, ..
         } => {
-            let shown = SHOWN_METRICS.iter();
-            let shown = shown.filter_map(|name| Some(format!("  {name} {:.4}", metrics.get(*name)?)));
-            format!("done   {node}  {}{}", duration(cost.wall_s), shown.collect::<String>())
+            let told = |name: &&str| Some(format!("  {} {}", name.replace('_', " "), figure(*metrics.get(*name)?)));
+            let groups = MAIN_FIGURES
+                .iter()
+                .map(|group| group.iter().filter_map(told).collect::<String>());
+            let main = groups.into_iter().find(|told| !told.is_empty()).unwrap_or_default();
+            format!("done   {node}  {}{main}", duration(cost.wall_s))
         }
         Event::NodeRepaired { node, why, .. } => format!("repair {node}: {why}; recomputing"),
         Event::NodeWaits { node, holder, .. } => format!("wait   {node}: {holder} is running it"),
@@ -217,7 +231,14 @@ impl Console {
 #[derive(Default)]
 struct Bars {
     all: Option<ProgressBar>,
-    nodes: HashMap<String, ProgressBar>,
+    nodes: HashMap<String, Running>,
+}
+
+/// A node that runs.
+struct Running {
+    bar: ProgressBar,
+    /// What its progress said; none before the first.
+    course: Option<Course>,
 }
 
 impl Bars {
@@ -233,10 +254,10 @@ impl Bars {
                     Some(all) => bars().insert_before(all, ProgressBar::no_length()),
                     None => bars().add(ProgressBar::no_length()),
                 };
-                bar.set_style(style("{spinner} {prefix}"));
-                bar.set_prefix(shown(node).into_owned());
+                bar.set_style(style("{spinner} {wide_msg}"));
+                bar.set_message(shown(node).into_owned());
                 bar.enable_steady_tick(std::time::Duration::from_millis(200));
-                self.nodes.insert(node.clone(), bar);
+                self.nodes.insert(node.clone(), Running { bar, course: None });
             }
             Event::NodeProgress {
                 node,
@@ -245,30 +266,23 @@ impl Bars {
                 metrics,
                 ..
             } => {
-                if let Some(bar) = self.nodes.get(node) {
-                    if bar.length().is_none() {
+                if let Some(Running { bar, course }) = self.nodes.get_mut(node) {
+                    if course.is_none() {
                         bar.set_length(*total);
-                        bar.set_style(style(
-                            "{spinner} {prefix:24!} {bar:14.cyan} {pos}/{len}  {eta} left  {wide_msg}",
-                        ));
-                        bar.reset_eta();
+                        bar.set_style(style("{spinner} {prefix:28!} {bar:8.cyan} {wide_msg}"));
+                        bar.set_prefix(shown(node).into_owned());
                     }
                     bar.set_position(*step);
-                    let metric = |f: &flow_engine::events::Metric| match f.value {
-                        Some(value) if value.fract() == 0.0 || value.abs() >= 100.0 => format!("{} {value:.0}", f.name),
-                        Some(value) => format!("{} {value:.3}", f.name),
-                        None => format!("{} ?", f.name),
-                    };
-                    let message = metrics.iter().map(metric).collect::<Vec<_>>().join("  ");
-                    bar.set_message(shown(&message).into_owned());
+                    let course = course.get_or_insert_with(|| Course::from(*step));
+                    bar.set_message(shown(&course.words(*step, *total, metrics)).into_owned());
                 }
             }
             Event::NodeFinished { node, .. }
             | Event::NodeFailed { node, .. }
             | Event::NodeRetried { node, .. }
             | Event::NodeStopped { node } => {
-                if let Some(bar) = self.nodes.remove(node) {
-                    bar.finish_and_clear();
+                if let Some(running) = self.nodes.remove(node) {
+                    running.bar.finish_and_clear();
                 }
             }
             Event::RunFinished { .. } => {

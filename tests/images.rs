@@ -368,3 +368,38 @@ fn folders_that_make_no_data_set_are_refused_before_anything_runs() {
     let no_side = two_classes(&READ.replace("side = 16\n", ""), 10);
     refused(&no_side, 3, &["`side`"]);
 }
+
+#[test]
+fn annotated_images_are_drawn_into_a_directory_and_none_outside_it() {
+    let place = two_classes(READ, 2);
+    let plain = place.flow(&["data", "inspect", "photos", "--draw", "drawn"]);
+    assert_eq!(plain.code, 2, "{}", plain.stderr);
+    assert!(plain.stderr.contains("tells where things are"), "{}", plain.stderr);
+    for i in 0..3 {
+        put(&place, &format!("yolo/images/{i}.png"), &png(0, i));
+        put(&place, &format!("yolo/labels/{i}.txt"), b"0 0.5 0.5 0.4 0.4\n");
+    }
+    put(&place, "yolo/classes.txt", b"stripe\n");
+    let ended = place.flow(&["data", "inspect", "yolo", "--draw", "drawn"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("drew 3 images into drawn: stripe orange"),
+        "{}",
+        ended.stderr
+    );
+    for i in 0..3 {
+        let drawn = image::open(place.path(&format!("drawn/images/{i}.png"))).expect("a picture");
+        assert_eq!((drawn.width(), drawn.height()), (512, 512));
+    }
+    // COCO's names of files are paths, and this one leads out.
+    put(&place, "secret.png", &png(1, 9));
+    let coco = r#"{"images": [{"id": 1, "file_name": "../secret.png", "width": 24, "height": 20}], "categories": [{"id": 1, "name": "a"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 2, 4, 4], "area": 16}]}"#;
+    put(&place, "coco/annotations/all.json", coco.as_bytes());
+    let ended = place.flow(&["data", "inspect", "coco", "--draw", "in/here"]);
+    assert!(
+        ended.code != 0 && !place.path("in/secret.png").exists(),
+        "{}",
+        ended.stderr
+    );
+}

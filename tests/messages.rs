@@ -301,9 +301,8 @@ fn runs() {
         id.rsplit('-').next().expect("its end").to_owned()
     };
     let compared = typed.place.flow(&["runs", "compare", &short(1), &short(0)]);
-    typed
-        .text
-        .push_str(&format!("$ flow runs compare A B\n{}\n", compared.stdout));
+    let named = compared.stdout.replace(&short(1), "A").replace(&short(0), "B");
+    typed.text.push_str(&format!("$ flow runs compare A B\n{named}\n"));
     let compared = typed.place.flow(&["runs", "compare", &short(0), &short(0)]);
     typed
         .text

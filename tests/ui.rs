@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
 
-use common::{Place, SMALL, TWO, browse};
+use common::{Place, SMALL, TWO, Watched, browse};
 use serde_json::Value;
 
 /// A server of the runs of a place, and the address that it printed.
@@ -212,4 +212,29 @@ fn a_browser_shows_runs_and_the_nodes_of_one_without_an_error() {
         page.stdout
     );
     assert!(page.stdout.contains("simclr[seed=0]"), "{}", page.stdout);
+}
+
+#[test]
+fn a_run_that_starts_after_the_page_was_opened_appears_on_it_and_finishes_without_a_reload() {
+    let place = Place::new(SMALL);
+    // The list is empty, and has somewhere to look.
+    std::fs::create_dir_all(place.path(".flow/runs")).expect("made");
+    let served = Served::start(&place);
+    let Some(mut list) = Watched::open(&place, served.port, &format!("/{}/", served.token)) else {
+        println!("skipped: chromium is not installed");
+        return;
+    };
+    list.shows(&["0 runs, 0 under way"]);
+    let mut run = place.command(&["run", "w.toml", "-q"]).spawn().expect("flow starts");
+    list.shows(&["1 run, 1 under way", "running"]);
+    let id = id(&served.rows(""), 0);
+    let mut page = Watched::open(&place, served.port, &format!("/{}/run/{id}/", served.token)).expect("as before");
+    page.shows(&["simclr[seed=0]"]);
+    assert_eq!(
+        list.shows(&["1 run, 0 under way", "finished"]),
+        1,
+        "the list was loaded anew"
+    );
+    assert_eq!(page.shows(&["finished, "]), 1, "the run's page was loaded anew");
+    assert!(run.wait().expect("it ends").success());
 }

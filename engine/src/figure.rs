@@ -82,6 +82,9 @@ pub struct Words {
 pub struct Lines {
     /// The heading.
     pub title: String,
+    /// What it shows, in a sentence or two; may be empty.
+    #[serde(default)]
+    pub note: String,
     /// What the horizontal axis shows.
     pub x: String,
     /// What the vertical axis shows.

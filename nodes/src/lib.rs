@@ -19,6 +19,7 @@ mod finetune;
 mod inspect;
 mod memory;
 mod onnx;
+mod parts;
 mod pretext;
 mod pretrain;
 mod pseudo_label;

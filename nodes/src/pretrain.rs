@@ -20,14 +20,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, History, NetworkFacts, RECIPE,
-    RecipeArtifact, SplitName, TASK, Targets, TaskArtifact,
+    DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, History, NetworkFacts, PretextPictures,
+    RECIPE, RecipeArtifact, SplitName, TASK, Targets, TaskArtifact,
 };
 use crate::augment::check_recipe;
 use crate::budget::Budget;
 use crate::device::{DeviceChoice, Precision, note_memory};
 use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
 use crate::memory;
+
+/// Images of which it is kept what the task showed of them.
+const PICTURED: usize = 4;
 
 /// Trains an encoder on a pretext task.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -229,7 +232,7 @@ impl PretrainNode {
 
 impl Node for PretrainNode {
     const KIND: &'static str = "pretrain";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const OUTPUT: ArtifactType = ENCODER;
 
     fn ports(&self) -> Vec<Port> {
@@ -348,6 +351,8 @@ impl Node for PretrainNode {
         ));
         self.train(&mut training, cx)?;
         note_memory(&*device, cx);
+        let first: Vec<u32> = (0..held.n().min(PICTURED) as u32).collect();
+        let pictures = PretextPictures::of(&training.pictures(&held, &first));
         let images_trained = training.images_seen() as f64;
         let mut metrics = std::collections::BTreeMap::from([
             ("images_allowed".to_owned(), self.spending(images_trained).allowed),
@@ -368,7 +373,10 @@ impl Node for PretrainNode {
             normalisation,
         };
         Ok(Output {
-            files: vec![artifact.to_file(), history],
+            files: [artifact.to_file(), history]
+                .into_iter()
+                .chain(pictures.to_file())
+                .collect(),
             metrics,
         })
     }

@@ -24,6 +24,7 @@ use crate::artifacts::{
 use crate::device::{DeviceChoice, Precision};
 use crate::failure::{at, at_with, device_failure, refused};
 use crate::memory;
+use crate::parts::by_parts;
 use crate::tasks;
 
 /// Labels images with a trained classifier, and keeps those that it is sure of.
@@ -196,8 +197,9 @@ impl Node for PseudoLabelNode {
             Some(except) => without(("data", train), ("except", except))?,
             None => (0..train.n() as u32).collect(),
         };
-        let mut probabilities =
-            predict(&mut teacher.classifier, train, &pool, &augmenter).map_err(|e| device_failure(&e))?;
+        let mut probabilities = by_parts(cx, &pool, |part| {
+            predict(&mut teacher.classifier, train, part, &augmenter).map_err(|e| device_failure(&e))
+        })?;
         let classes = data.classes();
         if self.align {
             align(&mut probabilities, &shares(except.as_ref(), classes)?);

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use flow_engine::events::{Event, Reporter};
 use flow_engine::{NodeStatus, Options};
-use flow_nodes::pictures::{Layout, Reading};
-use flow_nodes::sources::inspect;
+use flow_nodes::pictures::{CLASS_COLOURS, Layout, Reading};
+use flow_nodes::sources::{drawn, inspect};
 use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 
 /// What went wrong.
@@ -232,4 +232,47 @@ fn inspect_counts_what_is_annotated() {
     assert_eq!((places.source, places.left_out, places.masks), ("voc", 0, 0));
     assert_eq!(places.things, [("cat".to_owned(), 6), ("dog".to_owned(), 6)]);
     assert_eq!(found.files.len(), 12);
+}
+
+#[test]
+fn boxes_and_masks_are_drawn_where_they_are_told_in_every_format() {
+    for (source, without) in [
+        ("voc", &[][..]),
+        ("masks", &["Annotations"]),
+        ("yolo", &["Annotations", "masks"]),
+        ("coco", &["Annotations", "masks", "labels"]),
+    ] {
+        let place = Place::new();
+        place.whole();
+        without
+            .iter()
+            .for_each(|folder| std::fs::remove_dir_all(place.0.path().join(folder)).expect("removed"));
+        let found = std::sync::Mutex::new(Vec::new());
+        let put = |path: &Path, png: &[u8]| {
+            let image = image::load_from_memory(png).expect("a picture").into_rgb8();
+            found.lock().expect("whole").push((path.to_owned(), image));
+            Ok(())
+        };
+        let drawn = drawn(place.0.path(), &Reading::default(), &put)
+            .expect("annotated")
+            .expect("read");
+        assert_eq!(drawn.0, ["cat", "dog"], "{source}");
+        let found = found.into_inner().expect("whole");
+        assert!(drawn.1 >= 12 && found.len() == drawn.1, "{source}: {}", drawn.1);
+        // YOLO's images are all that lie in the folder.
+        let name = if source == "voc" {
+            "JPEGImages/1.png"
+        } else {
+            "images/1.png"
+        };
+        let image = found.iter().find(|(path, _)| path.ends_with(name));
+        let (_, image) = image.unwrap_or_else(|| panic!("{source}: no {name} among {:?}", found.len()));
+        // 20 by 10 pixels lie in the middle of 512 by 512: the thing, from (4, 2) to (8, 6), begins at (102, 179) and ends at (205, 282).
+        let dog = CLASS_COLOURS[1].1;
+        let near = |x: u32, y: u32| image.get_pixel(x, y).0.iter().zip(dog).all(|(a, b)| a.abs_diff(b) < 14);
+        let along = |from: u32| (from..from + 8).any(|x| near(x, 230));
+        assert!(along(99) && along(199), "{source}: its left and its right side");
+        assert!(!(120..180).any(|x| near(x, 230)), "{source}: it is not painted over");
+    }
+    assert!(drawn(Path::new("."), &Reading::default(), &|_, _| Ok(())).is_none());
 }

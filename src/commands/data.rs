@@ -1,13 +1,14 @@
 //! `flow data`: images before there is a workflow.
 
 use std::collections::BTreeMap;
+use std::path::{Component, Path};
 
-use flow_nodes::pictures::{FileLine, Inspection, Layout, Pair, PlaceCounts, Reading, first_few};
-use flow_nodes::sources::inspect;
+use flow_nodes::pictures::{CLASS_COLOURS, Fault, FileLine, Inspection, Layout, Pair, PlaceCounts, Reading, first_few};
+use flow_nodes::sources::{drawn, inspect};
 
 use crate::cli::{DataCommand, InspectArgs};
 use crate::exit::{Exit, Failure};
-use crate::output::{count, print, print_json_lines, print_table};
+use crate::output::{count, print, print_json_lines, print_table, say};
 
 pub(crate) fn data(command: &DataCommand) -> Result<Exit, Failure> {
     match command {
@@ -34,6 +35,9 @@ fn inspect_folder(args: &InspectArgs) -> Result<Exit, Failure> {
         message: fault.message,
         help: Some(fault.help),
     })?;
+    if let Some(to) = &args.draw {
+        draw(&args.path, &reading, to)?;
+    }
     if args.json {
         print_json_lines(&found.files)?;
     } else {
@@ -46,6 +50,43 @@ fn inspect_folder(args: &InspectArgs) -> Result<Exit, Failure> {
         print(&summary(&found));
     }
     Ok(Exit::Ok)
+}
+
+/// Writes images with what is told of them as PNG files below `to`, where they lie below `path`.
+fn draw(path: &Path, reading: &Reading, to: &Path) -> Result<(), Failure> {
+    let put = |name: &Path, png: &[u8]| {
+        let help = "give another directory";
+        // Annotations are written by others: what they name stays below the directory.
+        if !name.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(Fault::new(
+                format!("{} leads out of the directory", name.display()),
+                "correct the annotations",
+            ));
+        }
+        let file = to.join(name).with_extension("png");
+        let folder = file.parent().unwrap_or(to);
+        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, png));
+        written.map_err(|error| Fault::new(format!("cannot write {}: {error}", file.display()), help))
+    };
+    let Some(drawn) = drawn(path, reading, &put) else {
+        let message = format!("nothing in {} tells where things are in its images", path.display());
+        let help = "boxes and masks are read as COCO, Pascal VOC and YOLO write them, or from masks beside images: `flow kinds dataset`";
+        return Err(Failure::usage(message, help));
+    };
+    let (class_names, images) = drawn.map_err(|fault| Failure::Other {
+        exit: Exit::Failed,
+        message: fault.message,
+        help: Some(fault.help),
+    })?;
+    let colours = class_names.iter().zip(CLASS_COLOURS.iter().cycle());
+    let colours: Vec<String> = colours.map(|(name, (colour, _))| format!("{name} {colour}")).collect();
+    say(&format!(
+        "drew {} into {}: {}",
+        count(images, "image", "images"),
+        to.display(),
+        colours.join(", ")
+    ));
+    Ok(())
 }
 
 fn rows(found: &Inspection) -> Vec<Vec<String>> {

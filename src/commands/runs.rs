@@ -1,12 +1,12 @@
 //! `flow runs`: earlier runs.
 
+mod compare;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use flow_cache::{Access, Record, Store};
 use flow_engine::run_list::{Row, RunList, filter};
-use flow_engine::{NodeOutcome, Run, Runs, RunsError};
-use serde_json::{Value, json};
+use flow_engine::{Runs, RunsError};
 
 use crate::cli::{Cli, RunsCommand};
 use crate::exit::{Exit, Failure};
@@ -25,7 +25,7 @@ pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
         RunsCommand::Show { run, json } => show(&runs, run.as_deref(), *json)?,
         RunsCommand::Gc { keep, dry_run, json } => gc(&runs, *keep, *dry_run, *json)?,
         RunsCommand::Compare { a, b, all, json } => {
-            compare(cli, &handle::run(&runs, a)?, &handle::run(&runs, b)?, *all, *json)?;
+            compare::compare(cli, &handle::run(&runs, a)?, &handle::run(&runs, b)?, *all, *json)?;
         }
     }
     Ok(Exit::Ok)
@@ -136,70 +136,4 @@ fn show(runs: &Runs, id: Option<&str>, json: bool) -> Result<(), Failure> {
 /// Whether a report's file is its page for people.
 fn is_page(file: &str) -> bool {
     Path::new(file).extension().is_some_and(|ending| ending == "md")
-}
-
-/// Node by node: parameters and metrics that differ, with deltas.
-fn compare(cli: &Cli, a: &Run, b: &Run, all: bool, json: bool) -> Result<(), Failure> {
-    // Parameters are in the cache's records; without them, metrics can still be compared.
-    let store = Store::open(&cli.cache, Access::ReadOnly).ok();
-    let record = |node: Option<&NodeOutcome>| -> Option<Record> { store.as_ref()?.record(&node?.key?).ok()? };
-    let nodes = |run: &'_ Run| run.summary.as_ref().map_or_else(Vec::new, |s| s.nodes.clone());
-    let (of_a, of_b) = (nodes(a), nodes(b));
-    let names: BTreeSet<&str> = of_a.iter().chain(&of_b).map(|n| n.name.as_str()).collect();
-    let mut rows = Vec::new();
-    for name in names {
-        let (in_a, in_b) = (
-            of_a.iter().find(|n| n.name == name),
-            of_b.iter().find(|n| n.name == name),
-        );
-        let (record_a, record_b) = (record(in_a), record(in_b));
-        let mut lines: Vec<[String; 4]> = Vec::new();
-        if in_a.is_none() || in_b.is_none() {
-            let there = |node: Option<&NodeOutcome>| if node.is_some() { "there" } else { "-" }.to_owned();
-            lines.push(["node".into(), there(in_a), there(in_b), String::new()]);
-        }
-        if let (Some(a), Some(b)) = (&record_a, &record_b) {
-            let text = |value: Option<Value>| value.map_or_else(|| "-".to_owned(), |v| v.to_string());
-            let params = a
-                .components
-                .diff(&b.components)
-                .into_iter()
-                .filter(|c| c.name.starts_with("param"));
-            lines.extend(params.map(|c| [c.name, text(c.old), text(c.new), String::new()]));
-        }
-        let metrics: BTreeSet<&String> = [in_a, in_b]
-            .into_iter()
-            .flatten()
-            .flat_map(|n| n.metrics.keys())
-            .collect();
-        for metric in metrics {
-            let [x, y] = [in_a, in_b].map(|n| n.and_then(|n| n.metrics.get(metric).copied()));
-            if all || x != y {
-                let text = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
-                let delta = x.zip(y).map_or_else(String::new, |(x, y)| format!("{:+.4}", y - x));
-                lines.push([format!("metrics.{metric}"), text(x), text(y), delta]);
-            }
-        }
-        if json && (all || !lines.is_empty()) {
-            let line = |[what, a, b, delta]: &[String; 4]| json!({ "what": what, "a": a, "b": b, "delta": delta });
-            print_json_lines([
-                json!({ "version": 1, "node": name, "differences": lines.iter().map(line).collect::<Vec<_>>() }),
-            ])?;
-        }
-        for (i, [what, x, y, delta]) in lines.into_iter().enumerate() {
-            rows.push(vec![
-                if i == 0 { name.to_owned() } else { String::new() },
-                what,
-                x,
-                y,
-                delta,
-            ]);
-        }
-    }
-    if !json && rows.is_empty() {
-        print("the runs have the same parameters and metrics\n");
-    } else if !json {
-        print_table(&["node", "", &a.id, &b.id, "difference"], rows);
-    }
-    Ok(())
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+mod watched;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -9,6 +11,9 @@ use std::process::{Command, Output};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
+
+#[allow(unused_imports, reason = "each test file uses its own part")]
+pub use watched::Watched;
 
 /// The smallest workflow with every node kind: 60 scenes, two arms, two seeds.
 pub const SMALL: &str = include_str!("../fixtures/small.toml");
@@ -203,17 +208,22 @@ pub fn chromium(place: &Place, page: &str, width: u64) -> Option<Ended> {
     browse(place, &address, width)
 }
 
-/// The same of any address.
-pub fn browse(place: &Place, address: &str, width: u64) -> Option<Ended> {
+/// The Chromium of this machine, if there is one.
+fn browser() -> Option<&'static str> {
     let there = |name: &&str| {
         Command::new(name)
             .arg("--version")
             .output()
             .is_ok_and(|out| out.status.success())
     };
-    let program = ["chromium", "chromium-browser", "google-chrome"]
+    ["chromium", "chromium-browser", "google-chrome"]
         .into_iter()
-        .find(there)?;
+        .find(there)
+}
+
+/// The same of any address.
+pub fn browse(place: &Place, address: &str, width: u64) -> Option<Ended> {
+    let program = browser()?;
     let size = format!("--window-size={width},900");
     let profile = format!("--user-data-dir={}", place.path("chromium").display());
     let mut command = Command::new(program);
@@ -222,7 +232,7 @@ pub fn browse(place: &Place, address: &str, width: u64) -> Option<Ended> {
         "--no-sandbox",
         "--disable-gpu",
         "--enable-logging=stderr",
-        "--virtual-time-budget=4000",
+        "--virtual-time-budget=20000",
         "--dump-dom",
     ]);
     Some(Ended::from(

@@ -523,3 +523,75 @@ fn a_collapse_is_an_early_error_that_names_the_knob() {
     };
     says(&failure(diverging), &["diverged", "lower `lr`"]);
 }
+
+#[test]
+fn pictures_of_what_a_task_shows_are_one_for_each_image_and_change_nothing() {
+    let sorts: [(MethodSettings, &[&str]); 7] = [
+        (
+            MethodSettings::Rotation(Default::default()),
+            &["turned by 0°", "turned by 90°", "turned by 180°", "turned by 270°"],
+        ),
+        (
+            MethodSettings::Jigsaw(JigsawSettings {
+                grid: 2,
+                permutations: 8,
+                ..Default::default()
+            }),
+            &["shuffled tiles"],
+        ),
+        (
+            MethodSettings::ContextPrediction(Default::default()),
+            &["centre and neighbour"],
+        ),
+        (
+            MethodSettings::Colorization(Default::default()),
+            &["view", "without colour"],
+        ),
+        (
+            MethodSettings::Inpainting(Default::default()),
+            &["view", "cut out", "filled in"],
+        ),
+        (
+            MethodSettings::Autoencoder(Default::default()),
+            &["view", "disturbed", "made again"],
+        ),
+        (MethodSettings::Simclr(Default::default()), &[]),
+    ];
+    let (images, augmenter) = (scenes(), augmenter());
+    for (method, expected) in sorts {
+        let mut training = Pretraining::new(settings(method), &images, &augmenter, None).expect("valid settings");
+        let before = training.checkpoint();
+        let shown = training.pictures(&images, &[3, 5, 8]);
+        assert_eq!(shown, training.pictures(&images, &[3, 5, 8]), "the same each time");
+        assert!(before == training.checkpoint(), "they change what is trained");
+        assert_eq!(
+            shown.iter().map(|shown| shown.name.as_str()).collect::<Vec<_>>(),
+            expected
+        );
+        for Shown { name, shape, values } in &shown {
+            assert_eq!(values.len(), 3 * shape.len(), "{name}");
+            let (one, other) = (&values[..shape.len()], &values[shape.len()..2 * shape.len()]);
+            assert!(values.iter().all(|v| v.is_finite()) && one != other, "{name}");
+        }
+        if expected.last() == Some(&"filled in") {
+            // What was not cut out is as it was.
+            let [whole, cut, filled] = [0, 1, 2].map(|i| &shown[i].values);
+            let kept = whole
+                .iter()
+                .zip(cut)
+                .zip(filled)
+                .filter(|((whole, cut), _)| whole == cut);
+            assert!(kept.clone().count() > whole.len() / 4 && kept.clone().all(|((whole, _), filled)| whole == filled));
+            assert!(kept.count() < whole.len());
+        }
+        if expected.last() == Some(&"without colour") {
+            assert!(
+                shown[1]
+                    .values
+                    .chunks_exact(3)
+                    .all(|pixel| (pixel[0] - pixel[2]).abs() < 1e-5),
+                "it has colours"
+            );
+        }
+    }
+}

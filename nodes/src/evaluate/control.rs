@@ -25,6 +25,7 @@ use crate::artifacts::{
 use crate::device::{DeviceChoice, Precision};
 use crate::failure::{at, at_with, backbone_error, device_failure, failure};
 use crate::memory;
+use crate::parts::told;
 
 /// The machine looks at each pair of labelled images.
 const MOST_LABELS: usize = 10_000;
@@ -256,7 +257,9 @@ impl ControlNode {
         }
         let features = fitted.features_of(data.split(SplitName::Validation)?)?;
         let truth = data.truth(SplitName::Validation)?;
-        for candidate in candidates {
+        let all = candidates.len() + 1;
+        for (done, candidate) in candidates.into_iter().enumerate() {
+            told(cx, done, all, "setting")?;
             let found = accuracy(&truth, &fitted.predict(candidate, &features).0);
             cx.host.note(&format!(
                 "{candidate:?}: {:.1} % of the validation images",

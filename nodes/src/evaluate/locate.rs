@@ -7,6 +7,7 @@ use flow_learn::tasks::{Frame, Task, locate};
 use super::ScoreNode;
 use crate::artifacts::{Dataset, LocatedScore, LocatorArtifact, Scores, SplitName, compatible};
 use crate::failure::{device_failure, failure, refused};
+use crate::parts::by_parts;
 use crate::tasks;
 
 impl ScoreNode {
@@ -28,8 +29,11 @@ impl ScoreNode {
         let augmenter = model.normalisation.augmenter(&Recipe::default(), takes)?;
         let all: Vec<u32> = (0..images.n() as u32).collect();
         let read = |task: &dyn Task, values: &[f32], frame: &Frame| task.decode(values, frame);
-        let found = locate(&mut model.network, images, &all, &augmenter, read);
-        model.network.encoder.device.check().map_err(|e| device_failure(&e))?;
+        let found = by_parts(cx, &all, |part| {
+            let found = locate(&mut model.network, images, part, &augmenter, read);
+            model.network.encoder.device.check().map_err(|e| device_failure(&e))?;
+            Ok(found)
+        })?;
         let truths: Vec<_> = (0..images.n()).map(|i| known.get(i)).collect();
         let judged = task.judge(&found, &truths, &model.network.frame);
         let scores = Scores {

@@ -29,6 +29,7 @@ use crate::artifacts::{
 use crate::device::{DeviceChoice, Precision};
 use crate::failure::{at, at_with, backbone_error, device_failure, failure};
 use crate::memory;
+use crate::parts::told;
 
 /// Judges a frozen encoder by linear probe and nearest neighbours, beside random weights and raw pixels.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -310,6 +311,8 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         material,
         scores: Vec::new(),
         metrics: BTreeMap::from([("labels".to_owned(), examples.indices.len() as f64)]),
+        done: 0,
+        all: 0,
     };
     let given = inputs
         .maybe("encoder")
@@ -329,9 +332,15 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         (None, None) if given.is_some() => None,
         (None, None) => return Err(failure("neither `encoder` nor `backbone` is given")),
     };
+    let controls = if node.controls {
+        1 + usize::from(backbone.is_some())
+    } else {
+        0
+    };
+    judging.all = usize::from(given.is_some() || trained.is_some()) + controls;
     if let Some(given) = given {
         let features = FeaturesArtifact::read(given)?;
-        judging.add(&judging.material.given(&features, (input, node.split))?);
+        judging.add(cx, &judging.material.given(&features, (input, node.split))?)?;
     }
     let device = node.device.open(cx)?;
     if let Some(EncoderArtifact {
@@ -342,7 +351,7 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
     {
         let plain = normalisation.augmenter(&Recipe::default(), facts.input)?;
         encoder.device = Arc::clone(&device);
-        judging.add(&judging.material.embedded(Subject::Encoder, &mut encoder, &plain)?);
+        judging.add(cx, &judging.material.embedded(Subject::Encoder, &mut encoder, &plain)?)?;
     }
     if node.controls {
         if let Some(backbone) = backbone {
@@ -350,10 +359,24 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
             let mut random = backbone.build(facts.input, &stream).map_err(failure)?;
             random.device = device;
             let plain = data.normalisation.augmenter(&Recipe::default(), facts.input)?;
-            judging.add(&judging.material.embedded(Subject::RandomInit, &mut random, &plain)?);
+            judging.add(
+                cx,
+                &judging.material.embedded(Subject::RandomInit, &mut random, &plain)?,
+            )?;
         }
-        judging.add(&judging.material.raw());
+        judging.add(cx, &judging.material.raw())?;
     }
+    let (scores, metrics) = (judging.scores, judging.metrics);
+    written(node, input, &data, scores, metrics)
+}
+
+fn written(
+    node: &ProbeNode,
+    input: &Input,
+    data: &Dataset,
+    scores: Vec<FeatureScore>,
+    metrics: BTreeMap<String, f64>,
+) -> Result<Output, NodeError> {
     let scores = Scores {
         split: node.split,
         judged_on: Dataset::digest_of(input, node.split)?,
@@ -361,12 +384,12 @@ fn judge(node: &ProbeNode, inputs: &Inputs, cx: &Context<'_>) -> Result<Output, 
         class_names: data.class_names.clone(),
         pseudo_labels: None,
         truth: Scores::classes(&data.truth(node.split)?),
-        scores: judging.scores,
+        scores,
         located: None,
     };
     Ok(Output {
         files: vec![scores.to_file()],
-        metrics: judging.metrics,
+        metrics,
     })
 }
 
@@ -389,25 +412,29 @@ struct Judging<'a> {
     material: Material<'a>,
     scores: Vec<FeatureScore>,
     metrics: BTreeMap<String, f64>,
+    /// Kinds of features: judged so far, and in all.
+    done: usize,
+    all: usize,
 }
 
 impl Judging<'_> {
-    fn add(&mut self, features: &Features) {
+    fn add(&mut self, cx: &Context<'_>, features: &Features) -> Result<(), NodeError> {
         let name = features.of.key();
         let [knn, probe] = self.material.classified(self.node, features);
         self.metrics.insert(format!("knn.{name}"), knn.accuracy);
         self.metrics.insert(format!("probe.{name}"), probe.accuracy);
         self.scores.extend([knn, probe]);
-        if self.material.grouped.is_empty() {
-            return;
+        if !self.material.grouped.is_empty() {
+            let clusters = self.material.clustered(self.node, features);
+            self.metrics
+                .insert(format!("cluster_accuracy.{name}"), clusters.accuracy);
+            if let Some(agreement) = clusters.agreement {
+                self.metrics.insert(format!("nmi.{name}"), agreement.nmi);
+                self.metrics.insert(format!("ari.{name}"), agreement.ari);
+            }
+            self.scores.push(clusters);
         }
-        let clusters = self.material.clustered(self.node, features);
-        self.metrics
-            .insert(format!("cluster_accuracy.{name}"), clusters.accuracy);
-        if let Some(agreement) = clusters.agreement {
-            self.metrics.insert(format!("nmi.{name}"), agreement.nmi);
-            self.metrics.insert(format!("ari.{name}"), agreement.ari);
-        }
-        self.scores.push(clusters);
+        self.done += 1;
+        told(cx, self.done, self.all, "kind of features")
     }
 }

@@ -21,6 +21,7 @@ use crate::artifacts::{
 use crate::device::{DeviceChoice, Precision};
 use crate::failure::{at_with, device_failure, refused};
 use crate::memory;
+use crate::parts::by_parts;
 use crate::tasks;
 
 /// Bins of the calibration error.
@@ -77,7 +78,9 @@ impl ScoreNode {
             .normalisation
             .augmenter(&Recipe::default(), model.classifier.encoder.takes())?;
         let all: Vec<u32> = (0..images.n() as u32).collect();
-        let probabilities = predict(&mut model.classifier, images, &all, &augmenter).map_err(|e| device_failure(&e))?;
+        let probabilities = by_parts(cx, &all, |part| {
+            predict(&mut model.classifier, images, part, &augmenter).map_err(|e| device_failure(&e))
+        })?;
         Ok((probabilities, model.head.pseudo_labels))
     }
 

@@ -3,6 +3,7 @@
 
 mod channels;
 mod features;
+mod places;
 mod views;
 
 use std::collections::BTreeMap;
@@ -21,8 +22,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
-    DATASET, Dataset, DatasetFacts, ENCODER, MODEL, NetworkFacts, RECIPE, SplitName, TrainedNetwork, compatible,
-    decoded, from_json, to_json,
+    DATASET, Dataset, DatasetFacts, ENCODER, LocatorArtifact, MODEL, NetworkFacts, RECIPE, SplitName, TrainedNetwork,
+    compatible, decoded, from_json, to_json,
 };
 use crate::failure::{at, failure};
 
@@ -33,7 +34,7 @@ pub(crate) const VIEWS: &str = "What training saw";
 const INSPECTION: ArtifactType = ArtifactType("inspection");
 const FILE: &str = "inspection.json";
 
-/// Looks into a trained network: where its features put images, what its filters are, what excites its channels.
+/// Looks into a trained network: what it finds in images, where its features put them, what its filters are, what excites its channels.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InspectNode {
@@ -114,7 +115,7 @@ impl InspectNode {
 
 impl Node for InspectNode {
     const KIND: &'static str = "inspect";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const OUTPUT: ArtifactType = INSPECTION;
 
     fn ports(&self) -> Vec<Port> {
@@ -152,9 +153,16 @@ impl Node for InspectNode {
         let images = samples.images().ok_or_else(|| {
             failure("the data set is of texts").with_help("only networks of images can be looked into")
         })?;
-        let (mut encoder, normalisation) = match TrainedNetwork::read(&inputs.one("network").artifact)? {
-            TrainedNetwork::Encoder(found) => (found.encoder, found.normalisation),
-            TrainedNetwork::Model(found) => (found.classifier.encoder, found.normalisation),
+        let mut located = None;
+        let (mut encoder, normalisation) = match LocatorArtifact::read(inputs.one("network")) {
+            Ok(mut found) => {
+                located = Some(places::figure(&mut found, &data, self.split)?);
+                (found.network.encoder, found.normalisation)
+            }
+            Err(_) => match TrainedNetwork::read(&inputs.one("network").artifact)? {
+                TrainedNetwork::Encoder(found) => (found.encoder, found.normalisation),
+                TrainedNetwork::Model(found) => (found.classifier.encoder, found.normalisation),
+            },
         };
         let augmenter = normalisation.augmenter(&Recipe::default(), encoder.takes())?;
         if augmenter.input() != data.facts()?.input {
@@ -173,7 +181,8 @@ impl Node for InspectNode {
             split: self.split,
             stream: Stream::new(self.seed, "inspect"),
         };
-        let mut figures = views::figures(inputs, &normalisation, &seen)?;
+        let mut figures: Vec<Figure> = located.into_iter().collect();
+        figures.extend(views::figures(inputs, &normalisation, &seen)?);
         figures.extend(features::figures(&mut seen)?);
         let (deep, metrics) = channels::figures(&mut seen, self.channels);
         figures.extend(deep);

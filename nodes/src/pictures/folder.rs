@@ -80,7 +80,7 @@ pub struct Fault {
 
 impl Fault {
     /// A fault with what to do about it.
-    pub(crate) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             help: help.into(),

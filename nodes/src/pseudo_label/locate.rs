@@ -11,6 +11,7 @@ use flow_learn::tasks::{Frame, Needs, Task, locate};
 use super::PseudoLabelNode;
 use crate::artifacts::{Dataset, ExampleSet, LocatorArtifact, SplitName, compatible, without};
 use crate::failure::{device_failure, failure, refused};
+use crate::parts::by_parts;
 use crate::tasks;
 
 impl PseudoLabelNode {
@@ -43,8 +44,12 @@ impl PseudoLabelNode {
         };
         teacher.network.encoder.device = self.device.open(cx)?;
         let guess = |task: &dyn Task, values: &[f32], frame: &Frame| task.guess(values, frame, self.threshold);
-        let guesses = locate(&mut teacher.network, data.train()?, &pool, &augmenter, guess);
-        teacher.network.encoder.device.check().map_err(|e| device_failure(&e))?;
+        let train = data.train()?;
+        let guesses = by_parts(cx, &pool, |part| {
+            let guesses = locate(&mut teacher.network, train, part, &augmenter, guess);
+            teacher.network.encoder.device.check().map_err(|e| device_failure(&e))?;
+            Ok(guesses)
+        })?;
         let guesses: BTreeMap<u32, Located> = pool
             .iter()
             .zip(guesses)

@@ -6,6 +6,7 @@ mod guesses;
 mod judged;
 pub(crate) mod networks;
 pub(crate) mod picture;
+mod pretexts;
 
 use std::collections::HashMap;
 
@@ -92,14 +93,15 @@ pub fn judged(store: &Store, nodes: &[Shown<'_>], judged: &Judged) -> Vec<Figure
     judged::figures(store, nodes, judged)
 }
 
-/// What is drawn of the nodes by themselves: learning curves and pseudo-labels.
+/// What is drawn of the nodes by themselves: learning curves, what pretext tasks showed, and pseudo-labels.
 pub fn trainings(nodes: &[Shown<'_>]) -> Vec<Figure> {
     let mut figures = curves::figures(nodes);
+    figures.extend(pretexts::figures(nodes));
     figures.extend(guesses::figures(nodes));
     figures
 }
 
-/// What two of a run's networks see, the first pre-trained one and the first classifier: made now, and put into the cache, where it is not there yet.
+/// What some of a run's networks see, the first pre-trained one and the first of each task: made now, and put into the cache, where it is not there yet.
 pub fn networks(store: &Store, nodes: &[Shown<'_>]) -> Vec<Figure> {
     networks::figures(store, nodes)
 }

@@ -1,6 +1,6 @@
 //! What a run's networks see: the work of `kind = "inspect"`, kept in the cache under the same key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use flow_cache::{Artifact, Cost, Draft, Store, unix_ms};
@@ -37,9 +37,13 @@ pub(super) fn figures(store: &Store, nodes: &[Shown<'_>]) -> Vec<Figure> {
     let Some(data) = of_kind("dataset").find(|node| has(node, "test.images")) else {
         return Vec::new();
     };
-    let first = ["pretrain", "finetune"].map(|kind| of_kind(kind).find(|node| has(node, "encoder.safetensors")));
+    let trained = |kind| of_kind(kind).filter(|node| has(node, "encoder.safetensors"));
+    let mut first: Vec<&Shown<'_>> = trained("pretrain").take(1).collect();
+    // Of those that classify, and of those that tell where things are, by task.
+    let mut tasks = BTreeSet::new();
+    first.extend(trained("finetune").filter(|node| tasks.insert(task(store, node))));
     let mut figures = Vec::new();
-    for (place, network) in first.into_iter().flatten().enumerate() {
+    for (place, network) in first.into_iter().enumerate() {
         let mut inputs = Inputs(BTreeMap::from([
             ("network", network.input().into_iter().collect::<Vec<_>>()),
             ("data", data.input().into_iter().collect()),
@@ -61,6 +65,13 @@ pub(super) fn figures(store: &Store, nodes: &[Shown<'_>]) -> Vec<Figure> {
         }
     }
     figures
+}
+
+/// The task that a network was trained for, as its record has it; empty for classification.
+fn task(store: &Store, node: &Shown<'_>) -> String {
+    let record = node.outcome.key.and_then(|key| store.record(&key).ok().flatten());
+    let task = record.and_then(|record| record.components.get("param.task").cloned());
+    task.map_or_else(String::new, |task| task.to_string())
 }
 
 /// From the cache, or made and put there.

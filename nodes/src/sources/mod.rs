@@ -263,6 +263,18 @@ pub fn inspect(path: &Path, layout: &Layout, reading: &Reading) -> Result<Inspec
     }
 }
 
+/// Takes a picture's path and its file.
+pub type Put<'a> = dyn Fn(&Path, &[u8]) -> Result<(), Fault> + Sync + 'a;
+
+/// Draws every image of a folder with boxes and masks that are told of it: `put` is given its path below the folder and a PNG file. Gives the names of the classes
+/// and how many images were drawn; none if nothing tells where things are.
+///
+/// # Errors
+/// If the annotations cannot be read, and those of `put`.
+pub fn drawn(path: &Path, reading: &Reading, put: &Put<'_>) -> Option<Result<(Vec<String>, usize), Fault>> {
+    located::drawn(path, reading, put)
+}
+
 /// The source that reads what lies at a path: that of a format of many images, or `folder`.
 pub fn of_path(path: &Path) -> Option<&'static Source> {
     let format = FORMATS.iter().find(|format| (format.fits)(path));

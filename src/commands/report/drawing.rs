@@ -103,7 +103,7 @@ pub(super) fn file(title: &str, keys: &[Key], drawings: &[Drawing]) -> String {
     };
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {whole:.0} {y:.0}\" width=\"{whole:.0}\" height=\"{y:.0}\" \
-         font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\"><title>{}</title><style>{STYLE}</style>{}</svg>\n",
+         font-family=\"Inter, Helvetica, Arial, sans-serif\"><title>{}</title><style>{STYLE}</style>{}</svg>\n",
         html! { (title) }.into_string(),
         content.into_string()
     );
@@ -286,7 +286,13 @@ impl Axis {
             &[1.0, 2.0, 5.0]
         };
         let all = powers.flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)));
-        all.filter(|value| (self.low..=self.high).contains(&value.log10()))
-            .collect()
+        let found: Vec<f64> = all
+            .filter(|value| (self.low..=self.high).contains(&value.log10()))
+            .collect();
+        // An axis that is short in powers is as good as a straight one.
+        match found.len() {
+            0 | 1 => ticks((10f64.powf(self.low), 10f64.powf(self.high))),
+            _ => found,
+        }
     }
 }

@@ -11,6 +11,7 @@ mod markdown;
 mod matrix;
 mod numbers;
 pub(crate) mod page;
+mod paint;
 mod panel;
 mod save;
 mod schedule;

@@ -4,14 +4,13 @@ use std::path::Path;
 
 use flow_engine::figure::Figure;
 use flow_engine::workflow::suggest;
-use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{Options, Tree};
 
 use super::content::Content;
 use super::drawing::{NARROW, WIDE, file};
+use super::paint::Painting;
 use super::{numbers, section, write};
 use crate::exit::{Exit, Failure};
-use crate::output::print;
+use crate::output::{print, say};
 
 /// Pixels of a PNG for each unit of its drawing.
 const SCALE: f32 = 2.0;
@@ -51,9 +50,10 @@ pub(super) fn figure(content: &Content, wanted: &str, output: Option<&Path>) -> 
     match ending {
         "csv" => write(output, numbers.as_bytes())?,
         "svg" => write(output, drawn(name, figure)?.as_bytes())?,
-        "png" => write(output, &png(&drawn(name, figure)?)?)?,
+        "png" => write(output, &painted(&drawn(name, figure)?, |drawing| drawing.png(SCALE))?)?,
+        "pdf" => write(output, &painted(&drawn(name, figure)?, |drawing| Ok(drawing.pdf()))?)?,
         _ => {
-            let message = format!("`{}` ends in neither .svg nor .png nor .csv", output.display());
+            let message = format!("`{}` ends in none of .svg, .pdf, .png and .csv", output.display());
             return Err(Failure::usage(message, "the ending says what is written"));
         }
     }
@@ -76,19 +76,15 @@ fn drawn(name: &str, figure: &Figure) -> Result<String, Failure> {
     Ok(file(figure.title(), &keys, &drawings))
 }
 
-fn png(svg: &str) -> Result<Vec<u8>, Failure> {
-    let failed = |why: String| Failure::failed(format!("the figure cannot be drawn as PNG: {why}"));
-    let mut options = Options::default();
-    options.fontdb_mut().load_system_fonts();
-    if options.fontdb.is_empty() {
-        return Err(failed(
-            "this machine has no fonts; install some (DejaVu, say), or write it as .svg".to_owned(),
+/// A drawing as a picture.
+fn painted(svg: &str, paint: impl FnOnce(&Painting<'_>) -> Result<Vec<u8>, String>) -> Result<Vec<u8>, Failure> {
+    let failed = |why: String| Failure::failed(format!("the figure cannot be drawn: {why}"));
+    let painting = Painting::read(svg).map_err(failed)?;
+    let missing = painting.missing();
+    if !missing.is_empty() {
+        say(&format!(
+            "the letters {missing} are not in the fonts of pictures, and are drawn as boxes; an .svg file has the reader's fonts"
         ));
     }
-    let tree = Tree::from_str(svg, &options).map_err(|error| failed(error.to_string()))?;
-    let size = tree.size().to_int_size();
-    let (width, height) = (size.width() as f32 * SCALE, size.height() as f32 * SCALE);
-    let mut pixels = Pixmap::new(width as u32, height as u32).ok_or_else(|| failed("it is too large".to_owned()))?;
-    resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
-    pixels.encode_png().map_err(|error| failed(error.to_string()))
+    paint(&painting).map_err(failed)
 }

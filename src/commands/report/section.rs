@@ -80,7 +80,7 @@ fn graph(shown: &Graph) -> Markup {
 
 fn note(figure: &Figure) -> Markup {
     let note = match figure {
-        Figure::Lines(_) => "Lines: means; bands: 95 % intervals; faint dots: single runs; dashed: held against.",
+        Figure::Lines(lines) => lines.note.as_str(),
         Figure::Panels(panels) => panels.note.as_str(),
         Figure::Bars(bars) => bars.note.as_str(),
         Figure::Map(map) => map.note.as_str(),
@@ -166,7 +166,7 @@ fn mapped(shown: &Map, figure: &Figure) -> Markup {
 fn pictures(shown: &Pictures) -> Markup {
     let one = |picture: &Picture| {
         html! {
-            figure {
+            figure.large[picture.size.0 > 72] {
                 img src=(format!("data:image/png;base64,{}", picture.png)) alt=(picture.alt) width=(picture.size.0) height=(picture.size.1) loading="lazy";
                 figcaption { (picture.caption) }
             }
@@ -197,6 +197,9 @@ fn emphasised(text: &str) -> Markup {
     }
 }
 
+/// Longer cells are broken into lines.
+const WORDS: usize = 28;
+
 pub(super) fn table(shown: &Table) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label=(shown.title) {
@@ -206,7 +209,7 @@ pub(super) fn table(shown: &Table) -> Markup {
                     @for row in &shown.rows {
                         tr {
                             @for (i, cell) in row.iter().enumerate() {
-                                @if i == 0 { th scope="row" { (cell) } } @else { td { (cell) } }
+                                @if i == 0 { th scope="row" { (cell) } } @else { td.words[cell.chars().count() > WORDS] { (cell) } }
                             }
                         }
                     }

@@ -19,7 +19,7 @@ const show = async () => {
   find("#wrong").hidden = !answer.error;
   find("#wrong").textContent = answer.error ?? "";
   if (answer.error) return;
-  find("#count").textContent = `${answer.total} runs, ${answer.running} under way` + (answer.total > answer.rows.length ? `; ${answer.rows.length} are shown` : "");
+  find("#count").textContent = `${answer.total} ${answer.total === 1 ? "run" : "runs"}, ${answer.running} under way` + (answer.total > answer.rows.length ? `; ${answer.rows.length} are shown` : "");
   body.replaceChildren(...answer.rows.map((run) => {
     const row = document.createElement("tr");
     const name = document.createElement("th");

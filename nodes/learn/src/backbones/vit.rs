@@ -195,7 +195,7 @@ impl VisionTransformer {
     }
 
     /// The reverse of [`Self::cut`].
-    fn paste(&self, cut: &FeatureMap, pass: &Pass) -> FeatureMap {
+    pub fn paste(&self, cut: &FeatureMap, pass: &Pass) -> FeatureMap {
         let mut x = pass.map(cut.n, self.image);
         let images = x
             .data

@@ -14,12 +14,18 @@ const EPS: f32 = 1e-6;
 /// Each row of `patches`, `[rows][len]`, less its mean and over its deviation.
 pub fn normalised_patches(patches: &[f32], len: usize) -> Vec<f32> {
     let rows = patches.chunks_exact(len).flat_map(|patch| {
-        let mean = patch.iter().sum::<f32>() / len as f32;
-        let squares: f32 = patch.iter().map(|v| (v - mean).powi(2)).sum();
-        let scale = 1.0 / (squares / (len - 1).max(1) as f32 + EPS).sqrt();
+        let (mean, spread) = moments(patch);
+        let scale = 1.0 / spread;
         patch.iter().map(move |v| (v - mean) * scale)
     });
     rows.collect()
+}
+
+/// A patch's mean, and the deviation by which it is divided.
+pub(crate) fn moments(patch: &[f32]) -> (f32, f32) {
+    let mean = patch.iter().sum::<f32>() / patch.len() as f32;
+    let squares: f32 = patch.iter().map(|v| (v - mean).powi(2)).sum();
+    (mean, (squares / (patch.len() - 1).max(1) as f32 + EPS).sqrt())
 }
 
 /// Loss of guesses `(patches, len)` at `targets`, `[patches][len]`; only patches that are `hidden` count.

@@ -42,6 +42,7 @@ pub use giou::giou;
 pub(crate) use info_nce::check_info_nce;
 pub use info_nce::{info_nce, pirl};
 pub use likeness::likeness;
+pub(crate) use masked_patches::moments;
 pub use masked_patches::{masked_patches, normalised_patches};
 pub use masked_token::{masked_token, word_scores};
 pub use negative_cosine::{byol, negative_cosine, simsiam};

@@ -8,6 +8,7 @@ use super::batch::{Batch, MethodConstraints, Setup};
 use super::decoder::{check_decodable, decoder};
 use super::heads::{backward, forward, matrix};
 use super::outcome::{MethodError, Metric, StepOutcome};
+use super::shown::Shown;
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::layers::{FeatureMap, Linear, Pass, Sequential, tensors};
@@ -75,6 +76,20 @@ impl Method for Autoencoder {
             loss,
             metrics: vec![Metric::new("explained", explained(loss, &clean))],
         })
+    }
+
+    fn pictures(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Vec<Shown> {
+        let mut input = batch.view("view", encoder, pass);
+        let shape = input.shape;
+        let whole = Shown::of_images("view", input.data.to_vec(), shape, batch);
+        self.disturb(&mut input, batch);
+        let disturbed = Shown::of_images("disturbed", input.data.to_vec(), shape, batch);
+        let found = forward(&mut [encoder, &mut self.code, &mut self.decoder], input, pass);
+        vec![
+            whole,
+            disturbed,
+            Shown::of_images("made again", found.data.to_vec(), shape, batch),
+        ]
     }
 }
 

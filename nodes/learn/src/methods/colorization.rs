@@ -15,6 +15,7 @@ use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{backward, forward};
 use super::outcome::{MethodError, Metric, StepOutcome};
 use super::palette::Palette;
+use super::shown::Shown;
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::image::rgb_to_lab;
@@ -128,6 +129,16 @@ impl Method for Colorization {
                 Metric::new("colour_error", (off / places.max(1) as f64) as f32),
             ],
         })
+    }
+
+    fn pictures(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Vec<Shown> {
+        let mut view = batch.view("view", encoder, pass);
+        let whole = Shown::of_images("view", view.data.to_vec(), view.shape, batch);
+        take_colours(&mut view, batch);
+        vec![
+            whole,
+            Shown::of_images("without colour", view.data.to_vec(), view.shape, batch),
+        ]
     }
 }
 

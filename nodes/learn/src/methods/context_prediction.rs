@@ -8,6 +8,7 @@
 use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{Norms, backward, matrix, mlp};
 use super::outcome::{MethodError, Metric, StepOutcome};
+use super::shown::Shown;
 use super::tiles::{Tiling, regroup, standardise};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
@@ -84,6 +85,18 @@ impl Method for ContextPrediction {
             loss,
             metrics: vec![Metric::accuracy(right, pairs)],
         })
+    }
+
+    fn pictures(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Vec<Shown> {
+        let (patches, _) = self.pairs(encoder.input, batch, pass);
+        let each = 2 * self.settings.pairs;
+        vec![Shown::of_tiles(
+            "centre and neighbour",
+            &patches.data,
+            patches.shape,
+            2,
+            each,
+        )]
     }
 }
 

@@ -10,6 +10,7 @@ use super::batch::{Batch, MethodConstraints, Setup};
 use super::decoder::{check_decodable, decoder};
 use super::heads::{backward, forward, matrix};
 use super::outcome::{MethodError, Metric, StepOutcome};
+use super::shown::Shown;
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::layers::{FeatureMap, MapShape, Pass, Sequential, tensors};
@@ -65,14 +66,7 @@ impl Method for Inpainting {
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
         let mut input = batch.view("view", encoder, pass);
         let whole = input.data.to_vec();
-        let image = input.shape;
-        let mut mask = vec![0.0f32; whole.len()];
-        for (i, mask) in mask.chunks_exact_mut(image.len()).enumerate() {
-            let mut stream = batch.stream.child("holes").index(i as u64);
-            (0..self.settings.holes).for_each(|_| self.cut_hole(mask, image, &mut stream));
-        }
-        // What is missing has the images' mean, which is 0.
-        input.data.iter_mut().zip(&mask).for_each(|(v, m)| *v *= 1.0 - m);
+        let mask = self.cut(&mut input, batch);
 
         let found = forward(&mut [encoder, &mut self.decoder], input, pass);
         let (n, shape) = (found.n, found.shape);
@@ -96,9 +90,36 @@ impl Method for Inpainting {
             ],
         })
     }
+
+    fn pictures(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Vec<Shown> {
+        let mut input = batch.view("view", encoder, pass);
+        let (whole, shape) = (input.data.to_vec(), input.shape);
+        let mask = self.cut(&mut input, batch);
+        let cut = input.data.to_vec();
+        let mut filled = cut.clone();
+        let found = forward(&mut [encoder, &mut self.decoder], input, pass);
+        for ((v, found), hole) in filled.iter_mut().zip(found.data.iter()).zip(&mask) {
+            *v += found * hole;
+        }
+        [("view", whole), ("cut out", cut), ("filled in", filled)]
+            .map(|(name, values)| Shown::of_images(name, values, shape, batch))
+            .into()
+    }
 }
 
 impl Inpainting {
+    /// Cuts holes out of views, and marks them. What is missing has the images' mean, which is 0.
+    fn cut(&self, views: &mut FeatureMap, batch: &Batch<'_>) -> Vec<f32> {
+        let image = views.shape;
+        let mut mask = vec![0.0f32; views.data.len()];
+        for (i, mask) in mask.chunks_exact_mut(image.len()).enumerate() {
+            let mut stream = batch.stream.child("holes").index(i as u64);
+            (0..self.settings.holes).for_each(|_| self.cut_hole(mask, image, &mut stream));
+        }
+        views.data.iter_mut().zip(&mask).for_each(|(v, m)| *v *= 1.0 - m);
+        mask
+    }
+
     /// Marks a random rectangle.
     fn cut_hole(&self, mask: &mut [f32], image: MapShape, stream: &mut Stream) {
         let [least, most] = self.settings.size;

@@ -9,6 +9,7 @@
 use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{Norms, backward, forward, matrix, mlp};
 use super::outcome::{MethodError, Metric, StepOutcome};
+use super::shown::Shown;
 use super::tiles::{Tiling, regroup, standardise};
 use super::{Method, Settings};
 use crate::backbones::Encoder;
@@ -130,6 +131,18 @@ impl Method for Jigsaw {
             loss,
             metrics: vec![Metric::accuracy(right, n)],
         })
+    }
+
+    fn pictures(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Vec<Shown> {
+        let (tiles, _) = self.puzzles(encoder.input, batch, pass);
+        let Tiling { grid, .. } = self.tiling;
+        vec![Shown::of_tiles(
+            "shuffled tiles",
+            &tiles.data,
+            tiles.shape,
+            grid,
+            grid * grid,
+        )]
     }
 }
 

@@ -12,10 +12,11 @@ use super::autoencoder::explained;
 use super::batch::{Batch, MethodConstraints, Setup};
 use super::outcome::{MethodError, Metric, StepOutcome};
 use super::patch_decoder::PatchDecoder;
+use super::shown::Shown;
 use super::{Method, Settings};
 use crate::backbones::{Encoder, Visible};
 use crate::layers::{Pass, TransformerShape, tensors};
-use crate::losses::{masked_patches, normalised_patches, value_and_grads};
+use crate::losses::{masked_patches, moments, normalised_patches, value_and_grads};
 use crate::settings::{PART, WIDTH, settings};
 
 settings! {
@@ -129,6 +130,36 @@ impl Method for Mae {
                 Metric::new("mean_predictor", mean_predictor as f32),
             ],
         })
+    }
+
+    fn pictures(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Vec<Shown> {
+        let view = batch.view("view", encoder, pass);
+        let (whole, shape) = (view.data.to_vec(), view.shape);
+        let vit = encoder.transformer();
+        let vit = vit.expect("BUG: the backbone was checked to be a vision transformer");
+        let len = vit.patch_len();
+        let (visible, hidden) = self.choose(batch, vit.patches());
+        let cut = vit.cut(&view, pass);
+        let latent = vit.forward_visible(&cut, visible.clone(), pass);
+        let found = self.decoder.forward(latent, &visible, pass);
+        let (mut seen, mut made) = (cut.clone(), cut.clone());
+        let patches = seen.data.chunks_exact_mut(len).zip(made.data.chunks_exact_mut(len));
+        for (((seen, made), found), _) in patches
+            .zip(found.data.chunks_exact(len))
+            .zip(&hidden)
+            .filter(|(_, hidden)| **hidden)
+        {
+            // Normalised patches are made: they are shown with the mean and the spread of those that they stand for.
+            let (mean, spread) = moments(made);
+            made.iter_mut()
+                .zip(found)
+                .for_each(|(v, found)| *v = mean + spread * found);
+            seen.fill(0.0);
+        }
+        let [seen, made] = [seen, made].map(|patches| vit.paste(&patches, pass).data.to_vec());
+        [("view", whole), ("what it sees", seen), ("hidden patches made", made)]
+            .map(|(name, values)| Shown::of_images(name, values, shape, batch))
+            .into()
     }
 }
 

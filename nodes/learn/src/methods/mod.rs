@@ -32,6 +32,7 @@ mod redundancy;
 mod rotation;
 mod scan;
 mod sela;
+mod shown;
 mod simclr;
 mod simclr_v2;
 mod simsiam;
@@ -64,6 +65,7 @@ pub use pirl::PirlSettings;
 pub use rotation::RotationSettings;
 pub use scan::ScanSettings;
 pub use sela::SelaSettings;
+pub use shown::Shown;
 pub use simclr::SimclrSettings;
 pub use simclr_v2::SimclrV2Settings;
 pub use simsiam::SimsiamSettings;
@@ -250,6 +252,13 @@ pub trait Method: Tensors + Send {
     /// # Errors
     /// If the loss refuses its inputs.
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError>;
+
+    /// Pictures of what it shows the network of a batch and, where it makes images, of what it makes of them, in a pass without a backward one: nothing
+    /// is learnt. Empty where it shows images as views and no more.
+    fn pictures(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Vec<Shown> {
+        let _ = (encoder, batch, pass);
+        Vec::new()
+    }
 
     /// Names of its parts whose learning rate stays at its peak instead of following the schedule.
     fn unscheduled(&self) -> &'static [&'static str] {

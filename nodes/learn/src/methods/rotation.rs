@@ -6,7 +6,7 @@
 //! Traps: rotations are exact transposes and flips, as interpolation would give the answer away; views must not rotate or flip upside down. The
 //! last layers know about rotation only: earlier ones may transfer better (its table 1).
 
-use super::{Batch, Method, MethodConstraints, MethodError, Metric, Settings, Setup, StepOutcome};
+use super::{Batch, Method, MethodConstraints, MethodError, Metric, Settings, Setup, Shown, StepOutcome};
 use crate::backbones::Encoder;
 use crate::image::{Size, rotate_90_ccw};
 use crate::layers::{FeatureMap, Layer, Linear, MapShape, Pass, tensors};
@@ -54,18 +54,7 @@ struct Rotation {
 
 impl Method for Rotation {
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
-        let mut views = batch.map(4, encoder.input, pass);
-        let quarter = views.data.len() / 4;
-        batch.view_into("view", &mut views.data[..quarter]);
-        let MapShape { h, w, c } = encoder.input;
-        let size = Size { h, w, c };
-        for turns in 1..4 {
-            let (before, after) = views.data.split_at_mut(turns * quarter);
-            let previous = before[(turns - 1) * quarter..].chunks_exact(encoder.input.len());
-            for (from, to) in previous.zip(after[..quarter].chunks_exact_mut(encoder.input.len())) {
-                rotate_90_ccw(from, size, to);
-            }
-        }
+        let views = turned(encoder.input, batch, pass);
         let labels: Vec<usize> = (0..4)
             .flat_map(|turns| std::iter::repeat_n(turns, batch.indices.len()))
             .collect();
@@ -91,6 +80,36 @@ impl Method for Rotation {
             metrics: vec![Metric::accuracy(right, n)],
         })
     }
+
+    fn pictures(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Vec<Shown> {
+        let views = turned(encoder.input, batch, pass);
+        let of_turns = views.data.chunks_exact(views.data.len() / 4).enumerate();
+        let shown = |(turns, views): (usize, &[f32])| {
+            Shown::of_images(
+                format!("turned by {}°", 90 * turns),
+                views.to_vec(),
+                encoder.input,
+                batch,
+            )
+        };
+        of_turns.map(shown).collect()
+    }
+}
+
+/// A view of each image, then all of them turned by one, two and three quarters.
+fn turned(image: MapShape, batch: &Batch<'_>, pass: &Pass) -> FeatureMap {
+    let mut views = batch.map(4, image, pass);
+    let quarter = views.data.len() / 4;
+    batch.view_into("view", &mut views.data[..quarter]);
+    let MapShape { h, w, c } = image;
+    for turns in 1..4 {
+        let (before, after) = views.data.split_at_mut(turns * quarter);
+        let previous = before[(turns - 1) * quarter..].chunks_exact(image.len());
+        for (from, to) in previous.zip(after[..quarter].chunks_exact_mut(image.len())) {
+            rotate_90_ccw(from, Size { h, w, c }, to);
+        }
+    }
+    views
 }
 
 tensors!(Rotation: head as "");

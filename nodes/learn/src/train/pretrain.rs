@@ -11,7 +11,9 @@ use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Samples;
 use crate::device::Device;
 use crate::layers::{BufferPool, Mode, Pass, Tensors};
-use crate::methods::{Batch, Epoch, Method, MethodConstraints, MethodError, MethodSettings, Setup, StepOutcome, Views};
+use crate::methods::{
+    Batch, Epoch, Method, MethodConstraints, MethodError, MethodSettings, Setup, Shown, StepOutcome, Views,
+};
 use crate::optim::{Optimizer, OptimizerConfig, Schedule, check_lr};
 use crate::rng::Stream;
 use crate::settings::SettingError;
@@ -178,6 +180,21 @@ impl<'a> Pretraining<'a> {
     pub fn images_seen(&self) -> u64 {
         let images = self.steps_of_epochs() * self.settings.batch;
         (images as f64 * self.settings.method.settings().views()).round() as u64
+    }
+
+    /// Pictures of what the method shows the network of these images, and of what it makes of them.
+    pub fn pictures(&mut self, images: &Samples, indices: &[u32]) -> Vec<Shown> {
+        let batch = Batch {
+            images,
+            indices,
+            augmenter: self.augmenter,
+            stream: self.stream.child("pictures"),
+            epoch: 0,
+            progress: 0.0,
+            views: Views::default(),
+        };
+        let mut pass = Pass::inference(&self.buffers);
+        self.method.pictures(&mut self.encoder, &batch, &mut pass)
     }
 
     /// How long steps waited for their views.

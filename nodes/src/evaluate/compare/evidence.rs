@@ -24,6 +24,13 @@ fn trains(record: &ArtifactSummary) -> bool {
     TRAINING.contains(&record.kind.as_str()) || (record.kind == COMMAND && left())
 }
 
+/// The pre-trainings that an input depends on.
+pub(super) fn pretrained(input: &InputCost) -> BTreeSet<ActionKey> {
+    let records = input.records.iter();
+    let pretrains = |r: &&Arc<ArtifactSummary>| r.kind == "pretrain" || (r.kind == COMMAND && trains(r));
+    records.filter(pretrains).map(|r| r.key).collect()
+}
+
 /// What the names of a frozen encoder's figures begin with.
 const FROZEN: [&str; 5] = ["ari.", "cluster_accuracy.", "knn.", "nmi.", "probe."];
 
@@ -81,6 +88,23 @@ impl Evidence<'_> {
         })
     }
 
+    /// The scores of an arm.
+    pub(super) fn of_arm<'a>(&'a self, cell: &'a Cell, arm: &'a str) -> impl Iterator<Item = &'a InputCost> {
+        self.of("compare", cell, Some(arm))
+    }
+
+    /// The scores of a frozen encoder.
+    pub(super) fn of_encoder<'a>(&'a self, cell: &'a Cell, encoder: &'a str) -> impl Iterator<Item = &'a InputCost> {
+        self.of("evidence", cell, Some(encoder))
+    }
+
+    /// The names of the frozen encoders that were judged at a budget: the arms that they are of, or the nodes that judged them.
+    pub(super) fn encoders(&self, cell: &Cell) -> BTreeSet<String> {
+        let axes = self.node.axes();
+        let inputs = self.of("evidence", cell, None);
+        inputs.map(|input| axes.arm_of(&input.node, &input.bindings)).collect()
+    }
+
     pub(super) fn cost(&self, cell: &Cell, arm: &str) -> ArmCost {
         let mut means = Means::default();
         for input in self.of("compare", cell, Some(arm)) {
@@ -130,14 +154,6 @@ impl Evidence<'_> {
 
     /// Whether an arm depends on a pre-training whose linear probe, with these labels, does not beat both controls.
     pub(super) fn uncredited(&self, cell: &Cell, arm: &str) -> bool {
-        let pretrained = |input: &InputCost| -> BTreeSet<ActionKey> {
-            input
-                .records
-                .iter()
-                .filter(|r| r.kind == "pretrain" || (r.kind == COMMAND && trains(r)))
-                .map(|r| r.key)
-                .collect()
-        };
         let used: BTreeSet<ActionKey> = self.of("compare", cell, Some(arm)).flat_map(pretrained).collect();
         let of_arm = |input: &&InputCost| !pretrained(input).is_disjoint(&used);
         let mut means = Means::default();
@@ -154,24 +170,29 @@ impl Evidence<'_> {
 
     /// Frozen features at a budget: the figure's name, its mean over draws, and its range.
     pub(super) fn frozen(&self, cell: &Cell) -> BTreeMap<String, (f64, f64, f64)> {
-        let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-        for input in self.of("evidence", cell, None) {
-            // The input's own record is the one that has these figures.
-            let own = input
-                .records
-                .iter()
-                .filter(|r| r.kind == "evaluate")
-                .flat_map(|r| &r.metrics);
-            let shown = |name: &str| FROZEN.iter().any(|figure| name.starts_with(figure));
-            for (name, value) in own.filter(|(name, _)| shown(name)) {
-                values.entry(name.clone()).or_default().push(*value);
-            }
-        }
-        let summary = |v: Vec<f64>| {
-            let least = v.iter().copied().fold(f64::INFINITY, f64::min);
-            let most = v.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            (v.iter().sum::<f64>() / v.len() as f64, least, most)
-        };
-        values.into_iter().map(|(name, v)| (name, summary(v))).collect()
+        figures_of(self.of("evidence", cell, None))
     }
+}
+
+/// Figures of frozen features by name: mean over draws, and range.
+pub(super) fn figures_of<'a>(inputs: impl Iterator<Item = &'a InputCost>) -> BTreeMap<String, (f64, f64, f64)> {
+    let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for input in inputs {
+        // The input's own record is the one that has these figures.
+        let own = input
+            .records
+            .iter()
+            .filter(|r| r.kind == "evaluate")
+            .flat_map(|r| &r.metrics);
+        let shown = |name: &str| FROZEN.iter().any(|figure| name.starts_with(figure));
+        for (name, value) in own.filter(|(name, _)| shown(name)) {
+            values.entry(name.clone()).or_default().push(*value);
+        }
+    }
+    let summary = |v: Vec<f64>| {
+        let least = v.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = v.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        (v.iter().sum::<f64>() / v.len() as f64, least, most)
+    };
+    values.into_iter().map(|(name, v)| (name, summary(v))).collect()
 }

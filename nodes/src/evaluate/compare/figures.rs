@@ -12,7 +12,7 @@ use super::cells::cell_name;
 use super::evidence::Evidence;
 use super::tables::{arms, beside, interval, levels, recall_rows};
 use super::verdict::{self, CellVerdict, Verdict};
-use super::{first, terminal};
+use super::{change, first, saved, terminal};
 
 /// The answer, the figure that carries it, gains, and tables.
 pub(super) fn figures(
@@ -39,11 +39,14 @@ pub(super) fn figures(
     figures.extend(over_labels(verdict, evidence));
     figures.push(scores(verdict, evidence));
     figures.extend(gains(verdict, evidence));
+    figures.extend(saved::labels_saved(verdict, evidence));
+    figures.extend(saved::probe_and_fine_tuning(verdict, evidence));
     let said_first = said_first.iter().map(|said| (String::new(), said.clone()));
     figures.push(Figure::Words(Words {
         title: "The answer in full".into(),
         sentences: said_first.chain(sentences.iter().cloned()).collect(),
     }));
+    figures.extend(change::figures(verdict, evidence));
     figures.extend(over_time(verdict, evidence));
     figures.push(recall(verdict, evidence));
     figures.push(judged(verdict, evidence));
@@ -191,6 +194,7 @@ fn over_labels(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Figure> {
         };
         Figure::Lines(Lines {
             title: format!("{} over {}{at}", capital(verdict.metric.title()), node.budget),
+            note: "Lines: means; bands: 95 % intervals; faint dots: single runs; dashed: held against.".into(),
             x: node.budget.clone(),
             y: format!("{}, %", verdict.metric.title()),
             log_x: cells.iter().all(|(x, _)| *x > 0.0),

@@ -79,6 +79,32 @@ fn sentence(row: &Row<'_>, verdict: &Verdict, evidence: &Evidence<'_>) -> String
     format!("{at}best is {}.", words.collect::<Vec<_>>().join(", "))
 }
 
+/// Between which training budgets the best arm becomes another; none where it stays, or where there is one training budget only.
+pub(super) fn turns(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
+    let name = |cell: &CellVerdict| best(cell).map_or_else(String::new, |arm| evidence.node.title(&arm.arm).to_owned());
+    let mut turns = Vec::new();
+    for row in rows(verdict) {
+        for pair in row.cells.windows(2) {
+            let ((less, before), (more, after)) = ((pair[0].0, name(pair[0].1)), (pair[1].0, name(pair[1].1)));
+            if before != after {
+                let at = if row.labels.is_empty() {
+                    String::new()
+                } else {
+                    format!("{} {}: ", evidence.node.budget, row.labels)
+                };
+                turns.push(format!("{at}{before} at {less:.0}, {after} at {more:.0}"));
+            }
+        }
+    }
+    (!turns.is_empty()).then(|| {
+        format!(
+            "Another training budget, in {} forward and backward: the highest arm is {}; in between it may be either.",
+            verdict.noun,
+            turns.join("; ")
+        )
+    })
+}
+
 /// Whether the best arm is detectably better than the baseline, or, if it is the baseline, than all others.
 fn is_detectable(cell: &CellVerdict, best: &ArmVerdict) -> bool {
     match best.baseline {

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use flow_cache::Digest;
+use flow_engine::figure::Figure;
 use flow_engine::node::Report;
 use flow_learn::rng::Stream;
 use serde_json::{Value, json};
@@ -146,6 +147,22 @@ fn as_good_and_not_detectable_are_told_apart_and_two_draws_show_nothing() {
 }
 
 #[test]
+fn a_difference_that_only_the_correction_takes_away_is_not_called_undetectable() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let arms: Vec<_> = std::iter::once(("scratch", at(&[(100, 0.70)]), 0.0))
+        .chain(names.map(|name| (name, at(&[(100, 0.72)]), 0.006)))
+        .collect();
+    let text = said(json!({}), 3, &arms, &[]);
+    let (corrected, rest) = text
+        .split_once("Not significant after Holm's correction")
+        .and_then(|(_, rest)| rest.split_once("Not detectable"))
+        .expect("both groups are there");
+    // Each interval of the first group leaves out zero.
+    assert!(!corrected.contains("interval -"), "{corrected}");
+    assert!(rest.contains("interval -"), "{rest}");
+}
+
+#[test]
 fn over_several_training_budgets_it_is_said_which_arm_is_best_up_to_where() {
     let cells = |figures: [f64; 3]| -> Vec<(Value, f64)> {
         let costs = [20_000, 60_000, 200_000];
@@ -161,6 +178,75 @@ fn over_several_training_budgets_it_is_said_which_arm_is_best_up_to_where() {
         ("simclr", cells([0.60, 0.73, 0.74]), 0.004),
     ];
     insta::assert_snapshot!(said(json!({ "titles": titles(), "cost": "budget" }), 5, &arms, &[]));
+}
+
+/// What would change a verdict: its sentences, and what each finding would turn with.
+fn would_change(report: &Report) -> String {
+    let mut said = String::new();
+    for figure in &report.figures {
+        match figure {
+            Figure::Words(words) if words.title == "What would change this verdict" => {
+                let sentences = words.sentences.iter().map(|(about, said)| format!("{about}: {said}\n"));
+                said += &sentences.collect::<String>();
+            }
+            Figure::Table(table) if table.title == "How far each finding is from turning" => {
+                let rows = table.rows.iter().map(|row| format!("{}\n", row.join(" | ")));
+                said += &rows.collect::<String>();
+            }
+            _ => {}
+        }
+    }
+    said
+}
+
+#[test]
+fn what_would_change_a_verdict_is_said_from_its_own_numbers() {
+    let arms = [
+        ("scratch", at(&[(40, 0.60), (100, 0.70), (1000, 0.82)]), 0.005),
+        ("fixmatch", at(&[(40, 0.68), (100, 0.71), (1000, 0.82)]), 0.02),
+        ("simclr", at(&[(40, 0.61), (100, 0.73), (1000, 0.83)]), 0.005),
+    ];
+    let controls = [("svm", at(&[(40, 0.60), (100, 0.70), (1000, 0.82)]))];
+    let settings = json!({ "titles": titles(), "controls": ["svm"] });
+    insta::assert_snapshot!(would_change(&reported(settings, 5, &arms, &controls)));
+    let same = [
+        ("scratch", at(&[(100, 0.70)]), 0.0),
+        ("simclr", at(&[(100, 0.701)]), 0.0),
+    ];
+    let said = would_change(&reported(json!({}), 6, &same, &[]));
+    assert!(said.contains("as good | a margin below"), "{said}");
+    let few = would_change(&reported(json!({}), 2, &same, &[]));
+    assert!(few.contains("cannot be tested | 1 more draw(s)"), "{few}");
+}
+
+#[test]
+fn labels_saved_are_drawn_where_the_budgets_reach_and_named_where_they_end() {
+    let arms = [
+        ("scratch", at(&[(40, 0.60), (100, 0.70), (1000, 0.82)]), 0.0),
+        ("fixmatch", at(&[(40, 0.65), (100, 0.76), (1000, 0.83)]), 0.0),
+    ];
+    let report = reported(json!({ "titles": titles() }), 5, &arms, &[]);
+    let saved = report.figures.iter().find_map(|figure| match figure {
+        Figure::Lines(lines) if lines.title == "Labels saved" => Some(lines),
+        _ => None,
+    });
+    let saved = saved.expect("three budgets are a grid");
+    let points = &saved.lines[0].points;
+    assert_eq!(points.iter().map(|point| point.x).collect::<Vec<_>>(), [40.0, 100.0]);
+    for point in points {
+        assert!(point.value.mean > 1.2 && point.value.mean < 10.0, "{point:?}");
+        assert!(
+            point.value.low <= point.value.mean && point.value.mean <= point.value.high,
+            "{point:?}"
+        );
+    }
+    assert!(
+        saved
+            .note
+            .contains("more than the largest budget has: FixMatch at labels 1000"),
+        "{}",
+        saved.note
+    );
 }
 
 #[test]

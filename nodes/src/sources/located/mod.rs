@@ -4,6 +4,7 @@
 mod coco;
 mod draw;
 mod image;
+mod look;
 mod masks;
 mod place;
 mod voc;
@@ -20,13 +21,12 @@ use rayon::prelude::*;
 use super::{Loaded, MOST_EXAMPLES, OnBad, SourceSettings, SourceShape, check_count};
 use crate::artifacts::{Annotated, SplitName};
 use crate::failure::{at, at_with};
-use crate::pictures::{
-    Entry, Fault, Fitted, Inspection, Looked, PlaceCounts, Reading, decode, first_few, look_at, split_of,
-};
+use crate::pictures::{Fault, Fitted, first_few, split_of};
 
 pub(super) use self::coco::COCO;
 use self::draw::Drawing;
 use self::image::one_image;
+pub(super) use self::look::{drawn, inspected};
 pub(super) use self::masks::MASKS;
 pub(super) use self::voc::VOC;
 pub(super) use self::yolo::YOLO;
@@ -344,67 +344,6 @@ const LAYOUTS: &[(&str, Layout, Fits)] = &[
         is_file || path.join("annotations").is_dir()
     }),
 ];
-
-/// What lies at a path, if it is annotated in one of these ways.
-pub(super) fn inspected(path: &Path, reading: &Reading) -> Option<Result<Inspection, Fault>> {
-    let (source, layout, _) = LAYOUTS.iter().find(|(.., fits)| fits(path))?;
-    Some(inspect(source, *layout, path, reading))
-}
-
-fn inspect(source: &'static str, layout: Layout, path: &Path, reading: &Reading) -> Result<Inspection, Fault> {
-    let skip = SourceSettings {
-        files: super::FileSettings {
-            on_bad: Some(OnBad::Skip),
-            ..Default::default()
-        },
-        ..SourceSettings::default()
-    };
-    let folder = folder_of(path);
-    let Sheets {
-        class_names,
-        images: sheets,
-        mut problems,
-        annotated,
-    } = read(layout, path, &skip)?;
-    let mut things: Vec<(String, usize)> = class_names.iter().map(|name| (name.clone(), 0)).collect();
-    let (mut left_out, mut masks, mut empty) = (0, 0, 0);
-    for sheet in &sheets {
-        for thing in &sheet.things {
-            match thing.ignore {
-                true => left_out += 1,
-                false => things[thing.class].1 += 1,
-            }
-        }
-        let has_mask = sheet.mask.is_some() || sheet.things.iter().any(|thing| thing.drawing.is_some());
-        masks += usize::from(has_mask);
-        empty += usize::from(!has_mask && sheet.things.is_empty());
-    }
-    let side = 64;
-    let fitting = skip.files.fitting((side, side), 3);
-    let look = |sheet: &Sheet| {
-        let entry = Entry {
-            path: sheet.path.clone(),
-            label: None,
-            split: sheet.split,
-            group: None,
-        };
-        let (_, wrong) = one_image(folder, sheet, &fitting, (class_names.len(), annotated));
-        (look_at(&entry, decode(&folder.join(&sheet.path), reading)), wrong)
-    };
-    let (looked, wrong): (Vec<Looked>, Vec<Vec<String>>) = sheets.par_iter().map(look).unzip();
-    problems.extend(wrong.into_iter().flatten());
-    Ok(Inspection {
-        places: Some(PlaceCounts {
-            source,
-            things,
-            left_out,
-            masks,
-            empty,
-            problems,
-        }),
-        ..Inspection::of(looked, class_names, None)
-    })
-}
 
 /// The folder that images lie in: `path`, or where the file lies.
 fn folder_of(path: &Path) -> &Path {
