@@ -110,9 +110,17 @@ pub(crate) fn load(
         })
     };
     let mut kept = Vec::with_capacity(entries.len());
+    let mut decoded = Vec::new();
     for some in entries.chunks(fitting.at_once()) {
-        pool.add_all(some.par_iter().map(one).collect(), &mut kept)?;
+        // Some are put away while the next are decoded.
+        let (put, next) = rayon::join(
+            || pool.add_all(std::mem::take(&mut decoded), &mut kept),
+            || some.par_iter().map(one).collect(),
+        );
+        put?;
+        decoded = next;
     }
+    pool.add_all(decoded, &mut kept)?;
     Ok(kept)
 }
 

@@ -1,6 +1,6 @@
 //! Fashion-MNIST (Xiao et al. 2017, 1708.07747): the embedded sample, and all 70,000 images from the original files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flow_engine::node::{Host, NodeError};
 use flow_learn::data::{Images, stratified};
@@ -13,6 +13,7 @@ use super::idx::{FILES, read_pair};
 use super::read::read_file;
 use super::{Labelled, Loaded, Source, SourceSettings, SourceShape, check_count};
 use crate::failure::{at_with, failure};
+use crate::show::networks::Quiet;
 
 /// Names of the classes.
 pub const CLASS_NAMES: [&str; 10] = [
@@ -134,6 +135,15 @@ pub fn sample() -> Result<(Images, Images), NodeError> {
         Images::decode(train.to_vec()).map_err(failure)?,
         Images::decode(test.to_vec()).map_err(failure)?,
     ))
+}
+
+/// Training and test images of the original files in `folder`.
+///
+/// # Errors
+/// If a file is missing or not the original one.
+pub fn load(folder: &Path) -> Result<(Images, Images), NodeError> {
+    // They are 47 MB: no host is asked for room.
+    load_files(&FILES.map(|name| folder.join(name)), &Quiet)
 }
 
 fn load_files(files: &[PathBuf], host: &dyn Host) -> Result<(Images, Images), NodeError> {

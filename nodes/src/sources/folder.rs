@@ -382,12 +382,15 @@ impl Listed {
     }
 }
 
+/// What became of each file, and the pixels of those that could be read.
+type Read<'h> = (Vec<(Entry, Result<Kept, String>)>, Pool<'h>);
+
 /// The images that could be read, if they may be fewer than all and still make a data set.
 pub(super) fn whole(
     path: &Path,
     settings: &SourceSettings,
     fitting: &Fitting,
-    (read, pool): (Vec<(Entry, Result<Kept, String>)>, Pool<'_>),
+    (read, pool): Read<'_>,
     (class_names, table): (Vec<String>, Option<PathBuf>),
 ) -> Result<Files, NodeError> {
     let (mut entries, mut images, mut bad) = (Vec::new(), Vec::new(), Vec::new());
