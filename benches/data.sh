@@ -33,6 +33,8 @@ timed() { # usage: timed WHAT COMMAND...
 echo "| $images JPEGs of 500x375 to 96x96, $(nproc) cores | |"
 echo "| --- | ---: |"
 timed "flow: first pass, with digests, duplicates and the data set in the cache" flow run w.toml
+peak="$(grep -rho '"peak_rss_bytes": [0-9]*' "$folder/.flow/cache/records" | grep -o '[0-9]*$')"
+awk -v p="$peak" 'BEGIN { printf "| flow: peak memory of the node | %.0f MiB |\n", p / 1048576 }'
 # Stamps are trusted once the last change is some seconds past.
 sleep 3
 flow plan w.toml

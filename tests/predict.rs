@@ -314,6 +314,8 @@ fn features_are_written_with_their_paths() {
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         assert!(ended.stderr.contains("20 rows"), "{}", ended.stderr);
     }
+    let quiet = place.flow(&["embed", "--quiet", "model", "photos/test", "-o", "y.npz"]);
+    assert_eq!((quiet.code, quiet.stderr.as_str()), (0, ""));
     let lines = std::fs::read_to_string(place.path("x.jsonl")).expect("written");
     let lines: Vec<Value> = lines
         .lines()

@@ -114,3 +114,42 @@ fn inspect_tells_formats_by_what_lies_there() {
         assert_eq!(ended.json_lines().len(), images, "{path}");
     }
 }
+
+#[test]
+fn a_large_data_set_is_written_as_it_is_read_and_its_labelled_part_names_the_same_file() {
+    // More than is kept in memory.
+    const IMAGE: usize = 512 * 512 * 3;
+    const TRAIN: usize = 90;
+    let values = |n: usize, first: usize| -> Vec<u8> {
+        (0..n * IMAGE)
+            .map(|at| ((first + at / IMAGE) * 13 + at / 1021 * 7) as u8)
+            .collect()
+    };
+    let labels = |n: usize| (0..n as i64).flat_map(|at| (at % 2).to_le_bytes()).collect();
+    let train = values(TRAIN, 0);
+    let place = Place::new(
+        &(workflow("npz", "large.npz", "") + "[nodes.few]\nkind = \"dataset\"\nfrom = \"images\"\nlabels = 10\n"),
+    );
+    let arrays = [
+        ("x_train", "|u1", &[TRAIN, 512, 512, 3][..], train.clone()),
+        ("y_train", "<i8", &[TRAIN][..], labels(TRAIN)),
+        ("x_test", "|u1", &[4, 512, 512, 3][..], values(4, TRAIN)),
+        ("y_test", "<i8", &[4][..], labels(4)),
+    ];
+    place.write("large.npz", common::npz(&arrays));
+    place.run(&[]);
+    let [whole, few] =
+        ["images", "few"].map(|node| place.flow(&["cache", "show", node, "--json"]).json()["outputs"].clone());
+    assert_eq!(whole["train.images"], few["train.images"]);
+    let digest = whole["train.images"]["digest"].as_str().expect("a digest");
+    let cache = place.path(".flow/cache");
+    let blob = std::fs::read(cache.join("blobs").join(&digest[..2]).join(digest)).expect("a blob");
+    assert!(
+        blob[blob.len() - train.len()..] == train,
+        "pixels are those of the array"
+    );
+    let staged = std::fs::read_dir(cache.join("staging")).expect("a directory");
+    assert_eq!(staged.count(), 0, "nothing is left on its way");
+    let verified = place.flow(&["cache", "verify"]);
+    assert_eq!(verified.code, 0, "{}", verified.stderr);
+}

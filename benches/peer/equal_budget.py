@@ -1,7 +1,7 @@
 """The main job's arms in PyTorch, at the same budget and with the same recipes: scratch, self-training, FreeMatch and SimCLR then fine-tune.
 Label draws are the script's own, class-balanced as flow's. Views are torchvision's v2, made on the CPU.
 usage: equal_budget.py FOLDER [--budget 100000] [--labels 40,100,1000] [--draws 0,1,2] [--arms scratch,selftrain,freematch,tuned] [--split test]
-FOLDER: train.images and test.images of `flow cache export images FOLDER`; prints one JSON line for each arm, label budget and draw."""
+FOLDER: train.images and test.images of the node `images` (benches/equal_budget.sh links them); prints one JSON line for each arm, label budget and draw."""
 import argparse, copy, json, math, struct, time
 import numpy as np
 import torch, torch.nn as nn, torch.nn.functional as F

@@ -24,6 +24,21 @@ impl Mapped {
     }
 }
 
+impl Mapped {
+    /// Lets go of what was read into this process's memory: what is looked at again is read again, from the system's own copy as long as there is
+    /// one.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if let Bytes::Map(map) = &self.0 {
+            // SAFETY: the mapping is of a file, and nobody can write to it: its pages come back with the bytes that they had.
+            let released = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            if let Err(error) = released {
+                tracing::debug!(%error, "cannot let go of mapped memory");
+            }
+        }
+    }
+}
+
 impl From<Vec<u8>> for Mapped {
     fn from(bytes: Vec<u8>) -> Self {
         Self(Bytes::Owned(bytes))

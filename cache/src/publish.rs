@@ -9,6 +9,7 @@ use crate::error::{CacheError, NonDeterminism};
 use crate::files::{Entry, Lookup};
 use crate::host::host_name;
 use crate::key::{ActionKey, Components};
+use crate::large::LargeFile;
 use crate::output_name::{BadOutputName, OutputName};
 use crate::publishing::{Publishing, is_past};
 use crate::record::{Cost, OutputFile, Record, SCHEMA};
@@ -30,6 +31,8 @@ pub struct Draft {
     pub components: Components,
     /// What came out: unique names, and contents.
     pub files: Vec<(String, Vec<u8>)>,
+    /// What came out and is too large for memory; its names are none of those.
+    pub large: Vec<(String, LargeFile)>,
     /// What was measured.
     pub metrics: BTreeMap<String, f64>,
     /// The keys of the records whose outputs were consumed.
@@ -52,6 +55,10 @@ pub(crate) fn publish(store: &Shared, key: &ActionKey, draft: &Draft) -> Result<
     files.must_write()?;
     draft.check(key)?;
     let (record, blobs) = draft.describe(key)?;
+    let put_blobs = || {
+        files.put_blobs(&blobs)?;
+        draft.put_large(store, key)
+    };
     let _no_collection = files.lock_publishing_until(Publishing::Together, draft.until)?;
     for _ in 0..RACES {
         match files.find(key)? {
@@ -62,7 +69,7 @@ pub(crate) fn publish(store: &Shared, key: &ActionKey, draft: &Draft) -> Result<
             }
             // Its bytes are recomputed. If they are others now, it is unknown which are right.
             Lookup::Sound(entry) if entry.record.outputs == record.outputs => {
-                files.put_blobs(&blobs)?;
+                put_blobs()?;
                 files.uncollect(key)?;
                 return Ok(finish(store, &entry));
             }
@@ -70,7 +77,7 @@ pub(crate) fn publish(store: &Shared, key: &ActionKey, draft: &Draft) -> Result<
             Lookup::Damaged(why) => store.set_aside(key, &why)?,
             Lookup::Missing => {}
         }
-        files.put_blobs(&blobs)?;
+        put_blobs()?;
         if is_past(draft.until) {
             let holder = "the disk, which took too long".to_owned();
             return Err(CacheError::Interrupted { holder });
@@ -123,8 +130,15 @@ impl Draft {
             return Err(invalid("its components do not hash to the key".into()));
         }
         let mut names = BTreeSet::new();
-        match self.files.iter().find(|(name, _)| !names.insert(name)) {
-            Some((name, _)) => Err(invalid(format!("it has two outputs named `{name}`"))),
+        let large = self.large.iter().map(|(name, _)| name);
+        match self
+            .files
+            .iter()
+            .map(|(name, _)| name)
+            .chain(large)
+            .find(|name| !names.insert(*name))
+        {
+            Some(name) => Err(invalid(format!("it has two outputs named `{name}`"))),
             None => Ok(()),
         }
     }
@@ -135,10 +149,13 @@ impl Draft {
             .iter()
             .map(|(_, bytes)| (Digest::of(bytes), bytes.as_slice()))
             .collect();
-        let outputs = self.files.iter().zip(&blobs).map(|((name, bytes), (digest, _))| {
+        let small = self.files.iter().zip(&blobs).map(|((name, bytes), (digest, _))| {
             let (digest, bytes) = (*digest, bytes.len() as u64);
-            Ok((OutputName::try_from(name.clone())?, OutputFile { digest, bytes }))
+            (name, OutputFile { digest, bytes })
         });
+        let large = self.large.iter().map(|(name, file)| (name, file.output()));
+        let outputs = small.chain(large);
+        let outputs = outputs.map(|(name, output)| Ok((OutputName::try_from(name.clone())?, output)));
         let outputs = outputs.collect::<Result<_, BadOutputName>>();
         let record = Record {
             schema: SCHEMA,
@@ -160,6 +177,29 @@ impl Draft {
             host: host_name(),
         };
         Ok((record, blobs))
+    }
+
+    /// Moves large files to their places; those that are blobs already must still be.
+    fn put_large(&self, store: &Shared, key: &ActionKey) -> Result<(), CacheError> {
+        let files = &store.files;
+        let mut staged = Vec::new();
+        for (name, file) in &self.large {
+            let OutputFile { digest, bytes } = file.output();
+            let path = files.layout.blob(&digest);
+            match file.staged() {
+                Some(from) => staged.push((digest, from.to_owned())),
+                None if files.disk.len(&path).is_ok_and(|found| found == bytes) => {}
+                None => {
+                    return Err(CacheError::Corrupt {
+                        key: *key,
+                        name: name.clone(),
+                        path,
+                        why: "is missing".to_owned(),
+                    });
+                }
+            }
+        }
+        files.adopt_blobs(&staged)
     }
 }
 

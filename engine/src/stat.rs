@@ -79,7 +79,10 @@ impl FileDigests {
         }
         let listing = Listing::of(path)?;
         // Asking the system for tens of thousands of stamps takes longer than all the rest.
-        let digests = listing.files.par_iter().map(|file| self.digest(&absolute.join(file)));
+        let digests = listing.files.par_iter().map(|file| {
+            let digest = self.digest(&absolute.join(file));
+            digest.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))
+        });
         let mut digests = digests.collect::<io::Result<Vec<Digest>>>()?.into_iter();
         listing.digest(|_| {
             digests
@@ -222,6 +225,16 @@ mod tests {
         let before = digests.digest(dir.path()).unwrap();
         std::fs::rename(dir.path().join("cat"), dir.path().join("dog")).unwrap();
         assert_ne!(before, digests.digest(dir.path()).unwrap());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_file_of_a_folder_that_cannot_be_read_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        // A file that nobody can read from its beginning, not even root.
+        std::os::unix::fs::symlink("/proc/self/mem", dir.path().join("gone")).unwrap();
+        let error = FileDigests::default().digest(dir.path()).unwrap_err();
+        assert!(error.to_string().starts_with("gone: "), "{error}");
     }
 
     #[test]

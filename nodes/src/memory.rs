@@ -7,7 +7,7 @@ use flow_engine::node::{InputFacts, ParamError};
 use flow_learn::backbones::BackboneSettings;
 use flow_learn::data::{Modality, NetworkInput};
 use flow_learn::optim::OptimizerConfig;
-use flow_learn::train::EMBED_BATCH;
+use flow_learn::train::embed_batch;
 use rustix::process::{Resource, getrlimit};
 
 use crate::artifacts::{DatasetFacts, NetworkFacts};
@@ -39,11 +39,14 @@ pub(crate) fn fits(key: &str, what: &str, bytes: u128) -> Result<(), ParamError>
     Err(at_with(key, message, format!("lower `{key}`")))
 }
 
-/// Whether a data set fits, of which each example takes its values in bytes.
+/// Bytes that are in memory of each example of a set that is not: what it is called, its label, what its duplicates are found by.
+const BESIDE: u128 = 1 << 10;
+
+/// Whether a data set fits while it is made: where all of it is `in_memory`, each example takes its values in bytes.
 ///
 /// # Errors
 /// At `key`.
-pub(crate) fn data_set_fits(key: &str, data: &DatasetFacts) -> Result<(), ParamError> {
+pub(crate) fn data_set_fits(key: &str, data: &DatasetFacts, in_memory: bool) -> Result<(), ParamError> {
     let examples: u128 = data
         .splits
         .iter()
@@ -51,7 +54,8 @@ pub(crate) fn data_set_fits(key: &str, data: &DatasetFacts) -> Result<(), ParamE
         .map(|n| *n as u128)
         .sum();
     let noun = data.input.modality.noun();
-    fits(key, &format!("{examples} {noun}"), examples * values(data.input))
+    let bytes = if in_memory { values(data.input) } else { BESIDE };
+    fits(key, &format!("{examples} {noun}"), examples * bytes)
 }
 
 /// A training step, by what it holds in memory.
@@ -116,7 +120,7 @@ pub(crate) fn gpu_bytes(views: usize, input: NetworkInput, backbone: &BackboneSe
 
 /// The same of taking features, which keeps nothing for a backward pass.
 pub(crate) fn gpu_bytes_to_embed(input: NetworkInput, backbone: &BackboneSettings) -> u64 {
-    gpu_bytes(EMBED_BATCH / 2, input, backbone)
+    gpu_bytes(embed_batch(input.shape).div_ceil(2), input, backbone)
 }
 
 /// The same with the network at a port, if it is known.

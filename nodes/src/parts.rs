@@ -1,10 +1,9 @@
 //! Looking at many examples part by part, so that a node says how far it is, and stops when it is asked to.
 
 use flow_engine::node::{Context, NodeError, Progress};
-use flow_learn::train::EMBED_BATCH;
 
-/// Examples of a part: whole batches, so that the bits are those of a look at all of them at once.
-const PART: usize = 4 * EMBED_BATCH;
+/// Examples of a part. What a network says of an example has the same bits in every batch.
+const PART: usize = 1024;
 
 /// What `look` finds in each part, one after the other.
 ///

@@ -243,7 +243,7 @@ impl Node for PseudoLabelNode {
             pool.len()
         ));
         data.examples = Some(examples);
-        let output = data.into_output();
+        let output = data.into_output(cx.host)?;
         Ok(Output {
             files: output.files,
             metrics,

@@ -318,7 +318,10 @@ fn a_table_gives_labels_and_splits_and_is_refused_with_its_row() {
             "file,label\n3.png,sea\n",
             "labels.csv:1: there is no column `path` among file, label",
         ),
-        ("path,label\n3.png\n", "labels.csv"),
+        (
+            "path,label\n3.png\n",
+            "labels.csv:2: 1 cell(s) found, expected 2 as in line 1",
+        ),
     ] {
         place.write("labels.csv", table);
         let message = place.refused(&Layout::default());

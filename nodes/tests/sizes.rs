@@ -205,3 +205,20 @@ fn a_data_set_of_files_is_read_in_a_process_of_its_own() {
     assert!(isolated("source = \"folder\"\npath = \"data\"\nside = 16"));
     assert!(!isolated("source = \"scenes\""), "its size is known while planning");
 }
+
+#[test]
+fn images_are_decoded_and_made_with_all_threads_that_there_are() {
+    use flow_engine::node::{InputFacts, Node};
+    let threads = |text: &str| {
+        let node = toml::from_str::<flow_nodes::SourceNode>(text).expect("a source");
+        node.resources(&InputFacts::default()).threads
+    };
+    for source in [
+        "folder\"\npath = \"data\"\nside = 16",
+        "coco\"\npath = \"data\"",
+        "scenes\"",
+    ] {
+        assert_eq!(threads(&format!("source = \"{source}")), Some(usize::MAX), "{source}");
+    }
+    assert_eq!(threads("source = \"fashion-mnist-sample\""), None);
+}

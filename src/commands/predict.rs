@@ -99,15 +99,19 @@ pub(crate) fn predict(cli: &Cli, args: &PredictArgs) -> Result<Exit, Failure> {
         ));
     }
     match predictor.calibration() {
-        Some(found) => say(&format!(
-            "confidences are calibrated: logits are divided by a temperature of {:.2}, from {} validation images",
-            found.temperature, found.images
-        )),
-        None => say(
+        Some(found) => note(
+            cli,
+            &format!(
+                "confidences are calibrated: logits are divided by a temperature of {:.2}, from {} validation images",
+                found.temperature, found.images
+            ),
+        ),
+        None => note(
+            cli,
             "confidences are not calibrated: the classifier's data has no validation images (`validation = N` in its dataset node)",
         ),
     }
-    let mut to = Output::open(args.output.as_deref(), format)?;
+    let mut to = Output::open(cli, args.output.as_deref(), format)?;
     let Some((rank, count)) = args.rank.zip(args.count) else {
         let bad = predictor.run(&paths, |predictor, batch| {
             let rows = predictions(predictor, texts(&batch.paths), &batch.logits, args.probabilities);
@@ -141,7 +145,7 @@ pub(crate) fn embed(cli: &Cli, args: &EmbedArgs) -> Result<Exit, Failure> {
     let format = format_of(&args.output)?;
     let paths = expand(&args.images.images).map_err(usage)?;
     let mut predictor = open(cli, &args.node, &args.images.device)?;
-    let mut to = Output::open(Some(&args.output), Some(format))?;
+    let mut to = Output::open(cli, Some(&args.output), Some(format))?;
     let bad = predictor.run(&paths, |predictor, Batch { paths, features, .. }| {
         let dim = predictor.dim();
         let features = Column::Vectors { dim, values: features };
@@ -193,20 +197,27 @@ fn open(cli: &Cli, word: &str, device: &str) -> Result<Predictor, Failure> {
         store: &store,
         runs: &runs,
     };
-    let record = entry(&store, &handles, word)?;
+    let record = entry(cli, &store, &handles, word)?;
     let predictor = Predictor::open(&store, &record, device).map_err(failed)?;
-    say(&format!("{} ({})", record.node, record.key.short()));
-    predictor.notes.iter().for_each(|note| say(note));
+    note(cli, &format!("{} ({})", record.node, record.key.short()));
+    predictor.notes.iter().for_each(|line| note(cli, line));
     Ok(predictor)
 }
 
-fn entry(store: &Store, handles: &Handles<'_>, word: &str) -> Result<Record, Failure> {
+/// What a quiet command does not say.
+fn note(cli: &Cli, line: &str) {
+    if !cli.quiet {
+        say(line);
+    }
+}
+
+fn entry(cli: &Cli, store: &Store, handles: &Handles<'_>, word: &str) -> Result<Record, Failure> {
     let is_classifier = |record: &Record| record.kind == "finetune";
     let candidates = match word.strip_suffix(BEST) {
         // A node or a tag of that name is what is meant.
         Some("") if store.find(BEST)?.is_empty() => store.records()?,
         Some(run) if run.ends_with(':') => handles.entries(&[run.trim_end_matches(':').to_owned()])?,
-        _ => return named(store, handles, word),
+        _ => return named(cli, store, handles, word),
     };
     let candidates: Vec<Record> = candidates.into_iter().filter(is_classifier).collect();
     let found = predict::best(store, &candidates).map_err(failed)?;
@@ -214,16 +225,19 @@ fn entry(store: &Store, handles: &Handles<'_>, word: &str) -> Result<Record, Fai
         0 => String::new(),
         n => format!("; {n} others have no validation images, other ones, or no outputs in the cache any more"),
     };
-    say(&format!(
-        "best of {} classifiers: {:.1} % of {} validation images right{left_out}",
-        found.judged,
-        100.0 * found.accuracy,
-        found.images
-    ));
+    note(
+        cli,
+        &format!(
+            "best of {} classifiers: {:.1} % of {} validation images right{left_out}",
+            found.judged,
+            100.0 * found.accuracy,
+            found.images
+        ),
+    );
     Ok(found.record)
 }
 
-fn named(store: &Store, handles: &Handles<'_>, word: &str) -> Result<Record, Failure> {
+fn named(cli: &Cli, store: &Store, handles: &Handles<'_>, word: &str) -> Result<Record, Failure> {
     if !store.find(word)?.is_empty() || !word.contains([' ', '=', '<', '>', '~']) {
         return handles.entry(word);
     }
@@ -236,7 +250,7 @@ fn named(store: &Store, handles: &Handles<'_>, word: &str) -> Result<Record, Fai
         )),
         1 => Ok(found.swap_remove(0)),
         n => {
-            say(&format!("the query finds {n} networks: using the first"));
+            note(cli, &format!("the query finds {n} networks: using the first"));
             Ok(found.swap_remove(0))
         }
     }
@@ -268,13 +282,14 @@ fn failed(error: NodeError) -> Failure {
 
 /// Where rows go: a file, which is moved to its place when it is whole, or stdout.
 struct Output<'a> {
+    cli: &'a Cli,
     sink: Box<dyn Sink>,
     file: Option<(&'a Path, PathBuf)>,
     rows: usize,
 }
 
 impl<'a> Output<'a> {
-    fn open(path: Option<&'a Path>, format: Option<Format>) -> Result<Self, Failure> {
+    fn open(cli: &'a Cli, path: Option<&'a Path>, format: Option<Format>) -> Result<Self, Failure> {
         let (sink, file): (Box<dyn Sink>, _) = match path.zip(format) {
             Some((path, format)) => {
                 let partial = partial_of(path);
@@ -284,7 +299,12 @@ impl<'a> Output<'a> {
             }
             None => (Box::new(Csv::new(Shown::default())), None),
         };
-        Ok(Self { sink, file, rows: 0 })
+        Ok(Self {
+            cli,
+            sink,
+            file,
+            rows: 0,
+        })
     }
 
     fn write(&mut self, rows: &Table) -> Result<(), String> {
@@ -298,7 +318,7 @@ impl<'a> Output<'a> {
 
     /// Lists what could not be read, and puts the file in its place if all is well.
     fn finish(mut self, bad: Result<Vec<BadFile>, PredictError>, on_bad: OnBad) -> Result<Exit, Failure> {
-        let file = self.file.take();
+        let (cli, file) = (self.cli, self.file.take());
         let ended = self.end(bad, on_bad);
         let Some((path, partial)) = file else {
             return ended.map(|_| Exit::Ok);
@@ -308,7 +328,7 @@ impl<'a> Output<'a> {
         })?;
         std::fs::rename(&partial, path)
             .map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display())))?;
-        say(&format!("wrote {} ({rows} rows)", path.display()));
+        note(cli, &format!("wrote {} ({rows} rows)", path.display()));
         Ok(Exit::Ok)
     }
 

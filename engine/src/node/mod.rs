@@ -12,7 +12,7 @@ mod spent;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flow_cache::{Artifact, Mapped};
+use flow_cache::{Artifact, LargeFile, LargeWriter, Mapped};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -251,6 +251,23 @@ pub trait Host: Sync {
     /// Remembers something about the artifact that this run makes, in place of what was remembered under `name`.
     fn remember(&self, name: &str, bytes: &[u8]) {
         let _ = (name, bytes);
+    }
+    /// A file for what is too large for memory: written, it is an output ([`Host::output`]), or read again where it lies.
+    ///
+    /// # Errors
+    /// If there is no place for it.
+    fn large_file(&self) -> Result<LargeWriter, NodeError> {
+        Err(NodeError::failed("BUG: there is no place for large files here"))
+    }
+    /// Adds a file to the [`Output`] that this run will return; its name must be none of the files there.
+    ///
+    /// # Errors
+    /// If nothing becomes of this run's output.
+    fn output(&self, name: &str, file: LargeFile) -> Result<(), NodeError> {
+        let _ = file;
+        Err(NodeError::failed(format!(
+            "BUG: nothing becomes of the large file `{name}` here"
+        )))
     }
     /// Takes secrets out of what a program printed.
     fn hide(&self, bytes: &mut Vec<u8>) {

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 
-use flow_cache::{Access, ActionKey, CacheError, Store, panic_text, peak_memory_bytes};
+use flow_cache::{Access, ActionKey, CacheError, LargeFile, Store, panic_text, peak_memory_bytes};
 use serde_json::Value;
 use tracing::Dispatch;
 
@@ -80,7 +80,7 @@ fn work(registry: &Registry) -> Result<WorkerMessage, NodeError> {
     let pool = crate::pools::build(manifest.threads).map_err(|error| no_threads(&error))?;
     let output = pool.install(|| node.run(&inputs, &mut context))?;
     let wall_s = host.elapsed_s();
-    leave(&manifest.staging, output, wall_s)
+    leave(&manifest.staging, output, host.take_large(), wall_s)
 }
 
 /// The node, made from its own parameters.
@@ -163,7 +163,18 @@ fn listen(stop: StopFlag) -> Result<(), NodeError> {
         .map_err(|error| NodeError::failed(format!("cannot start a thread: {error}")))
 }
 
-fn leave(staging: &Path, output: Output, wall_s: f64) -> Result<WorkerMessage, NodeError> {
+fn leave(
+    staging: &Path,
+    output: Output,
+    large: Vec<(String, LargeFile)>,
+    wall_s: f64,
+) -> Result<WorkerMessage, NodeError> {
+    let handed = large.into_iter().map(|(name, file)| {
+        let handed = file.hand_over();
+        let handed = handed.map_err(|e| NodeError::failed(format!("cannot keep its output `{name}`: {e}")))?;
+        Ok((name, handed))
+    });
+    let large = handed.collect::<Result<_, NodeError>>()?;
     let mut names = Vec::with_capacity(output.files.len());
     for (index, (name, bytes)) in output.files.into_iter().enumerate() {
         let path = staging.join(index.to_string());
@@ -177,6 +188,7 @@ fn leave(staging: &Path, output: Output, wall_s: f64) -> Result<WorkerMessage, N
         .collect();
     Ok(WorkerMessage::Done {
         files: names,
+        large,
         metrics,
         wall_s,
         peak_rss_bytes: peak_memory_bytes(),

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use flow_cache::{ActionKey, Artifact, Digest, Scratch, Store};
+use flow_cache::{ActionKey, Artifact, Digest, LargeFile, LargeWriter, Scratch, Store};
 
 use crate::events::Metric;
 use crate::node::{Host, NodeError, Progress};
@@ -78,6 +78,7 @@ pub(crate) struct JobHost<'a> {
     started: Instant,
     timeout: Option<Duration>,
     times: Mutex<Times>,
+    large: Mutex<Vec<(String, LargeFile)>>,
 }
 
 struct Times {
@@ -111,6 +112,7 @@ impl<'a> JobHost<'a> {
                 last_checkpoint: started,
                 spent_before_s: 0.0,
             }),
+            large: Mutex::default(),
         }
     }
 
@@ -128,6 +130,11 @@ impl<'a> JobHost<'a> {
     fn memory(&self, name: &str) -> Option<Scratch> {
         let place = Digest::of(format!("memory of {name}").as_bytes()).to_string();
         Some(self.store.scratch(&place.parse().ok()?))
+    }
+
+    /// The large files of the output.
+    pub(crate) fn take_large(&self) -> Vec<(String, LargeFile)> {
+        std::mem::take(&mut *self.large.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn times(&self) -> std::sync::MutexGuard<'_, Times> {
@@ -190,6 +197,16 @@ impl Host for JobHost<'_> {
         if let Some(Err(error)) = saved {
             tracing::debug!(%error, "cannot remember {name}");
         }
+    }
+
+    fn large_file(&self) -> Result<LargeWriter, NodeError> {
+        Ok(self.store.large_file()?)
+    }
+
+    fn output(&self, name: &str, file: LargeFile) -> Result<(), NodeError> {
+        let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+        large.push((name.to_owned(), file));
+        Ok(())
     }
 
     fn hide(&self, bytes: &mut Vec<u8>) {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use flow_cache::{ActionKey, Digest};
+use flow_cache::{ActionKey, Digest, HandedOver};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -67,6 +67,8 @@ pub(super) enum WorkerMessage {
     Done {
         /// The names of the outputs, in the order of their files.
         files: Vec<String>,
+        /// Those that are in the store's directory already.
+        large: Vec<(String, HandedOver)>,
         /// As bits: a metric need not be finite.
         metrics: BTreeMap<String, u64>,
         wall_s: f64,

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use flow_cache::{
-    ActionKey, Artifact, CacheError, Claim, Cost, Draft, Scratch, Store, panic_text, peak_memory_bytes, unix_ms,
+    ActionKey, Artifact, CacheError, Claim, Cost, Draft, LargeFile, Scratch, Store, panic_text, peak_memory_bytes,
+    unix_ms,
 };
 
 use crate::action::Action;
@@ -83,6 +84,8 @@ impl From<NodeError> for Failure {
 /// What a node made, and what that took.
 pub(crate) struct Made {
     output: Output,
+    /// What of the output is too large for memory.
+    large: Vec<(String, LargeFile)>,
     wall_s: f64,
     peak_rss_bytes: Option<u64>,
 }
@@ -150,6 +153,7 @@ impl Job<'_> {
             workflow: self.workflow.to_owned(),
             components: self.action.components,
             files: made.output.files,
+            large: made.large,
             metrics: made.output.metrics,
             inputs: self.lineage,
             cost: Cost {
@@ -196,6 +200,7 @@ impl Job<'_> {
         match (result, host.timed_out()) {
             (Ok(output), _) => Ok(Made {
                 output,
+                large: host.take_large(),
                 wall_s: host.elapsed_s(),
                 peak_rss_bytes: peak_memory_bytes(),
             }),

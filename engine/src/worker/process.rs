@@ -80,6 +80,7 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
     match said {
         Some(WorkerMessage::Done {
             files,
+            large,
             metrics,
             wall_s,
             peak_rss_bytes,
@@ -89,12 +90,18 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
                 Ok((name, bytes.map_err(|e| cannot("read what was left by", e))?))
             };
             let files: Result<Vec<(String, Vec<u8>)>, NodeError> = files.into_iter().enumerate().map(read).collect();
+            let taken = large.into_iter().map(|(name, file)| {
+                let file = job.store.take_over(file);
+                Ok((name, file.map_err(|e| cannot("take what was left by", e))?))
+            });
+            let large = taken.collect::<Result<_, NodeError>>()?;
             let metrics = metrics
                 .into_iter()
                 .map(|(name, bits)| (name, f64::from_bits(bits)))
                 .collect();
             Ok(Made {
                 output: Output { files: files?, metrics },
+                large,
                 wall_s,
                 peak_rss_bytes,
             })

@@ -42,7 +42,7 @@ fn views(bencher: Bencher, images: &Images, recipe: &Recipe) {
     let (mean, std) = images.channel_statistics();
     let augmenter = Augmenter::new(recipe, &mean, &std, images.height, images.width).expect("a valid recipe");
     let indices: Vec<u32> = (0..BATCH as u32).collect();
-    let mut out = vec![0.0; images.pixels.len()];
+    let mut out = vec![0.0; images.pixels().len()];
     let samples = Samples::from(images.clone());
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
     let stream = Stream::new(1, "views");

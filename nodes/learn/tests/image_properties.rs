@@ -68,9 +68,11 @@ proptest! {
         let values = &seed[..size.len()];
         let floats: Vec<f32> = values.iter().map(|v| f32::from(*v)).collect();
         let expected = image::resize(&floats, size, to);
-        prop_assert!(close(&image::resize_eight(values, size, to), &expected, 1e-3));
+        let [found, other] = image::resize_whole(values, size, to.0, [to.1, to.1 + 1]);
+        prop_assert!(close(&found, &expected, 1e-3));
+        prop_assert!(close(&other, &image::resize(&floats, size, (to.0, to.1 + 1)), 1e-3));
         let sixteen: Vec<u16> = values.iter().map(|v| u16::from(*v)).collect();
-        prop_assert_eq!(image::resize_sixteen(&sixteen, size, to), image::resize_eight(values, size, to));
+        prop_assert_eq!(image::resize_whole(&sixteen, size, to.0, [to.1])[0].clone(), found);
     }
 
     #[test]

@@ -6,12 +6,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use flow_cache::Digest;
-use flow_engine::node::{Input, NodeError, Output};
+use flow_cache::{Digest, LargeFile};
+use flow_engine::node::{Host, Input, NodeError, Output};
 use flow_learn::augment::{Augmenter, Recipe};
-use flow_learn::data::{
-    Annotations, Images, Label, Modality, NetworkInput, Pixels, Sample, Samples, Tokens, classes_of,
-};
+use flow_learn::data::{Annotations, Images, Label, Modality, NetworkInput, Sample, Samples, Tokens, classes_of};
 use flow_learn::state::{StateDict, Tensor};
 use flow_learn::text::Vocabulary;
 use flow_learn::train::Examples;
@@ -26,6 +24,9 @@ const INFO: &str = "dataset.json";
 const EXAMPLES: &str = "examples.safetensors";
 /// The words of texts, one a line, in the order of their numbers.
 const VOCABULARY: &str = "vocabulary.txt";
+
+/// Images of so many bytes do not go through memory: they are written an image at a time.
+const LARGE: usize = 64 << 20;
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -172,6 +173,8 @@ pub struct Dataset {
     pub annotations: BTreeMap<SplitName, Annotations>,
     /// The training images that are examples; all of them, with their labels, where no node has selected any.
     pub examples: Option<ExampleSet>,
+    /// The large files that it was read from, by name: what did not change is not written again.
+    files: BTreeMap<String, LargeFile>,
 }
 
 impl Dataset {
@@ -198,6 +201,7 @@ impl Dataset {
             splits,
             annotations,
             examples,
+            files: BTreeMap::new(),
         }
     }
 
@@ -372,8 +376,12 @@ impl Dataset {
         })
     }
 
-    /// As files.
-    pub fn into_output(self) -> Output {
+    /// As files, of which `host` is given the large ones.
+    ///
+    /// # Errors
+    /// If those cannot be written.
+    pub fn into_output(self, host: &dyn Host) -> Result<Output, NodeError> {
+        let mut files = self.images(host)?;
         let splits = self.splits.iter().map(|(name, images)| (*name, images.n())).collect();
         let classes = self.classes();
         let info = Info {
@@ -384,14 +392,12 @@ impl Dataset {
             guessed: self.examples.as_ref().is_some_and(|examples| examples.guessed),
             normalisation: self.normalisation,
         };
-        let mut files = vec![(INFO.to_owned(), to_json(&info))];
-        files.extend(self.splits.iter().map(|(name, images)| (name.file(), images.encode())));
+        files.push((INFO.to_owned(), to_json(&info)));
         if let Some(vocabulary) = &self.vocabulary {
             let lines: String = vocabulary.words().iter().map(|word| format!("{word}\n")).collect();
             files.push((VOCABULARY.to_owned(), lines.into_bytes()));
         }
-        for (name, Annotations { masks, objects }) in &self.annotations {
-            files.extend(masks.as_ref().map(|masks| (name.masks_file(), masks.encode())));
+        for (name, Annotations { objects, .. }) in &self.annotations {
             files.extend(
                 objects
                     .as_ref()
@@ -425,7 +431,34 @@ impl Dataset {
             );
             files.push((EXAMPLES.to_owned(), state.to_bytes()));
         }
-        Output { files, metrics }
+        Ok(Output { files, metrics })
+    }
+
+    /// The files of examples and masks that are small; the others are the host's.
+    fn images(&self, host: &dyn Host) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
+        let masks = |(name, all): (&SplitName, &Annotations)| Some((name.masks_file(), all.masks.clone()?.into()));
+        let masks: Vec<(String, Samples)> = self.annotations.iter().filter_map(masks).collect();
+        let splits = self.splits.iter().map(|(name, samples)| (name.file(), samples));
+        let mut small = Vec::new();
+        for (name, samples) in splits.chain(masks.iter().map(|(name, masks)| (name.clone(), masks))) {
+            match samples.images().filter(|images| images.encoded_len() >= LARGE) {
+                None => small.push((name, samples.encode())),
+                Some(images) => host.output(&name, self.large(&name, images, host)?)?,
+            }
+        }
+        Ok(small)
+    }
+
+    /// Images as a file: the one that they were read from, or a new one.
+    fn large(&self, name: &str, images: &Images, host: &dyn Host) -> Result<LargeFile, NodeError> {
+        if let Some(file) = self.files.get(name) {
+            return Ok(file.clone());
+        }
+        let mut file = host.large_file()?;
+        images
+            .write(&mut file)
+            .and_then(|()| file.finish())
+            .map_err(|error| no_room(name, &error))
     }
 
     /// From files, of which only the splits in `wanted` are read.
@@ -451,11 +484,12 @@ impl Dataset {
         };
         let mut splits = BTreeMap::new();
         let mut annotations = BTreeMap::new();
+        let mut files = BTreeMap::new();
         for name in wanted.iter().filter(|name| info.splits.contains_key(name)) {
             let samples = match &vocabulary {
                 // Pixels stay where they are, so that nodes share one copy of them.
-                None => mapped(artifact, &name.file(), |bytes| {
-                    Images::decode(Pixels::new(bytes)).map(Samples::from).map_err(failure)
+                None => mapped(artifact, &name.file(), |pixels| {
+                    Images::decode(pixels).map(Samples::from).map_err(failure)
                 })?,
                 Some(vocabulary) => decoded(artifact, &name.file(), |bytes| {
                     Tokens::decode(bytes, vocabulary.size())
@@ -464,9 +498,11 @@ impl Dataset {
                 })?,
             };
             splits.insert(*name, samples);
+            let large = |file: String| Some((file.clone(), LargeFile::of(artifact, &file)?));
+            files.extend([name.file(), name.masks_file()].into_iter().filter_map(large));
             let masks = has(&name.masks_file()).then(|| {
-                mapped(artifact, &name.masks_file(), |bytes| {
-                    Images::decode(Pixels::new(bytes)).map_err(failure)
+                mapped(artifact, &name.masks_file(), |pixels| {
+                    Images::decode(pixels).map_err(failure)
                 })
             });
             let objects = has(&name.boxes_file())
@@ -502,6 +538,7 @@ impl Dataset {
             splits,
             annotations,
             examples,
+            files,
         };
         data.check().map_err(|what| {
             failure(format!(
@@ -553,6 +590,11 @@ impl Dataset {
             "an example is not one of its images",
         )
     }
+}
+
+/// Why a large file was not written.
+pub(crate) fn no_room(what: &str, error: &std::io::Error) -> NodeError {
+    NodeError::failed(format!("cannot write `{what}`: {error}")).with_help("is there room where the cache is?")
 }
 
 /// The places of the images, of the data set at one port, that are not, pixel for pixel, examples of the data set at another: places in one set mean nothing in another.

@@ -17,7 +17,7 @@ mod start;
 mod task;
 
 pub use dataset::{Dataset, ExampleSet, Normalisation, SplitName};
-pub(crate) use dataset::{GUESSES_ARE_NO_LABELS, TEXTS_HAVE_NO_VIEWS, without};
+pub(crate) use dataset::{GUESSES_ARE_NO_LABELS, TEXTS_HAVE_NO_VIEWS, no_room, without};
 pub use encoder::EncoderArtifact;
 pub use facts::{Annotated, DatasetFacts, NetworkFacts, ScoreFacts, Targets, compatible, same_task};
 pub use features::{FeatureFacts, FeaturesArtifact};
@@ -34,6 +34,7 @@ pub use task::TaskArtifact;
 
 use flow_cache::{Artifact, Mapped};
 use flow_engine::node::{ArtifactType, NodeError};
+use flow_learn::data::{Bytes, Pixels};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::failure::failure;
@@ -93,13 +94,33 @@ pub(crate) fn decoded<T>(
     decode(&artifact.read(file)?).map_err(|error| unreadable(artifact, file, error))
 }
 
+/// Pixels that lie in a file.
+struct InFile(Mapped);
+
+impl AsRef<[u8]> for InFile {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
+impl Bytes for InFile {
+    fn release(&self) {
+        self.0.release();
+    }
+}
+
+/// Pixels that stay in the file that was mapped.
+pub(crate) fn pixels_in(file: Mapped) -> Pixels {
+    Pixels::new(InFile(file))
+}
+
 /// As [`decoded`], of a file that stays where it lies.
 pub(crate) fn mapped<T>(
     artifact: &Artifact,
     file: &str,
-    decode: impl FnOnce(Mapped) -> Result<T, NodeError>,
+    decode: impl FnOnce(Pixels) -> Result<T, NodeError>,
 ) -> Result<T, NodeError> {
-    decode(artifact.map(file)?).map_err(|error| unreadable(artifact, file, error))
+    decode(pixels_in(artifact.map(file)?)).map_err(|error| unreadable(artifact, file, error))
 }
 
 fn unreadable(artifact: &Artifact, file: &str, error: NodeError) -> NodeError {

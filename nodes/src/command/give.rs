@@ -138,7 +138,7 @@ fn npz(folder: &Path, parts: &[Part<'_>], class_names: &[String]) -> io::Result<
         let sizes = [images.n, images.height, images.width, images.channels];
         zip.start_file(format!("x_{split}.npy"), options)?;
         npz_header(dtype, &sizes.map(|size| format!("{size}, ")).concat(), &mut zip)?;
-        zip.write_all(&images.pixels)?;
+        (0..images.n).try_for_each(|i| zip.write_all(images.pixels_of(i)))?;
         zip.start_file(format!("y_{split}.npy"), options)?;
         npz_header("<i8", &format!("{}, ", images.n), &mut zip)?;
         let numbers: Vec<u8> = labels.iter().flat_map(|label| number(*label).to_le_bytes()).collect();

@@ -118,15 +118,15 @@ impl Left {
             .with_help("correct `shape`, or what the program writes")),
         };
         let output = |files: Files| divided("command", of_classes(files, &class_names)?, &division, host);
-        match (source.load)(&settings, &files)? {
-            Loaded::Listed(listed) => output(listed.decoded(&Known::default())?),
+        match (source.load)(&settings, &files, host)? {
+            Loaded::Listed(listed) => output(listed.decoded(&Known::default(), host)?),
             Loaded::Files(files) => {
                 shaped([files.size.0, files.size.1, files.channels])?;
                 output(*files)
             }
             Loaded::Images(images) => {
                 shaped([images.train.height, images.train.width, images.train.channels])?;
-                Ok(of_numbers(*images, class_names)?.into_output())
+                of_numbers(*images, class_names)?.into_output(host)
             }
             Loaded::Texts(_) | Loaded::Placed(_) => {
                 Err(failure("BUG: no source of texts or of placed images was asked for"))

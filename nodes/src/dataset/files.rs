@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flow_engine::node::{Host, NodeError, Output};
-use flow_learn::data::{Depth, Images, Label, Samples, stratified};
+use flow_learn::data::{Images, Label, Samples, stratified};
 use flow_learn::rng::Stream;
 use serde::Serialize;
 
 use crate::artifacts::{Dataset, SplitName, to_json};
 use crate::failure::{failure, refused};
-use crate::pictures::{Decoded, Entry, Known, Pair, Values, first_few, pairs};
+use crate::pictures::{Decoded, Entry, Known, Pair, first_few, pairs};
 use crate::sources::{Files, OnLeak, folder::test_count};
 
 /// What the record keeps beside the images, where there is something to tell.
@@ -53,7 +53,7 @@ struct Leak {
 /// The data set, with what was found wrong as metrics and, where there was something, as a file.
 pub(crate) fn output(source: &str, files: Files, division: &Division, host: &dyn Host) -> Result<Output, NodeError> {
     let splits = divided(&files, division)?;
-    let prints: Vec<_> = files.images.iter().map(|image| image.print.clone()).collect();
+    let prints: Vec<_> = files.images.iter().map(|image| &image.print).collect();
     let leaks = pairs(&prints, |a, b| splits[a] != splits[b]);
     let name = |at: usize| files.found.entries[at].path.display().to_string();
     let lines = leaks.iter().map(|pair| {
@@ -85,7 +85,7 @@ pub(crate) fn output(source: &str, files: Files, division: &Division, host: &dyn
     let mut metrics = BTreeMap::from([
         ("bad_files".to_owned(), files.bad.len() as f64),
         ("channels".to_owned(), files.channels as f64),
-        ("depth".to_owned(), 8.0 * depth(&files).bytes() as f64),
+        ("depth".to_owned(), 8.0 * files.depth.bytes() as f64),
         (
             "leaks_exact".to_owned(),
             leaks.iter().filter(|pair| pair.exact).count() as f64,
@@ -116,7 +116,7 @@ pub(crate) fn output(source: &str, files: Files, division: &Division, host: &dyn
     if let Some(name) = &division.remember {
         Known::remember(host, name, &decoded(&files, &splits, &dropped));
     }
-    let mut output = dataset(source, files, &splits, &dropped)?.into_output();
+    let mut output = dataset(source, files, &splits, &dropped)?.into_output(host)?;
     if !problems.bad.is_empty() || !problems.leaks.is_empty() {
         output.files.push((PROBLEMS.to_owned(), to_json(&problems)));
     }
@@ -212,7 +212,7 @@ fn decoded(files: &Files, splits: &[SplitName], dropped: &BTreeSet<usize>) -> Ve
                 content,
                 split,
                 place: place as u32,
-                deep: matches!(image.values, Values::Sixteen(_)),
+                deep: image.deep,
                 print: image.print.clone(),
             }));
         }
@@ -220,39 +220,26 @@ fn decoded(files: &Files, splits: &[SplitName], dropped: &BTreeSet<usize>) -> Ve
     decoded
 }
 
-/// 16 bits if any image has as many: nothing is lost of either.
-fn depth(files: &Files) -> Depth {
-    let deep = files
-        .images
-        .iter()
-        .any(|image| matches!(image.values, Values::Sixteen(_)));
-    if deep { Depth::Sixteen } else { Depth::Eight }
-}
-
 fn dataset(source: &str, files: Files, splits: &[SplitName], dropped: &BTreeSet<usize>) -> Result<Dataset, NodeError> {
-    let depth = depth(&files);
     let mut parts: BTreeMap<SplitName, Samples> = BTreeMap::new();
     for split in SPLITS {
         let places = places_of(split, splits, dropped);
         if places.is_empty() {
             continue;
         }
-        let mut pixels = Vec::new();
-        for at in &places {
-            match depth {
-                Depth::Eight => pixels.extend_from_slice(&files.images[*at].values.eight()),
-                Depth::Sixteen => {
-                    let values = files.images[*at].values.sixteen();
-                    pixels.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-                }
-            }
-        }
         let labels = places
             .iter()
             .map(|at| label(&files, &files.found.entries[*at]))
             .collect();
         let (h, w) = files.size;
-        let images = Images::of_depth([h, w, files.channels], depth, pixels.into(), labels);
+        let places = places.into_iter().map(|at| at as u32).collect();
+        let images = Images::at_places(
+            [h, w, files.channels],
+            files.depth,
+            files.pixels.clone(),
+            places,
+            labels,
+        );
         parts.insert(split, images.map_err(failure)?.into());
     }
     if !parts.contains_key(&SplitName::Train) {

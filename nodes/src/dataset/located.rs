@@ -27,7 +27,7 @@ pub(super) fn output(source: &str, placed: Placed, division: &Division, host: &d
     }
     let things: usize = placed.images.iter().map(|(entry, _)| entry.located.objects.len()).sum();
     let (things, has_boxes) = (things as f64, placed.annotated.boxes);
-    let mut output = dataset(source, placed, division)?.into_output();
+    let mut output = dataset(source, placed, division)?.into_output(host)?;
     output
         .metrics
         .insert("bad_annotations".to_owned(), problems.len() as f64);

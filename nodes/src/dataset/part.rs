@@ -139,7 +139,7 @@ impl Node for PartNode {
         }
     }
 
-    fn run(&self, inputs: &Inputs, _cx: &mut Context<'_>) -> Result<Output, NodeError> {
+    fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         let all = [SplitName::Train, SplitName::Validation, SplitName::Test];
         let mut data = Dataset::read(inputs.one("from"), &all)?;
         self.part_of(&data.facts()?).map_err(refused)?;
@@ -150,7 +150,7 @@ impl Node for PartNode {
         if let Some(labels) = self.labels {
             data.examples = Some(self.labelled(&data, labels)?);
         }
-        Ok(data.into_output())
+        data.into_output(cx.host)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use flow_engine::node::{
     ArtifactType, Context, DeclaredFile, Facts, Host, InputFacts, Inputs, Node, NodeError, NodeFile, Output,
-    ParamError, Port,
+    ParamError, Port, Resources,
 };
 use flow_learn::data::{Annotations, Samples, SceneStyle, stratified};
 use flow_learn::rng::Stream;
@@ -136,14 +136,14 @@ impl SourceNode {
     }
 
     fn load(&self, source: &Source, paths: &[PathBuf], host: &dyn Host) -> Result<Output, NodeError> {
-        match (source.load)(&self.settings(), paths)? {
-            Loaded::Images(images) => self.images(source.name, *images).map(Dataset::into_output),
-            Loaded::Texts(texts) => self.texts(source.name, texts).map(Dataset::into_output),
+        match (source.load)(&self.settings(), paths, host)? {
+            Loaded::Images(images) => self.images(source.name, *images)?.into_output(host),
+            Loaded::Texts(texts) => self.texts(source.name, texts)?.into_output(host),
             Loaded::Files(images) => files::output(source.name, *images, &self.division(), host),
             Loaded::Listed(listed) => {
                 let name = listed.name(Self::VERSION);
                 let known = Known::recall(host, &name);
-                let images = listed.decoded(&known)?;
+                let images = listed.decoded(&known, host)?;
                 if known.used() > 0 {
                     host.note(&format!(
                         "{} of {} image files were decoded by an earlier run",
@@ -277,7 +277,7 @@ impl SourceNode {
         // What a file holds cannot be lowered, but which file it is.
         let sizes = [("train", self.train.is_some()), ("side", self.side.is_some())];
         let key = sizes.iter().find(|(_, given)| *given).map_or("path", |(key, _)| key);
-        memory::data_set_fits(key, &data)?;
+        memory::data_set_fits(key, &data, self.source()?.in_memory)?;
         Ok(Facts::of(data))
     }
 }
@@ -313,6 +313,14 @@ impl Node for SourceNode {
         match (source.shape)(&self.settings(), &files)? {
             Some(shape) => self.source_facts(&shape),
             None => Ok(Facts::unknown()),
+        }
+    }
+
+    /// Images are decoded and made side by side.
+    fn resources(&self, _: &InputFacts) -> Resources {
+        match self.path.is_some() || self.source().is_ok_and(|source| !source.in_memory) {
+            true => Resources::threads_up_to(usize::MAX),
+            false => Resources::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use flow_learn::image::{Size, resize_eight, resize_sixteen};
+use flow_learn::image::{Size, resize_whole};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -87,17 +87,19 @@ impl Frame {
     fn cut<V: Copy>(&self, values: &[V], matte: &[V]) -> Vec<V> {
         let (side, (h, w)) = (self.side as isize, self.from);
         let (top, left) = (Fit::offset(h, self.side), Fit::offset(w, self.side));
+        // Columns of the image that are in the square, and bars left and right of them.
+        let (from, to) = (left.clamp(0, w as isize), (left + side).clamp(0, w as isize));
+        let bars = [from - left, left + side - to].map(|columns| matte.repeat(columns as usize));
         let mut square = Vec::with_capacity(self.side * self.side * self.channels);
         for y in top..top + side {
-            for x in left..left + side {
-                let inside = (0..h as isize).contains(&y) && (0..w as isize).contains(&x);
-                square.extend_from_slice(if inside {
-                    let at = self.channels * (y as usize * w + x as usize);
-                    &values[at..at + self.channels]
-                } else {
-                    matte
-                });
+            if !(0..h as isize).contains(&y) {
+                square.extend(matte.repeat(self.side));
+                continue;
             }
+            let row = &values[y as usize * w * self.channels..][..w * self.channels];
+            square.extend_from_slice(&bars[0]);
+            square.extend_from_slice(&row[from as usize * self.channels..to as usize * self.channels]);
+            square.extend_from_slice(&bars[1]);
         }
         square
     }
@@ -135,14 +137,15 @@ pub(super) fn resized(values: &Values, size: Size, (to_h, to_w): (usize, usize))
     if (size.h, size.w) == (to_h, to_w) {
         return values.clone();
     }
-    rounded(values, mixed(values, size, (to_h, to_w)))
+    let [mixed] = mixed(values, size, to_h, [to_w]);
+    rounded(values, mixed)
 }
 
-/// Values of another size, before they are rounded.
-pub(super) fn mixed(values: &Values, size: Size, to: (usize, usize)) -> Vec<f32> {
+/// Values of other sizes that have as many rows, before they are rounded.
+pub(super) fn mixed<const N: usize>(values: &Values, size: Size, rows: usize, columns: [usize; N]) -> [Vec<f32>; N] {
     match values {
-        Values::Eight(values) => resize_eight(values, size, to),
-        Values::Sixteen(values) => resize_sixteen(values, size, to),
+        Values::Eight(values) => resize_whole(values, size, rows, columns),
+        Values::Sixteen(values) => resize_whole(values, size, rows, columns),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Images that are in two places at once: the same pixels, or as good as the same.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 
 use flow_cache::Digest;
-use flow_learn::image::{Size, resize};
+use flow_learn::image::Size;
 use serde::{Deserialize, Serialize};
 
 use super::fit::{gray, mixed, rounded};
@@ -28,8 +29,8 @@ pub struct Fingerprint {
     pub exact: (u32, u32, Digest),
     /// Whether each value of a 9x8 picture is larger than its right neighbour (dHash, Krawetz 2013).
     hash: u64,
-    /// An 8x8 gray picture of mean 0 and standard deviation 1, or nothing if it is too flat.
-    thumb: Option<Vec<f32>>,
+    /// An 8x8 gray picture, or nothing if it is too flat.
+    thumb: Option<Vec<u8>>,
 }
 
 impl Fingerprint {
@@ -42,29 +43,28 @@ impl Fingerprint {
             c: picture.channels,
         };
         // Both small pictures have as many rows: the whole picture is gone through once.
-        let rows = mixed(&picture.values, size, (THUMB, size.w));
-        let of_rows = Size { h: THUMB, ..size };
-        let small = |w| {
-            let values = resize(&rows, of_rows, (THUMB, w));
-            one_channel(&rounded(&picture.values, values), picture.channels)
-        };
-        let nine = small(THUMB + 1);
+        let small = mixed(&picture.values, size, THUMB, [THUMB + 1, THUMB]);
+        let [nine, thumb] = small.map(|values| one_channel(&rounded(&picture.values, values), picture.channels));
         let rows = nine.chunks_exact(THUMB + 1);
         let bits = rows.flat_map(|row| row.windows(2).map(|pair| pair[0] > pair[1]));
         Self {
             exact: (w, h, digest(&picture.values)),
             hash: bits.fold(0, |hash, bit| hash << 1 | u64::from(bit)),
-            thumb: standardised(&small(THUMB)),
+            thumb: Some(thumb).filter(|thumb| standardised(thumb).is_some()),
         }
     }
 
     /// Whether another image shows as good as the same.
     fn is_near(&self, other: &Self) -> bool {
-        let (Some(a), Some(b)) = (&self.thumb, &other.thumb) else {
+        if (self.hash ^ other.hash).count_ones() > BITS {
+            return false;
+        }
+        let of = |print: &Self| standardised(print.thumb.as_deref()?);
+        let (Some(a), Some(b)) = (of(self), of(other)) else {
             return false;
         };
         let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f32>() / a.len() as f32;
-        (self.hash ^ other.hash).count_ones() <= BITS && difference <= LARGEST_DIFFERENCE
+        difference <= LARGEST_DIFFERENCE
     }
 }
 
@@ -83,6 +83,7 @@ fn one_channel(values: &Values, channels: usize) -> Vec<u8> {
     }
 }
 
+/// Values of mean 0 and standard deviation 1; nothing if they are too flat.
 fn standardised(gray: &[u8]) -> Option<Vec<f32>> {
     let n = gray.len() as f32;
     let mean = gray.iter().map(|v| f32::from(*v)).sum::<f32>() / n;
@@ -104,7 +105,7 @@ pub struct Pair {
 /// The pairs of images that are the same pixel for pixel, where `wanted` takes both, in the order of their second places.
 ///
 /// Each is paired with the first of each kind that `wanted` tells apart, so that a thousand copies are not half a million pairs.
-pub(super) fn copies(prints: &[Fingerprint], wanted: impl Fn(usize, usize) -> bool) -> Vec<Pair> {
+pub(super) fn copies(prints: &[impl Borrow<Fingerprint>], wanted: impl Fn(usize, usize) -> bool) -> Vec<Pair> {
     let mut seen: HashMap<(u32, u32, Digest), Vec<usize>> = HashMap::new();
     let copy = |(b, print): (usize, &Fingerprint)| {
         let earlier = seen.entry(print.exact).or_default();
@@ -112,12 +113,14 @@ pub(super) fn copies(prints: &[Fingerprint], wanted: impl Fn(usize, usize) -> bo
         earlier.push(b);
         first.map(|a| Pair { a, b, exact: true })
     };
-    prints.iter().enumerate().filter_map(copy).collect()
+    let prints = prints.iter().map(Borrow::borrow);
+    prints.enumerate().filter_map(copy).collect()
 }
 
 /// All pairs of images that are the same ([`copies`]) or as good as the same, where `wanted` takes both, in the order of their places.
-pub fn pairs(prints: &[Fingerprint], wanted: impl Fn(usize, usize) -> bool) -> Vec<Pair> {
-    let exact = copies(prints, &wanted);
+pub fn pairs(prints: &[impl Borrow<Fingerprint>], wanted: impl Fn(usize, usize) -> bool) -> Vec<Pair> {
+    let prints: Vec<&Fingerprint> = prints.iter().map(Borrow::borrow).collect();
+    let exact = copies(&prints, &wanted);
     let mut found: BTreeMap<(usize, usize), bool> = exact.iter().map(|pair| ((pair.a, pair.b), true)).collect();
     // Hashes that differ by three bits agree in one of four parts.
     for part in 0..4 {

@@ -3,16 +3,21 @@
 use std::path::Path;
 
 use flow_cache::Digest;
+use flow_engine::node::NodeError;
 use rayon::prelude::*;
 
-use super::decode::{Picture, Reading, Values, bytes_of, decode_bytes};
+use super::decode::{Picture, Reading, Values, bytes_of, decode_bytes, reuse};
 use super::fit::{Fit, in_channels};
 use super::folder::Entry;
 use super::known::Known;
 use super::leaks::Fingerprint;
+use super::pool::{Kept, Pool};
 
 /// How many problems a message lists.
 pub const LISTED: usize = 10;
+
+/// Bytes of fitted images that are in memory at a time, unless there are more threads than that is images.
+const AT_ONCE: usize = 32 << 20;
 
 /// An image as it is learnt from.
 #[derive(Clone, Debug)]
@@ -39,6 +44,13 @@ pub struct Fitting {
 }
 
 impl Fitting {
+    /// How many images are decoded before their pixels are put away.
+    pub(crate) fn at_once(&self) -> usize {
+        let (h, w) = self.size;
+        let fewest = 4 * rayon::current_num_threads();
+        (AT_ONCE / (h * w * self.channels).max(1)).clamp(fewest, fewest.max(1024))
+    }
+
     /// A picture's pixels as a network is given them, `[height][width][channels]`.
     ///
     /// # Errors
@@ -71,8 +83,17 @@ impl Fitting {
     }
 }
 
-/// Decodes and fits each file that is not known, in the order given; why not, for those that are damaged.
-pub(crate) fn load(folder: &Path, entries: &[Entry], fitting: &Fitting, known: &Known) -> Vec<Result<Fitted, String>> {
+/// Decodes and fits each file that is not known, in the order given, into the pool; why not, for those that are damaged.
+///
+/// # Errors
+/// If there is no room for them.
+pub(crate) fn load(
+    folder: &Path,
+    entries: &[Entry],
+    fitting: &Fitting,
+    known: &Known,
+    pool: &mut Pool<'_>,
+) -> Result<Vec<Result<Kept, String>>, NodeError> {
     let (h, w) = fitting.size;
     let one = |entry: &Entry| {
         let bytes = bytes_of(&folder.join(&entry.path))?;
@@ -80,13 +101,19 @@ pub(crate) fn load(folder: &Path, entries: &[Entry], fitting: &Fitting, known: &
         if let Some(fitted) = known.get(content, [h, w, fitting.channels]) {
             return Ok(fitted);
         }
-        let fitted = fitting.fitted(&decode_bytes(&bytes, &fitting.reading)?)?;
+        let picture = decode_bytes(&bytes, &fitting.reading)?;
+        let fitted = fitting.fitted(&picture)?;
+        reuse(picture);
         Ok(Fitted {
             content: Some(content),
             ..fitted
         })
     };
-    entries.par_iter().map(one).collect()
+    let mut kept = Vec::with_capacity(entries.len());
+    for some in entries.chunks(fitting.at_once()) {
+        pool.add_all(some.par_iter().map(one).collect(), &mut kept)?;
+    }
+    Ok(kept)
 }
 
 /// The first few of some lines and how many more there are.

@@ -9,6 +9,7 @@ mod known;
 mod leaks;
 mod load;
 mod overlay;
+mod pool;
 mod stream;
 mod table;
 
@@ -24,5 +25,6 @@ pub(crate) use load::load;
 pub use load::{Fitted, Fitting, LISTED, first_few};
 pub use overlay::CLASS_COLOURS;
 pub(crate) use overlay::Overlay;
+pub use pool::{Kept, Pool};
 pub use stream::{Content, Item, expand, stream};
 pub use table::Columns;

@@ -65,7 +65,17 @@ pub(super) fn entries(
     let mut entries: Vec<Entry> = paths.into_iter().map(unlabelled).collect();
     let mut row_of: HashMap<usize, u64> = HashMap::new();
     for record in reader.byte_records() {
-        let record = record.map_err(|e| fault(format!(": {e}")))?;
+        let record = record.map_err(|e| match e.kind() {
+            csv::ErrorKind::UnequalLengths {
+                pos: Some(at),
+                expected_len,
+                len,
+            } => fault(format!(
+                ":{}: {len} cell(s) found, expected {expected_len} as in line 1",
+                at.line()
+            )),
+            _ => fault(format!(": {e}")),
+        })?;
         let line = record.position().map_or(0, csv::Position::line);
         let wrong = |what: String| fault(format!(":{line}: {what}"));
         let cell = |place: usize| record.get(place).unwrap_or_default().trim_ascii();

@@ -64,7 +64,7 @@ impl PseudoLabelNode {
         let annotations = annotations(task, &data, &guesses)?;
         data.examples = Some(example_set(&guesses, data.classes()));
         data.annotations = BTreeMap::from([(SplitName::Train, annotations)]);
-        let output = data.into_output();
+        let output = data.into_output(cx.host)?;
         Ok(Output {
             files: output.files,
             metrics,

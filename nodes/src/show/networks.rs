@@ -11,7 +11,7 @@ use super::{Shown, input};
 use crate::InspectNode;
 
 /// Nothing is told, nothing is kept: it takes seconds.
-struct Quiet;
+pub(crate) struct Quiet;
 
 impl Host for Quiet {
     fn progress(&self, _: Progress) {}

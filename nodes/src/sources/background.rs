@@ -16,17 +16,14 @@ pub enum Background {
 
 /// Images on a ground of noise, which is another for each image, and the same for the same `stream`.
 pub fn on_noise(images: &Images, stream: &Stream) -> Images {
-    let mut pixels = images.pixels.to_vec();
+    let mut pixels = images.pixels().into_owned();
     for (i, image) in pixels.chunks_exact_mut(images.pixels_of(0).len()).enumerate() {
         let mut stream = stream.index(i as u64);
         for pixel in image.iter_mut().filter(|v| **v == 0) {
             *pixel = stream.below(256) as u8;
         }
     }
-    Images {
-        pixels: pixels.into(),
-        ..images.clone()
-    }
+    images.with_pixels(images.channels, pixels)
 }
 
 #[cfg(test)]
@@ -39,7 +36,7 @@ mod tests {
         pixels[..100].fill(90);
         let plain = Images::new(28, 28, 1, pixels, vec![0, 1]).expect("sizes fit");
         let images = on_noise(&plain, &Stream::new(1, "test"));
-        assert_eq!(images.pixels[..100], [90; 100]);
+        assert_eq!(images.pixels_of(0)[..100], [90; 100]);
         let ground = images.pixels_of(1);
         let mean = ground.iter().map(|v| f64::from(*v)).sum::<f64>() / ground.len() as f64;
         assert!((117.0..138.0).contains(&mean), "{mean}");

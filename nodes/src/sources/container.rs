@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use flow_engine::node::{NodeError, ParamError};
+use flow_engine::node::{Host, NodeError, ParamError};
 use rayon::prelude::*;
 
 use super::folder::{shape_of, whole};
 use super::{Loaded, MOST_EXAMPLES, SourceSettings, SourceShape, check_count};
 use crate::artifacts::SplitName;
 use crate::failure::{at, at_with};
-use crate::pictures::{Entry, Fault, Found, Inspection, Looked, Picture, Reading, decode_bytes, look_at};
+use crate::pictures::{Entry, Fault, Found, Inspection, Looked, Picture, Pool, Reading, decode_bytes, look_at};
 
 /// A format of files that hold many images.
 pub(crate) struct Format {
@@ -85,9 +85,10 @@ macro_rules! source_of {
             name: $format.name,
             takes: $takes,
             files: &[],
+            in_memory: false,
             check: |settings| $crate::sources::container::check(&$format, settings),
             shape: |settings, files| $crate::sources::container::shape(&$format, settings, files),
-            load: |settings, files| $crate::sources::container::load(&$format, settings, files),
+            load: |settings, files, host| $crate::sources::container::load(&$format, settings, files, host),
         }
     };
 }
@@ -195,7 +196,12 @@ fn found(examples: Vec<Example>, contents: &Contents, settings: &SourceSettings)
 }
 
 /// Decodes and fits all images, some at a time, so that no more than those are in memory as they were.
-pub(super) fn load(format: &Format, settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeError> {
+pub(super) fn load(
+    format: &Format,
+    settings: &SourceSettings,
+    files: &[PathBuf],
+    host: &dyn Host,
+) -> Result<Loaded, NodeError> {
     let [path] = files else {
         return Err(NodeError::failed("BUG: such a source has one path"));
     };
@@ -211,20 +217,30 @@ pub(super) fn load(format: &Format, settings: &SourceSettings, files: &[PathBuf]
         labels_only: false,
     };
     let (mut examples, mut images) = (Vec::new(), Vec::new());
+    let (mut pool, mut full) = (Pool::new(host), None);
     let contents = (format.read)(&reader, &mut |mut more: Vec<Example>| {
-        let fitted = more
-            .par_iter_mut()
-            .map(|example| fitting.fitted(&picture(example, &fitting.reading)?));
-        images.extend(fitted.collect::<Vec<_>>());
+        for some in more.chunks_mut(fitting.at_once()) {
+            let fitted = some
+                .par_iter_mut()
+                .map(|example| fitting.fitted(&picture(example, &fitting.reading)?));
+            if let Err(error) = pool.add_all(fitted.collect(), &mut images) {
+                let stop = Fault::new(error.to_string(), "");
+                full = Some(error);
+                return Err(stop);
+            }
+        }
         examples.extend(more);
         Ok(())
-    })?;
-    let found = found(examples, &contents, settings)?;
+    });
+    if let Some(error) = full {
+        return Err(error);
+    }
+    let found = found(examples, &contents?, settings)?;
     if found.entries.is_empty() {
         return Err(no_image(path).into());
     }
     let read = found.entries.into_iter().zip(images).collect();
-    let files = whole(path, settings, &fitting, read, (found.class_names, None))?;
+    let files = whole(path, settings, &fitting, (read, pool), (found.class_names, None))?;
     Ok(Loaded::Files(Box::new(files)))
 }
 

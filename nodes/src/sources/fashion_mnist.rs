@@ -1,8 +1,8 @@
 //! Fashion-MNIST (Xiao et al. 2017, 1708.07747): the embedded sample, and all 70,000 images from the original files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use flow_engine::node::NodeError;
+use flow_engine::node::{Host, NodeError};
 use flow_learn::data::{Images, stratified};
 use flow_learn::rng::Stream;
 use sha2::{Digest, Sha256};
@@ -44,6 +44,7 @@ pub(super) const SAMPLE: Source = Source {
     name: "fashion-mnist-sample",
     takes: &["train", "colour", "background"],
     files: &[],
+    in_memory: true,
     check: |settings| match settings.train {
         Some(wanted) if wanted > SAMPLE_TRAIN => Err(at_with(
             "train",
@@ -58,7 +59,7 @@ pub(super) const SAMPLE: Source = Source {
         let counts = [settings.train.unwrap_or(SAMPLE_TRAIN), 2_000];
         Ok(Some(SourceShape::images([28, 28, channels], &CLASS_NAMES, counts)))
     },
-    load: |settings, _| {
+    load: |settings, _, _| {
         let (train, test) = sample()?;
         let (train, test) = grounded(part(train, settings)?, test, settings);
         Ok(match settings.colour {
@@ -74,10 +75,11 @@ pub(super) const FULL: Source = Source {
     name: "fashion-mnist",
     takes: &["path"],
     files: &FILES,
+    in_memory: true,
     check: |_| Ok(()),
     shape: |_, _| Ok(Some(SourceShape::images([28, 28, 1], &CLASS_NAMES, [60_000, 10_000]))),
-    load: |_: &SourceSettings, files| {
-        let (train, test) = load_files(files)?;
+    load: |_, files, host| {
+        let (train, test) = load_files(files, host)?;
         Ok(loaded(train, test))
     },
 };
@@ -134,15 +136,7 @@ pub fn sample() -> Result<(Images, Images), NodeError> {
     ))
 }
 
-/// Training and test images of the original files in `folder`.
-///
-/// # Errors
-/// If a file is missing or not the original one.
-pub fn load(folder: &Path) -> Result<(Images, Images), NodeError> {
-    load_files(&FILES.map(|name| folder.join(name)))
-}
-
-fn load_files(files: &[PathBuf]) -> Result<(Images, Images), NodeError> {
+fn load_files(files: &[PathBuf], host: &dyn Host) -> Result<(Images, Images), NodeError> {
     for (path, expected) in files.iter().zip(CHECKSUMS) {
         let bytes = read_file(path)?;
         let found: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
@@ -158,8 +152,8 @@ fn load_files(files: &[PathBuf]) -> Result<(Images, Images), NodeError> {
         return Err(NodeError::failed("BUG: Fashion-MNIST has four files"));
     };
     Ok((
-        read_pair(train_images, train_labels)?,
-        read_pair(test_images, test_labels)?,
+        read_pair(train_images, train_labels, host)?,
+        read_pair(test_images, test_labels, host)?,
     ))
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use flow_engine::node::{NodeError, ParamError};
+use flow_engine::node::{Host, NodeError, ParamError};
+use flow_learn::data::{Depth, Pixels};
 use flow_learn::layers::MapShape;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use super::{Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, check_co
 use crate::artifacts::{Annotated, SplitName};
 use crate::failure::{at, at_with};
 use crate::pictures::{
-    Columns, Entry, Fault, Fit, Fitted, Fitting, Found, Known, Layout, MAX_PIXELS, Reading, first_few, list,
+    Columns, Entry, Fault, Fit, Fitting, Found, Kept, Known, Layout, MAX_PIXELS, Pool, Reading, first_few, list,
     load as load_files,
 };
 
@@ -122,8 +123,12 @@ pub struct Listed {
 pub struct Files {
     /// Which they are: those that can be read.
     pub found: Found,
-    /// Each as it is learnt from, in the same order.
-    pub images: Vec<Fitted>,
+    /// What is known of each, in the same order.
+    pub images: Vec<Kept>,
+    /// Each as it is learnt from, one after the other.
+    pub pixels: Pixels,
+    /// Bits of their values: 16 if any image has as many, and nothing is lost of either.
+    pub depth: Depth,
     /// Files that cannot be read, and why.
     pub bad: Vec<(PathBuf, String)>,
     /// Height and width.
@@ -150,6 +155,7 @@ pub(super) const FOLDER: Source = Source {
         "on_leak",
     ],
     files: &[],
+    in_memory: false,
     check: |settings| {
         check_count("side", settings.side, 8..=1024, "pixels")?;
         check_count("test", settings.test, 1..=MOST_EXAMPLES, "images")?;
@@ -165,7 +171,7 @@ pub(super) const FOLDER: Source = Source {
         Ok(())
     },
     shape,
-    load,
+    load: |settings, files, _| load(settings, files),
 };
 
 impl From<Fault> for ParamError {
@@ -352,7 +358,7 @@ impl Listed {
     pub(crate) fn name(&self, version: u32) -> String {
         let folder = std::path::absolute(&self.folder).unwrap_or_else(|_| self.folder.clone());
         format!(
-            "images of {} as {:?} by version {version}",
+            "images of {} as {:?} by version {version}, small prints",
             folder.display(),
             self.fitting
         )
@@ -362,19 +368,20 @@ impl Listed {
     ///
     /// # Errors
     /// If some cannot be read and are not to be left out, or what is left makes no data set.
-    pub(crate) fn decoded(self, known: &Known) -> Result<Files, NodeError> {
+    pub(crate) fn decoded(self, known: &Known, host: &dyn Host) -> Result<Files, NodeError> {
         let Found {
             entries,
             class_names,
             table,
         } = self.found;
-        let read = load_files(&self.folder, &entries, &self.fitting, known);
+        let mut pool = Pool::new(host);
+        let read = load_files(&self.folder, &entries, &self.fitting, known, &mut pool)?;
         let images = entries.into_iter().zip(read).collect();
         whole(
             &self.folder,
             &self.settings,
             &self.fitting,
-            images,
+            (images, pool),
             (class_names, table),
         )
     }
@@ -385,7 +392,7 @@ pub(super) fn whole(
     path: &Path,
     settings: &SourceSettings,
     fitting: &Fitting,
-    read: Vec<(Entry, Result<Fitted, String>)>,
+    (read, pool): (Vec<(Entry, Result<Kept, String>)>, Pool<'_>),
     (class_names, table): (Vec<String>, Option<PathBuf>),
 ) -> Result<Files, NodeError> {
     let (mut entries, mut images, mut bad) = (Vec::new(), Vec::new(), Vec::new());
@@ -410,9 +417,12 @@ pub(super) fn whole(
         table,
     };
     check_found(&found)?;
+    let (pixels, depth) = pool.pixels()?;
     Ok(Files {
         found,
         images,
+        pixels,
+        depth,
         bad,
         size: fitting.size,
         channels: fitting.channels,

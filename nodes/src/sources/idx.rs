@@ -3,18 +3,20 @@
 //! Classes are the labels that occur, in their order and with their numbers as names: labels from 1 to 26 are 26 classes, `1` to `26`.
 
 use std::collections::BTreeSet;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use flow_engine::node::{NodeError, ParamError};
-use flow_learn::data::{IMAGES_HEADER, Images, image_sizes, parse_images, parse_labels};
+use flow_engine::node::{Host, NodeError, ParamError};
+use flow_engine::plain_file;
+use flow_learn::data::{IMAGES_HEADER, Images, check_length, image_sizes, parse_labels};
 
 use super::container::{ClassLabel, Content, Contents, Example, Format, Reader, Take};
 use super::npz::Layout;
-use super::read::{read_file, read_start};
+use super::read::{is_packed, read_file, read_start};
 use super::{Labelled, Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, usual_name};
 use crate::artifacts::SplitName;
 use crate::failure::at_with;
-use crate::pictures::{self, Values};
+use crate::pictures::{self, Pool, Values};
 
 /// MNIST's own file names; the files may also have their other usual names, see [`Source::paths`].
 pub(super) const FILES: [&str; 4] = [
@@ -29,9 +31,10 @@ pub(super) const IDX: Source = Source {
     name: "idx",
     takes: &["path"],
     files: &FILES,
+    in_memory: false,
     check: |_| Ok(()),
     shape,
-    load,
+    load: |_, files, host| load(files, host),
 };
 
 /// What is wrong with a file, and what to do.
@@ -94,7 +97,52 @@ impl<'a> Part<'a> {
         let label_bytes = read_file(labels).map_err(|e| fault(labels, e))?;
         Self::new(images, labels, &sizes, &label_bytes)
     }
+
+    /// Values of an image.
+    fn length(&self) -> usize {
+        self.layout.size().iter().product()
+    }
+
+    /// Gives the images' values as the file has them, some at a time, with the place of the first.
+    fn pixels(&self, take: &mut dyn FnMut(usize, Vec<u8>) -> Result<(), NodeError>) -> Result<(), NodeError> {
+        let unreadable = |e: io::Error| NodeError::from(fault(self.images, e));
+        let mut file: Box<dyn Read> = match is_packed(self.images).map_err(unreadable)? {
+            true => Box::new(io::Cursor::new(read_file(self.images)?)),
+            false => Box::new(io::BufReader::new(plain_file::open(self.images).map_err(unreadable)?)),
+        };
+        let (length, together) = (self.length(), (TOGETHER / self.length()).max(1));
+        // Zeros, a type, and the number of sizes: they were checked.
+        let mut head = [0; 4];
+        file.read_exact(&mut head).map_err(unreadable)?;
+        let skipped = io::copy(&mut file.by_ref().take(4 * u64::from(head[3])), &mut io::sink());
+        skipped.map_err(unreadable)?;
+        let check =
+            |found: usize| check_length(self.n * length, found).map_err(|e| NodeError::from(fault(self.images, e)));
+        for from in (0..self.n).step_by(together) {
+            let count = together.min(self.n - from);
+            let mut some = Vec::with_capacity(count * length);
+            let read = file.by_ref().take((count * length) as u64).read_to_end(&mut some);
+            if read.map_err(unreadable)? < count * length {
+                check(from * length + some.len())?;
+            }
+            take(from, some)?;
+        }
+        let more = io::copy(&mut file, &mut io::sink()).map_err(unreadable)?;
+        check(self.n * length + more as usize)
+    }
+
+    /// All images, with channels last.
+    fn images(&self, host: &dyn Host, class: impl Fn(u8) -> u16) -> Result<Images, NodeError> {
+        let mut pool = Pool::new(host);
+        self.pixels(&mut |_, some| pool.put(&self.layout.channels_last(some)))?;
+        let [h, w, c] = self.layout.size();
+        let labels = self.values.iter().map(|label| Some(class(*label))).collect();
+        Ok(Images::partly_labelled(h, w, c, pool.pixels()?.0, labels).map_err(|e| fault(self.images, e))?)
+    }
 }
+
+/// Values that are read at a time.
+const TOGETHER: usize = 16 << 20;
 
 /// The labels that training images have; those of test images must be among them, and their sizes the same.
 fn classes(train: &Part<'_>, test: &Part<'_>) -> Result<Vec<u8>, Fault> {
@@ -149,44 +197,26 @@ fn shape(_settings: &SourceSettings, files: &[PathBuf]) -> Result<Option<SourceS
         .map_err(|Fault { message, help }| at_with("path", message, help))
 }
 
-fn load(_settings: &SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeError> {
+fn load(files: &[PathBuf], host: &dyn Host) -> Result<Loaded, NodeError> {
     let [train_images, train_labels, test_images, test_labels] = files else {
         return Err(NodeError::failed("BUG: an idx source has four files"));
     };
-    let (train, train_pixels) = read(train_images, train_labels)?;
-    let (test, test_pixels) = read(test_images, test_labels)?;
+    let train = Part::of_headers(train_images, train_labels)?;
+    let test = Part::of_headers(test_images, test_labels)?;
     let classes = classes(&train, &test)?;
     // Every label is one of the classes.
     let place = |label: u8| classes.partition_point(|class| *class < label) as u16;
     Ok(Loaded::Images(Box::new(Labelled {
-        train: images(&train, train_pixels, place)?,
-        test: images(&test, test_pixels, place)?,
+        train: train.images(host, place)?,
+        test: test.images(host, place)?,
         class_names: names(&classes),
         annotations: None,
     })))
 }
 
 /// Images and labels of two files.
-pub(super) fn read_pair(images_path: &Path, labels_path: &Path) -> Result<Images, NodeError> {
-    let (part, pixels) = read(images_path, labels_path)?;
-    images(&part, pixels, u16::from)
-}
-
-/// What two files hold.
-fn read<'a>(images: &'a Path, labels: &'a Path) -> Result<(Part<'a>, Vec<u8>), NodeError> {
-    let (mut image_bytes, label_bytes) = (read_file(images)?, read_file(labels)?);
-    let (sizes, values) = parse_images(&image_bytes).map_err(|e| fault(images, e))?;
-    let header = image_bytes.len() - values.len();
-    let part = Part::new(images, labels, &sizes, &label_bytes)?;
-    image_bytes.drain(..header);
-    Ok((part, image_bytes))
-}
-
-fn images(part: &Part<'_>, pixels: Vec<u8>, class: impl Fn(u8) -> u16) -> Result<Images, NodeError> {
-    let [h, w, c] = part.layout.size();
-    let labels = part.values.iter().map(|label| class(*label)).collect();
-    let pixels = part.layout.channels_last(pixels);
-    Ok(Images::new(h, w, c, pixels, labels).map_err(|e| fault(part.images, e))?)
+pub(super) fn read_pair(images: &Path, labels: &Path, host: &dyn Host) -> Result<Images, NodeError> {
+    Part::of_headers(images, labels)?.images(host, u16::from)
 }
 
 /// Told by the names of the files; for `flow data inspect`.
@@ -206,18 +236,24 @@ fn everything(reader: &Reader<'_>, take: &mut Take<'_>) -> Result<Contents, pict
     let files = files(reader.path);
     let mut size = None;
     for (at, split) in [(0, SplitName::Train), (2, SplitName::Test)] {
-        let (part, pixels) = read(&files[at], &files[at + 1])
-            .map_err(|e| pictures::Fault::new(e.to_string(), "check that the files are whole"))?;
-        let (layout, values) = (&part.layout, Values::Eight(pixels));
-        size = Some(layout.size());
+        let wrong = |e: NodeError| pictures::Fault::new(e.to_string(), "check that the files are whole");
+        let part = Part::of_headers(&files[at], &files[at + 1]).map_err(|e| wrong(e.into()))?;
+        size = Some(part.layout.size());
         let name = files[at].file_name().unwrap_or_default().to_string_lossy();
-        let example = |(at, label): (usize, &u8)| Example {
-            name: PathBuf::from(format!("{name}[{at}]")),
-            label: Some(ClassLabel::Number(u64::from(*label))),
-            split: Some(split),
-            content: Content::Pixels(layout.picture(FORMAT.name, &values, at)),
-        };
-        take(part.values.iter().enumerate().map(example).collect())?;
+        let mut taken = Ok(());
+        part.pixels(&mut |from, pixels| {
+            let values = Values::Eight(pixels);
+            let count = values.len() / part.length();
+            let example = |at: usize| Example {
+                name: PathBuf::from(format!("{name}[{}]", from + at)),
+                label: Some(ClassLabel::Number(u64::from(part.values[from + at]))),
+                split: Some(split),
+                content: Content::Pixels(part.layout.picture(FORMAT.name, &values, at)),
+            };
+            taken = take((0..count).map(example).collect());
+            taken.clone().map_err(NodeError::from)
+        })
+        .or_else(|error| taken.and(Err(wrong(error))))?;
     }
     Ok(Contents { names: None, size })
 }
@@ -230,6 +266,7 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+    use crate::show::networks::Quiet;
 
     fn file(dimensions: &[u32], values: &[u8]) -> Vec<u8> {
         let sizes = dimensions.iter().flat_map(|size| size.to_be_bytes());
@@ -276,7 +313,7 @@ mod tests {
             assert_eq!(e.key, "path");
             e.message
         });
-        let loaded = load(&SourceSettings::default(), &files);
+        let loaded = load(&files, &Quiet);
         match (&known, loaded) {
             (Ok(known), Ok(Loaded::Images(loaded))) => {
                 let known = known.as_ref().expect("all files are there");
@@ -334,11 +371,11 @@ mod tests {
         let shape = known([last.clone(), labels.clone()], [second.clone(), labels.clone()]).expect("a sound set");
         assert_eq!(shape.input.shape.c, 3);
         let folder = folder([last, labels.clone()], [second, labels], str::to_owned);
-        let Loaded::Images(loaded) = load(&SourceSettings::default(), &paths(folder.path())).expect("sound") else {
+        let Loaded::Images(loaded) = load(&paths(folder.path()), &Quiet).expect("sound") else {
             panic!("no images");
         };
-        assert_eq!(loaded.train.pixels, values[..]);
-        assert_eq!(loaded.test.pixels, values[..]);
+        assert_eq!(loaded.train.pixels()[..], values[..]);
+        assert_eq!(loaded.test.pixels()[..], values[..]);
     }
 
     #[test]
@@ -352,11 +389,7 @@ mod tests {
         for name in renamed {
             let (train, test) = set();
             let folder = folder(train, test, name);
-            assert!(
-                load(&SourceSettings::default(), &paths(folder.path())).is_ok(),
-                "{}",
-                name(FILES[0])
-            );
+            assert!(load(&paths(folder.path()), &Quiet).is_ok(), "{}", name(FILES[0]));
         }
         let empty = tempfile::tempdir().expect("a folder");
         assert!(paths(empty.path())[0].ends_with(FILES[0]));

@@ -20,7 +20,7 @@ mod webdataset;
 
 use std::path::{Path, PathBuf};
 
-use flow_engine::node::{DeclaredFile, NodeError, NodeFile, ParamError};
+use flow_engine::node::{DeclaredFile, Host, NodeError, NodeFile, ParamError};
 use flow_learn::data::{Annotations, Images, NetworkInput, SceneStyle};
 use flow_learn::layers::MapShape;
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,7 @@ pub enum Loaded {
     Images(Box<Labelled>),
     /// Image files, not yet decoded.
     Listed(Box<Listed>),
-    /// Image files, decoded: they are divided, and searched for duplicates, by the node.
+    /// Images of files, decoded: they are divided, and searched for duplicates, by the node.
     Files(Box<Files>),
     /// Images with what is where in them, decoded: they are divided by the node.
     Placed(Box<Placed>),
@@ -163,13 +163,15 @@ pub struct Source {
     pub takes: &'static [&'static str],
     /// Names of the files that it reads under `path`; none where `path` is itself the file.
     pub files: &'static [&'static str],
+    /// Whether all examples are in memory at once while they are read or made.
+    pub in_memory: bool,
     /// Whether the settings that it takes are in range, and it can make what they ask for.
     pub check: fn(&SourceSettings) -> Result<(), ParamError>,
     /// What is known before anything runs, from the settings and the headers of the files; `None` where the files cannot be read (yet). An
     /// error, at the setting that it is about, if the files do not make a data set.
     pub shape: fn(&SourceSettings, files: &[PathBuf]) -> Result<Option<SourceShape>, ParamError>,
-    /// Reads or makes the examples. `files` are those named above, in order.
-    pub load: fn(&SourceSettings, files: &[PathBuf]) -> Result<Loaded, NodeError>,
+    /// Reads or makes the examples. `files` are those named above, in order; the host has room for many of them.
+    pub load: fn(&SourceSettings, files: &[PathBuf], host: &dyn Host) -> Result<Loaded, NodeError>,
 }
 
 impl Source {

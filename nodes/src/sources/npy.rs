@@ -106,6 +106,16 @@ impl Header {
         self.shape.iter().try_fold(1usize, |all, size| all.checked_mul(*size))
     }
 
+    /// Whether each value is a pixel whatever the others are, in the order of the images: then a part of them can be read.
+    pub(super) fn is_of_pixels(&self) -> bool {
+        !self.fortran && matches!((self.kind, self.width), (Kind::Unsigned, 1 | 2) | (Kind::Bool, 1))
+    }
+
+    /// Bytes before the values, and of so many values.
+    pub(super) fn bytes(&self, values: usize) -> (u64, usize) {
+        (self.start as u64, values * self.width)
+    }
+
     /// Bytes of the whole file.
     pub(super) fn file_len(&self) -> Option<usize> {
         self.len()?.checked_mul(self.width)?.checked_add(self.start)
@@ -146,6 +156,16 @@ impl Array {
         }
         let data = &bytes[header.start..expected];
         Ok(Self::ordered(header, data))
+    }
+
+    /// Of some of the values, in order.
+    pub(super) fn part(header: &Header, data: Vec<u8>) -> Self {
+        let shape = vec![data.len() / header.width];
+        let header = Header {
+            shape,
+            ..header.clone()
+        };
+        Self { header, data }
     }
 
     /// Of values that a pickle has.

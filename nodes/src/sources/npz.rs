@@ -10,6 +10,7 @@ use flow_engine::plain_file;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zip::ZipArchive;
+use zip::read::ZipFile;
 
 use super::container::{ClassLabel, Content, Contents, Example, Format, Reader, Take, class, source_of, split_in};
 use super::npy::{Array, Header};
@@ -29,8 +30,8 @@ const IMAGES: &[&str] = &["x", "images", "image", "imgs", "img", "data", "inputs
 /// What arrays of labels are called, likewise.
 const LABELS: &[&str] = &["y", "labels", "label", "targets", "target", "classes"];
 
-/// Images handed over together.
-const TOGETHER: usize = 1024;
+/// Values of images that are handed over together.
+const TOGETHER: usize = 16 << 20;
 
 /// Names of the arrays, where they are not the usual ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +67,43 @@ struct Pair {
     x: String,
     y: Option<String>,
     split: Option<SplitName>,
+}
+
+/// An array's values, some at a time.
+struct Parts<'z> {
+    entry: ZipFile<'z, BufReader<File>>,
+    header: &'z Header,
+}
+
+impl<'z> Parts<'z> {
+    fn open(zip: &'z mut ZipArchive<BufReader<File>>, name: &str, header: &'z Header) -> Result<Self, String> {
+        let entry = zip.by_name(&format!("{name}.npy")).map_err(|e| e.to_string())?;
+        let mut parts = Self { entry, header };
+        let (start, _) = header.bytes(0);
+        let skipped = std::io::copy(&mut parts.entry.by_ref().take(start), &mut std::io::sink());
+        skipped.map_err(|e| damaged(&e))?;
+        Ok(parts)
+    }
+
+    fn next(&mut self, values: usize) -> Result<Values, String> {
+        let (_, length) = self.header.bytes(values);
+        let mut bytes = vec![0; length];
+        self.entry.read_exact(&mut bytes).map_err(|e| damaged(&e))?;
+        Array::part(self.header, bytes).pixels()
+    }
+
+    /// Whether all was as it was written, which the archive tells at its end.
+    fn end(mut self) -> Result<(), String> {
+        let rest = std::io::copy(&mut self.entry, &mut std::io::sink());
+        rest.map(drop).map_err(|e| damaged(&e))
+    }
+}
+
+fn damaged(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => "it is truncated".to_owned(),
+        _ => format!("it is damaged: {error}"),
+    }
 }
 
 fn read(reader: &Reader<'_>, take: &mut Take<'_>) -> Result<Contents, Fault> {
@@ -113,17 +151,24 @@ fn read(reader: &Reader<'_>, take: &mut Take<'_>) -> Result<Contents, Fault> {
             take((0..n).map(|at| example(at, Content::Unread)).collect())?;
             continue;
         }
-        let bytes = member(&mut zip, &x, LIMIT).map_err(|what| in_array(&x, what))?;
-        let values = Array::parse(&bytes).and_then(|array| array.pixels());
-        let values = values.map_err(|what| in_array(&x, what))?;
-        drop(bytes);
-        for from in (0..n).step_by(TOGETHER) {
-            let some = from..(from + TOGETHER).min(n);
-            take(
-                some.map(|at| example(at, Content::Pixels(layout.picture(FORMAT.name, &values, at))))
-                    .collect(),
-            )?;
+        let mut give = |from: usize, values: &Values, count: usize| {
+            let picture = |at| Content::Pixels(layout.picture(FORMAT.name, values, at));
+            take((0..count).map(|at| example(from + at, picture(at))).collect())
+        };
+        if !head.is_of_pixels() {
+            let array = member(&mut zip, &x, LIMIT).and_then(|bytes| Array::parse(&bytes)?.pixels());
+            give(0, &array.map_err(|what| in_array(&x, what))?, n)?;
+            continue;
         }
+        let mut parts = Parts::open(&mut zip, &x, &head).map_err(|what| in_array(&x, what))?;
+        let values = layout.size().iter().product::<usize>();
+        let together = (TOGETHER / values).max(1);
+        for from in (0..n).step_by(together) {
+            let count = together.min(n - from);
+            let some = parts.next(count * values).map_err(|what| in_array(&x, what))?;
+            give(from, &some, count)?;
+        }
+        parts.end().map_err(|what| in_array(&x, what))?;
     }
     Ok(Contents { names: None, size })
 }
@@ -147,10 +192,7 @@ pub(crate) fn arrays(path: &Path) -> Result<BTreeMap<String, (usize, Vec<f32>)>,
 fn member(zip: &mut ZipArchive<BufReader<File>>, name: &str, limit: u64) -> Result<Vec<u8>, String> {
     let entry = zip.by_name(&format!("{name}.npy")).map_err(|e| e.to_string())?;
     let mut bytes = Vec::new();
-    entry
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|e| format!("it is damaged: {e}"))?;
+    entry.take(limit).read_to_end(&mut bytes).map_err(|e| damaged(&e))?;
     Ok(bytes)
 }
 

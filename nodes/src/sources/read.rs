@@ -32,6 +32,14 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, NodeError> {
     })
 }
 
+/// Whether a file is packed by gzip.
+///
+/// # Errors
+/// If it cannot be opened.
+pub(super) fn is_packed(path: &Path) -> io::Result<bool> {
+    Ok(BufReader::new(plain_file::open(path)?).fill_buf()?.starts_with(&GZIP))
+}
+
 /// A file to be read in order, unpacked if it is packed.
 ///
 /// # Errors

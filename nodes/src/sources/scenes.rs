@@ -1,18 +1,20 @@
 //! The procedural colour data set: see [`flow_learn::data::Scenes`].
 
-use flow_engine::node::ParamError;
-use flow_learn::data::{SCENE_CLASSES, Scenes};
+use flow_engine::node::{Host, NodeError, ParamError};
+use flow_learn::data::{Annotations, Images, SCENE_CLASSES, Scenes};
 
 use super::colour::{Colour, black_and_white};
 use super::{Labelled, Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, check_count};
 use crate::artifacts::Annotated;
-use crate::failure::{at, at_with};
+use crate::failure::{at, at_with, failure};
+use crate::pictures::Pool;
 
 /// Textured shapes on cluttered backgrounds, made from a seed; in colour, or as black-and-white photographs of the same.
 pub(super) const SCENES: Source = Source {
     name: "scenes",
     takes: &["train", "test", "side", "style", "colour"],
     files: &[],
+    in_memory: false,
     check,
     shape: |settings, _| {
         let side = side(settings);
@@ -25,21 +27,11 @@ pub(super) const SCENES: Source = Source {
             ..SourceShape::images([side, side, 3], &SCENE_CLASSES, counts(settings))
         }))
     },
-    load: |settings, _| {
+    load: |settings, _, host| {
         let [train, test] = counts(settings);
         // One row of scenes: the first are for training, the rest for testing.
-        let (all, annotations) = Scenes {
-            n: train + test,
-            side: side(settings),
-            seed: settings.seed,
-            style: settings.style.unwrap_or_default(),
-        }
-        .images();
+        let (all, annotations) = made(settings, train + test, host)?;
         let parts = [(0, train), (train, train + test)].map(|(from, to)| (from as u32..to as u32).collect::<Vec<_>>());
-        let all = match settings.colour {
-            Some(_) => black_and_white(&all),
-            None => all,
-        };
         let [train, test] = [&parts[0], &parts[1]].map(|part| all.select(part));
         let annotations = Some([&parts[0], &parts[1]].map(|part| annotations.select(part)));
         let class_names = SCENE_CLASSES.map(str::to_owned).to_vec();
@@ -51,6 +43,46 @@ pub(super) const SCENES: Source = Source {
         })))
     },
 };
+
+/// Bytes of images that are made before they are put away.
+const AT_ONCE: usize = 32 << 20;
+
+/// The first `n` scenes, and what is in them.
+fn made(settings: &SourceSettings, n: usize, host: &dyn Host) -> Result<(Images, Annotations), NodeError> {
+    let side = side(settings);
+    let scenes = Scenes {
+        n,
+        side,
+        seed: settings.seed,
+        style: settings.style.unwrap_or_default(),
+    };
+    let (mut pixels, mut masks) = (Pool::new(host), Pool::new(host));
+    let (mut labels, mut objects) = (Vec::with_capacity(n), Vec::with_capacity(n));
+    let at_once = (AT_ONCE / (3 * side * side)).max(1);
+    for from in (0..n).step_by(at_once) {
+        let (some, annotations) = scenes.some(from..n.min(from + at_once));
+        let some = match settings.colour {
+            Some(_) => black_and_white(&some),
+            None => some,
+        };
+        pixels.put(&some.pixels())?;
+        labels.extend(some.labels);
+        masks.put(
+            &annotations
+                .masks
+                .iter()
+                .flat_map(|masks| masks.pixels().into_owned())
+                .collect::<Vec<u8>>(),
+        )?;
+        objects.extend(annotations.objects.into_iter().flatten());
+    }
+    let images = |channels, pool: Pool<'_>| {
+        Images::partly_labelled(side, side, channels, pool.pixels()?.0, labels.clone()).map_err(failure)
+    };
+    let masks = Some(images(1, masks)?);
+    let objects = Some(objects);
+    Ok((images(3, pixels)?, Annotations { masks, objects }))
+}
 
 fn check(settings: &SourceSettings) -> Result<(), ParamError> {
     check_count("train", settings.train, 1..=MOST_EXAMPLES / 2, "images")?;
@@ -77,9 +109,10 @@ fn counts(settings: &SourceSettings) -> [usize; 2] {
 
 #[cfg(test)]
 mod tests {
-    use flow_learn::data::{Images, SceneStyle};
+    use flow_learn::data::SceneStyle;
 
     use super::*;
+    use crate::show::networks::Quiet;
 
     fn loaded(settings: SourceSettings) -> [Images; 2] {
         let settings = SourceSettings {
@@ -88,7 +121,7 @@ mod tests {
             side: Some(16),
             ..settings
         };
-        match (SCENES.load)(&settings, &[]).expect("scenes are made") {
+        match (SCENES.load)(&settings, &[], &Quiet).expect("scenes are made") {
             Loaded::Images(images) => [images.train, images.test],
             _ => panic!("scenes are images"),
         }
@@ -102,9 +135,9 @@ mod tests {
             ..Default::default()
         });
         for (gray, in_colour) in gray.iter().zip(&in_colour) {
-            assert_eq!(gray.pixels, black_and_white(in_colour).pixels);
+            assert_eq!(gray.pixels(), black_and_white(in_colour).pixels());
             assert_eq!(gray.labels, in_colour.labels);
-            assert_ne!(gray.pixels, in_colour.pixels);
+            assert_ne!(gray.pixels(), in_colour.pixels());
         }
     }
 
@@ -131,7 +164,7 @@ mod tests {
             ..Default::default()
         });
         for (wild, calm) in wild.iter().zip(&calm) {
-            assert_ne!(wild.pixels, calm.pixels);
+            assert_ne!(wild.pixels(), calm.pixels());
         }
     }
 }

@@ -22,13 +22,14 @@ pub(super) const TEXT: Source = Source {
     name: "text",
     takes: &["path", "test", "vocabulary", "length"],
     files: &[],
+    in_memory: true,
     check: |settings| {
         check_count("test", settings.test, 1..=MOST_EXAMPLES, "texts")?;
         check_count("length", settings.length, 4..=512, "tokens")?;
         check_count("vocabulary", settings.vocabulary, 16..=LARGEST, "tokens")
     },
     shape,
-    load,
+    load: |settings, files, _| load(settings, files),
 };
 
 /// A larger file is not read before anything runs.

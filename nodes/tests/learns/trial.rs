@@ -79,7 +79,7 @@ impl Judged {
 
     /// On what needs no network: raw pixels, or a bag of words.
     fn of_raw(drawn: &Drawn) -> Self {
-        let pixels = |images: &Images| images.pixels.iter().map(|v| f32::from(*v) / 255.0).collect();
+        let pixels = |images: &Images| images.pixels().iter().map(|v| f32::from(*v) / 255.0).collect();
         let raw = |samples: &Samples| -> Vec<f32> {
             match samples {
                 Samples::Images(images) => pixels(images),

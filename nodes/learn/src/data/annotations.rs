@@ -44,19 +44,9 @@ impl Annotations {
     /// Annotations of images of a height and width, each with its own.
     pub fn of([height, width]: [usize; 2], labels: &[Label], located: &[Located]) -> Self {
         let has_masks = located.iter().any(|one| !one.mask.is_empty());
-        let masks = has_masks.then(|| Images {
-            n: located.len(),
-            height,
-            width,
-            channels: 1,
-            depth: super::Depth::Eight,
-            pixels: located
-                .iter()
-                .flat_map(|one| &one.mask)
-                .copied()
-                .collect::<Vec<_>>()
-                .into(),
-            labels: labels.to_vec(),
+        let masks = has_masks.then(|| {
+            let pixels: Vec<u8> = located.iter().flat_map(|one| &one.mask).copied().collect();
+            Images::partly_labelled(height, width, 1, pixels, labels.to_vec()).expect("BUG: a mask for each image")
         });
         let objects = located.iter().map(|one| one.objects.clone()).collect();
         Self {
@@ -95,7 +85,7 @@ impl Annotations {
                 0 | &IGNORE => *pixel,
                 class => new(u16::from(*class) - 1).map_or(0, |new| new as u8 + 1),
             };
-            masks.pixels = masks.pixels.iter().map(mapped).collect::<Vec<_>>().into();
+            *masks = masks.with_pixels(1, masks.pixels().iter().map(mapped).collect());
         }
         for objects in self.objects.iter_mut().flatten() {
             objects.retain_mut(|object| {
@@ -115,11 +105,10 @@ impl Annotations {
                 return Some(format!("{found} found, expected {n} of {height}x{width}"));
             }
             let known = |pixel: &u8| usize::from(*pixel) <= classes || *pixel == IGNORE;
-            if let Some(place) = masks.pixels.iter().position(|pixel| !known(pixel)) {
-                let image = place / (height * width).max(1);
+            let unknown = |image: usize| masks.pixels_of(image).iter().find(|pixel| !known(pixel));
+            if let Some((image, value)) = (0..n).find_map(|image| Some((image, unknown(image)?))) {
                 return Some(format!(
-                    "the mask of image {image} has the value {}, which is no class",
-                    masks.pixels[place]
+                    "the mask of image {image} has the value {value}, which is no class"
                 ));
             }
         }

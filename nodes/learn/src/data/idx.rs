@@ -27,20 +27,6 @@ pub enum IdxError {
         /// Values there.
         found: usize,
     },
-    /// The header's sizes overflow.
-    #[error("the header's sizes {sizes:?} are impossible")]
-    Sizes {
-        /// The sizes.
-        sizes: Vec<usize>,
-    },
-}
-
-/// Sizes and values of an IDX file of images: number, height and width, and of images in colour a fourth size, last or second.
-///
-/// # Errors
-/// If it is none, or cut short.
-pub fn parse_images(bytes: &[u8]) -> Result<(Vec<usize>, &[u8]), IdxError> {
-    parse(bytes, IMAGES)
 }
 
 /// Labels of an IDX file with one dimension.
@@ -48,10 +34,23 @@ pub fn parse_images(bytes: &[u8]) -> Result<(Vec<usize>, &[u8]), IdxError> {
 /// # Errors
 /// If the bytes are not such a file.
 pub fn parse_labels(bytes: &[u8]) -> Result<&[u8], IdxError> {
-    Ok(parse(bytes, (1..=1, "1"))?.1)
+    let (sizes, values) = header(bytes, &(1..=1, "1"))?;
+    check_length(sizes.iter().product(), values.len())?;
+    Ok(values)
 }
 
-/// The sizes of an IDX file of images, from its first [`IMAGES_HEADER`] bytes or, if it is shorter, all.
+/// Whether a file has as many values as its header says.
+///
+/// # Errors
+/// If it has more or fewer.
+pub fn check_length(expected: usize, found: usize) -> Result<(), IdxError> {
+    match expected == found {
+        true => Ok(()),
+        false => Err(IdxError::Length { expected, found }),
+    }
+}
+
+/// Number, height and width of the images of an IDX file, and of images in colour a fourth size, last or second: from its first [`IMAGES_HEADER`] bytes or, if it is shorter, all.
 ///
 /// # Errors
 /// If they are not such a header.
@@ -87,41 +86,24 @@ fn header<'b>(bytes: &'b [u8], (taken, expected): &Dimensions) -> Result<(Vec<us
     Ok((sizes.map(|b| u32::from_be_bytes(*b) as usize).collect(), values))
 }
 
-fn parse(bytes: &[u8], dimensions: Dimensions) -> Result<(Vec<usize>, &[u8]), IdxError> {
-    let (sizes, values) = header(bytes, &dimensions)?;
-    let product = sizes
-        .iter()
-        .try_fold(1usize, |product, size| product.checked_mul(*size));
-    match product {
-        Some(expected) if expected == values.len() => Ok((sizes, values)),
-        Some(expected) => Err(IdxError::Length {
-            expected,
-            found: values.len(),
-        }),
-        None => Err(IdxError::Sizes { sizes }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     const TWO: [u8; 24] = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8];
+    const ONE: [u8; 10] = [0, 0, 8, 1, 0, 0, 0, 2, 7, 9];
 
     #[test]
     fn sizes_and_values_are_read() {
-        assert_eq!(parse_images(&TWO), Ok((vec![2, 2, 2], &TWO[16..])));
+        assert_eq!(parse_labels(&ONE), Ok(&ONE[8..]));
         assert_eq!(image_sizes(&TWO[..16]), Ok(vec![2, 2, 2]));
         assert!(image_sizes(&TWO[..15]).is_err());
     }
 
     #[test]
     fn what_is_wrong_is_said() {
-        assert_eq!(
-            parse_images(&TWO[..23]),
-            Err(IdxError::Length { expected: 8, found: 7 })
-        );
+        assert_eq!(parse_labels(&ONE[..9]), Err(IdxError::Length { expected: 2, found: 1 }));
         assert_eq!(
             parse_labels(&TWO),
             Err(IdxError::Dimensions {
@@ -130,19 +112,19 @@ mod tests {
             })
         );
         assert_eq!(
-            parse_images(b"\x1f\x8b\x08\x00"),
+            image_sizes(b"\x1f\x8b\x08\x00"),
             Err(IdxError::Magic {
                 found: vec![0x1f, 0x8b, 8, 0]
             })
         );
-        let huge = [&[0, 0, 8, 3][..], &[255; 12]].concat();
-        assert!(parse_images(&huge).is_err());
+        let huge = [&[0, 0, 8, 1][..], &[255; 12]].concat();
+        assert!(parse_labels(&huge).is_err());
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = (parse_images(&bytes), parse_labels(&bytes));
+            let _ = (image_sizes(&bytes), parse_labels(&bytes));
         }
     }
 }

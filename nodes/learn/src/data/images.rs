@@ -1,10 +1,16 @@
 //! Images in memory, labelled or not, as bytes, channel-last.
 
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
 use super::label::{Label, from_file, to_file};
 use super::pixels::Pixels;
 
 /// `n` images of `[height][width][channels]` bytes, each of a class or without a label.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Images {
     /// Number of images.
     pub n: usize,
@@ -16,11 +22,24 @@ pub struct Images {
     pub channels: usize,
     /// Bits of a value.
     pub depth: Depth,
-    /// All pixels, image after image; of 16 bits each value is two bytes, the low one first.
-    pub pixels: Pixels,
     /// A label for each image, where it has one.
     pub labels: Vec<Label>,
+    /// Image after image; of 16 bits each value is two bytes, the low one first.
+    pixels: Pixels,
+    /// Where in `pixels` each image is, if these are not all of them in their order: a selection copies no pixel.
+    places: Option<Arc<[u32]>>,
 }
+
+impl PartialEq for Images {
+    fn eq(&self, other: &Self) -> bool {
+        let sizes = |images: &Self| (images.n, images.height, images.width, images.channels, images.depth);
+        sizes(self) == sizes(other)
+            && self.labels == other.labels
+            && (0..self.n).all(|i| self.pixels_of(i) == other.pixels_of(i))
+    }
+}
+
+impl Eq for Images {}
 
 /// Bits of a channel's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,24 +165,78 @@ impl Images {
             width,
             channels,
             depth,
-            pixels,
             labels,
+            pixels,
+            places: None,
         })
+    }
+
+    /// Images of a depth that are at `places` of some that lie one after the other.
+    ///
+    /// # Errors
+    /// If sizes do not fit each other, or a place has no image.
+    pub fn at_places(
+        [height, width, channels]: [usize; 3],
+        depth: Depth,
+        pixels: Pixels,
+        places: Vec<u32>,
+        labels: Vec<Label>,
+    ) -> Result<Self, ImagesError> {
+        let length = height * width * channels * depth.bytes();
+        let most = pixels.len().checked_div(length).unwrap_or(0);
+        if places.len() != labels.len() || places.iter().any(|place| *place as usize >= most) {
+            return Err(ImagesError::Sizes {
+                pixels: pixels.len() / depth.bytes(),
+                labels: labels.len(),
+                height,
+                width,
+                channels,
+            });
+        }
+        Ok(Self {
+            n: labels.len(),
+            height,
+            width,
+            channels,
+            depth,
+            labels,
+            pixels,
+            places: Some(places.into()),
+        })
+    }
+
+    /// The same images with other pixels, `[n][height][width][channels]` values of 8 bits.
+    ///
+    /// # Panics
+    /// With `BUG:` if they are not as many.
+    #[must_use]
+    pub fn with_pixels(&self, channels: usize, pixels: Vec<u8>) -> Self {
+        let size = [self.height, self.width, channels];
+        Self::of_depth(size, Depth::Eight, pixels.into(), self.labels.clone()).expect("BUG: pixels of as many images")
     }
 
     /// The bytes of one image.
     pub fn pixels_of(&self, index: usize) -> &[u8] {
-        let len = self.height * self.width * self.channels * self.depth.bytes();
-        &self.pixels[index * len..(index + 1) * len]
+        let len = self.pixels_len();
+        let place = self.place(index) as usize;
+        self.pixels.part(place * len..(place + 1) * len)
+    }
+
+    /// The bytes of all images, one after the other: a copy if these are a selection.
+    pub fn pixels(&self) -> Cow<'_, [u8]> {
+        match &self.places {
+            None => Cow::Borrowed(&self.pixels),
+            Some(_) => (0..self.n).flat_map(|i| self.pixels_of(i)).copied().collect(),
+        }
+    }
+
+    fn place(&self, index: usize) -> u32 {
+        self.places.as_ref().map_or(index as u32, |places| places[index])
     }
 
     /// The values of one image, in [0, 1], channel-last.
     pub fn values_of(&self, index: usize) -> impl Iterator<Item = f32> + '_ {
-        self.values(self.pixels_of(index))
-    }
-
-    /// The values that bytes hold, in [0, 1].
-    pub(crate) fn values<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = f32> + use<'a> {
+        let bytes = self.pixels_of(index);
         let (eight, sixteen) = match self.depth {
             Depth::Eight => (bytes, &bytes[..0]),
             Depth::Sixteen => (&bytes[..0], bytes),
@@ -173,18 +246,14 @@ impl Images {
         eight.chain(sixteen.map(|v| f32::from(u16::from_le_bytes(*v)) / 65_535.0))
     }
 
-    /// Only the images at `indices`, in that order.
+    /// Only the images at `indices`, in that order. No pixel is copied.
     #[must_use]
     pub fn select(&self, indices: &[u32]) -> Self {
-        let mut pixels = Vec::with_capacity(indices.len() * self.pixels_len());
-        indices
-            .iter()
-            .for_each(|i| pixels.extend_from_slice(self.pixels_of(*i as usize)));
-        let labels = indices.iter().map(|i| self.labels[*i as usize]).collect();
         Self {
             n: indices.len(),
-            pixels: pixels.into(),
-            labels,
+            labels: indices.iter().map(|i| self.labels[*i as usize]).collect(),
+            places: Some(indices.iter().map(|i| self.place(*i as usize)).collect()),
+            pixels: self.pixels.clone(),
             ..*self
         }
     }
@@ -196,43 +265,74 @@ impl Images {
 
     /// Mean and standard deviation of each channel, of values in [0, 1].
     pub fn channel_statistics(&self) -> (Vec<f32>, Vec<f32>) {
-        let (mut sum, mut squares) = (vec![0u64; self.channels], vec![0u128; self.channels]);
-        let mut add = |i: usize, value: u64| {
-            sum[i % self.channels] += value;
-            squares[i % self.channels] += u128::from(value.pow(2));
+        let none = || vec![(0u64, 0u128); self.channels];
+        // Whole numbers: in whatever order they are added, the sums are the same.
+        let add = |mut all: Vec<(u64, u128)>, more: Vec<(u64, u128)>| {
+            all.iter_mut().zip(more).for_each(|(all, more)| {
+                all.0 += more.0;
+                all.1 += more.1;
+            });
+            all
         };
+        let of_image = |all, i| add(all, self.sums_of(i));
+        let sums = (0..self.n).into_par_iter().fold(none, of_image).reduce(none, add);
         let most = match self.depth {
-            Depth::Eight => {
-                self.pixels.iter().enumerate().for_each(|(i, v)| add(i, u64::from(*v)));
-                255.0
-            }
+            Depth::Eight => 255.0,
+            Depth::Sixteen => 65_535.0,
+        };
+        let count = (self.n * self.height * self.width).max(1) as f64;
+        let statistics = |(sum, squares): (u64, u128)| {
+            let mean = sum as f64 / count / most;
+            let variance = squares as f64 / count / most / most - mean.powi(2);
+            (mean as f32, variance.max(0.0).sqrt() as f32)
+        };
+        sums.into_iter().map(statistics).unzip()
+    }
+
+    /// The sum of each channel's values of one image, and of their squares.
+    fn sums_of(&self, index: usize) -> Vec<(u64, u128)> {
+        let bytes = self.pixels_of(index);
+        let sums = |values: &mut dyn Iterator<Item = u64>| {
+            let (sum, squares) = values.fold((0, 0), |(sum, squares): (u64, u64), v| (sum + v, squares + v * v));
+            (sum, u128::from(squares))
+        };
+        let of_channel = |c: usize| match self.depth {
+            Depth::Eight => sums(&mut bytes.iter().skip(c).step_by(self.channels).map(|v| u64::from(*v))),
             Depth::Sixteen => {
-                let values = self.pixels.as_chunks::<2>().0.iter().enumerate();
-                values.for_each(|(i, v)| add(i, u64::from(u16::from_le_bytes(*v))));
-                65_535.0
+                let values = bytes.as_chunks::<2>().0.iter().skip(c).step_by(self.channels);
+                sums(&mut values.map(|v| u64::from(u16::from_le_bytes(*v))))
             }
         };
-        let count = (self.pixels.len() / self.depth.bytes() / self.channels).max(1) as f64;
-        let mean = |c: usize| sum[c] as f64 / count / most;
-        let std = |c: usize| {
-            (squares[c] as f64 / count / most / most - mean(c).powi(2))
-                .max(0.0)
-                .sqrt()
-        };
-        (0..self.channels).map(|c| (mean(c) as f32, std(c) as f32)).unzip()
+        (0..self.channels).map(of_channel).collect()
     }
 
     /// A file: header, labels, pixels. The same images give the same bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = encode_parts(
+        let mut bytes = Vec::with_capacity(self.encoded_len());
+        self.write(&mut bytes).expect("BUG: memory can be written to");
+        bytes
+    }
+
+    /// Bytes of [`Images::encode`]'s file.
+    pub fn encoded_len(&self) -> usize {
+        HEADER + (2 + self.pixels_len()) * self.n
+    }
+
+    /// Writes [`Images::encode`]'s bytes, an image at a time.
+    ///
+    /// # Errors
+    /// What `to` says.
+    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        let magic = match self.depth {
+            Depth::Eight => MAGIC,
+            Depth::Sixteen => DEEP_MAGIC,
+        };
+        to.write_all(&head(
+            *magic,
             [self.n, self.height, self.width, self.channels],
             &self.labels,
-            &self.pixels,
-        );
-        if self.depth == Depth::Sixteen {
-            bytes[..DEEP_MAGIC.len()].copy_from_slice(DEEP_MAGIC);
-        }
-        bytes
+        ))?;
+        (0..self.n).try_for_each(|i| to.write_all(self.pixels_of(i)))
     }
 
     /// Reads [`Images::encode`]'s bytes; pixels stay where they are.
@@ -253,11 +353,17 @@ impl Images {
 
 /// A file of examples: a mark, four sizes, labels, values.
 pub(super) fn encode_parts(sizes: [usize; 4], labels: &[Label], values: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER + 2 * labels.len() + values.len());
-    bytes.extend_from_slice(MAGIC);
+    let mut bytes = head(*MAGIC, sizes, labels);
+    bytes.extend_from_slice(values);
+    bytes
+}
+
+/// What comes before the values.
+fn head(magic: [u8; 8], sizes: [usize; 4], labels: &[Label]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + 2 * labels.len());
+    bytes.extend_from_slice(&magic);
     bytes.extend(sizes.iter().flat_map(|size| (*size as u32).to_le_bytes()));
     bytes.extend(labels.iter().flat_map(|l| to_file(*l).to_le_bytes()));
-    bytes.extend_from_slice(values);
     bytes
 }
 
@@ -330,6 +436,19 @@ mod tests {
         assert_eq!(images.select(&[1]).values_of(0).collect::<Vec<_>>(), second);
         let (mean, std) = images.channel_statistics();
         assert_eq!((mean[0], std[0]), (0.5, 0.5));
+    }
+
+    #[test]
+    fn a_selection_is_the_same_pixels_in_the_same_place_and_encodes_like_a_copy() {
+        let images = Images::new(1, 1, 2, vec![1, 2, 3, 4, 5, 6], vec![0, 1, 2]).expect("sizes fit");
+        let some = images.select(&[2, 0, 1]).select(&[1, 0]);
+        assert_eq!(some.pixels_of(0).as_ptr(), images.pixels_of(0).as_ptr());
+        let copy = Images::new(1, 1, 2, vec![1, 2, 5, 6], vec![0, 2]).expect("sizes fit");
+        assert_eq!(some, copy);
+        assert_eq!((some.encode(), some.pixels()), (copy.encode(), copy.pixels()));
+        assert_eq!(some.encode().len(), some.encoded_len());
+        assert_eq!(some.channel_statistics(), copy.channel_statistics());
+        assert!(Images::at_places([1, 1, 2], Depth::Eight, vec![0; 4].into(), vec![2], vec![None]).is_err());
     }
 
     #[test]

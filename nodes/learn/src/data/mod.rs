@@ -14,11 +14,11 @@ mod tokens;
 
 pub use annotations::{Annotations, IGNORE, Located, MOST_MASK_CLASSES, Object};
 pub use encoded_masks::{EncodingError, from_polygon, from_runs, unpacked};
-pub use idx::{IMAGES_HEADER, IdxError, image_sizes, parse_images, parse_labels};
+pub use idx::{IMAGES_HEADER, IdxError, check_length, image_sizes, parse_labels};
 pub use images::{Depth, Images, ImagesError};
 pub use input::{Modality, NetworkInput};
 pub use label::{Label, classes_of};
-pub use pixels::Pixels;
+pub use pixels::{Bytes, Pixels};
 pub use samples::{Sample, Samples};
 pub use scenes::{SCENE_CLASSES, Scene, SceneStyle, Scenes};
 pub use split::{SplitError, long_tailed, stratified};

@@ -4,12 +4,13 @@
 //! class, which is the shape alone. Image `i` of a seed is the same however many are made, and each is supersampled 3x3.
 
 use std::f32::consts::TAU;
+use std::ops::Range;
 
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Annotations, Depth, Images, Label, Located, Object};
+use super::{Annotations, Images, Label, Located, Object};
 use crate::image::of_hue;
 use crate::rng::Stream;
 
@@ -135,20 +136,18 @@ impl Scenes {
 
     /// All scenes as labelled images, and where the shapes are.
     pub fn images(&self) -> (Images, Annotations) {
-        let scenes: Vec<Scene> = (0..self.n).into_par_iter().map(|i| self.scene(i)).collect();
+        self.some(0..self.n)
+    }
+
+    /// Some of them.
+    pub fn some(&self, which: Range<usize>) -> (Images, Annotations) {
+        let scenes: Vec<Scene> = which.into_par_iter().map(|i| self.scene(i)).collect();
         let labels: Vec<Label> = scenes.iter().map(|s| Some(s.label)).collect();
         let pixels: Vec<u8> = scenes.iter().flat_map(|s| &s.pixels).copied().collect();
         let located: Vec<Located> = scenes.into_iter().map(|s| s.located).collect();
         let annotations = Annotations::of([self.side; 2], &labels, &located);
-        let images = Images {
-            n: self.n,
-            height: self.side,
-            width: self.side,
-            channels: 3,
-            depth: Depth::Eight,
-            pixels: pixels.into(),
-            labels,
-        };
+        let images =
+            Images::partly_labelled(self.side, self.side, 3, pixels, labels).expect("BUG: a label for each scene");
         (images, annotations)
     }
 }
@@ -430,9 +429,9 @@ mod tests {
         }
         .images()
         .0;
-        assert_eq!(few.pixels, many.pixels[..few.pixels.len()]);
+        assert_eq!(few.pixels()[..], many.pixels()[..few.pixels().len()]);
         assert_ne!(
-            few.pixels,
+            few.pixels(),
             Scenes {
                 n: 12,
                 side: 32,
@@ -441,7 +440,7 @@ mod tests {
             }
             .images()
             .0
-            .pixels
+            .pixels()
         );
     }
 

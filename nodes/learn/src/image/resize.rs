@@ -75,6 +75,21 @@ impl Axis {
         &self.weights[tap.start..tap.start + tap.count]
     }
 
+    /// A line of pixels of `c` channels at another length.
+    fn mix_any(&self, line: &[f32], to: &mut [f32], c: usize) {
+        match c {
+            1 => self.mix::<1>(line, to),
+            3 => self.mix::<3>(line, to),
+            c => (0..c).for_each(|channel| {
+                let one: Vec<f32> = line.iter().skip(channel).step_by(c).copied().collect();
+                let mut mixed = vec![0.0; self.taps.len()];
+                self.mix::<1>(&one, &mut mixed);
+                let to = to.iter_mut().skip(channel).step_by(c);
+                to.zip(mixed).for_each(|(t, v)| *t = v);
+            }),
+        }
+    }
+
     /// A line of pixels of `C` channels at another length.
     fn mix<const C: usize>(&self, line: &[f32], to: &mut [f32]) {
         let line = line.as_chunks::<C>().0;
@@ -179,50 +194,38 @@ impl<V: Copy + Into<f32>> Vectorised for Mix<'_, V> {
     }
 }
 
-/// The whole image of 8 bits at another size, `[oh][ow][c]`: as [`resize`] up to rounding. Rows are mixed first, which are long, and then the
-/// columns of those that are left: of a photograph that becomes a small image this takes a fraction of the time.
+/// The whole image of 8 or 16 bits at other sizes that have as many rows: of each number of columns `[rows][columns][c]`, as [`resize`] has them up to
+/// rounding. Rows are mixed first, which are long, and then the columns of those that are left: of a photograph that becomes a small image this
+/// takes a fraction of the time.
 ///
 /// # Panics
 /// With `BUG:` if the slice does not fit the size.
-pub fn resize_eight(image: &[u8], size: Size, to: (usize, usize)) -> Vec<f32> {
-    rows_first(image, size, to)
-}
-
-/// The same of 16 bits.
-///
-/// # Panics
-/// As [`resize_eight`].
-pub fn resize_sixteen(image: &[u16], size: Size, to: (usize, usize)) -> Vec<f32> {
-    rows_first(image, size, to)
-}
-
-fn rows_first<V: Copy + Into<f32>>(image: &[V], size: Size, (oh, ow): (usize, usize)) -> Vec<f32> {
+pub fn resize_whole<V: Copy + Into<f32>, const N: usize>(
+    image: &[V],
+    size: Size,
+    to_rows: usize,
+    to_columns: [usize; N],
+) -> [Vec<f32>; N] {
     assert!(image.len() == size.len(), "BUG: slices do not fit the sizes");
-    let (mut rows, mut columns) = (Axis::default(), Axis::default());
-    rows.set(size.h, oh);
-    columns.set(size.w, ow);
+    let mut rows = Axis::default();
+    rows.set(size.h, to_rows);
+    let columns = to_columns.map(|columns| {
+        let mut axis = Axis::default();
+        axis.set(size.w, columns);
+        axis
+    });
     let length = size.w * size.c;
     let mut line = vec![0.0; length];
-    let mut out = vec![0.0; oh * ow * size.c];
-    for (tap, to) in rows.taps.iter().zip(out.chunks_exact_mut(ow * size.c)) {
+    let mut out = to_columns.map(|columns| vec![0.0; to_rows * columns * size.c]);
+    for (row, tap) in rows.taps.iter().enumerate() {
         with_lanes(Mix {
             line: &mut line,
             rows: &image[tap.first * length..][..tap.count * length],
             weights: rows.weights(tap),
         });
-        match size.c {
-            1 => columns.mix::<1>(&line, to),
-            3 => columns.mix::<3>(&line, to),
-            c => (0..c).for_each(|channel| {
-                let one: Vec<f32> = line.iter().skip(channel).step_by(c).copied().collect();
-                let mut mixed = vec![0.0; ow];
-                columns.mix::<1>(&one, &mut mixed);
-                to.iter_mut()
-                    .skip(channel)
-                    .step_by(c)
-                    .zip(mixed)
-                    .for_each(|(t, v)| *t = v);
-            }),
+        for (axis, out) in columns.iter().zip(&mut out) {
+            let length = axis.taps.len() * size.c;
+            axis.mix_any(&line, &mut out[row * length..][..length], size.c);
         }
     }
     out

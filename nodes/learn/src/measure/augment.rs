@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Shape, median_seconds};
 use crate::augment::{Augmenter, Recipe, RecipeError};
-use crate::data::{Depth, Images, Samples};
+use crate::data::{Images, Samples};
 use crate::rng::Stream;
 
 /// Time of a view.
@@ -26,7 +26,7 @@ pub fn view_times(recipe: &Recipe, image: Shape, images: usize, repeats: usize) 
     let (mean, std) = images.channel_statistics();
     let augmenter = Augmenter::new(recipe, &mean, &std, images.height, images.width)?;
     let indices: Vec<u32> = (0..images.n as u32).collect();
-    let mut out = vec![0.0f32; images.pixels.len()];
+    let mut out = vec![0.0f32; images.pixels().len()];
     let samples = Samples::from(images);
     let mut batch = 0;
     let seconds = median_seconds(2, repeats, || {
@@ -44,16 +44,6 @@ pub fn view_times(recipe: &Recipe, image: Shape, images: usize, repeats: usize) 
 pub(super) fn random_images(image: Shape, n: usize) -> Images {
     let Shape(shape) = image;
     let mut random = Stream::new(0, "bench");
-    Images {
-        n,
-        height: shape.h,
-        width: shape.w,
-        channels: shape.c,
-        depth: Depth::Eight,
-        pixels: (0..n * shape.len())
-            .map(|_| random.below(256) as u8)
-            .collect::<Vec<u8>>()
-            .into(),
-        labels: vec![Some(0); n],
-    }
+    let pixels = (0..n * shape.len()).map(|_| random.below(256) as u8).collect();
+    Images::new(shape.h, shape.w, shape.c, pixels, vec![0; n]).expect("BUG: a label for each image")
 }

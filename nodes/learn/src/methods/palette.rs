@@ -72,14 +72,13 @@ impl Palette {
     pub(super) fn rebalanced_by(self, images: &Images, share: f32) -> Self {
         let mut counts = vec![0.0f64; self.bins.len()];
         // Some thousands of pixels tell the frequencies; every 17th takes all places of an image in turn.
-        for pixel in images
-            .values(&images.pixels)
-            .collect::<Vec<f32>>()
-            .chunks_exact(3)
-            .step_by(17)
-        {
-            let [_, a, b] = rgb_to_lab(std::array::from_fn(|c| pixel[c]));
-            counts[self.nearest([a, b])[0].0] += 1.0;
+        let pixels = images.height * images.width;
+        for (i, first) in (0..images.n).map(|i| (i, (17 - i * pixels % 17) % 17)) {
+            let values: Vec<f32> = images.values_of(i).collect();
+            for pixel in values.chunks_exact(3).skip(first).step_by(17) {
+                let [_, a, b] = rgb_to_lab(std::array::from_fn(|c| pixel[c]));
+                counts[self.nearest([a, b])[0].0] += 1.0;
+            }
         }
         let total: f64 = counts.iter().sum::<f64>().max(1.0);
         counts.iter_mut().for_each(|count| *count /= total);

@@ -5,11 +5,17 @@ use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Samples;
 use crate::device::DeviceError;
-use crate::layers::{FeatureMap, Layer, Pass};
+use crate::layers::{FeatureMap, Layer, MapShape, Pass};
 use crate::losses;
 
-/// Images per pass of [`embed`]; a result does not depend on it.
-pub const EMBED_BATCH: usize = 256;
+/// The most images per pass of [`embed`], and pixels of them: 256 images of 32x32.
+const EMBED_BATCH: usize = 256;
+const EMBED_PIXELS: usize = EMBED_BATCH * 32 * 32;
+
+/// Images of a shape per pass of [`embed`], so that large ones take no more memory than small ones; a result does not depend on it.
+pub fn embed_batch(shape: MapShape) -> usize {
+    (EMBED_PIXELS / (shape.h * shape.w).max(1)).clamp(1, EMBED_BATCH)
+}
 
 /// Features of the images at `indices`, `[indices][encoder.dim]`.
 ///
@@ -23,7 +29,7 @@ pub fn embed(
 ) -> Result<Vec<f32>, DeviceError> {
     let buffers = encoder.buffers();
     let mut features = Vec::with_capacity(indices.len() * encoder.dim);
-    for batch in indices.chunks(EMBED_BATCH) {
+    for batch in indices.chunks(embed_batch(encoder.input)) {
         let y = forward(encoder, images, batch, augmenter, &mut Pass::inference(&buffers));
         features.extend_from_slice(&y.data);
         encoder.device.check()?;
@@ -52,7 +58,7 @@ pub fn outputs(
 ) -> Result<Outputs, DeviceError> {
     let buffers = classifier.encoder.buffers();
     let mut outputs = Outputs::default();
-    for batch in indices.chunks(EMBED_BATCH) {
+    for batch in indices.chunks(embed_batch(classifier.encoder.input)) {
         let mut pass = Pass::inference(&buffers);
         let features = forward(&mut classifier.encoder, images, batch, augmenter, &mut pass);
         outputs.features.extend_from_slice(&features.data);
@@ -88,4 +94,40 @@ fn forward(
     let mut x = pass.map(batch.len(), encoder.input);
     augmenter.plain_batch(images, batch, &mut x.data);
     encoder.forward(x, pass)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::Recipe;
+    use crate::backbones::BackboneSettings;
+    use crate::data::Scenes;
+    use crate::rng::Stream;
+
+    #[test]
+    fn large_images_go_through_the_network_in_small_batches_which_change_no_bit() {
+        assert_eq!(
+            [32, 64, 4096].map(|side| embed_batch(MapShape { h: side, w: side, c: 3 })),
+            [256, 64, 1]
+        );
+        let images: Samples = Scenes {
+            n: 66,
+            side: 64,
+            seed: 1,
+            style: Default::default(),
+        }
+        .images()
+        .0
+        .into();
+        let plain = Augmenter::new(&Recipe::default(), &[0.5; 3], &[0.25; 3], 64, 64).expect("valid");
+        let mut encoder = BackboneSettings::named("conv4")
+            .build(images.shape(), &Stream::new(1, "network"))
+            .expect("valid");
+        let all: Vec<u32> = (0..66).collect();
+        let together = embed(&mut encoder, &images, &all, &plain).expect("the CPU does not fail");
+        for i in [0, 63, 64, 65] {
+            let alone = embed(&mut encoder, &images, &all[i..=i], &plain).expect("the CPU does not fail");
+            assert_eq!(alone, together[i * encoder.dim..][..encoder.dim]);
+        }
+    }
 }

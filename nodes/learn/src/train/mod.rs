@@ -22,7 +22,7 @@ pub use classifier::{Classifier, Examples, Pool};
 pub use classify::Fit;
 pub use epoch::EpochOutcome;
 pub use fit_settings::FitSettings;
-pub use infer::{EMBED_BATCH, Outputs, embed, outputs, predict};
+pub use infer::{Outputs, embed, embed_batch, outputs, predict};
 pub(crate) use joint::JointLoss;
 pub use joint::JointLossSettings;
 pub use length::Length;

@@ -22,6 +22,7 @@ mod words;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use flow_cache::Artifact;
 use flow_engine::node::{
@@ -29,6 +30,7 @@ use flow_engine::node::{
     ParamError, Port, Report, Spent,
 };
 use schemars::JsonSchema;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use self::beside::Aside;
@@ -85,6 +87,10 @@ pub struct CompareNode {
     /// Two arms whose figures differ by less are as good as each other; 0.01 is one point.
     #[serde(default = "margin")]
     margin: f64,
+    /// Of workflows written before intervals were computed without resampling: it changes nothing, and a warning says so.
+    #[serde(default, skip_serializing)]
+    #[schemars(skip)]
+    replicates: Option<IgnoredAny>,
 }
 
 pub(super) fn arm() -> String {
@@ -212,6 +218,14 @@ impl Node for CompareNode {
                 self.margin
             );
             return Err(at("margin", message));
+        }
+        if self.replicates.is_some() {
+            static SAID: OnceLock<()> = OnceLock::new();
+            SAID.get_or_init(|| {
+                tracing::warn!(
+                    "`replicates` changes nothing any more: intervals are computed without resampling. Remove it"
+                );
+            });
         }
         let places = inputs
             .all("compare")

@@ -147,6 +147,22 @@ fn as_good_and_not_detectable_are_told_apart_and_two_draws_show_nothing() {
 }
 
 #[test]
+fn a_difference_that_only_the_correction_takes_away_is_not_called_undetectable() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let arms: Vec<_> = std::iter::once(("scratch", at(&[(100, 0.70)]), 0.0))
+        .chain(names.map(|name| (name, at(&[(100, 0.72)]), 0.006)))
+        .collect();
+    let text = said(json!({}), 3, &arms, &[]);
+    let (corrected, rest) = text
+        .split_once("Not significant after Holm's correction")
+        .and_then(|(_, rest)| rest.split_once("Not detectable"))
+        .expect("both groups are there");
+    // Each interval of the first group leaves out zero.
+    assert!(!corrected.contains("interval -"), "{corrected}");
+    assert!(rest.contains("interval -"), "{rest}");
+}
+
+#[test]
 fn over_several_training_budgets_it_is_said_which_arm_is_best_up_to_where() {
     let cells = |figures: [f64; 3]| -> Vec<(Value, f64)> {
         let costs = [20_000, 60_000, 200_000];

@@ -23,6 +23,8 @@ struct Sorted<'a> {
     worse: Vec<(&'a ArmVerdict, Against)>,
     /// As good, to within the margin.
     same: Vec<(&'a ArmVerdict, Against)>,
+    /// Different by itself, but not among so many comparisons.
+    corrected: Vec<(&'a ArmVerdict, Against)>,
     /// Neither different nor the same, as far as can be told.
     open: Vec<(&'a ArmVerdict, Against)>,
 }
@@ -50,6 +52,7 @@ impl<'a> Words<'a> {
                 (true, true) => &mut sorted.better,
                 (true, false) => &mut sorted.worse,
                 (false, _) if against.equivalent => &mut sorted.same,
+                (false, _) if self.cell.draws >= FEWEST_DRAWS && excludes_zero(&against) => &mut sorted.corrected,
                 (false, _) => &mut sorted.open,
             };
             group.push((arm, against));
@@ -98,6 +101,10 @@ impl<'a> Words<'a> {
                 ),
                 &sorted.same,
             ),
+            (
+                "Not significant after Holm's correction for all comparisons, though the interval by itself leaves out zero",
+                &sorted.corrected,
+            ),
             ("Not detectable", &sorted.open),
             ("Significantly worse", &sorted.worse),
         ] {
@@ -114,7 +121,10 @@ impl<'a> Words<'a> {
                 self.title(arm)
             );
         }
-        for (arm, _) in [sorted.same, sorted.open, sorted.worse].iter().flatten() {
+        for (arm, _) in [sorted.same, sorted.corrected, sorted.open, sorted.worse]
+            .iter()
+            .flatten()
+        {
             said += &self.why_little(arm);
         }
         said + &frozen_words(&self.evidence.frozen(&self.cell.cell))
@@ -180,6 +190,10 @@ impl<'a> Words<'a> {
             format!(" What {} learnt from: {}.", self.title(arm), rounds.join(", "))
         }
     }
+}
+
+fn excludes_zero(against: &Against) -> bool {
+    against.difference.low > 0.0 || against.difference.high < 0.0
 }
 
 fn chance(share: f64) -> String {

@@ -155,9 +155,10 @@ macro_rules! located_source {
             name: $name,
             takes: $crate::sources::located::TAKES,
             files: &[],
+            in_memory: true,
             check: $crate::sources::located::check,
             shape: |settings, files| $crate::sources::located::shape($layout, settings, files),
-            load: |settings, files| $crate::sources::located::load($layout, settings, files),
+            load: |settings, files, _| $crate::sources::located::load($layout, settings, files),
         }
     };
 }
