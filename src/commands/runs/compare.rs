@@ -122,7 +122,7 @@ fn text(runs: [&str; 2], found: &[(&str, Vec<Difference>)]) -> String {
     // The short end of an id says which run it is.
     let ids = runs.map(|id| id.rsplit('-').next().unwrap_or(id).to_owned());
     let [a, b] = ids;
-    let mut lines = laid_out(&[["".into(), a, b, "difference".into()]]);
+    let mut lines = laid_out(&[[String::new(), a, b, "difference".into()]]);
     for (title, rows) in blocks {
         lines += &format!("{}\n{}", cut(&title, COLUMNS), laid_out(&rows));
     }

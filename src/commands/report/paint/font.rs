@@ -12,7 +12,7 @@ pub(super) struct Face {
     /// As PDF files call it.
     pub(super) name: &'static str,
     pub(super) bytes: &'static [u8],
-    pub(super) face: ttf_parser::Face<'static>,
+    pub(super) parsed: ttf_parser::Face<'static>,
 }
 
 /// Both fonts.
@@ -24,8 +24,8 @@ pub(super) struct Fonts {
 impl Fonts {
     pub(super) fn read() -> Result<Self, String> {
         let read = |name, bytes| {
-            let face = ttf_parser::Face::parse(bytes, 0).map_err(|error| format!("{name}: {error}"))?;
-            Ok::<_, String>(Face { name, bytes, face })
+            let parsed = ttf_parser::Face::parse(bytes, 0).map_err(|error| format!("{name}: {error}"))?;
+            Ok::<_, String>(Face { name, bytes, parsed })
         };
         Ok(Self {
             regular: read("Inter-Regular", REGULAR)?,
@@ -37,12 +37,12 @@ impl Fonts {
 impl Face {
     /// The glyph of a letter, if it has one.
     pub(super) fn glyph(&self, letter: char) -> Option<GlyphId> {
-        self.face.glyph_index(letter)
+        self.parsed.glyph_index(letter)
     }
 
     /// How far the next letter stands from this one, for a size of 1.
     pub(super) fn advance(&self, glyph: GlyphId) -> f32 {
-        f32::from(self.face.glyph_hor_advance(glyph).unwrap_or(0)) / f32::from(self.face.units_per_em())
+        f32::from(self.parsed.glyph_hor_advance(glyph).unwrap_or(0)) / f32::from(self.parsed.units_per_em())
     }
 
     /// A text's glyphs, a box where there is none.
@@ -58,11 +58,11 @@ impl Face {
     pub(super) fn outline(&self, text: &str, size: f32) -> Option<Path> {
         let mut pen = Outline {
             builder: PathBuilder::new(),
-            scale: size / f32::from(self.face.units_per_em()),
+            scale: size / f32::from(self.parsed.units_per_em()),
             x: 0.0,
         };
         for glyph in self.glyphs(text) {
-            self.face.outline_glyph(glyph, &mut pen);
+            self.parsed.outline_glyph(glyph, &mut pen);
             pen.x += size * self.advance(glyph);
         }
         pen.builder.finish()

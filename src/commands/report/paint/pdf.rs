@@ -173,7 +173,7 @@ impl Canvas for Page {
 fn font(pdf: &mut Pdf, next: &mut Ref, face: &Face, glyphs: &BTreeMap<u16, char>, id: Ref) {
     let [glyph_font, descriptor, letters, file] = [(); 4].map(|()| next.bump());
     let name = Name(face.name.as_bytes());
-    let thousandths = |units: i16| 1000.0 * f32::from(units) / f32::from(face.face.units_per_em());
+    let thousandths = |units: i16| 1000.0 * f32::from(units) / f32::from(face.parsed.units_per_em());
     pdf.type0_font(id)
         .base_font(name)
         .encoding_predefined(IDENTITY)
@@ -190,7 +190,7 @@ fn font(pdf: &mut Pdf, next: &mut Ref, face: &Face, glyphs: &BTreeMap<u16, char>
     }
     widths.finish();
     written.finish();
-    let bounds = face.face.global_bounding_box();
+    let bounds = face.parsed.global_bounding_box();
     pdf.font_descriptor(descriptor)
         .name(name)
         .flags(FontFlags::NON_SYMBOLIC)
@@ -201,9 +201,11 @@ fn font(pdf: &mut Pdf, next: &mut Ref, face: &Face, glyphs: &BTreeMap<u16, char>
             thousandths(bounds.y_max),
         ))
         .italic_angle(0.0)
-        .ascent(thousandths(face.face.ascender()))
-        .descent(thousandths(face.face.descender()))
-        .cap_height(thousandths(face.face.capital_height().unwrap_or(face.face.ascender())))
+        .ascent(thousandths(face.parsed.ascender()))
+        .descent(thousandths(face.parsed.descender()))
+        .cap_height(thousandths(
+            face.parsed.capital_height().unwrap_or(face.parsed.ascender()),
+        ))
         .stem_v(80.0)
         .font_file2(file);
     let mut map = UnicodeCmap::new(Name(b"letters"), SYSTEM);
