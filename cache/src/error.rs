@@ -241,13 +241,6 @@ mod tests {
         assert!(!is_limit(&Errno::IO.into()), "a bad sector is damage");
         assert!(!is_limit(&Errno::ISDIR.into()));
     }
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use rustix::io::Errno;
-
-    use super::*;
 
     #[test]
     fn a_limit_of_the_machine_is_said_with_what_to_do() {
