@@ -150,7 +150,7 @@ fn methods_that_make_no_sense_for_the_images_are_refused_before_anything_runs() 
         ("method = \"sela\"\nclusters = 100", &["clusters", "only 76 images"]),
         (
             "method = \"pirl\"\nnegatives = 70",
-            &["negatives", "only 60 of 76 images"],
+            &["negatives", "only 60 of the 76 images"],
         ),
         (
             "method = \"jigsaw\"\npermutations = 3000",

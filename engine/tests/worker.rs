@@ -15,7 +15,7 @@ fn a_worker_that_says_that_it_is_done_and_does_not_exit_is_ended_and_its_result_
         r#"read -r manifest
 folder=$(printf %s "$manifest" | sed 's/.*"staging":"\([^"]*\)".*/\1/')
 printf hello > "$folder/0"
-echo '{{"done":{{"files":["text"],"metrics":{{}},"wall_s":0.1,"peak_rss_bytes":null}}}}'
+echo '{{"done":{{"files":["text"],"large":[],"metrics":{{}},"wall_s":0.1,"peak_rss_bytes":null}}}}'
 sleep 600
 touch {}"#,
         late.display()

@@ -257,7 +257,7 @@ titles = { score = "scratch" }"#,
             ("margin", "0.02"),
         ],
         ports: &["compare", "evidence", "controls", "upper_bound"],
-        not_in_key: &[],
+        not_in_key: &[("replicates", "1000", "older workflows have it, and it changes nothing")],
     },
     Form {
         kind: "evaluate",

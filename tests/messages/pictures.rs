@@ -83,7 +83,7 @@ fn predictions() {
         "predict best pictures/across/0.png",
         "predict 'kind = dataset' pictures/across/0.png",
         "predict 'kind = finetune and node = nobody' pictures/across/0.png",
-        "predict 'node = model or node = encoder' pictures/across/0.png",
+        "predict 'node = model or node = encoder order by node' pictures/across/0.png",
         "predict model pictures/across/0.png -o results",
         "predict model pictures/across/0.png -o nowhere/results.csv",
         "predict model none.png",

@@ -273,7 +273,11 @@ mod tests {
     #[test]
     fn draws_that_are_left_over_or_there_twice_are_refused() {
         let other_seed = pair("compare", [at("a", "0"), at("b", "1")]).expect_err("they have no seed in common");
-        assert!(other_seed.message.contains("has no score at"), "{}", other_seed.message);
+        assert!(
+            other_seed.message.contains("has no score for"),
+            "{}",
+            other_seed.message
+        );
         let twice = pair("compare", [at("a", "0"), at("a", "0")]).expect_err("two scores of one arm");
         assert!(twice.message.contains("two scores"), "{}", twice.message);
     }

@@ -559,6 +559,9 @@ mod tests {
             "`grid`: 3 found, expected between 1 and 2: there are 2x3 patches"
         );
         let convolutional = refusal(&|s| s.name = "conv3".into());
-        assert_eq!(convolutional, "`dim`: `conv3` is no transformer: `dim` is of `vit`");
+        assert_eq!(
+            convolutional,
+            "`dim`: `conv3` is not a transformer: `dim` is a setting of `vit`"
+        );
     }
 }
