@@ -260,9 +260,8 @@ fn said_of(dir: &Path, text: &str, overrides: &[&str]) -> String {
         Ok(overrides) => Workflow::from_text(&dir.join("w.toml"), text, &toys::registry(), &overrides),
         Err(why) => return format!("{why}\n"),
     };
-    let problems = match loaded {
-        Ok(_) => return "(nothing)\n".to_owned(),
-        Err(problems) => problems,
+    let Err(problems) = loaded else {
+        return "(nothing)\n".to_owned();
     };
     let mut said = String::new();
     for problem in problems.problems() {

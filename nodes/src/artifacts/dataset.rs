@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use flow_cache::{Digest, LargeFile};
+use flow_cache::{Artifact, Digest, LargeFile};
 use flow_engine::node::{Host, Input, NodeError, Output};
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::data::{Annotations, Images, Label, Modality, NetworkInput, Sample, Samples, Tokens, classes_of};
@@ -504,16 +504,8 @@ impl Dataset {
             splits.insert(*name, samples);
             let large = |file: String| Some((file.clone(), LargeFile::of(artifact, &file)?));
             files.extend([name.file(), name.masks_file()].into_iter().filter_map(large));
-            let masks = has(&name.masks_file()).then(|| {
-                mapped(artifact, &name.masks_file(), |pixels| {
-                    Images::decode(pixels).map_err(failure)
-                })
-            });
-            let objects = has(&name.boxes_file())
-                .then(|| decoded(artifact, &name.boxes_file(), |bytes| boxes_from(&tensors(bytes)?)));
-            let (masks, objects) = (masks.transpose()?, objects.transpose()?);
-            if masks.is_some() || objects.is_some() {
-                annotations.insert(*name, Annotations { masks, objects });
+            if let Some(told) = read_annotations(artifact, *name)? {
+                annotations.insert(*name, told);
             }
         }
         let examples = if has(EXAMPLES) {
@@ -618,4 +610,18 @@ pub(crate) fn without(images: (&str, &Samples), other: (&str, &Dataset)) -> Resu
         return Err(failure(message).with_help(format!("`{other_port}` must be a part of the data set `{port}`")));
     }
     Ok(kept)
+}
+
+/// What is told of the images of a split; `None` if nothing is.
+fn read_annotations(artifact: &Artifact, split: SplitName) -> Result<Option<Annotations>, NodeError> {
+    let has = |file: &str| artifact.names().any(|name| name == file);
+    let masks = has(&split.masks_file()).then(|| {
+        mapped(artifact, &split.masks_file(), |pixels| {
+            Images::decode(pixels).map_err(failure)
+        })
+    });
+    let objects =
+        has(&split.boxes_file()).then(|| decoded(artifact, &split.boxes_file(), |bytes| boxes_from(&tensors(bytes)?)));
+    let (masks, objects) = (masks.transpose()?, objects.transpose()?);
+    Ok((masks.is_some() || objects.is_some()).then_some(Annotations { masks, objects }))
 }

@@ -285,7 +285,7 @@ fn published_sets() {
     desk.fixture("cut batch", "cifar-10-batches-bin", "data_batch_1.bin", [1; 100]);
     desk.fixture("two versions", "cifar-10-batches-bin", "train", b"}.");
     let tar_of = |members: &[(&str, &[u8])]| gzip(&tar(members));
-    let whole = tar_of(&[("cifar-100-python/train", &[7; 20_000])]);
+    let whole = tar_of(&[("cifar-100-python/train", &vec![7; 20_000])]);
     desk.inspect_file("a cut archive", "cifar-100-python.tar.gz", &whole[..whole.len() / 2]);
     let mut garbage = tar(&[("cifar-100-python/train", b"}.")]);
     garbage.truncate(512);

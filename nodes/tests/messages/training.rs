@@ -456,7 +456,7 @@ fn pretexts() {
     let labels = npy("|u1", "(48,)", &[0, 1].repeat(24));
     desk.write(
         "wide.npz",
-        npz(&[("x", npy("|u1", "(48, 16, 8, 3)", &[0; 48 * 384])), ("y", labels)]),
+        npz(&[("x", npy("|u1", "(48, 16, 8, 3)", &vec![0; 48 * 384])), ("y", labels)]),
     );
     let uses = [
         ("colours", "colorization", "", "gray", ""),
