@@ -4,8 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
 use crate::digest::Digest;
 use crate::mapped::Mapped;
 use crate::sharing::Sharing;
@@ -22,11 +20,6 @@ pub(crate) trait Disk: Send + Sync {
     fn create_dir(&self, dir: &Path) -> io::Result<bool>;
     /// Writes `bytes` to a new file of an unused name in `dir`, not yet synced.
     fn stage(&self, dir: &Path, bytes: &[u8]) -> io::Result<PathBuf>;
-    /// A new file of an unused name in `dir`, to be written to; removed when it is dropped.
-    fn stage_open(&self, dir: &Path) -> io::Result<NamedTempFile> {
-        let _ = dir;
-        Err(io::ErrorKind::Unsupported.into())
-    }
     /// Makes a file's content durable.
     fn sync_file(&self, path: &Path) -> io::Result<()>;
     /// Makes a folder's entries durable.
@@ -140,17 +133,12 @@ impl Disk for RealDisk {
     }
 
     fn stage(&self, dir: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
-        let mut staged = self.stage_open(dir)?;
+        let mut staged = self.0.temporary().tempfile_in(dir)?;
+        self.0.widen(staged.as_file())?;
         staged.write_all(bytes)?;
         // From here on the caller moves the file; what a crash leaves is swept when the store is next opened.
         let (_, path) = staged.keep().map_err(|kept| kept.error)?;
         Ok(path)
-    }
-
-    fn stage_open(&self, dir: &Path) -> io::Result<NamedTempFile> {
-        let staged = self.0.temporary().tempfile_in(dir)?;
-        self.0.widen(staged.as_file())?;
-        Ok(staged)
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {

@@ -57,7 +57,7 @@ pub use files::Access;
 pub use gc::{Collected, GcOptions, GcReport};
 pub use host::{panic_text, peak_memory_bytes, unix_ms};
 pub use key::{ActionKey, Change, Components, FileField, InputField, KeyFields};
-pub use large::{HandedOver, LargeFile, LargeWriter};
+pub use large::{HandedOver, LargeFile, LargeFolder, LargeWriter};
 pub use lease::Lease;
 pub use mapped::Mapped;
 pub use marks::Marks;

@@ -51,6 +51,11 @@ impl<'a> Name<'a> {
     }
 }
 
+/// An instance's name without the values of its variables: `fit@2` of `fit@2[seed=0]`.
+pub fn without_bindings(name: &str) -> &str {
+    name.split_once('[').map_or(name, |(node, _)| node)
+}
+
 /// Of those that fit a name, those that it names exactly, or else all that it stands for.
 pub fn select<'n, T>(text: &str, all: Vec<T>, names: impl Fn(&T) -> Vec<&'n str>) -> Vec<T> {
     let Some(wanted) = Name::parse(text) else {

@@ -15,7 +15,7 @@ use crate::error::CacheError;
 use crate::files::{Access, Lookup};
 use crate::gc::{self, GcOptions, GcReport};
 use crate::key::ActionKey;
-use crate::large::{HandedOver, LargeFile, LargeWriter};
+use crate::large::{LargeFolder, LargeWriter};
 use crate::lease::Lease;
 use crate::marks::{self, Marks};
 use crate::name;
@@ -420,25 +420,20 @@ impl Store {
         files.disk.place(&files.layout.staging(), &path, bytes, false)
     }
 
-    /// A file in the store's directory, for what is too large for memory.
+    /// A directory for large files.
+    ///
+    /// # Errors
+    /// As [`Store::work_folder`].
+    pub fn large_folder(&self) -> Result<LargeFolder, CacheError> {
+        self.work_folder().map(LargeFolder::Own)
+    }
+
+    /// A file for what is too large for memory.
     ///
     /// # Errors
     /// [`CacheError::ReadOnly`], [`CacheError::DiskFull`], [`CacheError::Io`].
-    pub fn large_file(&self) -> Result<LargeWriter, CacheError> {
-        let files = &self.shared.files;
-        files.must_write()?;
-        let staging = files.layout.staging();
-        let made = files.disk.stage_open(&staging);
-        made.map(LargeWriter::new)
-            .map_err(|error| CacheError::io("make a file in", &staging, error))
-    }
-
-    /// A large file that another process made for this store.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn take_over(&self, file: HandedOver) -> io::Result<LargeFile> {
-        file.take_over(&self.shared.files.layout.staging())
+    pub fn large_file(&self, folder: &Arc<LargeFolder>) -> Result<LargeWriter, CacheError> {
+        folder.file(&self.shared.files)
     }
 
     /// A temporary directory in the store, for files on their way.

@@ -11,6 +11,7 @@ use petgraph::algo::tred::{dag_to_toposorted_adjacency_list, dag_transitive_redu
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use flow_cache::ActionKey;
+use flow_cache::name::without_bindings;
 
 use crate::figure;
 use crate::outcome::NodeOutcome;
@@ -118,7 +119,7 @@ pub fn of_run(nodes: &[NodeOutcome], inputs: &BTreeMap<ActionKey, Vec<ActionKey>
     let mut box_of: HashMap<ActionKey, NodeIndex> = HashMap::new();
     let mut timed: BTreeSet<ActionKey> = BTreeSet::new();
     for node in nodes {
-        let name = node.name.split('[').next().unwrap_or(&node.name);
+        let name = without_bindings(&node.name);
         let index = *by_name.entry(name).or_insert_with(|| {
             graph.add_node(figure::GraphBox {
                 name: name.to_owned(),

@@ -13,6 +13,7 @@ mod common;
 mod crowds;
 mod faults;
 mod kills;
+mod large;
 mod site;
 
 use std::time::{Duration, Instant};
@@ -30,13 +31,14 @@ struct Kind {
     once: fn(&mut Dice) -> Tried,
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     kind("kill-run", 5, kills::run),
     kind("kill-worker", 1, kills::worker),
     kind("kill-gc", 1, kills::gc),
     kind("kill-rebuild", 1, kills::rebuild),
     kind("kill-verify", 1, kills::verify),
     kind("kill-import", 1, kills::import),
+    kind("kill-large", 1, large::kill),
     kind("signal", 1, kills::signal),
     kind("pair", 50, crowds::pair),
     kind("takeover", 2, crowds::takeover),
@@ -72,7 +74,10 @@ impl Campaign {
                 .is_none_or(|only| only.split(',').any(|name| name == kind.name))
         };
         let over = || self.until.is_some_and(|until| Instant::now() >= until);
-        'all: for _ in 0..self.rounds {
+        'all: for round in 0..self.rounds {
+            if round > 0 && round.is_multiple_of(10) {
+                println!("round {round}: {} tries, {} findings", total(&counts), findings.len());
+            }
             for (kind, (tries, struck)) in KINDS.iter().zip(&mut counts).filter(|(kind, _)| wanted(kind)) {
                 for _ in 0..kind.a_round.min(self.at_most) {
                     if over() {
@@ -104,6 +109,10 @@ impl Campaign {
             finding
         })
     }
+}
+
+fn total(counts: &[(u32, u32)]) -> u32 {
+    counts.iter().map(|(tries, _)| tries).sum()
 }
 
 #[test]

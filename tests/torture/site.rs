@@ -83,7 +83,7 @@ impl Dice {
     }
 }
 
-/// The digest of each node's only output, by name.
+/// The digests of each node's outputs, by its name.
 pub(crate) type Digests = BTreeMap<String, String>;
 
 /// What a cache holds to which nothing happened: the digests, and an archive of them.
@@ -187,7 +187,12 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new() -> Self {
-        let place = Place::new(WORKFLOW);
+        Self::of(WORKFLOW)
+    }
+
+    /// A folder with another workflow.
+    pub(crate) fn of(workflow: &str) -> Self {
+        let place = Place::new(workflow);
         std::fs::create_dir(place.path("tmp")).expect("a folder");
         Self {
             place,
@@ -314,13 +319,11 @@ impl Site {
                     .next()
                     .and_then(Result::ok)
                     .ok_or_else(|| format!("{}: {text:?}", file.display()))?;
-                let output = record["outputs"]
-                    .as_object()
-                    .and_then(|outputs| outputs.values().next());
-                let digest = output.and_then(|output| output["digest"].as_str()).unwrap_or_default();
+                let outputs = record["outputs"].as_object().into_iter().flat_map(|all| all.values());
+                let digests: Vec<&str> = outputs.filter_map(|output| output["digest"].as_str()).collect();
                 Ok((
                     record["node"].as_str().unwrap_or_default().to_owned(),
-                    digest.to_owned(),
+                    digests.join(" "),
                 ))
             });
         read.collect()

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::abort;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tempfile::NamedTempFile;
-
 use super::{Disk, RealDisk};
 use crate::digest::Digest;
 use crate::sharing::Sharing;
@@ -60,11 +58,6 @@ impl Disk for DeadlyDisk {
             abort();
         }
         self.real.stage(dir, bytes)
-    }
-
-    fn stage_open(&self, dir: &Path) -> io::Result<NamedTempFile> {
-        self.change();
-        self.real.stage_open(dir)
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {

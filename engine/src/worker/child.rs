@@ -66,6 +66,7 @@ fn work(registry: &Registry) -> Result<WorkerMessage, NodeError> {
     let stops = [stop];
     let secrets = Secrets::new(manifest.secrets.clone());
     let host = JobHost::new((&store, manifest.key), &scratch, &stops, &secrets, None, &Stdout);
+    let host = host.lent(manifest.large.clone());
     let opened = |file: &ManifestFile| OpenedFile {
         path: file.path.clone(),
         digest: file.digest,

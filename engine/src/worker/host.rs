@@ -1,10 +1,11 @@
 //! The engine's side of a running node: progress, notes, checkpoints, whether to stop. The same in a thread of the engine
 //! and in a separate process; only whom it tells differs.
 
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use flow_cache::{ActionKey, Artifact, Digest, LargeFile, LargeWriter, Scratch, Store};
+use flow_cache::{ActionKey, Artifact, Digest, LargeFile, LargeFolder, LargeWriter, Scratch, Store};
 
 use crate::events::Metric;
 use crate::node::{Host, NodeError, Progress};
@@ -78,6 +79,8 @@ pub(crate) struct JobHost<'a> {
     started: Instant,
     timeout: Option<Duration>,
     times: Mutex<Times>,
+    /// Where large files are made; none before the first.
+    folder: Mutex<Option<Arc<LargeFolder>>>,
     large: Mutex<Vec<(String, LargeFile)>>,
 }
 
@@ -112,8 +115,15 @@ impl<'a> JobHost<'a> {
                 last_checkpoint: started,
                 spent_before_s: 0.0,
             }),
+            folder: Mutex::default(),
             large: Mutex::default(),
         }
+    }
+
+    /// Large files are made in the directory of another process, which takes them over.
+    pub(crate) fn lent(self, folder: PathBuf) -> Self {
+        let folder = Mutex::new(Some(Arc::new(LargeFolder::Lent(folder))));
+        Self { folder, ..self }
     }
 
     /// Seconds of work in the output, those of interrupted attempts included.
@@ -200,7 +210,12 @@ impl Host for JobHost<'_> {
     }
 
     fn large_file(&self) -> Result<LargeWriter, NodeError> {
-        Ok(self.store.large_file()?)
+        let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = match &mut *folder {
+            Some(folder) => folder,
+            none => none.insert(Arc::new(self.store.large_folder()?)),
+        };
+        Ok(self.store.large_file(folder)?)
     }
 
     fn output(&self, name: &str, file: LargeFile) -> Result<(), NodeError> {

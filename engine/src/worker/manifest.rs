@@ -38,6 +38,9 @@ pub(super) struct Manifest {
     /// Where outputs are left.
     #[serde(with = "os_path")]
     pub(super) staging: PathBuf,
+    /// Where large ones are made, in the store's directory.
+    #[serde(with = "os_path")]
+    pub(super) large: PathBuf,
 }
 
 /// A file that the node reads.
@@ -67,7 +70,7 @@ pub(super) enum WorkerMessage {
     Done {
         /// The names of the outputs, in the order of their files.
         files: Vec<String>,
-        /// Those that are in the store's directory already.
+        /// Those that are in the store's directory, by their names there.
         large: Vec<(String, HandedOver)>,
         /// As bits: a metric need not be finite.
         metrics: BTreeMap<String, u64>,

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -41,8 +42,9 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
     let folder = leash::folder("flow-worker-").map_err(|e| cannot("make a directory for", e))?;
     let temporary = folder.path().join("tmp");
     std::fs::create_dir(&temporary).map_err(|e| cannot("make a directory for", e))?;
-    let mut manifest =
-        serde_json::to_vec(&describe(job, folder.path())?).map_err(|e| NodeError::failed(format!("BUG: {e}")))?;
+    let large_folder = Arc::new(job.store.large_folder().map_err(NodeError::from)?);
+    let mut manifest = serde_json::to_vec(&describe(job, folder.path(), large_folder.path())?)
+        .map_err(|e| NodeError::failed(format!("BUG: {e}")))?;
     manifest.push(b'\n');
     let mut command = Command::new(&program.program);
     command
@@ -91,7 +93,7 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
             };
             let files: Result<Vec<(String, Vec<u8>)>, NodeError> = files.into_iter().enumerate().map(read).collect();
             let taken = large.into_iter().map(|(name, file)| {
-                let file = job.store.take_over(file);
+                let file = large_folder.take_over(file);
                 Ok((name, file.map_err(|e| cannot("take what was left by", e))?))
             });
             let large = taken.collect::<Result<_, NodeError>>()?;
@@ -118,7 +120,7 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
     }
 }
 
-fn describe(job: &Job<'_>, staging: &Path) -> Result<Manifest, NodeError> {
+fn describe(job: &Job<'_>, staging: &Path, large: &Path) -> Result<Manifest, NodeError> {
     let node = &job.instance.node;
     let given_file = |file: &crate::node::OpenedFile| ManifestFile {
         path: file.path.clone(),
@@ -148,6 +150,7 @@ fn describe(job: &Job<'_>, staging: &Path) -> Result<Manifest, NodeError> {
         gpus: job.grant.gpus.clone(),
         cache: job.store.root().to_owned(),
         staging: staging.to_owned(),
+        large: large.to_owned(),
     })
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use flow_cache::{Artifact, Digest, LargeFile};
+use flow_cache::{Artifact, Digest};
 use flow_engine::node::{Host, Input, NodeError, Output};
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::data::{Annotations, Images, Label, Modality, NetworkInput, Sample, Samples, Tokens, classes_of};
@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::boxes::{boxes_from, boxes_to_bytes};
+use super::large_images::LargeImages;
 use super::{Annotated, DatasetFacts, Targets, decoded, from_json, mapped, to_json};
 use crate::failure::failure;
 
@@ -24,9 +25,6 @@ const INFO: &str = "dataset.json";
 const EXAMPLES: &str = "examples.safetensors";
 /// The words of texts, one a line, in the order of their numbers.
 const VOCABULARY: &str = "vocabulary.txt";
-
-/// Images of so many bytes do not go through memory: they are written an image at a time.
-const LARGE: usize = 64 << 20;
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -181,8 +179,8 @@ pub struct Dataset {
     pub annotations: BTreeMap<SplitName, Annotations>,
     /// The training images that are examples; all of them, with their labels, where no node has selected any.
     pub examples: Option<ExampleSet>,
-    /// The large files that it was read from, by name: what did not change is not written again.
-    files: BTreeMap<String, LargeFile>,
+    /// The large files that it was read from.
+    files: LargeImages,
 }
 
 impl Dataset {
@@ -209,7 +207,7 @@ impl Dataset {
             splits,
             annotations,
             examples,
-            files: BTreeMap::new(),
+            files: LargeImages::default(),
         }
     }
 
@@ -445,24 +443,12 @@ impl Dataset {
         let splits = self.splits.iter().map(|(name, samples)| (name.file(), samples));
         let mut small = Vec::new();
         for (name, samples) in splits.chain(masks.iter().map(|(name, masks)| (name.clone(), masks))) {
-            match samples.images().filter(|images| images.encoded_len() >= LARGE) {
-                None => small.push((name, samples.encode())),
-                Some(images) => host.output(&name, self.large(&name, images, host)?)?,
+            match samples.images() {
+                Some(images) if LargeImages::are(images) => self.files.write(&name, images, host)?,
+                _ => small.push((name, samples.encode())),
             }
         }
         Ok(small)
-    }
-
-    /// Images as a file: the one that they were read from, or a new one.
-    fn large(&self, name: &str, images: &Images, host: &dyn Host) -> Result<LargeFile, NodeError> {
-        if let Some(file) = self.files.get(name) {
-            return Ok(file.clone());
-        }
-        let mut file = host.large_file()?;
-        images
-            .write(&mut file)
-            .and_then(|()| file.finish())
-            .map_err(|error| no_room(name, &error))
     }
 
     /// From files, of which only the splits in `wanted` are read.
@@ -488,7 +474,6 @@ impl Dataset {
         };
         let mut splits = BTreeMap::new();
         let mut annotations = BTreeMap::new();
-        let mut files = BTreeMap::new();
         for name in wanted.iter().filter(|name| info.splits.contains_key(name)) {
             let samples = match &vocabulary {
                 // Pixels stay where they are, so that nodes share one copy of them.
@@ -502,8 +487,6 @@ impl Dataset {
                 })?,
             };
             splits.insert(*name, samples);
-            let large = |file: String| Some((file.clone(), LargeFile::of(artifact, &file)?));
-            files.extend([name.file(), name.masks_file()].into_iter().filter_map(large));
             if let Some(told) = read_annotations(artifact, *name)? {
                 annotations.insert(*name, told);
             }
@@ -526,6 +509,13 @@ impl Dataset {
             normalisation,
             ..
         } = info;
+        let images = splits
+            .iter()
+            .filter_map(|(name, all)| Some((name.file(), all.images()?)));
+        let masks = annotations
+            .iter()
+            .filter_map(|(name, all)| Some((name.masks_file(), all.masks.as_ref()?)));
+        let files = LargeImages::of(artifact, images.chain(masks));
         let data = Self {
             name,
             class_names,
@@ -587,11 +577,6 @@ impl Dataset {
             "an example is not one of its images",
         )
     }
-}
-
-/// Why a large file was not written.
-pub(crate) fn no_room(what: &str, error: &std::io::Error) -> NodeError {
-    NodeError::failed(format!("cannot write `{what}`: {error}")).with_help("is there room where the cache is?")
 }
 
 /// The places of the images, of the data set at one port, that are not, pixel for pixel, examples of the data set at another: places in one set mean nothing in another.

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flow_cache::Artifact;
 use flow_engine::node::{Input, NodeError};
 use flow_learn::layers::MapShape;
 use flow_learn::methods::Shown;
@@ -53,6 +54,11 @@ impl PretextPictures {
     /// The file's name and bytes; none where there are no pictures.
     pub fn to_file(&self) -> Option<(String, Vec<u8>)> {
         (!self.sorts.is_empty()).then(|| (FILE.into(), to_json(self)))
+    }
+
+    /// Whether there are some beside an encoder.
+    pub fn are_in(artifact: &Artifact) -> bool {
+        artifact.names().any(|name| name == FILE)
     }
 
     /// From files.

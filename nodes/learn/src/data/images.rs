@@ -32,10 +32,7 @@ pub struct Images {
 
 impl PartialEq for Images {
     fn eq(&self, other: &Self) -> bool {
-        let sizes = |images: &Self| (images.n, images.height, images.width, images.channels, images.depth);
-        sizes(self) == sizes(other)
-            && self.labels == other.labels
-            && (0..self.n).all(|i| self.pixels_of(i) == other.pixels_of(i))
+        self.is_shaped_and_labelled_as(other) && (0..self.n).all(|i| self.pixels_of(i) == other.pixels_of(i))
     }
 }
 
@@ -213,6 +210,16 @@ impl Images {
     pub fn with_pixels(&self, channels: usize, pixels: Vec<u8>) -> Self {
         let size = [self.height, self.width, channels];
         Self::of_depth(size, Depth::Eight, pixels.into(), self.labels.clone()).expect("BUG: pixels of as many images")
+    }
+
+    fn is_shaped_and_labelled_as(&self, other: &Self) -> bool {
+        let sizes = |images: &Self| (images.n, images.height, images.width, images.channels, images.depth);
+        sizes(self) == sizes(other) && self.labels == other.labels
+    }
+
+    /// Whether these are images that others are, without a look at their pixels: the very same bytes with the same labels. Equal images may not be.
+    pub fn is(&self, other: &Self) -> bool {
+        self.is_shaped_and_labelled_as(other) && self.pixels.is(&other.pixels) && self.places == other.places
     }
 
     /// The bytes of one image.
@@ -445,6 +452,7 @@ mod tests {
         assert_eq!(some.pixels_of(0).as_ptr(), images.pixels_of(0).as_ptr());
         let copy = Images::new(1, 1, 2, vec![1, 2, 5, 6], vec![0, 2]).expect("sizes fit");
         assert_eq!(some, copy);
+        assert!(some.is(&some.clone()) && !some.is(&copy) && !some.is(&images.select(&[0, 2])));
         assert_eq!((some.encode(), some.pixels()), (copy.encode(), copy.pixels()));
         assert_eq!(some.encode().len(), some.encoded_len());
         assert_eq!(some.channel_statistics(), copy.channel_statistics());

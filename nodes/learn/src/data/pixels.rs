@@ -55,6 +55,11 @@ impl Pixels {
         }
     }
 
+    /// Whether these are the very bytes that others are, in the same place.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.held, &other.held) && self.range == other.range
+    }
+
     /// A part of them. However many parts are looked at, few stay in this process's memory of those that lie in a file.
     ///
     /// # Panics
