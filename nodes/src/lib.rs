@@ -23,6 +23,7 @@ mod parts;
 mod pretext;
 mod pretrain;
 mod pseudo_label;
+mod quiet;
 mod tasks;
 mod torch;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flow_cache::name::without_bindings;
 use flow_cache::{Access, Store};
 use flow_engine::{PlanState, PlannedNode, Reason, Workflow, in_words};
 use tempfile::TempDir;
@@ -74,15 +75,16 @@ impl Line {
     }
 }
 
-/// Without the values of its variables.
-fn base(name: &str) -> &str {
-    name.split('[').next().unwrap_or(name)
-}
-
 fn lines(nodes: &[PlannedNode], all: bool) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for node in nodes {
-        let named = |name: &str| if all { name.to_owned() } else { base(name).to_owned() };
+        let named = |name: &str| {
+            if all {
+                name.to_owned()
+            } else {
+                without_bindings(name).to_owned()
+            }
+        };
         let words = |reasons: &[Reason]| {
             let mut reasons = reasons.to_vec();
             for reason in &mut reasons {

@@ -131,6 +131,8 @@ fn bytes_of(values: &[u16]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use flow_cache::{Access, Store};
     use flow_engine::node::Progress;
 
@@ -152,7 +154,8 @@ mod tests {
             false
         }
         fn large_file(&self) -> Result<LargeWriter, NodeError> {
-            Ok(self.0.large_file()?)
+            let folder = Arc::new(self.0.large_folder()?);
+            Ok(self.0.large_file(&folder)?)
         }
     }
 

@@ -4,7 +4,7 @@ mod curves;
 mod differences;
 mod guesses;
 mod judged;
-pub(crate) mod networks;
+mod networks;
 pub(crate) mod picture;
 mod pretexts;
 

@@ -5,27 +5,11 @@ use std::time::Instant;
 
 use flow_cache::{Artifact, Cost, Draft, Store, unix_ms};
 use flow_engine::figure::Figure;
-use flow_engine::node::{Context, Host, Input, Inputs, Node, NodeError, Progress};
+use flow_engine::node::{Context, Input, Inputs, Node, NodeError};
 
 use super::{Shown, input};
 use crate::InspectNode;
-
-/// Nothing is told, nothing is kept: it takes seconds.
-pub(crate) struct Quiet;
-
-impl Host for Quiet {
-    fn progress(&self, _: Progress) {}
-    fn note(&self, _: &str) {}
-    fn load_checkpoint(&self) -> Result<Option<Vec<u8>>, NodeError> {
-        Ok(None)
-    }
-    fn save_checkpoint(&self, _: &[u8]) -> Result<(), NodeError> {
-        Ok(())
-    }
-    fn stop_requested(&self) -> bool {
-        false
-    }
-}
+use crate::quiet::Quiet;
 
 pub(super) fn figures(store: &Store, nodes: &[Shown<'_>]) -> Vec<Figure> {
     let has = |node: &&Shown<'_>, file: &str| {

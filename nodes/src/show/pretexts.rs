@@ -17,10 +17,7 @@ pub(super) fn figures(nodes: &[Shown<'_>]) -> Option<Figure> {
     let mut groups = Vec::new();
     // Instances of one node show the same, but for chance.
     for node in nodes.iter().filter(|node| node.outcome.kind == "pretrain") {
-        let has = node
-            .artifact
-            .iter()
-            .any(|artifact| artifact.names().any(|name| name == "pretext.json"));
+        let has = node.artifact.as_ref().is_some_and(PretextPictures::are_in);
         if !has || !known.insert(node.name().base()) {
             continue;
         }

@@ -13,7 +13,7 @@ use super::idx::{FILES, read_pair};
 use super::read::read_file;
 use super::{Labelled, Loaded, Source, SourceSettings, SourceShape, check_count};
 use crate::failure::{at_with, failure};
-use crate::show::networks::Quiet;
+use crate::quiet::Quiet;
 
 /// Names of the classes.
 pub const CLASS_NAMES: [&str; 10] = [

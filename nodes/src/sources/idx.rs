@@ -269,7 +269,7 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
-    use crate::show::networks::Quiet;
+    use crate::quiet::Quiet;
 
     fn file(dimensions: &[u32], values: &[u8]) -> Vec<u8> {
         let sizes = dimensions.iter().flat_map(|size| size.to_be_bytes());

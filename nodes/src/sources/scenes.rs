@@ -67,13 +67,9 @@ fn made(settings: &SourceSettings, n: usize, host: &dyn Host) -> Result<(Images,
         };
         pixels.put(&some.pixels())?;
         labels.extend(some.labels);
-        masks.put(
-            &annotations
-                .masks
-                .iter()
-                .flat_map(|masks| masks.pixels().into_owned())
-                .collect::<Vec<u8>>(),
-        )?;
+        if let Some(some) = &annotations.masks {
+            masks.put(&some.pixels())?;
+        }
         objects.extend(annotations.objects.into_iter().flatten());
     }
     let images = |channels, pool: Pool<'_>| {
@@ -112,7 +108,7 @@ mod tests {
     use flow_learn::data::SceneStyle;
 
     use super::*;
-    use crate::show::networks::Quiet;
+    use crate::quiet::Quiet;
 
     fn loaded(settings: SourceSettings) -> [Images; 2] {
         let settings = SourceSettings {

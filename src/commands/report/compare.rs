@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use flow_cache::name::without_bindings;
 use flow_cache::{Access, Store};
 use flow_engine::figure::{Figure, Table};
 use flow_engine::{NodeOutcome, Run, Runs};
@@ -104,7 +105,7 @@ fn parameters(store: &Store, a: &Run, b: &Run) -> Option<Figure> {
             .map_or_else(Vec::new, |summary| summary.nodes.clone())
     };
     let (of_a, of_b) = (nodes(a), nodes(b));
-    let base = |node: &NodeOutcome| node.name.split('[').next().unwrap_or(&node.name).to_owned();
+    let base = |node: &NodeOutcome| without_bindings(&node.name).to_owned();
     let mut rows: BTreeSet<Vec<String>> = BTreeSet::new();
     for node in &of_a {
         let record = |node: &NodeOutcome| store.record(&node.key?).ok()?;

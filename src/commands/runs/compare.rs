@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flow_cache::name::without_bindings;
 use flow_cache::{Access, Record, Store};
 use flow_engine::{NodeOutcome, Run};
 use serde_json::{Value, json};
@@ -102,7 +103,7 @@ fn as_json(difference: &Difference) -> Value {
 fn text(runs: [&str; 2], found: &[(&str, Vec<Difference>)]) -> String {
     let mut nodes: Vec<(&str, Vec<&Vec<Difference>>)> = Vec::new();
     for (name, differences) in found.iter().filter(|(_, differences)| !differences.is_empty()) {
-        let base = name.split('[').next().unwrap_or(name);
+        let base = without_bindings(name);
         match nodes.iter_mut().find(|(known, _)| *known == base) {
             Some((_, all)) => all.push(differences),
             None => nodes.push((base, vec![differences])),

@@ -1,5 +1,6 @@
 //! How many labels training from scratch would need to be as good (the *utility* of Newell & Deng 2020, 2003.14323).
 
+use super::mean;
 use crate::rng::Stream;
 
 /// A number of labels, as far as the grid tells.
@@ -51,10 +52,6 @@ pub fn labels_needed(labels: &[f64], reference: &[Vec<f64>], arm: &[f64]) -> Opt
         censored,
         interval: (at(0.025), at(0.975)),
     })
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// The nearest rising curve, by pooling what falls.

@@ -15,6 +15,7 @@
 use std::collections::BTreeSet;
 
 use super::student_t::t_quantile;
+use super::{mean, variance};
 
 /// Which label draw and which initialisation a run is of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -198,17 +199,6 @@ fn of_images(runs: &[Vec<f64>], figures: &[f64], weights: &[f64]) -> f64 {
     };
     let squares: f64 = weights.iter().map(|weight| weight * weight).sum();
     (variance(&means) - by_run * squares).max(0.0) / images as f64
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// Unbiased; 0 of a single value.
-fn variance(values: &[f64]) -> f64 {
-    let mean = mean(values);
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    squares / (values.len() - 1).max(1) as f64
 }
 
 #[cfg(test)]

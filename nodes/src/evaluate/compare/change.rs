@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use flow_engine::figure::{Figure as Shown, Table, Words};
-use flow_learn::stats::t_quantile;
+use flow_learn::stats::{mean, t_quantile, variance};
 
 use super::cells::{cell_name, percent, signed};
 use super::evidence::Evidence;
@@ -121,7 +121,7 @@ impl AtBudget<'_> {
             return "fewer arms and budgets to correct for: its own interval leaves out 0".to_owned();
         }
         let (half, n) = (0.5 * (high - low), gains.len());
-        let of_draws = |n: usize| t_quantile(0.975, (n - 1) as f64) * spread(gains) / (n as f64).sqrt();
+        let of_draws = |n: usize| t_quantile(0.975, (n - 1) as f64) * variance(gains).sqrt() / (n as f64).sqrt();
         let of_images = (half.powi(2) - of_draws(n).powi(2)).max(0.0);
         let enough = (n + 1..=MOST_DRAWS).find(|n| of_draws(*n).powi(2) + of_images < mean.powi(2));
         let times = of_images / mean.powi(2).max(f64::MIN_POSITIVE);
@@ -181,17 +181,8 @@ impl AtBudget<'_> {
 /// Between which label budgets the best arm becomes another.
 fn label_budgets(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
     let node = evidence.node;
-    let mut cells: Vec<(f64, &CellVerdict)> = verdict
-        .cells
-        .iter()
-        .filter(|cell| cell.cell.cost == verdict.cells[0].cell.cost)
-        .filter_map(|cell| Some((cell.labels()?, cell)))
-        .collect();
-    cells.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let best = |cell: &'_ CellVerdict| {
-        let best = cell.arms.iter().max_by(|a, b| a.figure.mean.total_cmp(&b.figure.mean));
-        best.map_or_else(String::new, |arm| node.title(&arm.arm).to_owned())
-    };
+    let cells = verdict.by_labels().remove(verdict.cells.first()?.cell.cost.as_str())?;
+    let best = |cell: &CellVerdict| pareto::best(cell).map_or_else(String::new, |arm| node.title(&arm.arm).to_owned());
     let turns: Vec<String> = cells
         .windows(2)
         .filter(|pair| best(pair[0].1) != best(pair[1].1))
@@ -240,15 +231,4 @@ fn outside(verdict: &Verdict) -> String {
     format!(
         "Not tried here: other settings of each arm (an arm whose settings were searched less may only look worse){length}, other data, other networks."
     )
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-/// The standard deviation.
-fn spread(values: &[f64]) -> f64 {
-    let centre = mean(values);
-    let squares: f64 = values.iter().map(|value| (value - centre).powi(2)).sum();
-    (squares / (values.len().max(2) - 1) as f64).sqrt()
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use flow_cache::name::without_bindings;
 use flow_cache::{ActionKey, ArtifactSummary};
 use flow_engine::node::InputCost;
 use serde::Serialize;
@@ -137,7 +138,7 @@ impl Evidence<'_> {
         let (mut share, mut precision) = (Means::default(), Means::default());
         for input in self.of("compare", cell, Some(arm)) {
             for record in input.records.iter().filter(|r| r.kind == "pseudo-label") {
-                let name = record.node.split('[').next().unwrap_or(&record.node);
+                let name = without_bindings(&record.node);
                 share.add(name, record.metrics.get("kept_share").copied().unwrap_or(0.0));
                 if let Some(value) = record.metrics.get("precision") {
                     precision.add(name, *value);

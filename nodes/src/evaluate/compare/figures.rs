@@ -1,7 +1,5 @@
 //! The verdict as figures, for `flow report`.
 
-use std::collections::BTreeMap;
-
 use flow_engine::figure::{
     Curve, Figure, Interval, IntervalRow, Intervals, Judged, JudgedCell, Line, Lines, Panel, Panels, Point, Table,
     Words,
@@ -155,14 +153,7 @@ type Reached = (verdict::Figure, Vec<f64>);
 /// One figure for each training budget; none where the label budget is no number.
 fn over_labels(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Figure> {
     let node = evidence.node;
-    let mut by_cost: BTreeMap<&str, Vec<(f64, &CellVerdict)>> = BTreeMap::new();
-    for cell in &verdict.cells {
-        if let Some(labels) = cell.labels() {
-            by_cost.entry(&cell.cell.cost).or_default().push((labels, cell));
-        }
-    }
-    let figure = |(cost, mut cells): (&str, Vec<(f64, &CellVerdict)>)| {
-        cells.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let figure = |(cost, cells): (&str, Vec<(f64, &CellVerdict)>)| {
         let line = |name: &str, point: &dyn Fn(&CellVerdict) -> Option<Reached>| Line {
             name: node.title(name).to_owned(),
             points: cells
@@ -202,7 +193,7 @@ fn over_labels(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Figure> {
             levels: beside(verdict).iter().map(of_level).collect(),
         })
     };
-    by_cost.into_iter().map(figure).collect()
+    verdict.by_labels().into_iter().map(figure).collect()
 }
 
 fn capital(text: &str) -> String {

@@ -33,7 +33,7 @@ fn rows(verdict: &Verdict) -> Vec<Row<'_>> {
     rows
 }
 
-fn best(cell: &CellVerdict) -> Option<&ArmVerdict> {
+pub(super) fn best(cell: &CellVerdict) -> Option<&ArmVerdict> {
     cell.arms.iter().max_by(|a, b| a.figure.mean.total_cmp(&b.figure.mean))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flow_cache::ActionKey;
+use flow_cache::name::without_bindings;
 use flow_engine::figure::{Curve, Figure, Interval, Line, Lines, Panel, Panels, Point};
 
 use super::CompareNode;
@@ -15,7 +16,8 @@ use super::verdict::{Beyond, CellVerdict, Verdict};
 pub(super) fn labels_saved(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<Figure> {
     let node = evidence.node;
     let mut unknown: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let cells = by_labels(verdict);
+    // Of several training budgets the last, which is the largest.
+    let cells = verdict.by_labels().remove(verdict.cells.last()?.cell.cost.as_str())?;
     let mut lines = Vec::new();
     for name in arms(verdict).into_iter().filter(|name| *name != verdict.baseline) {
         let mut points = Vec::new();
@@ -86,15 +88,6 @@ pub(super) fn labels_saved(verdict: &Verdict, evidence: &Evidence<'_>) -> Option
             }],
         })
     })
-}
-
-/// By labels, rising; of several training budgets the last, which is the largest.
-fn by_labels(verdict: &Verdict) -> Vec<(f64, &CellVerdict)> {
-    let cost = verdict.cells.last().map(|cell| &cell.cell.cost);
-    let of_cost = verdict.cells.iter().filter(|cell| Some(&cell.cell.cost) == cost);
-    let mut cells: Vec<(f64, &CellVerdict)> = of_cost.filter_map(|cell| Some((cell.labels()?, cell))).collect();
-    cells.sort_by(|a, b| a.0.total_cmp(&b.0));
-    cells
 }
 
 /// For each pre-training that was judged frozen: its linear probe, the controls of that, and the arms that trained on from it.
@@ -182,7 +175,7 @@ fn pretrainings(evidence: &Evidence<'_>, cell: &CellVerdict, encoder: &str) -> S
         .flat_map(|input| &input.records);
     let nodes = records
         .filter(|record| record.kind == "pretrain")
-        .filter_map(|record| record.node.split('[').next());
+        .map(|record| without_bindings(&record.node));
     let nodes: BTreeSet<&str> = nodes.collect();
     match nodes.is_empty() {
         true => evidence.node.title(encoder).to_owned(),

@@ -167,6 +167,19 @@ impl CellVerdict {
 }
 
 impl Verdict {
+    /// The cells of each training budget by their number of labels, rising; none where the label budget is no number.
+    pub(super) fn by_labels(&self) -> BTreeMap<&str, Vec<(f64, &CellVerdict)>> {
+        let mut by_cost: BTreeMap<&str, Vec<(f64, &CellVerdict)>> = BTreeMap::new();
+        for cell in &self.cells {
+            if let Some(labels) = cell.labels() {
+                by_cost.entry(&cell.cell.cost).or_default().push((labels, cell));
+            }
+        }
+        let sort = |cells: &mut Vec<(f64, &CellVerdict)>| cells.sort_by(|a, b| a.0.total_cmp(&b.0));
+        by_cost.values_mut().for_each(sort);
+        by_cost
+    }
+
     /// As files.
     pub(super) fn into_output(self) -> Result<Output, NodeError> {
         let metric = self.metric.title().replace(' ', "_").to_lowercase();
