@@ -24,14 +24,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before all else: even the arguments take memory.
+    if let Some(why) = flow_engine::limits::too_little_memory() {
+        eprintln!("error: {why}");
+        return Exit::Failed.into();
+    }
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == cli::KEEPER) {
         keep(arguments.next());
         return Exit::Ok.into();
-    }
-    if let Some(why) = flow_engine::limits::too_little_memory() {
-        eprintln!("error: {why}");
-        return Exit::Failed.into();
     }
     output::exit_code(run()).into()
 }
