@@ -435,26 +435,12 @@ fn too_little_memory_and_too_few_processes_are_one_clear_error() {
     let place = Place::new(
         "[workflow]\nname = \"w\"\n[nodes.a]\nkind = \"command\"\nrun = [\"echo\", \"x\"]\nstdout = \"o\"\n",
     );
-    for kib in [600_000, 1_000_000, 2_000_000] {
+    // Below some 75 MB the system cannot start a program of this size, which ends before it can say so.
+    for kib in [100_000, 200_000, 600_000, 1_000_000, 2_000_000] {
         let run = limited(&place, &format!("-v {kib}"), "run w.toml");
         assert_eq!(run.code, 1, "{kib}: {}", run.stderr);
         assert!(run.stderr.contains("ulimit -v"), "{kib}: {}", run.stderr);
     }
-    // From where the system can load the program at all it says so itself.
-    let size = std::fs::metadata(env!("CARGO_BIN_EXE_flow"))
-        .expect("it is there")
-        .len()
-        / 1024;
-    let mut said = 0;
-    for kib in (size / 2..).step_by(2_000).take(200) {
-        let run = limited(&place, &format!("-v {kib}"), "run w.toml");
-        assert!(!run.stderr.contains("memory allocation"), "{kib}: {}", run.stderr);
-        said += usize::from(run.stderr.contains("ulimit -v"));
-        if said > 20 {
-            break;
-        }
-    }
-    assert!(said > 20, "it is said sooner or later");
     // Root is not limited: whoever runs this as root takes another user.
     let chmod = |path: PathBuf| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("ours");
     chmod(place.dir.path().to_owned());

@@ -140,7 +140,7 @@ pub(crate) fn limits(dice: &mut Dice) -> Tried {
     let (site, salts) = (Site::new(), dice.salts(2));
     let limit = match dice.roll(3) {
         0 => format!("-n {}", 3 + dice.roll(40)),
-        1 => format!("-v {}", 60_000 + 40_000 * dice.roll(80)),
+        1 => format!("-v {}", 100_000 + 40_000 * dice.roll(80)),
         _ => format!("-f {}", 1 + dice.roll(20)),
     };
     let run = Site::run_of(&salts, 2);
