@@ -6,6 +6,7 @@ mod exit;
 mod handle;
 mod output;
 mod progress;
+mod terminal;
 mod trace;
 
 use std::ffi::OsString;

@@ -229,14 +229,37 @@ pub(crate) fn print_json_lines<T: Serialize>(values: impl IntoIterator<Item = T>
 
 /// A table on stdout, as wide as the terminal.
 pub(crate) fn print_table(head: &[&str], rows: Vec<Vec<String>>) {
+    let table = table(head, &rows, ContentArrangement::Dynamic);
+    print(&format!("{}\n", table.trim_fmt()));
+}
+
+/// The same with a line below each row that is not empty, cut to the terminal's width: for what would be broken into many lines in a column.
+pub(crate) fn print_table_with_lines(head: &[&str], rows: &[Vec<String>], below: &[String]) {
+    let table = table(head, rows, ContentArrangement::Disabled);
+    let width = usize::from(table.width().unwrap_or(80));
+    let text = table.trim_fmt();
+    let mut lines = text.lines();
+    print(&format!("{}\n", lines.next().unwrap_or_default()));
+    for (line, below) in lines.zip(below) {
+        print(&format!("{line}\n"));
+        let below = format!("{:9}{}", "", shown(below));
+        if !below.trim().is_empty() {
+            let cut = below.chars().count() > width;
+            let kept: String = below.chars().take(width - usize::from(cut)).collect();
+            print(&format!("{kept}{}\n", if cut { "…" } else { "" }));
+        }
+    }
+}
+
+fn table(head: &[&str], rows: &[Vec<String>], arrangement: ContentArrangement) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_content_arrangement(arrangement)
         .set_header(head.iter().map(|cell| shown(cell)));
     // Before it is laid out: what is spelt out is wider.
     table.add_rows(rows.iter().map(|row| row.iter().map(|cell| shown(cell))));
-    print(&format!("{}\n", table.trim_fmt()));
+    table
 }
 
 /// Says what went wrong, where it can with the text that is at fault.

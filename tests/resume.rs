@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Place, SMALL};
@@ -108,4 +110,46 @@ fn a_second_interrupt_ends_at_once_a_program_that_does_not_stop() {
         );
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A terminal writes `^C` by itself where it is pressed: behind the bars that begins a line, and one of them would stay.
+#[test]
+fn ctrl_c_in_a_terminal_is_acknowledged_and_leaves_no_bar_behind() {
+    let place = Place::new(&long().replace("epochs = 40", "epochs = 100000"));
+    let flow = place.command(&[]);
+    // Of util-linux: it makes a terminal, and passes on what is written to it as if that were typed.
+    let mut command = Command::new("script");
+    let run = format!("{} run w.toml", flow.get_program().display());
+    command.args(["-qec", &run, "/dev/null"]).current_dir(place.dir.path());
+    for (name, value) in flow.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let Ok(mut terminal) = command.spawn() else {
+        println!("skipped: there is no `script`");
+        return;
+    };
+    let mut keys = terminal.stdin.take().expect("a pipe");
+    let mut screen = terminal.stdout.take().expect("a pipe");
+    let (mut seen, mut some, mut pressed) = (Vec::new(), [0; 4096], false);
+    while let Ok(read @ 1..) = screen.read(&mut some) {
+        seen.extend_from_slice(&some[..read]);
+        if !pressed && String::from_utf8_lossy(&seen).contains("loss") {
+            keys.write_all(b"\x03").expect("typed");
+            pressed = true;
+        }
+    }
+    let seen = String::from_utf8_lossy(&seen);
+    assert!(
+        seen.contains("stopping at the next checkpoint; again to stop now"),
+        "{seen}"
+    );
+    assert!(!seen.contains("^C"), "{seen}");
+    assert_eq!(terminal.wait().expect("it ends").code(), Some(130));
 }

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
 
-use common::{Place, SMALL, TWO, Watched, browse};
+use common::{Place, SMALL, TWO, Watched, axe, browse};
 use serde_json::Value;
 
 /// A server of the runs of a place, and the address that it printed.
@@ -115,7 +115,8 @@ fn only_who_has_the_token_and_calls_the_server_by_its_name_is_answered() {
         assert_eq!(served.get(path).0, 404, "{path}");
     }
     let run = id(&served.rows(""), 0);
-    assert_eq!(served.get(&format!("run/{run}/log?node=..%2F..%2Fsummary")).0, 404);
+    let (_, log) = served.get(&format!("run/{run}/log?node=..%2F..%2Fsummary"));
+    assert_eq!(log, "it has written nothing");
 }
 
 #[test]
@@ -237,4 +238,27 @@ fn a_run_that_starts_after_the_page_was_opened_appears_on_it_and_finishes_withou
     );
     assert_eq!(page.shows(&["finished, "]), 1, "the run's page was loaded anew");
     assert!(run.wait().expect("it ends").success());
+}
+
+#[test]
+fn axe_finds_nothing_serious_in_the_list_of_runs_and_in_the_page_of_one() {
+    let place = Place::new(SMALL);
+    place.run(&[]);
+    let served = Served::start(&place);
+    let id = id(&served.rows(""), 0);
+    for (path, wanted) in [
+        (format!("/{}/", served.token), "#runs tbody tr"),
+        (format!("/{}/run/{id}/", served.token), "#state[data-ended=finished]"),
+    ] {
+        let Some(axe) = axe(wanted) else {
+            println!("skipped: FLOW_AXE does not name axe.min.js of the npm package axe-core");
+            return;
+        };
+        let Some(mut page) = Watched::open_with(&place, served.port, &path, &axe) else {
+            println!("skipped: chromium is not installed");
+            return;
+        };
+        page.shows(&["axe: "]);
+        assert!(page.shown().contains("axe: []"), "{}", page.shown());
+    }
 }

@@ -34,6 +34,11 @@ impl<'a> Name<'a> {
         self.base
     }
 
+    /// The values of its variables.
+    pub fn bindings(&self) -> &[(&'a str, &'a str)] {
+        &self.bindings
+    }
+
     /// Whether it says all that this instance's name says.
     pub fn is(&self, instance: &Self) -> bool {
         self.stands_for(instance) && instance.stands_for(self)

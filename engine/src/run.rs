@@ -194,6 +194,7 @@ pub(crate) fn run_planned(
         id: folder.id.clone(),
         workflow: workflow.name().to_owned(),
         question: workflow.question().map(str::to_owned),
+        file: workflow.path().display().to_string(),
         overrides: workflow.overrides_in_words(),
         environment: workflow.environment().clone(),
         status,

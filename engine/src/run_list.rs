@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::events::RunStatus;
 use crate::outcome::NodeStatus;
-use crate::runs::{Runs, RunsError, started_ms};
+use crate::runs::{Runs, RunsError, started_ms, workflow_of};
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -121,7 +121,7 @@ impl RunList {
     fn read(&self, id: &str) -> Row {
         let mut row = Row {
             id: id.to_owned(),
-            workflow: workflow_of(id),
+            workflow: workflow_of(id).to_owned(),
             status: String::new(),
             started_unix_ms: started_ms(id).unwrap_or(0),
             took_s: None,
@@ -163,12 +163,6 @@ impl RunList {
         (row.workflow, row.overrides, row.headline) = (summary.workflow, summary.overrides, summary.headline);
         row
     }
-}
-
-/// `20261127T170546.005Z-two-a8f0cf` is of `two`.
-fn workflow_of(id: &str) -> String {
-    let name = id.split_once('-').and_then(|(_, rest)| rest.rsplit_once('-'));
-    name.map_or_else(String::new, |(name, _)| name.to_owned())
 }
 
 /// Those of the rows for which a condition holds; all of them if it is empty.

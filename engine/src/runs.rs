@@ -35,6 +35,9 @@ pub struct Summary {
     pub workflow: String,
     /// The workflow's question.
     pub question: Option<String>,
+    /// The workflow's file, as given; empty in summaries of older versions.
+    #[serde(default)]
+    pub file: String,
     /// The overrides, as given.
     pub overrides: Vec<String>,
     /// What the workflow took from the environment.
@@ -72,6 +75,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// The workflow's name, as the run's id has it.
+    pub fn workflow(&self) -> &str {
+        workflow_of(&self.id)
+    }
+
     /// Whether it is under way: it holds its event log as long as it lives.
     pub fn is_under_way(&self) -> bool {
         is_under_way(&self.dir)
@@ -121,6 +129,12 @@ impl Run {
         }
         (figures, damaged)
     }
+}
+
+/// `20261127T170546.005Z-two-a8f0cf` is of `two`; empty if there is none in it.
+pub(crate) fn workflow_of(id: &str) -> &str {
+    let name = id.split_once('-').and_then(|(_, rest)| rest.rsplit_once('-'));
+    name.map_or("", |(name, _)| name)
 }
 
 /// For eyes and scripts, which take text.

@@ -232,7 +232,7 @@ impl PretrainNode {
 
 impl Node for PretrainNode {
     const KIND: &'static str = "pretrain";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const OUTPUT: ArtifactType = ENCODER;
 
     fn ports(&self) -> Vec<Port> {

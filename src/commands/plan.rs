@@ -12,6 +12,9 @@ use crate::cli::{Cli, PartArgs, PlanArgs, WorkflowArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{bytes, count, duration, print, print_json, print_table, say};
 
+/// Reasons in a line for several instances.
+const REASONS: usize = 3;
+
 /// Prints the plan.
 pub(crate) fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
     show(cli, &args.workflow, &args.part, args.all, args.json)
@@ -99,7 +102,12 @@ fn lines(nodes: &[PlannedNode], all: bool) -> Vec<Line> {
                     seen.push(reason);
                 }
             });
-            in_words(&seen).join("; ")
+            let mut words = in_words(&seen);
+            if !all && words.len() > REASONS + 1 {
+                let more = words.split_off(REASONS).len();
+                words.push(format!("and {more} more"));
+            }
+            words.join("; ")
         };
         let (state, why) = match &node.state {
             PlanState::Cached { .. } => ("cached", String::new()),

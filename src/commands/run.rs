@@ -14,6 +14,7 @@ use crate::cli::{Cli, HowArgs, RunArgs, WORKER};
 use crate::exit::{Exit, Failure};
 use crate::output::{print, print_failure, say};
 use crate::progress::reporter;
+use crate::terminal::{self, NoCarets};
 use crate::trace::Tracer;
 
 /// Runs a workflow once.
@@ -121,6 +122,7 @@ pub(super) const STOPPING: &str = "stopping at the next checkpoint; again to sto
 pub(super) struct Signals {
     pub(super) stop: StopFlag,
     last: Arc<AtomicI32>,
+    _no_carets: NoCarets,
 }
 
 impl Signals {
@@ -132,22 +134,21 @@ impl Signals {
             .into_iter()
             .chain((!is_ignored(SIGHUP)).then_some(SIGHUP));
         let mut signals = signal_hook::iterator::Signals::new(heard).map_err(refused)?;
-        let told = Self {
+        let heard = Self {
             stop: StopFlag::new(),
             last: Arc::default(),
+            _no_carets: NoCarets::begin(),
         };
-        let heard = Self {
-            stop: told.stop.clone(),
-            last: Arc::clone(&told.last),
-        };
+        let (stop, last) = (heard.stop.clone(), Arc::clone(&heard.last));
         let listen = move || {
             for signal in signals.forever() {
-                told.last.store(signal, Ordering::SeqCst);
-                if told.stop.is_requested() {
+                last.store(signal, Ordering::SeqCst);
+                if stop.is_requested() {
+                    terminal::restore();
                     // The keeper ends programs and workers when this process is gone.
-                    std::process::exit(told.exit() as i32);
+                    std::process::exit(exit_of(signal) as i32);
                 }
-                told.stop.request();
+                stop.request();
                 // At once, whatever the nodes are at.
                 said.iter().for_each(|said| say(said));
             }
@@ -159,12 +160,16 @@ impl Signals {
 
     /// The exit code of a run that was stopped.
     pub(super) fn exit(&self) -> Exit {
-        match self.last.load(Ordering::SeqCst) {
-            SIGTERM => Exit::Terminated,
-            SIGHUP => Exit::HungUp,
-            SIGQUIT => Exit::Quit,
-            _ => Exit::Interrupted,
-        }
+        exit_of(self.last.load(Ordering::SeqCst))
+    }
+}
+
+fn exit_of(signal: i32) -> Exit {
+    match signal {
+        SIGTERM => Exit::Terminated,
+        SIGHUP => Exit::HungUp,
+        SIGQUIT => Exit::Quit,
+        _ => Exit::Interrupted,
     }
 }
 

@@ -3,6 +3,7 @@
 mod compare;
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::path::Path;
 
 use flow_engine::run_list::{Row, RunList, filter};
@@ -11,7 +12,9 @@ use flow_engine::{Runs, RunsError};
 use crate::cli::{Cli, RunsCommand};
 use crate::exit::{Exit, Failure};
 use crate::handle;
-use crate::output::{bytes, count, duration, print, print_json, print_json_lines, print_table, say, when};
+use crate::output::{
+    bytes, count, duration, print, print_json, print_json_lines, print_table, print_table_with_lines, say, when,
+};
 
 pub(crate) fn runs(cli: &Cli, command: &RunsCommand) -> Result<Exit, Failure> {
     let runs = Runs::open(&cli.runs);
@@ -43,34 +46,28 @@ fn list(rows: Vec<Row>) {
         } else {
             String::new()
         };
-        let came_out = [row.overrides.join("  "), row.headline.unwrap_or_default()];
+        let came_out = [row.headline.unwrap_or_default(), row.overrides.join("  ")];
         let came_out: Vec<String> = came_out.into_iter().filter(|text| !text.is_empty()).collect();
         // The short end of an id says which run it is.
         let id = row.id.rsplit('-').next().unwrap_or(&row.id).to_owned();
         let took = row.took_s.map(duration).unwrap_or_default();
-        vec![
-            id,
-            row.workflow,
-            row.status,
-            when(row.started_unix_ms),
-            took,
-            ran,
+        let started = when(row.started_unix_ms);
+        (
+            vec![id, row.workflow, row.status, started, took, ran],
             came_out.join("; "),
-        ]
+        )
     };
-    let rows = rows.into_iter().map(row).collect();
-    print_table(
-        &[
-            "run",
-            "workflow",
-            "status",
-            "started",
-            "took",
-            "ran",
-            "overrides; outcome",
-        ],
-        rows,
-    );
+    let (mut rows, came_out): (Vec<Vec<String>>, Vec<String>) = rows.into_iter().map(row).unzip();
+    let mut head = vec!["run", "workflow", "status", "started", "took", "ran"];
+    if std::io::stdout().is_terminal() {
+        // Without its seconds, for 80 columns.
+        rows.iter_mut().for_each(|row| row[3].truncate(16));
+        print_table_with_lines(&head, &rows, &came_out);
+    } else {
+        head.push("outcome; overrides");
+        rows.iter_mut().zip(came_out).for_each(|(row, text)| row.push(text));
+        print_table(&head, rows);
+    }
 }
 
 /// Removes old runs, or says which.

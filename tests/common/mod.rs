@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 #[allow(unused_imports, reason = "each test file uses its own part")]
-pub use watched::Watched;
+pub use watched::{Watched, axe};
 
 /// The smallest workflow with every node kind: 60 scenes, two arms, two seeds.
 pub const SMALL: &str = include_str!("../fixtures/small.toml");

@@ -20,6 +20,31 @@ addEventListener(\"load\", () => {
 });
 </script>";
 
+/// Says what axe-core finds in a page that is graver than moderate, in both themes, once there is a `WANTED` on it.
+const JUDGED: &str = r#"<script>
+addEventListener("load", async () => {
+  while (!document.querySelector("WANTED")) await new Promise((later) => setTimeout(later, 50));
+  const grave = [];
+  document.querySelectorAll("details").forEach((part) => { part.open = true; });
+  document.querySelector("tbody th button")?.click();
+  for (const theme of ["light", "dark"]) {
+    document.documentElement.style.colorScheme = theme;
+    const { violations } = await axe.run();
+    for (const found of violations.filter(({ impact }) => ["serious", "critical"].includes(impact))) {
+      grave.push(`${theme}: ${found.id}: ${found.nodes.slice(0, 5).map((node) => node.html.slice(0, 160)).join(" | ")}`);
+    }
+  }
+  document.body.append(Object.assign(document.createElement("pre"), { id: "said", textContent: "axe: " + JSON.stringify(grave) }));
+});
+</script>"#;
+
+/// Scripts that judge a page by axe-core when an element is on it. It is nobody's dependency: FLOW_AXE names its script where there is one, as in CI.
+pub fn axe(wanted: &str) -> Option<String> {
+    let script = std::env::var_os("FLOW_AXE")?;
+    let script = std::fs::read_to_string(script).expect("FLOW_AXE names axe.min.js");
+    Some(format!("<script>{script}</script>{}", JUDGED.replace("WANTED", wanted)))
+}
+
 pub struct Watched {
     browser: Child,
     told: Receiver<String>,
@@ -30,17 +55,23 @@ pub struct Watched {
 impl Watched {
     /// Opens a path of the server on a port of this machine; none if there is no Chromium.
     pub fn open(place: &Place, port: u16, path: &str) -> Option<Self> {
+        Self::open_with(place, port, path, "")
+    }
+
+    /// The same with further scripts.
+    pub fn open_with(place: &Place, port: u16, path: &str, scripts: &str) -> Option<Self> {
         let program = browser()?;
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let local = listener.local_addr().expect("an address");
         let address = format!("http://{local}{path}");
         let (tell, told) = channel();
         let page = path.to_owned();
+        let scripts = format!("{SCRIPT}{scripts}");
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (tell, page) = (tell.clone(), page.clone());
+                let (tell, page, scripts) = (tell.clone(), page.clone(), scripts.clone());
                 // A browser that has gone away is no error.
-                std::thread::spawn(move || drop(pass(stream, port, &page, &tell)));
+                std::thread::spawn(move || drop(pass(stream, port, (&page, &scripts), &tell)));
             }
         });
         let mut command = Command::new(program);
@@ -60,6 +91,11 @@ impl Watched {
             shown: String::new(),
             loads: 0,
         })
+    }
+
+    /// What it shows.
+    pub fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// Waits until it shows all of these at once; gives how often the page was loaded so far.
@@ -84,7 +120,12 @@ impl Drop for Watched {
 }
 
 /// Passes one request on and its answer back; what the page tells ends here.
-fn pass(mut browser: TcpStream, port: u16, page: &str, tell: &Sender<String>) -> std::io::Result<()> {
+fn pass(
+    mut browser: TcpStream,
+    port: u16,
+    (page, scripts): (&str, &str),
+    tell: &Sender<String>,
+) -> std::io::Result<()> {
     let mut lines = BufReader::new(browser.try_clone()?);
     let (mut head, mut length, mut first) = (String::new(), 0, String::new());
     lines.read_line(&mut first)?;
@@ -124,7 +165,7 @@ fn pass(mut browser: TcpStream, port: u16, page: &str, tell: &Sender<String>) ->
     let policy = regex::Regex::new("<meta http-equiv=\"Content-Security-Policy\"[^>]*>").expect("a pattern");
     let shown = policy
         .replace(shown, "")
-        .replacen("<head>", &format!("<head>{SCRIPT}"), 1);
+        .replacen("<head>", &format!("<head>{scripts}"), 1);
     write!(
         browser,
         "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{shown}",

@@ -10,6 +10,7 @@ use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Pool};
 use flow_learn::data::{Samples, Scenes};
 use flow_learn::device::{Cpu, Device, Mock};
+use flow_learn::image::rgb_to_lab;
 use flow_learn::methods::*;
 use flow_learn::optim::OptimizerConfig;
 use flow_learn::state::StateDict;
@@ -526,7 +527,7 @@ fn a_collapse_is_an_early_error_that_names_the_knob() {
 
 #[test]
 fn pictures_of_what_a_task_shows_are_one_for_each_image_and_change_nothing() {
-    let sorts: [(MethodSettings, &[&str]); 7] = [
+    let sorts: [(MethodSettings, &[&str]); 8] = [
         (
             MethodSettings::Rotation(Default::default()),
             &["turned by 0°", "turned by 90°", "turned by 180°", "turned by 270°"],
@@ -545,8 +546,9 @@ fn pictures_of_what_a_task_shows_are_one_for_each_image_and_change_nothing() {
         ),
         (
             MethodSettings::Colorization(Default::default()),
-            &["view", "without colour"],
+            &["view", "without colour", "colours told"],
         ),
+        (MethodSettings::Gan(Default::default()), &["view", "made from noise"]),
         (
             MethodSettings::Inpainting(Default::default()),
             &["view", "cut out", "filled in"],
@@ -584,13 +586,20 @@ fn pictures_of_what_a_task_shows_are_one_for_each_image_and_change_nothing() {
             assert!(kept.clone().count() > whole.len() / 4 && kept.clone().all(|((whole, _), filled)| whole == filled));
             assert!(kept.count() < whole.len());
         }
-        if expected.last() == Some(&"without colour") {
+        if expected.last() == Some(&"colours told") {
+            let gray = shown[1].values.chunks_exact(3);
             assert!(
-                shown[1]
-                    .values
-                    .chunks_exact(3)
-                    .all(|pixel| (pixel[0] - pixel[2]).abs() < 1e-5),
+                gray.clone().all(|pixel| (pixel[0] - pixel[2]).abs() < 1e-5),
                 "it has colours"
+            );
+            // The colours are told, the lightness is as it was.
+            let lightness = |told: &[f32]| rgb_to_lab([told[0], told[1], told[2]])[0];
+            let told = shown[2].values.chunks_exact(3);
+            let mut pairs = gray.zip(told.clone());
+            assert!(pairs.all(|(gray, told)| (lightness(told) - 100.0 * gray[0]).abs() < 0.5));
+            assert!(
+                told.into_iter().any(|pixel| (pixel[0] - pixel[2]).abs() > 0.01),
+                "it is gray"
             );
         }
     }

@@ -52,8 +52,8 @@ pub(super) fn figures(seen: &mut Seen<'_>, channels: usize) -> (Vec<Figure>, Met
         figures.push(Figure::Pictures(Pictures {
             title: "What excites its channels".into(),
             note: "First an image made by gradient ascent with a prior (L2 decay, blur: Yosinski et al. 2015), with how much more it excites the channel \
-                   than the best real image, from which it began; its contrast is stretched. Then the images that excite the channel most, the patch of \
-                   each where it is strongest, and where it is active in the first of them."
+                   than the best real image, from which it began; its contrast is stretched. Then the images that excite the channel most, with its mean \
+                   activation, the patch of each where it is strongest, and where it is active in the first of them."
                 .into(),
             groups,
         }));

@@ -115,7 +115,7 @@ impl InspectNode {
 
 impl Node for InspectNode {
     const KIND: &'static str = "inspect";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const OUTPUT: ArtifactType = INSPECTION;
 
     fn ports(&self) -> Vec<Port> {
@@ -172,8 +172,8 @@ impl Node for InspectNode {
             task: None,
         };
         compatible("network", &network, &data.facts()?).map_err(refused)?;
-        let count = self.images.min(images.n);
-        let places: Vec<u32> = (0..count).map(|i| (i * images.n / count) as u32).collect();
+        let stream = Stream::new(self.seed, "inspect");
+        let places = places(images.n, self.images, &stream);
         let mut seen = Seen {
             encoder: &mut encoder,
             augmenter: &augmenter,
@@ -181,7 +181,7 @@ impl Node for InspectNode {
             places: &places,
             data: &data,
             split: self.split,
-            stream: Stream::new(self.seed, "inspect"),
+            stream,
         };
         let mut figures: Vec<Figure> = located.into_iter().collect();
         figures.extend(views::figures(inputs, &normalisation, &seen)?);
@@ -213,5 +213,29 @@ impl Node for InspectNode {
     }
 }
 
+/// So many of `n` places, one by chance from each of equal stretches: where classes take turns, a step of their number would find one class alone.
+fn places(n: usize, count: usize, stream: &Stream) -> Vec<u32> {
+    let count = count.min(n);
+    let mut chance = stream.child("places");
+    let end = |i: usize| i * n / count;
+    let place = |i: usize| (end(i) + chance.below(end(i + 1) - end(i))) as u32;
+    (0..count).map(place).collect()
+}
+
 /// Metrics of channels by name.
 type Metrics = BTreeMap<String, f64>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_of_all_classes_also_where_classes_take_turns() {
+        let found = places(2000, 400, &Stream::new(0, "inspect"));
+        assert_eq!(found.len(), 400);
+        assert!(found.is_sorted_by(|a, b| a < b));
+        let of_class = |class: u32| found.iter().filter(|place| *place % 10 == class).count();
+        assert!((0..10).all(|class| of_class(class) > 20));
+        assert_eq!(places(3, 400, &Stream::new(0, "inspect")), [0, 1, 2]);
+    }
+}

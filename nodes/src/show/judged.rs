@@ -43,8 +43,10 @@ pub(super) fn figures(store: &Store, nodes: &[Shown<'_>], judged: &Judged) -> Ve
     figures.extend(matrices.filter(|all| !all.matrices.is_empty()).map(Figure::Matrices));
     if !groups.is_empty() {
         figures.push(Figure::Pictures(Pictures {
-            title: "Images that are hard, or hard for all but one".into(),
-            note: "An arm gets an image right if most of its runs do. Below each: its class, and what it is mostly taken for by all runs.".into(),
+            title: "Hard images".into(),
+            note: "Images that every run of every arm gets wrong, and those that one arm alone gets right: an arm does if most of its runs do. Below each: its \
+                   class, and what it is mostly taken for by all runs."
+                .into(),
             groups,
         }));
     }

@@ -8,15 +8,26 @@ use super::drawing::{Drawing, Key, WIDE, colour, cut, filled_box, place, short, 
 const BAR: f64 = 13.0;
 
 pub(super) fn keys(bars: &Bars) -> Vec<Key> {
-    let key = |(i, name): (usize, &String)| Key {
-        name: name.clone(),
-        sample: filled_box(i),
-    };
+    let sample = |i| html! { g style=(colour(i)) { (filled_box()) } };
+    let key = |(i, name): (usize, &String)| Key::of_series(name, sample(i), i);
     bars.series.iter().enumerate().map(key).collect()
 }
 
 pub(super) fn draw(bars: &Bars, width: f64) -> Drawing {
-    let left = if width >= WIDE { 170.0 } else { 104.0 };
+    let longest = bars
+        .rows
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0);
+    // Where there is no room beside the bars, names stand above them.
+    let above = width < WIDE && longest > 13;
+    let left = match (above, width >= WIDE) {
+        (true, _) => 12.0,
+        (_, true) => 170.0,
+        _ => 104.0,
+    };
+    let name_height = if above { 18.0 } else { 0.0 };
     let right = width - 44.0;
     let most = bars
         .rows
@@ -25,7 +36,7 @@ pub(super) fn draw(bars: &Bars, width: f64) -> Drawing {
         .copied()
         .fold(f64::MIN_POSITIVE, f64::max);
     let length = |value: f64| value / most * (right - left);
-    let row = bars.series.len() as f64 * BAR + 10.0;
+    let row = bars.series.len() as f64 * BAR + 10.0 + name_height;
     let bottom = row * bars.rows.len() as f64;
     let words = bars.rows.iter().map(|(name, values)| {
         let values = bars
@@ -41,8 +52,11 @@ pub(super) fn draw(bars: &Bars, width: f64) -> Drawing {
             text.tick x=(place(left + length(tick))) y=(bottom + 16.0) text-anchor="middle" { (short(tick)) }
         }
         @for (r, (name, values)) in bars.rows.iter().enumerate() {
-            @let top = row * r as f64 + 5.0;
-            text x=(left - 8.0) y=(place(top + 0.5 * (row - 10.0) + 4.0)) text-anchor="end" { (cut(name, (left / 7.4) as usize)) }
+            @let top = row * r as f64 + 5.0 + name_height;
+            @if above { text x=(left) y=(place(top - 6.0)) { (cut(name, 46)) } }
+            @else {
+                text x=(left - 8.0) y=(place(top + 0.5 * (row - 10.0) + 4.0)) text-anchor="end" { (cut(name, (left / 7.4) as usize)) }
+            }
             @for (i, value) in values.iter().enumerate() {
                 @let y = top + i as f64 * BAR;
                 g style=(colour(i)) {

@@ -1,28 +1,38 @@
 //! Lines with bands, dots and dashed levels.
 
-use flow_engine::figure::{Line, Lines};
+use flow_engine::figure::{Line, Lines, Point};
 use maud::{Markup, html};
 
-use super::drawing::{Axis, Drawing, Key, colour, mark, marked_line, path, place, short, tip};
+use super::drawing::{Axis, Drawing, Key, colour, level, level_line, mark, marked_line, path, place, short, tip};
 
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 48.0;
 
+/// Pixels between lines at one budget, so that their intervals and runs can be told apart.
+const BESIDE: f64 = 5.0;
+
 /// Where values are drawn.
 struct Scale {
     x: Axis,
     y: Axis,
+    lines: usize,
+}
+
+impl Scale {
+    fn x_of(&self, index: usize, point: &Point) -> f64 {
+        self.x.at(point.x) + BESIDE * (index as f64 - 0.5 * (self.lines as f64 - 1.0))
+    }
 }
 
 pub(super) fn keys(figure: &Lines) -> Vec<Key> {
     let all = figure.lines.iter().chain(&figure.levels).enumerate();
-    let key = |(i, line): (usize, &Line)| Key {
-        name: line.name.clone(),
-        sample: marked_line(i, i >= figure.lines.len()),
+    let sample = |i: usize| match i.checked_sub(figure.lines.len()) {
+        None => marked_line(i),
+        Some(level) => level_line(level),
     };
-    all.map(key).collect()
+    all.map(|(i, line)| Key::of_series(&line.name, sample(i), i)).collect()
 }
 
 pub(super) fn draw(figure: &Lines, width: f64) -> Drawing {
@@ -33,6 +43,7 @@ pub(super) fn draw(figure: &Lines, width: f64) -> Drawing {
     let scale = Scale {
         x: Axis::over(points().map(|p| p.x), 0.06, (LEFT, width - RIGHT), figure.log_x),
         y: Axis::over(values, 0.05, (height - BOTTOM, TOP), false),
+        lines: figure.lines.len(),
     };
     let alt: Vec<String> = all().map(in_words).collect();
     let mut at: Vec<f64> = points().map(|point| point.x).collect();
@@ -53,7 +64,7 @@ pub(super) fn draw(figure: &Lines, width: f64) -> Drawing {
             (figure.x) @if figure.log_x { " (logarithmic)" }
         }
         text transform=(format!("translate(14 {}) rotate(-90)", f64::midpoint(TOP, bottom))) text-anchor="middle" { (figure.y) }
-        @for (i, line) in figure.levels.iter().enumerate() { (level(&scale, figure.lines.len() + i, line, right)) }
+        @for (i, line) in figure.levels.iter().enumerate() { (held_against(&scale, i, line, right)) }
         @for (i, line) in figure.lines.iter().enumerate() { (band(&scale, i, line)) }
         @for (i, line) in figure.lines.iter().enumerate() { (arm(&scale, i, line)) }
     };
@@ -66,37 +77,36 @@ pub(super) fn draw(figure: &Lines, width: f64) -> Drawing {
 }
 
 fn band(scale: &Scale, index: usize, line: &Line) -> Markup {
-    let upper = line.points.iter().map(|p| (scale.x.at(p.x), scale.y.at(p.value.high)));
-    let lower = line
-        .points
-        .iter()
-        .rev()
-        .map(|p| (scale.x.at(p.x), scale.y.at(p.value.low)));
-    html! { polygon.band style=(colour(index)) points=(path(upper.chain(lower))) {} }
+    let at = |p: &Point, value: f64| (scale.x_of(index, p), scale.y.at(value));
+    let upper = line.points.iter().map(|p| at(p, p.value.high));
+    let lower = line.points.iter().rev().map(|p| at(p, p.value.low));
+    // Many bands over each other are mud: the whiskers tell their ends.
+    let many = scale.lines > 3;
+    html! { polygon.band.many[many] data-series=(index) style=(colour(index)) points=(path(upper.chain(lower))) {} }
 }
 
 fn arm(scale: &Scale, index: usize, line: &Line) -> Markup {
     html! {
-        g style=(colour(index)) {
+        g data-series=(index) style=(colour(index)) {
             @for point in &line.points {
-                @let x = place(scale.x.at(point.x));
+                @let x = place(scale.x_of(index, point));
                 // One budget alone has no band.
                 line.whisker x1=(x) x2=(x) y1=(place(scale.y.at(point.value.low))) y2=(place(scale.y.at(point.value.high))) {}
                 @for run in &point.runs { circle.draw cx=(x) cy=(place(scale.y.at(*run))) r="3" {} }
             }
-            polyline.line points=(path(line.points.iter().map(|p| (scale.x.at(p.x), scale.y.at(p.value.mean))))) {}
+            polyline.line points=(path(line.points.iter().map(|p| (scale.x_of(index, p), scale.y.at(p.value.mean))))) {}
             @for point in &line.points {
                 @let value = point.value;
                 g {
                     (tip(&format!("{} at {}: {:.1} ({:.1} to {:.1})", line.name, short(point.x), value.mean, value.low, value.high)))
-                    (mark(index, scale.x.at(point.x), scale.y.at(value.mean)))
+                    (mark(index, scale.x_of(index, point), scale.y.at(value.mean)))
                 }
             }
         }
     }
 }
 
-fn level(scale: &Scale, index: usize, line: &Line, right: f64) -> Markup {
+fn held_against(scale: &Scale, index: usize, line: &Line, right: f64) -> Markup {
     // What has one value only is held against all budgets.
     let points: Vec<(f64, f64)> = match line.points.as_slice() {
         [one] => [LEFT, right].map(|x| (x, scale.y.at(one.value.mean))).to_vec(),
@@ -105,7 +115,9 @@ fn level(scale: &Scale, index: usize, line: &Line, right: f64) -> Markup {
             .map(|p| (scale.x.at(p.x), scale.y.at(p.value.mean)))
             .collect(),
     };
-    html! { polyline.line.dashed style=(colour(index)) points=(path(points.into_iter())) { (tip(&in_words(line))) } }
+    html! {
+        g data-series=(scale.lines + index) { (level(index, &path(points.into_iter()), &tip(&in_words(line)))) }
+    }
 }
 
 /// The numbers behind a line, for eyes that do not see it.

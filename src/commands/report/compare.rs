@@ -36,7 +36,7 @@ pub(super) struct Other {
     pub(super) run: String,
     /// The first run's workflow and this one's: lines that went begin with `-`, new ones with `+`. Empty if the texts are equal.
     pub(super) workflow: String,
-    /// Both runs in a table, parameters that differ, and results.
+    /// Both runs in a table, results, and parameters that differ.
     pub(super) figures: Vec<Figure>,
 }
 
@@ -49,10 +49,10 @@ impl Comparison {
             let diff = TextDiff::from_lines(&a.workflow, &b.workflow);
             let mut figures = vec![overview(first, run)];
             if let Some(store) = &store {
-                figures.extend(parameters(store, first, run));
                 if let (Some(first), Some(second)) = (a.judged().next(), b.judged().next()) {
                     figures.extend(show::differences(store, first, second));
                 }
+                figures.extend(parameters(store, first, run));
             }
             Other {
                 run: run.id.clone(),

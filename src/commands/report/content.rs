@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use flow_cache::name::Name;
 use flow_cache::{Access, ActionKey, Digest, Store};
-use flow_engine::figure::{Figure, Judged, NodeFigures};
+use flow_engine::figure::{Figure, Judged, NodeFigures, Table};
 use flow_engine::runs::Summary;
 use flow_engine::timeline::{Timeline, Told};
-use flow_engine::{NodeStatus, Run, Runs};
+use flow_engine::{NodeOutcome, NodeStatus, Run, Runs};
 use flow_nodes::show::{self, Shown};
 use serde::Serialize;
 
+use super::datasets;
+use super::drawing::short;
 use crate::output::{count, when};
 
 /// Version of what `--format json` writes.
@@ -40,6 +43,9 @@ pub(super) struct Content {
     versions: BTreeSet<String>,
     /// Machines that made what the run used.
     machines: BTreeSet<String>,
+    /// Of all outputs of a node.
+    #[serde(skip)]
+    digests: BTreeMap<ActionKey, Digest>,
     /// Seconds of work by kind, also of what came from the cache, most first.
     pub(super) seconds: Vec<(String, f64)>,
 }
@@ -62,6 +68,7 @@ impl Content {
             workflow,
             versions: BTreeSet::new(),
             machines: BTreeSet::new(),
+            digests: BTreeMap::new(),
             seconds: seconds(run),
         };
         let timeline = match Timeline::read(&run.events()) {
@@ -80,6 +87,11 @@ impl Content {
         if let Some(Ok(store)) = store {
             content.read_artifacts(&store, runs, run, &timeline);
         }
+        let outcomes = || run.summary.iter().flat_map(|summary| &summary.nodes);
+        if content.figures.is_empty() {
+            content.more.splice(..0, results(outcomes()));
+        }
+        content.more.extend(datasets::table(outcomes(), &content.digests));
         content.more.extend(timeline.schedule().map(Figure::Schedule));
         content
     }
@@ -89,6 +101,7 @@ impl Content {
         let keys: BTreeSet<ActionKey> = outcomes.iter().filter_map(|node| node.key).collect();
         let mut inputs = BTreeMap::new();
         for record in keys.iter().filter_map(|key| store.record(key).ok().flatten()) {
+            self.digests.insert(record.key, record.digest());
             self.versions.insert(record.flow_version);
             self.machines.insert(record.host);
             inputs.insert(record.key, record.inputs);
@@ -170,7 +183,8 @@ impl Content {
             ("workflow (BLAKE3)", self.workflow_digest.to_string()),
         ];
         if let Some(summary) = &self.summary {
-            rows.push(("overrides", summary.overrides.join("  ")));
+            rows.push(("command", command(summary)));
+            rows.push(("variables", variables(summary)));
             let environment = summary
                 .environment
                 .iter()
@@ -197,6 +211,58 @@ impl Content {
             self.workflow_digest
         )
     }
+}
+
+/// What was measured where nothing is compared: of all that judges.
+fn results<'a>(outcomes: impl Iterator<Item = &'a NodeOutcome>) -> Option<Figure> {
+    let judged = outcomes.filter(|outcome| outcome.kind == "evaluate");
+    let rows: Vec<Vec<String>> = judged
+        .flat_map(|outcome| {
+            let row =
+                |(name, value): (&String, &f64)| vec![outcome.name.clone(), name.replace('_', " "), short(*value)];
+            // Those of single classes last.
+            let (parts, whole): (Vec<_>, Vec<_>) = outcome.metrics.iter().partition(|(name, _)| name.contains('.'));
+            whole.into_iter().chain(parts).map(row).collect::<Vec<_>>()
+        })
+        .collect();
+    (!rows.is_empty()).then(|| {
+        Figure::Table(Table {
+            title: "Results".into(),
+            head: ["node", "what", "value"].map(str::to_owned).into(),
+            rows,
+        })
+    })
+}
+
+/// What to type for the same run.
+fn command(summary: &Summary) -> String {
+    // In single quotes nothing has a meaning but the quote itself.
+    let quoted = |text: &str| match text.chars().all(|c| c.is_alphanumeric() || "_-./=:,".contains(c)) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    };
+    let sets = summary.overrides.iter().map(|set| format!(" --set {}", quoted(set)));
+    match summary.file.is_empty() {
+        true => String::new(),
+        false => format!("flow run {}{}", quoted(&summary.file), sets.collect::<String>()),
+    }
+}
+
+/// The values of matrix variables, seeds among them.
+fn variables(summary: &Summary) -> String {
+    let mut values: Vec<(&str, Vec<&str>)> = Vec::new();
+    let names = summary.nodes.iter().filter_map(|node| Name::parse(&node.name));
+    for (name, value) in names.flat_map(|name| name.bindings().to_vec()) {
+        match values.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) if known.contains(&value) => {}
+            Some((_, known)) => known.push(value),
+            None => values.push((name, vec![value])),
+        }
+    }
+    let values = values
+        .iter()
+        .map(|(name, values)| format!("{name} = {}", values.join(", ")));
+    values.collect::<Vec<_>>().join("; ")
 }
 
 /// Kinds whose logs have curves.

@@ -3,12 +3,21 @@
 
 use maud::{Markup, PreEscaped, html};
 
-/// Lines are told apart by these as well as by colour.
-const MARKS: usize = 4;
-/// Colours of lines: `--c0` and on.
+/// Colours of lines, `--c0` and on, and as many marks, by which they are told apart as well.
 const LINES: usize = 7;
 /// How lines are dashed.
-const DASHES: [&str; 4] = ["", "6 3", "2 3", "8 3 2 3"];
+const DASHES: [&str; 5] = ["", "6 3", "2 3", "8 3 2 3", "12 4"];
+
+/// Node kinds that most workflows have: each has its colour, wherever it is drawn.
+const KINDS: [&str; LINES] = [
+    "dataset",
+    "augment",
+    "pretext",
+    "pretrain",
+    "finetune",
+    "pseudo-label",
+    "evaluate",
+];
 
 /// Widths that charts are drawn in: on a screen, and on a phone.
 pub(super) const WIDE: f64 = 760.0;
@@ -53,6 +62,25 @@ pub(super) struct Drawing {
 pub(super) struct Key {
     pub(super) name: String,
     pub(super) sample: Markup,
+    /// Which of the drawing's series it is of, where the others can be dimmed.
+    pub(super) series: Option<usize>,
+}
+
+impl Key {
+    pub(super) fn new(name: &str, sample: Markup) -> Self {
+        Self {
+            name: name.to_owned(),
+            sample,
+            series: None,
+        }
+    }
+
+    pub(super) fn of_series(name: &str, sample: Markup, series: usize) -> Self {
+        Self {
+            series: Some(series),
+            ..Self::new(name, sample)
+        }
+    }
 }
 
 impl Drawing {
@@ -123,6 +151,11 @@ pub(super) fn colour(index: usize) -> String {
     format!("color:var(--c{})", index % LINES)
 }
 
+/// The colour of a node kind.
+pub(super) fn kind_colour(kind: &str) -> String {
+    colour(KINDS.iter().position(|known| *known == kind).unwrap_or(1))
+}
+
 /// How a line of no other mark is dashed.
 pub(super) fn dash(index: usize) -> &'static str {
     DASHES[index % DASHES.len()]
@@ -135,11 +168,17 @@ pub(super) fn path(points: impl Iterator<Item = (f64, f64)>) -> String {
 pub(super) fn mark(index: usize, x: f64, y: f64) -> Markup {
     let corners = |corners: &[(f64, f64)]| path(corners.iter().map(|(dx, dy)| (x + dx, y + dy)));
     html! {
-        @match index % MARKS {
+        // The eighth line has the first one's colour and the second one's mark.
+        @match (index + index / LINES) % LINES {
             0 => { circle.mark cx=(place(x)) cy=(place(y)) r="5" {} }
             1 => { polygon.mark points=(corners(&[(-4.6, -4.6), (4.6, -4.6), (4.6, 4.6), (-4.6, 4.6)])) {} }
             2 => { polygon.mark points=(corners(&[(0.0, -6.0), (5.6, 4.6), (-5.6, 4.6)])) {} }
-            _ => { polygon.mark points=(corners(&[(0.0, -6.5), (6.5, 0.0), (0.0, 6.5), (-6.5, 0.0)])) {} }
+            3 => { polygon.mark points=(corners(&[(0.0, -6.5), (6.5, 0.0), (0.0, 6.5), (-6.5, 0.0)])) {} }
+            4 => { polygon.mark points=(corners(&[(-5.6, -4.6), (5.6, -4.6), (0.0, 6.0)])) {} }
+            5 => { polygon.mark points=(corners(&[
+                (-2.2, -6.0), (2.2, -6.0), (2.2, -2.2), (6.0, -2.2), (6.0, 2.2), (2.2, 2.2), (2.2, 6.0), (-2.2, 6.0), (-2.2, 2.2), (-6.0, 2.2), (-6.0, -2.2), (-2.2, -2.2),
+            ])) {} }
+            _ => { polygon.mark points=(corners(&[(-7.0, -3.4), (7.0, -3.4), (7.0, 3.4), (-7.0, 3.4)])) {} }
         }
     }
 }
@@ -150,11 +189,11 @@ pub(super) fn marked_dot(index: usize, x: f64, y: f64) -> Markup {
 }
 
 /// A sample of a line with its mark.
-pub(super) fn marked_line(index: usize, dashed: bool) -> Markup {
+pub(super) fn marked_line(index: usize) -> Markup {
     html! {
         g style=(colour(index)) {
-            polyline.line.dashed[dashed] points="1,7 29,7" {}
-            @if !dashed { (mark(index, 15.0, 7.0)) }
+            polyline.line points="1,7 29,7" {}
+            (mark(index, 15.0, 7.0))
         }
     }
 }
@@ -164,16 +203,29 @@ pub(super) fn dashed_line(index: usize) -> Markup {
     html! { polyline.line style=(colour(index)) stroke-dasharray=(dash(index)) points="1,7 29,7" {} }
 }
 
+/// A sample of what lines are held against.
+pub(super) fn level_line(index: usize) -> Markup {
+    html! { (level(index, "1,7 29,7", &html! {})) }
+}
+
+/// What lines are held against: never solid, the first in gray.
+pub(super) fn level(index: usize, points: &str, inside: &Markup) -> Markup {
+    let dash = DASHES[1 + index % (DASHES.len() - 1)];
+    html! { polyline.level style=(colour(LINES - 1 + index)) stroke-dasharray=(dash) points=(points) { (inside) } }
+}
+
 /// A sample of a filled box.
-pub(super) fn filled_box(index: usize) -> Markup {
-    html! { rect.fill style=(colour(index)) x="1" y="1" width="28" height="12" rx="2" {} }
+pub(super) fn filled_box() -> Markup {
+    html! { rect.fill x="1" y="1" width="28" height="12" rx="2" {} }
 }
 
 pub(super) fn legend(keys: &[Key]) -> Markup {
     html! {
         @if keys.len() > 1 {
             div.legend {
-                @for key in keys { span { svg.key viewBox="0 0 30 14" aria-hidden="true" { (key.sample) } (key.name) } }
+                @for key in keys {
+                    span data-series=[key.series] { svg.key viewBox="0 0 30 14" aria-hidden="true" { (key.sample) } (key.name) }
+                }
             }
         }
     }
@@ -192,11 +244,12 @@ pub(super) fn ticks((low, high): (f64, f64)) -> Vec<f64> {
         .collect()
 }
 
-/// A number as short as it is exact.
+/// A number as short as it is exact: with three digits that count.
 pub(super) fn short(value: f64) -> String {
     let text = match value.abs() {
-        v if v > 0.0 && v < 0.01 => return format!("{value:.1e}"),
+        v if v > 0.0 && v < 0.001 => return format!("{value:.1e}"),
         v if v >= 1000.0 => format!("{value:.0}"),
+        v if v < 0.1 => format!("{value:.4}"),
         _ => format!("{value:.3}"),
     };
     match text.contains('.') {

@@ -3,7 +3,7 @@
 use flow_engine::figure::Intervals;
 use maud::html;
 
-use super::drawing::{Axis, Drawing, WIDE, colour, place, short};
+use super::drawing::{Axis, Drawing, WIDE, colour, cut, place, short};
 
 pub(super) fn draw(plot: &Intervals, width: f64) -> Drawing {
     let beside = width >= WIDE;
@@ -28,20 +28,27 @@ pub(super) fn draw(plot: &Intervals, width: f64) -> Drawing {
             row.name, value.mean, value.low, value.high
         )
     });
+    // Lines that would cross words are drawn beside the intervals alone.
+    let spans: Vec<(f64, f64)> = match beside {
+        true => vec![(2.0, bottom)],
+        false => (1..=plot.rows.len())
+            .map(|i| (row * i as f64 - 22.0, row * i as f64))
+            .collect(),
+    };
     let body = html! {
-        @for tick in axis.ticks() {
-            line.grid x1=(x(tick)) x2=(x(tick)) y1="2" y2=(bottom) {}
-            text.tick x=(x(tick)) y=(bottom + 16.0) text-anchor="middle" { (short(tick)) }
+        @for (from, to) in &spans {
+            @for tick in axis.ticks() { line.grid x1=(x(tick)) x2=(x(tick)) y1=(from) y2=(to) {} }
+            line.axis x1=(x(0.0)) x2=(x(0.0)) y1=(from) y2=(to) {}
         }
-        line.axis x1=(x(0.0)) x2=(x(0.0)) y1="2" y2=(bottom) {}
+        @for tick in axis.ticks() { text.tick x=(x(tick)) y=(bottom + 16.0) text-anchor="middle" { (short(tick)) } }
         @for (i, shown) in plot.rows.iter().enumerate() {
             @let top = row * i as f64 + 3.0;
             @let y = if beside { top + 0.5 * row } else { top + 0.72 * row };
             @if beside {
-                text x=(left - 12.0) y=(y + 4.0) text-anchor="end" { (shown.name) }
+                text x=(left - 12.0) y=(y + 4.0) text-anchor="end" { (cut(&shown.name, 28)) }
                 text.tick x=(width - right + 12.0) y=(y + 4.0) { (numbers(shown)) }
             } @else {
-                text x=(left) y=(top + 17.0) { (shown.name) }
+                text x=(left) y=(top + 17.0) { (cut(&shown.name, 28)) }
                 text.tick x=(width - right) y=(top + 17.0) text-anchor="end" { (numbers(shown)) }
             }
             g style=(colour(0)) {

@@ -8,10 +8,8 @@ use super::drawing::{Axis, Drawing, Key, NARROW, colour, marked_dot, tip};
 const HEIGHT: f64 = 380.0;
 
 pub(super) fn keys(map: &Map) -> Vec<Key> {
-    let key = |(i, name): (usize, &String)| Key {
-        name: name.clone(),
-        sample: html! { g style=(colour(i)) { (marked_dot(i, 15.0, 7.0)) } },
-    };
+    let sample = |i| html! { g style=(colour(i)) { (marked_dot(i, 15.0, 7.0)) } };
+    let key = |(i, name): (usize, &String)| Key::of_series(name, sample(i), i);
     map.classes.iter().enumerate().map(key).collect()
 }
 
@@ -29,7 +27,7 @@ fn one(map: &Map, name: &str, points: &[(f64, f64)]) -> Drawing {
     let body = html! {
         text.strong x="6" y="15" { (name) }
         @for (i, (a, b)) in points.iter().enumerate() {
-            g data-example=(i) style=(colour(class(i))) {
+            g data-example=(i) data-series=(class(i)) style=(colour(class(i))) {
                 (tip(map.classes.get(class(i)).map_or("", String::as_str)))
                 (marked_dot(class(i), x.at(*a), y.at(*b)))
             }

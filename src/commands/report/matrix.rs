@@ -74,8 +74,9 @@ fn one(matrix: &Matrix, classes: &[String]) -> Drawing {
                         rect.fill width=(place(cell - 1.0)) height=(place(cell - 1.0)) fill-opacity=(format!("{:.2}", 0.05 + 0.95 * share)) {
                             (tip(&format!("{:.1} % of {} taken for {} ({})", 100.0 * share, classes[t], classes[p], matrix.counts[t][p])))
                         }
-                        @if written && *share >= 0.005 {
-                            text.small.on[*share > 0.5] x=(place(0.5 * cell)) y=(place(0.5 * cell + 4.0)) text-anchor="middle" { (format!("{:.0}", 100.0 * share)) }
+                        // Dark on a half-filled cell, of either theme; in the ground's colour on a full one.
+                        @if written && (100.0 * share).round() > 0.0 {
+                            text.small.over[*share > 0.65].on[*share > 0.85] x=(place(0.5 * cell)) y=(place(0.5 * cell + 4.0)) text-anchor="middle" { ((100.0 * share).round()) }
                         }
                     }
                 }

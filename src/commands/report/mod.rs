@@ -4,6 +4,7 @@ mod bars;
 mod chart;
 mod compare;
 mod content;
+mod datasets;
 mod drawing;
 mod forest;
 mod map;

@@ -14,7 +14,7 @@ pub(super) fn table(figure: &Figure) -> Option<Table> {
         Figure::Lines(lines) => of_lines(lines),
         Figure::Intervals(plot) => of_intervals(plot),
         Figure::Table(table) => table.clone(),
-        Figure::Panels(panels) => of_panels(panels),
+        Figure::Panels(panels) => of_panels(panels, &|value| value.to_string()),
         Figure::Bars(bars) => of_bars(bars),
         Figure::Matrices(all) => of_matrices(all),
         Figure::Pictures(pictures) => of_pictures(pictures),
@@ -29,6 +29,7 @@ pub(super) fn table(figure: &Figure) -> Option<Table> {
 pub(super) fn summary(figure: &Figure) -> Option<Table> {
     match figure {
         Figure::Panels(panels) if panels.panels.iter().any(|panel| !panel.marks) => Some(of_curves(panels)),
+        Figure::Panels(panels) => Some(of_panels(panels, &short)),
         // As many rows as examples say nothing to a reader.
         Figure::Words(_) | Figure::Table(_) | Figure::Pictures(_) | Figure::Map(_) => None,
         other => table(other),
@@ -91,7 +92,7 @@ fn of_intervals(plot: &Intervals) -> Table {
     )
 }
 
-fn of_panels(panels: &Panels) -> Table {
+fn of_panels(panels: &Panels, number: &dyn Fn(f64) -> String) -> Table {
     let mut rows = Vec::new();
     for panel in &panels.panels {
         for curve in &panel.curves {
@@ -100,8 +101,8 @@ fn of_panels(panels: &Panels) -> Table {
                     panel.group.clone(),
                     panel.title.clone(),
                     curve.name.clone(),
-                    x.to_string(),
-                    y.to_string(),
+                    number(*x),
+                    number(*y),
                 ]
             };
             rows.extend(curve.points.iter().map(point));

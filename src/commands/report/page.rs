@@ -98,12 +98,13 @@ pub(super) fn of_comparison(comparison: &Comparison) -> String {
     let body = html! {
         header { h1 { (comparison.title) } p.quiet { (names.cloned().collect::<Vec<_>>().join(" beside ")) } }
         @for other in &comparison.others {
+            @if comparison.others.len() > 1 { h2.run { (other.run) " beside " (comparison.first) } }
+            @for (name, figure) in named(other.figures.iter()) { (section(&format!("{}-{name}", other.run), figure)) }
             section {
                 h2 { "What changed in the workflow" }
                 @if other.workflow.is_empty() { p { "Its text is the same." } }
                 @else { pre.diff tabindex="0" { @for line in other.workflow.lines() { (diff_line(line)) } } }
             }
-            @for (name, figure) in named(other.figures.iter()) { (section(&name, figure)) }
         }
     };
     page(&comparison.title, body)
@@ -131,7 +132,7 @@ fn problems(content: &Content) -> Markup {
                 @for (file, why) in &content.damaged { p { b { (file) } " cannot be shown: " (why) } }
             }
         }
-        @if content.figures.is_empty() { section { p { "No node of this run has written figures." } } }
+        @if content.figures.is_empty() { p.quiet { "There is no verdict: nothing is compared in this run, or it has not come to that." } }
     }
 }
 
@@ -164,7 +165,7 @@ fn provenance(content: &Content) -> Markup {
             p.cite { (content.citation()) }
             details { summary { "Workflow" } pre tabindex="0" { (content.workflow) } }
             @if let Some(summary) = &content.summary {
-                details {
+                details.numbers {
                     summary { "Nodes and keys" }
                     div.wide tabindex="0" role="region" aria-label="nodes" { table {
                         thead { tr { @for head in ["node", "", "took", "key"] { th scope="col" { (head) } } } }

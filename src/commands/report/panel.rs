@@ -8,7 +8,7 @@ use super::drawing::{
 };
 
 const HEIGHT: f64 = 230.0;
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 58.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 42.0;
@@ -25,12 +25,30 @@ fn alike(panels: &Panels) -> Vec<&str> {
 }
 
 pub(super) fn keys(panels: &Panels) -> Vec<Key> {
+    keys_of(panels, |_| true)
+}
+
+/// Of what is in one group.
+pub(super) fn keys_of_group(panels: &Panels, group: &str) -> Vec<Key> {
+    keys_of(panels, |panel| panel.group == group)
+}
+
+fn keys_of(panels: &Panels, shown: impl Fn(&Panel) -> bool) -> Vec<Key> {
     let marked = panels.panels.iter().any(|panel| panel.marks);
-    let key = |(i, name): (usize, &str)| Key {
-        name: name.replace('=', " "),
-        sample: if marked { marked_line(i, false) } else { dashed_line(i) },
+    let curves = || {
+        panels
+            .panels
+            .iter()
+            .filter(|panel| shown(panel))
+            .flat_map(|panel| &panel.curves)
     };
-    alike(panels).into_iter().enumerate().map(key).collect()
+    let all = alike(panels).into_iter().enumerate();
+    all.filter(|(_, name)| curves().any(|curve| curve.like == **name))
+        .map(|(i, name)| {
+            let sample = if marked { marked_line(i) } else { dashed_line(i) };
+            Key::of_series(&name.replace('=', " "), sample, i)
+        })
+        .collect()
 }
 
 pub(super) fn draw(panels: &Panels) -> Vec<Drawing> {
@@ -47,11 +65,14 @@ fn one(panel: &Panel, alike: &[&str]) -> Drawing {
     let (bottom, right) = (HEIGHT - BOTTOM, NARROW - RIGHT);
     let body = html! {
         text.strong x="6" y="15" { (panel.title) }
+        @if panel.y != panel.title {
+            text.tick transform=(format!("translate(11 {}) rotate(-90)", place(f64::midpoint(TOP, bottom)))) text-anchor="middle" { (panel.y) }
+        }
         @for tick in y.ticks() {
             line.grid x1=(LEFT) x2=(right) y1=(place(y.at(tick))) y2=(place(y.at(tick))) {}
             text.tick x=(LEFT - 6.0) y=(place(y.at(tick) + 4.0)) text-anchor="end" { (y.written(tick)) }
         }
-        @for tick in x.ticks() {
+        @for tick in budgets(panel).unwrap_or_else(|| x.ticks()) {
             line.axis x1=(place(x.at(tick))) x2=(place(x.at(tick))) y1=(bottom) y2=(bottom + 4.0) {}
             text.tick x=(place(x.at(tick))) y=(bottom + 17.0) text-anchor="middle" { (short(tick)) }
         }
@@ -81,6 +102,20 @@ fn one(panel: &Panel, alike: &[&str]) -> Drawing {
     }
 }
 
+/// Where marks stand over few whole numbers, these: what was tried says more than round values.
+fn budgets(panel: &Panel) -> Option<Vec<f64>> {
+    const FEW: usize = 5;
+    let mut all: Vec<f64> = panel
+        .curves
+        .iter()
+        .flat_map(|curve| &curve.points)
+        .map(|point| point.0)
+        .collect();
+    all.sort_by(f64::total_cmp);
+    all.dedup();
+    (panel.marks && panel.log_x && all.len() <= FEW && all.iter().all(|x| x.fract() == 0.0)).then_some(all)
+}
+
 fn diagonal(x: &Axis, y: &Axis) -> Markup {
     let (low, high) = (x.low.max(y.low), x.high.min(y.high));
     html! { line.axis stroke-dasharray="4 4" x1=(place(x.at(low))) y1=(place(y.at(low))) x2=(place(x.at(high))) y2=(place(y.at(high))) {} }
@@ -93,7 +128,7 @@ fn drawn(curve: &Curve, panel: &Panel, alike: &[&str], x: &Axis, y: &Axis) -> Ma
     let aside = index.is_none() && panel.curves.len() > 1;
     let i = if aside { 6 } else { index.unwrap_or(0) };
     html! {
-        g style=(colour(i)) {
+        g data-series=[index] style=(colour(i)) {
             @if aside {
                 polyline.line.dashed points=(path(points())) { (tip(&curve.name)) }
             } @else if panel.marks {

@@ -64,7 +64,8 @@ pub(super) fn figure(content: &Content, wanted: &str, output: Option<&Path>) -> 
 
 fn drawn(name: &str, figure: &Figure) -> Result<String, Failure> {
     let narrow = matches!(figure, Figure::Panels(_) | Figure::Matrices(_));
-    let (keys, drawings) = section::drawings(figure, if narrow { NARROW } else { WIDE });
+    let named = with_groups(figure.clone());
+    let (keys, drawings) = section::drawings(&named, if narrow { NARROW } else { WIDE });
     if drawings.is_empty() {
         let message = format!("`{name}` is a table, words or pictures: there is nothing to draw");
         return Err(Failure::usage(
@@ -73,6 +74,27 @@ fn drawn(name: &str, figure: &Figure) -> Result<String, Failure> {
         ));
     }
     Ok(file(figure.title(), &keys, &drawings))
+}
+
+/// A page has a heading for each group of drawings; in a file each says which it is of.
+fn with_groups(mut figure: Figure) -> Figure {
+    let name = |title: &mut String, group: &str| {
+        if !group.is_empty() {
+            *title = format!("{group}: {title}");
+        }
+    };
+    match &mut figure {
+        Figure::Panels(all) => all
+            .panels
+            .iter_mut()
+            .for_each(|panel| name(&mut panel.title, &panel.group)),
+        Figure::Matrices(all) => all
+            .matrices
+            .iter_mut()
+            .for_each(|matrix| name(&mut matrix.name, &matrix.group)),
+        _ => {}
+    }
+    figure
 }
 
 /// A drawing as a picture.

@@ -3,7 +3,7 @@
 use flow_engine::figure::{Schedule, Span};
 use maud::html;
 
-use super::drawing::{Axis, Drawing, Key, colour, cut, filled_box, place, short, tip};
+use super::drawing::{Axis, Drawing, Key, cut, filled_box, kind_colour, place, short, tip};
 use crate::output::duration;
 
 const ROW: f64 = 22.0;
@@ -21,15 +21,14 @@ fn kinds(schedule: &Schedule) -> Vec<&str> {
 }
 
 pub(super) fn keys(schedule: &Schedule) -> Vec<Key> {
-    let key = |(i, kind): (usize, &str)| Key {
-        name: kind.to_owned(),
-        sample: filled_box(i),
-    };
-    kinds(schedule).into_iter().enumerate().map(key).collect()
+    let sample = |kind| html! { g style=(kind_colour(kind)) { (filled_box()) } };
+    kinds(schedule)
+        .into_iter()
+        .map(|kind| Key::new(kind, sample(kind)))
+        .collect()
 }
 
 pub(super) fn draw(schedule: &Schedule, width: f64) -> Drawing {
-    let kinds = kinds(schedule);
     let rows = schedule.spans.iter().map(|span| span.row + 1).max().unwrap_or(0);
     let bottom = rows as f64 * ROW + 4.0;
     let (unit, seconds) = match schedule.seconds {
@@ -64,7 +63,7 @@ pub(super) fn draw(schedule: &Schedule, width: f64) -> Drawing {
         @for span in &schedule.spans {
             @let (from, to) = (at(span.start_s), at(span.end_s));
             @let long = (to - from).max(0.8);
-            g style=(colour(kinds.iter().position(|kind| *kind == span.kind).unwrap_or(0))) {
+            g style=(kind_colour(&span.kind)) {
                 (tip(&words(span)))
                 rect.fill.failed[span.ended == "failed"] x=(place(from)) y=(place(span.row as f64 * ROW + 2.0)) width=(place(long)) height=(ROW - 3.0) rx="2" {}
                 @if long > 70.0 {

@@ -32,6 +32,13 @@ addEventListener("pointermove", (event) => {
   tip.style.top = (event.clientY + 18 + height > innerHeight ? event.clientY - height - 10 : event.clientY + 18) + "px";
 }, true);
 
+// What a legend's line is of, while the pointer is on it.
+for (const key of all(".legend [data-series]")) {
+  const others = () => all("[data-series]", key.closest("section")).filter((element) => element.dataset.series !== key.dataset.series);
+  key.onpointerenter = () => others().forEach((element) => element.classList.add("dim"));
+  key.onpointerleave = () => others().forEach((element) => element.classList.remove("dim"));
+}
+
 // The image of a dot of a map.
 for (const map of all(".map")) {
   const thumbs = all(".thumbs img", map);

@@ -34,7 +34,7 @@ pub(super) fn drawings(figure: &Figure, width: f64) -> (Vec<Key>, Vec<Drawing>) 
         Figure::Bars(shown) => (bars::keys(shown), vec![bars::draw(shown, width)]),
         Figure::Matrices(all) => (Vec::new(), matrix::draw(all)),
         Figure::Map(shown) => (map::keys(shown), map::draw(shown)),
-        Figure::Graph(graph) => (Vec::new(), vec![workflow::draw(graph)]),
+        Figure::Graph(graph) => (workflow::keys(graph), vec![workflow::draw(graph)]),
         Figure::Schedule(shown) => (schedule::keys(shown), vec![schedule::draw(shown, width)]),
         Figure::Words(_) | Figure::Table(_) | Figure::Pictures(_) | Figure::Judged(_) => (Vec::new(), Vec::new()),
     }
@@ -44,12 +44,12 @@ pub(super) fn drawings(figure: &Figure, width: f64) -> (Vec<Key>, Vec<Drawing>) 
 pub(super) fn section(name: &str, figure: &Figure) -> Markup {
     let title = figure.title();
     html! {
-        section id=(name) {
+        section.broad[matches!(figure, Figure::Graph(_))] id=(name) {
             h2 { (title) }
             @match figure {
                 Figure::Words(words) => {
                     @for (about, said) in &words.sentences {
-                        p.answer { @if !about.is_empty() { b { (about) } " " } (emphasised(said)) }
+                        p.answer { @if !about.is_empty() { b { (about) ":" } " " } (emphasised(said)) }
                     }
                 }
                 Figure::Table(shown) => (table(shown)),
@@ -72,8 +72,9 @@ pub(super) fn section(name: &str, figure: &Figure) -> Markup {
 fn graph(shown: &Graph) -> Markup {
     let drawing = workflow::draw(shown);
     html! {
+        (legend(&workflow::keys(shown)))
         div.wide tabindex="0" role="region" aria-label=(shown.title) {
-            div style=(format!("min-width:{:.0}px", 0.75 * drawing.width)) { (drawing.on_page()) }
+            div style=(format!("min-width:{:.0}px;max-width:{:.0}px", 0.72 * drawing.width, 1.1 * drawing.width)) { (drawing.on_page()) }
         }
     }
 }
@@ -108,8 +109,8 @@ fn both(figure: &Figure) -> Markup {
     }
 }
 
-/// Small drawings by group; of several groups all but the first are folded.
-fn folded(groups: &[&str], drawings: &[Drawing]) -> Markup {
+/// Small drawings by group, each with its legend; of several groups all but the first are folded.
+fn folded(groups: &[&str], drawings: &[Drawing], keys: &dyn Fn(&str) -> Vec<Key>) -> Markup {
     let mut parts: Vec<(&str, Vec<&Drawing>)> = Vec::new();
     for (group, drawing) in groups.iter().zip(drawings) {
         match parts.iter_mut().find(|(known, _)| known == group) {
@@ -120,18 +121,16 @@ fn folded(groups: &[&str], drawings: &[Drawing]) -> Markup {
     let one = parts.len() == 1;
     html! {
         @for (i, (group, part)) in parts.iter().enumerate() {
-            @if one { div.small { @for drawing in part { (drawing.on_page()) } } }
-            @else {
-                details open[i == 0] { summary { (group) } div.small { @for drawing in part { (drawing.on_page()) } } }
-            }
+            @let shown = html! { (legend(&keys(group))) div.small { @for drawing in part { (drawing.on_page()) } } };
+            @if one { (shown) } @else { details open[i == 0] { summary { (group) } (shown) } }
         }
     }
 }
 
 fn folded_panels(panels: &Panels, figure: &Figure) -> Markup {
-    let (keys, drawings) = drawings(figure, WIDE);
     let groups: Vec<&str> = panels.panels.iter().map(|panel| panel.group.as_str()).collect();
-    html! { (legend(&keys)) (folded(&groups, &drawings)) }
+    let keys = |group: &str| panel::keys_of_group(panels, group);
+    folded(&groups, &drawings(figure, WIDE).1, &keys)
 }
 
 fn matrices(all: &Matrices, figure: &Figure) -> Markup {
@@ -143,7 +142,7 @@ fn matrices(all: &Matrices, figure: &Figure) -> Markup {
             button type="button" data-order="right" aria-pressed="false" { "how many are right" } " "
             button type="button" data-order="like" aria-pressed="false" { "likeness" }
         }
-        (folded(&groups, &drawings(figure, WIDE).1))
+        (folded(&groups, &drawings(figure, WIDE).1, &|_| Vec::new()))
     }
 }
 
@@ -166,9 +165,9 @@ fn mapped(shown: &Map, figure: &Figure) -> Markup {
 fn pictures(shown: &Pictures) -> Markup {
     let one = |picture: &Picture| {
         html! {
-            figure.large[picture.size.0 > 72] {
+            figure {
                 img src=(format!("data:image/png;base64,{}", picture.png)) alt=(picture.alt) width=(picture.size.0) height=(picture.size.1) loading="lazy";
-                figcaption { (picture.caption) }
+                @if !picture.caption.is_empty() { figcaption { (picture.caption) } }
             }
         }
     };
@@ -176,7 +175,7 @@ fn pictures(shown: &Pictures) -> Markup {
         @for (i, (group, all)) in shown.groups.iter().enumerate() {
             details open[i < 2] {
                 summary { (group) }
-                div.pictures { @for picture in all { (one(picture)) } }
+                div.pictures.large[all.iter().any(|picture| picture.size.0 > 72)] { @for picture in all { (one(picture)) } }
             }
         }
     }
@@ -199,12 +198,14 @@ fn emphasised(text: &str) -> Markup {
 
 /// Longer cells are broken into lines.
 const WORDS: usize = 28;
+/// Likewise titles of columns.
+const HEAD: usize = 12;
 
 pub(super) fn table(shown: &Table) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label=(shown.title) {
             table {
-                thead { tr { @for title in &shown.head { th scope="col" { (title) } } } }
+                thead { tr { @for title in &shown.head { th.words[title.chars().count() > HEAD] scope="col" { (title) } } } }
                 tbody {
                     @for row in &shown.rows {
                         tr {

@@ -1,16 +1,19 @@
-//! A workflow as boxes and arrows, from top to bottom. Layers by longest path, with a bend for each layer that an arrow passes (Sugiyama, Tagawa &
+//! A workflow as boxes and arrows, from left to right. Layers by longest path, with a bend for each layer that an arrow passes (Sugiyama, Tagawa &
 //! Toda 1981); within a layer, each lies near the mean of what it is joined to.
 
 use flow_engine::figure::{Graph, GraphBox};
 use maud::{Markup, html};
 
-use super::drawing::{Drawing, colour, cut, place, tip};
+use super::drawing::{Drawing, Key, cut, kind_colour, place, tip};
 use crate::output::duration;
 
-const BOX: (f64, f64) = (152.0, 58.0);
-const BEND: f64 = 18.0;
-const GAP: f64 = 14.0;
-const LAYER: f64 = 92.0;
+/// Width and height.
+const BOX: (f64, f64) = (142.0, 42.0);
+/// Height of an arrow that passes a layer.
+const BEND: f64 = 6.0;
+const GAP: f64 = 9.0;
+/// From one layer to the next.
+const LAYER: f64 = 190.0;
 /// How often the order within layers is mended.
 const SWEEPS: usize = 8;
 
@@ -19,12 +22,19 @@ struct Point {
     layer: usize,
     /// The box; none of a bend.
     of: Option<usize>,
-    x: f64,
+    /// Of its middle, from the top.
+    y: f64,
 }
 
 impl Point {
-    fn width(&self) -> f64 {
-        if self.of.is_some() { BOX.0 } else { BEND }
+    fn height(&self) -> f64 {
+        if self.of.is_some() { BOX.1 } else { BEND }
+    }
+
+    /// Where arrows come in and go out.
+    fn ends(&self) -> (f64, f64) {
+        let left = self.layer as f64 * LAYER + 2.0;
+        (left, left + BOX.0)
     }
 }
 
@@ -32,9 +42,9 @@ struct Layout {
     points: Vec<Point>,
     /// Between neighbouring layers.
     joins: Vec<(usize, usize)>,
-    /// In order, from the left.
+    /// In order, from the top.
     layers: Vec<Vec<usize>>,
-    width: f64,
+    height: f64,
 }
 
 impl Layout {
@@ -61,7 +71,7 @@ impl Layout {
         let point = |(index, layer): (usize, &usize)| Point {
             layer: *layer,
             of: Some(index),
-            x: 0.0,
+            y: 0.0,
         };
         let mut points: Vec<Point> = layer.iter().enumerate().map(point).collect();
         let mut joins = Vec::new();
@@ -71,7 +81,7 @@ impl Layout {
                 points.push(Point {
                     layer: between,
                     of: None,
-                    x: 0.0,
+                    y: 0.0,
                 });
                 joins.push((last, points.len() - 1));
                 last = points.len() - 1;
@@ -87,15 +97,15 @@ impl Layout {
             points,
             joins,
             layers,
-            width: 0.0,
+            height: 0.0,
         };
         layout.settle();
         layout
     }
 
     fn settle(&mut self) {
-        let needs = |layer: &Vec<usize>| layer.iter().map(|i| self.points[*i].width() + GAP).sum::<f64>();
-        self.width = self.layers.iter().map(needs).fold(2.0 * BOX.0, f64::max) + GAP;
+        let needs = |layer: &Vec<usize>| layer.iter().map(|i| self.points[*i].height() + GAP).sum::<f64>();
+        self.height = self.layers.iter().map(needs).fold(2.0 * BOX.1, f64::max) + GAP;
         self.spread();
         for sweep in 0..SWEEPS {
             let down = sweep % 2 == 0;
@@ -107,13 +117,13 @@ impl Layout {
             for layer in order {
                 let wanted = |i: usize| {
                     let others = self.joins.iter().filter_map(|(from, to)| match (i == *to, i == *from) {
-                        (true, _) if down => Some(self.points[*from].x),
-                        (_, true) if !down => Some(self.points[*to].x),
+                        (true, _) if down => Some(self.points[*from].y),
+                        (_, true) if !down => Some(self.points[*to].y),
                         _ => None,
                     });
                     let others: Vec<f64> = others.collect();
                     if others.is_empty() {
-                        self.points[i].x
+                        self.points[i].y
                     } else {
                         others.iter().sum::<f64>() / others.len() as f64
                     }
@@ -126,15 +136,15 @@ impl Layout {
         }
     }
 
-    /// All layers from the left, in the middle.
+    /// All layers from the top, in the middle.
     fn spread(&mut self) {
         for layer in &self.layers {
-            let needs: f64 = layer.iter().map(|i| self.points[*i].width() + GAP).sum();
-            let mut x = 0.5 * (self.width - needs + GAP);
+            let needs: f64 = layer.iter().map(|i| self.points[*i].height() + GAP).sum();
+            let mut y = 0.5 * (self.height - needs + GAP);
             for i in layer {
-                let width = self.points[*i].width();
-                self.points[*i].x = x + 0.5 * width;
-                x += width + GAP;
+                let height = self.points[*i].height();
+                self.points[*i].y = y + 0.5 * height;
+                y += height + GAP;
             }
         }
     }
@@ -142,38 +152,42 @@ impl Layout {
     /// A layer in its order, each as near to where it is wanted as there is room.
     fn put(&mut self, wanted: &[(f64, usize)]) {
         let mut least = GAP;
-        for (x, i) in wanted {
-            let half = 0.5 * self.points[*i].width();
-            self.points[*i].x = x.max(least + half);
-            least = self.points[*i].x + half + GAP;
+        for (y, i) in wanted {
+            let half = 0.5 * self.points[*i].height();
+            self.points[*i].y = y.max(least + half);
+            least = self.points[*i].y + half + GAP;
         }
-        let mut most = self.width - GAP;
+        let mut most = self.height - GAP;
         for (_, i) in wanted.iter().rev() {
-            let half = 0.5 * self.points[*i].width();
-            self.points[*i].x = self.points[*i].x.min(most - half);
-            most = self.points[*i].x - half - GAP;
+            let half = 0.5 * self.points[*i].height();
+            self.points[*i].y = self.points[*i].y.min(most - half);
+            most = self.points[*i].y - half - GAP;
         }
     }
 }
 
-pub(super) fn draw(graph: &Graph) -> Drawing {
-    let layout = Layout::of(graph);
+/// The kinds of its nodes.
+pub(super) fn keys(graph: &Graph) -> Vec<Key> {
     let mut kinds: Vec<&str> = graph.boxes.iter().map(|drawn| drawn.kind.as_str()).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let top = |point: &Point| point.layer as f64 * LAYER + 2.0;
+    let sample =
+        |kind| html! { g style=(kind_colour(kind)) { rect.tint x="1" y="1" width="28" height="12" rx="3" {} } };
+    kinds.into_iter().map(|kind| Key::new(kind, sample(kind))).collect()
+}
+
+pub(super) fn draw(graph: &Graph) -> Drawing {
+    let layout = Layout::of(graph);
     let body = html! {
-        @for (from, to) in &layout.joins { (arrow(&layout.points[*from], &layout.points[*to], &top)) }
+        @for (from, to) in &layout.joins { (arrow(&layout.points[*from], &layout.points[*to])) }
         @for point in &layout.points {
             @if let Some(drawn) = point.of.map(|of| &graph.boxes[of]) {
-                @let x = point.x - 0.5 * BOX.0;
-                g transform=(format!("translate({} {})", place(x), place(top(point)))) style=(colour(kinds.binary_search(&drawn.kind.as_str()).unwrap_or(0))) {
+                g transform=(format!("translate({} {})", place(point.ends().0), place(point.y - 0.5 * BOX.1))) style=(kind_colour(&drawn.kind)) {
                     (tip(&format!("{} ({}): {}", drawn.name, drawn.kind, state(drawn))))
                     rect.ground width=(BOX.0) height=(BOX.1) rx="7" {}
                     rect.tint.failed[drawn.states.iter().any(|(state, _)| state == "failed")] width=(BOX.0) height=(BOX.1) rx="7" {}
-                    text.strong x="10" y="19" { (cut(&drawn.name, 18)) }
-                    text.tick x="10" y="35" { (drawn.kind) }
-                    text.tick.small x="10" y="50" { (cut(&state(drawn), 24)) }
+                    text.strong x="10" y="18" { (cut(&drawn.name, 17)) }
+                    text.tick.small x="10" y="34" { (cut(&state(drawn), 22)) }
                 }
             }
         }
@@ -191,30 +205,32 @@ pub(super) fn draw(graph: &Graph) -> Drawing {
         }
     });
     Drawing {
-        width: layout.width,
-        height: layout.layers.len() as f64 * LAYER - (LAYER - BOX.1) + 4.0,
+        width: layout.layers.len() as f64 * LAYER - (LAYER - BOX.0) + 4.0,
+        height: layout.height,
         alt: format!("{}: {}", graph.title, said.collect::<Vec<_>>().join("; ")),
         body,
     }
 }
 
-fn arrow(from: &Point, to: &Point, top: &dyn Fn(&Point) -> f64) -> Markup {
-    let start = top(from) + if from.of.is_some() { BOX.1 } else { 0.5 * BOX.1 };
-    let end = top(to) + if to.of.is_some() { 0.0 } else { 0.5 * BOX.1 };
+fn arrow(from: &Point, to: &Point) -> Markup {
+    // A bend is a straight line through its layer.
+    let (start, end) = (from.ends().1, to.ends().0);
     let bend = 0.5 * (end - start);
+    let through = if to.of.is_some() { end } else { to.ends().1 };
     let line = format!(
-        "M{:.1} {start:.1}C{:.1} {:.1} {:.1} {:.1} {:.1} {end:.1}",
-        from.x,
-        from.x,
+        "M{start:.1} {:.1}C{:.1} {:.1} {:.1} {:.1} {end:.1} {:.1}L{through:.1} {:.1}",
+        from.y,
         start + bend,
-        to.x,
+        from.y,
         end - bend,
-        to.x
+        to.y,
+        to.y,
+        to.y
     );
     html! {
         path.flow d=(line) {}
         @if to.of.is_some() {
-            path.flow d=(format!("M{:.1} {:.1}L{:.1} {:.1}L{:.1} {:.1}", to.x - 3.5, end - 6.0, to.x, end - 0.5, to.x + 3.5, end - 6.0)) {}
+            path.flow d=(format!("M{:.1} {:.1}L{:.1} {:.1}L{:.1} {:.1}", end - 6.0, to.y - 3.5, end - 0.5, to.y, end - 6.0, to.y + 3.5)) {}
         }
     }
 }
@@ -237,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boxes_of_a_layer_do_not_overlap_and_arrows_point_down() {
+    fn boxes_of_a_layer_do_not_overlap_and_arrows_point_onwards() {
         let names = ["a", "b", "c", "d", "e", "f"];
         let boxed = |name: &&str| GraphBox {
             name: (*name).to_owned(),
@@ -253,8 +269,11 @@ mod tests {
         let layout = Layout::of(&graph);
         for layer in &layout.layers {
             for pair in layer.windows(2) {
-                let [left, right] = [&layout.points[pair[0]], &layout.points[pair[1]]];
-                assert!(right.x - left.x >= 0.5 * (left.width() + right.width()), "they overlap");
+                let [upper, lower] = [&layout.points[pair[0]], &layout.points[pair[1]]];
+                assert!(
+                    lower.y - upper.y >= 0.5 * (upper.height() + lower.height()),
+                    "they overlap"
+                );
             }
         }
         for (from, to) in &layout.joins {

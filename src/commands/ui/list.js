@@ -6,7 +6,13 @@ const body = find("#runs tbody");
 let sort = "started", down = false;
 
 const span = (s) => (s === null ? "" : s < 9.95 ? s.toFixed(1) + " s" : s < 120 ? s.toFixed(0) + " s" : Math.floor(s / 60) + " min " + Math.floor(s % 60) + " s");
-const cell = (row, text) => { row.insertCell().textContent = text; };
+const cell = (row, text, look = "") => { Object.assign(row.insertCell(), { textContent: text, className: look }); };
+// `2026-11-28 03:12`, of this place.
+const moment = (ms) => {
+  const at = new Date(ms);
+  const two = (value) => String(value).padStart(2, "0");
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}`;
+};
 
 // The answer of the newest question counts.
 let asked = 0;
@@ -26,16 +32,17 @@ const show = async () => {
     name.scope = "row";
     const link = document.createElement("a");
     link.href = `run/${encodeURIComponent(run.id)}/`;
-    link.textContent = new Date(run.started_unix_ms).toLocaleString() + "  " + (run.workflow || run.id);
+    link.textContent = run.workflow || run.id;
+    link.title = run.id;
     name.append(link);
     row.append(name);
-    cell(row, run.status);
-    row.cells[1].className = "state " + run.status;
+    cell(row, run.status, "state " + run.status);
+    cell(row, run.headline ?? "", "words");
+    cell(row, moment(run.started_unix_ms));
     cell(row, span(run.took_s));
     cell(row, run.took_s === null ? "" : run.ran);
     cell(row, run.took_s === null ? "" : run.cached);
-    cell(row, run.overrides.join("  "));
-    cell(row, run.headline ?? "");
+    cell(row, run.overrides.join("  "), run.overrides.length ? "words" : "");
     return row;
   }));
 };

@@ -201,7 +201,8 @@ impl Site {
         let store = Store::open(&self.cache, Access::ReadOnly).ok();
         let record = key.and_then(|key| store.as_ref()?.record(&key).ok()?);
         let (Some(store), Some(record)) = (store, record) else {
-            return words(404, "its record is not in the cache");
+            // Nothing can be said of it, which is no error: it may be under way.
+            return words(200, "");
         };
         match store.nearest(&record) {
             Ok(Some(nearest)) => {
@@ -253,7 +254,7 @@ fn log(run: &Run, query: &str) -> Answer {
     };
     match read() {
         Ok(bytes) => words(200, &String::from_utf8_lossy(&bytes)),
-        Err(_) => words(404, "it has written nothing"),
+        Err(_) => words(200, "it has written nothing"),
     }
 }
 

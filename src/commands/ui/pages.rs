@@ -6,27 +6,32 @@ use maud::html;
 use crate::commands::report::page::live;
 
 pub(super) fn list() -> String {
+    // What they are sorted by; none of texts.
     let titles = [
-        ("started", "Run"),
+        ("workflow", "Workflow"),
         ("status", "Status"),
+        ("", "Outcome"),
+        ("started", "Started"),
         ("took", "Took"),
         ("ran", "Ran"),
         ("cached", "Cached"),
+        ("", "Overrides"),
     ];
     let body = html! {
         header { h1 { "Runs" } p.quiet #count aria-live="polite" {} }
         form #filter role="search" {
-            label { "Only those for which "
+            label { "Only runs with "
                 input #where name="where" type="text" autocomplete="off" spellcheck="false" placeholder="status = failed and age < 2d";
             }
             p.problem.quiet #wrong role="alert" hidden="hidden" {}
         }
-        section {
+        section.broad {
             div.wide tabindex="0" role="region" aria-label="Runs" {
                 table.live #runs {
                     thead { tr {
-                        @for (by, title) in titles { th scope="col" { button type="button" data-sort=(by) { (title) } } }
-                        th scope="col" { "Overrides" } th scope="col" { "Outcome" }
+                        @for (by, title) in titles {
+                            th scope="col" { @if by.is_empty() { (title) } @else { button type="button" data-sort=(by) { (title) } } }
+                        }
                     } }
                     tbody {}
                 }
@@ -39,12 +44,12 @@ pub(super) fn list() -> String {
 
 pub(super) fn run(run: &Run) -> String {
     let body = html! {
-        p { a href="../../" { "All runs" } }
+        nav aria-label="Pages" { a href="../../" { "All runs" } a #report href="report" { "Report" } }
         header {
-            h1 { (run.id) }
-            p.quiet #state aria-live="polite" { "reading" }
+            h1 { (run.workflow()) }
+            p.quiet { (run.id) }
+            p #state aria-live="polite" { "reading" }
             p {
-                a #report href="report" { "Report" } " "
                 button #stop type="button" hidden="hidden" { "Stop at the next checkpoint" }
             }
             div.bar-ground { div.bar #bar style="width:0" {} }
@@ -53,7 +58,7 @@ pub(super) fn run(run: &Run) -> String {
             h2 #chosen-name {}
             p.quiet #chosen-state {}
             div.small #curves {}
-            details open="open" { summary { "Why it runs" } pre #why tabindex="0" {} }
+            details open="open" { summary { "Why it had to run" } pre #why tabindex="0" {} }
             details open="open" { summary { "Log" } pre.log #log tabindex="0" {} }
         }
         section {

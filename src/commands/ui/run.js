@@ -3,11 +3,13 @@
 {
 const find = (selector) => document.querySelector(selector);
 const nodes = new Map();
+// As they are in the workflow.
+const order = [];
 const body = find("#nodes tbody");
 let chosen = null, over = false, began = 0, now = 0, total = 0, ending = "", dirty = true;
 
 const span = (s) => (s < 9.95 ? s.toFixed(1) + " s" : s < 120 ? s.toFixed(0) + " s" : Math.floor(s / 60) + " min " + Math.floor(s % 60) + " s");
-const number = (value) => (value === null ? "?" : Math.abs(value) >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toFixed(3));
+const number = (value) => (value === null ? "?" : Math.abs(value) >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toFixed(Math.abs(value) >= 10 ? 1 : 3));
 
 const node = (name) => {
   if (!nodes.has(name)) {
@@ -21,7 +23,8 @@ const node = (name) => {
     head.append(button);
     row.append(head);
     for (let i = 0; i < 5; i++) row.insertCell();
-    nodes.set(name, { name, row, kind: "", state: "waiting", reasons: [], steps: [], from: 0, took: 0, message: "", changed: true });
+    order.push({ name, place: order.length, row, kind: "", state: "waiting", reasons: [], steps: [], from: 0, took: 0, message: "", changed: true });
+    nodes.set(name, order.at(-1));
   }
   const found = nodes.get(name);
   found.changed = dirty = true;
@@ -36,12 +39,16 @@ const hear = ({ unix_ms: at, what }) => {
     of.state = state;
     if (of.from) of.took = (at - of.from) / 1000;
     of.message = what.message ?? "";
+    // From among what is at work back to its place.
+    let next = of.place + 1;
+    while (order[next]?.state === "running") next++;
+    body.insertBefore(of.row, order[next]?.row ?? null);
   };
   switch (what.event) {
     case "run_started": began = at; total = what.nodes; break;
     case "run_finished": ending = what.status; break;
     case "node_planned": Object.assign(node(what.node), { kind: what.kind, reasons: what.reasons }); break;
-    case "node_cached": node(what.node).state = "cached"; break;
+    case "node_cached": Object.assign(node(what.node), { state: "cached", message: "" }); break;
     // What is at work stands first.
     case "node_started": Object.assign(node(what.node), { state: "running", from: at, message: "" }); body.prepend(node(what.node).row); break;
     case "node_waits": Object.assign(node(what.node), { state: "waits", message: "for " + what.holder }); break;
@@ -88,7 +95,7 @@ const showChosen = () => {
   find("#chosen-state").textContent = [of.state, of.message, metrics].filter(Boolean).join(": ");
   const names = [...new Set(of.steps.flatMap((step) => step.metrics.map((metric) => metric.name)))];
   const points = (name) => of.steps.map((step) => [step.step, step.metrics.find((metric) => metric.name === name)?.value]).filter((point) => Number.isFinite(point[1]));
-  find("#curves").replaceChildren(...names.map((name) => [name, points(name)]).filter(([, all]) => all.length > 1).map(([name, all]) => chart(name, all)));
+  find("#curves").replaceChildren(...names.map((name) => [name, points(name)]).filter(([name, all]) => name !== "epoch" && all.length > 1).map(([name, all]) => chart(name, all)));
 };
 
 const readLog = async () => {
@@ -126,11 +133,11 @@ const draw = () => {
     kind.textContent = of.kind;
     state.textContent = of.state;
     state.className = "state " + of.state;
-    progress.textContent = step ? `${step.step} of ${step.total} ${step.unit}` : "";
+    progress.textContent = step ? `${step.unit} ${step.step} of ${step.total}` : "";
     took.textContent = of.state === "running" ? span((now - of.from) / 1000) : of.took ? span(of.took) : "";
     latest.textContent = of.message || (step?.metrics ?? []).map((metric) => `${metric.name} ${number(metric.value)}`).join("  ");
   }
-  const states = ["running", "failed", "stopped", "skipped"].filter(count).map((state) => `${count(state)} ${state}`);
+  const states = ["running", "failed", "stopped", "killed", "skipped"].filter(count).map((state) => `${count(state)} ${state}`);
   find("#state").textContent = [ending || (over ? "killed" : "running"), `${done} of ${total} nodes done`, ...states, span((now - began) / 1000)].join(", ");
   find("#state").dataset.ended = ending;
   find("#bar").style.width = (100 * done) / Math.max(1, total) + "%";
@@ -144,6 +151,13 @@ find("#stop").onclick = async () => {
 };
 const events = new EventSource("events");
 events.onmessage = (event) => { JSON.parse(event.data).forEach(hear); draw(); };
-events.addEventListener("over", () => { over = dirty = true; events.close(); draw(); readLog(); });
+events.addEventListener("over", () => {
+  over = dirty = true;
+  // Of a run that was killed nobody wrote how its nodes ended.
+  order.filter((of) => of.state === "running").forEach((of) => Object.assign(of, { state: "killed", took: (now - of.from) / 1000, changed: true }));
+  events.close();
+  draw();
+  readLog();
+});
 setInterval(() => { if (!over && chosen) readLog(); }, 2000);
 }

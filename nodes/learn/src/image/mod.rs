@@ -17,7 +17,7 @@ pub use colour::{brightness, contrast, grayscale, hue, of_hue, saturation};
 pub use enhance::{autocontrast, equalize, sharpness};
 pub use erase::erase;
 pub use geometry::{affine_shear_x, horizontal_flip, rotate, rotate_90_ccw, shear, shift_reflect, translate};
-pub use lab::rgb_to_lab;
+pub use lab::{lab_to_rgb, rgb_to_lab};
 pub use resize::{Crop, Resizer, resize, resize_whole};
 pub use tone::{normalize, posterize, solarize};
 pub use window::window;

@@ -18,7 +18,7 @@ use super::palette::Palette;
 use super::shown::Shown;
 use super::{Method, Settings};
 use crate::backbones::Encoder;
-use crate::image::rgb_to_lab;
+use crate::image::{Size, lab_to_rgb, resize, rgb_to_lab};
 use crate::layers::{
     BatchNorm, Conv2d, ConvSettings, FeatureMap, Linear, MapShape, NormSettings, Pass, Sequential, Unflatten, tensors,
 };
@@ -135,10 +135,32 @@ impl Method for Colorization {
         let mut view = batch.view("view", encoder, pass);
         let whole = Shown::of_images("view", view.data.to_vec(), view.shape, batch);
         take_colours(&mut view, batch);
-        vec![
-            whole,
-            Shown::of_images("without colour", view.data.to_vec(), view.shape, batch),
-        ]
+        let gray = Shown::of_images("without colour", view.data.to_vec(), view.shape, batch);
+        let logits = forward(&mut [encoder, &mut self.head], view, pass);
+        let coloured = self.coloured(&gray, &logits);
+        vec![whole, gray, coloured]
+    }
+}
+
+impl Colorization {
+    /// Gray pictures in the colours that logits tell, which are made as large by bilinear interpolation.
+    fn coloured(&self, gray: &Shown, logits: &FeatureMap) -> Shown {
+        let MapShape { h, w, .. } = logits.shape;
+        let mut values = gray.values.clone();
+        let of_image = logits.data.chunks_exact(logits.shape.len());
+        for (image, logits) in values.chunks_exact_mut(gray.shape.len()).zip(of_image) {
+            let rows = logits.chunks_exact(self.palette.len());
+            let coarse: Vec<f32> = rows.flat_map(|row| self.palette.annealed_mean(row, ANNEALED)).collect();
+            let colours = resize(&coarse, Size { h, w, c: 2 }, (gray.shape.h, gray.shape.w));
+            for (pixel, colour) in image.chunks_exact_mut(3).zip(colours.chunks_exact(2)) {
+                pixel.copy_from_slice(&lab_to_rgb([100.0 * pixel[0], colour[0], colour[1]]));
+            }
+        }
+        Shown {
+            name: "colours told".into(),
+            shape: gray.shape,
+            values,
+        }
     }
 }
 

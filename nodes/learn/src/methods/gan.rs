@@ -10,6 +10,7 @@ use super::batch::{Batch, MethodConstraints, Setup, clear_gradients};
 use super::decoder::{check_decodable, decoder};
 use super::heads::{backward, forward, gradient, matrix};
 use super::outcome::{MethodError, Metric, StepOutcome};
+use super::shown::Shown;
 use super::{Method, Settings};
 use crate::backbones::Encoder;
 use crate::layers::{FeatureMap, Layer, Linear, MapShape, Pass, Sequential, tensors};
@@ -98,6 +99,14 @@ impl Method for Gan {
                 Metric::new("generator_loss", generator_loss),
             ],
         })
+    }
+
+    fn pictures(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Vec<Shown> {
+        let view = batch.view("view", encoder, pass);
+        let made = self.generator.forward(self.noise(batch, pass), pass);
+        [("view", view), ("made from noise", made)]
+            .map(|(name, map)| Shown::of_images(name, map.data.to_vec(), map.shape, batch))
+            .into()
     }
 }
 

@@ -167,12 +167,14 @@ fn range(least: usize, most: usize) -> String {
 
 fn how_to_read(verdict: &Verdict, evidence: &Evidence<'_>) -> String {
     let runs = || verdict.cells.iter().map(|cell| cell.runs);
+    let runs = range(runs().min().unwrap_or(0), runs().max().unwrap_or(0));
     format!(
-        "± is half a 95 % interval over draws, initialisations and {} test {}; means of {} runs. + and -: better or worse than {} (Holm, p < 0.05); =: within \
+        "± is half a 95 % interval over draws, initialisations and {} test {}; means of {} run{}. + and -: better or worse than {} (Holm, p < 0.05); =: within \
          {:.1} points. o: needs no training; ^: all labels.",
         verdict.images,
         verdict.noun,
-        range(runs().min().unwrap_or(0), runs().max().unwrap_or(0)),
+        runs,
+        if runs == "1" { "" } else { "s" },
         evidence.node.title(&verdict.baseline),
         100.0 * verdict.margin
     )
