@@ -96,14 +96,12 @@ lr = 0.01
 [nodes.probe]
 kind = \"evaluate\"
 encoder = \"encoder\"
-backbone = $network
 controls = false
 data = \"images\"
 [nodes.model]
 kind = \"finetune\"
 data = [\"images\"]
 init = \"encoder\"
-backbone = $network
 steps = 20
 batch = 64
 lr = 0.01
