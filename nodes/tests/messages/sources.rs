@@ -236,7 +236,11 @@ fn arrays_of_hdf5() {
     let mut desk = Desk::new();
     let of = |name: &str| std::fs::read(fixtures().join("hdf5").join(name)).expect("committed");
     let plain = of("plain.h5");
-    for (about, part) in [("half a file", plain.len() / 2), ("a cut file", plain.len() - 1)] {
+    for (about, part) in [
+        ("a beginning", 20),
+        ("half a file", plain.len() / 2),
+        ("a cut file", plain.len() - 1),
+    ] {
         desk.inspect_file(about, "a.h5", &plain[..part]);
     }
     desk.inspect_file("no array of numbers", "a.h5", of("records.h5"));
