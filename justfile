@@ -70,6 +70,10 @@ bench-graphs:
 bench-peer PYTHON:
     PYTHON={{ PYTHON }} benches/train_step.sh
 
+# Time reading a folder of JPEGs against torchvision of the Python given, and the memory that a set of 12 GB takes.
+bench-data PYTHON:
+    PYTHON={{ PYTHON }} benches/data.sh
+
 # The kernels' micro-benchmarks.
 bench-kernels:
     cargo bench -p flow-learn

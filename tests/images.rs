@@ -272,8 +272,8 @@ fn files_that_an_earlier_run_decoded_are_not_decoded_again_and_the_result_is_tha
     assert!(!place.logs().contains("by an earlier run"), "{}", place.logs());
 }
 
-#[test]
-fn copies_in_two_splits_are_told_dropped_or_an_error() {
+/// Two classes to train on and two images to test on, of which one is a copy.
+fn with_a_copy() -> Place {
     let place = two_classes(READ, 6);
     for name in ["across", "along"] {
         std::fs::create_dir_all(place.path("photos/train")).expect("made");
@@ -285,6 +285,12 @@ fn copies_in_two_splits_are_told_dropped_or_an_error() {
     }
     put(&place, "photos/test/across/new.png", &png(0, 300));
     put(&place, "photos/test/along/copy.png", &png(1, 502));
+    place
+}
+
+#[test]
+fn copies_in_two_splits_are_told_dropped_or_an_error() {
+    let place = with_a_copy();
     let ended = place.run(&[]);
     for word in ["test/along/copy.png", "train/along/2.png"] {
         assert!(ended.stderr.contains(word), "{}", ended.stderr);
@@ -300,6 +306,44 @@ fn copies_in_two_splits_are_told_dropped_or_an_error() {
     assert_eq!(metrics(&place)["train_images"], 11.0);
     place.write("w.toml", format!("{READ}on_leak = \"error\"\n"));
     refused(&place, 1, &["test/along/copy.png", "train/along/2.png"]);
+}
+
+#[test]
+fn a_verdict_says_how_many_images_are_in_two_splits() {
+    let place = with_a_copy();
+    let judged = r#"
+[matrix]
+arm = ["one", "other"]
+[defaults.finetune]
+data = ["images"]
+backbone = { name = "conv3", widths = [4, 4, 4] }
+steps = 1
+batch = 4
+lr = 0.01
+[nodes.one]
+kind = "finetune"
+[nodes.other]
+kind = "finetune"
+seed = 1
+[nodes.score]
+kind = "evaluate"
+model = "${arm}"
+data = "images"
+[nodes.verdict]
+kind = "evaluate"
+compare = ["score"]
+over = ["arm"]
+baseline = "one"
+"#;
+    let mut said = String::new();
+    for more in ["", "on_leak = \"drop\"\n"] {
+        place.write("w.toml", format!("{READ}{more}{judged}"));
+        let ended = place.run(&[]);
+        let (_, told) = ended.stdout.split_once("These test images").expect("a verdict");
+        let told = told.split("run directory").next().unwrap_or_default();
+        said.push_str(&format!("These test images{told}\n"));
+    }
+    insta::assert_snapshot!("leaks_in_a_verdict", said);
 }
 
 #[test]

@@ -39,6 +39,14 @@ fn every_source_is_planned_read_and_trained_on() {
             "side = 16\ntest = 2\narrays = { x = \"x\", y = \"y\" }",
             [10, 2],
         ),
+        ("hdf5", "hdf5/plain.h5", "", [12, 6]),
+        ("hdf5", "hdf5/deep", "side = 16\ntest = 4", [8, 4]),
+        (
+            "hdf5",
+            "hdf5/packed.hdf5",
+            "side = 16\ntest = 2\narrays = { x = \"images\", y = \"labels\" }",
+            [10, 2],
+        ),
         ("cifar", "cifar-10-batches-bin", "", [3, 2]),
         ("cifar", "cifar-100.tar.gz", "side = 16", [3, 2]),
         ("stl10", "stl10_binary", "side = 16", [5, 2]),
@@ -73,6 +81,7 @@ fn what_makes_no_data_set_is_refused_while_planning() {
             "there is no array `z`; it has",
         ),
         ("npz", "parquet", "", "it is a directory"),
+        ("hdf5", "npz/plain.npz", "", "no whole HDF5 file"),
         ("parquet", "parquet", "", "needs `side`"),
         (
             "parquet",
@@ -101,6 +110,8 @@ fn inspect_tells_formats_by_what_lies_there() {
     let place = Place::new("");
     for (path, images) in [
         ("npz/plain.npz", 18),
+        ("hdf5/plain.h5", 18),
+        ("hdf5/deep", 12),
         ("cifar-10-batches-py", 5),
         ("cifar-100.tar.gz", 5),
         ("stl10_binary", 7),

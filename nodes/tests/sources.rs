@@ -71,6 +71,7 @@ fn every_format_gives_the_images_that_were_written() {
 fn classes_are_in_the_order_of_their_numbers_and_have_the_names_that_the_files_give_them() {
     let names = |path: &str| inspected(&fixtures().join(path)).expect(path).class_names;
     assert_eq!(names("npz/plain.npz"), ["0", "1", "10"]);
+    assert_eq!(names("hdf5/packed.hdf5"), ["cat", "dög"]);
     assert_eq!(names("parquet"), ["zebra", "ant"]);
     assert_eq!(names("cifar-100.tar.gz"), ["airplane", "automobile", "bird"]);
     assert_eq!(names("stl10_binary"), ["airplane", "bird", "car"]);
@@ -95,6 +96,7 @@ fn cut(name: &str, file: &str, words: &str) {
 #[test]
 fn truncated_files_are_named() {
     cut("npz/plain.npz", "", "no whole npz archive");
+    cut("hdf5/plain.h5", "", "truncated");
     cut("cifar-10-batches-bin", "data_batch_1.bin", "truncated");
     cut("cifar-10-batches-py", "data_batch_1", "truncated");
     cut("cifar-10-old", "test_batch", "truncated");

@@ -152,7 +152,7 @@ fn fitted(path: &Path, args: &InitArgs) -> Result<(String, f64), Failure> {
         } else {
             "does not exist"
         };
-        let help = "give a directory of images, an npz, Parquet or tar file, or a directory of such or of the files of MNIST, CIFAR or STL-10";
+        let help = "give a directory of images, an npz, HDF5, Parquet or tar file, or a directory of such or of the files of MNIST, CIFAR or STL-10";
         return Err(Failure::usage(format!("{} {what}", path.display()), help));
     };
     let found = inspect(path, &Layout::default(), &Reading::default()).map_err(|fault| Failure::Other {

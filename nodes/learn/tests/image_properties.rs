@@ -68,11 +68,15 @@ proptest! {
         let values = &seed[..size.len()];
         let floats: Vec<f32> = values.iter().map(|v| f32::from(*v)).collect();
         let expected = image::resize(&floats, size, to);
-        let [found, other] = image::resize_whole(values, size, to.0, [to.1, to.1 + 1]);
+        let whole = Crop::whole(Size { h: to.0, w: to.1, c });
+        let found = image::resize_part(values, size, to, whole);
         prop_assert!(close(&found, &expected, 1e-3));
-        prop_assert!(close(&other, &image::resize(&floats, size, (to.0, to.1 + 1)), 1e-3));
         let sixteen: Vec<u16> = values.iter().map(|v| u16::from(*v)).collect();
-        prop_assert_eq!(image::resize_whole(&sixteen, size, to.0, [to.1])[0].clone(), found);
+        prop_assert_eq!(image::resize_part(&sixteen, size, to, whole), found.clone());
+        // A part is that part of the whole, to the bit.
+        let part = Crop { top: whole.height / 3, left: whole.width / 4, height: whole.height.div_ceil(2), width: whole.width.div_ceil(2) };
+        let rows = (part.top..part.top + part.height).flat_map(|y| &found[(y * to.1 + part.left) * c..][..part.width * c]);
+        prop_assert_eq!(image::resize_part(values, size, to, part), rows.copied().collect::<Vec<f32>>());
     }
 
     #[test]

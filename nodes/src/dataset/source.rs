@@ -64,7 +64,7 @@ pub struct SourceNode {
     /// What the columns of the table, or of a Parquet file, are called: there `path` is that of the images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     columns: Option<Columns>,
-    /// What the arrays of an npz file are called, where it is not `x` and `y`, `x_train` and the like.
+    /// What the arrays of an npz or HDF5 file are called, where it is not `x` and `y`, `x_train` and the like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     arrays: Option<ArrayNames>,
     /// How image files that are not square become squares: `crop` if left out.
@@ -291,7 +291,7 @@ struct Parts {
 
 impl Node for SourceNode {
     const KIND: &'static str = "dataset";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const OUTPUT: ArtifactType = DATASET;
     const FORM: &'static [&'static str] = &["source"];
 

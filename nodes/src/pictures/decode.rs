@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::bands::Bands;
 use flow_engine::plain_file;
+use flow_learn::image::Size;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
@@ -139,6 +140,16 @@ impl Picture {
             header,
             channels: c,
             values,
+        }
+    }
+
+    /// Height, width and channels of its values.
+    pub fn size(&self) -> Size {
+        let Header { width, height, .. } = self.header;
+        Size {
+            h: height as usize,
+            w: width as usize,
+            c: self.channels,
         }
     }
 

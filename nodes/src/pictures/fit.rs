@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use flow_learn::image::{Size, resize_whole};
+use flow_learn::image::{Crop, Size, resize_part};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,13 +37,24 @@ impl Fit {
         };
         let (w, h) = (picture.header.width as usize, picture.header.height as usize);
         let (to_w, to_h) = self.scaled(w, h, side);
-        let size = |h, w| Size { h, w, c: channels };
-        let frame = Frame {
-            from: (to_h, to_w),
-            side,
-            channels,
+        let size = Size { h, w, c: channels };
+        let seen = |length: usize| (Self::offset(length, side).max(0) as usize, length.min(side));
+        let ((top, height), (left, width)) = (seen(to_h), seen(to_w));
+        let part = Crop {
+            top,
+            left,
+            height,
+            width,
         };
-        Ok(match resized(&picture.values, size(h, w), (to_h, to_w)) {
+        let (values, from) = match (h, w) == (to_h, to_w) {
+            true => (picture.values.clone(), (h, w)),
+            false => (resized(&picture.values, size, (to_h, to_w), part), (height, width)),
+        };
+        if from == (side, side) {
+            return Ok(values);
+        }
+        let frame = Frame { from, side, channels };
+        Ok(match values {
             Values::Eight(values) => Values::Eight(frame.cut(&values, &matte)),
             Values::Sixteen(values) => {
                 let matte: Vec<u16> = matte.iter().map(|v| u16::from(*v) * 257).collect();
@@ -132,28 +143,17 @@ pub(super) fn gray<V: Copy + Into<u32> + TryFrom<u32> + Default>(rgb: &[V]) -> V
     rgb.as_chunks::<3>().0.iter().map(of_pixel).collect()
 }
 
-/// Values of another size.
-pub(super) fn resized(values: &Values, size: Size, (to_h, to_w): (usize, usize)) -> Values {
-    if (size.h, size.w) == (to_h, to_w) {
-        return values.clone();
-    }
-    let [mixed] = mixed(values, size, to_h, [to_w]);
-    rounded(values, mixed)
-}
-
-/// Values of other sizes that have as many rows, before they are rounded.
-pub(super) fn mixed<const N: usize>(values: &Values, size: Size, rows: usize, columns: [usize; N]) -> [Vec<f32>; N] {
+/// A part of values that have another size. They are at least 0, and a sum of weights that is one may be a little more.
+pub(super) fn resized(values: &Values, size: Size, to: (usize, usize), part: Crop) -> Values {
     match values {
-        Values::Eight(values) => resize_whole(values, size, rows, columns),
-        Values::Sixteen(values) => resize_whole(values, size, rows, columns),
-    }
-}
-
-/// As many bits as others have. Values are at least 0, and a sum of weights that is one may be a little more.
-pub(super) fn rounded(like: &Values, mixed: Vec<f32>) -> Values {
-    match like {
-        Values::Eight(_) => Values::Eight(mixed.iter().map(|v| (v + 0.5).min(255.0) as u8).collect()),
-        Values::Sixteen(_) => Values::Sixteen(mixed.iter().map(|v| (v + 0.5).min(65_535.0) as u16).collect()),
+        Values::Eight(values) => {
+            let mixed = resize_part(values, size, to, part);
+            Values::Eight(mixed.iter().map(|v| (v + 0.5).min(255.0) as u8).collect())
+        }
+        Values::Sixteen(values) => {
+            let mixed = resize_part(values, size, to, part);
+            Values::Sixteen(mixed.iter().map(|v| (v + 0.5).min(65_535.0) as u16).collect())
+        }
     }
 }
 

@@ -177,7 +177,10 @@ pub(crate) fn look_at(entry: &Entry, picture: Result<Picture, String>) -> Looked
         Ok(picture) => {
             let mean = Some(picture.mean());
             let line = FileLine { mean, ..line };
-            (with(picture.header, line), Some(Fingerprint::of(&picture)))
+            (
+                with(picture.header, line),
+                Some(Fingerprint::of(&picture.values, picture.size())),
+            )
         }
         Err(why) => {
             let problem = Some(why);

@@ -4,11 +4,11 @@ use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 
 use flow_cache::Digest;
-use flow_learn::image::Size;
+use flow_learn::image::{Crop, Size};
 use serde::{Deserialize, Serialize};
 
-use super::fit::{gray, mixed, rounded};
-use super::{Picture, Values};
+use super::Values;
+use super::fit::{gray, resized};
 
 /// Side of the small picture by which near duplicates are told.
 const THUMB: usize = 8;
@@ -25,7 +25,7 @@ const LEAST_CONTRAST: f32 = 2.0;
 /// What is remembered of an image to find its duplicates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// Width, height and digest of the pixels.
+    /// Height, width and digest of the pixels.
     pub exact: (u32, u32, Digest),
     /// Whether each value of a 9x8 picture is larger than its right neighbour (dHash, Krawetz 2013).
     hash: u64,
@@ -34,21 +34,21 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Of a picture in its own size.
-    pub fn of(picture: &Picture) -> Self {
-        let (w, h) = (picture.header.width, picture.header.height);
-        let size = Size {
-            h: h as usize,
-            w: w as usize,
-            c: picture.channels,
+    /// Of an image's values.
+    pub fn of(values: &Values, size: Size) -> Self {
+        let small = |columns| {
+            let whole = Size {
+                h: THUMB,
+                w: columns,
+                c: size.c,
+            };
+            one_channel(&resized(values, size, (THUMB, columns), Crop::whole(whole)), size.c)
         };
-        // Both small pictures have as many rows: the whole picture is gone through once.
-        let small = mixed(&picture.values, size, THUMB, [THUMB + 1, THUMB]);
-        let [nine, thumb] = small.map(|values| one_channel(&rounded(&picture.values, values), picture.channels));
+        let (nine, thumb) = (small(THUMB + 1), small(THUMB));
         let rows = nine.chunks_exact(THUMB + 1);
         let bits = rows.flat_map(|row| row.windows(2).map(|pair| pair[0] > pair[1]));
         Self {
-            exact: (w, h, digest(&picture.values)),
+            exact: (size.h as u32, size.w as u32, digest(values)),
             hash: bits.fold(0, |hash, bit| hash << 1 | u64::from(bit)),
             thumb: Some(thumb).filter(|thumb| standardised(thumb).is_some()),
         }

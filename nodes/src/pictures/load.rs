@@ -4,6 +4,7 @@ use std::path::Path;
 
 use flow_cache::Digest;
 use flow_engine::node::NodeError;
+use flow_learn::image::Size;
 use rayon::prelude::*;
 
 use super::decode::{Picture, Reading, Values, bytes_of, decode_bytes, reuse};
@@ -70,14 +71,17 @@ impl Fitting {
         ))
     }
 
-    /// As a training image.
+    /// As a training image. Two are the same if what is learnt from is.
     ///
     /// # Errors
     /// As [`Fitting::apply`].
     pub fn fitted(&self, picture: &Picture) -> Result<Fitted, String> {
+        let values = self.apply(picture)?;
+        let (h, w) = self.size;
+        let size = Size { h, w, c: self.channels };
         Ok(Fitted {
-            values: self.apply(picture)?,
-            print: Fingerprint::of(picture),
+            print: Fingerprint::of(&values, size),
+            values,
             content: None,
         })
     }

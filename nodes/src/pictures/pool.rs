@@ -162,7 +162,7 @@ mod tests {
     fn image(values: Values) -> Fitted {
         let picture = Picture::of_values("png", [1, values.len(), 1], values);
         Fitted {
-            print: Fingerprint::of(&picture),
+            print: Fingerprint::of(&picture.values, picture.size()),
             values: picture.values,
             content: None,
         }

@@ -9,7 +9,7 @@ use flow_learn::layers::MapShape;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::npz::ArrayNames;
+use super::arrays::ArrayNames;
 use super::{Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, check_count, check_images};
 use crate::artifacts::{Annotated, SplitName};
 use crate::failure::{at, at_with};
@@ -353,7 +353,7 @@ impl Listed {
     pub(crate) fn name(&self, version: u32) -> String {
         let folder = std::path::absolute(&self.folder).unwrap_or_else(|_| self.folder.clone());
         format!(
-            "images of {} as {:?} by version {version}, small prints",
+            "images of {} as {:?} by version {version}",
             folder.display(),
             self.fitting
         )

@@ -10,8 +10,8 @@ use flow_engine::node::{Host, NodeError, ParamError};
 use flow_engine::plain_file;
 use flow_learn::data::{IMAGES_HEADER, Images, check_length, image_sizes, parse_labels};
 
+use super::arrays::Layout;
 use super::container::{ClassLabel, Content, Contents, Example, Format, Reader, Take};
-use super::npz::Layout;
 use super::read::{is_packed, read_file, read_start};
 use super::{Labelled, Loaded, MOST_EXAMPLES, Source, SourceSettings, SourceShape, usual_name};
 use crate::artifacts::SplitName;

@@ -1,11 +1,13 @@
 //! Where images and texts come from, one file for each source, found by name in [`SOURCES`].
 
+mod arrays;
 pub mod background;
 mod cifar;
 pub mod colour;
 mod container;
 pub mod fashion_mnist;
 pub(crate) mod folder;
+mod hdf5;
 mod idx;
 mod located;
 mod npy;
@@ -25,13 +27,13 @@ use flow_learn::data::{Annotations, Images, NetworkInput, SceneStyle};
 use flow_learn::layers::MapShape;
 use serde::{Deserialize, Serialize};
 
+pub use self::arrays::ArrayNames;
 pub use self::background::Background;
 pub use self::colour::Colour;
 use self::container::{Format, inspected};
 pub use self::folder::{FileSettings, Files, Listed, OnBad, OnLeak};
 pub(crate) use self::located::test_count as located_test_count;
 pub use self::located::{Placed, PlacedEntry};
-pub use self::npz::ArrayNames;
 use crate::artifacts::Annotated;
 use crate::failure::{at, at_with};
 use crate::pictures::{Fault, Inspection, Layout, Reading};
@@ -240,6 +242,7 @@ pub const SOURCES: &[Source] = &[
     fashion_mnist::SAMPLE,
     fashion_mnist::FULL,
     folder::FOLDER,
+    hdf5::HDF5,
     idx::IDX,
     located::MASKS,
     npz::NPZ,
@@ -259,6 +262,7 @@ const FORMATS: &[Format] = &[
     idx::FORMAT,
     parquet::FORMAT,
     npz::FORMAT,
+    hdf5::FORMAT,
     webdataset::FORMAT,
 ];
 

@@ -73,7 +73,11 @@ impl Header {
         Self::of(dtype, sizes.map_err(|_| "its shape is none")?, fortran, start)
     }
 
-    fn of(dtype: &str, shape: Vec<usize>, fortran: bool, start: usize) -> Result<Self, String> {
+    /// Of values that begin at a place. A type is as NumPy writes it.
+    ///
+    /// # Errors
+    /// In words.
+    pub(super) fn of(dtype: &str, shape: Vec<usize>, fortran: bool, start: usize) -> Result<Self, String> {
         let unknown = || match dtype.contains('O') {
             true => format!("its values are pickled objects (dtype {dtype}), which are not read: save numbers"),
             false => format!("dtype {dtype} found, expected whole numbers, float32, float64, bool or texts"),
@@ -168,11 +172,11 @@ impl Array {
         Self { header, data }
     }
 
-    /// Of values that a pickle has.
+    /// Of values that another file has.
     ///
     /// # Errors
     /// In words.
-    pub(super) fn of_pickle(dtype: &str, shape: Vec<usize>, fortran: bool, data: &[u8]) -> Result<Self, String> {
+    pub(super) fn of(dtype: &str, shape: Vec<usize>, fortran: bool, data: &[u8]) -> Result<Self, String> {
         let header = Header::of(dtype, shape, fortran, 0)?;
         if header.file_len() != Some(data.len()) {
             return Err(format!(

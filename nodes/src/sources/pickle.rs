@@ -399,7 +399,7 @@ impl<'a> Machine<'a> {
                 };
                 let shape: Option<Vec<usize>> = shape.iter().map(size).collect();
                 let shape = shape.ok_or("it is damaged: an array's shape is none")?;
-                let found = Array::of_pickle(&dtype.borrow(), shape, *fortran != 0, data)?;
+                let found = Array::of(&dtype.borrow(), shape, *fortran != 0, data)?;
                 *array.borrow_mut() = Some(found);
                 Ok(())
             }

@@ -232,6 +232,26 @@ fn arrays_of_numpy() {
 }
 
 #[test]
+fn arrays_of_hdf5() {
+    let mut desk = Desk::new();
+    let of = |name: &str| std::fs::read(fixtures().join("hdf5").join(name)).expect("committed");
+    let plain = of("plain.h5");
+    for (about, part) in [
+        ("a beginning", 20),
+        ("half a file", plain.len() / 2),
+        ("a cut file", plain.len() - 1),
+    ] {
+        desk.inspect_file(about, "a.h5", &plain[..part]);
+    }
+    desk.inspect_file("no array of numbers", "a.h5", of("records.h5"));
+    let mut damaged = of("packed.hdf5");
+    let packed = damaged.windows(2).rposition(|pair| pair == [0x78, 0x5e]).expect("zlib");
+    damaged[packed + 9] ^= 0xff;
+    desk.inspect_file("damage within", "a.h5", damaged);
+    desk.check("arrays_of_hdf5");
+}
+
+#[test]
 fn pickles() {
     let mut desk = Desk::new();
     let array = |inner: &str| -> Vec<u8> { format!("\u{1}{inner}").into_bytes()[1..].to_vec() };

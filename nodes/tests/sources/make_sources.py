@@ -1,6 +1,6 @@
 """Small sets of images in every format that holds many: `python3 make_sources.py` writes them beside itself, and expected.json.
 
-Needs NumPy, PyArrow and Pillow. What is expected is computed from the arrays, not read back from the files.
+Needs NumPy, h5py, PyArrow and Pillow. What is expected is computed from the arrays, not read back from the files.
 """
 
 import gzip
@@ -11,6 +11,7 @@ import pickle
 import shutil
 import tarfile
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,6 +59,38 @@ def npz():
     deep = images(12, 8, 8, 5, 3, most=65535)
     np.savez_compressed(folder / "deep.npz", images=deep, labels=np.array([0, 1] * 6, dtype=np.uint8))
     expect("npz/deep.npz", None, deep, ["0", "1"] * 6, depth=16)
+
+
+def hdf5():
+    folder = fresh("hdf5")
+    train, test = images(12, 8, 8, 3, 1), images(6, 8, 8, 3, 50)
+    y, y_test = np.array([0, 1, 10] * 4), np.array([10, 0, 1] * 2)
+    with h5py.File(folder / "plain.h5", "w") as file:
+        file["train/x"], file["train/y"] = train, y
+        file["test/x"], file["test/y"] = test, y_test.reshape(-1, 1)
+    # Groups come in the order of their names.
+    expect("hdf5/plain.h5", "test", test, [str(v) for v in y_test])
+    expect("hdf5/plain.h5", "train", train, [str(v) for v in y])
+    names = ["cat", "dög", ""] * 4
+    with h5py.File(folder / "packed.hdf5", "w", libver="latest") as file:
+        chunks = {"chunks": (5, 3, 8, 2), "compression": "gzip", "shuffle": True, "fletcher32": True}
+        file.create_dataset("images", data=train, **chunks)
+        file.create_dataset("labels", data=names, dtype=h5py.string_dtype(), chunks=(5,), compression="gzip")
+    expect("hdf5/packed.hdf5", None, train, [name or None for name in names])
+    deep = images(12, 8, 8, 5, 3, most=65535)
+    with h5py.File(folder / "deep", "w") as file:
+        file.create_dataset("x", data=deep.astype(">u2"), chunks=True, compression="gzip")
+        file["y"] = np.array([b"a", b"b"] * 6)
+    expect("hdf5/deep", None, deep, ["a", "b"] * 6, depth=16)
+    with h5py.File(folder / "floats.h5", "w") as file:
+        file["x"] = train.astype(np.float32) / 255
+        file["other"] = h5py.ExternalLink("elsewhere.h5", "/x")
+    expect("hdf5/floats.h5", None, train, [None] * 12)
+    with h5py.File(folder / "bool.h5", "w") as file:
+        file["x"] = train[..., 0] > 127
+    with h5py.File(folder / "records.h5", "w") as file:
+        file["x"] = np.zeros((2, 8, 8), dtype=[("a", "u1"), ("b", "f4")])
+    expect("hdf5/bool.h5", None, (train[..., :1] > 127).astype(np.uint8) * 255, [None] * 12)
 
 
 def planes(pixels):
@@ -162,6 +195,6 @@ def webdataset():
         expect("webdataset", split, pixels, shown)
 
 
-for make in [npz, cifar, stl10, parquet, webdataset]:
+for make in [npz, hdf5, cifar, stl10, parquet, webdataset]:
     make()
 (HERE / "expected.json").write_text(json.dumps(EXPECTED, indent=1) + "\n")

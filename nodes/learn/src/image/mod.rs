@@ -18,7 +18,7 @@ pub use enhance::{autocontrast, equalize, sharpness};
 pub use erase::erase;
 pub use geometry::{affine_shear_x, horizontal_flip, rotate, rotate_90_ccw, shear, shift_reflect, translate};
 pub use lab::{lab_to_rgb, rgb_to_lab};
-pub use resize::{Crop, Resizer, resize, resize_whole};
+pub use resize::{Crop, Resizer, resize, resize_part};
 pub use tone::{normalize, posterize, solarize};
 pub use window::window;
 

@@ -75,30 +75,39 @@ impl Axis {
         &self.weights[tap.start..tap.start + tap.count]
     }
 
-    /// A line of pixels of `c` channels at another length.
+    /// A line of pixels of `c` channels, and one value more, at another length.
     fn mix_any(&self, line: &[f32], to: &mut [f32], c: usize) {
         match c {
-            1 => self.mix::<1>(line, to),
-            3 => self.mix::<3>(line, to),
+            1 => self.mix(line, to),
+            3 => self.mix_three(line, to),
             c => (0..c).for_each(|channel| {
                 let one: Vec<f32> = line.iter().skip(channel).step_by(c).copied().collect();
                 let mut mixed = vec![0.0; self.taps.len()];
-                self.mix::<1>(&one, &mut mixed);
+                self.mix(&one, &mut mixed);
                 let to = to.iter_mut().skip(channel).step_by(c);
                 to.zip(mixed).for_each(|(t, v)| *t = v);
             }),
         }
     }
 
-    /// A line of pixels of `C` channels at another length.
-    fn mix<const C: usize>(&self, line: &[f32], to: &mut [f32]) {
-        let line = line.as_chunks::<C>().0;
-        for (tap, to) in self.taps.iter().zip(to.as_chunks_mut::<C>().0) {
-            let mut sum = [0.0; C];
-            for (weight, pixel) in self.weights(tap).iter().zip(&line[tap.first..]) {
+    /// A line of pixels of one channel at another length.
+    fn mix(&self, line: &[f32], to: &mut [f32]) {
+        for (tap, to) in self.taps.iter().zip(to) {
+            let values = self.weights(tap).iter().zip(&line[tap.first..]);
+            *to = values.fold(0.0, |sum, (weight, value)| sum + value * weight);
+        }
+    }
+
+    /// A line of pixels of three channels at another length. Four values are added at once, which is what a vector holds: the fourth is the
+    /// next pixel's, and dropped.
+    fn mix_three(&self, line: &[f32], to: &mut [f32]) {
+        for (tap, to) in self.taps.iter().zip(to.as_chunks_mut::<3>().0) {
+            let mut sum = [0.0; 4];
+            let pixels = line[3 * tap.first..].windows(4).step_by(3);
+            for (weight, pixel) in self.weights(tap).iter().zip(pixels) {
                 sum.iter_mut().zip(pixel).for_each(|(s, v)| *s += v * weight);
             }
-            *to = sum;
+            to.copy_from_slice(&sum[..3]);
         }
     }
 }
@@ -194,39 +203,32 @@ impl<V: Copy + Into<f32>> Vectorised for Mix<'_, V> {
     }
 }
 
-/// The whole image of 8 or 16 bits at other sizes that have as many rows: of each number of columns `[rows][columns][c]`, as [`resize`] has them up to
-/// rounding. Rows are mixed first, which are long, and then the columns of those that are left: of a photograph that becomes a small image this
-/// takes a fraction of the time.
+/// A part of an image of 8 or 16 bits as it is at another size, `[part.height][part.width][c]`, as [`resize`] has it up to rounding. Rows are mixed
+/// first, which are long, and then the columns of those that are left: of a photograph that becomes a small image this takes a fraction of the
+/// time.
 ///
 /// # Panics
-/// With `BUG:` if the slice does not fit the size.
-pub fn resize_whole<V: Copy + Into<f32>, const N: usize>(
-    image: &[V],
-    size: Size,
-    to_rows: usize,
-    to_columns: [usize; N],
-) -> [Vec<f32>; N] {
+/// With `BUG:` if the slice does not fit the size, or the part reaches outside of the resized image.
+pub fn resize_part<V: Copy + Into<f32>>(image: &[V], size: Size, (oh, ow): (usize, usize), part: Crop) -> Vec<f32> {
     assert!(image.len() == size.len(), "BUG: slices do not fit the sizes");
-    let mut rows = Axis::default();
-    rows.set(size.h, to_rows);
-    let columns = to_columns.map(|columns| {
-        let mut axis = Axis::default();
-        axis.set(size.w, columns);
-        axis
-    });
+    let inside = part.top + part.height <= oh && part.left + part.width <= ow;
+    assert!(inside, "BUG: a part outside its image");
+    let (mut rows, mut columns) = (Axis::default(), Axis::default());
+    rows.set(size.h, oh);
+    columns.set(size.w, ow);
+    columns.taps.drain(..part.left);
+    columns.taps.truncate(part.width);
     let length = size.w * size.c;
-    let mut line = vec![0.0; length];
-    let mut out = to_columns.map(|columns| vec![0.0; to_rows * columns * size.c]);
-    for (row, tap) in rows.taps.iter().enumerate() {
+    let mut line = vec![0.0; length + 1];
+    let mut out = vec![0.0; part.height * part.width * size.c];
+    let to = out.chunks_exact_mut((part.width * size.c).max(1));
+    for (tap, to) in rows.taps[part.top..].iter().zip(to) {
         with_lanes(Mix {
-            line: &mut line,
+            line: &mut line[..length],
             rows: &image[tap.first * length..][..tap.count * length],
             weights: rows.weights(tap),
         });
-        for (axis, out) in columns.iter().zip(&mut out) {
-            let length = axis.taps.len() * size.c;
-            axis.mix_any(&line, &mut out[row * length..][..length], size.c);
-        }
+        columns.mix_any(&line, to, size.c);
     }
     out
 }

@@ -1,7 +1,5 @@
 //! What would change a verdict: how far each of its findings is from turning, by its own numbers, and what the run says nothing about.
 
-use std::collections::BTreeSet;
-
 use flow_engine::figure::{Figure as Shown, Table, Words};
 use flow_learn::stats::{mean, t_quantile, variance};
 
@@ -30,7 +28,6 @@ pub(super) fn figures(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Shown> 
     let of_all = [
         label_budgets(verdict, evidence),
         pareto::turns(verdict, evidence),
-        leaks(evidence),
         Some(outside(verdict)),
     ];
     said.extend(of_all.into_iter().flatten().map(|sentence| (String::new(), sentence)));
@@ -196,25 +193,6 @@ fn label_budgets(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
             "Another number of {}: the highest arm is {}; in between it may be either.",
             node.budget,
             turns.join("; ")
-        )
-    })
-}
-
-/// Images that are in two splits, where data sets looked for them.
-fn leaks(evidence: &Evidence<'_>) -> Option<String> {
-    let mut seen = BTreeSet::new();
-    let records = evidence.lineage.iter().flat_map(|input| &input.records);
-    let (mut exact, mut near, mut dropped) = (0.0, 0.0, 0.0);
-    for record in records.filter(|record| record.kind == "dataset" && seen.insert(record.key)) {
-        let metric = |name: &str| record.metrics.get(name).copied().unwrap_or(0.0);
-        exact += metric("leaks_exact");
-        near += metric("leaks_near");
-        dropped += metric("leaks_dropped");
-    }
-    (exact + near > 0.0 && dropped == 0.0).then(|| {
-        format!(
-            "Leaks: {exact:.0} pair(s) of equal and {near:.0} of nearly equal images are in two splits; `on_leak = \"drop\"` leaves them out of what is \
-             trained on, and figures may be lower then."
         )
     })
 }

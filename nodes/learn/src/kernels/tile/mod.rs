@@ -148,6 +148,8 @@ impl<A, B> TileArgs<'_, A, B> {
 }
 
 type TileFn<A = f32, B = f32> = unsafe fn(&TileArgs<'_, A, B>);
+/// A tile of full width, and one of up to half.
+type Widths<A, B> = (TileFn<A, B>, TileFn<A, B>);
 
 /// A kernel for one instruction set.
 struct Kernel<A: 'static = f32, B: 'static = f32> {
@@ -158,7 +160,7 @@ struct Kernel<A: 'static = f32, B: 'static = f32> {
     /// Columns of a full-width tile.
     cols: usize,
     /// For 1, 2, 3.. rows: a tile of up to `cols` columns, and one of up to half as many.
-    tiles: &'static [(TileFn<A, B>, TileFn<A, B>)],
+    tiles: &'static [Widths<A, B>],
 }
 
 /// The operands of a product, all of whose offsets are checked before the first tile.
