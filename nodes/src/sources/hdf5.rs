@@ -81,9 +81,9 @@ impl Archive for Hdf5File {
                 signed,
                 byte_order,
             } => {
-                format!("{}{}{size}", mark(byte_order), if *signed { 'i' } else { 'u' })
+                format!("{}{}{size}", mark(*byte_order), if *signed { 'i' } else { 'u' })
             }
-            Datatype::FloatingPoint { size, byte_order } => format!("{}f{size}", mark(byte_order)),
+            Datatype::FloatingPoint { size, byte_order } => format!("{}f{size}", mark(*byte_order)),
             // h5py's bool.
             Datatype::Enum { base, .. } if matches!(**base, Datatype::FixedPoint { size: 1, .. }) => "|b1".to_owned(),
             Datatype::String { .. } | Datatype::VarLen { .. } => "|S1".to_owned(),
@@ -148,7 +148,7 @@ fn rows<V: H5Type + Copy>(array: &hdf5_reader::Dataset, from: usize, count: usiz
     Ok(values.iter().copied().collect())
 }
 
-fn mark(order: &ByteOrder) -> char {
+fn mark(order: ByteOrder) -> char {
     match order {
         ByteOrder::LittleEndian => '<',
         ByteOrder::BigEndian => '>',
