@@ -107,17 +107,15 @@ impl DeviceChoice {
     /// # Errors
     /// If there is no such device, or not with this precision.
     pub(crate) fn settled(&self, precision: Option<Precision>) -> Result<Option<Self>, ParamError> {
-        let on = |cards: &[Card]| {
-            let products = match precision {
-                Some(Precision::Bf16) => {
-                    let help = "write `precision = \"tf32\"`, which is the default on a GPU, or \"fp32\"";
-                    return Err(at_with("precision", "bf16 is not built for GPUs yet", help));
-                }
-                Some(Precision::Fp32) => Products::Fp32,
-                Some(Precision::Tf32) | None => Products::Tf32,
-            };
-            Ok(Some(Self::Settled(identity(&cards[0], products))))
+        let products = || match precision {
+            Some(Precision::Bf16) => {
+                let help = "write `precision = \"tf32\"`, which is the default on a GPU, or \"fp32\"";
+                Err(at_with("precision", "bf16 is not built for GPUs yet", help))
+            }
+            Some(Precision::Fp32) => Ok(Products::Fp32),
+            Some(Precision::Tf32) | None => Ok(Products::Tf32),
         };
+        let on = |card: &Card, products| Some(Self::Settled(identity(card, products)));
         let on_cpu = || match precision {
             Some(Precision::Bf16) => match CpuBf16::new() {
                 Some(_) => Ok(Self::Settled(CpuBf16::IDENTITY.to_owned())),
@@ -132,16 +130,16 @@ impl DeviceChoice {
                 Err(at_with("device", message, "write `device = \"cuda\"` for a GPU"))
             }
             Self::Cpu => precision.map(|_| on_cpu()).transpose(),
-            Self::Cuda => match usable() {
-                Ok(cards) => on(&cards),
-                Err(why) => {
+            Self::Cuda => match products().map(|products| (products, usable()))? {
+                (products, Ok(cards)) => Ok(on(&cards[0], products)),
+                (_, Err(why)) => {
                     let help =
                         "run it where there is a GPU, or write \"auto\" or \"cpu\"; `flow doctor` says what there is";
                     Err(at_with("device", format!("\"cuda\" is asked for, but {why}"), help))
                 }
             },
             Self::Auto => match usable() {
-                Ok(cards) => on(&cards),
+                Ok(cards) => Ok(on(&cards[0], products()?)),
                 Err(why) => {
                     said_once(&why);
                     on_cpu().map(Some)
