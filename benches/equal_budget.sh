@@ -3,7 +3,8 @@
 # benches/results/peer.md.
 # usage: PYTHON=python3 benches/equal_budget.sh FOLDER [LINES]
 #   FOLDER: where a `flow run workflows/simclr_vs_selftrain.toml` left its `.flow`
-#   LINES: what an earlier benches/peer/equal_budget.py printed; made anew, on one thread, if left out
+#   LINES: what an earlier benches/peer/equal_budget.py printed, such as benches/results/equal_budget.jsonl (three draws); made anew, on one
+#     thread, if left out
 set -euo pipefail
 cd "$(dirname "$0")/.."
 flow="${FLOW:-./target/release/flow}"
