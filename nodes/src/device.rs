@@ -92,7 +92,6 @@ fn is_known(identity: &str) -> bool {
     is_gpu(identity) || identity == CpuBf16::IDENTITY || mock(identity).is_some()
 }
 
-const NO_BF16: &str = "this machine's processor does not multiply bf16";
 const NO_BF16_HELP: &str =
     "AVX-512 BF16 is needed (AMD Zen 4, Intel Sapphire Rapids or later): leave `precision` out, or write \"fp32\"";
 
@@ -119,7 +118,7 @@ impl DeviceChoice {
         let on_cpu = || match precision {
             Some(Precision::Bf16) => match CpuBf16::new() {
                 Some(_) => Ok(Self::Settled(CpuBf16::IDENTITY.to_owned())),
-                None => Err(at_with("precision", NO_BF16, NO_BF16_HELP)),
+                None => Err(at_with("precision", CpuBf16::MISSING, NO_BF16_HELP)),
             },
             _ => Ok(Self::Cpu),
         };
@@ -130,14 +129,15 @@ impl DeviceChoice {
                 Err(at_with("device", message, "write `device = \"cuda\"` for a GPU"))
             }
             Self::Cpu => precision.map(|_| on_cpu()).transpose(),
-            Self::Cuda => match products().map(|products| (products, usable()))? {
-                (products, Ok(cards)) => Ok(on(&cards[0], products)),
-                (_, Err(why)) => {
+            Self::Cuda => {
+                let products = products()?;
+                let cards = usable().map_err(|why| {
                     let help =
                         "run it where there is a GPU, or write \"auto\" or \"cpu\"; `flow doctor` says what there is";
-                    Err(at_with("device", format!("\"cuda\" is asked for, but {why}"), help))
-                }
-            },
+                    at_with("device", format!("\"cuda\" is asked for, but {why}"), help)
+                })?;
+                Ok(on(&cards[0], products))
+            }
             Self::Auto => match usable() {
                 Ok(cards) => Ok(on(&cards[0], products()?)),
                 Err(why) => {
@@ -169,7 +169,8 @@ impl DeviceChoice {
                     return Ok(Arc::new(mock));
                 }
                 if !is_gpu(identity) {
-                    let cpu = CpuBf16::new().ok_or_else(|| NodeError::failed(NO_BF16).with_help(NO_BF16_HELP))?;
+                    let cpu =
+                        CpuBf16::new().ok_or_else(|| NodeError::failed(CpuBf16::MISSING).with_help(NO_BF16_HELP))?;
                     return Ok(Arc::new(cpu));
                 }
                 let card = given(cx.gpus).map_err(failure)?;
@@ -310,6 +311,10 @@ mod tests {
             .settled(None)
             .expect_err("it is none");
         assert!(refused.message.contains("\"cuda\"") && refused.key == "device");
+        let refused = DeviceChoice::Cuda
+            .settled(Some(Precision::Bf16))
+            .expect_err("it is not built, whether there is a GPU or not");
+        assert_eq!(refused.key, "precision");
     }
 
     #[test]

@@ -50,64 +50,30 @@ pub(crate) fn no_room(what: &str, error: &std::io::Error) -> NodeError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use flow_cache::{Access, Digest, Draft, KeyFields, LargeWriter, Store};
-    use flow_engine::node::{Input, Progress};
+    use flow_cache::{Access, Digest, Draft, KeyFields, Store};
+    use flow_engine::node::Input;
     use flow_learn::data::{Annotations, Samples};
 
     use super::*;
     use crate::artifacts::{Dataset, SplitName};
+    use crate::quiet::tests::Room;
 
-    /// Where large files go.
-    struct Room {
-        store: Store,
-        large: Mutex<Vec<(String, LargeFile)>>,
-    }
-
-    impl Host for Room {
-        fn progress(&self, _: Progress) {}
-        fn note(&self, _: &str) {}
-        fn load_checkpoint(&self) -> Result<Option<Vec<u8>>, NodeError> {
-            Ok(None)
-        }
-        fn save_checkpoint(&self, _: &[u8]) -> Result<(), NodeError> {
-            Ok(())
-        }
-        fn stop_requested(&self) -> bool {
-            false
-        }
-        fn large_file(&self) -> Result<LargeWriter, NodeError> {
-            let folder = Arc::new(self.store.large_folder()?);
-            Ok(self.store.large_file(&folder)?)
-        }
-        fn output(&self, name: &str, file: LargeFile) -> Result<(), NodeError> {
-            self.large.lock().expect("sound").push((name.to_owned(), file));
-            Ok(())
-        }
-    }
-
-    impl Room {
-        fn publish(&self, node: &str, data: Dataset) -> Artifact {
-            let output = data.into_output(self).expect("there is room");
-            let (key, components) = KeyFields::new("dataset", 1).param("node", &node.into()).finish();
-            let draft = Draft {
-                components,
-                files: output.files,
-                large: std::mem::take(&mut *self.large.lock().expect("sound")),
-                ..Draft::default()
-            };
-            self.store.publish(&key, &draft).expect("published")
-        }
+    fn publish(room: &Room, node: &str, data: Dataset) -> Artifact {
+        let output = data.into_output(room).expect("there is room");
+        let (key, components) = KeyFields::new("dataset", 1).param("node", &node.into()).finish();
+        let draft = Draft {
+            components,
+            files: output.files,
+            large: room.take_large(),
+            ..Draft::default()
+        };
+        room.store().publish(&key, &draft).expect("published")
     }
 
     #[test]
     fn a_large_file_stands_for_images_as_long_as_they_are_those_that_it_holds() {
         let folder = tempfile::tempdir().expect("a folder");
-        let room = Room {
-            store: Store::open(folder.path(), Access::ReadWrite).expect("a store"),
-            large: Mutex::default(),
-        };
+        let room = Room::new(Store::open(folder.path(), Access::ReadWrite).expect("a store"));
         let side = 1024;
         let n = LARGE / (side * side);
         let images =
@@ -119,7 +85,7 @@ mod tests {
         let splits = [(SplitName::Train, Samples::from(images(9)))].into();
         let known = [(SplitName::Train, masked(1))].into();
         let data = Dataset::new("set".into(), vec!["thing".into()], splits, known, None);
-        let first = room.publish("first", data);
+        let first = publish(&room, "first", data);
 
         let read = || {
             let input = Input {
@@ -131,11 +97,11 @@ mod tests {
         };
         let digests =
             |artifact: &Artifact| ["train.images", "train.masks"].map(|file| artifact.summary().outputs[file].digest);
-        assert_eq!(digests(&room.publish("the same", read())), digests(&first));
+        assert_eq!(digests(&publish(&room, "the same", read())), digests(&first));
         // What a teacher tells takes the place of what is known.
         let mut guessed = read();
         guessed.annotations = [(SplitName::Train, masked(0))].into();
-        let [pixels, masks] = digests(&room.publish("guessed", guessed));
+        let [pixels, masks] = digests(&publish(&room, "guessed", guessed));
         assert_eq!(pixels, digests(&first)[0]);
         assert_eq!(masks, Digest::of(&images(0).encode()));
     }

@@ -231,6 +231,7 @@ fn odd(name: &str, what: &str) -> NodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quiet::Quiet;
 
     #[test]
     fn paths_that_lead_out_are_seen() {
@@ -242,24 +243,8 @@ mod tests {
         }
     }
 
-    struct Patient;
-
-    impl Host for Patient {
-        fn progress(&self, _: flow_engine::node::Progress) {}
-        fn note(&self, _: &str) {}
-        fn load_checkpoint(&self) -> Result<Option<Vec<u8>>, NodeError> {
-            Ok(None)
-        }
-        fn save_checkpoint(&self, _: &[u8]) -> Result<(), NodeError> {
-            Ok(())
-        }
-        fn stop_requested(&self) -> bool {
-            false
-        }
-    }
-
     fn left(stage: &Stage, declared: &[&str]) -> Result<Vec<(String, Vec<u8>)>, String> {
-        stage.outputs(declared, false, &Patient).map_err(|e| e.to_string())
+        stage.outputs(declared, false, &Quiet).map_err(|e| e.to_string())
     }
 
     fn place(stage: &Stage, name: &str) -> PathBuf {

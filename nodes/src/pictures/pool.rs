@@ -131,33 +131,11 @@ fn bytes_of(values: &[u16]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use flow_cache::{Access, Store};
-    use flow_engine::node::Progress;
 
     use super::*;
     use crate::pictures::Picture;
-
-    struct Room(Store);
-
-    impl Host for Room {
-        fn progress(&self, _: Progress) {}
-        fn note(&self, _: &str) {}
-        fn load_checkpoint(&self) -> Result<Option<Vec<u8>>, NodeError> {
-            Ok(None)
-        }
-        fn save_checkpoint(&self, _: &[u8]) -> Result<(), NodeError> {
-            Ok(())
-        }
-        fn stop_requested(&self) -> bool {
-            false
-        }
-        fn large_file(&self) -> Result<LargeWriter, NodeError> {
-            let folder = Arc::new(self.0.large_folder()?);
-            Ok(self.0.large_file(&folder)?)
-        }
-    }
+    use crate::quiet::tests::Room;
 
     fn image(values: Values) -> Fitted {
         let picture = Picture::of_values("png", [1, values.len(), 1], values);
@@ -171,7 +149,7 @@ mod tests {
     #[test]
     fn pixels_are_those_that_were_added_wherever_they_lie_and_as_deep_as_the_deepest() {
         let folder = tempfile::tempdir().expect("a folder");
-        let room = Room(Store::open(folder.path(), Access::ReadWrite).expect("a store"));
+        let room = Room::new(Store::open(folder.path(), Access::ReadWrite).expect("a store"));
         for length in [10, 6 << 20] {
             let mut pool = Pool::new(&room);
             let mut kept = Vec::new();

@@ -12,6 +12,8 @@ pub struct CpuBf16(Bf16);
 impl CpuBf16 {
     /// How it is called in keys.
     pub const IDENTITY: &str = "cpu bf16";
+    /// Why there is none.
+    pub const MISSING: &str = "this machine's processor does not multiply bf16";
 
     /// None where the CPU does not multiply bf16.
     pub fn new() -> Option<Self> {

@@ -1,5 +1,7 @@
 //! Numbers of 16 bits: the upper half of an f32, rounded to nearest, ties to even.
 
+use super::simd::arch;
+
 /// The nearest bf16; NaN stays NaN.
 #[inline(always)]
 fn nearest(value: f32) -> u32 {
@@ -16,25 +18,32 @@ fn nearest(value: f32) -> u32 {
 
 /// Overwrites `to` with the nearest values. Same lengths.
 pub(super) fn round(from: &[f32], to: &mut [u16]) {
-    pulp::Arch::new().dispatch(|| {
+    arch().dispatch(|| {
         let pairs = to.iter_mut().zip(from);
         pairs.for_each(|(to, from)| *to = nearest(*from) as u16);
     });
 }
 
-/// Overwrites `to` with the nearest values beside zero. Same lengths.
-pub(super) fn round_words(from: &[f32], to: &mut [u32]) {
-    pulp::Arch::new().dispatch(|| {
-        let pairs = to.iter_mut().zip(from);
-        pairs.for_each(|(to, from)| *to = nearest(*from));
-    });
+#[inline(always)]
+fn pair(first: &[f32], second: &[f32], to: &mut [u32]) {
+    let pairs = to.iter_mut().zip(first.iter().zip(second));
+    pairs.for_each(|(to, (first, second))| *to = nearest(*first) | nearest(*second) << 16);
 }
 
 /// Overwrites `to` with pairs, the first in the lower half. Same lengths.
 pub(super) fn pairs(first: &[f32], second: &[f32], to: &mut [u32]) {
-    pulp::Arch::new().dispatch(|| {
-        let pairs = to.iter_mut().zip(first.iter().zip(second));
-        pairs.for_each(|(to, (first, second))| *to = nearest(*first) | nearest(*second) << 16);
+    arch().dispatch(|| pair(first, second, to));
+}
+
+/// Overwrites `to` with rows of `width` values two by two; an odd last one is paired with zeros.
+pub(super) fn row_pairs(rows: &[f32], width: usize, to: &mut [u32]) {
+    arch().dispatch(|| {
+        for (to, rows) in to.chunks_exact_mut(width).zip(rows.chunks(2 * width)) {
+            match rows.split_at(width) {
+                (last, []) => to.iter_mut().zip(last).for_each(|(to, last)| *to = nearest(*last)),
+                (first, second) => pair(first, second, to),
+            }
+        }
     });
 }
 
@@ -66,6 +75,13 @@ mod tests {
                 let back = f32::from_bits(u32::from(rounded) << 16);
                 prop_assert!((back - value).abs() <= value.abs() / 256.0);
                 prop_assert_eq!(both, u32::from(rounded) | u32::from(rounded) << 16);
+            }
+            // Rows of one value: neighbours, the last of an odd number beside zero.
+            let mut rows = vec![0; values.len().div_ceil(2)];
+            row_pairs(&values, 1, &mut rows);
+            for (pair, values) in rows.iter().zip(values.chunks(2)) {
+                let upper = values.get(1).map_or(0, |value| nearest(*value));
+                prop_assert_eq!(*pair, nearest(values[0]) | upper << 16);
             }
         }
     }

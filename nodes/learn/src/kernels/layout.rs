@@ -40,13 +40,9 @@ impl Panels {
     /// As bf16, two rows at a time: a value's lower half is the upper row's. `depth` must be even.
     pub(super) fn in_pairs(&self) -> Panels<u32> {
         let mut data = vec![0; self.data.len() / 2];
-        let rows = data
-            .par_chunks_mut(self.width)
-            .zip(self.data.par_chunks(2 * self.width));
-        rows.for_each(|(pairs, rows)| {
-            let (upper, lower) = rows.split_at(self.width);
-            bf16::pairs(upper, lower, pairs);
-        });
+        let panel = self.depth * self.width;
+        let panels = data.par_chunks_mut(panel / 2).zip(self.data.par_chunks(panel));
+        panels.for_each(|(pairs, rows)| bf16::row_pairs(rows, self.width, pairs));
         Panels {
             data,
             depth: self.depth / 2,

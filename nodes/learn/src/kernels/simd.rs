@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use pulp::{Simd, bytemuck};
 
 /// This CPU, looked at once.
-fn arch() -> pulp::Arch {
+pub(super) fn arch() -> pulp::Arch {
     static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
     *ARCH.get_or_init(pulp::Arch::new)
 }

@@ -35,7 +35,7 @@ pub fn device(name: &str, products: &str) -> Result<Arc<dyn Device>, String> {
     let cpu = || -> Result<Arc<dyn Device>, String> {
         match products {
             "bf16" => {
-                let cpu = CpuBf16::new().ok_or("this machine's processor does not multiply bf16")?;
+                let cpu = CpuBf16::new().ok_or(CpuBf16::MISSING)?;
                 Ok(Arc::new(cpu))
             }
             _ => Ok(Arc::new(Cpu)),

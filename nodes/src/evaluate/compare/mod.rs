@@ -261,7 +261,8 @@ impl Node for CompareNode {
 
     fn report(&self, artifact: &Artifact, lineage: &Lineage<'_>) -> Result<Option<Report>, NodeError> {
         let verdict = Verdict::read(artifact)?;
-        let reads = reads::words(&verdict, lineage)?;
-        report::render(self, &verdict, &lineage.costs(), reads.as_deref()).map(Some)
+        let costs = lineage.costs();
+        let reads = reads::words(&verdict, lineage, &costs)?;
+        report::render(self, &verdict, &costs, reads.as_deref()).map(Some)
     }
 }

@@ -11,11 +11,12 @@ use super::verdict::Verdict;
 use crate::artifacts::SplitName;
 
 /// In words; `None` where there is nothing to say.
-pub(super) fn words(verdict: &Verdict, lineage: &Lineage<'_>) -> Result<Option<String>, NodeError> {
-    let said: Vec<String> = times(verdict, lineage)?
-        .into_iter()
-        .chain(leaks(&lineage.costs()))
-        .collect();
+pub(super) fn words(
+    verdict: &Verdict,
+    lineage: &Lineage<'_>,
+    inputs: &[InputCost],
+) -> Result<Option<String>, NodeError> {
+    let said: Vec<String> = times(verdict, lineage)?.into_iter().chain(leaks(inputs)).collect();
     Ok((!said.is_empty()).then(|| said.join(" ")))
 }
 

@@ -166,14 +166,7 @@ impl<'a> Grid<'a> {
         let rows = pairs
             .par_chunks_mut(self.across * c_out)
             .zip(dy.par_chunks(self.shape.out_w() * c_out));
-        rows.for_each(|(pairs, dy)| {
-            for (pairs, dy) in pairs.chunks_exact_mut(c_out).zip(dy.chunks(2 * c_out)) {
-                match dy.split_at_checked(c_out) {
-                    Some((first, second)) if !second.is_empty() => bf16::pairs(first, second, pairs),
-                    _ => bf16::round_words(dy, pairs),
-                }
-            }
-        });
+        rows.for_each(|(pairs, dy)| bf16::row_pairs(dy, c_out, pairs));
     }
 
     /// Adds the products of all pairs, tap by tap, in groups of images.

@@ -389,6 +389,18 @@ mod tests {
         }
     }
 
+    /// What the three passes come to in f64: results, the gradient of the input, and that of the weight, which is added to `dw`.
+    fn summed(s: &ConvShape, [x, weight, bias, dy]: [&[f32]; 4], mut dw: Vec<f64>) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+        let mut y: Vec<f64> = (0..dy.len()).map(|i| f64::from(bias[i % s.c_out])).collect();
+        let mut dx = vec![0.0; x.len()];
+        naive(s, |yi, xi, wi| {
+            y[yi] += f64::from(x[xi]) * f64::from(weight[wi]);
+            dx[xi] += f64::from(dy[yi]) * f64::from(weight[wi]);
+            dw[wi] += f64::from(dy[yi]) * f64::from(x[xi]);
+        });
+        (y, dx, dw)
+    }
+
     fn close(found: &[f32], expected: &[f64]) -> Result<(), TestCaseError> {
         for (i, (f, e)) in found.iter().zip(expected).enumerate() {
             prop_assert!(
@@ -410,15 +422,7 @@ mod tests {
             prop_assume!(h + 2 * padding >= kernel && w + 2 * padding >= kernel);
             let (xs, ys, ws) = s.lengths();
             let (x, weight, bias, dy) = (noise(xs, seed), noise(ws, seed ^ 1), noise(s.c_out, seed ^ 2), noise(ys, seed ^ 3));
-            let mut expected = (vec![0.0f64; ys], vec![0.0f64; xs], vec![0.0f64; ws]);
-            for (i, y) in expected.0.iter_mut().enumerate() {
-                *y = f64::from(bias[i % s.c_out]);
-            }
-            naive(&s, |yi, xi, wi| {
-                expected.0[yi] += f64::from(x[xi]) * f64::from(weight[wi]);
-                expected.1[xi] += f64::from(dy[yi]) * f64::from(weight[wi]);
-                expected.2[wi] += f64::from(dy[yi]) * f64::from(x[xi]);
-            });
+            let expected = summed(&s, [&x, &weight, &bias, &dy], vec![0.0; ws]);
             let (mut y, mut dx, mut dw, mut db) = (vec![f32::NAN; ys], vec![f32::NAN; xs], vec![0.0; ws], vec![0.0; s.c_out]);
             forward(&s, &x, &weight, Some(&bias), &mut y);
             backward_input(&s, &dy, &weight, &mut dx);
@@ -477,15 +481,7 @@ mod tests {
             let (xs, ys, ws) = s.lengths();
             let (x, weight, dy) = (exact(noise(xs, seed)), exact(noise(ws, seed ^ 1)), exact(noise(ys, seed ^ 3)));
             let (old, bias) = (noise(ws, seed ^ 4), noise(s.c_out, seed ^ 2));
-            let mut expected = (vec![0.0f64; ys], vec![0.0f64; xs], old.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>());
-            for (i, y) in expected.0.iter_mut().enumerate() {
-                *y = f64::from(bias[i % s.c_out]);
-            }
-            naive(&s, |yi, xi, wi| {
-                expected.0[yi] += f64::from(x[xi]) * f64::from(weight[wi]);
-                expected.1[xi] += f64::from(dy[yi]) * f64::from(weight[wi]);
-                expected.2[wi] += f64::from(dy[yi]) * f64::from(x[xi]);
-            });
+            let expected = summed(&s, [&x, &weight, &bias, &dy], old.iter().map(|v| f64::from(*v)).collect());
             let (mut y, mut dx, mut dw) = (vec![f32::NAN; ys], vec![f32::NAN; xs], old);
             bf16.forward(&s, &x, &weight, Some(&bias), &mut y);
             bf16.backward_input(&s, &dy, &weight, &mut dx);

@@ -49,6 +49,7 @@ mod x86 {
     use std::mem::transmute;
 
     use super::super::TileArgs;
+    use super::super::x86::{masks, store_sums};
     use super::{Kernel, Store};
 
     pub(super) static AVX512: Kernel<u16, u32> = Kernel {
@@ -63,11 +64,7 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn tile<const R: usize, const V: usize>(args: &TileArgs<'_, u16, u32>) {
         args.check(R, 2);
-        let mut masks = [0 as __mmask16; V];
-        for (v, mask) in masks.iter_mut().enumerate() {
-            let left = args.cols.saturating_sub(16 * v).min(16);
-            *mask = ((1u32 << left) - 1) as __mmask16;
-        }
+        let masks = masks::<V>(args.cols);
         // SAFETY: the caller bounds all offsets; masked lanes are neither read nor written. The transmutes are between vectors of 512 bits,
         // all of whose values are valid.
         unsafe {
@@ -92,17 +89,7 @@ mod x86 {
                     b = b.wrapping_add(run.b_step);
                 }
             }
-            for i in 0..R {
-                let c = args.c.add(args.rows[i].c);
-                for v in 0..V {
-                    let at = c.add(16 * v);
-                    let sum = match args.store {
-                        Store::Overwrite => acc[i][v],
-                        Store::Add => _mm512_add_ps(_mm512_maskz_loadu_ps(masks[v], at), acc[i][v]),
-                    };
-                    _mm512_mask_storeu_ps(at, masks[v], sum);
-                }
-            }
+            store_sums!(args, acc, masks);
         }
     }
 }

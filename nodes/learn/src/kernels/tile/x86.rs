@@ -22,16 +22,38 @@ pub(super) static AVX2: Kernel = Kernel {
     tiles: tiles!(avx2: 1 2 3 4 5 6),
 };
 
+/// Which lanes of V vectors belong to the first `cols` columns.
+pub(super) fn masks<const V: usize>(cols: usize) -> [__mmask16; V] {
+    std::array::from_fn(|v| {
+        let left = cols.saturating_sub(16 * v).min(16);
+        ((1u32 << left) - 1) as __mmask16
+    })
+}
+
+/// Stores a tile's sums: a macro, as accumulators must not leave their registers. Masked lanes are neither read nor written.
+macro_rules! store_sums {
+    ($args:ident, $sums:ident, $masks:ident) => {
+        for i in 0..R {
+            let c = $args.c.add($args.rows[i].c);
+            for v in 0..V {
+                let at = c.add(16 * v);
+                let sum = match $args.store {
+                    Store::Overwrite => $sums[i][v],
+                    Store::Add => _mm512_add_ps(_mm512_maskz_loadu_ps($masks[v], at), $sums[i][v]),
+                };
+                _mm512_mask_storeu_ps(at, $masks[v], sum);
+            }
+        }
+    };
+}
+pub(super) use store_sums;
+
 /// # Safety
 /// Needs AVX-512F; `args` must have R rows and every offset that it can form must lie inside its operands.
 #[target_feature(enable = "avx512f")]
 unsafe fn avx512<const R: usize, const V: usize>(args: &TileArgs<'_>) {
     args.check(R, 1);
-    let mut masks = [0 as __mmask16; V];
-    for (v, mask) in masks.iter_mut().enumerate() {
-        let left = args.cols.saturating_sub(16 * v).min(16);
-        *mask = ((1u32 << left) - 1) as __mmask16;
-    }
+    let masks = masks::<V>(args.cols);
     // SAFETY: the caller bounds all offsets; masked lanes are neither read nor written.
     unsafe {
         let mut acc = [[_mm512_setzero_ps(); V]; R];
@@ -54,17 +76,7 @@ unsafe fn avx512<const R: usize, const V: usize>(args: &TileArgs<'_>) {
                 b = b.wrapping_add(run.b_step);
             }
         }
-        for i in 0..R {
-            let c = args.c.add(args.rows[i].c);
-            for v in 0..V {
-                let at = c.add(16 * v);
-                let sum = match args.store {
-                    Store::Overwrite => acc[i][v],
-                    Store::Add => _mm512_add_ps(_mm512_maskz_loadu_ps(masks[v], at), acc[i][v]),
-                };
-                _mm512_mask_storeu_ps(at, masks[v], sum);
-            }
-        }
+        store_sums!(args, acc, masks);
     }
 }
 
