@@ -405,4 +405,11 @@ mod tests {
         );
         assert_eq!(files, ["lib", "a/b", "w"].map(PathBuf::from));
     }
+
+    #[test]
+    fn parameters_that_are_no_table_are_refused() {
+        let keys: BTreeMap<Option<u8>, u8> = BTreeMap::from([(None, 1)]);
+        let told = [Projection::of(&5).err(), Projection::of(&keys).err()];
+        insta::assert_snapshot!(told.map(Option::unwrap_or_default).join("\n"));
+    }
 }

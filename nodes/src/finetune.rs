@@ -34,6 +34,7 @@ use crate::budget::Budget;
 use crate::device::{DeviceChoice, Precision, note_memory};
 use crate::failure::{at_with, backbone_error, failure, refused, setting_error, training_failure};
 use crate::memory;
+use crate::parts::resumes;
 use crate::tasks;
 
 /// Steps between two looks at the clock for a checkpoint.
@@ -596,7 +597,7 @@ impl FinetuneNode {
         let per_step = self.fit_settings(steps).cost(self.semi.as_ref());
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             fit.resume(&checkpoint).map_err(failure)?;
-            cx.host.note(&format!("resumes after step {} of {steps}", fit.step()));
+            cx.host.note(&resumes(&format!("step {} of {steps}", fit.step())));
         }
         let (began, first) = (Instant::now(), fit.step());
         let (mut recent, mut told) = (f64::NAN, fit.history().len());

@@ -102,14 +102,18 @@ fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {
     device.chain(args.set.iter().map(parse)).collect()
 }
 
+fn only_read(root: &Path) -> String {
+    format!(
+        "the cache at {} is read-only: what is not in it cannot be computed",
+        root.display()
+    )
+}
+
 /// The cache, to be written to; one that cannot be serves what it has.
 fn open_store(cli: &Cli) -> Result<Store, Failure> {
     match Store::open(&cli.cache, Access::ReadWrite) {
         Err(flow_cache::CacheError::ReadOnly { root }) if cli.cache.is_dir() => {
-            tracing::warn!(
-                "the cache at {} is read-only: what is not in it cannot be computed",
-                root.display()
-            );
+            tracing::warn!("{}", only_read(&root));
             Ok(Store::open(&cli.cache, Access::ReadOnly)?)
         }
         other => Ok(other?),

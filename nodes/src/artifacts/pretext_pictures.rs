@@ -92,3 +92,21 @@ impl Sort {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_that_are_none_of_the_shape_are_refused() {
+        let sort = Sort {
+            name: "view".to_owned(),
+            shape: [2, 2, 3],
+            pixels: STANDARD.encode([0; 5]),
+        };
+        let Err(NodeError::Failed { message, .. }) = sort.pictures() else {
+            panic!("it is refused");
+        };
+        insta::assert_snapshot!(message);
+    }
+}

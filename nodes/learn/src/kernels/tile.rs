@@ -228,7 +228,7 @@ mod x86 {
     };
 
     pub(super) static AVX2: Kernel = Kernel {
-        name: "AVX2 and FMA",
+        name: "AVX2+FMA",
         cols: 16,
         tiles: tiles!(avx2: 1 2 3 4 5 6),
     };

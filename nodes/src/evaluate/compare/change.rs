@@ -81,6 +81,7 @@ impl AtBudget<'_> {
     /// An arm's difference from the baseline, and how far it is from being another finding.
     fn row(&self, arm: &ArmVerdict, against: Against) -> Option<Vec<String>> {
         let gains = self.gains(arm, self.cell.arm(&self.verdict.baseline)?);
+        let bias = |size| format!("a bias of {} points from what this run does not vary", percent(size));
         let Figure { mean, low, high } = against.difference;
         let (found, turns) = match (against.significant, against.equivalent) {
             _ if gains.len() < FEWEST_DRAWS => {
@@ -90,14 +91,8 @@ impl AtBudget<'_> {
                     format!("{more} more draw(s), before which nothing is called significant"),
                 )
             }
-            (true, _) if mean > 0.0 => (
-                "better",
-                format!("an effect of {} points that this run does not vary", percent(low)),
-            ),
-            (true, _) => (
-                "worse",
-                format!("an effect of {} points that this run does not vary", percent(-high)),
-            ),
+            (true, _) if mean > 0.0 => ("better", bias(low)),
+            (true, _) => ("worse", bias(-high)),
             (_, true) => (
                 "as good",
                 format!("a margin below {} points", percent(low.abs().max(high.abs()))),

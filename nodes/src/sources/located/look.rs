@@ -110,7 +110,7 @@ pub(in crate::sources) fn drawn(
             };
             let mut png = std::io::Cursor::new(Vec::new());
             let written = overlay.over(&image, 1).write_to(&mut png, ImageFormat::Png);
-            written.map_err(|error| Fault::new(format!("a picture cannot be written: {error}"), "report it"))?;
+            written.map_err(|error| Fault::new(error.to_string(), "report it"))?;
             put(&sheet.path, png.get_ref())?;
             Ok(1)
         };
