@@ -208,7 +208,7 @@ fn every_warning_of_a_damaged_store_says_what_is_wrong_and_what_is_done() {
     );
     desk.case(
         "an index of another version",
-        |root, _| in_index(root, |db| drop(db.insert("layout", &[9]).unwrap())),
+        |root, _| in_index(root, |db| drop(db.insert("layout", &[9_u8]).unwrap())),
         list,
     );
     insta::assert_snapshot!(desk.said);

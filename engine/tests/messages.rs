@@ -271,6 +271,7 @@ fn a_process_that_does_not_do_a_workers_work_says_what_it_did() {
     let bench = Bench::new();
     let workflow = "[nodes.a]\nkind = \"const\"\nvalue = \"x\"\nisolate = true\n";
     let done = "{\"done\":{\"files\":[\"text\"],\"large\":[],\"metrics\":{},\"wall_s\":0.1,\"peak_rss_bytes\":null}}";
+    let left_nothing = format!("read -r manifest; echo '{done}'");
     let mut said = String::new();
     for (about, script) in [
         ("no such program", "program: /nowhere/flow"),
@@ -285,10 +286,7 @@ fn a_process_that_does_not_do_a_workers_work_says_what_it_did() {
             "a message of another version",
             "read -r manifest; echo '{\"nite\": \"x\"}'; sleep 600",
         ),
-        (
-            "an output that is not there",
-            &format!("read -r manifest; echo '{done}'"),
-        ),
+        ("an output that is not there", left_nothing.as_str()),
     ] {
         said.push_str(&format!("--- {about}\n{}\n", failures(&bench, workflow, Some(script))));
     }

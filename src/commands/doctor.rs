@@ -15,7 +15,7 @@ pub(crate) fn described(card: &Card) -> String {
     let (major, minor) = card.capability;
     let takes = match card.code {
         Some(code) => format!("takes {code}"),
-        None => flow_nodes::device::TOO_OLD.to_owned(),
+        None => flow_nodes::measure::TOO_OLD.to_owned(),
     };
     let memory = card.memory >> 20;
     format!(

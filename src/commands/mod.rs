@@ -102,7 +102,7 @@ fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {
     device.chain(args.set.iter().map(parse)).collect()
 }
 
-fn only_read(root: &Path) -> String {
+fn only_read(root: &std::path::Path) -> String {
     format!(
         "the cache at {} is read-only: what is not in it cannot be computed",
         root.display()

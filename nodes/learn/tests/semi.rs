@@ -15,7 +15,7 @@ use flow_learn::optim::OptimizerConfig;
 use flow_learn::rng::Stream;
 use flow_learn::semi::SemiSettings;
 use flow_learn::state::StateDict;
-use flow_learn::train::{Classifier, EpochOutcome, Examples, Fit, FitSettings, Pool, TrainError, Training, predict};
+use flow_learn::train::{Classifier, EpochOutcome, Examples, Fit, FitSettings, Pool, Training, predict};
 use serde_json::{Value, json};
 
 const SIDE: usize = 12;
