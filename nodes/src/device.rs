@@ -6,7 +6,7 @@ use flow_engine::node::{Context, NodeError, ParamError, Resources};
 use flow_engine::{Gpu, visible_gpus};
 use flow_learn::device::cuda::driver::{self, Gpu as Card};
 use flow_learn::device::cuda::{Cuda, Precision as Products};
-use flow_learn::device::{Cpu, Device, DeviceError, Mock};
+use flow_learn::device::{Cpu, CpuBf16, Device, DeviceError, Mock};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -60,16 +60,15 @@ impl JsonSchema for DeviceChoice {
     }
 }
 
-/// What the products of convolutions and linear layers are made of on a GPU.
+/// What the products of convolutions and linear layers are made of. Sums are fp32 always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Factors of 10 bits on tensor cores, sums in fp32.
+    /// Factors of 10 bits on tensor cores, the default on a GPU; fp32 on the CPU.
     Tf32,
-    /// As on the CPU: slower.
+    /// The default on the CPU; slower on a GPU.
     Fp32,
-    /// Not built yet.
-    #[schemars(skip)]
+    /// Factors of 8 bits, on CPUs with AVX-512 BF16; not on GPUs yet.
     Bf16,
 }
 
@@ -84,8 +83,21 @@ fn mock(identity: &str) -> Option<Mock> {
     }
 }
 
+/// Whether an identity is a GPU's.
+fn is_gpu(identity: &str) -> bool {
+    identity.starts_with("cuda ")
+}
+
+fn is_known(identity: &str) -> bool {
+    is_gpu(identity) || identity == CpuBf16::IDENTITY || mock(identity).is_some()
+}
+
+const NO_BF16: &str = "this machine's processor does not multiply bf16";
+const NO_BF16_HELP: &str =
+    "AVX-512 BF16 is needed (AMD Zen 4, Intel Sapphire Rapids or later): leave `precision` out, or write \"fp32\"";
+
 impl DeviceChoice {
-    /// Whether it is the CPU, which no key mentions.
+    /// Whether it is the CPU with products of fp32, which no key mentions.
     pub(crate) fn is_cpu(&self) -> bool {
         *self == Self::Cpu
     }
@@ -95,36 +107,46 @@ impl DeviceChoice {
     /// # Errors
     /// If there is no such device, or not with this precision.
     pub(crate) fn settled(&self, precision: Option<Precision>) -> Result<Option<Self>, ParamError> {
-        let products = match precision {
-            Some(Precision::Bf16) => {
-                let help = "write `precision = \"tf32\"`, which is the default on a GPU, or \"fp32\"";
-                return Err(at_with("precision", "bf16 is not built yet", help));
-            }
-            Some(Precision::Fp32) => Products::Fp32,
-            Some(Precision::Tf32) | None => Products::Tf32,
+        let on = |cards: &[Card]| {
+            let products = match precision {
+                Some(Precision::Bf16) => {
+                    let help = "write `precision = \"tf32\"`, which is the default on a GPU, or \"fp32\"";
+                    return Err(at_with("precision", "bf16 is not built for GPUs yet", help));
+                }
+                Some(Precision::Fp32) => Products::Fp32,
+                Some(Precision::Tf32) | None => Products::Tf32,
+            };
+            Ok(Some(Self::Settled(identity(&cards[0], products))))
+        };
+        let on_cpu = || match precision {
+            Some(Precision::Bf16) => match CpuBf16::new() {
+                Some(_) => Ok(Self::Settled(CpuBf16::IDENTITY.to_owned())),
+                None => Err(at_with("precision", NO_BF16, NO_BF16_HELP)),
+            },
+            _ => Ok(Self::Cpu),
         };
         match self {
-            Self::Settled(identity) if mock(identity).is_some() || identity.starts_with("cuda ") => Ok(None),
+            Self::Settled(identity) if is_known(identity) => Ok(None),
             Self::Settled(other) => {
                 let message = format!("{other:?} found, expected \"cpu\", \"cuda\" or \"auto\"");
                 Err(at_with("device", message, "write `device = \"cuda\"` for a GPU"))
             }
-            Self::Cpu => Ok(precision.map(|_| Self::Cpu)),
+            Self::Cpu => precision.map(|_| on_cpu()).transpose(),
             Self::Cuda => match usable() {
-                Ok(cards) => Ok(Some(Self::Settled(identity(&cards[0], products)))),
+                Ok(cards) => on(&cards),
                 Err(why) => {
                     let help =
                         "run it where there is a GPU, or write \"auto\" or \"cpu\"; `flow doctor` says what there is";
                     Err(at_with("device", format!("\"cuda\" is asked for, but {why}"), help))
                 }
             },
-            Self::Auto => Ok(Some(match usable() {
-                Ok(cards) => Self::Settled(identity(&cards[0], products)),
+            Self::Auto => match usable() {
+                Ok(cards) => on(&cards),
                 Err(why) => {
                     said_once(&why);
-                    Self::Cpu
+                    on_cpu().map(Some)
                 }
-            })),
+            },
         }
     }
 
@@ -132,7 +154,7 @@ impl DeviceChoice {
     pub(crate) fn resources(&self, gpu_bytes: Option<u64>) -> Resources {
         let mut resources = Resources::threads_up_to(usize::MAX);
         (resources.gpus, resources.gpu_memory) = match self {
-            Self::Settled(identity) if mock(identity).is_none() => (gpu_bytes.is_none().then_some(1), gpu_bytes),
+            Self::Settled(identity) if is_gpu(identity) => (gpu_bytes.is_none().then_some(1), gpu_bytes),
             _ => (Some(0), None),
         };
         resources
@@ -147,6 +169,10 @@ impl DeviceChoice {
             Self::Settled(identity) => {
                 if let Some(mock) = mock(identity) {
                     return Ok(Arc::new(mock));
+                }
+                if !is_gpu(identity) {
+                    let cpu = CpuBf16::new().ok_or_else(|| NodeError::failed(NO_BF16).with_help(NO_BF16_HELP))?;
+                    return Ok(Arc::new(cpu));
                 }
                 let card = given(cx.gpus).map_err(failure)?;
                 let device = opened(&card, precision_of(identity))?;
@@ -295,10 +321,20 @@ mod tests {
             .settled(None)
             .expect_err("it is none");
         assert!(refused.message.contains("\"cuda\"") && refused.key == "device");
-        let refused = DeviceChoice::Auto
-            .settled(Some(Precision::Bf16))
-            .expect_err("it is not built");
-        assert_eq!(refused.key, "precision");
+    }
+
+    #[test]
+    fn bf16_on_the_cpu_is_a_device_of_its_own_or_refused_where_the_processor_has_none() {
+        match (CpuBf16::new(), DeviceChoice::Cpu.settled(Some(Precision::Bf16))) {
+            (Some(_), settled) => {
+                let device = settled.ok().flatten().expect("it is settled");
+                assert_eq!(String::from(device.clone()), "cpu bf16");
+                assert!(!device.is_cpu(), "it is in the key");
+                assert_eq!(device.settled(None).ok(), Some(None), "nothing is left to settle");
+                assert_eq!(device.resources(None).gpus, Some(0), "it takes no GPU");
+            }
+            (None, refused) => assert_eq!(refused.expect_err("there is none").key, "precision"),
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use flow_nodes::measure::{self, Precision, Shape, StepSpec, Task, TrainStep};
+use flow_nodes::measure::{self, Shape, StepSpec, Task, TrainStep};
 use serde_json::{Value, json};
 
 use super::bench_gpu;
@@ -52,9 +52,9 @@ pub(crate) struct TrainStepArgs {
     /// Where the step runs: cpu, cuda (the first GPU), or auto for a GPU if there is one.
     #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda", "auto"])]
     device: String,
-    /// On a GPU, what products are made of: tf32 or fp32.
-    #[arg(long, default_value = "tf32", value_parser = parse_precision)]
-    precision: Precision,
+    /// What products are made of: tf32 or fp32 on a GPU, fp32 or bf16 on the CPU, which takes tf32 for fp32.
+    #[arg(long, default_value = "tf32", value_parser = ["tf32", "fp32", "bf16"])]
+    precision: String,
     /// Every layer's time, and its share of what the machine can do.
     #[arg(long)]
     layers: bool,
@@ -128,14 +128,6 @@ fn parse_task(text: &str) -> Result<Task, String> {
     serde_json::from_value(Value::from(text)).map_err(|_| "expected `supervised` or `simclr`".to_owned())
 }
 
-fn parse_precision(text: &str) -> Result<Precision, String> {
-    match text {
-        "tf32" => Ok(Precision::Tf32),
-        "fp32" => Ok(Precision::Fp32),
-        _ => Err("expected `tf32` or `fp32`".to_owned()),
-    }
-}
-
 fn at_least_two(text: &str) -> Result<usize, String> {
     let count: usize = text.parse().map_err(|_| "expected a number".to_owned())?;
     if count < 2 {
@@ -173,7 +165,7 @@ fn train_step(args: &TrainStepArgs) -> Result<(), Failure> {
         task: args.task,
     };
     let refused = |e: measure::TrainError| Failure::usage(e.to_string(), "see `flow bench train-step --help`");
-    let device = measure::device(&args.device, args.precision).map_err(Failure::failed)?;
+    let device = measure::device(&args.device, &args.precision).map_err(Failure::failed)?;
     let identity = device.identity().to_owned();
     let used = Arc::clone(&device);
     let (threads, times, layers) = on_threads(args.threads, |threads| {

@@ -4,6 +4,7 @@
 //! and what a device falls back to for an operation of its own that is missing. Values are then downloaded and uploaded, so that
 //! the result is right, and slow.
 
+mod bf16;
 pub mod cuda;
 mod error;
 mod host;
@@ -15,6 +16,7 @@ use std::fmt::Debug;
 
 use pulp::bytemuck;
 
+pub use bf16::CpuBf16;
 pub use error::DeviceError;
 pub use mock::{Mock, Traffic};
 pub use steps::{AdamUpdate, Update};

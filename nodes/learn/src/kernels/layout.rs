@@ -2,9 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::bf16;
+
 /// A matrix cut into panels of adjacent columns, so that a tile's rows of B lie close together in memory.
-pub(super) struct Panels {
-    data: Vec<f32>,
+pub(super) struct Panels<T = f32> {
+    data: Vec<T>,
     depth: usize,
     columns: usize,
     per_group: usize,
@@ -35,8 +37,29 @@ impl Panels {
         }
     }
 
+    /// As bf16, two rows at a time: a value's lower half is the upper row's. `depth` must be even.
+    pub(super) fn in_pairs(&self) -> Panels<u32> {
+        let mut data = vec![0; self.data.len() / 2];
+        let rows = data
+            .par_chunks_mut(self.width)
+            .zip(self.data.par_chunks(2 * self.width));
+        rows.for_each(|(pairs, rows)| {
+            let (upper, lower) = rows.split_at(self.width);
+            bf16::pairs(upper, lower, pairs);
+        });
+        Panels {
+            data,
+            depth: self.depth / 2,
+            columns: self.columns,
+            per_group: self.per_group,
+            width: self.width,
+        }
+    }
+}
+
+impl<T> Panels<T> {
     /// Panels with their first column and number of columns.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[f32], usize, usize)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[T], usize, usize)> {
         let per_group = self.per_group.div_ceil(self.width);
         self.data
             .chunks_exact(self.depth * self.width)

@@ -2,6 +2,7 @@
 //! work so that the bits of a result do not depend on the number of threads.
 
 pub mod attention;
+mod bf16;
 pub mod conv;
 pub mod elementwise;
 pub mod gelu;

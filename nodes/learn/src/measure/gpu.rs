@@ -11,25 +11,40 @@ use crate::device::cuda::driver::{Driver, Gpu, gpus};
 use crate::device::cuda::kernels::{Kernels, Normalised, Precision};
 use crate::device::cuda::launcher::Done;
 use crate::device::cuda::memory::Block;
-use crate::device::{Cpu, Device};
+use crate::device::{Cpu, CpuBf16, Device};
 use crate::kernels::conv::ConvShape;
 use crate::rng::Stream;
 
-/// A device by what it is called on the command line: `cpu`, `cuda` (the first GPU), or `auto`: a GPU if there is one.
+/// A device by what it is called on the command line: `cpu`, `cuda` (the first GPU), or `auto`: a GPU if there is one. Its products are made
+/// of `tf32`, `fp32` or `bf16`; the CPU's are fp32 unless they are bf16.
 ///
 /// # Errors
 /// With one line that says why there is no such device.
-pub fn device(name: &str, precision: Precision) -> Result<Arc<dyn Device>, String> {
+pub fn device(name: &str, products: &str) -> Result<Arc<dyn Device>, String> {
     let open = || -> Result<Arc<dyn Device>, String> {
+        let precision = match products {
+            "tf32" => Precision::Tf32,
+            "fp32" => Precision::Fp32,
+            other => return Err(format!("no GPU multiplies {other} here: choose tf32 or fp32")),
+        };
         let gpus = gpus()?;
         let gpu = gpus.first().ok_or("the NVIDIA driver sees no GPU")?;
         let cuda = Cuda::open(gpu, precision).map_err(|error| error.to_string())?;
         Ok(Arc::new(cuda))
     };
+    let cpu = || -> Result<Arc<dyn Device>, String> {
+        match products {
+            "bf16" => {
+                let cpu = CpuBf16::new().ok_or("this machine's processor does not multiply bf16")?;
+                Ok(Arc::new(cpu))
+            }
+            _ => Ok(Arc::new(Cpu)),
+        }
+    };
     match name {
         "cuda" => open(),
-        "auto" => Ok(open().unwrap_or_else(|_| Arc::new(Cpu))),
-        "cpu" => Ok(Arc::new(Cpu)),
+        "auto" => open().or_else(|_| cpu()),
+        "cpu" => cpu(),
         other => Err(format!("`{other}` is no device; choose cpu, cuda or auto")),
     }
 }

@@ -168,6 +168,11 @@ fn a_difference_that_only_the_correction_takes_away_is_not_called_undetectable()
         .lines()
         .find(|line| line.contains("Not significant"))
         .expect("it is said");
+    let (_, rest) = answer.split_once("Not significant").expect("found");
+    let (corrected, rest) = rest.split_once("Not detectable").expect("both groups are there");
+    // Each interval of the first group leaves out zero.
+    assert!(!corrected.contains("interval -"), "{corrected}");
+    assert!(rest.contains("interval -"), "{rest}");
     insta::assert_snapshot!(answer);
 }
 

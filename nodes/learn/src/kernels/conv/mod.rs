@@ -11,10 +11,12 @@
 //! Work is split by image for what is written per image, and by weights or by a fixed number of groups of images for the
 //! weights' gradient: the bits do not depend on the number of threads.
 
+mod bf16;
 mod taps;
 mod weight_gradient;
 mod winograd;
 
+pub use bf16::Bf16;
 use rayon::prelude::*;
 
 use super::layout::{Panels, turn};
@@ -147,15 +149,18 @@ pub fn forward(shape: &ConvShape, x: &[f32], weight: &[f32], bias: Option<&[f32]
     if winograd::suits(shape) {
         winograd::forward(shape, x, weight, y);
     } else {
-        direct_forward(shape, x, weight, y);
+        Direct::forward(shape, weight).run(x, y);
     }
-    if let Some(bias) = bias {
-        y.par_chunks_mut(shape.c_out * 1024).for_each(|y| {
-            for pixel in y.chunks_exact_mut(shape.c_out) {
-                pixel.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-            }
-        });
-    }
+    add_bias(shape, bias, y);
+}
+
+fn add_bias(shape: &ConvShape, bias: Option<&[f32]>, y: &mut [f32]) {
+    let Some(bias) = bias else { return };
+    y.par_chunks_mut(shape.c_out * 1024).for_each(|y| {
+        for pixel in y.chunks_exact_mut(shape.c_out) {
+            pixel.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+        }
+    });
 }
 
 /// The gradient of the input, overwriting `dx`.
@@ -167,7 +172,7 @@ pub fn backward_input(shape: &ConvShape, dy: &[f32], weight: &[f32], dx: &mut [f
     if winograd::suits(shape) {
         winograd::backward_input(shape, dy, weight, dx);
     } else {
-        direct_backward_input(shape, dy, weight, dx);
+        Direct::backward(shape, weight).run(dy, dx);
     }
 }
 
@@ -204,81 +209,124 @@ fn add_column_sums(matrix: &[f32], columns: usize, sums: &mut [f32]) {
     }
 }
 
-/// Forward pass with the plain sum; `y` is overwritten.
-fn direct_forward(shape: &ConvShape, x: &[f32], weight: &[f32], y: &mut [f32]) {
-    let (oh, ow, k) = (shape.out_h(), shape.out_w(), shape.kernel);
-    let (cin_g, cout_g) = (shape.c_in / shape.groups, shape.c_out / shape.groups);
-    let meets = |size: usize| {
-        move |o: usize| -> Vec<(usize, usize)> {
-            let source = |tap: usize| {
-                (o * shape.stride + tap)
-                    .checked_sub(shape.padding)
-                    .filter(|i| *i < size)
-            };
-            (0..k).filter_map(|tap| Some((tap, source(tap)?))).collect()
-        }
-    };
-    let panels = Panels::new(weight, k * k * cin_g, shape.c_out, cout_g);
-    let layout = Layout {
-        source_width: shape.w,
-        source_channels: shape.c_in,
-        result_width: ow,
-        result_channels: shape.c_out,
-        depth: cin_g,
-        kernel: k,
-        panel_width: panels.width,
-        reversed: false,
-    };
-    let classes = taps::of_image(
-        &layout,
-        &taps::classes(oh, meets(shape.h)),
-        &taps::classes(ow, meets(shape.w)),
-    );
-    let images = Images {
-        source: shape.h * shape.w * shape.c_in,
-        result: oh * ow * shape.c_out,
-        source_group: cin_g,
-    };
-    products(&images, &classes, &panels, cout_g, x, y);
+/// A pass with the plain sum, whose result is written image by image.
+struct Direct {
+    images: Images,
+    classes: Vec<Class>,
+    panels: Panels,
+    /// Result channels that share their source channels.
+    group: usize,
 }
 
-/// Gradient of the input with the plain sum; `dx` is overwritten.
-fn direct_backward_input(shape: &ConvShape, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
-    let (oh, ow, k, s) = (shape.out_h(), shape.out_w(), shape.kernel, shape.stride);
-    let (cin_g, cout_g) = (shape.c_in / shape.groups, shape.c_out / shape.groups);
-    // Input pixel i takes output pixel (i + padding - tap) / stride for each tap that divides.
-    let meets = |size: usize| {
-        move |i: usize| -> Vec<(usize, usize)> {
-            let source = |tap: usize| {
-                let reach = (i + shape.padding).checked_sub(tap)?;
-                (reach.is_multiple_of(s) && reach / s < size).then_some(reach / s)
-            };
-            (0..k).rev().filter_map(|tap| Some((tap, source(tap)?))).collect()
+impl Direct {
+    fn forward(shape: &ConvShape, weight: &[f32]) -> Self {
+        let (oh, ow, k) = (shape.out_h(), shape.out_w(), shape.kernel);
+        let (cin_g, cout_g) = (shape.c_in / shape.groups, shape.c_out / shape.groups);
+        let meets = |size: usize| {
+            move |o: usize| -> Vec<(usize, usize)> {
+                let source = |tap: usize| {
+                    (o * shape.stride + tap)
+                        .checked_sub(shape.padding)
+                        .filter(|i| *i < size)
+                };
+                (0..k).filter_map(|tap| Some((tap, source(tap)?))).collect()
+            }
+        };
+        let panels = Panels::new(weight, k * k * cin_g, shape.c_out, cout_g);
+        let layout = Layout {
+            source_width: shape.w,
+            source_channels: shape.c_in,
+            result_width: ow,
+            result_channels: shape.c_out,
+            depth: cin_g,
+            kernel: k,
+            panel_width: panels.width,
+            reversed: false,
+        };
+        Self {
+            images: Images {
+                source: shape.h * shape.w * shape.c_in,
+                result: oh * ow * shape.c_out,
+                source_group: cin_g,
+            },
+            classes: taps::of_image(
+                &layout,
+                &taps::classes(oh, meets(shape.h)),
+                &taps::classes(ow, meets(shape.w)),
+            ),
+            panels,
+            group: cout_g,
         }
-    };
-    let turned = turn(weight, k * k, cin_g, shape.c_out, cout_g);
-    let panels = Panels::new(&turned, k * k * cout_g, shape.c_in, cin_g);
-    let layout = Layout {
-        source_width: ow,
-        source_channels: shape.c_out,
-        result_width: shape.w,
-        result_channels: shape.c_in,
-        depth: cout_g,
-        kernel: k,
-        panel_width: panels.width,
-        reversed: true,
-    };
-    let classes = taps::of_image(
-        &layout,
-        &taps::classes(shape.h, meets(oh)),
-        &taps::classes(shape.w, meets(ow)),
-    );
-    let images = Images {
-        source: oh * ow * shape.c_out,
-        result: shape.h * shape.w * shape.c_in,
-        source_group: cout_g,
-    };
-    products(&images, &classes, &panels, cin_g, dy, dx);
+    }
+
+    /// The gradient of the input.
+    fn backward(shape: &ConvShape, weight: &[f32]) -> Self {
+        let (oh, ow, k, s) = (shape.out_h(), shape.out_w(), shape.kernel, shape.stride);
+        let (cin_g, cout_g) = (shape.c_in / shape.groups, shape.c_out / shape.groups);
+        // Input pixel i takes output pixel (i + padding - tap) / stride for each tap that divides.
+        let meets = |size: usize| {
+            move |i: usize| -> Vec<(usize, usize)> {
+                let source = |tap: usize| {
+                    let reach = (i + shape.padding).checked_sub(tap)?;
+                    (reach.is_multiple_of(s) && reach / s < size).then_some(reach / s)
+                };
+                (0..k).rev().filter_map(|tap| Some((tap, source(tap)?))).collect()
+            }
+        };
+        let turned = turn(weight, k * k, cin_g, shape.c_out, cout_g);
+        let panels = Panels::new(&turned, k * k * cout_g, shape.c_in, cin_g);
+        let layout = Layout {
+            source_width: ow,
+            source_channels: shape.c_out,
+            result_width: shape.w,
+            result_channels: shape.c_in,
+            depth: cout_g,
+            kernel: k,
+            panel_width: panels.width,
+            reversed: true,
+        };
+        Self {
+            images: Images {
+                source: oh * ow * shape.c_out,
+                result: shape.h * shape.w * shape.c_in,
+                source_group: cout_g,
+            },
+            classes: taps::of_image(
+                &layout,
+                &taps::classes(shape.h, meets(oh)),
+                &taps::classes(shape.w, meets(ow)),
+            ),
+            panels,
+            group: cin_g,
+        }
+    }
+
+    /// Overwrites `result`.
+    fn run(&self, source: &[f32], result: &mut [f32]) {
+        let rows = self.rows();
+        self.images.each(source, result, |count, source, result| {
+            for (panel, first, columns) in self.panels.iter() {
+                let source = &source[first / self.group * self.images.source_group..];
+                for (class, rows) in self.classes.iter().zip(&rows) {
+                    let (rows, result) = (&rows[..count * class.rows.len()], &mut result[first..]);
+                    tile::product(source, panel, result, rows, columns, &class.runs, Store::Overwrite);
+                }
+            }
+        });
+    }
+
+    /// The rows of a task's images for each class, image by image: a task of fewer images takes the first of them.
+    fn rows(&self) -> Vec<Vec<Row>> {
+        let shifted = |class: &Class, i: usize| {
+            let shift = |r: &Row| Row {
+                a: r.a + i * self.images.source,
+                c: r.c + i * self.images.result,
+            };
+            class.rows.iter().map(shift).collect::<Vec<Row>>()
+        };
+        let of_class = |class: &Class| (0..self.images.per_task()).flat_map(|i| shifted(class, i)).collect();
+        self.classes.iter().map(of_class).collect()
+    }
 }
 
 /// Values of an image of the source and of the result, and source channels of a group.
@@ -288,44 +336,19 @@ struct Images {
     source_group: usize,
 }
 
-/// Every class of every image times every panel, a few images to a task; `group` result channels share their source channels.
-fn products(images: &Images, classes: &[Class], panels: &Panels, group: usize, source: &[f32], result: &mut [f32]) {
-    let per_task = images_per_task(1, images.source.max(images.result));
-    // The rows of a task's images, image by image: a task of fewer images takes the first of them.
-    let rows: Vec<Vec<Row>> = classes
-        .iter()
-        .map(|class| {
-            let shifted = |i: usize| {
-                let shift = move |r: &Row| Row {
-                    a: r.a + i * images.source,
-                    c: r.c + i * images.result,
-                };
-                class.rows.iter().map(shift)
-            };
-            (0..per_task).flat_map(shifted).collect()
-        })
-        .collect();
-    let tasks = result
-        .par_chunks_mut(images.result * per_task)
-        .zip(source.par_chunks(images.source * per_task));
-    tasks.for_each(|(result, source)| {
-        let count = result.len() / images.result;
-        for (panel, first, columns) in panels.iter() {
-            let source = &source[first / group * images.source_group..];
-            for (class, rows) in classes.iter().zip(&rows) {
-                let rows = &rows[..count * class.rows.len()];
-                tile::product(
-                    source,
-                    panel,
-                    &mut result[first..],
-                    rows,
-                    columns,
-                    &class.runs,
-                    Store::Overwrite,
-                );
-            }
-        }
-    });
+impl Images {
+    fn per_task(&self) -> usize {
+        images_per_task(1, self.source.max(self.result))
+    }
+
+    /// Gives `work` a few images to a task: how many, their source and their result.
+    fn each(&self, source: &[f32], result: &mut [f32], work: impl Fn(usize, &[f32], &mut [f32]) + Sync) {
+        let per_task = self.per_task();
+        let tasks = result
+            .par_chunks_mut(self.result * per_task)
+            .zip(source.par_chunks(self.source * per_task));
+        tasks.for_each(|(result, source)| work(result.len() / self.result, source, result));
+    }
 }
 
 #[cfg(test)]
@@ -439,23 +462,64 @@ mod tests {
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+        #[test]
+        fn all_three_passes_in_bf16_match_a_naive_f64_convolution_of_rounded_factors(
+            n in 1usize..5, h in 1usize..12, w in 1usize..12, cin_g in 1usize..9, cout_g in 1usize..40, groups in 1usize..4,
+            kernel in 1usize..6, stride in 1usize..4, padding in 0usize..4, seed in any::<u32>(),
+        ) {
+            let s = ConvShape { n, h, w, c_in: cin_g * groups, c_out: cout_g * groups, kernel, stride, padding, groups };
+            prop_assume!(h + 2 * padding >= kernel && w + 2 * padding >= kernel);
+            let Some(bf16) = Bf16::new() else { return Ok(()) };
+            // Factors that bf16 holds exactly, so that only sums are rounded.
+            let exact = |values: Vec<f32>| -> Vec<f32> { values.iter().map(|v| f32::from_bits(v.to_bits() & 0xffff_0000)).collect() };
+            let (xs, ys, ws) = s.lengths();
+            let (x, weight, dy) = (exact(noise(xs, seed)), exact(noise(ws, seed ^ 1)), exact(noise(ys, seed ^ 3)));
+            let (old, bias) = (noise(ws, seed ^ 4), noise(s.c_out, seed ^ 2));
+            let mut expected = (vec![0.0f64; ys], vec![0.0f64; xs], old.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>());
+            for (i, y) in expected.0.iter_mut().enumerate() {
+                *y = f64::from(bias[i % s.c_out]);
+            }
+            naive(&s, |yi, xi, wi| {
+                expected.0[yi] += f64::from(x[xi]) * f64::from(weight[wi]);
+                expected.1[xi] += f64::from(dy[yi]) * f64::from(weight[wi]);
+                expected.2[wi] += f64::from(dy[yi]) * f64::from(x[xi]);
+            });
+            let (mut y, mut dx, mut dw) = (vec![f32::NAN; ys], vec![f32::NAN; xs], old);
+            bf16.forward(&s, &x, &weight, Some(&bias), &mut y);
+            bf16.backward_input(&s, &dy, &weight, &mut dx);
+            bf16.backward_weight(&s, &x, &dy, &mut dw, None);
+            close(&y, &expected.0)?;
+            close(&dx, &expected.1)?;
+            close(&dw, &expected.2)?;
+        }
+    }
+
     fn thread_count_does_not_change_a_bit_of(s: ConvShape) {
         let (xs, ys, ws) = s.lengths();
         let (x, weight, dy) = (noise(xs, 1), noise(ws, 2), noise(ys, 3));
-        let run = |threads: usize| {
+        let run = |threads: usize, bf16: Option<Bf16>| {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .build()
                 .expect("a pool");
             pool.install(|| {
                 let (mut y, mut dx, mut dw) = (vec![0.0; ys], vec![0.0; xs], vec![0.0; ws]);
-                forward(&s, &x, &weight, None, &mut y);
-                backward_input(&s, &dy, &weight, &mut dx);
-                backward_weight(&s, &x, &dy, &mut dw, None);
+                if let Some(bf16) = bf16 {
+                    bf16.forward(&s, &x, &weight, None, &mut y);
+                    bf16.backward_input(&s, &dy, &weight, &mut dx);
+                    bf16.backward_weight(&s, &x, &dy, &mut dw, None);
+                } else {
+                    forward(&s, &x, &weight, None, &mut y);
+                    backward_input(&s, &dy, &weight, &mut dx);
+                    backward_weight(&s, &x, &dy, &mut dw, None);
+                }
                 (y, dx, dw)
             })
         };
-        assert_eq!(run(1), run(3));
+        assert_eq!(run(1, None), run(3, None));
+        assert_eq!(run(1, Bf16::new()), run(3, Bf16::new()));
     }
     #[test]
     fn thread_count_does_not_change_a_bit() {

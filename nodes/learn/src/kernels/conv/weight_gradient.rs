@@ -26,29 +26,41 @@ pub(super) fn direct(shape: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f3
         cin_g: shape.c_in / shape.groups,
         cout_g: shape.c_out / shape.groups,
     };
-    let groups = (SUMS / dweight.len().max(1)).clamp(1, GROUPS).min(shape.n);
+    let (groups, part) = division(shape);
     let (all_taps, tap_len) = (shape.kernel * shape.kernel, pass.cin_g * shape.c_out);
     if pass.cin_g < NARROW {
         by_groups(shape.n, groups, dweight.len(), dweight, |images, _, sums| {
             pass.add_padded(images, sums);
         });
-    } else if 2 * groups >= GROUPS {
-        by_groups(shape.n, groups, dweight.len(), dweight, |images, _, sums| {
+    } else if part == dweight.len() {
+        by_groups(shape.n, groups, part, dweight, |images, _, sums| {
             pass.add(images, 0..all_taps, 0..pass.cin_g, sums);
         });
     } else {
-        // Many weights: the few groups' sums are cut up too, each tap in two.
-        let rows = pass.cin_g.div_ceil(2);
-        by_groups(shape.n, groups, rows * shape.c_out, dweight, |images, place, sums| {
+        by_groups(shape.n, groups, part, dweight, |images, place, sums| {
             let (tap, first) = (place / tap_len, place % tap_len / shape.c_out);
             pass.add(images, tap..tap + 1, first..first + sums.len() / shape.c_out, sums);
         });
     }
 }
 
+/// How many groups of images have sums of their own, and the weights of a part of these. Of many weights the few groups' sums are cut up
+/// too, each tap in two.
+pub(super) fn division(shape: &ConvShape) -> (usize, usize) {
+    let (.., weights) = shape.lengths();
+    let groups = (SUMS / weights.max(1)).clamp(1, GROUPS).min(shape.n);
+    let half = (shape.c_in / shape.groups).div_ceil(2) * shape.c_out;
+    (groups, if 2 * groups >= GROUPS { weights } else { half })
+}
+
+/// Images whose pixels are reduced before sums go back to memory.
+pub(super) fn at_once(shape: &ConvShape) -> usize {
+    (DEPTH / (shape.out_h() * shape.out_w())).clamp(1, shape.n.max(1))
+}
+
 /// Lets `add(images, place, sums)` sum up each group of images, into sums of its own for each part of `part` weights, and adds
 /// these in order.
-fn by_groups(
+pub(super) fn by_groups(
     n: usize,
     groups: usize,
     part: usize,
@@ -104,7 +116,7 @@ impl WeightPass<'_> {
             c: (ci - channels.start) * shape.c_out,
         };
         let rows: Vec<Row> = channels.clone().map(row).collect();
-        let at_once = (DEPTH / (shape.out_h() * shape.out_w())).clamp(1, images.len().max(1));
+        let at_once = at_once(shape).min(images.len().max(1));
         let runs_of = |count: usize| -> Vec<Runs> { taps.clone().map(|tap| self.runs(tap, count)).collect() };
         let mut runs = runs_of(at_once);
         for first in images.clone().step_by(at_once) {
