@@ -92,6 +92,7 @@ fn is_known(identity: &str) -> bool {
     is_gpu(identity) || identity == CpuBf16::IDENTITY || mock(identity).is_some()
 }
 
+const NO_BF16_ON_GPUS: &str = "bf16 is not built for GPUs yet";
 const NO_BF16: &str = "this machine's processor does not multiply bf16";
 const NO_BF16_HELP: &str =
     "AVX-512 BF16 is needed (AMD Zen 4, Intel Sapphire Rapids or later): leave `precision` out, or write \"fp32\"";
@@ -111,7 +112,7 @@ impl DeviceChoice {
             let products = match precision {
                 Some(Precision::Bf16) => {
                     let help = "write `precision = \"tf32\"`, which is the default on a GPU, or \"fp32\"";
-                    return Err(at_with("precision", "bf16 is not built for GPUs yet", help));
+                    return Err(at_with("precision", NO_BF16_ON_GPUS, help));
                 }
                 Some(Precision::Fp32) => Products::Fp32,
                 Some(Precision::Tf32) | None => Products::Tf32,
@@ -372,6 +373,8 @@ mod tests {
             took(3e9),
             not_shown("1"),
             auto_is_cpu("the NVIDIA driver sees no GPU"),
+            NO_BF16_ON_GPUS.to_owned(),
+            format!("{NO_BF16}\n{NO_BF16_HELP}"),
         ];
         insta::assert_snapshot!(said.join("\n"));
     }
