@@ -75,7 +75,10 @@ fn pages() {
             typed.text.push_str(&format!("$ cat {name}\n{shown}\n\n"));
         }
     }
-    typed.flow("report --figure accuracy-with -o figure.png");
+    typed.place.flow(&["report", "-o", "page.html"]);
+    let page = std::fs::read_to_string(typed.place.path("page.html")).expect("a page");
+    typed.text.push_str(&format!("$ cat page.html\n{}\n", words_of(&page)));
+    typed.flow("report --figure what-would -o figure.png");
     let schema = figures.as_ref().expect("some node has figures");
     let text = std::fs::read_to_string(schema).expect("figures");
     std::fs::write(
@@ -85,9 +88,6 @@ fn pages() {
     )
     .expect("written");
     typed.flow("report --figure answer");
-    typed.place.flow(&["report", "-o", "page.html"]);
-    let page = std::fs::read_to_string(typed.place.path("page.html")).expect("a page");
-    typed.text.push_str(&format!("$ cat page.html\n{}\n", words_of(&page)));
     typed
         .place
         .run(&["-j", "1", "--only", "scratch", "--set", "nodes.scratch.steps=4"]);

@@ -230,10 +230,13 @@ fn what_is_told_where_things_are_and_is_not_right() {
     };
     let stages = [MapShape { h: 8, w: 8, c: 4 }];
     let mut stream = Stream::new(1, "test");
-    let heads = TASKS
-        .iter()
-        .flat_map(|task| [2, 300].map(|classes| task.head(&frame(classes), &stages, &mut stream).err()))
-        .map(|error| error.map(|error| error.to_string()));
+    let mut heads = Vec::new();
+    for task in TASKS {
+        for classes in [2, 300] {
+            let head = task.head(&frame(classes), &stages, &mut stream);
+            heads.push(head.err().map(|error| error.to_string()));
+        }
+    }
     let tasks = TASKS.iter().map(|task| Some(task.figure().1.to_owned()));
     let network = {
         let backbone = BackboneSettings::named("conv3");
