@@ -23,12 +23,13 @@ for round in $(seq "$rounds"); do
         for threads in 2 1; do
             step=(--backbone "$backbone" --batch "$batch" --image "$image" --task "$task" --threads "$threads" --steps "$steps")
             echo "round $round: ${step[*]}" >&2
-            for mode in flow eager channels_last compile; do
-                if [ "$mode" = flow ]; then
-                    "$FLOW" bench train-step "${step[@]}" --json >> "$lines"
-                else
-                    "$PYTHON" benches/peer/train_step.py "${step[@]}" --mode "$mode" 2> /dev/null >> "$lines"
-                fi
+            for mode in flow eager channels_last compile flow_bf16 bf16; do
+                case "$mode" in
+                flow) "$FLOW" bench train-step "${step[@]}" --json >> "$lines" ;;
+                # Where the processor does not multiply bf16 there is no line.
+                flow_bf16) "$FLOW" bench train-step "${step[@]}" --precision bf16 --json >> "$lines" || true ;;
+                *) "$PYTHON" benches/peer/train_step.py "${step[@]}" --mode "$mode" 2> /dev/null >> "$lines" ;;
+                esac
             done
         done
     done

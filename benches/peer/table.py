@@ -8,7 +8,8 @@ steps, views = defaultdict(list), defaultdict(list)
 for line in open(sys.argv[1]):
     r = json.loads(line)
     if "backbone" in r:
-        steps[r["backbone"], r["task"], r["batch"], r["threads"], r["mode"]].append((r["median_ms"], r["peak_rss_mib"]))
+        mode = "flow_bf16" if r.get("products") == "bf16" else r["mode"]
+        steps[r["backbone"], r["task"], r["batch"], r["threads"], mode].append((r["median_ms"], r["peak_rss_mib"]))
     else:
         views[r["recipe"], r["image"], r["mode"]].append(r["median_us"])
 ms = {k: statistics.median(v[0] for v in vs) for k, vs in steps.items()}
@@ -28,6 +29,16 @@ for key in dict.fromkeys(k[:4] for k in steps):
           + f" | {best / ms[key + ('flow',)]:.2f} | {min(by_round):.2f} | {mib[key + ('flow',)]} | {min(mib[key + (m,)] for m in modes)} |")
 print("\nTwo threads over one, flow: " + ", ".join(
     f"{b} {t} {ms[b, t, n, 1, 'flow'] / ms[b, t, n, 2, 'flow']:.2f}" for b, t, n in dict.fromkeys(k[:3] for k in steps)) + ".\n")
+halves = [k for k in dict.fromkeys(k[:4] for k in steps) if k + ("flow_bf16",) in ms and k + ("bf16",) in ms]
+if halves:
+    print("The same with factors of bf16 (`precision = \"bf16\"`), against PyTorch's autocast to bf16 on the CPU; the losses of both stay fp32.\n")
+    print("| case | threads | flow, bf16 | PyTorch, bf16 | times faster | flow, fp32 over bf16 |\n| --- | --- | --- | --- | --- | --- |")
+for key in halves:
+    backbone, task, batch, threads = key
+    ours, theirs = ms[key + ("flow_bf16",)], ms[key + ("bf16",)]
+    print(f"| {backbone}, {task}, batch {batch} | {threads} | {ours:.1f} | {theirs:.1f} | {theirs / ours:.2f} | {ms[key + ('flow',)] / ours:.2f} |")
+if halves:
+    print()
 print("## One augmented view, and torchvision's\n")
 print("Microseconds on one core, medians; the same operations with the same settings.\n")
 print("| recipe | flow | torchvision v2 | times faster |\n| --- | --- | --- | --- |")

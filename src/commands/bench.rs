@@ -186,7 +186,7 @@ fn train_step(args: &TrainStepArgs) -> Result<(), Failure> {
     if args.json {
         let layers = layers.map(|(peak, layers)| json!({ "peak_gflops": peak, "layers": layers }));
         return print_json_lines([json!({
-            "backbone": args.backbone, "task": args.task, "mode": "flow", "threads": threads, "batch": args.batch,
+            "backbone": args.backbone, "task": args.task, "mode": "flow", "products": args.precision, "threads": threads, "batch": args.batch,
             "image": args.image, "median_ms": round(times.median_ms), "images_per_s": round(times.images_per_s),
             "peak_rss_mib": peak_rss, "loss": times.loss, "device": identity, "device_mib": device_memory.map(|bytes| bytes >> 20), "detail": layers,
         })]);
