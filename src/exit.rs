@@ -71,6 +71,11 @@ impl Failure {
         }
     }
 
+    /// The system refused something: what was tried, as `write the results`, and what it says.
+    pub(crate) fn cannot(what: &str, error: &impl std::fmt::Display) -> Self {
+        Self::failed(format!("cannot {what}: {error}"))
+    }
+
     /// How the program ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {

@@ -156,7 +156,7 @@ pub(crate) fn run_or_newest(runs: &Runs, word: Option<&str>) -> Result<Run, Fail
 fn newest<'a>(word: &str, runs: &'a [Run]) -> Result<&'a Run, Failure> {
     say_several(word, "runs", runs.iter().map(|run| run.id.clone()));
     runs.first()
-        .ok_or_else(|| Failure::failed(format!("no run begins or ends with `{word}`")))
+        .ok_or_else(|| Failure::failed("BUG: no run is among those that were found"))
 }
 
 fn nodes(run: &Run) -> &[NodeOutcome] {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 
-use exit::Exit;
+use exit::{Exit, Failure};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -79,11 +79,18 @@ fn run() -> Exit {
             failure.exit()
         }
         Err(panic) => {
-            let text = flow_cache::panic_text(panic.as_ref());
-            let help = "nothing in the cache is lost; please report this with what `-vv` prints";
-            output::print_error(&format!("flow has a bug: {text}"), Some(help));
-            Exit::Failed
+            let failure = bug(flow_cache::panic_text(panic.as_ref()));
+            output::print_failure(&failure);
+            failure.exit()
         }
+    }
+}
+
+fn bug(text: &str) -> Failure {
+    Failure::Other {
+        exit: Exit::Failed,
+        message: format!("flow has a bug: {text}"),
+        help: Some("nothing in the cache is lost; please report this with what `-vv` prints".to_owned()),
     }
 }
 
@@ -96,5 +103,18 @@ fn print_usage(error: &clap::Error) -> Exit {
     } else {
         output::print_exact(&text);
         Exit::Ok
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_called_a_bug_and_says_what_to_do() {
+        let Failure::Other { message, help, .. } = bug("index out of bounds") else {
+            panic!("it is of no workflow");
+        };
+        insta::assert_snapshot!(format!("{message}\n  help: {}", help.unwrap_or_default()));
     }
 }

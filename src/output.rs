@@ -191,7 +191,7 @@ impl Write for JsonStdout {
 
 /// A value as indented JSON on stdout.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))?;
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::cannot("write JSON", &error))?;
     print_exact(&format!("{}\n", shown_json(&text)));
     Ok(())
 }
@@ -221,7 +221,7 @@ pub(crate) fn write_file(to: &Path, content: &[u8]) -> Result<(), Failure> {
 /// Values as JSON lines on stdout.
 pub(crate) fn print_json_lines<T: Serialize>(values: impl IntoIterator<Item = T>) -> Result<(), Failure> {
     for value in values {
-        let line = serde_json::to_string(&value).map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))?;
+        let line = serde_json::to_string(&value).map_err(|error| Failure::cannot("write JSON", &error))?;
         print_exact(&format!("{}\n", shown_json(&line)));
     }
     Ok(())

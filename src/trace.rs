@@ -73,7 +73,7 @@ impl Reporter for Tracer<'_> {
             Event::NodeStarted { node, threads, .. } => self.start(node, *threads),
             Event::NodeFinished { node, metrics, .. } => self.end(node, "finished", json!(metrics)),
             Event::NodeFailed { node, message, .. } => self.end(node, "failed", json!(message)),
-            Event::NodeRetried { node, message, .. } => self.end(node, "failed, will be retried", json!(message)),
+            Event::NodeRetried { node, message, .. } => self.end(node, "retried", json!(message)),
             Event::NodeWaits { node, holder, .. } => self.instant(node, &format!("waiting for {holder}")),
             Event::NodeStopped { node } => self.end(node, "stopped", Value::Null),
             Event::NodeCached { node, .. } => self.instant(node, "cached"),

@@ -423,16 +423,18 @@ fn annotated_images_are_drawn_into_a_directory_and_none_outside_it() {
         put(&place, &format!("yolo/images/{i}.png"), &png(0, i));
         put(&place, &format!("yolo/labels/{i}.txt"), b"0 0.5 0.5 0.4 0.4\n");
     }
+    // Of the same name but for its ending.
+    put(&place, "yolo/images/0.jpg", &png(1, 7));
     put(&place, "yolo/classes.txt", b"stripe\n");
     let ended = place.flow(&["data", "inspect", "yolo", "--draw", "drawn"]);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("drew 3 images into drawn: stripe orange"),
+        ended.stderr.contains("drew 4 images into drawn: stripe orange"),
         "{}",
         ended.stderr
     );
-    for i in 0..3 {
-        let drawn = image::open(place.path(&format!("drawn/images/{i}.png"))).expect("a picture");
+    for name in ["0.png", "1.png", "2.png", "0.jpg"] {
+        let drawn = image::open(place.path(&format!("drawn/images/{name}.png"))).expect("a picture");
         assert_eq!((drawn.width(), drawn.height()), (512, 512));
     }
     // COCO's names of files are paths, and this one leads out.

@@ -273,6 +273,9 @@ fn a_run_that_waits_for_a_collection_says_for_whom_and_ends_on_ctrl_c() {
     assert!(interrupted.expect("kill starts").success());
     let rest: Vec<String> = lines.collect();
     assert_eq!(run.wait().expect("it ends").code(), Some(130), "{rest:?}");
+    let stopping = rest.iter().find(|line| line.starts_with("stopping"));
+    let (_, told) = told.split_once("WARN ").expect("a warning, after the time");
+    insta::assert_snapshot!(format!("{told}\n{}", stopping.map_or("", String::as_str)));
     drop(held);
     place.run(&[]);
 }

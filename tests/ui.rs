@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 
 use common::{Place, SMALL, TWO, Watched, axe, browse};
@@ -117,6 +118,19 @@ fn only_who_has_the_token_and_calls_the_server_by_its_name_is_answered() {
     let run = id(&served.rows(""), 0);
     let (_, log) = served.get(&format!("run/{run}/log?node=..%2F..%2Fsummary"));
     assert_eq!(log, "it has written nothing");
+
+    let answers = [
+        served.ask("GET", "/", &own),
+        served.ask("GET", &path, "evil.example"),
+        served.get("other"),
+        served.get("run/nobody/"),
+        served.get(&format!("run/{run}/other")),
+        served.get(&format!("run/{run}/log?node=nobody")),
+        served.get(&format!("run/{run}/why?node=nobody")),
+        served.get(&format!("run/{run}/why?node=first")),
+    ];
+    let answers = answers.map(|(status, body)| format!("{status} {body}"));
+    insta::assert_snapshot!("answers", answers.join("\n"));
 }
 
 #[test]
@@ -151,6 +165,57 @@ fn runs_are_listed_filtered_and_sorted_and_each_has_a_page_a_report_and_logs() {
     let listed = place.flow(&["runs", "ls", "--filter", "override ~ 'n=2'"]).stdout;
     assert!(listed.contains("n=2") && listed.lines().count() == 2, "{listed}");
     assert_eq!(place.flow(&["runs", "ls", "--filter", "colour = red"]).code, 2);
+}
+
+#[test]
+fn who_serves_is_told_how_long_and_too_many_readers_are_sent_away() {
+    let place = Place::new(TWO);
+    // In place of a browser.
+    place.write("bin/xdg-open", "#!/bin/sh\n");
+    let opener = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(place.path("bin/xdg-open"), opener).expect("it is ours");
+    let path = std::env::var("PATH").expect("a search path");
+    let mut run = place
+        .command(&["run", "w.toml", "-j", "1", "--ui"])
+        .env("PATH", format!("{}:{path}", place.path("bin").display()))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("flow starts");
+    let lines = BufReader::new(run.stderr.take().expect("a pipe")).lines();
+    let served = lines.map_while(Result::ok).find(|line| line.starts_with("served"));
+    run.kill().expect("it is ours");
+    run.wait().expect("it ends");
+    let mut alone = place
+        .command(&["ui"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("flow starts");
+    let mut first = String::new();
+    let mut told = BufReader::new(alone.stderr.take().expect("a pipe"));
+    told.read_line(&mut first).expect("it is told");
+    alone.kill().expect("it is ours");
+    alone.wait().expect("it ends");
+    let address = regex::Regex::new(r"http://\S+").expect("a regular expression");
+    let served = served.unwrap_or_default();
+    let served = address.replace(&served, "[address]");
+
+    let server = Served::start(&place);
+    let listen = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
+        let (token, port) = (&server.token, server.port);
+        write!(
+            stream,
+            "GET /{token}/changes HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+        )
+        .expect("sent");
+        stream
+    };
+    let _readers: Vec<TcpStream> = (0..70).map(|_| listen()).collect();
+    // Each is taken when the server comes to it.
+    let busy = std::iter::repeat_with(|| server.get("")).find(|(status, _)| *status != 200);
+    let (status, said) = busy.expect("it goes on");
+    insta::assert_snapshot!(format!("{served}\n{first}{status} {said}"));
 }
 
 /// One pre-training that nobody would wait for.
@@ -191,7 +256,7 @@ fn a_run_under_way_can_be_stopped_at_its_next_checkpoint() {
     };
     let host = format!("127.0.0.1:{}", served.port);
     let (status, said) = served.ask("POST", &format!("/{}/run/{id}/stop", served.token), &host);
-    assert_eq!((status, said.as_str()), (202, "it stops at the next checkpoint"));
+    insta::assert_snapshot!("a_request_to_stop", format!("{status} {said}"));
     assert_eq!(run.wait().expect("it ends").code(), Some(130));
     assert_eq!(served.rows("")["rows"][0]["status"], "stopped");
 }

@@ -171,12 +171,12 @@ impl Catalog {
                     *state = State::Closed;
                     return Err(error);
                 }
-                Err(IndexError::Unavailable(why)) => {
-                    tracing::warn!("the cache's index cannot be used now ({why}): reading the record files instead");
+                Err(error @ IndexError::Unavailable(_)) => {
+                    tracing::warn!("{error}");
                     return Ok(None);
                 }
-                Err(IndexError::Broken(why)) => {
-                    tracing::warn!("the cache's index is broken ({why}): rebuilding it from the records");
+                Err(error @ IndexError::Broken(_)) => {
+                    tracing::warn!("{error}");
                     self.move_aside()?;
                     *state = State::Closed;
                 }
@@ -212,5 +212,30 @@ impl Catalog {
             records.extend(record.filter(|record| kind.is_none_or(|kind| record.kind == kind)));
         }
         Ok(records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+    use crate::files::Access;
+    use crate::layout::Layout;
+    use crate::testing::warned;
+
+    #[test]
+    fn an_index_that_has_no_answer_is_told_with_what_is_done_instead() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::open(Box::<RealDisk>::default(), Layout::new(dir.path()), Access::ReadWrite).unwrap();
+        let catalog = Catalog::new(Arc::new(files), true);
+        let told = warned(dir.path(), || {
+            let full = |_: &Index| Err::<(), _>(IndexError::Unavailable("No space left on device".to_owned()));
+            assert!(catalog.ask_index(full).unwrap().is_none());
+            *catalog.state() = State::Closed;
+            let broken =
+                |_: &Index| Err::<(), _>(IndexError::Broken("Read corrupted data at file offset 8".to_owned()));
+            assert!(catalog.ask_index(broken).unwrap().is_none());
+        });
+        insta::assert_snapshot!(told);
     }
 }

@@ -204,7 +204,7 @@ pub(crate) fn holder(board: &str, key: &ActionKey) -> Option<String> {
 
 fn who(board: &str) -> String {
     let first = board.lines().next().filter(|line| !line.is_empty());
-    process::shown(first.unwrap_or("another process"))
+    process::shown(first.unwrap_or(process::UNNAMED))
 }
 
 /// Who else works in the store, for messages.
@@ -214,7 +214,7 @@ pub(crate) fn at_work(files: &Files) -> String {
     all.sort();
     all.dedup();
     match all.is_empty() {
-        true => "another process".to_owned(),
+        true => process::UNNAMED.to_owned(),
         false => all.join(", "),
     }
 }

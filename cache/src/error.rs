@@ -177,6 +177,17 @@ impl CacheError {
             _ => Self::Io { action, path, source },
         }
     }
+
+    /// Another process was faster each time.
+    pub(crate) fn contested(action: &'static str, record: &Path) -> Self {
+        let why = "other processes keep publishing and discarding this key: run again when they are done";
+        Self::io(action, record, io::Error::other(why))
+    }
+}
+
+/// Why a file or directory of our own is not there, however often it is made.
+pub(crate) fn swept_away() -> io::Error {
+    io::Error::other("other processes remove it each time as it is made")
 }
 
 /// What to do about a limit of the machine or of this process, if that is what failed.
@@ -240,6 +251,13 @@ mod tests {
         }
         assert!(!is_limit(&Errno::IO.into()), "a bad sector is damage");
         assert!(!is_limit(&Errno::ISDIR.into()));
+    }
+
+    #[test]
+    fn what_other_processes_undo_is_said_with_what_to_do() {
+        let swept = CacheError::io("make a directory in", Path::new("cache/staging"), swept_away());
+        let contested = CacheError::contested("publish", Path::new("cache/records/ab/abcd.json"));
+        insta::assert_snapshot!(format!("{swept}\n{contested}"));
     }
 
     #[test]

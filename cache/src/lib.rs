@@ -26,6 +26,8 @@ mod litter;
 mod lock;
 mod mapped;
 mod marks;
+#[cfg(test)]
+mod messages;
 pub mod name;
 mod nearest;
 mod output_name;

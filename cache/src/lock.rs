@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use crate::error::CacheError;
+use crate::error::{CacheError, swept_away};
 use crate::process::{self, ProcessId};
 use crate::sharing::Sharing;
 
@@ -68,7 +68,7 @@ pub(crate) fn named_in(file: &mut File) -> String {
         .filter(|line| read.is_ok() && !line.trim().is_empty())
     {
         Some(line) => process::shown(line.trim()),
-        None => "another process".to_owned(),
+        None => process::UNNAMED.to_owned(),
     }
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn wait(
     // The system wakes a thread that waits as soon as the lock is free, and nothing else can be done in it meanwhile.
     let (give, given) = mpsc::channel();
     std::thread::Builder::new()
-        .name("wait for lock".to_owned())
+        .name("wait-for-lock".to_owned())
         .spawn(move || {
             let locked = if alone { file.lock() } else { file.lock_shared() };
             // If nobody waits any more the file is closed, and the lock free again.
@@ -122,7 +122,7 @@ pub(crate) fn wait(
     loop {
         match given.recv_timeout(patience) {
             Ok(locked) => return locked.map(Some),
-            Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the thread that waited is gone")),
+            Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::Interrupted.into()),
             Err(RecvTimeoutError::Timeout) => {
                 if patience == SILENCE {
                     tell();
@@ -159,9 +159,7 @@ pub(crate) fn own_file(folder: &Path, sharing: Sharing) -> io::Result<(File, Pat
             }
         }
     }
-    Err(io::Error::other(
-        "every file was removed by other processes as it was made",
-    ))
+    Err(swept_away())
 }
 
 /// Whether an open file is the one that lies there.

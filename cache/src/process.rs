@@ -6,6 +6,9 @@ use std::sync::OnceLock;
 use crate::digest::Digest;
 use crate::host::host_name;
 
+/// A process that has not said who it is.
+pub(crate) const UNNAMED: &str = "another process";
+
 /// Words of a command line that are shown, in characters.
 const SHOWN: usize = 120;
 

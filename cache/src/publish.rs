@@ -87,11 +87,7 @@ pub(crate) fn publish(store: &Shared, key: &ActionKey, draft: &Draft) -> Result<
             return Ok(finish(store, &entry));
         }
     }
-    Err(CacheError::io(
-        "publish",
-        &files.layout.record(key),
-        std::io::Error::other("other processes keep publishing and discarding this key"),
-    ))
+    Err(CacheError::contested("publish", &files.layout.record(key)))
 }
 
 /// Whether two runs of one action made the same.

@@ -9,6 +9,7 @@ use crate::claim;
 use crate::error::CacheError;
 use crate::files::Files;
 use crate::lock;
+use crate::process;
 
 /// What the lock is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,17 +62,10 @@ impl Files {
             true => claim::at_work(self),
             false => match self.disk.lock_file(&path) {
                 Ok(Some(mut file)) => lock::named_in(&mut file),
-                _ => "another process".to_owned(),
+                _ => process::UNNAMED.to_owned(),
             },
         };
-        let tell = || {
-            let works = if alone {
-                "publishes"
-            } else {
-                "removes entries or repairs the cache"
-            };
-            tracing::warn!("waiting for {}, which {works}; Ctrl-C ends the wait", holder());
-        };
+        let tell = || tracing::warn!("{}", waits_for(&holder(), alone));
         let is_stopped = || is_past(until) || self.stop.get().is_some_and(|stop| stop.load(Ordering::SeqCst));
         match lock::wait(file, alone, tell, is_stopped) {
             Ok(Some(mut file)) => {
@@ -90,7 +84,27 @@ impl Files {
     }
 }
 
+/// What is told while others hold the lock: together, if this process waits to be alone.
+fn waits_for(holder: &str, alone: bool) -> String {
+    let works = match alone {
+        true => "publishes",
+        false => "removes entries or repairs the cache",
+    };
+    format!("waiting for {holder}, which {works}; Ctrl-C ends the wait")
+}
+
 /// Whether a moment has passed, if there is one.
 pub(crate) fn is_past(until: Option<Instant>) -> bool {
     until.is_some_and(|until| Instant::now() >= until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_told_for_whom_and_how_to_end_it() {
+        let told = [true, false].map(|alone| waits_for(process::UNNAMED, alone));
+        insta::assert_snapshot!(told.join("\n"));
+    }
 }

@@ -310,6 +310,16 @@ impl Store {
         Ok(records)
     }
 
+    /// The records of a kind, newest first.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn records_of_kind(&self, kind: &str) -> Result<Vec<Record>, CacheError> {
+        let mut records = self.shared.catalog.records(Some(kind))?;
+        sort_newest_first(&mut records);
+        Ok(records)
+    }
+
     /// The records that a query selects, in its order; the language is described in [`crate::query`]. `kinds` are those that
     /// there are, whether or not an entry has them.
     ///

@@ -1,6 +1,11 @@
 //! What the crate's tests share: small drafts on a simulated disk.
 
+#[path = "../../tests/common/warned.rs"]
+mod warned;
+
 use std::path::Path;
+
+pub(crate) use warned::{warned, without_digests};
 
 use crate::disk::sim::SimDisk;
 use crate::{ActionKey, Artifact, CacheError, Draft, KeyFields, Store};

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::CacheError;
+use crate::error::swept_away;
 use crate::files::Files;
 use crate::lock;
 
@@ -34,9 +35,7 @@ impl WorkFolder {
                 return Ok(made);
             }
         }
-        Err(failed(io::Error::other(
-            "every one was removed by other processes as it was made",
-        )))
+        Err(failed(swept_away()))
     }
 
     /// `None` if someone swept it away before it was locked.

@@ -429,6 +429,11 @@ fn every_refusal_of_an_archive_says_what_is_wrong_with_it() {
         ("a large record", whole(&[]), small_records),
         ("a record that is none", whole(&[part(&name, sealed("{\n}"))]), SMALL),
         ("a garbled record", whole(&[part(&name, json.clone())]), SMALL),
+        (
+            "a record of tomorrow",
+            whole(&[part(&name, sealed(&json.replace("\"schema\": 1", "\"schema\": 9")))]),
+            SMALL,
+        ),
         ("two records", whole(&[part(&name, sealed(&other))]), SMALL),
         ("no outputs", packed(&[head(), parts[1].clone()]), SMALL),
         ("many bytes", whole(&[]), few_bytes),

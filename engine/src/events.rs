@@ -382,6 +382,31 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_cannot_be_written_is_said_once() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let event = Event::NodeNote {
+            node: "a".into(),
+            line: "kept 3".into(),
+        };
+        let mut log = JsonLines::new(Full);
+        let told = crate::testing::warned(std::path::Path::new("/nowhere"), || {
+            for _ in 0..2 {
+                log.report(&event);
+                log.flush();
+            }
+        });
+        insta::assert_snapshot!(told);
+    }
+
+    #[test]
     fn the_log_takes_the_first_and_the_last_step() {
         let step = |step| Event::NodeProgress {
             node: "a".into(),

@@ -193,6 +193,30 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_could_never_run_is_told_why_and_what_to_do() {
+        let none: &[Gpu] = &[];
+        let one = [Gpu {
+            name: "0".to_owned(),
+            memory: Some(40 << 30),
+        }];
+        let whole = Resources {
+            gpus: Some(2),
+            ..Resources::default()
+        };
+        let part = |bytes: u64| Resources {
+            gpu_memory: Some(bytes),
+            ..Resources::default()
+        };
+        let told = [
+            refuse(none, &part(1 << 30)),
+            refuse(&one, &part(80 << 30)),
+            refuse(&one, &whole),
+        ];
+        let told = told.map(|told| told.map_or(String::new(), |(message, help)| format!("{message}\n  help: {help}")));
+        insta::assert_snapshot!(told.join("\n"));
+    }
+
+    #[test]
     fn a_node_that_wants_a_gpu_for_itself_has_it_for_itself() {
         let mut free = two();
         assert_eq!(names(free.take(GpuNeed::Part(1))), "3");

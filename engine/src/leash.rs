@@ -260,6 +260,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_end_of_a_process_reads_as_a_sentence() {
+        // As the system has it: an exit status, a signal, stopped.
+        let ends = [3 << 8, 9, 15, 0x137f].map(|raw| how_it_ended(ExitStatus::from_raw(raw)));
+        let folder = tempfile::tempdir().unwrap();
+        let refused = Keeper::spawn(Path::new("/nowhere/flow"), "__keeper", folder.path());
+        let refused = refused.err().map(|error| error.to_string());
+        insta::assert_snapshot!(ends.into_iter().chain(refused).collect::<Vec<String>>().join("\n"));
+    }
+
+    #[test]
     fn the_group_of_a_process_is_read_whatever_it_is_called() {
         assert_eq!(state(b"7 (a) Z 9 (b) S 1 42 3"), Some((b'S', 42)));
         assert_eq!(state(b"7 ("), None);

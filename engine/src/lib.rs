@@ -39,6 +39,8 @@ mod schema;
 mod secrets;
 pub mod stat;
 mod stop;
+#[cfg(test)]
+mod testing;
 pub mod timeline;
 pub mod watch;
 mod worker;

@@ -27,8 +27,7 @@ impl Lineage<'_> {
     /// # Errors
     /// If they cannot be read.
     pub fn records_of_kind(&self, kind: &str) -> Result<Vec<Record>, NodeError> {
-        let found = self.store.query(&format!("kind = {kind}"), &[kind]);
-        found.map_err(|error| NodeError::failed(format!("cannot look through the cache: {error}")))
+        Ok(self.store.records_of_kind(kind)?)
     }
 
     /// The record of an action, if there is one.

@@ -19,7 +19,17 @@ const CHUNK: usize = 64 << 10;
 
 /// Gives each line of `from` to `take`, at most `longest` bytes of it, until the other end is closed; or, once `over` is raised, until
 /// nothing more lies in the pipe. Says whether the other end was closed.
-pub fn follow(mut from: impl Read + AsFd, longest: usize, over: &AtomicBool, mut take: impl FnMut(String)) -> bool {
+pub fn follow(from: impl Read + AsFd, longest: usize, over: &AtomicBool, mut take: impl FnMut(String)) -> bool {
+    follow_each(from, longest, over, |line, _| take(line))
+}
+
+/// The same; `take` is told whether the line is whole, or was broken off where the other end was closed.
+pub(crate) fn follow_each(
+    mut from: impl Read + AsFd,
+    longest: usize,
+    over: &AtomicBool,
+    mut take: impl FnMut(String, bool),
+) -> bool {
     let mut line = Line::new(longest);
     let mut chunk = vec![0; CHUNK];
     let mut left = AFTER_END;
@@ -73,10 +83,10 @@ impl Line {
         }
     }
 
-    fn add(&mut self, mut bytes: &[u8], take: &mut impl FnMut(String)) {
+    fn add(&mut self, mut bytes: &[u8], take: &mut impl FnMut(String, bool)) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.extend(&bytes[..end]);
-            self.end(take);
+            self.end(true, take);
             bytes = &bytes[end + 1..];
         }
         self.extend(bytes);
@@ -88,19 +98,19 @@ impl Line {
         self.cut += cut.len() as u64;
     }
 
-    fn end(&mut self, take: &mut impl FnMut(String)) {
+    fn end(&mut self, is_whole: bool, take: &mut impl FnMut(String, bool)) {
         let mut text = String::from_utf8_lossy(&self.kept).trim_end().to_owned();
         if self.cut > 0 {
             text += &format!(" .. ({} more bytes of this line were left out)", self.cut);
         }
         self.kept.clear();
         self.cut = 0;
-        take(text);
+        take(text, is_whole);
     }
 
-    fn finish(mut self, take: &mut impl FnMut(String)) {
+    fn finish(mut self, take: &mut impl FnMut(String, bool)) {
         if !self.kept.is_empty() || self.cut > 0 {
-            self.end(take);
+            self.end(false, take);
         }
     }
 }
@@ -134,7 +144,7 @@ mod tests {
 
     fn lines(longest: usize, chunks: &[&[u8]]) -> Vec<String> {
         let (mut line, mut all) = (Line::new(longest), Vec::new());
-        let mut take = |text| all.push(text);
+        let mut take = |text, _| all.push(text);
         chunks.iter().for_each(|chunk| line.add(chunk, &mut take));
         line.finish(&mut take);
         all
@@ -144,7 +154,7 @@ mod tests {
     fn a_line_is_whole_however_it_arrives_and_a_long_one_is_cut_with_a_note() {
         assert_eq!(lines(9, &[b"on", b"e\ntw", b"o\r\n\nend"]), ["one", "two", "", "end"]);
         let cut = lines(4, &[b"123", b"45", b"6\nab\n"]);
-        assert_eq!(cut, ["1234 .. (2 more bytes of this line were left out)", "ab"]);
+        insta::assert_snapshot!(cut.join("\n"));
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Drop for NodeLog {
         }
         tail.drain(..).for_each(|(at, line)| text += &stamped(at, &line));
         if let Err(error) = file.write_all(text.as_bytes()) {
-            tracing::warn!(path = %self.path.display(), %error, "the end of a node's log cannot be written");
+            tracing::warn!(path = %self.path.display(), %error, "a node's log cannot be written");
         }
     }
 }
@@ -152,6 +152,7 @@ pub(crate) fn stamped(unix_ms: u64, line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::warned;
 
     #[test]
     fn a_log_keeps_its_beginning_and_its_end_and_says_how_much_is_missing_between() {
@@ -174,5 +175,28 @@ mod tests {
         let missing: usize = lines[note].split(' ').nth(1).unwrap().parse().unwrap();
         assert_eq!(lines.len() - 1 + missing, 1_000_000);
         assert!((1..500_000).contains(&shown), "{shown} lines were shown");
+    }
+
+    #[test]
+    fn what_a_log_lacks_is_said_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n.log");
+        let log = NodeLog::new(path.clone(), Sharing::default(), Secrets::default());
+        let mut shown = Vec::new();
+        log.state().not_shown = 9;
+        for line in ["the last line but one", "the last line"] {
+            shown.extend(log.note(line));
+        }
+        log.state().left_out = 7;
+        log.state().tail.push_back((0, "the last line".to_owned()));
+        drop(log);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = text
+            .lines()
+            .map(|line| line.split_once("  ").map_or(line, |(_, line)| line));
+        let kept: Vec<&str> = lines.collect();
+        let directory = NodeLog::new(folder.path().to_owned(), Sharing::default(), Secrets::default());
+        let warned = warned(folder.path(), || drop(directory.note("lost")));
+        insta::assert_snapshot!(format!("{}\n---\n{}\n---\n{warned}", shown.join("\n"), kept.join("\n")));
     }
 }

@@ -9,6 +9,9 @@ use crate::node::NodeError;
 use crate::worker::Failure;
 use crate::workflow::Instance;
 
+/// What to do about an error in the program.
+pub(crate) const REPORT_THIS: &str = "this is a bug, and no error of the workflow: report it with the run directory";
+
 /// What became of one instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,15 +102,10 @@ impl NodeFailure {
             Failure::Node(NodeError::Failed { message, help }) => (message, help),
             Failure::Node(NodeError::Stopped) => (
                 "BUG: it reports that it was stopped without a request to stop".to_owned(),
-                Some("report this: it is an error in the node kind, not in the workflow".to_owned()),
+                Some(REPORT_THIS.to_owned()),
             ),
             Failure::Node(error @ NodeError::Cache(_)) => (error.to_string(), None),
-            Failure::Panic(text) => (
-                format!("it panicked: {text}"),
-                Some(
-                    "this is a bug in the node kind, not in the workflow: report it with the run directory".to_owned(),
-                ),
-            ),
+            Failure::Panic(text) => (format!("it panicked: {text}"), Some(REPORT_THIS.to_owned())),
         };
         Self {
             node,

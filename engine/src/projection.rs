@@ -345,7 +345,7 @@ impl ser::SerializeMap for Table<'_> {
         self.name = match key.serialize(self.key)? {
             Some(Value::String(name)) => name,
             Some(other) => other.to_string(),
-            None => return Err(Unwritable("a key of a table cannot be left out".to_owned())),
+            None => return Err(Unwritable("BUG: a key of a table is left out".to_owned())),
         };
         Ok(())
     }
@@ -404,5 +404,10 @@ mod tests {
             json!({"name": "lib", "lr": 0.1, "views": null, "table": {}})
         );
         assert_eq!(files, ["lib", "a/b", "w"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn parameters_that_are_no_table_are_refused() {
+        insta::assert_snapshot!(Projection::of(&5).err().unwrap_or_default());
     }
 }

@@ -118,7 +118,7 @@ impl FileDigests {
             }
             stamp = after;
         }
-        Err(io::Error::other("it changes while it is being read"))
+        Err(unsettled())
     }
 
     /// A digest of a secret that tells nobody what it is: it is made with a key that only this cache has. Another cache has another, so
@@ -200,10 +200,25 @@ fn seal_key(store: Option<&Store>) -> io::Result<[u8; 32]> {
     }
 }
 
+/// A file that is written to each time it is read.
+fn unsettled() -> io::Error {
+    io::Error::other("it changes while it is being read")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use flow_cache::Access;
+
+    #[test]
+    fn what_cannot_be_digested_is_told_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Access::ReadWrite).unwrap();
+        std::fs::write(dir.path().join(SEAL_KEY), "short").unwrap();
+        let damaged = FileDigests::open(&store).sealed("secret").unwrap_err().to_string();
+        let said = format!("{}\n{damaged}", unsettled()).replace(&dir.path().display().to_string(), "[dir]");
+        insta::assert_snapshot!(said);
+    }
 
     #[test]
     fn a_file_rewritten_with_the_same_size_within_a_tick_is_seen() {

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use flow_cache::{ActionKey, ArchiveError, CacheError, Digest, KeyFields, NonDeterminism, Store};
 use flow_engine::node::NodeError;
 use flow_engine::watch::WatchError;
-use flow_engine::{Override, PlanError, Reason, RunError, RunsError, Workflow, in_words};
+use flow_engine::{Override, PlanError, Reason, RunError, RunsError, WorkerProgram, Workflow, in_words};
 use insta::assert_snapshot;
 use miette::Diagnostic;
 use serde_json::json;
+use toys::Bench;
 
 fn key() -> ActionKey {
     KeyFields::new("kind", 1).finish().0
@@ -187,6 +188,7 @@ fn every_error_of_a_query_points_at_its_place() {
         "cost.wall_s = [1",
         &format!("{}kind = pretrain", "not ".repeat(70)),
         "kind = \u{1}",
+        "key < abcdef",
     ]
     .map(|query| match store.query(query, &["pretrain", "finetune"]) {
         Ok(_) => panic!("{query} was taken"),
@@ -206,14 +208,89 @@ fn every_name_that_cannot_be_an_output_is_told_why() {
     assert_snapshot!(lines.join("\n\n"));
 }
 
+/// Why nodes fail, or why a run cannot begin, and what to do.
+fn failures(bench: &Bench, workflow: &str, worker: Option<&str>) -> String {
+    let mut options = bench.options();
+    options.worker = worker.map(|script| match script.strip_prefix("program: ") {
+        Some(program) => WorkerProgram {
+            program: program.into(),
+            arguments: Vec::new(),
+        },
+        None => WorkerProgram {
+            program: "sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+        },
+    });
+    let ran = flow_engine::run(&bench.load(workflow), &bench.store, &options, &mut Vec::new());
+    let said = match ran {
+        Err(RunError::Plan(PlanError::Node { node, source })) => match *source {
+            NodeError::Failed { message, help } => format!("{node}: {message}\n  help: {}", help.unwrap_or_default()),
+            other => other.to_string(),
+        },
+        Err(error) => error.to_string(),
+        Ok(outcome) => outcome
+            .failures
+            .iter()
+            .map(|failure| {
+                format!(
+                    "{}\n  help: {}",
+                    failure.message,
+                    failure.help.as_deref().unwrap_or("none")
+                )
+            })
+            .collect::<Vec<String>>()
+            .join("\n"),
+    };
+    said.replace(&bench.path("").display().to_string(), "[dir]/")
+}
+
 #[test]
 fn a_node_that_panics_is_a_bug_and_says_what_to_do() {
-    let ran = toys::Bench::new().run("[nodes.a]\nkind = \"trouble\"\npanic = true\n");
-    let failures = ran.outcome.failures.iter();
-    let lines: Vec<String> = failures
-        .map(|failure| format!("{}\n{}", failure.message, failure.help.as_deref().unwrap_or_default()))
-        .collect();
-    assert_snapshot!(lines.join("\n\n"));
+    assert_snapshot!(failures(
+        &Bench::new(),
+        "[nodes.a]\nkind = \"trouble\"\npanic = true\n",
+        None
+    ));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_as_it_is_says_why_and_what_to_do() {
+    let bench = Bench::new();
+    let file = |path: &str, more: &str| format!("[nodes.f]\nkind = \"file\"\npath = \"{path}\"\n{more}");
+    bench.write("text", "hello");
+    std::fs::create_dir(bench.path("code")).expect("made");
+    bench.write("code/.flowignore", &"#".repeat((1 << 20) + 1));
+    let said =
+        [("text", "disturb = true\n"), ("code", "")].map(|(path, more)| failures(&bench, &file(path, more), None));
+    assert_snapshot!(said.join("\n\n"));
+}
+
+/// A process that is no worker, or ends as none should: the node fails at once, without a time limit.
+#[test]
+fn a_process_that_does_not_do_a_workers_work_says_what_it_did() {
+    let bench = Bench::new();
+    let workflow = "[nodes.a]\nkind = \"const\"\nvalue = \"x\"\nisolate = true\n";
+    let done = "{\"done\":{\"files\":[\"text\"],\"large\":[],\"metrics\":{},\"wall_s\":0.1,\"peak_rss_bytes\":null}}";
+    let left_nothing = format!("read -r manifest; echo '{done}'");
+    let mut said = String::new();
+    for (about, script) in [
+        ("no such program", "program: /nowhere/flow"),
+        ("no word", "read -r manifest"),
+        ("last words", "echo why >&2; exit 3"),
+        ("words that are no message", "read -r manifest; echo hello; sleep 600"),
+        (
+            "a message that is cut",
+            "read -r manifest; printf '{\"note\": '; exit 3",
+        ),
+        (
+            "a message of another version",
+            "read -r manifest; echo '{\"nite\": \"x\"}'; sleep 600",
+        ),
+        ("an output that is not there", left_nothing.as_str()),
+    ] {
+        said.push_str(&format!("--- {about}\n{}\n", failures(&bench, workflow, Some(script))));
+    }
+    assert_snapshot!(said);
 }
 
 #[test]
@@ -263,7 +340,10 @@ fn said_of(dir: &Path, text: &str, overrides: &[&str]) -> String {
     let Err(problems) = loaded else {
         return "(nothing)\n".to_owned();
     };
-    let mut said = String::new();
+    let mut said = match problems.problems() {
+        [_] => String::new(),
+        _ => format!("{problems}:\n"),
+    };
     for problem in problems.problems() {
         said.push_str(&format!("{problem}\n"));
         for label in Diagnostic::labels(problem)
@@ -360,7 +440,19 @@ const WRITTEN: &[(&str, &str)] = &[
     ),
     (
         "over of its own variable",
-        "[matrix]\nn = [1, 2]\n[nodes.v]\nkind = \"const\"\nvalue = \"${n}\"\n[nodes.l]\nkind = \"length\"\nof = \"v\"\n[nodes.c]\nkind = \"gather\"\ncompare = [\"l\"]\ndata = \"v\"\nover = [\"n\"]\n",
+        "[matrix]\nn = [\"x\", \"y\"]\n[nodes.v]\nkind = \"const\"\nvalue = \"${n}\"\n[nodes.c]\nkind = \"gather\"\ncompare = [\"v\"]\ndata = \"v\"\nover = [\"n\"]\n",
+    ),
+    (
+        "over of a variable that it names",
+        "[matrix]\nn = [\"a\", \"b\"]\n[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\ndata = \"${n}\"\nover = [\"n\"]\n",
+    ),
+    (
+        "a secret in a name",
+        "[env]\nFLOW_TEST_SECRET = { default = \"hush-hush\", secret = true }\n[matrix]\nn = [\"hush-hush\"]\n[nodes.c]\nkind = \"const\"\nvalue = \"${n}\"\n",
+    ),
+    (
+        "a later round of itself",
+        "[nodes.p]\nkind = \"pseudo\"\nteacher = \"a\"\ndata = \"x\"\n[nodes.q]\nkind = \"concat\"\nof = [\"p\"]\nrounds = 2\nbecomes = \"p.teacher\"\n[nodes.x]\nkind = \"concat\"\nof = [\"q@2\"]\n",
     ),
     (
         "rounds alone",
@@ -392,7 +484,7 @@ const WRITTEN: &[(&str, &str)] = &[
     ),
     (
         "inputs that never meet",
-        "[matrix]\nn = [1, 2]\n[nodes.c]\nkind = \"const\"\nvalue = \"${n}\"\nwhen = \"n == 1\"\n[nodes.d]\nkind = \"const\"\nvalue = \"${n}\"\nwhen = \"n == 2\"\n[nodes.e]\nkind = \"concat\"\nof = [\"c\", \"d\"]\n",
+        "[matrix]\nn = [\"x\", \"y\"]\n[nodes.c]\nkind = \"const\"\nvalue = \"${n}\"\nwhen = \"n == 'x'\"\n[nodes.d]\nkind = \"const\"\nvalue = \"${n}\"\nwhen = \"n == 'y'\"\n[nodes.e]\nkind = \"concat\"\nof = [\"c\", \"d\"]\n",
     ),
     (
         "a time limit",
@@ -416,6 +508,10 @@ const WRITTEN: &[(&str, &str)] = &[
     ),
     ("no truth", "[nodes.c]\nkind = \"trouble\"\npanic = 1\n"),
     ("nobody makes it", "[nodes.c]\nkind = \"gather\"\ncompare = [\"a\"]\n"),
+    (
+        "a word behind the end",
+        "[nodes.c]\nkind = \"const\"\nvalue = \"x\"\nwhen = \"1 == 1 x\"\n",
+    ),
     ("include that is no list", "include = \"x.toml\"\n"),
     ("include of a number", "include = [1]\n"),
     ("include of nothing", "include = [\"nowhere.toml\"]\n"),
@@ -425,6 +521,7 @@ const WRITTEN: &[(&str, &str)] = &[
     ("include of no UTF-8", "include = [\"latin.toml\"]\n"),
     ("include of UTF-16", "include = [\"utf16.toml\"]\n"),
     ("includes that are deep", "include = [\"deep0.toml\"]\n"),
+    ("include of too much", "include = [\"huge.toml\"]\n"),
 ];
 
 /// Conditions, with a variable for numbers and one for words.
@@ -457,7 +554,9 @@ fn every_error_of_a_workflow_says_what_where_and_what_to_do() {
     write("again.toml", TWO.as_bytes());
     write("latin.toml", b"# \xe9\n");
     write("utf16.toml", b"\xff\xfe#\x00");
-    for depth in 0..40 {
+    let huge = std::fs::File::create(dir.path().join("huge.toml")).expect("made");
+    huge.set_len((16 << 20) + 1).expect("a hole");
+    for depth in 0..70 {
         write(
             &format!("deep{depth}.toml"),
             format!("include = [\"deep{}.toml\"]\n", depth + 1).as_bytes(),
@@ -494,7 +593,36 @@ fn every_error_of_a_workflow_says_what_where_and_what_to_do() {
         let shown: String = set.chars().take(40).collect();
         said.push_str(&format!("--- --set {shown}\n{}\n", said_of(dir.path(), TWO, &[set])));
     }
+    for number in 0..1001 {
+        write(&format!("many{number}.toml"), b"");
+    }
+    let many: String = (0..1001).map(|number| format!("\"many{number}.toml\", ")).collect();
+    let constants: String = (0..13)
+        .map(|number| format!("[nodes.c{number}]\nkind = \"const\"\nvalue = \"x\"\n"))
+        .collect();
+    let values: String = (0..500).map(|number| format!("\"{number}\", ")).collect();
+    let length = "[nodes.l]\nkind = \"length\"\n";
+    for (about, text) in [
+        ("many files", format!("include = [{many}]\n{TWO}")),
+        (
+            "a node of which none can be the input",
+            format!("[nodes.g]\nkind = \"gather\"\n{length}of = \"g\"\n"),
+        ),
+        (
+            "a node for which many would do",
+            format!("{constants}{length}of = \"c0\"\n[nodes.m]\nkind = \"length\"\nof = \"l\"\n"),
+        ),
+        (
+            "a node of too many instances",
+            format!(
+                "[matrix]\nm = [{values}]\nn = [{values}]\n[nodes.c]\nkind = \"const\"\nvalue = \"${{m}}\"\n[nodes.d]\nkind = \"const\"\nvalue = \"${{n}}\"\n[nodes.e]\nkind = \"concat\"\nof = [\"c\", \"d\"]\n"
+            ),
+        ),
+    ] {
+        said.push_str(&format!("--- {about}\n{}\n", said_of(dir.path(), &text, &[])));
+    }
     for text in [
+        format!("x = {}1{}", "[".repeat(70), "]".repeat(70)),
         "a".repeat(300) + " = 1",
         format!("x = {}", "[".repeat(300)),
         "a.".repeat(300) + "a = 1",

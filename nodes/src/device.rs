@@ -92,6 +92,7 @@ fn is_known(identity: &str) -> bool {
     is_gpu(identity) || identity == CpuBf16::IDENTITY || mock(identity).is_some()
 }
 
+const NO_BF16_ON_GPUS: &str = "bf16 is not built for GPUs yet";
 const NO_BF16_HELP: &str =
     "AVX-512 BF16 is needed (AMD Zen 4, Intel Sapphire Rapids or later): leave `precision` out, or write \"fp32\"";
 
@@ -109,7 +110,7 @@ impl DeviceChoice {
         let products = || match precision {
             Some(Precision::Bf16) => {
                 let help = "write `precision = \"tf32\"`, which is the default on a GPU, or \"fp32\"";
-                Err(at_with("precision", "bf16 is not built for GPUs yet", help))
+                Err(at_with("precision", NO_BF16_ON_GPUS, help))
             }
             Some(Precision::Fp32) => Ok(Products::Fp32),
             Some(Precision::Tf32) | None => Ok(Products::Tf32),
@@ -176,13 +177,7 @@ impl DeviceChoice {
                 let card = given(cx.gpus).map_err(failure)?;
                 let device = opened(&card, precision_of(identity))?;
                 if device.identity() != identity {
-                    let message = format!(
-                        "it was planned for `{identity}`, and {} is `{}`",
-                        card.name,
-                        device.identity()
-                    );
-                    let help = "run it on GPUs of one architecture: `--gpus` and CUDA_VISIBLE_DEVICES choose them";
-                    return Err(NodeError::failed(message).with_help(help));
+                    return Err(not_planned_for(identity, &card.name, device.identity()));
                 }
                 cx.host.note(&format!("computes on {identity}: {}", card.name));
                 Ok(device)
@@ -192,11 +187,19 @@ impl DeviceChoice {
     }
 }
 
+fn not_planned_for(identity: &str, card: &str, found: &str) -> NodeError {
+    let help = "run it on GPUs of one architecture: `--gpus` and CUDA_VISIBLE_DEVICES choose them";
+    failure(format!("it was planned for `{identity}`, and {card} is `{found}`")).with_help(help)
+}
+
+fn took(bytes: f64) -> String {
+    format!("took {:.2} GiB of the GPU's memory at most", bytes / f64::from(1 << 30))
+}
+
 /// Notes how much of a GPU's memory a node took, beside the driver's own.
 pub(crate) fn note_memory(device: &dyn Device, cx: &Context<'_>) {
     if let Some(bytes) = device.most_memory() {
-        let gib = bytes as f64 / f64::from(1 << 30);
-        cx.host.note(&format!("took {gib:.2} GiB of the GPU's memory at most"));
+        cx.host.note(&took(bytes as f64));
     }
 }
 
@@ -247,7 +250,7 @@ fn usable() -> Result<Vec<Card>, String> {
     let all = cards()?;
     let Some(first) = all.iter().find(|card| card.code.is_some()) else {
         let card = all.first().map_or("the GPU", |card| card.name.as_str());
-        return Err(format!("{card} is too old: compute capability 8.0 or later is needed"));
+        return Err(format!("{card}: {}", driver::TOO_OLD));
     };
     Ok(all.iter().filter(|card| card.code == first.code).cloned().collect())
 }
@@ -255,15 +258,18 @@ fn usable() -> Result<Vec<Card>, String> {
 /// The card that a node was given by name.
 fn given(gpus: &[String]) -> Result<Card, String> {
     let cards = cards()?;
-    let name = gpus.first().ok_or("no GPU was given to it")?;
+    let name = gpus.first().ok_or("BUG: no GPU was given to it")?;
     let names = names();
     let number = match names.iter().position(|visible| visible == name) {
         Some(place) => place,
         None => name.parse().unwrap_or(0),
     };
     let card = cards.iter().find(|card| card.number == number);
-    card.cloned()
-        .ok_or_else(|| format!("GPU {name} was given to it, and the driver does not show it"))
+    card.cloned().ok_or_else(|| not_shown(name))
+}
+
+fn not_shown(name: &str) -> String {
+    format!("GPU {name} was given to it, and the driver does not show it")
 }
 
 /// The names in CUDA_VISIBLE_DEVICES; none where it is not set, and numbers are the driver's.
@@ -291,7 +297,11 @@ fn precision_of(identity: &str) -> Products {
 /// `auto` decides, and says so.
 fn said_once(why: &str) {
     static SAID: OnceLock<()> = OnceLock::new();
-    SAID.get_or_init(|| tracing::warn!("`device = \"auto\"` is the CPU here: {why}"));
+    SAID.get_or_init(|| tracing::warn!("{}", auto_is_cpu(why)));
+}
+
+fn auto_is_cpu(why: &str) -> String {
+    format!("`device = \"auto\"` is the CPU here: {why}")
 }
 
 #[cfg(test)]
@@ -352,5 +362,23 @@ mod tests {
         assert_eq!(of("mock", Some(5)), (Some(0), None));
         assert_eq!(of("cuda sm_90 tf32 k1", Some(5)), (None, Some(5)));
         assert_eq!(of("cuda sm_90 tf32 k1", None), (Some(1), None));
+    }
+
+    #[test]
+    fn what_is_said_of_gpus_reads_as_sentences() {
+        let refused = not_planned_for("cuda sm_90 tf32 k1", "NVIDIA A100", "cuda sm_80 tf32 k1");
+        let NodeError::Failed { message, help } = refused else {
+            panic!("it failed");
+        };
+        let said = [
+            message,
+            help.unwrap_or_default(),
+            took(3e9),
+            not_shown("1"),
+            auto_is_cpu("the NVIDIA driver sees no GPU"),
+            NO_BF16_ON_GPUS.to_owned(),
+            format!("{}\n{NO_BF16_HELP}", CpuBf16::MISSING),
+        ];
+        insta::assert_snapshot!(said.join("\n"));
     }
 }

@@ -88,3 +88,25 @@ pub(crate) fn method_error(error: &MethodError) -> ParamError {
         other => at("", other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_fails_is_said_with_what_to_do() {
+        let memory = DeviceError::Memory {
+            wanted: 3 << 10,
+            held: 20 << 10,
+        };
+        let driver = DeviceError::Driver {
+            what: "wait for a copy".to_owned(),
+            code: "CUDA_ERROR_LAUNCH_FAILED (719)".to_owned(),
+        };
+        let said = [memory, driver].map(|error| match device_failure(&error) {
+            NodeError::Failed { message, help } => format!("{message}\n  help: {}", help.unwrap_or_default()),
+            other => other.to_string(),
+        });
+        insta::assert_snapshot!(said.join("\n"));
+    }
+}

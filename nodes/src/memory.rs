@@ -58,6 +58,8 @@ pub(crate) fn data_set_fits(key: &str, data: &DatasetFacts, in_memory: bool) -> 
     fits(key, &format!("{examples} {noun}"), examples * bytes)
 }
 
+const WEIGHTS: &str = "the network's weights, gradients and moments";
+
 /// A training step, by what it holds in memory.
 pub(crate) struct Step<'a> {
     pub(crate) batch: usize,
@@ -81,11 +83,7 @@ impl Step<'_> {
             Some(backbone) => {
                 let (key, parameters) = backbone.parameters(input).map_err(|e| backbone_error(&e))?;
                 let weights = parameters.saturating_mul(4 * (2 + self.optimizer.moments() as u128));
-                fits(
-                    &format!("backbone.{key}"),
-                    "the network's weights, gradients and moments",
-                    weights,
-                )?;
+                fits(&format!("backbone.{key}"), WEIGHTS, weights)?;
                 (backbone.values_of_an_example(input), weights)
             }
         };
@@ -137,4 +135,18 @@ fn values(input: NetworkInput) -> u128 {
         Modality::Texts { .. } => 2,
     };
     input.shape.h as u128 * input.shape.w as u128 * channels as u128
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_do_not_fit_are_refused_with_their_size() {
+        let error = fits("backbone.widths", WEIGHTS, 1 << 60).expect_err("there is no such machine");
+        let digits = |c: char| c.is_ascii_digit() || c == '.';
+        // The machine's own memory is another on each.
+        let (said, _) = error.message.rsplit_once(digits).expect("a size");
+        insta::assert_snapshot!(format!("{}[x] GiB", said.trim_end_matches(digits)));
+    }
 }

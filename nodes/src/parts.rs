@@ -24,6 +24,11 @@ pub(crate) fn by_parts<T>(
     Ok(found)
 }
 
+/// Said where a training goes on from its last checkpoint.
+pub(crate) fn resumes(after: &str) -> String {
+    format!("resumes after {after}")
+}
+
 /// Says how far a node is that has no checkpoints.
 ///
 /// # Errors
@@ -38,5 +43,13 @@ pub(crate) fn told(cx: &Context<'_>, done: usize, all: usize, unit: &'static str
     match done < all && cx.host.stop_requested() {
         true => Err(NodeError::Stopped),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_training_that_goes_on_says_from_where() {
+        insta::assert_snapshot!(super::resumes("epoch 3 of 40 and 7 steps"));
     }
 }

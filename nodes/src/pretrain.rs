@@ -28,6 +28,7 @@ use crate::budget::Budget;
 use crate::device::{DeviceChoice, Precision, note_memory};
 use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
 use crate::memory;
+use crate::parts::resumes;
 
 /// Images of which it is kept what the task showed of them.
 const PICTURED: usize = 4;
@@ -388,13 +389,11 @@ impl PretrainNode {
         if let Some(checkpoint) = cx.host.load_checkpoint()? {
             training.resume(&checkpoint).map_err(failure)?;
             let (epochs, steps) = (training.history().len(), training.steps_begun());
-            let more = if steps > 0 {
-                format!(" and {steps} steps")
-            } else {
-                String::new()
-            };
-            cx.host
-                .note(&format!("resumes after epoch {epochs} of {}{more}", training.epochs()));
+            let all = training.epochs();
+            cx.host.note(&resumes(&match steps {
+                0 => format!("epoch {epochs} of {all}"),
+                _ => format!("epoch {epochs} of {all} and {steps} steps"),
+            }));
         }
         while !training.is_done() {
             let epoch = training.history().len();

@@ -154,8 +154,7 @@ fn on_threads<R: Send>(threads: Option<u16>, work: impl FnOnce(usize) -> R + Sen
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
     );
-    measure::on_threads(threads, || work(threads))
-        .map_err(|e| Failure::failed(format!("cannot start {threads} threads: {e}")))
+    measure::on_threads(threads, || work(threads)).map_err(|error| Failure::cannot("start threads", &error))
 }
 
 fn train_step(args: &TrainStepArgs) -> Result<(), Failure> {
@@ -276,7 +275,7 @@ fn scale(args: &ScaleArgs) -> Result<(), Failure> {
         .chain([cores]);
     cases.extend(thread_counts.map(|threads| (128, "3x32x32".to_owned(), threads)));
     cases.dedup();
-    let program = std::env::current_exe().map_err(|e| Failure::failed(format!("cannot find this program: {e}")))?;
+    let program = std::env::current_exe().map_err(|error| Failure::cannot("find this program", &error))?;
     let mut rows = Vec::new();
     for (batch, image, threads) in cases {
         // A process for each measurement: peak memory is that of the whole process.
@@ -307,7 +306,7 @@ fn scale(args: &ScaleArgs) -> Result<(), Failure> {
             ));
         }
         let metrics: Value = serde_json::from_slice(&output.stdout)
-            .map_err(|e| Failure::failed(format!("cannot read the metrics of a step: {e}")))?;
+            .map_err(|error| Failure::cannot("read the metrics of a step", &error))?;
         if args.json {
             print_json_lines([metrics])?;
         } else {

@@ -21,10 +21,7 @@ pub(crate) struct GpuArgs {
 
 pub(crate) fn gpu(args: &GpuArgs) -> Result<(), Failure> {
     let all = gpus().map_err(Failure::failed)?;
-    let gpu = all.get(args.number).ok_or_else(|| {
-        let message = format!("GPU {} was asked for, the driver sees {}", args.number, all.len());
-        Failure::usage(message, "choose another `--number`")
-    })?;
+    let gpu = all.get(args.number).ok_or_else(|| no_such(args.number, all.len()))?;
     print(&format!("{}\n\n", described(gpu)));
     let failed = |error: flow_nodes::measure::DeviceError| Failure::failed(error.to_string());
     let mut wrong = 0;
@@ -33,16 +30,34 @@ pub(crate) fn gpu(args: &GpuArgs) -> Result<(), Failure> {
         wrong += show_compared(precision, &bench.compare(args.shapes).map_err(failed)?);
         show_speeds(&bench.speeds(&resnet_shapes()).map_err(failed)?);
     }
-    if wrong > 0 {
-        return Err(Failure::failed(format!(
-            "{wrong} kernels differ from the CPU's, or from themselves"
-        )));
+    match wrong {
+        0 => Ok(()),
+        _ => Err(differing(wrong)),
     }
-    Ok(())
+}
+
+fn no_such(number: usize, all: usize) -> Failure {
+    let message = format!("GPU {number} was asked for, the driver sees {all}");
+    Failure::usage(message, "choose another `--number`")
+}
+
+fn differing(wrong: usize) -> Failure {
+    Failure::failed(format!("{wrong} kernels differ from the CPU's, or from themselves"))
 }
 
 /// A row for each kernel, with its worst shape; returns how many comparisons failed.
 fn show_compared(precision: Precision, found: &[Compared]) -> usize {
+    print(&head(precision));
+    print_table(&["kernel", "error", "at most", "", "worst shape"], worst_of(found));
+    print("\n");
+    found.iter().filter(|c| !c.passes()).count()
+}
+
+fn head(precision: Precision) -> String {
+    format!("{precision:?}, relative to the CPU's results:\n")
+}
+
+fn worst_of(found: &[Compared]) -> Vec<Vec<String>> {
     let mut worst = BTreeMap::<&str, &Compared>::new();
     for compared in found {
         let kept = worst.entry(compared.kernel).or_insert(compared);
@@ -64,13 +79,7 @@ fn show_compared(precision: Precision, found: &[Compared]) -> usize {
             c.case.clone(),
         ]
     };
-    print(&format!("{precision:?}, relative to the CPU's results:\n"));
-    print_table(
-        &["kernel", "error", "at most", "", "worst shape"],
-        worst.values().map(row).collect(),
-    );
-    print("\n");
-    found.iter().filter(|c| !c.passes()).count()
+    worst.values().map(row).collect()
 }
 
 fn show_speeds(speeds: &[KernelSpeed]) {
@@ -83,4 +92,32 @@ fn show_speeds(speeds: &[KernelSpeed]) {
     };
     print_table(&["kernel", "ms", "rate"], speeds.iter().map(row).collect());
     print("\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_that_differ_are_told_by_how() {
+        let compared = |error, repeated| Compared {
+            kernel: if repeated { "tile" } else { "softmax" },
+            case: "64x32".to_owned(),
+            error,
+            bound: 1e-5,
+            repeated,
+        };
+        let rows = worst_of(&[compared(1e-2, true), compared(1e-7, false)]);
+        let rows: Vec<String> = rows.iter().map(|row| row.join("  ")).collect();
+        let failures = [no_such(3, 1), differing(2)].map(|failure| match failure {
+            Failure::Other { message, help, .. } => format!("{message}\n  help: {}", help.unwrap_or_default()),
+            Failure::Workflow(_) => String::new(),
+        });
+        insta::assert_snapshot!(format!(
+            "{}{}\n{}",
+            head(Precision::Tf32),
+            rows.join("\n"),
+            failures.join("\n")
+        ));
+    }
 }

@@ -1,7 +1,7 @@
 //! `flow data`: images before there is a workflow.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use flow_nodes::pictures::{CLASS_COLOURS, Fault, FileLine, Inspection, Layout, Pair, PlaceCounts, Reading, first_few};
 use flow_nodes::sources::{drawn, inspect};
@@ -63,7 +63,10 @@ fn draw(path: &Path, reading: &Reading, to: &Path) -> Result<(), Failure> {
                 "correct the annotations",
             ));
         }
-        let file = to.join(name).with_extension("png");
+        // With all of its name: `a.jpg` and `a.png` are two images.
+        let mut file = to.join(name).into_os_string();
+        file.push(".png");
+        let file = PathBuf::from(file);
         let folder = file.parent().unwrap_or(to);
         let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, png));
         written.map_err(|error| Fault::new(format!("cannot write {}: {error}", file.display()), help))

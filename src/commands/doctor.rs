@@ -15,7 +15,7 @@ pub(crate) fn described(card: &Card) -> String {
     let (major, minor) = card.capability;
     let takes = match card.code {
         Some(code) => format!("takes {code}"),
-        None => "is not used: compute capability 8.0 or later is needed".to_owned(),
+        None => flow_nodes::measure::TOO_OLD.to_owned(),
     };
     let memory = card.memory >> 20;
     format!(
@@ -34,11 +34,6 @@ pub(crate) fn doctor(cli: &Cli, args: &DoctorArgs) -> Result<Exit, Failure> {
 /// A line for each golden case; fails if any falls short. What is not built is no failure, and no pass either.
 fn reference(folder: &Path, json: bool) -> Result<Exit, Failure> {
     let results = run_reference(folder).map_err(|e| Failure::failed(e.to_string()))?;
-    let line = |r: &CaseResult| match &r.outcome {
-        Outcome::Pass { error } => ("pass", *error, String::new()),
-        Outcome::Fail { what, error, tolerance } => ("FAIL", *error, format!("  {what}, tolerance {tolerance:.0e}")),
-        Outcome::NotBuilt => ("not built", f64::NAN, String::new()),
-    };
     if json {
         print_json_lines(results.iter().map(|r| {
             let (outcome, error, _) = line(r);
@@ -47,27 +42,39 @@ fn reference(folder: &Path, json: bool) -> Result<Exit, Failure> {
         }))?;
     } else {
         for result in &results {
-            let (outcome, error, more) = line(result);
-            let error = if error.is_nan() {
-                String::new()
-            } else {
-                format!("  largest error {error:.1e}")
-            };
-            print(&format!(
-                "{outcome:9} {} {} {}{error}{more}\n",
-                result.file, result.place, result.case
-            ));
+            print(&shown(result));
         }
     }
     let count = |wanted: fn(&Outcome) -> bool| results.iter().filter(|r| wanted(&r.outcome)).count();
     let failed = count(|o| matches!(o, Outcome::Fail { .. }));
     let built = count(|o| !matches!(o, Outcome::NotBuilt));
-    say(&format!(
-        "{} of {built} built cases pass, {} cases not built",
-        built - failed,
-        results.len() - built
-    ));
+    say(&sum([built - failed, built, results.len() - built]));
     Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
+}
+
+/// How a case ended: in a word, by how much, and why.
+fn line(result: &CaseResult) -> (&'static str, f64, String) {
+    match &result.outcome {
+        Outcome::Pass { error } => ("pass", *error, String::new()),
+        Outcome::Fail { what, error, tolerance } => ("FAIL", *error, format!("  {what}, tolerance {tolerance:.0e}")),
+        Outcome::NotBuilt => ("not built", f64::NAN, String::new()),
+    }
+}
+
+fn shown(result: &CaseResult) -> String {
+    let (outcome, error, more) = line(result);
+    let error = match error.is_nan() {
+        true => String::new(),
+        false => format!("  largest error {error:.1e}"),
+    };
+    format!(
+        "{outcome:9} {} {} {}{error}{more}\n",
+        result.file, result.place, result.case
+    )
+}
+
+fn sum([passed, built, not_built]: [usize; 3]) -> String {
+    format!("{passed} of {built} built cases pass, {not_built} cases not built")
 }
 
 /// What matters of this machine for training, and whether the cache can be used.
@@ -109,4 +116,35 @@ fn machine(cli: &Cli, json: bool) -> Result<Exit, Failure> {
             .for_each(|card| print(&format!("gpu      {}: {}\n", card.number, described(card))));
     }
     Ok(if sound { Exit::Ok } else { Exit::Failed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_and_golden_cases_are_told_in_a_line_each() {
+        let card = |capability, code| Card {
+            number: 0,
+            name: "NVIDIA H100".to_owned(),
+            memory: 80 << 30,
+            capability,
+            driver: "13.0".to_owned(),
+            code,
+        };
+        let of = |outcome| CaseResult {
+            file: "losses.json".into(),
+            place: 1,
+            case: "nt_xent".into(),
+            outcome,
+        };
+        let failed = Outcome::Fail {
+            what: "gradient".into(),
+            error: 1e-2,
+            tolerance: 1e-5,
+        };
+        let cases = [Outcome::Pass { error: 1e-7 }, failed, Outcome::NotBuilt].map(|outcome| shown(&of(outcome)));
+        let old = described(&card((7, 0), None));
+        insta::assert_snapshot!(format!("{old}\n{}{}", cases.concat(), sum([1, 2, 1])));
+    }
 }

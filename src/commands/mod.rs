@@ -102,14 +102,18 @@ fn overrides(args: &WorkflowArgs) -> Result<Vec<Override>, Failure> {
     device.chain(args.set.iter().map(parse)).collect()
 }
 
+fn only_read(root: &std::path::Path) -> String {
+    format!(
+        "the cache at {} is read-only: what is not in it cannot be computed",
+        root.display()
+    )
+}
+
 /// The cache, to be written to; one that cannot be serves what it has.
 fn open_store(cli: &Cli) -> Result<Store, Failure> {
     match Store::open(&cli.cache, Access::ReadWrite) {
         Err(flow_cache::CacheError::ReadOnly { root }) if cli.cache.is_dir() => {
-            tracing::warn!(
-                "the cache at {} is read-only: what is not in it cannot be computed",
-                root.display()
-            );
+            tracing::warn!("{}", only_read(&root));
             Ok(Store::open(&cli.cache, Access::ReadOnly)?)
         }
         other => Ok(other?),
@@ -126,4 +130,14 @@ fn look_into_store(cli: &Cli) -> Result<Store, Failure> {
         ));
     }
     open_store(cli)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_that_is_only_read_is_said_with_what_follows() {
+        insta::assert_snapshot!(only_read(std::path::Path::new("/data/cache")));
+    }
 }

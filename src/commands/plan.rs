@@ -154,7 +154,7 @@ fn expected(nodes: &[PlannedNode]) -> Option<String> {
 /// Where no cache can be made, none of the nodes is in one: an empty one elsewhere says so.
 fn planned_from_nothing(args: &WorkflowArgs, part: &PartArgs) -> Result<(Workflow, Store, Option<TempDir>), Failure> {
     let workflow = load_part(args, part)?;
-    let empty = tempfile::tempdir().map_err(|error| Failure::failed(format!("cannot make an empty cache: {error}")))?;
+    let empty = tempfile::tempdir().map_err(|error| Failure::cannot("make an empty cache", &error))?;
     let store = Store::open(empty.path(), Access::ReadWrite)?;
     Ok((workflow, store, Some(empty)))
 }

@@ -360,7 +360,7 @@ impl<'a> Output<'a> {
         let rows = self.rows;
         self.sink
             .finish()
-            .map_err(|e| Failure::failed(format!("cannot write the results: {e}")))?;
+            .map_err(|error| Failure::cannot("write the results", &error))?;
         Ok(rows)
     }
 }

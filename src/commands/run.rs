@@ -128,7 +128,7 @@ pub(super) struct Signals {
 impl Signals {
     /// Begins to listen; the first signal is acknowledged with these words, if there are any.
     pub(super) fn listen(said: Option<&'static str>) -> Result<Self, Failure> {
-        let refused = |e: std::io::Error| Failure::failed(format!("cannot listen to signals: {e}"));
+        let refused = |error: std::io::Error| Failure::cannot("listen to signals", &error);
         // `nohup` sees to it that a closed terminal is no reason to stop.
         let heard = [SIGINT, SIGTERM, SIGQUIT]
             .into_iter()

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+mod tiff;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use image::{Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[allow(unused_imports, reason = "each test file uses its own part")]
+pub use tiff::tiff;
 #[allow(unused_imports, reason = "each test file uses its own part")]
 pub use watched::{Watched, axe};
 
@@ -71,7 +74,10 @@ impl Place {
     }
 
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        std::fs::write(self.path(name), text).expect("the test's directory can be written");
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("it is in the place"))
+            .expect("the test's directory can be written");
+        std::fs::write(path, text).expect("the test's directory can be written");
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -184,6 +190,19 @@ pub fn blob(place: &Place, node: &str, name: &str) -> PathBuf {
         .join(".flow/cache/blobs")
         .join(&digest[..2])
         .join(digest)
+}
+
+/// Rewrites the fields of a node's record, its checksum fitting.
+pub fn reword_record(place: &Place, node: &str, old: &str, new: &str) {
+    let records = place.flow(&["cache", "ls", "--json"]).json_lines();
+    let record = records.iter().find(|record| record["node"] == node);
+    let key = record.expect("a record")["key"].as_str().expect("a key").to_owned();
+    let path = place.path(&format!(".flow/cache/records/{}/{key}.json", &key[..2]));
+    let text = std::fs::read_to_string(&path).expect("a record");
+    let (fields, _) = text.rsplit_once(",\n  \"checksum\"").expect("a checksum");
+    let fields = fields.replace(old, new);
+    let sum = flow_cache::Digest::of(fields.as_bytes());
+    std::fs::write(path, format!("{fields},\n  \"checksum\": \"{sum}\"\n}}\n")).expect("written");
 }
 
 /// NumPy's archive of arrays: of each its name, type, sizes and values.

@@ -41,6 +41,11 @@ pub(crate) fn tokens(source: &str) -> Vec<Token> {
                         reader.next();
                         reader.character();
                     }
+                    // Bytes are for files.
+                    Some('"') if word == "b" => {
+                        reader.next();
+                        reader.text();
+                    }
                     _ => tokens.push(Token::Word(word)),
                 }
             }
@@ -166,5 +171,5 @@ fn texts_are_found_and_nothing_else() {
             _ => None,
         })
         .collect();
-    assert_eq!(texts, ["d\"ef", "g\"h", "i", "k\u{e9}"]);
+    assert_eq!(texts, ["d\"ef", "g\"h", "k\u{e9}"]);
 }

@@ -30,6 +30,11 @@ const CHANGING: &[(&str, &str)] = &[
     (r"is asked for, but [^\n]+", "is asked for, but [reason]"),
     (r"\b\d\.\d{5,}\b", "[x]"),
     (r"(\S) {3,}", "$1  "),
+    // The directories above are another on each machine.
+    (
+        r"(only its owner can enter )\S+(: [^\n]+)(\nonly its owner can enter [^\n]+)*",
+        "$1[dir]$2",
+    ),
 ];
 
 /// A transcript, and where it is written.
@@ -62,6 +67,11 @@ impl Transcript {
         let variables = words.iter().take_while(|word| is_variable(word)).count();
         let mut command: Command = self.place.command(&words[variables..]);
         command.envs(words[..variables].iter().filter_map(|word| word.split_once('=')));
+        self.type_in(line, &mut command);
+    }
+
+    /// Types a command that was prepared.
+    fn type_in(&mut self, line: &str, command: &mut Command) {
         command.env("RAYON_NUM_THREADS", "2").env("CUDA_VISIBLE_DEVICES", "");
         let ended = Ended::from(command.output().expect("flow starts"));
         self.text.push_str(&format!("$ flow {line}\n"));
@@ -75,6 +85,39 @@ impl Transcript {
             self.text.push_str(&format!("[exit code {}]\n", ended.code));
         }
         self.text.push('\n');
+    }
+
+    /// The directory of the newest run.
+    fn newest(&self) -> std::path::PathBuf {
+        let run = self.place.flow(&["runs", "show", "--json"]).json();
+        self.place.path(run["dir"].as_str().expect("a directory"))
+    }
+
+    /// What a node of the newest run wrote into its log, and the engine beside it.
+    fn log(&self, node: &str) -> String {
+        std::fs::read_to_string(self.newest().join("logs").join(format!("{node}.log"))).expect("a log")
+    }
+
+    /// The same of all its nodes.
+    fn logs(&mut self) {
+        let logs = std::fs::read_dir(self.newest().join("logs")).expect("there are some");
+        let mut logs: Vec<_> = logs.map(|log| log.expect("a file").path()).collect();
+        logs.sort();
+        for log in logs {
+            let text = std::fs::read_to_string(&log).expect("a log");
+            let name = log.file_name().expect("a name").display();
+            self.text.push_str(&format!("--- the log {name}\n{text}\n"));
+        }
+    }
+
+    /// Lines of what a command printed that have some words in them, without what was measured.
+    fn lines(&mut self, line: &str, words: &str) {
+        let ended = self.place.flow(&line.split(' ').collect::<Vec<_>>());
+        let numbers = regex::Regex::new(r"\d+(\.\d+)?").expect("a regular expression");
+        let found = [ended.stdout, ended.stderr].join("\n");
+        let found: Vec<&str> = found.lines().filter(|line| line.contains(words)).collect();
+        let shown = numbers.replace_all(&found.join("\n"), "[x]").into_owned();
+        self.text.push_str(&format!("$ flow {line}\n{shown}\n\n"));
     }
 
     /// Runs `workflow`, which is told apart by what it is about.
@@ -114,6 +157,26 @@ fn plans_and_runs() {
     typed.place.write("own", "");
     typed.flow("run w.toml --cache own/cache");
     typed.flow("graph nowhere.toml");
+    let more = "[nodes.third]\nkind = \"command\"\nrun = [\"true\"]\nstdout = \"o\"\n";
+    typed.place.write("more.toml", format!("{TWO}{more}"));
+    typed.flow("plan more.toml --force first");
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("a device");
+    let mut into_full = typed.place.command(&["plan", "w.toml"]);
+    typed.type_in("plan w.toml > /dev/full", into_full.stdout(full));
+    typed.place.write(
+        "env.toml",
+        format!("{TWO}[env]\nFLOW_TEST_LATIN = {{ required = true }}\n"),
+    );
+    let mut latin = typed.place.command(&["plan", "env.toml"]);
+    let value: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"caf\xe9");
+    typed.type_in("plan env.toml", latin.env("FLOW_TEST_LATIN", value));
+    let secret = "[env]\nFLOW_TEST_KEY = { default = \"hush-hush\", secret = true }\n[nodes.third]\nkind = \"command\"\nrun = [\"true\", \"${env.FLOW_TEST_KEY}\"]\nstdout = \"o\"\n";
+    typed.place.write("secret.toml", format!("{TWO}{secret}"));
+    typed.place.write(".flow/cache/secret.key", "short");
+    typed.flow("plan secret.toml");
     typed.check("plans_and_runs");
 }
 
@@ -129,6 +192,7 @@ fn nodes_that_fail() {
         "another attempt",
         &format!("{fails}retry = {{ times = 1, wait_s = 0 }}"),
     );
+    typed.logs();
     typed.run("a program that is killed", &shell("kill -9 $$", "outputs = [\"o\"]"));
     typed.run(
         "an output that is not there",
@@ -162,9 +226,14 @@ fn nodes_that_fail() {
         "code that is not there",
         &shell("true", "stdout = \"o\"\ncode = [\"train.py\"]"),
     );
-    let next = "[nodes.b]\nkind = \"command\"\nrun = [\"true\"]\nstdout = \"o\"\ninputs = { a = \"a\" }\n[nodes.c]\nkind = \"command\"\nrun = [\"true\"]\nstdout = \"o\"\n";
+    let next = "[nodes.b]\nkind = \"command\"\nrun = [\"true\"]\nstdout = \"o\"\ninputs = { a = \"a\" }\n[nodes.c]\nkind = \"command\"\nrun = [\"sh\", \"-c\", \"echo hello >&2\"]\nstdout = \"o\"\n";
     typed.place.write("w.toml", format!("{fails}{next}"));
     typed.flow("run w.toml --keep-going -j 1");
+    typed.logs();
+    typed.place.write("manifest", "{\"build\": \"another\"}\n");
+    let manifest = std::fs::File::open(typed.place.path("manifest")).expect("written");
+    let mut worker = typed.place.command(&["__worker"]);
+    typed.type_in("__worker < manifest", worker.stdin(manifest));
     typed.check("nodes_that_fail");
 }
 
@@ -242,7 +311,12 @@ fn entries_of_the_cache() {
     typed.flow("cache untag best");
     typed.flow("cache gc");
     typed.flow("cache gc --max-size 1B");
+    let before = typed.text.len();
     typed.flow("cache gc --max-size 1B --keep-runs 0 --delete");
+    // What took the shortest is removed first, and which that is is another in each run.
+    let mut removed: Vec<String> = typed.text.split_off(before).lines().map(str::to_owned).collect();
+    removed[2..5].sort_by_key(|row| row.split_whitespace().nth(1).map(str::to_owned));
+    typed.text.push_str(&(removed.join("\n") + "\n\n"));
     typed.flow("cache why first");
     typed.flow("cache export first -o first.tar.zst");
     typed.place.run(&["-j", "1", "--set", "nodes.first.params.n=2"]);
@@ -253,6 +327,8 @@ fn entries_of_the_cache() {
     typed.flow("cache import all.tar.zst --cache other");
     typed.flow("cache import w.toml");
     typed.flow("cache import nowhere.tar.zst");
+    let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(typed.place.path(""), own).expect("it is ours");
     typed.flow("cache init --shared --cache ours");
     typed.flow("cache rebuild");
     typed.flow("cache verify");
@@ -268,6 +344,13 @@ fn damage_in_the_cache() {
     typed.flow("cache verify");
     typed.flow("run w.toml -j 1 --force second");
     typed.flow("cache verify --repair");
+    std::fs::write(common::blob(&typed.place, "first", "n.txt"), "9\n").expect("a blob of ours");
+    typed.flow("cache verify --repair");
+    typed.flow("cache gc --litter-older-than 0s");
+    typed.place.run(&["-j", "1"]);
+    common::reword_record(&typed.place, "second", "\"schema\": 1", "\"schema\": 9");
+    typed.flow("cache verify");
+    typed.flow("cache gc --max-size 1B");
     typed.check("damage_in_the_cache");
 }
 
@@ -321,6 +404,12 @@ fn runs() {
         .push_str(&format!("$ flow runs compare A A\n{}\n", compared.stdout));
     typed.flow("runs gc --keep 1 --dry-run");
     typed.flow("runs gc --keep 1");
+    let summary = typed.newest().join("summary.json");
+    let text = std::fs::read_to_string(&summary).expect("a summary");
+    std::fs::write(&summary, text.replacen(": 1,", ": 9,", 1).replacen(":1,", ":9,", 1)).expect("written");
+    typed.flow("runs show");
+    std::fs::remove_file(&summary).expect("it is there");
+    typed.flow("runs show");
     typed.check("runs");
 }
 
@@ -347,12 +436,29 @@ fn watching() {
         typed.text.push_str("--- the workflow is saved\n");
         save(&typed, next);
     }
-    for line in lines.by_ref().map_while(Result::ok) {
-        typed.text.push_str(&format!("{}\n", line.trim_end()));
-        if line.starts_with("watching") {
-            break;
+    let mut until = |typed: &mut Transcript, words: &str| {
+        for line in lines.by_ref().map_while(Result::ok) {
+            typed.text.push_str(&format!("{}\n", line.trim_end()));
+            if line.contains(words) {
+                break;
+            }
         }
-    }
+    };
+    until(&mut typed, "watching");
+    typed
+        .text
+        .push_str("--- the workflow is saved, with a node that waits\n");
+    let waits = "[nodes.slow]\nkind = \"command\"\nrun = [\"sh\", \"-c\", \"while [ ! -e FILE ]; do sleep 0.02; done\"]\nstdout = \"o\"\n";
+    let go = typed.place.path("go");
+    let waits = waits.replace("FILE", &go.display().to_string());
+    save(&typed, &format!("{TWO}{waits}"));
+    until(&mut typed, "start  slow");
+    typed.text.push_str("--- the workflow is saved\n");
+    save(&typed, "[workflow");
+    until(&mut typed, "the run goes on");
+    std::fs::write(go, "").expect("written");
+    typed.text.push_str("--- and goes on\n");
+    until(&mut typed, "watching");
     let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(interrupt.expect("kill runs").success());
     child.wait().expect("it ends");
@@ -374,6 +480,28 @@ fn beginnings() {
     let first = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
     let names: Vec<String> = doctor.lines().map(first).collect();
     typed.text.push_str(&format!("$ flow doctor\n{}\n\n", names.join(", ")));
-    typed.flow("bench train-step --backbone nobody");
+    for line in [
+        "bench train-step --backbone nobody",
+        "bench gpu --precision half",
+        "bench train-step --precision half",
+        "bench augment --recipe weak --image 3x3",
+        "bench augment --recipe simclr --image 1x8x8",
+        "bench prefetch --recipe weak --image 3x16x16 --batch 2 --steps 2 --backbone nothing",
+        "bench prefetch --recipe weak --image 3x3",
+        "cache init --cache mine",
+        "kinds finetune",
+        "run --help",
+    ] {
+        typed.flow(line);
+    }
+    typed.lines("bench augment --recipe weak --image 3x8x8 --batch 2", "a view");
+    typed.lines(
+        "bench prefetch --recipe weak --image 3x16x16 --batch 2 --steps 2 --backbone conv3",
+        "a step on",
+    );
+    typed.lines(
+        "bench train-step --image 3x16x16 --batch 2 --steps 1 --backbone conv3 --layers",
+        "peak, by",
+    );
     typed.check("beginnings");
 }

@@ -20,6 +20,10 @@ fn reports() {
         "runs ls --filter 'node = 2'",
         "runs ls --filter 'age > today'",
         "runs ls --filter 'status'",
+        "runs ls --filter '[1] > 2'",
+        "runs ls --filter 'nodes > [1]'",
+        "runs ls --filter 'nodes > 2 3'",
+        "report --figure the-workflow -o figure.png",
         "bench prefetch --recipe nothing",
         "bench train-step --task nothing",
         "bench train-step --batch 1",
@@ -50,11 +54,11 @@ fn reports() {
 #[test]
 fn pages() {
     let mut typed = Transcript::new(SMALL);
+    typed.flow("plan w.toml --only images --set nodes.verdict.replicates=1000");
     typed.place.run(&["-j", "1"]);
     typed.flow("report --format md");
-    let run = typed.place.flow(&["runs", "show", "--json"]).json();
-    let dir = typed.place.path(run["dir"].as_str().expect("a directory"));
-    let mut files: Vec<_> = std::fs::read_dir(dir)
+    let mut figures = None;
+    let mut files: Vec<_> = std::fs::read_dir(typed.newest())
         .expect("a run directory")
         .map(|file| file.expect("a file").path())
         .collect();
@@ -62,22 +66,59 @@ fn pages() {
     for file in &files {
         let name = file.file_name().expect("a name").to_string_lossy();
         let is_page = file.extension().is_some_and(|ending| ending == "md");
+        if name.ends_with(".figures.json") {
+            figures = Some(file.clone());
+        }
         if is_page || name.ends_with(".figures.json") {
             let text = std::fs::read_to_string(file).expect("a page");
             let shown = if is_page { text } else { texts_of(&text) };
             typed.text.push_str(&format!("$ cat {name}\n{shown}\n\n"));
         }
     }
+    typed.place.flow(&["report", "-o", "page.html"]);
+    let page = std::fs::read_to_string(typed.place.path("page.html")).expect("a page");
+    typed.text.push_str(&format!("$ cat page.html\n{}\n", words_of(&page)));
+    typed.flow("report --figure what-would -o figure.png");
+    let schema = figures.as_ref().expect("some node has figures");
+    let text = std::fs::read_to_string(schema).expect("figures");
+    std::fs::write(
+        schema,
+        text.replacen("\"schema\": 1", "\"schema\": 9", 1)
+            .replacen("\"schema\":1", "\"schema\":9", 1),
+    )
+    .expect("written");
+    typed.flow("report --figure answer");
+    typed.flow("report --format md");
+    typed
+        .place
+        .run(&["-j", "1", "--only", "scratch", "--set", "nodes.scratch.steps=4"]);
+    std::fs::remove_file(typed.newest().join("summary.json")).expect("it is there");
+    typed.flow("report --format md");
+    let both = typed.place.flow(&["runs", "ls", "--json"]).json_lines();
+    let both = [0, 1].map(|i| both[i]["id"].as_str().expect("an id").to_owned());
+    typed.flow(&format!("report --format md --compare {} {}", both[1], both[0]));
     let mut text = typed.text;
     for (changing, shown) in [
+        (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[time]"),
+        // Which node began before which depends on how long others took.
+        (
+            r"(?m)^\S+ \([a-z-]+\): ([\d.]+ s from [\d.]+ s, \w+)$",
+            "[node] ([kind]): $1",
+        ),
         (r"\d{8}T[\d.]+Z-small-[0-9a-f]{6}", "[id]"),
         (r"-?\d+\.\d+(e-?\d+)?", "[x]"),
         (r"\b[0-9a-f]{12,}\b", "[id]"),
+        // What such short trainings take for what depends on the last bits.
+        (r" of \w+ taken for \w+", " of [class] taken for [class]"),
+        (
+            r"of class \w+, wrong in (.*) taken for \w+",
+            "of class [class], wrong in $1 taken for [class]",
+        ),
     ] {
         let changing = regex::Regex::new(changing).expect("a regular expression");
         text = changing.replace_all(&text, shown).into_owned();
     }
-    let numbers = regex::Regex::new(r"-?\d+( %)?").expect("a regular expression");
+    let numbers = regex::Regex::new(r"-?\b\d+( %)?").expect("a regular expression");
     // 95 % intervals and 100 % are words, other numbers are measured.
     let shown = |found: &regex::Captures<'_>| match &found[0] {
         words @ ("95 %" | "100 %") => words.to_owned(),
@@ -94,6 +135,32 @@ fn pages() {
     }
     typed.text = lines.join("\n");
     typed.check("pages");
+}
+
+/// What a page says, each sentence once: texts, and what pictures are described by.
+fn words_of(page: &str) -> String {
+    let part = |pattern: &str| regex::Regex::new(pattern).expect("a regular expression");
+    let page = part(r"(?s)<(script|style)\b.*?</(script|style)>").replace_all(page, "\n");
+    let described = part(r#"(?:alt|aria-label|title)="([^"]*)""#);
+    let described: Vec<&str> = described
+        .captures_iter(&page)
+        .filter_map(|found| Some(found.get(1)?.as_str()))
+        .collect();
+    let texts = part("<[^>]*>").replace_all(&page, "\n");
+    let all = texts.lines().map(str::trim).chain(described);
+    let mut found: Vec<String> = Vec::new();
+    for line in all.filter(|line| line.trim().contains(' ')) {
+        let line = line
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&quot;", "\"")
+            .replace("&#39;", "'");
+        let line = line.replace("&amp;", "&");
+        if !found.contains(&line) {
+            found.push(line);
+        }
+    }
+    found.join("\n")
 }
 
 /// The texts of figures.

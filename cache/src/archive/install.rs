@@ -6,7 +6,6 @@ use super::{ArchiveError, Imported, Opened};
 use crate::digest::Digest;
 use crate::error::CacheError;
 use crate::files::Lookup;
-use crate::key::ActionKey;
 use crate::record::Record;
 use crate::shared::Shared;
 
@@ -92,10 +91,39 @@ fn one(store: &Shared, archive: &Opened, record: &Record, path: &Path) -> Result
             }
         }
     }
-    Err(contested(store, &record.key).into())
+    Err(CacheError::contested("import", &files.layout.record(&record.key)).into())
 }
 
-fn contested(store: &Shared, key: &ActionKey) -> CacheError {
-    let why = std::io::Error::other("other processes keep publishing and discarding this key");
-    CacheError::io("import", &store.files.layout.record(key), why)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::ArchiveLimits;
+    use crate::testing::{draft, without_digests};
+    use crate::{Access, Store};
+
+    #[test]
+    fn a_contradiction_is_told_with_what_was_imported_until_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |name: &str| Store::open(&dir.path().join(name), Access::ReadWrite).unwrap();
+        let (theirs, ours) = (open("theirs"), open("ours"));
+        for (store, content) in [(&theirs, "theirs"), (&ours, "ours")] {
+            let (key, draft) = draft(0.5, content);
+            store.publish(&key, &draft).unwrap();
+        }
+        let path = dir.path().join("a.tar.zst");
+        theirs.export(&theirs.records().unwrap(), &path).unwrap();
+        let shared = Shared::open(
+            Box::<crate::disk::RealDisk>::default(),
+            ours.root(),
+            Access::ReadWrite,
+            true,
+        )
+        .unwrap();
+        let opened = Opened::read(&shared.files, &path, ArchiveLimits::default()).unwrap();
+        let first = install(&shared, &opened, &path).unwrap_err();
+        let record = opened.record(&opened.keys[0]).unwrap();
+        let later = one(&shared, &opened, &record, &path).unwrap_err();
+        let said = format!("{first}\n\n{later}").replace(&dir.path().display().to_string(), "[dir]");
+        insta::assert_snapshot!(without_digests(&said));
+    }
 }

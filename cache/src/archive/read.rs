@@ -334,7 +334,7 @@ impl<R: Read> Read for Bounded<R> {
             None => Ok(read),
             Some(why) => {
                 self.over.set(Some(why));
-                Err(io::Error::other("more than is allowed"))
+                Err(io::ErrorKind::FileTooLarge.into())
             }
         }
     }

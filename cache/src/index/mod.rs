@@ -7,6 +7,7 @@
 
 mod columns;
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -45,20 +46,17 @@ const BATCH: usize = 4096;
 const MANY: usize = 256;
 
 /// Why the index has no answer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum IndexError {
     /// It is damaged, or of another version: throw it away.
+    #[error("the cache's index is broken ({0}): rebuilding it from the records")]
     Broken(String),
     /// The machine does not let us use it now (no room, no permission, no more files): it may be sound.
+    #[error("the cache's index cannot be used now ({0}): reading the record files instead")]
     Unavailable(String),
     /// The records cannot be read.
-    Cache(CacheError),
-}
-
-impl From<CacheError> for IndexError {
-    fn from(error: CacheError) -> Self {
-        Self::Cache(error)
-    }
+    #[error(transparent)]
+    Cache(#[from] CacheError),
 }
 
 /// An open index. The caller holds the index lock.
@@ -377,13 +375,16 @@ fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, IndexError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Err(sled::Error::Io(error))) => Err(of_io(&error)),
         Ok(result) => result.map_err(|error| IndexError::Broken(error.to_string())),
-        Err(panic) => {
-            let why = format!("sled panicked: {}", panic_text(panic.as_ref()));
-            Err(match limit_named_in(&why) {
-                true => IndexError::Unavailable(why),
-                false => IndexError::Broken(why),
-            })
-        }
+        Err(panic) => Err(of_panic(panic.as_ref())),
+    }
+}
+
+/// What it means that sled panicked.
+pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> IndexError {
+    let why = format!("sled panicked: {}", panic_text(panic));
+    match limit_named_in(&why) {
+        true => IndexError::Unavailable(why),
+        false => IndexError::Broken(why),
     }
 }
 
@@ -458,7 +459,7 @@ fn checksum(body: &[u8]) -> [u8; 8] {
     *first
 }
 
-fn parse_key(bytes: &[u8]) -> Result<ActionKey, IndexError> {
+pub(crate) fn parse_key(bytes: &[u8]) -> Result<ActionKey, IndexError> {
     let bytes: [u8; 32] = bytes
         .try_into()
         .map_err(|_| IndexError::Broken("a key has not 32 bytes".into()))?;

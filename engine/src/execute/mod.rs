@@ -19,7 +19,7 @@ use flow_cache::ActionKey;
 pub(crate) use self::real::{Mailbox, RunContext, drive};
 use self::world::World;
 use crate::events::{RunStatus, StoppedBy};
-use crate::outcome::{NodeFailure, NodeStatus};
+use crate::outcome::{NodeFailure, NodeStatus, REPORT_THIS};
 use crate::plan::Plan;
 use crate::room::Room;
 use crate::schedule::Schedule;
@@ -153,9 +153,7 @@ impl<'a, W: World<'a>> Execution<'a, W> {
                         "BUG: the run ended with {} nodes not done, and nobody stopped it",
                         left.len()
                     ),
-                    help: Some(
-                        "report this with the run's directory, and run again: what is done is cached".to_owned(),
-                    ),
+                    help: Some(REPORT_THIS.to_owned()),
                     cache_corrupt: false,
                 });
                 RunStatus::Failed

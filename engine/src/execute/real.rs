@@ -283,7 +283,7 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
         let spawned = builder.spawn_scoped(self.scope, move || job.work());
         spawned
             .map(drop)
-            .map_err(|error| NodeError::failed(format!("cannot start a thread: {error}")))
+            .map_err(|error| NodeError::cannot("start a thread", &error))
     }
 
     fn key_of(artifact: &Artifact) -> ActionKey {
@@ -330,10 +330,8 @@ impl<'scope, 'a: 'scope> World<'a> for Real<'scope, '_, 'a, '_> {
             )))
         })?;
         if let Some(report) = report {
-            let file = self.folder.write_report(&instance.name, report).map_err(|error| {
-                NodeError::failed(format!("cannot write its report: {error}"))
-                    .with_help("free disk space for the run directory")
-            })?;
+            let written = self.folder.write_report(&instance.name, report);
+            let file = written.map_err(|error| NodeError::cannot("write its report", &error))?;
             self.reporter.report(&Event::ReportWritten {
                 node: instance.name.clone(),
                 file,

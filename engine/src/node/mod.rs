@@ -356,6 +356,11 @@ impl NodeError {
         }
     }
 
+    /// The system refused something: what was tried, as `start a thread`, and what it says.
+    pub fn cannot(what: &str, error: &impl std::fmt::Display) -> Self {
+        Self::failed(format!("cannot {what}: {error}"))
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub fn with_help(self, text: impl Into<String>) -> Self {

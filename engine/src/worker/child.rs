@@ -12,9 +12,9 @@ use tracing::Dispatch;
 
 use super::host::{JobHost, Shown, Tell};
 use super::manifest::{Manifest, ManifestFile, ManifestInput, WorkerMessage};
-use super::{no_threads, warnings};
+use super::warnings;
 use crate::node::{Context, Input, Inputs, NodeError, OpenedFile, Output};
-use crate::registry::{ErasedNode, Registry};
+use crate::registry::{ErasedNode, ParseError, Registry};
 use crate::secrets::Secrets;
 use crate::stop::StopFlag;
 use crate::{build, code};
@@ -46,19 +46,18 @@ fn failed(error: NodeError) -> WorkerMessage {
 }
 
 fn work(registry: &Registry) -> Result<WorkerMessage, NodeError> {
-    let unusable = |why: String| NodeError::failed(format!("BUG: the worker's manifest {why}"));
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
-    read.map_err(|e| unusable(format!("cannot be read: {e}")))?;
-    let manifest: Value = serde_json::from_str(&line).map_err(|e| unusable(format!("is none: {e}")))?;
+    read.map_err(|e| unusable(&format!("cannot be read: {e}")))?;
+    let manifest: Value = serde_json::from_str(&line).map_err(|e| unusable(&format!("is none: {e}")))?;
     // Another build may have another manifest.
     if manifest["build"] != build::id() {
         let message = "the program was replaced by another build while it ran";
         return Err(NodeError::failed(message).with_help("run again"));
     }
-    let manifest: Manifest = serde_json::from_value(manifest).map_err(|e| unusable(format!("is none: {e}")))?;
+    let manifest: Manifest = serde_json::from_value(manifest).map_err(|e| unusable(&format!("is none: {e}")))?;
     code::also_printed(&manifest.printed);
-    let node = node(&manifest, registry).map_err(unusable)?;
+    let node = node(&manifest, registry)?;
     let store = Store::open(&manifest.cache, Access::ReadWrite)?;
     let inputs = inputs(&manifest, node.as_ref(), &store)?;
     let (scratch, stop) = (store.scratch(&manifest.key), StopFlag::new());
@@ -78,25 +77,30 @@ fn work(registry: &Registry) -> Result<WorkerMessage, NodeError> {
         files: &files,
         host: &host,
     };
-    let pool = crate::pools::build(manifest.threads).map_err(|error| no_threads(&error))?;
+    let pool = crate::pools::build(manifest.threads).map_err(|error| NodeError::cannot("start a thread", &error))?;
     let output = pool.install(|| node.run(&inputs, &mut context))?;
     let wall_s = host.elapsed_s();
     leave(&manifest.staging, output, host.take_large(), wall_s)
 }
 
 /// The node, made from its own parameters.
-fn node(manifest: &Manifest, registry: &Registry) -> Result<std::sync::Arc<dyn ErasedNode>, String> {
+fn node(manifest: &Manifest, registry: &Registry) -> Result<std::sync::Arc<dyn ErasedNode>, NodeError> {
+    let kind = &manifest.kind;
     let Some(toml::Value::Table(table)) = table(&manifest.params) else {
-        return Err("has parameters that are not a table".to_owned());
+        return Err(unusable("has parameters that are not a table"));
     };
-    let read = registry.parse(&manifest.kind, table);
-    let node = read.ok_or_else(|| format!("names the unknown kind `{}`", manifest.kind))?;
-    let node =
-        node.map_err(|error| format!("has parameters that {} does not take: {}", manifest.kind, error.message))?;
-    if node.params()? != manifest.params {
-        return Err("has parameters that do not read back as they were".to_owned());
+    let read = registry.parse(kind, table);
+    let node = read.ok_or_else(|| unusable(&format!("names the unknown kind `{kind}`")))?;
+    let refused = |error: ParseError| unusable(&format!("has parameters that {kind} does not take: {}", error.message));
+    let node = node.map_err(refused)?;
+    match node.params() {
+        Ok(params) if params == manifest.params => Ok(node),
+        _ => Err(unusable("has parameters that do not read back as they were")),
     }
-    Ok(node)
+}
+
+fn unusable(why: &str) -> NodeError {
+    NodeError::failed(format!("BUG: the worker's manifest {why}"))
 }
 
 /// JSON as TOML, which has no null: what is null is left out, as it was in the workflow.
@@ -161,7 +165,7 @@ fn listen(stop: StopFlag) -> Result<(), NodeError> {
     let thread = std::thread::Builder::new().name("requests".to_owned()).spawn(hear);
     thread
         .map(drop)
-        .map_err(|error| NodeError::failed(format!("cannot start a thread: {error}")))
+        .map_err(|error| NodeError::cannot("start a thread", &error))
 }
 
 fn leave(
@@ -172,7 +176,7 @@ fn leave(
 ) -> Result<WorkerMessage, NodeError> {
     let handed = large.into_iter().map(|(name, file)| {
         let handed = file.hand_over();
-        let handed = handed.map_err(|e| NodeError::failed(format!("cannot keep its output `{name}`: {e}")))?;
+        let handed = handed.map_err(|e| NodeError::cannot(&format!("keep its output `{name}`"), &e))?;
         Ok((name, handed))
     });
     let large = handed.collect::<Result<_, NodeError>>()?;

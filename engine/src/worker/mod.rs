@@ -196,7 +196,7 @@ impl Job<'_> {
         let result = self
             .pools
             .run(self.grant.threads, run)
-            .unwrap_or_else(|error| Err(no_threads(&error)));
+            .unwrap_or_else(|error| Err(NodeError::cannot("start a thread", &error)));
         match (result, host.timed_out()) {
             (Ok(output), _) => Ok(Made {
                 output,
@@ -236,10 +236,6 @@ impl Job<'_> {
         }
         Ok(())
     }
-}
-
-fn no_threads(error: &rayon::ThreadPoolBuildError) -> NodeError {
-    NodeError::failed(format!("cannot start its threads: {error}"))
 }
 
 /// Tells the run from a thread.

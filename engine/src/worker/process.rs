@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(30);
 /// Time to end after the last word.
 const LEAVE: Duration = Duration::from_secs(2);
+/// As much of a message that cannot be read is shown, in characters.
+const SHOWN: usize = 200;
 /// Bytes of a message: more than a node with a hundred thousand outputs has to say.
 const MAX_MESSAGE: usize = 16 << 20;
 
@@ -38,7 +40,7 @@ pub struct WorkerProgram {
 
 /// Runs a job's node in a separate process.
 pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failure> {
-    let cannot = |what: &str, error: std::io::Error| NodeError::failed(format!("cannot {what} its process: {error}"));
+    let cannot = |what: &str, error: std::io::Error| NodeError::cannot(&format!("{what} its process"), &error);
     let folder = leash::folder("flow-worker-").map_err(|e| cannot("make a directory for", e))?;
     let temporary = folder.path().join("tmp");
     std::fs::create_dir(&temporary).map_err(|e| cannot("make a directory for", e))?;
@@ -76,10 +78,10 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
         Ok((said, last.map(|last| last.join().unwrap_or_default())?, status, limit))
     })
     .map_err(|error| cannot("start a thread to read the output of", error))?;
-    if let (Some(limit), None | Some(WorkerMessage::Stopped)) = (limit, &said) {
+    if let (Some(limit), None | Some(Ok(WorkerMessage::Stopped))) = (limit, &said) {
         return Err(timed_out(limit).into());
     }
-    match said {
+    match said.transpose()? {
         Some(WorkerMessage::Done {
             files,
             large,
@@ -154,20 +156,34 @@ fn describe(job: &Job<'_>, staging: &Path, large: &Path) -> Result<Manifest, Nod
     })
 }
 
-/// Sends on what it says, and gives the last word; `None` if it ended without one.
-fn listen(out: ChildStdout, job: &Job<'_>, over: &AtomicBool) -> Option<WorkerMessage> {
+/// Sends on what it says, and gives the last word; `None` if it ended without one. Nothing that follows what cannot be read can be trusted.
+fn listen(out: ChildStdout, job: &Job<'_>, over: &AtomicBool) -> Option<Result<WorkerMessage, NodeError>> {
     let mut last = None;
-    lines::follow(out, MAX_MESSAGE, over, |line| match serde_json::from_str(&line) {
-        Ok(WorkerMessage::Progress(shown)) => job.tell.progress(shown),
-        Ok(WorkerMessage::Note(line)) => job.tell.note(&line),
-        Ok(WorkerMessage::Warning(text)) => tracing::warn!("{text}"),
-        Ok(word) => {
-            last = Some(word);
-            over.store(true, Ordering::SeqCst);
+    lines::follow_each(out, MAX_MESSAGE, over, |line, is_whole| {
+        match serde_json::from_str(&line) {
+            // What was broken off is told by how the process ended.
+            _ if last.is_some() || !is_whole => {}
+            Ok(WorkerMessage::Progress(shown)) => job.tell.progress(shown),
+            Ok(WorkerMessage::Note(line)) => job.tell.note(&line),
+            Ok(WorkerMessage::Warning(text)) => tracing::warn!("{text}"),
+            word => {
+                last = Some(word.map_err(|error| unreadable(&line, &error)));
+                over.store(true, Ordering::SeqCst);
+            }
         }
-        Err(error) => tracing::debug!(%error, "a message of the worker cannot be read"),
     });
     last
+}
+
+/// What was said is not a message.
+fn unreadable(line: &str, error: &serde_json::Error) -> NodeError {
+    let begin: String = line.chars().take(SHOWN).collect();
+    NodeError::failed(format!(
+        "its process printed what is no message of a worker ({error}): {begin}"
+    ))
+    .with_help(
+        "run again if flow was replaced meanwhile; else code of the node kind prints to stdout, which it must not",
+    )
 }
 
 /// Asks it to stop when that is wanted, ends it when it does not, and takes its status; with the time limit if it passed. `over` is raised

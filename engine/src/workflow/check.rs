@@ -8,6 +8,9 @@ use super::template::Template;
 use crate::node::{Facts, InputFact, InputFacts, ParamError, Spending, Spent};
 use crate::secrets::Secrets;
 
+/// As many nodes are named in an error.
+const CANDIDATES: usize = 12;
+
 /// What a node says of what its inputs cost, before anything runs.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Account {
@@ -74,8 +77,12 @@ fn check_types(instance: &Instance, all: &[Instance], template: &Template, diagn
             fitting.retain(|name| *name != template.table.name);
             let help = match fitting.len() {
                 0 => format!("no node of this workflow makes {}", taken.join(" or ")),
-                1..=12 => format!("candidates: `{}`", fitting.join("`, `")),
-                n => format!("{n} candidate nodes"),
+                1..=CANDIDATES => format!("candidates: `{}`", fitting.join("`, `")),
+                n => format!(
+                    "candidates: `{}` and {} more",
+                    fitting[..CANDIDATES].join("`, `"),
+                    n - CANDIDATES
+                ),
             };
             let span = template.span_of_ref(port.name, edge.reference);
             let label = format!("a {} node", all[edge.instance].kind());

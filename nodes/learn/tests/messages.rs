@@ -1,15 +1,22 @@
 //! Every error of the learning code, as it reads; `tests/every_message.rs` of the workspace holds that none is missing.
 #![allow(clippy::too_many_lines, reason = "tables of cases")]
 
-use flow_learn::backbones::BackboneError;
-use flow_learn::data::{EncodingError, Images, ImagesError, Modality, SplitError, Tokens, image_sizes, parse_labels};
+use flow_learn::augment::{Augmenter, Recipe};
+use flow_learn::backbones::{BackboneError, BackboneSettings};
+use flow_learn::data::{
+    Annotations, EncodingError, Images, ImagesError, Modality, Object, SplitError, Tokens, image_sizes, parse_labels,
+};
 use flow_learn::device::DeviceError;
-use flow_learn::layers::NoGraph;
+use flow_learn::layers::{MapShape, NoGraph};
 use flow_learn::losses::{self, DinoTemperatures, LossError, Traced, TracedScalar, VicregWeights, value_and_grads};
 use flow_learn::methods::{MethodError, MethodSettings};
+use flow_learn::optim::OptimizerConfig;
+use flow_learn::rng::Stream;
 use flow_learn::semi::SemiSettings;
 use flow_learn::settings::SettingError;
 use flow_learn::state::StateError;
+use flow_learn::tasks::{Frame, LocatedExamples, LocatingFit, Locator, TASKS};
+use flow_learn::train::FitSettings;
 use insta::assert_snapshot;
 
 /// One message a line.
@@ -196,6 +203,73 @@ fn what_goes_wrong_in_a_training() {
         .map(|settings| collapsed(settings.name(), settings.advice()))
         .chain(semi.map(|settings| collapsed(settings.name(), settings.advice())));
     assert_snapshot!("collapses", lines(all));
+}
+
+#[test]
+fn what_is_told_where_things_are_and_is_not_right() {
+    let image = Images::new(8, 8, 3, vec![0; 192], vec![0]).expect("it fits");
+    let annotations = |objects| Annotations {
+        masks: None,
+        objects: Some(objects),
+    };
+    let object = Object {
+        class: 7,
+        bounds: [0.0, 0.0, 4.0, 4.0],
+        area: 16.0,
+        ignore: false,
+    };
+    let faults = [
+        annotations(Vec::new()).fault(1, [8, 8], 2),
+        annotations(vec![vec![object]]).fault(1, [8, 8], 2),
+    ];
+    let frame = |classes| Frame {
+        height: 8,
+        width: 8,
+        classes,
+        maps: Vec::new(),
+    };
+    let stages = [MapShape { h: 8, w: 8, c: 4 }];
+    let mut stream = Stream::new(1, "test");
+    let mut heads = Vec::new();
+    for task in TASKS {
+        for classes in [2, 300] {
+            let head = task.head(&frame(classes), &stages, &mut stream);
+            heads.push(head.err().map(|error| error.to_string()));
+        }
+    }
+    let tasks = TASKS.iter().map(|task| Some(task.figure().1.to_owned()));
+    let network = {
+        let backbone = BackboneSettings::named("conv3");
+        let encoder = backbone.build(MapShape { h: 8, w: 8, c: 3 }, &stream).expect("valid");
+        Locator::new(encoder, TASKS[0], 2, &stream).expect("8 is a multiple of 4")
+    };
+    let none = LocatedExamples {
+        images: &image,
+        annotations: &Annotations::default(),
+        indices: &[],
+    };
+    let plain = Augmenter::new(&Recipe::default(), &[0.5; 3], &[0.25; 3], 8, 8).expect("valid");
+    let settings = FitSettings {
+        optimizer: OptimizerConfig::default(),
+        lr: 0.01,
+        encoder_lr_scale: 1.0,
+        warmup_steps: 0,
+        steps: 1,
+        batch: 8,
+        labelled_share: 0.5,
+        joint: None,
+        label_smoothing: 0.0,
+        freeze: false,
+        keep_statistics: false,
+        seed: 3,
+    };
+    let fit = LocatingFit::new(settings, network, none, None, &plain).err();
+    let said = faults
+        .into_iter()
+        .chain(heads)
+        .chain(tasks)
+        .chain([fit.map(|error| error.to_string())]);
+    assert_snapshot!("places", lines(said.flatten()));
 }
 
 /// What a loss says of matrices of these shapes, which do not go together.

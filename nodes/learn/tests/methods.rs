@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Pool};
-use flow_learn::data::{Samples, Scenes};
+use flow_learn::data::{Images, Samples, Scenes};
 use flow_learn::device::{Cpu, Device, Mock};
 use flow_learn::image::rgb_to_lab;
 use flow_learn::methods::*;
@@ -255,7 +255,8 @@ fn scan_starts_from_a_trained_encoder() {
             ..Default::default()
         })
     };
-    assert!(refusal(scan()).contains("`init`"), "{}", refusal(scan()));
+    let alone = refused(settings(scan()), &scenes());
+    assert!(alone.contains("`init`"), "{alone}");
     let checkpoint = trained(&MethodSettings::Simclr(Default::default()), None, 2, Broken::Never).0;
     let state = StateDict::from_bytes(&checkpoint).expect("own bytes");
     let encoder = state.tensors.into_iter().filter_map(|(name, tensor)| {
@@ -353,88 +354,108 @@ fn contrast_and_distillation_learn_on_a_vision_transformer() {
     learns_on_vit(MethodSettings::Dino(dino), Pool::Token);
 }
 
-#[test]
-fn methods_and_backbones_that_do_not_fit_are_refused() {
-    let refused = |settings: PretrainSettings| {
-        let error = Pretraining::new(settings, &scenes(), &augmenter(), None).err();
-        error.map(|e| e.to_string()).unwrap_or_default()
-    };
-    let convolutional = refused(settings(MethodSettings::Mae(mae())));
-    assert!(
-        convolutional.contains("`backbone`") && convolutional.contains("\"vit\""),
-        "{convolutional}"
-    );
-    let mask = |mask| refused(on_vit(MethodSettings::Mae(MaeSettings { mask, ..mae() }), Pool::Token));
-    assert!(
-        mask(0.99).contains("`mask`: 0.99 found") && mask(0.99).contains("16 patches"),
-        "{}",
-        mask(0.99)
-    );
-    let tiles = refused(on_vit(
-        MethodSettings::Pirl(PirlSettings {
-            negatives: 64,
-            ..Default::default()
-        }),
-        Pool::Token,
-    ));
-    assert!(tiles.contains("`backbone`") && tiles.contains("conv4"), "{tiles}");
+/// The words of a refusal before training.
+fn refused(settings: PretrainSettings, images: &Samples) -> String {
+    let error = Pretraining::new(settings, images, &augmenter(), None).err();
+    error.map(|e| e.to_string()).unwrap_or_default()
 }
 
-/// The words of a refusal before training.
-fn refusal(method: MethodSettings) -> String {
-    let error = Pretraining::new(settings(method), &scenes(), &augmenter(), None).err();
-    error.map(|e| e.to_string()).unwrap_or_default()
+#[test]
+fn methods_and_backbones_that_do_not_fit_are_refused() {
+    let pirl = PirlSettings {
+        negatives: 64,
+        ..Default::default()
+    };
+    let hidden = MaeSettings { mask: 0.99, ..mae() };
+    let cases = [
+        settings(MethodSettings::Mae(mae())),
+        on_vit(MethodSettings::Mae(hidden), Pool::Token),
+        on_vit(MethodSettings::Pirl(pirl), Pool::Token),
+    ];
+    let said = cases.map(|settings| refused(settings, &scenes()));
+    insta::assert_snapshot!(said.join("\n"));
 }
 
 #[test]
 fn settings_that_make_no_sense_are_refused_with_what_to_do() {
     let moco = |queue, groups| {
-        refusal(MethodSettings::Moco(MocoSettings {
+        MethodSettings::Moco(MocoSettings {
             queue,
             groups,
             ..Default::default()
-        }))
+        })
     };
-    assert!(moco(40, 4).contains("32 or 48"), "{}", moco(40, 4));
-    assert!(moco(32, 3).contains("equal groups"), "{}", moco(32, 3));
-    let dino = refusal(MethodSettings::Dino(DinoSettings {
+    let dino = DinoSettings {
         teacher_temperature: 0.2,
         ..Default::default()
-    }));
-    assert!(dino.contains("student_temperature"), "{dino}");
-    let swav = refusal(MethodSettings::Swav(SwavSettings {
+    };
+    let swav = SwavSettings {
         queue: 20,
         ..Default::default()
-    }));
-    assert!(swav.contains("multiple of the batch"), "{swav}");
-    let deep = refusal(MethodSettings::DeepCluster(DeepClusterSettings {
+    };
+    let deep = DeepClusterSettings {
         components: 65,
         ..Default::default()
-    }));
-    assert!(
-        deep.contains("`components`") && deep.contains("64 dimensions"),
-        "{deep}"
-    );
-    for method in [
-        MethodSettings::Rotation(Default::default()),
+    };
+    let jigsaw = |grid| {
         MethodSettings::Jigsaw(JigsawSettings {
-            grid: 2,
+            grid,
             permutations: 4,
             ..Default::default()
-        }),
+        })
+    };
+    let inpainting = InpaintingSettings {
+        size: [0.5, 0.2],
+        ..Default::default()
+    };
+    let mut said: Vec<String> = [
+        moco(40, 4),
+        moco(32, 3),
+        MethodSettings::Dino(dino),
+        MethodSettings::Swav(swav),
+        MethodSettings::DeepCluster(deep),
+        MethodSettings::Inpainting(inpainting),
+        jigsaw(9),
+    ]
+    .map(|method| refused(settings(method), &scenes()))
+    .into();
+    let gray: Samples = Images::new(16, 16, 1, vec![7; 16 * 16 * 64], vec![0; 64])
+        .expect("it fits")
+        .into();
+    let plain = Augmenter::new(&Recipe::default(), &[0.5], &[0.25], 16, 16).expect("valid");
+    for method in [
+        MethodSettings::Colorization(Default::default()),
+        MethodSettings::Supervised(Default::default()),
+    ] {
+        let error = Pretraining::new(settings(method), &gray, &plain, None).err();
+        said.extend(error.map(|error| error.to_string()));
+    }
+    for method in [
+        MethodSettings::Rotation(Default::default()),
+        jigsaw(2),
         MethodSettings::Supervised(Default::default()),
     ] {
         let alone = PretrainSettings {
             batch: 1,
             ..settings(method)
         };
-        let error = Pretraining::new(alone, &scenes(), &augmenter(), None).err();
-        let message = error.map(|e| e.to_string()).unwrap_or_default();
-        assert!(
-            message.contains("`batch`") && message.contains("at least 2"),
-            "{message}"
-        );
+        said.push(refused(alone, &scenes()));
     }
+    let small: Samples = Images::new(8, 8, 3, vec![7; 8 * 8 * 3 * 64], vec![0; 64])
+        .expect("it fits")
+        .into();
+    let of_small = Augmenter::new(&Recipe::default(), &[0.5; 3], &[0.25; 3], 8, 8).expect("valid");
+    let error = Pretraining::new(settings(jigsaw(2)), &small, &of_small, None).err();
+    said.extend(error.map(|error| error.to_string()));
+    for length in [Length::Budget(0), Length::Budget(1 << 40)] {
+        let method = MethodSettings::Rotation(Default::default());
+        let of_length = PretrainSettings {
+            length,
+            ..settings(method)
+        };
+        said.push(refused(of_length, &scenes()));
+    }
+    insta::assert_snapshot!(said.join("\n"));
 }
 
 #[test]
@@ -523,6 +544,36 @@ fn a_collapse_is_an_early_error_that_names_the_knob() {
         ..settings(sela)
     };
     says(&failure(diverging), &["diverged", "lower `lr`"]);
+}
+
+/// Names of pictures are read on pages.
+#[test]
+fn what_a_task_shows_has_a_name_in_words() {
+    let (images, augmenter) = (scenes(), augmenter());
+    let named = |settings: PretrainSettings| {
+        let mut training = Pretraining::new(settings, &images, &augmenter, None).ok()?;
+        let shown = training.pictures(&images, &[3]);
+        let names: Vec<String> = shown.iter().map(|shown| shown.name.clone()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    let of = |method: MethodSettings| {
+        let name = method.settings().name();
+        let vit = on_vit(method.clone(), Pool::Token);
+        named(settings(method))
+            .or_else(|| named(vit))
+            .map(|names| format!("{name}: {names}\n"))
+    };
+    let small = MethodSettings::Jigsaw(JigsawSettings {
+        grid: 2,
+        permutations: 8,
+        ..Default::default()
+    });
+    let said: String = MethodSettings::all()
+        .into_iter()
+        .chain([small])
+        .filter_map(of)
+        .collect();
+    insta::assert_snapshot!(said);
 }
 
 #[test]

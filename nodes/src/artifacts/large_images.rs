@@ -105,4 +105,13 @@ mod tests {
         assert_eq!(pixels, digests(&first)[0]);
         assert_eq!(masks, Digest::of(&images(0).encode()));
     }
+
+    #[test]
+    fn a_file_for_which_there_is_no_room_says_where_to_look() {
+        let NodeError::Failed { message, help } = no_room("train.images", &std::io::ErrorKind::StorageFull.into())
+        else {
+            panic!("it failed");
+        };
+        insta::assert_snapshot!(format!("{message}\n  help: {}", help.unwrap_or_default()));
+    }
 }

@@ -6,6 +6,7 @@ use flow_learn::rng::Stream;
 use flow_learn::state::StateDict;
 use flow_learn::tasks::{Locator, named};
 
+use super::model::HEAD;
 use super::{EncoderArtifact, HeadInfo, NetworkFacts, Normalisation};
 use crate::failure::failure;
 
@@ -41,6 +42,16 @@ impl LocatorArtifact {
             normalisation: self.normalisation,
         };
         self.head.files(encoder, StateDict::of(head.as_mut(), ""))
+    }
+
+    /// From files; `None` if they are of an encoder alone, or of a classifier.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_if_one(input: &Input) -> Result<Option<Self>, NodeError> {
+        let has_head = input.artifact.names().any(|name| name == HEAD);
+        let is_one = has_head && HeadInfo::read(input, |head, _| Ok(head.task.is_some()))?;
+        is_one.then(|| Self::read(input)).transpose()
     }
 
     /// From files.

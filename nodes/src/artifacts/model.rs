@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{EncoderArtifact, NetworkFacts, Normalisation, decoded, from_json, to_json};
 use crate::failure::failure;
 
-const HEAD: &str = "head.safetensors";
+pub(super) const HEAD: &str = "head.safetensors";
 
 /// What the outputs of a head mean, and what it learnt from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

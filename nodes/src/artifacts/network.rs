@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use flow_cache::Artifact;
 use flow_engine::node::{Input, NodeError};
 
+use super::model::HEAD;
 use super::{EncoderArtifact, ModelArtifact};
 use crate::failure::failure;
 
@@ -33,7 +34,7 @@ impl TrainedNetwork {
             bindings: BTreeMap::new(),
             artifact: artifact.clone(),
         };
-        if has("head.safetensors") {
+        if has(HEAD) {
             ModelArtifact::read(&input).map(Self::Model)
         } else {
             EncoderArtifact::read(&input).map(Self::Encoder)

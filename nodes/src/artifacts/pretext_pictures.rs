@@ -74,10 +74,15 @@ impl Sort {
     /// The pixels of each picture, and its shape.
     ///
     /// # Errors
-    /// If the text is none of pictures of that shape.
+    /// If the text does not hold pictures of that shape.
     pub fn pictures(&self) -> Result<(MapShape, Vec<Vec<u8>>), NodeError> {
         let [h, w, c] = self.shape;
-        let wrong = || failure(format!("`{}` in {FILE} is none of pictures of {h}x{w}x{c}", self.name));
+        let wrong = || {
+            failure(format!(
+                "`{}` in {FILE} does not hold pictures of {h}x{w}x{c}",
+                self.name
+            ))
+        };
         let pixels = STANDARD.decode(&self.pixels).map_err(|_| wrong())?;
         let size = h
             .checked_mul(w)
@@ -90,5 +95,23 @@ impl Sort {
             MapShape { h, w, c },
             pixels.chunks_exact(size).map(<[u8]>::to_vec).collect(),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_that_are_none_of_the_shape_are_refused() {
+        let sort = Sort {
+            name: "view".to_owned(),
+            shape: [2, 2, 3],
+            pixels: STANDARD.encode([0; 5]),
+        };
+        let Err(NodeError::Failed { message, .. }) = sort.pictures() else {
+            panic!("it is refused");
+        };
+        insta::assert_snapshot!(message);
     }
 }

@@ -237,3 +237,20 @@ impl Scores {
         classes.iter().map(|class| *class as u16).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_judged_is_called_by_words() {
+        let all = [
+            Subject::Model,
+            Subject::Encoder,
+            Subject::RandomInit,
+            Subject::RawPixels,
+            Subject::BagOfWords,
+        ];
+        insta::assert_snapshot!(all.map(Subject::title).join("\n"));
+    }
+}

@@ -72,8 +72,7 @@ pub(super) fn run(spec: &Spec<'_>, host: &dyn Host) -> Result<(), NodeError> {
             start().spawn_scoped(scope, || err.is_none_or(|err| follow(err, host, &last, &over))),
         ];
         let deaf = heard.iter().find_map(|heard| heard.as_ref().err());
-        let deaf = deaf
-            .map(|error| NodeError::failed(format!("cannot start a thread to read the output of `{name}`: {error}")));
+        let deaf = deaf.map(|error| NodeError::cannot("start a thread", error));
         if deaf.is_some() {
             group.signal(Signal::KILL);
         }
@@ -123,7 +122,7 @@ fn command(spec: &Spec<'_>) -> Result<Command, NodeError> {
         Some(file) => file.try_clone().map(Stdio::from),
         None => Ok(Stdio::piped()),
     };
-    let stdout = stdout.map_err(|error| NodeError::failed(format!("cannot open the file for its stdout: {error}")))?;
+    let stdout = stdout.map_err(|error| NodeError::cannot("open the file for its stdout", &error))?;
     command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
     Ok(command)
 }
@@ -148,7 +147,7 @@ enum Ended {
 }
 
 fn wait(child: &mut Child, group: &Group, host: &dyn Host) -> Result<Ended, NodeError> {
-    let lost = |e| NodeError::failed(format!("cannot wait for the program: {e}"));
+    let lost = |error| NodeError::cannot("wait for the program", &error);
     loop {
         if let Some(status) = child.try_wait().map_err(lost)? {
             return Ok(Ended::Itself(status));

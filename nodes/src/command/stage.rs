@@ -61,11 +61,7 @@ impl Stage {
         if copied == file.digest {
             return Ok(());
         }
-        let message = format!(
-            "{} changed after the run had begun; the program was not started",
-            from.display()
-        );
-        Err(NodeError::failed(message).with_help("run again: the new version has another key"))
+        Err(changed(from))
     }
 
     /// A data file or folder at its own relative path: a link to where it lies, as it may be large. That it does not change meanwhile is
@@ -175,6 +171,14 @@ impl Stage {
         found.retain(|name, _| declared.contains(&name.as_str()));
         found.into_iter().map(read).collect()
     }
+}
+
+fn changed(code: &Path) -> NodeError {
+    let message = format!(
+        "{} changed after the run had begun; the program was not started",
+        code.display()
+    );
+    NodeError::failed(message).with_help("run again: the new version has another key")
 }
 
 /// Files that an error names.
@@ -292,5 +296,27 @@ mod tests {
         let stage = Stage::new().expect("a folder");
         let _socket = std::os::unix::net::UnixListener::bind(place(&stage, "s")).expect("a socket");
         assert!(left(&stage, &["s"]).is_err_and(|e| e.contains("`s`") && e.contains("a socket")));
+    }
+
+    #[test]
+    fn a_file_that_is_not_as_it_was_to_be_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("huge");
+        // A hole: it takes no room on the disk.
+        std::fs::File::create(&path).unwrap().set_len(1 << 42).unwrap();
+        let Err(NodeError::Failed { message, help }) = read(&path) else {
+            panic!("it is refused");
+        };
+        let NodeError::Failed {
+            message: of_code,
+            help: then,
+        } = changed(Path::new("train.py"))
+        else {
+            panic!("it failed");
+        };
+        let said = [(message, help), (of_code, then)];
+        let said = said.map(|(message, help)| format!("{message}\n  help: {}", help.unwrap_or_default()));
+        let said = said.join("\n");
+        insta::assert_snapshot!(said.replace(&dir.path().display().to_string(), "[dir]"));
     }
 }

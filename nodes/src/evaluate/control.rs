@@ -323,7 +323,7 @@ impl Fitted {
             classes: data.classes(),
         };
         if fitted.labels.is_empty() {
-            return Err(failure("there are no labelled examples"));
+            return Err(failure("BUG: there are no labelled examples"));
         }
         fitted.features = fitted.embedded(train, &examples.indices)?;
         fitted.dim = fitted.features.len() / fitted.labels.len();

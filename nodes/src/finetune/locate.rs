@@ -4,7 +4,8 @@ use flow_engine::node::{Context, Facts, InputFacts, Inputs, NodeError, Output, P
 use flow_learn::rng::Stream;
 use flow_learn::tasks::{LocatedExamples, LocatingFit, Locator, Task};
 
-use super::{FinetuneNode, HeadStart, metrics};
+use super::learn::metrics;
+use super::{FinetuneNode, HeadStart};
 use crate::artifacts::{
     Dataset, DatasetFacts, EncoderArtifact, ExampleSet, HeadInfo, LocatorArtifact, RecipeArtifact, SplitName,
 };

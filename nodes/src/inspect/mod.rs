@@ -154,12 +154,12 @@ impl Node for InspectNode {
             failure("the data set is of texts").with_help("only networks of images can be looked into")
         })?;
         let mut located = None;
-        let (mut encoder, normalisation) = match LocatorArtifact::read(inputs.one("network")) {
-            Ok(mut found) => {
-                located = Some(places::figure(&mut found, &data, self.split)?);
+        let (mut encoder, normalisation) = match LocatorArtifact::read_if_one(inputs.one("network"))? {
+            Some(mut found) => {
+                located = Some(places::figure(&mut found, (images, samples), &data, self.split)?);
                 (found.network.encoder, found.normalisation)
             }
-            Err(_) => match TrainedNetwork::read(&inputs.one("network").artifact)? {
+            None => match TrainedNetwork::read(&inputs.one("network").artifact)? {
                 TrainedNetwork::Encoder(found) => (found.encoder, found.normalisation),
                 TrainedNetwork::Model(found) => (found.classifier.encoder, found.normalisation),
             },

@@ -3,11 +3,10 @@
 use flow_engine::figure::{Figure, Picture, Pictures};
 use flow_engine::node::NodeError;
 use flow_learn::augment::Recipe;
-use flow_learn::data::{Images, Located};
+use flow_learn::data::{Images, Located, Samples};
 use flow_learn::tasks::{Found, Frame, Task, locate};
 
 use crate::artifacts::{Dataset, LocatorArtifact, SplitName};
-use crate::failure::failure;
 use crate::pictures::{CLASS_COLOURS, Overlay};
 use crate::show::picture::{over, picture};
 
@@ -17,9 +16,12 @@ const SHOWN: usize = 12;
 const SURE: f32 = 0.5;
 
 /// Pictures of images spread over a split: as they are, with what is told of them, with what is found.
-pub(super) fn figure(found: &mut LocatorArtifact, data: &Dataset, split: SplitName) -> Result<Figure, NodeError> {
-    let samples = data.split(split)?;
-    let images = samples.images().ok_or_else(|| failure("the data set is of texts"))?;
+pub(super) fn figure(
+    found: &mut LocatorArtifact,
+    (images, samples): (&Images, &Samples),
+    data: &Dataset,
+    split: SplitName,
+) -> Result<Figure, NodeError> {
     let known = data.annotations.get(&split);
     let places: Vec<u32> = (0..SHOWN.min(images.n))
         .map(|i| (i * images.n / SHOWN.min(images.n)) as u32)

@@ -80,7 +80,7 @@ impl<'b> Bands<'b> {
             }
         };
         if values.len() != header.width as usize * header.height as usize * bands {
-            return Err("some of its bands are missing".to_owned());
+            return Err("the file is truncated".to_owned());
         }
         Ok(Picture {
             header,

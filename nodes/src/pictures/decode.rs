@@ -264,7 +264,7 @@ thread_local! {
 
 /// So many bytes of any value.
 fn spare(length: u64) -> Result<Vec<u8>, String> {
-    let length = usize::try_from(length).map_err(|_| "it is larger than this machine can address")?;
+    let length = usize::try_from(length).map_err(|error| error.to_string())?;
     let mut bytes = SPARE.take();
     bytes.resize(length, 0);
     Ok(bytes)
@@ -384,4 +384,28 @@ fn in_words(error: &ImageError) -> String {
     };
     // Some decoders end theirs with a new line.
     words.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_decoder_refuses_is_said_in_words() {
+        use image::error::{ImageFormatHint, LimitError, LimitErrorKind, UnsupportedError, UnsupportedErrorKind};
+        let limit = LimitError::from_kind(LimitErrorKind::InsufficientMemory);
+        let format = || ImageFormatHint::Name("TIFF".to_owned());
+        let variant = UnsupportedError::from_format_and_kind(format(), UnsupportedErrorKind::Format(format()));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("huge.jpg");
+        // A hole: it takes no room on the disk.
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(MAX_BYTES + 1).unwrap();
+        let said = [
+            in_words(&ImageError::Limits(limit)),
+            in_words(&ImageError::Unsupported(variant)),
+            bytes_of(&path).unwrap_err(),
+        ];
+        insta::assert_snapshot!(said.join("\n"));
+    }
 }

@@ -161,10 +161,7 @@ pub fn list(folder: &Path, layout: &Layout) -> Result<Found, Fault> {
     let mut class_names: Vec<String> = entries.iter().filter_map(|entry| entry.label.clone()).collect();
     class_names.sort_unstable();
     class_names.dedup();
-    if class_names.len() >= usize::from(u16::MAX) {
-        let message = format!("{} classes found, expected fewer than {}", class_names.len(), u16::MAX);
-        return Err(Fault::new(message, "is each image in a directory of its own?"));
-    }
+    check_classes(class_names.len())?;
     Ok(Found {
         entries,
         class_names,
@@ -247,4 +244,23 @@ pub(super) fn is_hidden(path: &Path) -> bool {
                 .any(|known| name.eq_ignore_ascii_case(known))
     };
     path.iter().any(hidden)
+}
+
+fn check_classes(n: usize) -> Result<(), Fault> {
+    if n < usize::from(u16::MAX) {
+        return Ok(());
+    }
+    let message = format!("{n} classes found, expected fewer than {}", u16::MAX);
+    Err(Fault::new(message, "is each image in a directory of its own?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_classes_than_labels_can_tell_apart_are_refused_with_what_may_be_wrong() {
+        let fault = check_classes(70_000).expect_err("too many");
+        insta::assert_snapshot!(format!("{}\n  help: {}", fault.message, fault.help));
+    }
 }

@@ -137,3 +137,24 @@ pub fn first_few(lines: impl IntoIterator<Item = String>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_of_another_size_than_a_set_that_is_no_square_is_refused() {
+        let fitting = Fitting {
+            reading: Reading::default(),
+            fit: Fit::default(),
+            size: (8, 9),
+            channels: 1,
+        };
+        let mut png = std::io::Cursor::new(Vec::new());
+        image::GrayImage::new(20, 16)
+            .write_to(&mut png, image::ImageFormat::Png)
+            .expect("encoded");
+        let picture = super::super::decode::decode_bytes(&png.into_inner(), &Reading::default()).expect("an image");
+        insta::assert_snapshot!(fitting.apply(&picture).expect_err("another size"));
+    }
+}

@@ -22,6 +22,9 @@ const MEMBER_LIMIT: u64 = 512 << 20;
 /// Bytes by which an archive is told.
 const MAGIC: usize = 512;
 
+const HELP: &str =
+    "give image files, folders of them, patterns in quotes (`\"photos/**/*.jpg\"`), or tar and zip archives";
+
 /// An image file, not yet decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -53,16 +56,13 @@ pub fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, Fault> {
             paths.push(argument.clone());
             continue;
         }
-        let missing = |what: &str| {
-            let help = "give image files, folders of them, patterns in quotes (`\"photos/**/*.jpg\"`), or tar and zip archives";
-            Fault::new(format!("{what} {}", argument.display()), help)
-        };
+        let missing = |what: &str| Fault::new(format!("{what} {}", argument.display()), HELP);
         let pattern = argument.to_str().filter(|text| text.contains(['*', '?', '[']));
         let pattern = pattern.ok_or_else(|| missing("there is no"))?;
         let found = glob::glob(pattern).map_err(|e| missing(&format!("not a pattern ({e}):")))?;
         let before = paths.len();
         for path in found {
-            paths.push(path.map_err(|e| missing(&format!("{e}: cannot follow")))?);
+            paths.push(path.map_err(|e| Fault::new(e.to_string(), HELP))?);
         }
         if paths.len() == before {
             return Err(missing("nothing fits the pattern"));
@@ -137,10 +137,6 @@ enum Opened {
 }
 
 fn opened(path: &Path) -> std::io::Result<Opened> {
-    // Opening a pipe would wait for someone who writes to it.
-    if !path.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is no regular file"));
-    }
     let mut file = BufReader::new(plain_file::open(path)?);
     let start = file.fill_buf()?;
     if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
@@ -323,6 +319,39 @@ mod tests {
         let zip = zip_of(&[("one.png", PNG)]);
         std::fs::write(folder.path().join("cut.zip"), &zip[..zip.len() - 8]).expect("written");
         assert!(names(&folder.path().join("cut.zip"))[0].1);
+    }
+
+    #[test]
+    fn what_of_an_archive_cannot_be_read_is_said_of_each_member() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tar = tar_of(&[("one.png", PNG), ("two.png", &[PNG, &[0; 2000]].concat())]);
+        let mut long = tar::Header::new_gnu();
+        long.set_path("long.png").expect("short");
+        long.set_size(MEMBER_LIMIT + 1);
+        long.set_cksum();
+        let zip = zip_of(&[("one.png", PNG)]);
+        let files = [
+            ("cut.tar", tar[..1700].to_vec()),
+            ("cut header.tar", tar[..1300].to_vec()),
+            ("no header.tar", [&tar[..1024], &[7; 1024]].concat()),
+            ("long.tar", long.as_bytes().to_vec()),
+            ("cut.zip", zip[..zip.len() - 8].to_vec()),
+        ];
+        let mut said = String::new();
+        for (name, bytes) in files {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).expect("written");
+            let each = |items: Vec<Item>| {
+                for item in items {
+                    if let Content::Unreadable(why) = item.content {
+                        said += &format!("{}: {why}\n", item.path.display());
+                    }
+                }
+                Ok::<(), Fault>(())
+            };
+            stream(&[path], each).expect("readable");
+        }
+        insta::assert_snapshot!(said.replace(&folder.path().display().to_string(), "[dir]"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -79,9 +80,9 @@ pub(super) fn entries(
         let line = record.position().map_or(0, csv::Position::line);
         let wrong = |what: String| fault(format!(":{line}: {what}"));
         let cell = |place: usize| record.get(place).unwrap_or_default().trim_ascii();
-        let written = path_of(cell(places.path)).ok_or_else(|| wrong("this path is not UTF-8".into()))?;
+        let written = Path::new(OsStr::from_bytes(cell(places.path)));
         let path: PathBuf = base
-            .join(&written)
+            .join(written)
             .components()
             .filter(|c| !matches!(c, Component::CurDir))
             .collect();
@@ -143,15 +144,4 @@ impl Places {
 /// A cell of the first line without a byte order mark and blanks.
 fn plain(cell: &[u8]) -> &[u8] {
     cell.strip_prefix(b"\xef\xbb\xbf").unwrap_or(cell).trim_ascii()
-}
-
-#[cfg(unix)]
-fn path_of(bytes: &[u8]) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    Some(PathBuf::from(OsStr::from_bytes(bytes)))
-}
-
-#[cfg(not(unix))]
-fn path_of(bytes: &[u8]) -> Option<PathBuf> {
-    std::str::from_utf8(bytes).ok().map(PathBuf::from)
 }

@@ -96,7 +96,10 @@ fn metrics(task: &dyn Task, data: &Dataset, guesses: &BTreeMap<u32, Located>, po
 
 /// The guesses in place of what is known; of other images nothing is told.
 fn annotations(task: &dyn Task, data: &Dataset, guesses: &BTreeMap<u32, Located>) -> Result<Annotations, NodeError> {
-    let images = data.train()?.images().ok_or_else(|| failure("texts have no places"))?;
+    let images = data
+        .train()?
+        .images()
+        .ok_or_else(|| failure("BUG: texts have no places"))?;
     let size = [images.height, images.width];
     let nothing = Located {
         mask: match task.needs() {

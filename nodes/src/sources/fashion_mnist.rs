@@ -125,7 +125,11 @@ fn loaded(train: Images, test: Images) -> Loaded {
 /// # Errors
 /// If the binary was damaged.
 pub fn sample() -> Result<(Images, Images), NodeError> {
-    let bytes = zstd::decode_all(EMBEDDED).map_err(failure)?;
+    unpacked(EMBEDDED)
+}
+
+fn unpacked(sample: &[u8]) -> Result<(Images, Images), NodeError> {
+    let bytes = zstd::decode_all(sample).map_err(failure)?;
     let damaged = || NodeError::failed("the embedded Fashion-MNIST sample is damaged: install flow again");
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
     let (train, test) = rest
@@ -185,5 +189,12 @@ mod tests {
             "every result on the sample depends on these bytes"
         );
         assert!(EMBEDDED.len() <= 6_000_000);
+    }
+
+    #[test]
+    fn a_damaged_sample_says_what_to_do() {
+        let damaged = zstd::encode_all(&[0_u8; 2][..], 0).expect("packed");
+        let error = unpacked(&damaged).map(|_| ()).expect_err("it is too short");
+        insta::assert_snapshot!(error);
     }
 }

@@ -272,12 +272,16 @@ fn fifth(found: &Found, labelled: usize) -> Result<usize, ParamError> {
     Ok((labelled / 5).clamp(counts.len(), counts.len() * (smallest / 3)))
 }
 
+fn check_number(n: usize) -> Result<(), Fault> {
+    let help = "split it into several directories, each a data set of its own";
+    check_images(n).map_err(|what| Fault::new(what, help))
+}
+
 /// What no data set can be made of.
 pub(super) fn check_found(found: &Found) -> Result<(), Fault> {
     let named = |entry: &Entry| entry.path.display().to_string();
     let judged = |entry: &&Entry| matches!(entry.split, Some(SplitName::Test | SplitName::Validation));
-    let help = "split it into several directories, each a data set of its own";
-    check_images(found.entries.len()).map_err(|what| Fault::new(what, help))?;
+    check_number(found.entries.len())?;
     if let Some(entry) = found.entries.iter().filter(judged).find(|entry| entry.label.is_none()) {
         let message = format!("{} is a test or validation image without a label", named(entry));
         return Err(Fault::new(
@@ -437,4 +441,15 @@ fn unreadable(folder: &Path, bad: &[(PathBuf, String)], all: usize) -> NodeError
     );
     NodeError::failed(message)
         .with_help("remove or replace them; `on_bad = \"skip\"` goes on without them, and the record lists them")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_images_than_a_data_set_holds_are_refused_with_what_to_do() {
+        let fault = check_number(usize::MAX).expect_err("too many");
+        insta::assert_snapshot!(format!("{}\n  help: {}", fault.message, fault.help));
+    }
 }

@@ -152,4 +152,12 @@ mod tests {
         damaged[middle] ^= 0xff;
         assert!(read(&damaged).expect_err("damaged").contains("damaged gzip file"));
     }
+
+    #[test]
+    fn a_file_that_cannot_be_read_says_what_to_check() {
+        let Err(NodeError::Failed { message, help }) = read_file(Path::new("nowhere.gz")) else {
+            panic!("it is not there");
+        };
+        insta::assert_snapshot!(format!("{message}\n  help: {}", help.unwrap_or_default()));
+    }
 }

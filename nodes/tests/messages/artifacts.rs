@@ -184,6 +184,13 @@ fn damaged_artifacts() {
             "replace = { \"head.safetensors\" = [[\"segment\", \"segmenx\"]] }".into(),
             format!("{}\ntask = \"segment\"", score("MADE")),
         ),
+        (
+            "inspected_task",
+            "model",
+            "locator",
+            "replace = { \"head.safetensors\" = [[\"segment\", \"segmenx\"]] }".into(),
+            "kind = \"inspect\"\nnetwork = \"MADE\"\ndata = \"images\"".into(),
+        ),
         ("no_classifier", "model", "locator", String::new(), score("MADE")),
         (
             "no_task",
@@ -361,11 +368,21 @@ fn exports() {
             "mean",
             "name = \"vit\", patch = 4, dim = 8, depth = 1, heads = 2, pool = \"mean\", grid = 2",
         ),
+        (
+            "whole",
+            "name = \"vit\", patch = 4, dim = 8, depth = 1, heads = 2, pool = \"mean\", grid = 1",
+        ),
+        (
+            "gray",
+            "name = \"resnet18\", widths = [4, 4, 4, 4], stem = \"imagenet\"",
+        ),
     ];
     let mut text = "[nodes.images]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 40\ntest = 3\nside = 16\n[nodes.texts]\nkind = \"dataset\"\nsource = \"text\"\npath = \"texts.tsv\"\nlength = 8\n[nodes.simclr]\nkind = \"pretext\"\nmethod = \"simclr\"\n[nodes.weak]\nkind = \"augment\"\nrecipe = \"weak\"\n[nodes.encoder]\nkind = \"pretrain\"\ndata = \"images\"\nviews = \"weak\"\ntask = \"simclr\"\nbackbone = { name = \"resnet18\", widths = [4, 4, 4, 4] }\nepochs = 1\nbatch = 8\nlr = 0.1\n[nodes.words]\nkind = \"finetune\"\ndata = [\"texts\"]\nbackbone = { name = \"transformer\", dim = 8, depth = 1, heads = 2 }\nsteps = 1\nbatch = 4\nlr = 0.1\n".to_owned();
+    text.push_str("[nodes.garments]\nkind = \"dataset\"\nsource = \"fashion-mnist-sample\"\ntrain = 40\n");
     for (name, backbone) in backbones {
+        let data = if name == "gray" { "garments" } else { "images" };
         text.push_str(&format!(
-            "[nodes.{name}]\nkind = \"finetune\"\ndata = [\"images\"]\nbackbone = {{ {backbone} }}\nsteps = 1\nbatch = 8\nlr = 0.1\n"
+            "[nodes.{name}]\nkind = \"finetune\"\ndata = [\"{data}\"]\nbackbone = {{ {backbone} }}\nsteps = 1\nbatch = 8\nlr = 0.1\n"
         ));
     }
     let outcome = desk

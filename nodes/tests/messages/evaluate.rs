@@ -1,5 +1,7 @@
 //! Scores, controls, probes, comparisons and summaries: what is wrong before anything runs, and what shows only in a run.
 
+use serde_json::Value;
+
 use super::Desk;
 use super::training::{desk, nodes};
 
@@ -100,6 +102,7 @@ fn scores_controls_and_probes() {
             "",
             &[
                 ("no_form", "seed = 1"),
+                ("unknown_key", "modl = \"scratch\""),
                 ("two_forms", "model = \"scratch\"\nsummary = [\"scratch\"]"),
             ],
         ),
@@ -263,6 +266,9 @@ fn scores_that_do_not_go_together() {
         "[nodes.other_images_of_arms]\nkind = \"evaluate\"\ncompare = [\"hidden\", \"hidden_other\"]\nover = [\"arm\", \"seed\"]\nbaseline = \"scratch\"\nunequal = \"a test\"\n".to_owned(),
         "[nodes.other_control]\nkind = \"evaluate\"\ncompare = [\"hidden\"]\ncontrols = [\"hidden_other\"]\nover = [\"arm\", \"seed\"]\nbaseline = \"scratch\"\nunequal = \"a test\"\n".to_owned(),
         "[nodes.no_places]\nkind = \"evaluate\"\ncompare = [\"hidden\"]\nover = [\"arm\", \"seed\"]\nbaseline = \"scratch\"\nmetric = \"mean_iou\"\nunequal = \"a test\"\n".to_owned(),
+        "[nodes.frozen_again]\nkind = \"evaluate\"\nbackbone = { name = \"conv3\", widths = [4, 4, 4] }\ndata = \"labelled\"\nseed = 7\n".to_owned(),
+        hidden("hidden_frozen_again", "frozen_again", "scores"),
+        "[nodes.summed_up_twice]\nkind = \"evaluate\"\nsummary = [\"hidden_frozen\", \"hidden_frozen_again\"]\nover = [\"seed\"]\n".to_owned(),
         "[nodes.summed_up]\nkind = \"evaluate\"\nsummary = [\"hidden\", \"hidden_other\"]\nover = [\"arm\", \"seed\"]\n".to_owned(),
     ];
     let no_unpaired = more
@@ -318,7 +324,9 @@ method = "simclr"
     let hidden = |name: &str, of: &str, sort: &str| {
         format!("[nodes.{name}]\nkind = \"made\"\nmakes = \"{sort}\"\nof = \"{of}\"\n")
     };
-    let sets = ["images", "garments", "labelled", "two_classes"].map(|of| hidden(&format!("h_{of}"), of, "dataset"));
+    desk.write("texts.tsv", "good\tfine\nbad\tpoor\n".repeat(8));
+    let sets =
+        ["images", "garments", "labelled", "two_classes", "texts"].map(|of| hidden(&format!("h_{of}"), of, "dataset"));
     let networks = ["scratch", "locator"].map(|of| hidden(&format!("h_{of}"), of, "model"));
     let cases = r#"
 [nodes.score_others]
@@ -469,6 +477,15 @@ data = "h_images"
 kind = "evaluate"
 control = "knn"
 data = "h_guesses"
+[nodes.inspects_texts]
+kind = "inspect"
+network = "h_scratch"
+data = "h_texts"
+[nodes.texts]
+kind = "dataset"
+source = "text"
+path = "texts.tsv"
+length = 8
 [nodes.inspects_others]
 kind = "inspect"
 network = "h_scratch"
@@ -509,4 +526,84 @@ semi = { method = "fixmatch", ratio = 1, threshold = 0.0 }
         &with_backbone(scratch_only + &sets.concat() + &networks.concat() + &cases),
     );
     desk.check("networks_that_do_not_go_with_the_data");
+}
+
+/// The texts of figures, each once, without what was measured.
+fn texts_of(figures: &Value, found: &mut Vec<String>) {
+    match figures {
+        Value::String(text) if text.contains(' ') => {
+            let shown = text
+                .split(|c: char| c.is_ascii_digit() || c == '.')
+                .collect::<Vec<&str>>();
+            let shown = shown.join("#");
+            let shown = shown
+                .split('#')
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<&str>>()
+                .join("#");
+            if !found.contains(&shown) {
+                found.push(shown);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| texts_of(item, found)),
+        Value::Object(fields) => fields.values().for_each(|item| texts_of(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn what_inspections_show() {
+    let desk = Desk::new();
+    let workflow = r#"
+[nodes.images]
+kind = "dataset"
+source = "scenes"
+train = 40
+test = 16
+side = 16
+[nodes.weak]
+kind = "augment"
+recipe = "weak"
+[defaults.finetune]
+data = ["images"]
+backbone = { name = "conv3", widths = [4, 4, 4] }
+batch = 8
+lr = 0.1
+steps = 1
+[nodes.classifies]
+kind = "finetune"
+[nodes.segments]
+kind = "finetune"
+task = "segment"
+[nodes.detects]
+kind = "finetune"
+task = "detect"
+[defaults.inspect]
+data = "images"
+views = ["weak"]
+images = 16
+[nodes.seen_by_classifier]
+kind = "inspect"
+network = "classifies"
+[nodes.seen_by_segmenter]
+kind = "inspect"
+network = "segments"
+[nodes.seen_by_detector]
+kind = "inspect"
+network = "detects"
+"#;
+    let outcome = desk.ran(workflow, &mut Vec::new());
+    let outcome = outcome.unwrap_or_else(|problems| panic!("{}", super::in_lines(&problems)));
+    assert_eq!(outcome.failures, []);
+    let store = flow_cache::Store::open(&desk.path("cache"), flow_cache::Access::ReadWrite).expect("a store");
+    let mut found = Vec::new();
+    for node in outcome.nodes.iter().filter(|node| node.kind == "inspect") {
+        let artifact = store.peek(&node.key.expect("done")).expect("readable").expect("there");
+        let figures = artifact.read("inspection.json").expect("figures");
+        texts_of(&serde_json::from_slice(&figures).expect("JSON"), &mut found);
+    }
+    found.sort();
+    let mut desk = desk;
+    desk.say("figures", found.join("\n"));
+    desk.check("inspections");
 }

@@ -10,6 +10,8 @@ mod directories;
 mod evaluate;
 mod made;
 mod sources;
+#[path = "../../../tests/common/tiff.rs"]
+mod tiff;
 mod training;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use flow_engine::{Diagnostics, Options, Registry, RunOutcome};
 use image::{DynamicImage, ImageFormat, RgbImage};
 
 use made::Made;
+use tiff::tiff;
 
 /// A directory with files, a cache, and what was said so far.
 struct Desk {

@@ -415,12 +415,15 @@ fn shards() {
         "message s { optional double image; }",
         None,
     );
-    table(
-        &mut desk,
-        "images elsewhere",
-        "message s { optional group image { optional binary path (UTF8); } }",
-        Some("a.png"),
-    );
+    let mut elsewhere = |column: &mut ColumnWriter<'_>| {
+        if let ColumnWriter::ByteArrayColumnWriter(column) = column {
+            column
+                .write_batch(&[ByteArray::from("a.png")], Some(&[2]), None)
+                .expect("written");
+        }
+    };
+    let schema = "message s { optional group image { optional binary path (UTF8); } }";
+    desk.inspect_file("images elsewhere", "a.parquet", parquet(schema, &mut elsewhere));
     table(
         &mut desk,
         "images of nothing",
@@ -530,6 +533,10 @@ fn idx_files() {
         bytes[end - 6] ^= 0xff;
         bytes
     });
+    std::fs::remove_file(desk.path("idx/train-labels-idx1-ubyte")).expect("written");
+    std::fs::create_dir(desk.path("idx/train-labels-idx1-ubyte")).expect("made");
+    desk.run("a directory for a file", &dataset("source = \"idx\"\npath = \"idx\""));
+    std::fs::remove_dir(desk.path("idx/train-labels-idx1-ubyte")).expect("made");
     let none = [idx(&[0, 8, 8], b""), idx(&[0], b"")];
     desk.write("idx/train-images-idx3-ubyte", &none[0]);
     desk.write("idx/train-labels-idx1-ubyte", &none[1]);

@@ -452,7 +452,7 @@ fn pretexts() {
     let tasks: Vec<(&str, &str)> = tasks.iter().map(|(name, lines)| (*name, lines.as_str())).collect();
     desk.plan("pretext", &nodes("pretext", "", &tasks));
 
-    let gray = "\n[nodes.gray]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 48\ntest = 12\nside = 16\ncolour = \"gray\"\n[nodes.odd]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 48\ntest = 12\nside = 17\n[nodes.tiny]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 48\ntest = 12\nside = 8\n[nodes.wide]\nkind = \"dataset\"\nsource = \"npz\"\npath = \"wide.npz\"\n";
+    let gray = "\n[nodes.garments]\nkind = \"dataset\"\nsource = \"fashion-mnist-sample\"\n[nodes.gray]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 48\ntest = 12\nside = 16\ncolour = \"gray\"\n[nodes.odd]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 48\ntest = 12\nside = 17\n[nodes.tiny]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 48\ntest = 12\nside = 8\n[nodes.wide]\nkind = \"dataset\"\nsource = \"npz\"\npath = \"wide.npz\"\n";
     let labels = npy("|u1", "(48,)", &[0, 1].repeat(24));
     desk.write(
         "wide.npz",
@@ -493,6 +493,7 @@ fn pretexts() {
         ("pirl", "pirl", "negatives = 1000", "images", ""),
         ("clusters", "deep-cluster", "components = 10000", "images", ""),
         ("sela", "sela", "clusters = 1000", "images", ""),
+        ("colours_of_gray", "colorization", "", "garments", ""),
         ("token_images", "masked-token", "", "images", ""),
         ("rotation_texts", "rotation", "", "texts", "name = \"transformer\""),
     ];

@@ -110,7 +110,12 @@ fn init(cli: &Cli, shared: bool) -> Result<Exit, Failure> {
         store.root().display()
     ));
     #[cfg(unix)]
-    for folder in store.root().ancestors().skip(1).filter(|_| shared) {
+    for folder in std::path::absolute(store.root())
+        .unwrap_or_default()
+        .ancestors()
+        .skip(1)
+        .filter(|_| shared)
+    {
         let mode = std::fs::metadata(folder).map(|data| std::os::unix::fs::PermissionsExt::mode(&data.permissions()));
         if mode.is_ok_and(|mode| mode & 0o011 == 0) {
             say(&format!(

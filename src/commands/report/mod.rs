@@ -87,8 +87,9 @@ fn put(
     let text = match args.format {
         ReportFormat::Html => html(),
         ReportFormat::Md => markdown(),
-        ReportFormat::Json => serde_json::to_string_pretty(json)
-            .map_err(|error| Failure::failed(format!("the report cannot be written as JSON: {error}")))?,
+        ReportFormat::Json => {
+            serde_json::to_string_pretty(json).map_err(|error| Failure::cannot("write the report as JSON", &error))?
+        }
     };
     let file = match (&args.output, args.format) {
         (Some(file), _) => file.clone(),
@@ -108,8 +109,7 @@ fn put(
 /// Opens a file or an address as the desktop does.
 pub(crate) fn open(what: impl AsRef<std::ffi::OsStr>) -> Result<(), Failure> {
     let what = what.as_ref();
-    open::that_detached(what)
-        .map_err(|error| Failure::failed(format!("cannot open {} in a browser: {error}", what.display())))
+    open::that_detached(what).map_err(|error| Failure::cannot(&format!("open {} in a browser", what.display()), &error))
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {

@@ -97,15 +97,33 @@ fn with_groups(mut figure: Figure) -> Figure {
     figure
 }
 
+fn drawn_as_boxes(missing: &str) -> String {
+    format!(
+        "the letters {missing} are not in the fonts of pictures, and are drawn as boxes; an .svg file has the reader's fonts"
+    )
+}
+
 /// A drawing as a picture.
 fn painted(svg: &str, paint: impl FnOnce(&Painting<'_>) -> Result<Vec<u8>, String>) -> Result<Vec<u8>, Failure> {
-    let failed = |why: String| Failure::failed(format!("the figure cannot be drawn: {why}"));
+    let failed = |why: String| Failure::cannot("draw the figure", &why);
     let painting = Painting::read(svg).map_err(failed)?;
     let missing = painting.missing();
     if !missing.is_empty() {
-        say(&format!(
-            "the letters {missing} are not in the fonts of pictures, and are drawn as boxes; an .svg file has the reader's fonts"
-        ));
+        say(&drawn_as_boxes(&missing));
     }
     paint(&painting).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_picture_cannot_show_is_said() {
+        let no_size = Painting::read("<svg/>").err();
+        let large = Painting::read("<svg width='1e9' height='1e9'/>").expect("it has a size");
+        let too_large = large.png(SCALE).err();
+        let said = [Some(drawn_as_boxes("狗")), no_size, too_large];
+        insta::assert_snapshot!(said.map(Option::unwrap_or_default).join("\n"));
+    }
 }

@@ -68,7 +68,7 @@ type Answer = Response<Cursor<Vec<u8>>>;
 impl Served {
     /// Serves on this machine alone; port 0 is one that is free.
     pub(crate) fn start(cli: &Cli, port: u16) -> Result<Self, Failure> {
-        let failed = |why: &dyn std::fmt::Display| Failure::failed(format!("cannot serve on 127.0.0.1:{port}: {why}"));
+        let failed = |why: &dyn std::fmt::Display| Failure::cannot(&format!("serve on 127.0.0.1:{port}"), &why);
         let server = Server::http(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).map_err(|error| failed(&error))?;
         let port = server.server_addr().to_ip().map_or(port, |address| address.port());
         let mut random = [0_u8; 16];
@@ -160,11 +160,11 @@ impl Site {
                 (Some(run), Method::Get, ["why"]) => self.why(&run, query),
                 (Some(run), Method::Post, ["stop"]) => match run.ask_to_stop() {
                     Ok(()) => words(202, "it stops at the next checkpoint"),
-                    Err(error) => words(500, &format!("it cannot be asked to stop: {error}")),
+                    Err(error) => words(500, &error.to_string()),
                 },
-                _ => words(404, "no such page"),
+                _ => no_such_page(),
             },
-            _ => words(404, "no such page"),
+            _ => no_such_page(),
         }
     }
 
@@ -308,12 +308,16 @@ fn answer(status: u16, kind: &str, bytes: Vec<u8>) -> Answer {
     Response::new(status.into(), headers(kind), Cursor::new(bytes), Some(length), None)
 }
 
+fn no_such_page() -> Answer {
+    words(404, "there is no such page")
+}
+
 fn html(page: String) -> Answer {
-    answer(200, "text/html; charset=utf-8", page.into_bytes())
+    answer(200, "text/html;charset=utf-8", page.into_bytes())
 }
 
 fn words(status: u16, text: &str) -> Answer {
-    answer(status, "text/plain; charset=utf-8", text.as_bytes().to_vec())
+    answer(status, "text/plain;charset=utf-8", text.as_bytes().to_vec())
 }
 
 fn json_answer(value: &serde_json::Value) -> Answer {

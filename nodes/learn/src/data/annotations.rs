@@ -127,7 +127,7 @@ impl Annotations {
             .find_map(|(i, all)| Some((i, all.iter().find(|one| wrong(one))?)));
         found.map(|(image, object)| {
             format!(
-                "image {image} has the box {:?} of class {}, which is outside of it, empty or no class",
+                "image {image} has the box {:?} of class {}, which is outside of the image, empty, or of an unknown class",
                 object.bounds, object.class
             )
         })

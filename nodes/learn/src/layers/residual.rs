@@ -31,7 +31,7 @@ impl Layer for Residual {
         pass.timed(
             "forward",
             0.0,
-            || label(y.shape),
+            || format!("residual sum {} at {}x{}", y.shape.c, y.shape.h, y.shape.w),
             || device.add_relu(&mut y.data, &other.data),
         );
         pass.push(y.clone());
@@ -43,7 +43,7 @@ impl Layer for Residual {
         pass.timed(
             "backward",
             0.0,
-            || label(y.shape),
+            || format!("residual sum {} at {}x{}", y.shape.c, y.shape.h, y.shape.w),
             || device.relu_backward(&mut dy.data, &y.data),
         );
         let other = match &mut self.shortcut {
@@ -58,7 +58,7 @@ impl Layer for Residual {
         pass.timed(
             "backward",
             0.0,
-            || label(dx.shape),
+            || format!("residual sum {} at {}x{}", dx.shape.c, dx.shape.h, dx.shape.w),
             || device.add(&mut dx.data, &other.data),
         );
         Some(dx)
@@ -77,11 +77,6 @@ impl Layer for Residual {
         let sum = graph.apply("Add", &[&y, &other]);
         Ok(graph.apply("Relu", &[&sum]))
     }
-}
-
-/// The sum in words.
-fn label(shape: MapShape) -> String {
-    format!("residual sum {} at {}x{}", shape.c, shape.h, shape.w)
 }
 
 impl Tensors for Residual {

@@ -88,8 +88,12 @@ impl Layer for TransformerBlock {
 /// `to += other`.
 fn add(to: &mut FeatureMap, other: &FeatureMap, part: &'static str, pass: &mut Pass) {
     let (device, channels) = (pass.device(), to.shape.c);
-    let label = || format!("residual sum {channels}");
-    pass.timed(part, 0.0, label, || device.add(&mut to.data, &other.data));
+    pass.timed(
+        part,
+        0.0,
+        || format!("residual sum {channels}"),
+        || device.add(&mut to.data, &other.data),
+    );
 }
 
 tensors!(TransformerBlock: norm1, attn, norm2, mlp);

@@ -17,7 +17,7 @@ pub use train_step::{Shape, StepSpec, StepTimes, Task, TrainStep};
 pub use crate::augment::Recipe;
 pub use crate::device::cuda::DeviceError;
 pub use crate::device::cuda::check::Compared;
-pub use crate::device::cuda::driver::{Gpu, gpus};
+pub use crate::device::cuda::driver::{Gpu, TOO_OLD, gpus};
 pub use crate::device::cuda::kernels::Precision;
 pub use crate::layers::Timing;
 pub use crate::train::TrainError;

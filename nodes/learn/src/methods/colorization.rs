@@ -82,7 +82,7 @@ impl Settings for ColorizationSettings {
             c: self.width,
         };
         let Some(images) = setup.images.images() else {
-            return Err(MethodError::setting("method", "colorization takes images, found texts"));
+            return Err(MethodError::setting("method", "BUG: colorization was given texts"));
         };
         let palette = Palette::of_screen(self.bin).rebalanced_by(images, self.rebalance);
         let mut stream: Stream = setup.stream.child("head");

@@ -71,10 +71,7 @@ impl Settings for MaskedTokenSettings {
         let network = encoder_of_texts(setup.encoder)?;
         let dim = network.dim();
         let Some(texts) = setup.images.texts() else {
-            return Err(MethodError::setting(
-                "method",
-                "masked-token prediction takes texts, found images",
-            ));
+            return Err(MethodError::setting("method", "BUG: it was given images"));
         };
         let mut stream = setup.stream.child("head");
         Ok(Box::new(MaskedToken {
@@ -91,12 +88,7 @@ impl Settings for MaskedTokenSettings {
 
 /// The network for texts inside an encoder.
 fn encoder_of_texts(encoder: &mut Encoder) -> Result<&mut TextEncoder, MethodError> {
-    let refused = || {
-        MethodError::setting(
-            "backbone",
-            "masked-token prediction needs `backbone = { name = \"transformer\" }`",
-        )
-    };
+    let refused = || MethodError::setting("backbone", "BUG: it is not a transformer of texts");
     encoder.text().ok_or_else(refused)
 }
 

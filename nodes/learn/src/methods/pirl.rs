@@ -65,15 +65,15 @@ impl Settings for PirlSettings {
     fn build(&self, setup: &mut Setup<'_>) -> Result<Box<dyn Method>, MethodError> {
         let (dim, projection) = (setup.encoder.dim, self.projection);
         let tiling = Tiling::new(GRID, setup.encoder.input);
-        let head = |name: &str, from: usize| Linear::new(from, projection, true, &mut setup.stream.child(name));
+        let head = |mut stream: Stream, from: usize| Linear::new(from, projection, true, &mut stream);
         let mut random = setup.stream.child("memory");
         let memory: Vec<f32> = (0..setup.images.n() * projection).map(|_| random.normal()).collect();
         Ok(Box::new(Pirl {
             settings: self.clone(),
             tiling,
-            image: head("image head", dim),
-            patch: head("patch head", dim),
-            patches: head("patches head", tiling.cells() * projection),
+            image: head(setup.stream.child("image head"), dim),
+            patch: head(setup.stream.child("patch head"), dim),
+            patches: head(setup.stream.child("patches head"), tiling.cells() * projection),
             memory: Carried::new(&[setup.images.n(), projection], normalised(&memory, projection)),
         }))
     }

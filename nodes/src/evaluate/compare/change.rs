@@ -78,6 +78,7 @@ impl AtBudget<'_> {
     /// An arm's difference from the baseline, and how far it is from being another finding.
     fn row(&self, arm: &ArmVerdict, against: Against) -> Option<Vec<String>> {
         let gains = self.gains(arm, self.cell.arm(&self.verdict.baseline)?);
+        let bias = |size| format!("a bias of {} points from what this run does not vary", percent(size));
         let Figure { mean, low, high } = against.difference;
         let (found, turns) = match (against.significant, against.equivalent) {
             _ if gains.len() < FEWEST_DRAWS => {
@@ -87,19 +88,13 @@ impl AtBudget<'_> {
                     format!("{more} more draw(s), before which nothing is called significant"),
                 )
             }
-            (true, _) if mean > 0.0 => (
-                "better",
-                format!("an effect of {} points that this run does not vary", percent(low)),
-            ),
-            (true, _) => (
-                "worse",
-                format!("an effect of {} points that this run does not vary", percent(-high)),
-            ),
+            (true, _) if mean > 0.0 => ("better", bias(low)),
+            (true, _) => ("worse", bias(-high)),
             (_, true) => (
                 "as good",
                 format!("a margin below {} points", percent(low.abs().max(high.abs()))),
             ),
-            _ => ("open", self.more_draws(&gains, against.difference)),
+            _ => ("open", more_draws(&gains, against.difference, &self.verdict.noun)),
         };
         let above = gains.iter().filter(|gain| **gain > 0.0).count();
         Some(vec![
@@ -110,29 +105,6 @@ impl AtBudget<'_> {
             found.to_owned(),
             turns,
         ])
-    }
-
-    /// After how many draws the interval would leave out 0, if mean and spread stay as they are. Its part that comes of test images stays.
-    fn more_draws(&self, gains: &[f64], Figure { mean, low, high }: Figure) -> String {
-        if low > 0.0 || high < 0.0 {
-            return "fewer arms and budgets to correct for: its own interval leaves out 0".to_owned();
-        }
-        let (half, n) = (0.5 * (high - low), gains.len());
-        let of_draws = |n: usize| t_quantile(0.975, (n - 1) as f64) * variance(gains).sqrt() / (n as f64).sqrt();
-        let of_images = (half.powi(2) - of_draws(n).powi(2)).max(0.0);
-        let enough = (n + 1..=MOST_DRAWS).find(|n| of_draws(*n).powi(2) + of_images < mean.powi(2));
-        let times = of_images / mean.powi(2).max(f64::MIN_POSITIVE);
-        match enough {
-            Some(enough) => format!("about {enough} draws instead of {n}, at this spread"),
-            None if (1.0..100.0).contains(&times) => {
-                format!(
-                    "{:.0} times as many test {}, however many draws",
-                    times.ceil(),
-                    self.verdict.noun
-                )
-            }
-            None => format!("more than {MOST_DRAWS} draws, at this spread"),
-        }
     }
 
     /// Whether the two best are in order. No test of the verdict says so: arms are held against the baseline alone.
@@ -209,4 +181,23 @@ fn outside(verdict: &Verdict) -> String {
     format!(
         "Not tried here: other settings of each arm (an arm whose settings were searched less may only look worse){length}, other data, other networks."
     )
+}
+
+/// After how many draws the interval would leave out 0, if mean and spread stay as they are. Its part that comes of test images stays.
+pub(super) fn more_draws(gains: &[f64], Figure { mean, low, high }: Figure, noun: &str) -> String {
+    if low > 0.0 || high < 0.0 {
+        return "fewer arms and budgets to correct for: its own interval leaves out 0".to_owned();
+    }
+    let (half, n) = (0.5 * (high - low), gains.len());
+    let of_draws = |n: usize| t_quantile(0.975, (n - 1) as f64) * variance(gains).sqrt() / (n as f64).sqrt();
+    let of_images = (half.powi(2) - of_draws(n).powi(2)).max(0.0);
+    let enough = (n + 1..=MOST_DRAWS).find(|n| of_draws(*n).powi(2) + of_images < mean.powi(2));
+    let times = of_images / mean.powi(2).max(f64::MIN_POSITIVE);
+    match enough {
+        Some(enough) => format!("about {enough} draws instead of {n}, at this spread"),
+        None if (1.0..100.0).contains(&times) => {
+            format!("{:.0} times as many test {noun}, however many draws", times.ceil())
+        }
+        None => format!("more than {MOST_DRAWS} draws, at this spread"),
+    }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::CompareNode;
 use super::account::UNEQUAL;
 use super::cells::{cell_name, percent, signed};
 use super::evidence::Evidence;
 use super::verdict::{ArmVerdict, CellVerdict, DRAWS_OF_FEW, FEW_LABELS, FEWEST_DRAWS, Verdict};
 
 /// The answer in a few words, for lists of runs: who is best at each budget, of those that are significantly better than the baseline.
-pub(super) fn headline(verdict: &Verdict, node: &CompareNode) -> String {
+pub(super) fn headline(verdict: &Verdict, evidence: &Evidence<'_>) -> String {
+    let node = evidence.node;
     let baseline = node.title(&verdict.baseline);
     let best = |cell: &CellVerdict| {
         let better = cell.arms.iter().filter(|arm| {
@@ -18,11 +18,12 @@ pub(super) fn headline(verdict: &Verdict, node: &CompareNode) -> String {
         });
         let best = better.max_by(|a, b| a.figure.mean.total_cmp(&b.figure.mean));
         best.and_then(|arm| {
-            Some(format!(
-                "{} {}",
-                node.title(&arm.arm),
-                signed(arm.baseline?.difference.mean)
-            ))
+            let doubt = match evidence.uncredited(&cell.cell, &arm.arm) {
+                true => " (without credit to its pre-training)",
+                false => "",
+            };
+            let gain = signed(arm.baseline?.difference.mean);
+            Some(format!("{} {gain}{doubt}", node.title(&arm.arm)))
         })
     };
     let found: Vec<(String, Option<String>)> = verdict

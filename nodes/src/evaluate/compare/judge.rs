@@ -95,7 +95,7 @@ fn the_same_images<'a>(material: &Material<'a>) -> Result<&'a Scores, NodeError>
         .flat_map(|(_, runs)| runs);
     let asides = material.controls.iter().chain(material.upper_bound);
     let mut all = arms.chain(asides.map(|aside| &aside.score));
-    let first = all.next().ok_or_else(|| failure("there are no scores to compare"))?;
+    let first = all.next().ok_or_else(|| failure("BUG: there are no scores"))?;
     for scores in all {
         let same = scores.judged_on == first.judged_on && scores.class_names == first.class_names;
         if !same || scores.split != first.split {

@@ -65,7 +65,7 @@ pub(super) fn render(
         }),
         terminal: terminal::text(verdict, &evidence, reads),
         files: Vec::new(),
-        headline: Some(first::headline(verdict, node)),
+        headline: Some(first::headline(verdict, &evidence)),
         figures: figures::figures(verdict, &evidence, &first, &sentences),
     })
 }

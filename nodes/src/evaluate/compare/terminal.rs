@@ -47,19 +47,25 @@ pub(super) fn sentence(verdict: &Verdict, evidence: &Evidence<'_>, cell: &CellVe
     let mut others: Vec<(&ArmVerdict, Against)> =
         cell.arms.iter().filter_map(|arm| Some((arm, arm.baseline?))).collect();
     others.sort_by(|(a, _), (b, _)| b.figure.mean.total_cmp(&a.figure.mean));
+    let better = |against: &Against| against.significant && against.difference.mean > 0.0;
+    let worse = |against: &Against| against.significant && against.difference.mean <= 0.0;
     let listed = |wanted: &dyn Fn(&Against) -> bool, skip: usize| {
         let those = others.iter().filter(|(_, against)| wanted(against)).skip(skip);
         let one = |(arm, against): &(&ArmVerdict, Against)| {
-            format!("{} ({})", node.title(&arm.arm), signed(against.difference.mean))
+            let doubt = match better(against) && evidence.uncredited(&cell.cell, &arm.arm) {
+                true => ", without credit to its pre-training",
+                false => "",
+            };
+            format!("{} ({}{doubt})", node.title(&arm.arm), signed(against.difference.mean))
         };
         those.map(one).collect::<Vec<_>>().join(", ")
     };
-    let better = |against: &Against| against.significant && against.difference.mean > 0.0;
-    let worse = |against: &Against| against.significant && against.difference.mean <= 0.0;
     let mut said = match (others.iter().find(|(_, against)| better(against)), others.first()) {
         (Some((best, against)), _) => {
             let doubt = match evidence.uncredited(&cell.cell, &best.arm) {
-                true => ", though not by its pre-training, whose probe beats nothing",
+                true => {
+                    ", without credit to its pre-training, whose linear probe does not beat both raw features and random weights"
+                }
                 false => "",
             };
             format!(

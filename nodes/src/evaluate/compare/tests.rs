@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use flow_cache::Digest;
+use flow_cache::{ActionKey, ArtifactSummary, Cost, Digest};
 use flow_engine::figure::Figure;
-use flow_engine::node::Report;
+use flow_engine::node::{InputCost, Report};
 use flow_learn::rng::Stream;
 use serde_json::{Value, json};
 
 use super::beside::Aside;
 use super::judge::{Material, judge};
-use super::{CompareNode, report};
+use super::{CompareNode, change, report, verdict};
 use crate::artifacts::{FeatureScore, Protocol, Scores, SplitName, Subject};
 use crate::evaluate::arms::pair;
 
@@ -56,6 +57,17 @@ fn said(settings: Value, draws: usize, arms: &[(&str, Cells, f64)], controls: &[
 }
 
 fn reported(settings: Value, draws: usize, arms: &[(&str, Cells, f64)], controls: &[(&str, Cells)]) -> Report {
+    with_evidence(settings, draws, arms, controls, &[])
+}
+
+/// With what the run's records say besides; of an arm called `student` no pseudo-label was kept.
+fn with_evidence(
+    settings: Value,
+    draws: usize,
+    arms: &[(&str, Cells, f64)],
+    controls: &[(&str, Cells)],
+    lineage: &[InputCost],
+) -> Report {
     let mut node = json!({ "compare": ["score"], "baseline": "scratch", "repeat": ["draw", "seed"] });
     for (key, value) in settings.as_object().expect("a table") {
         node[key] = value.clone();
@@ -69,10 +81,9 @@ fn reported(settings: Value, draws: usize, arms: &[(&str, Cells, f64)], controls
                 let luck = 0.03 * f64::from(Stream::new(3, "luck").index(draw as u64).normal());
                 let own = spread * f64::from(Stream::new(4, arm).index(draw as u64).normal());
                 let place = node.axes().place(arm, &bindings(at, draw)).expect("a place");
-                of_arms.push((
-                    place,
-                    scores(Subject::Model, right + luck + own, &format!("{arm} {at} {draw}")),
-                ));
+                let mut scores = scores(Subject::Model, right + luck + own, &format!("{arm} {at} {draw}"));
+                scores.pseudo_labels = (*arm == "student").then_some(0);
+                of_arms.push((place, scores));
             }
         }
     }
@@ -92,7 +103,7 @@ fn reported(settings: Value, draws: usize, arms: &[(&str, Cells, f64)], controls
         upper_bound: &[],
     };
     let verdict = judge(&node, &material).expect("a verdict");
-    report::render(&node, &verdict, &[], None).expect("a report")
+    report::render(&node, &verdict, lineage, None).expect("a report")
 }
 
 fn at(cells: &[(usize, f64)]) -> Vec<(Value, f64)> {
@@ -153,13 +164,153 @@ fn a_difference_that_only_the_correction_takes_away_is_not_called_undetectable()
         .chain(names.map(|name| (name, at(&[(100, 0.72)]), 0.006)))
         .collect();
     let text = said(json!({}), 3, &arms, &[]);
-    let (corrected, rest) = text
-        .split_once("Not significant after Holm's correction")
-        .and_then(|(_, rest)| rest.split_once("Not detectable"))
-        .expect("both groups are there");
+    let answer = text
+        .lines()
+        .find(|line| line.contains("Not significant"))
+        .expect("it is said");
+    let (_, rest) = answer.split_once("Not significant").expect("found");
+    let (corrected, rest) = rest.split_once("Not detectable").expect("both groups are there");
     // Each interval of the first group leaves out zero.
     assert!(!corrected.contains("interval -"), "{corrected}");
     assert!(rest.contains("interval -"), "{rest}");
+    insta::assert_snapshot!(answer);
+}
+
+/// A record of a node's own name.
+fn record(kind: &str, node: &str, wall_s: f64, metrics: Value) -> Arc<ArtifactSummary> {
+    let digest = Digest::of(format!("{kind} {node}").as_bytes());
+    Arc::new(ArtifactSummary {
+        key: ActionKey::from(digest),
+        kind: kind.to_owned(),
+        node: node.to_owned(),
+        outputs: BTreeMap::new(),
+        metrics: serde_json::from_value(metrics).expect("numbers"),
+        cost: Cost {
+            wall_s,
+            threads: 1,
+            peak_rss_bytes: None,
+        },
+        digest,
+    })
+}
+
+/// What the records of a run say, whose frozen encoder is no better than `raw` features.
+fn evidence(raw: &str) -> Vec<InputCost> {
+    let encoder = record("pretrain", "encoder", 90.0, json!({ "images_trained": 9000 }));
+    let input = |port, node: &str, records| InputCost {
+        port,
+        index: 0,
+        node: node.to_owned(),
+        bindings: BTreeMap::from([("labels".to_owned(), json!(100))]),
+        records,
+    };
+    let tuned = |node: &str, wall_s: f64| record("finetune", node, wall_s, json!({ "images_trained": 1000 }));
+    let leaks = record("dataset", "images", 1.0, json!({ "leaks_exact": 2, "leaks_near": 1 }));
+    let guesses = record(
+        "pseudo-label",
+        "guess",
+        3.0,
+        json!({ "kept_share": 0.7, "precision": 0.9 }),
+    );
+    let probe = |of: &str, value: f64| (format!("probe.{of}"), value);
+    let probes: BTreeMap<String, f64> = [probe("encoder", 0.4), probe(raw, 0.5), probe("random_init", 0.3)].into();
+    let mut program = ArtifactSummary::clone(&record("command", "own", 40.0, json!({})));
+    let output = json!({ "predictions.safetensors": { "digest": Digest::of(b"x"), "bytes": 1 } });
+    program.outputs = serde_json::from_value(output).expect("an output");
+    vec![
+        input("compare", "scratch", vec![tuned("scratch", 10.0), leaks]),
+        input("compare", "simclr", vec![tuned("simclr", 10.0), Arc::clone(&encoder)]),
+        input("compare", "fixmatch", vec![tuned("fixmatch", 100.0)]),
+        input("compare", "close", vec![tuned("close", 20.0), guesses]),
+        input("compare", "own", vec![Arc::new(program)]),
+        input("compare", "student", vec![tuned("student", 30.0)]),
+        input(
+            "evidence",
+            "frozen",
+            vec![encoder, record("evaluate", "frozen", 1.0, json!(probes))],
+        ),
+    ]
+}
+
+/// Everything that is said of a report but its tables.
+fn all_words(report: &Report) -> String {
+    let sentences = report.figures.iter().filter_map(|figure| match figure {
+        Figure::Words(words) => Some(words.sentences.iter().map(|(about, said)| format!("{about}: {said}\n"))),
+        _ => None,
+    });
+    let markdown = report.markdown.lines().take_while(|line| !line.starts_with('|'));
+    let markdown: String = markdown.map(|line| format!("{line}\n")).collect();
+    let titles = report.figures.iter().map(|figure| match figure {
+        Figure::Panels(all) => {
+            let curves = all.panels.iter().flat_map(|panel| &panel.curves);
+            let names: std::collections::BTreeSet<&str> = curves.map(|curve| curve.name.as_str()).collect();
+            format!("{}: {}\n", all.title, names.into_iter().collect::<Vec<_>>().join("; "))
+        }
+        other => format!("{}\n", other.title()),
+    });
+    format!(
+        "{}\n\n{}\n\n{markdown}\n{}\n{}",
+        report.headline.as_deref().unwrap_or("no headline"),
+        report.terminal,
+        sentences.flatten().collect::<String>(),
+        titles.collect::<String>()
+    )
+}
+
+#[test]
+fn what_records_say_of_arms_is_said_beside_their_figures() {
+    let arms = [
+        ("scratch", at(&[(100, 0.70)]), 0.0),
+        ("simclr", at(&[(100, 0.78)]), 0.004),
+        ("fixmatch", at(&[(100, 0.80)]), 0.004),
+        ("close", at(&[(100, 0.795)]), 0.004),
+        ("own", at(&[(100, 0.77)]), 0.004),
+        ("student", at(&[(100, 0.70)]), 0.0),
+    ];
+    let own = with_evidence(json!({ "titles": titles() }), 5, &arms, &[], &evidence("raw_pixels"));
+    insta::assert_snapshot!("evidence", all_words(&own));
+    let doubtful = [arms[0].clone(), arms[1].clone(), arms[5].clone()];
+    let texts = with_evidence(
+        json!({ "titles": titles() }),
+        5,
+        &doubtful,
+        &[],
+        &evidence("bag_of_words"),
+    );
+    insta::assert_snapshot!("evidence_of_texts", all_words(&texts));
+}
+
+#[test]
+fn what_would_turn_a_finding_that_is_open_is_said_from_its_own_spread() {
+    let against = |right: f64, spread: f64, draws: usize| {
+        let arms = [
+            ("scratch", at(&[(100, 0.70)]), 0.0),
+            ("simclr", at(&[(100, right)]), spread),
+        ];
+        would_change(&reported(json!({ "margin": 0.001 }), draws, &arms, &[]))
+    };
+    let rows = [
+        against(0.701, 0.0, 6),
+        against(0.706, 0.001, 6),
+        against(0.70, 0.06, 6),
+        against(0.75, 0.03, 4),
+    ];
+    let few_images = verdict::Figure {
+        mean: 0.01,
+        low: -0.01,
+        high: 0.03,
+    };
+    let next_to_nothing = verdict::Figure {
+        mean: 1e-5,
+        low: -0.1,
+        high: 0.1,
+    };
+    let open = [
+        change::more_draws(&[0.01; 6], few_images, "images"),
+        change::more_draws(&[-0.1, 0.1, -0.1, 0.1, 0.0, 0.0], next_to_nothing, "images"),
+    ];
+    let alone = all_words(&reported(json!({}), 3, &[("scratch", at(&[(100, 0.70)]), 0.0)], &[]));
+    insta::assert_snapshot!(format!("{}\n{}\n{alone}", rows.concat(), open.join("\n")));
 }
 
 #[test]
@@ -177,7 +328,21 @@ fn over_several_training_budgets_it_is_said_which_arm_is_best_up_to_where() {
         ("fixmatch", cells([0.55, 0.68, 0.78]), 0.004),
         ("simclr", cells([0.60, 0.73, 0.74]), 0.004),
     ];
-    insta::assert_snapshot!(said(json!({ "titles": titles(), "cost": "budget" }), 5, &arms, &[]));
+    let settings = || json!({ "titles": titles(), "cost": "budget" });
+    insta::assert_snapshot!(said(settings(), 5, &arms, &[]));
+    let close = [
+        ("scratch", cells([0.66, 0.69, 0.70]), 0.004),
+        ("simclr", cells([0.661, 0.691, 0.701]), 0.02),
+    ];
+    let first = |text: &str| {
+        text.lines()
+            .find(|line| line.contains("best is"))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let always = first(&said(settings(), 5, &close, &[]));
+    let turns = would_change(&reported(settings(), 5, &arms, &[]));
+    insta::assert_snapshot!("over_budgets", format!("{always}\n{turns}"));
 }
 
 /// What would change a verdict: its sentences, and what each finding would turn with.
@@ -213,10 +378,8 @@ fn what_would_change_a_verdict_is_said_from_its_own_numbers() {
         ("scratch", at(&[(100, 0.70)]), 0.0),
         ("simclr", at(&[(100, 0.701)]), 0.0),
     ];
-    let said = would_change(&reported(json!({}), 6, &same, &[]));
-    assert!(said.contains("as good | a margin below"), "{said}");
-    let few = would_change(&reported(json!({}), 2, &same, &[]));
-    assert!(few.contains("cannot be tested | 1 more draw(s)"), "{few}");
+    let of_same = [6, 2].map(|draws| would_change(&reported(json!({}), draws, &same, &[])));
+    insta::assert_snapshot!("would_change_what_is_the_same", of_same.concat());
 }
 
 #[test]
@@ -240,13 +403,21 @@ fn labels_saved_are_drawn_where_the_budgets_reach_and_named_where_they_end() {
             "{point:?}"
         );
     }
-    assert!(
-        saved
-            .note
-            .contains("more than the largest budget has: FixMatch at labels 1000"),
-        "{}",
-        saved.note
-    );
+    let below = [
+        ("scratch", at(&[(40, 0.60), (100, 0.70), (1000, 0.82)]), 0.0),
+        ("fixmatch", at(&[(40, 0.45), (100, 0.65), (1000, 0.80)]), 0.0),
+    ];
+    let below = reported(json!({ "titles": titles() }), 5, &below, &[]);
+    let words = |report: &Report| {
+        let lines = report.figures.iter().find_map(|figure| match figure {
+            Figure::Lines(lines) if lines.title == "Labels saved" => Some(lines),
+            _ => None,
+        });
+        lines.map_or(String::new(), |lines| {
+            format!("{}\n{}\n{}", lines.title, lines.note, lines.y)
+        })
+    };
+    insta::assert_snapshot!(format!("{}\n{}", words(&report), words(&below)));
 }
 
 #[test]
@@ -255,8 +426,12 @@ fn by_macro_f1_the_words_and_figures_are_those_of_macro_f1() {
         ("scratch", at(&[(100, 0.70)]), 0.004),
         ("fixmatch", at(&[(100, 0.76)]), 0.004),
     ];
-    let text = said(json!({ "titles": titles(), "metric": "macro_f1" }), 5, &arms, &[]);
-    assert!(text.contains("| macro F1, %"), "{text}");
+    let heads = ["macro_f1", "balanced_accuracy"].map(|metric| {
+        let text = said(json!({ "titles": titles(), "metric": metric }), 5, &arms, &[]);
+        let head = text.lines().find(|line| line.starts_with('|')).unwrap_or_default();
+        head.to_owned()
+    });
+    insta::assert_snapshot!(heads.join("\n"));
 }
 
 #[test]

@@ -86,6 +86,9 @@ impl<'a> Words<'a> {
             [] if self.cell.draws < FEWEST_DRAWS => format!(
                 "No arm is significantly better than {baseline}: with fewer than {FEWEST_DRAWS} draws of each arm significance cannot be tested."
             ),
+            [] if !sorted.doubtful.is_empty() => {
+                format!("No arm that can be credited is significantly better than {baseline}.")
+            }
             [] => format!("No arm is significantly better than {baseline}."),
         };
         said += &self.cheaper(&sorted.better);

@@ -243,7 +243,7 @@ fn judge(node: &SummaryNode, inputs: &Inputs) -> Result<Output, NodeError> {
         Ok::<_, NodeError>((place, Scores::read(input)?))
     };
     let all: Vec<(Place, Scores)> = inputs.all("summary").iter().map(read).collect::<Result<_, _>>()?;
-    let (_, first) = all.first().ok_or_else(|| failure("there are no scores to sum up"))?;
+    let (_, first) = all.first().ok_or_else(|| failure("BUG: there are no scores"))?;
     let (split, images) = (first.split, first.examples());
     if let Some((other, _)) = all
         .iter()

@@ -110,11 +110,13 @@ pub(in crate::sources) fn drawn(
             };
             let mut png = std::io::Cursor::new(Vec::new());
             let written = overlay.over(&image, 1).write_to(&mut png, ImageFormat::Png);
-            written.map_err(|error| Fault::new(format!("a picture cannot be written: {error}"), "report it"))?;
+            written.map_err(|error| Fault::new(error.to_string(), "report it"))?;
             put(&sheet.path, png.get_ref())?;
             Ok(1)
         };
-        let drawn: Result<Vec<usize>, Fault> = images.par_iter().map(one).collect();
+        // Of several faults the first image's is told, whichever thread is faster.
+        let drawn: Vec<Result<usize, Fault>> = images.par_iter().map(one).collect();
+        let drawn: Result<Vec<usize>, Fault> = drawn.into_iter().collect();
         Ok((class_names, drawn?.into_iter().sum()))
     };
     Some(draw())

@@ -81,7 +81,7 @@ pub(super) fn read(file: &Path, [height, width]: [usize; 2], classes: usize) -> 
     if !one_value || depth > 8 {
         return Err("expected one value of at most 8 bits for each pixel: gray, or a palette".to_owned());
     }
-    let mut packed = vec![0; reader.output_buffer_size().ok_or("it is too large")?];
+    let mut packed = vec![0; reader.output_buffer_size().ok_or("too large")?];
     reader.next_frame(&mut packed).map_err(|e| e.to_string())?;
     let line = (width * depth).div_ceil(8);
     let value = |at: usize| {

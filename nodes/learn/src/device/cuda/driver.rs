@@ -39,6 +39,11 @@ pub struct Gpu {
     pub code: Option<Code>,
 }
 
+const NO_DRIVER: &str = "no NVIDIA driver was found: there is no libcuda.so on the library path";
+const NO_GPU: &str = "the NVIDIA driver sees no GPU; CUDA_VISIBLE_DEVICES may hide it";
+/// Why a GPU has no code.
+pub const TOO_OLD: &str = "it is too old: compute capability 8.0 or later is needed";
+
 /// The GPUs that CUDA_VISIBLE_DEVICES lets through, or one line that says why there are none.
 ///
 /// # Errors
@@ -46,10 +51,10 @@ pub struct Gpu {
 pub fn gpus() -> Result<Vec<Gpu>, String> {
     // SAFETY: it opens the library and closes it again, nothing more.
     if !unsafe { sys::is_culib_present() } {
-        return Err("no NVIDIA driver was found: there is no libcuda.so on the library path".to_owned());
+        return Err(NO_DRIVER.to_owned());
     }
     let said = |error: DeviceError| error.to_string();
-    let none = || "the NVIDIA driver sees no GPU; CUDA_VISIBLE_DEVICES may hide it".to_owned();
+    let none = || NO_GPU.to_owned();
     // SAFETY: the library is there; it may be initialised any number of times.
     let begun = unsafe { sys::cuInit(0) };
     if begun == CUresult::CUDA_ERROR_NO_DEVICE {
@@ -158,11 +163,11 @@ impl Driver {
     /// If it is too old, or the driver cannot.
     pub fn open(gpu: &Gpu) -> Done<Self> {
         let code = gpu.code.ok_or_else(|| DeviceError::Driver {
-            what: format!("run on {}", gpu.name),
-            code: format!(
-                "compute capability {}.{} found, 8.0 or later is needed",
-                gpu.capability.0, gpu.capability.1
+            what: format!(
+                "run on {} (compute capability {}.{})",
+                gpu.name, gpu.capability.0, gpu.capability.1
             ),
+            code: TOO_OLD.to_owned(),
         })?;
         let (mut device, mut context, mut stream, mut module) =
             (0, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
@@ -243,11 +248,9 @@ impl Driver {
         })?;
         if shared > USUAL_SHARED {
             let attribute = FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            let what = format!("give kernel `{kernel}` {shared} bytes of shared memory");
             // SAFETY: the function was just found.
-            call(&what, || unsafe {
-                sys::cuFuncSetAttribute(function, attribute, shared as i32)
-            })?;
+            let set = || unsafe { sys::cuFuncSetAttribute(function, attribute, shared as i32) };
+            call(&format!("give kernel `{kernel}` {shared} bytes of shared memory"), set)?;
         }
         functions.insert(kernel, Handle(function));
         Ok(function)
@@ -405,5 +408,24 @@ impl Drop for Driver {
             let _ = sys::cuStreamDestroy_v2(self.stream.0);
             let _ = sys::cuDevicePrimaryCtxRelease_v2(self.device);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_a_usable_gpu_is_told_why() {
+        let gpu = Gpu {
+            number: 0,
+            name: "a card of 2017".to_owned(),
+            memory: 16 << 30,
+            capability: (7, 0),
+            driver: "12.9".to_owned(),
+            code: None,
+        };
+        let old = Driver::open(&gpu).err().map(|error| error.to_string());
+        insta::assert_snapshot!([NO_DRIVER, NO_GPU, &old.unwrap_or_default()].join("\n"));
     }
 }

@@ -53,7 +53,7 @@ mod x86 {
     use super::{Kernel, Store};
 
     pub(super) static AVX512: Kernel<u16, u32> = Kernel {
-        name: "AVX-512 BF16",
+        name: "AVX-512-BF16",
         at_once: 2,
         cols: 32,
         tiles: tiles!(tile: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),

@@ -16,7 +16,7 @@ pub(super) static AVX512: Kernel = Kernel {
 };
 
 pub(super) static AVX2: Kernel = Kernel {
-    name: "AVX2 and FMA",
+    name: "AVX2+FMA",
     at_once: 1,
     cols: 16,
     tiles: tiles!(avx2: 1 2 3 4 5 6),
