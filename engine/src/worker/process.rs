@@ -48,17 +48,9 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
     let mut manifest = serde_json::to_vec(&describe(job, folder.path(), large_folder.path())?)
         .map_err(|e| NodeError::failed(format!("BUG: {e}")))?;
     manifest.push(b'\n');
-    let mut command = Command::new(&program.program);
-    command
-        .args(&program.arguments)
-        .env("CUDA_VISIBLE_DEVICES", job.grant.gpus.join(","))
-        .env("TMPDIR", &temporary)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    // Ctrl-C is for the engine, which asks its workers to stop.
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let mut child = command.spawn().map_err(|e| cannot("start", e))?;
+    let mut child = command(program, job, &temporary)
+        .spawn()
+        .map_err(|e| cannot("start", e))?;
     let group = Group::of(&child);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let over = AtomicBool::new(false);
@@ -120,6 +112,20 @@ pub(super) fn run(program: &WorkerProgram, job: &Job<'_>) -> Result<Made, Failur
             Err(died(status, &last).into())
         }
     }
+}
+
+fn command(program: &WorkerProgram, job: &Job<'_>, temporary: &Path) -> Command {
+    let mut command = Command::new(&program.program);
+    command
+        .args(&program.arguments)
+        .env("CUDA_VISIBLE_DEVICES", job.grant.gpus.join(","))
+        .env("TMPDIR", temporary)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // Ctrl-C is for the engine, which asks its workers to stop.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command
 }
 
 fn describe(job: &Job<'_>, staging: &Path, large: &Path) -> Result<Manifest, NodeError> {

@@ -24,7 +24,7 @@ use super::diagnose::{Diagnostics, Problem, suggest};
 use super::entries::{check_keys, is_variable_name, table_of, wrong_type};
 use super::overrides::COMMAND_LINE;
 use super::tree::{Data, Entry, Located, find};
-use super::variables::{Piece, pieces, text};
+use super::variables::{Piece, opening, pieces, text};
 use crate::secrets::{HIDDEN, Secrets, is_secret};
 
 /// The section of variables, and that of the environment.
@@ -212,7 +212,7 @@ impl Constants {
             Data::Table(entries) => entries
                 .iter_mut()
                 .for_each(|entry| self.fill(&mut entry.value, diagnostics)),
-            Data::Scalar(toml::Value::String(written)) if written.contains("${") => {
+            Data::Scalar(toml::Value::String(written)) if opening(written).is_some() => {
                 if let Some(filled) = self.filled(written, &value.span, diagnostics) {
                     value.data = filled;
                 }

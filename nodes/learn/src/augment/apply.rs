@@ -217,9 +217,7 @@ impl Augmenter {
             Op::GaussianBlur { p, sigma } => {
                 let (chosen, sigma) = (stream.bernoulli(*p), stream.range(sigma[0], sigma[1]));
                 if chosen {
-                    let largest = size.h.min(size.w).saturating_sub(1) / 2;
-                    let half = ((2.0 * sigma).ceil() as usize).min(largest);
-                    *image = image::gaussian_blur(image, size, 2 * half + 1, sigma);
+                    *image = image::gaussian_blur(image, size, kernel_of(sigma, size), sigma);
                 }
             }
             Op::Solarize { p, threshold } => {
@@ -263,6 +261,12 @@ impl Augmenter {
             Op::Mixup { .. } | Op::Cutmix { .. } => {}
         }
     }
+}
+
+/// Width of a kernel with two deviations to each side, as far as the image has them.
+fn kernel_of(sigma: f32, size: Size) -> usize {
+    let largest = size.h.min(size.w).saturating_sub(1) / 2;
+    2 * ((2.0 * sigma).ceil() as usize).min(largest) + 1
 }
 
 impl Scratch {

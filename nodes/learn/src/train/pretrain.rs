@@ -266,13 +266,7 @@ impl<'a> Pretraining<'a> {
             let mut next = batches.next();
             let input = encoder.input;
             let (outcome, ()) = wait_times.overlap(
-                || match take_step(encoder, method.as_mut(), optimizer.as_mut(), rates, &present, buffers) {
-                    Ok(outcome) if !outcome.loss.is_finite() => {
-                        let loss = outcome.loss;
-                        Err(MethodError::Diverged { loss, step: at, advice })
-                    }
-                    outcome => outcome,
-                },
+                || take_step(encoder, method.as_mut(), optimizer.as_mut(), rates, &present, buffers),
                 || {
                     if let Some(next) = &mut next {
                         next.prepare(&names, input, buffers);
@@ -280,6 +274,10 @@ impl<'a> Pretraining<'a> {
                 },
             );
             let outcome = outcome?;
+            if !outcome.loss.is_finite() {
+                let loss = outcome.loss;
+                return Err(MethodError::Diverged { loss, step: at, advice }.into());
+            }
             buffers.device().check()?;
             let asked = present.views.into_asked();
             wait_times.waited += asked.waited;
