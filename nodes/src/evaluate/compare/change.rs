@@ -1,18 +1,18 @@
 //! What would change a verdict: how far each of its findings is from turning, by its own numbers, and what the run says nothing about.
 
-use flow_engine::figure::{Figure as Shown, Table, Words};
+use flow_engine::figure::{Figure, Table, Words};
 use flow_learn::stats::{mean, t_quantile, variance};
 
 use super::cells::{cell_name, percent, signed};
 use super::evidence::Evidence;
 use super::pareto;
-use super::verdict::{Against, ArmVerdict, CellVerdict, FEWEST_DRAWS, Figure, Verdict};
+use super::verdict::{Against, ArmVerdict, CellVerdict, FEWEST_DRAWS, MeanInterval, Verdict};
 
 /// More draws than this nobody makes.
 const MOST_DRAWS: usize = 200;
 
 /// The figures of it: what each finding is away from turning, and sentences on all of them.
-pub(super) fn figures(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Shown> {
+pub(super) fn figures(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Figure> {
     let (mut said, mut rows) = (Vec::new(), Vec::new());
     for cell in &verdict.cells {
         let about = AtBudget {
@@ -49,7 +49,7 @@ pub(super) fn figures(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Shown> 
         title: "What would change this verdict".into(),
         sentences: said,
     };
-    vec![Shown::Words(words), Shown::Table(table)]
+    vec![Figure::Words(words), Figure::Table(table)]
 }
 
 /// One budget.
@@ -79,7 +79,7 @@ impl AtBudget<'_> {
     fn row(&self, arm: &ArmVerdict, against: Against) -> Option<Vec<String>> {
         let gains = self.gains(arm, self.cell.arm(&self.verdict.baseline)?);
         let bias = |size| format!("a bias of {} points from what this run does not vary", percent(size));
-        let Figure { mean, low, high } = against.difference;
+        let MeanInterval { mean, low, high } = against.difference;
         let (found, turns) = match (against.significant, against.equivalent) {
             _ if gains.len() < FEWEST_DRAWS => {
                 let more = FEWEST_DRAWS - gains.len();
@@ -184,7 +184,7 @@ fn outside(verdict: &Verdict) -> String {
 }
 
 /// After how many draws the interval would leave out 0, if mean and spread stay as they are. Its part that comes of test images stays.
-pub(super) fn more_draws(gains: &[f64], Figure { mean, low, high }: Figure, noun: &str) -> String {
+pub(super) fn more_draws(gains: &[f64], MeanInterval { mean, low, high }: MeanInterval, noun: &str) -> String {
     if low > 0.0 || high < 0.0 {
         return "fewer arms and budgets to correct for: its own interval leaves out 0".to_owned();
     }

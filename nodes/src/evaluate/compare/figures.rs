@@ -139,7 +139,7 @@ fn judged(verdict: &Verdict, evidence: &Evidence<'_>) -> Figure {
     })
 }
 
-fn shown(figure: verdict::Figure) -> Interval {
+fn shown(figure: verdict::MeanInterval) -> Interval {
     Interval {
         mean: 100.0 * figure.mean,
         low: 100.0 * figure.low,
@@ -148,7 +148,7 @@ fn shown(figure: verdict::Figure) -> Interval {
 }
 
 /// What was reached in a cell, and by each run of it.
-type Reached = (verdict::Figure, Vec<f64>);
+type Reached = (verdict::MeanInterval, Vec<f64>);
 
 /// One figure for each training budget; none where the label budget is no number.
 fn over_labels(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<Figure> {

@@ -9,7 +9,9 @@ use flow_learn::stats::{Arm, Estimate, Run, difference, estimate, holm, labels_n
 use super::CompareNode;
 use super::beside::Aside;
 use super::metric::{Compared, located};
-use super::verdict::{Against, ArmVerdict, Beside, Beyond, CellVerdict, FEWEST_DRAWS, Figure, LabelsNeeded, Verdict};
+use super::verdict::{
+    Against, ArmVerdict, Beside, Beyond, CellVerdict, FEWEST_DRAWS, LabelsNeeded, MeanInterval, Verdict,
+};
 use crate::artifacts::{FeatureScore, Protocol, Scores};
 use crate::evaluate::arms::{Cell, Draw, Names, Paired};
 use crate::failure::{failure, refused};
@@ -219,7 +221,7 @@ fn against<'a, 'b>(
         let enough = draws(&cells[i].design) >= FEWEST_DRAWS;
         let (low, high) = estimate.interval();
         found[i][k] = Some(Against {
-            difference: Figure {
+            difference: MeanInterval {
                 mean: estimate.mean,
                 low,
                 high,
@@ -235,9 +237,9 @@ fn against<'a, 'b>(
 }
 
 /// An estimate of a figure that lies in [0, 1].
-fn share(estimate: &Estimate) -> Figure {
+fn share(estimate: &Estimate) -> MeanInterval {
     let (low, high) = estimate.interval();
-    Figure {
+    MeanInterval {
         mean: estimate.mean,
         low: low.max(0.0),
         high: high.min(1.0),

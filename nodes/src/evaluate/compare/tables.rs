@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::cells::{cell_name, percent};
 use super::evidence::Evidence;
-use super::verdict::{Against, ArmVerdict, Beside, CellVerdict, Figure, Verdict};
+use super::verdict::{Against, ArmVerdict, Beside, CellVerdict, MeanInterval, Verdict};
 use crate::evaluate::table::table;
 
-pub(super) fn interval(figure: &Figure) -> String {
+pub(super) fn interval(figure: &MeanInterval) -> String {
     format!(
         "{} [{}, {}]",
         percent(figure.mean),
@@ -67,7 +67,7 @@ pub(super) fn levels<'a>(verdict: &'a Verdict, name: &'a str) -> impl Iterator<I
     cells.map(move |cell| cell.beside(name).map_or_else(String::new, shown))
 }
 
-/// Figure, interval, training time and images of every arm at every budget, then controls and the upper bound.
+/// Mean, interval, training time and images of every arm at every budget, then controls and the upper bound.
 pub(super) fn main_table(verdict: &Verdict, evidence: &Evidence<'_>) -> String {
     let node = evidence.node;
     let mut head = vec![format!("{}, %", verdict.metric.title())];

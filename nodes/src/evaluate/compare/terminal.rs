@@ -4,7 +4,7 @@
 use super::cells::{cell_name, percent, signed};
 use super::evidence::{ArmCost, Evidence};
 use super::tables::{arms, beside, mark};
-use super::verdict::{Against, ArmVerdict, CellVerdict, Figure, Verdict};
+use super::verdict::{Against, ArmVerdict, CellVerdict, MeanInterval, Verdict};
 use super::{first, pareto};
 
 /// Columns of a terminal.
@@ -41,7 +41,7 @@ pub(super) fn sentence(verdict: &Verdict, evidence: &Evidence<'_>, cell: &CellVe
     let node = evidence.node;
     let baseline = node.title(&verdict.baseline);
     let gain = |against: &Against| {
-        let Figure { mean, low, high } = against.difference;
+        let MeanInterval { mean, low, high } = against.difference;
         format!("{} points ({} to {})", signed(mean), signed(low), signed(high))
     };
     let mut others: Vec<(&ArmVerdict, Against)> =
@@ -98,7 +98,7 @@ pub(super) fn sentence(verdict: &Verdict, evidence: &Evidence<'_>, cell: &CellVe
 }
 
 /// `65.6 ±5.7`: the intervals lie evenly around their means.
-fn around(figure: &Figure) -> String {
+fn around(figure: &MeanInterval) -> String {
     format!(
         "{} ±{}",
         percent(figure.mean),

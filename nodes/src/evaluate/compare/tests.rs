@@ -295,12 +295,12 @@ fn what_would_turn_a_finding_that_is_open_is_said_from_its_own_spread() {
         against(0.70, 0.06, 6),
         against(0.75, 0.03, 4),
     ];
-    let few_images = verdict::Figure {
+    let few_images = verdict::MeanInterval {
         mean: 0.01,
         low: -0.01,
         high: 0.03,
     };
-    let next_to_nothing = verdict::Figure {
+    let next_to_nothing = verdict::MeanInterval {
         mean: 1e-5,
         low: -0.1,
         high: 0.1,

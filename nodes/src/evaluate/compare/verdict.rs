@@ -62,7 +62,7 @@ pub(super) struct CellVerdict {
 
 /// A mean with the ends of its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Figure {
+pub(super) struct MeanInterval {
     pub(super) mean: f64,
     pub(super) low: f64,
     pub(super) high: f64,
@@ -74,7 +74,7 @@ pub(super) struct ArmVerdict {
     /// The arm's name.
     pub(super) arm: String,
     /// What arms are compared by.
-    pub(super) figure: Figure,
+    pub(super) figure: MeanInterval,
     /// The same of each run, in the order of draws and seeds.
     pub(super) by_run: Vec<f64>,
     /// Of classifiers accuracy and macro F1, mean over runs.
@@ -98,7 +98,7 @@ pub(super) struct ArmVerdict {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Against {
     /// What it has more.
-    pub(super) difference: Figure,
+    pub(super) difference: MeanInterval,
     /// The chance that it is better.
     pub(super) better: f64,
     /// Of no difference, corrected (Holm) for all arms and budgets.
@@ -117,7 +117,7 @@ pub(super) struct Beside {
     /// The node's name.
     pub(super) name: String,
     /// What arms are compared by.
-    pub(super) figure: Figure,
+    pub(super) figure: MeanInterval,
 }
 
 /// A number of labels, as far as the grid tells.
