@@ -100,6 +100,9 @@ fn pages() {
     let mut text = typed.text;
     for (changing, shown) in [
         (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[time]"),
+        (r"the longest was [^\n]+,", "the longest was [node],"),
+        (r"(?m)^(- machine: )`[^`]+`", "$1`[machine]`"),
+        (r"(?m)^[a-z]+, not [a-z]+$", "[class], not [class]"),
         // Which node began before which depends on how long others took.
         (
             r"(?m)^\S+ \([a-z-]+\): ([\d.]+ s from [\d.]+ s, \w+)$",
