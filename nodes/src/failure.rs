@@ -90,8 +90,18 @@ pub(crate) fn method_error(error: &MethodError) -> ParamError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A failure as a person reads it: what, and what to do.
+    pub(crate) fn said(error: &NodeError) -> String {
+        match error {
+            NodeError::Failed { message, help } => {
+                format!("{message}\n  help: {}", help.as_deref().unwrap_or_default())
+            }
+            other => other.to_string(),
+        }
+    }
 
     #[test]
     fn a_device_that_fails_is_said_with_what_to_do() {
@@ -103,10 +113,7 @@ mod tests {
             what: "wait for a copy".to_owned(),
             code: "CUDA_ERROR_LAUNCH_FAILED (719)".to_owned(),
         };
-        let said = [memory, driver].map(|error| match device_failure(&error) {
-            NodeError::Failed { message, help } => format!("{message}\n  help: {}", help.unwrap_or_default()),
-            other => other.to_string(),
-        });
-        insta::assert_snapshot!(said.join("\n"));
+        let both = [memory, driver].map(|error| said(&device_failure(&error)));
+        insta::assert_snapshot!(both.join("\n"));
     }
 }

@@ -108,10 +108,7 @@ mod tests {
 
     #[test]
     fn a_file_for_which_there_is_no_room_says_where_to_look() {
-        let NodeError::Failed { message, help } = no_room("train.images", &std::io::ErrorKind::StorageFull.into())
-        else {
-            panic!("it failed");
-        };
-        insta::assert_snapshot!(format!("{message}\n  help: {}", help.unwrap_or_default()));
+        let error = no_room("train.images", &std::io::ErrorKind::StorageFull.into());
+        insta::assert_snapshot!(crate::failure::tests::said(&error));
     }
 }

@@ -281,9 +281,6 @@ mod tests {
     #[test]
     fn data_that_cannot_be_given_to_a_program_says_where_room_is_lacking() {
         let error = cannot_write(Path::new("work/inputs/data"), &io::ErrorKind::StorageFull.into());
-        let NodeError::Failed { message, help } = error else {
-            panic!("it failed");
-        };
-        insta::assert_snapshot!(format!("{message}\n  help: {}", help.unwrap_or_default()));
+        insta::assert_snapshot!(crate::failure::tests::said(&error));
     }
 }

@@ -300,23 +300,14 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_as_it_was_to_be_says_what_to_do() {
+        use crate::failure::tests::said;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("huge");
         // A hole: it takes no room on the disk.
         std::fs::File::create(&path).unwrap().set_len(1 << 42).unwrap();
-        let Err(NodeError::Failed { message, help }) = read(&path) else {
-            panic!("it is refused");
-        };
-        let NodeError::Failed {
-            message: of_code,
-            help: then,
-        } = changed(Path::new("train.py"))
-        else {
-            panic!("it failed");
-        };
-        let said = [(message, help), (of_code, then)];
-        let said = said.map(|(message, help)| format!("{message}\n  help: {}", help.unwrap_or_default()));
-        let said = said.join("\n");
+        let huge = read(&path).map(|_| ()).expect_err("it is refused");
+        let both = [huge, changed(Path::new("train.py"))].map(|error| said(&error));
+        let said = both.join("\n");
         insta::assert_snapshot!(said.replace(&dir.path().display().to_string(), "[dir]"));
     }
 }

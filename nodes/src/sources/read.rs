@@ -155,9 +155,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_says_what_to_check() {
-        let Err(NodeError::Failed { message, help }) = read_file(Path::new("nowhere.gz")) else {
-            panic!("it is not there");
-        };
-        insta::assert_snapshot!(format!("{message}\n  help: {}", help.unwrap_or_default()));
+        let error = read_file(Path::new("nowhere.gz")).expect_err("it is not there");
+        insta::assert_snapshot!(crate::failure::tests::said(&error));
     }
 }

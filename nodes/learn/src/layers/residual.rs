@@ -28,24 +28,18 @@ impl Layer for Residual {
             Some(shortcut) => shortcut.forward(other, pass),
             None => other,
         };
-        pass.timed(
-            "forward",
-            0.0,
-            || format!("residual sum {} at {}x{}", y.shape.c, y.shape.h, y.shape.w),
-            || device.add_relu(&mut y.data, &other.data),
-        );
+        timed(pass, "forward", y.shape, || {
+            device.add_relu(&mut y.data, &other.data);
+        });
         pass.push(y.clone());
         y
     }
 
     fn backward(&mut self, mut dy: FeatureMap, pass: &mut Pass, need_dx: bool) -> Option<FeatureMap> {
         let (device, y): (_, FeatureMap) = (pass.device(), pass.pop());
-        pass.timed(
-            "backward",
-            0.0,
-            || format!("residual sum {} at {}x{}", y.shape.c, y.shape.h, y.shape.w),
-            || device.relu_backward(&mut dy.data, &y.data),
-        );
+        timed(pass, "backward", y.shape, || {
+            device.relu_backward(&mut dy.data, &y.data);
+        });
         let other = match &mut self.shortcut {
             Some(shortcut) => shortcut.backward(dy.clone(), pass, need_dx),
             None => Some(dy.clone()),
@@ -55,12 +49,9 @@ impl Layer for Residual {
             dx = layer.backward(dx?, pass, need_dx || i > 0);
         }
         let (mut dx, other) = (dx?, other?);
-        pass.timed(
-            "backward",
-            0.0,
-            || format!("residual sum {} at {}x{}", dx.shape.c, dx.shape.h, dx.shape.w),
-            || device.add(&mut dx.data, &other.data),
-        );
+        timed(pass, "backward", dx.shape, || {
+            device.add(&mut dx.data, &other.data);
+        });
         Some(dx)
     }
 
@@ -77,6 +68,12 @@ impl Layer for Residual {
         let sum = graph.apply("Add", &[&y, &other]);
         Ok(graph.apply("Relu", &[&sum]))
     }
+}
+
+/// Does a part of the sum's work, under its name where passes are measured.
+fn timed(pass: &mut Pass, part: &'static str, shape: MapShape, work: impl FnOnce()) {
+    let MapShape { h, w, c } = shape;
+    pass.timed(part, 0.0, || format!("residual sum {c} at {h}x{w}"), work);
 }
 
 impl Tensors for Residual {

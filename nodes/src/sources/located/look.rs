@@ -110,7 +110,8 @@ pub(in crate::sources) fn drawn(
             };
             let mut png = std::io::Cursor::new(Vec::new());
             let written = overlay.over(&image, 1).write_to(&mut png, ImageFormat::Png);
-            written.map_err(|error| Fault::new(error.to_string(), "report it"))?;
+            let failed = |error| Fault::new(format!("cannot write {}: {error}", sheet.path.display()), "report it");
+            written.map_err(failed)?;
             put(&sheet.path, png.get_ref())?;
             Ok(1)
         };
