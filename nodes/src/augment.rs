@@ -71,11 +71,18 @@ impl Node for AugmentNode {
 
 /// Checks a recipe given at port `port` against the images at port `data`, which have targets that may be mixed.
 pub(crate) fn check_mixing(inputs: &InputFacts, port: &'static str, data: &DatasetFacts) -> Result<(), ParamError> {
+    check_whole(inputs, port)?;
     inputs.get(port).map_or(Ok(()), |recipe| check_for(recipe, port, data))
 }
 
 /// [`check_mixing`] where there are no targets.
 pub(crate) fn check_recipe(inputs: &InputFacts, port: &'static str, data: &DatasetFacts) -> Result<(), ParamError> {
+    check_whole(inputs, port)?;
+    check_views(inputs, port, data)
+}
+
+/// [`check_recipe`] where local views may be made besides whole ones.
+pub(crate) fn check_views(inputs: &InputFacts, port: &'static str, data: &DatasetFacts) -> Result<(), ParamError> {
     if let Some(op) = inputs.get::<Recipe>(port).and_then(Recipe::mixes) {
         let message = format!("its operation `{op}` mixes targets, and there are none here");
         return Err(at_with(
@@ -84,7 +91,19 @@ pub(crate) fn check_recipe(inputs: &InputFacts, port: &'static str, data: &Datas
             "leave it out; it is for `views` of a finetune node",
         ));
     }
-    check_mixing(inputs, port, data)
+    inputs.get(port).map_or(Ok(()), |recipe| check_for(recipe, port, data))
+}
+
+fn check_whole(inputs: &InputFacts, port: &'static str) -> Result<(), ParamError> {
+    if inputs.get::<Recipe>(port).and_then(Recipe::local_views).is_some() {
+        let message = "its operation `multi_crop` makes local views, which are not learnt from here";
+        return Err(at_with(
+            port,
+            message,
+            "leave it out; it is for `views` of a pretrain node with dino or swav",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks a recipe, given under `key`, against what it is to change.

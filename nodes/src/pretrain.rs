@@ -9,10 +9,10 @@ use flow_engine::node::{
     ArtifactType, Context, Facts, InputFacts, Inputs, Node, NodeError, NodeFile, NodeRef, Output, ParamError, Port,
     Progress, Resources, Spending, Spent,
 };
-use flow_learn::augment::Recipe;
+use flow_learn::augment::{LocalViews, Recipe};
 use flow_learn::backbones::{BackboneSettings, Encoder};
-use flow_learn::data::Samples;
-use flow_learn::methods::{MethodConstraints, MethodError, MethodSettings, Settings};
+use flow_learn::data::{NetworkInput, Samples};
+use flow_learn::methods::{MethodConstraints, MethodError, MethodSettings};
 use flow_learn::optim::{OptimizerConfig, check_lr};
 use flow_learn::state::StateDict;
 use flow_learn::train::{Length, PretrainSettings, Pretraining, TrainError, held_out, hold_out};
@@ -23,7 +23,7 @@ use crate::artifacts::{
     DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, EncoderStart, History, NetworkFacts, PretextPictures,
     RECIPE, RecipeArtifact, SplitName, TASK, Targets, TaskArtifact,
 };
-use crate::augment::check_recipe;
+use crate::augment::check_views;
 use crate::budget::Budget;
 use crate::device::{DeviceChoice, Precision, note_memory};
 use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
@@ -125,20 +125,34 @@ impl PretrainNode {
     }
 
     /// A budget that does not pay for a step is a slip.
-    fn check_budget(&self, settings: &dyn Settings) -> Result<(), ParamError> {
-        let step = self.batch as f64 * settings.views();
+    fn check_budget(&self, method: &MethodSettings, local: Option<LocalViews>) -> Result<(), ParamError> {
+        let step = self.batch as f64 * method.cost(local);
         match self.budget {
             Some(budget) if (budget.used() as f64) < step => Err(at_with(
                 "budget",
                 format!(
                     "{} found, but one step of {} takes {step:.0} images forward and backward",
                     budget.used(),
-                    settings.name()
+                    method.settings().name()
                 ),
                 "raise `budget`, or lower `batch`",
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Local views are smaller images, which the network must be able to take.
+    fn check_local_views(&self, local: Option<LocalViews>, input: NetworkInput) -> Result<(), ParamError> {
+        let Some(local) = local else { return Ok(()) };
+        let shape = local.shape(input.shape);
+        let small = NetworkInput { shape, ..input };
+        self.backbone.sketch(small).map(|_| ()).map_err(|e| {
+            at_with(
+                "views",
+                format!("its local views are {}x{} pixels: {e}", shape.w, shape.h),
+                "raise `size` of `multi_crop`, or take a backbone that shrinks images less",
+            )
+        })
     }
 
     fn spending(&self, used: f64) -> Spending {
@@ -163,6 +177,7 @@ impl PretrainNode {
         &self,
         method: Option<&MethodSettings>,
         data: &DatasetFacts,
+        local: Option<LocalViews>,
         encoder: &Encoder,
     ) -> Result<(), ParamError> {
         let counts = self.images(method, data);
@@ -184,11 +199,12 @@ impl PretrainNode {
             features: encoder.dim,
             pretrained: self.init.is_some(),
             patches: encoder.patches(),
+            local_views: local,
         };
         let Some(method) = method else { return Ok(()) };
         if let Some((all, aside)) = counts {
             let per_epoch = (all - aside) / self.batch.max(1);
-            let steps = self.length()?.steps(per_epoch, self.batch, method.settings().views());
+            let steps = self.length()?.steps(per_epoch, self.batch, method.cost(local));
             let checked = self.length()?.check_steps(steps, self.warmup_epochs * per_epoch);
             checked.map_err(setting_error)?;
         }
@@ -256,11 +272,13 @@ impl Node for PretrainNode {
         let Some(data) = inputs.get::<DatasetFacts>("data") else {
             return Ok(Facts::unknown());
         };
-        check_recipe(inputs, "views", data)?;
+        check_views(inputs, "views", data)?;
+        let local = local_views(inputs);
+        self.check_local_views(local, data.input)?;
         let method = inputs.get::<MethodSettings>("task");
         if let Some(method) = method {
             method.check_takes(data.input.modality).map_err(|e| at_task(&e))?;
-            self.check_budget(method.settings())?;
+            self.check_budget(method, local)?;
         }
         // A network that is too large to be made for this is looked at when it is trained.
         let encoder = self.backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
@@ -275,7 +293,7 @@ impl Node for PretrainNode {
         }
         .fits()?;
         if let Some(encoder) = encoder {
-            self.check_method(method, data, &encoder)?;
+            self.check_method(method, data, local, &encoder)?;
         }
         EncoderStart::check_input("init", inputs, data)?;
         Ok(Facts::of(NetworkFacts {
@@ -299,7 +317,7 @@ impl Node for PretrainNode {
 
     fn spends(&self, inputs: &InputFacts) -> Option<Spending> {
         let method = inputs.get::<MethodSettings>("task")?;
-        let (views, length) = (method.settings().views(), self.length().ok()?);
+        let (views, length) = (method.cost(local_views(inputs)), self.length().ok()?);
         let per_epoch = match length {
             Length::Budget(_) => 0,
             Length::Epochs(_) => {
@@ -314,7 +332,7 @@ impl Node for PretrainNode {
     fn resources(&self, inputs: &InputFacts) -> Resources {
         let views = inputs
             .get::<MethodSettings>("task")
-            .map(|method| method.settings().views());
+            .map(|method| method.cost(local_views(inputs)));
         let data = inputs.get::<DatasetFacts>("data");
         self.device.resources(views.zip(data).map(|(views, data)| {
             memory::gpu_bytes((self.batch as f64 * views).ceil() as usize, data.input, &self.backbone)
@@ -443,10 +461,15 @@ impl PretrainNode {
     }
 }
 
+/// What the recipe of `views` asks for besides whole ones.
+fn local_views(inputs: &InputFacts) -> Option<LocalViews> {
+    inputs.get::<Recipe>("views").and_then(Recipe::local_views)
+}
+
 /// The culprit may be a key of the pretext node; it is named in the text, and the task is where it is chosen.
 fn at_task(error: &MethodError) -> ParamError {
     let mut error = method_error(error);
-    if !["batch", "backbone"].contains(&&*error.key) {
+    if !["batch", "backbone", "views"].contains(&&*error.key) {
         error.message = format!("`{}` of the pretext task: {}", error.key, error.message);
         error.key = "task".into();
     }

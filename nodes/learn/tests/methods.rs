@@ -6,7 +6,7 @@ mod common;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use flow_learn::augment::{Augmenter, Recipe};
+use flow_learn::augment::{Augmenter, Op, Recipe};
 use flow_learn::backbones::{BackboneSettings, Pool};
 use flow_learn::data::{Images, Samples, Scenes};
 use flow_learn::device::{Cpu, Device, Mock};
@@ -80,9 +80,20 @@ fn trained_with(
     threads: usize,
     broken: Broken,
 ) -> (Vec<u8>, Vec<EpochOutcome>) {
-    let (images, augmenter) = (scenes(), augmenter());
+    trained_on_views(settings, &augmenter(), from, threads, broken)
+}
+
+/// The same on views of another recipe.
+fn trained_on_views(
+    settings: &PretrainSettings,
+    augmenter: &Augmenter,
+    from: Option<&StateDict>,
+    threads: usize,
+    broken: Broken,
+) -> (Vec<u8>, Vec<EpochOutcome>) {
+    let images = scenes();
     let start = || {
-        let training = Pretraining::new(settings.clone(), &images, &augmenter, from);
+        let training = Pretraining::new(settings.clone(), &images, augmenter, from);
         training.expect("valid settings").on(common::device())
     };
     let pool = rayon::ThreadPoolBuilder::new()
@@ -293,6 +304,89 @@ fn on_vit(method: MethodSettings, pool: Pool) -> PretrainSettings {
         lr: 0.003,
         ..settings(method)
     }
+}
+
+/// The recipe of [`augmenter`] with three local views of so many of the image's pixels a side.
+fn with_local_views(size: f32) -> Augmenter {
+    let mut recipe = Recipe::named("simclr").expect("shipped");
+    recipe.ops.push(Op::MultiCrop {
+        count: 3,
+        size,
+        scale: [0.05, 0.3],
+    });
+    Augmenter::new(&recipe, &[0.5; 3], &[0.25; 3], 16, 16).expect("valid")
+}
+
+fn small_swav() -> MethodSettings {
+    MethodSettings::Swav(SwavSettings {
+        prototypes: 12,
+        hidden: 32,
+        projection: 16,
+        ..Default::default()
+    })
+}
+
+fn small_dino() -> MethodSettings {
+    MethodSettings::Dino(DinoSettings {
+        prototypes: 16,
+        hidden: 32,
+        bottleneck: 16,
+        ..Default::default()
+    })
+}
+
+#[test]
+fn local_views_are_learnt_from_and_resumed_to_the_bit() {
+    let pooled = |method| {
+        let mut settings = settings(method);
+        settings.backbone.grid = 1;
+        settings
+    };
+    let cases = [
+        (pooled(small_swav()), with_local_views(0.5)),
+        (pooled(small_dino()), with_local_views(0.5)),
+        (on_vit(small_dino(), Pool::Token), with_local_views(1.0)),
+    ];
+    for (settings, views) in cases {
+        let (whole, history) = trained_on_views(&settings, &views, None, 1, Broken::Never);
+        assert!(history[EPOCHS - 1].loss < history[1].loss, "{history:?}");
+        let interrupted = trained_on_views(&settings, &views, None, 2, Broken::Often).0;
+        assert!(whole == interrupted, "{:?}: other bits", settings.method);
+        let without = trained_with(&settings, None, 1, Broken::Never).1;
+        assert_ne!(history[0].loss, without[0].loss, "they change nothing");
+    }
+}
+
+#[test]
+fn local_views_cost_what_they_show_of_the_network() {
+    let local = with_local_views(0.5).local_views();
+    assert_eq!(small_swav().cost(None), 2.0);
+    assert_eq!(small_swav().cost(local), 2.0 + 3.0 / 4.0);
+    let mut settings = PretrainSettings {
+        length: Length::Budget(16 * 2 * 30),
+        ..settings(small_swav())
+    };
+    settings.backbone.grid = 1;
+    let (images, whole, local) = (scenes(), augmenter(), with_local_views(0.5));
+    let steps = |views| Pretraining::new(settings.clone(), &images, views, None).map(|t| t.steps());
+    assert_eq!(steps(&whole).expect("valid"), 30);
+    assert_eq!(steps(&local).expect("valid"), 22);
+}
+
+#[test]
+fn local_views_are_refused_where_they_cannot_be_learnt_from() {
+    let refused = |settings: PretrainSettings, size| {
+        let (images, views) = (scenes(), with_local_views(size));
+        let refused = Pretraining::new(settings, &images, &views, None).err();
+        refused.map_or_else(|| "taken".to_owned(), |error| error.to_string())
+    };
+    let said = [
+        refused(settings(MethodSettings::Simclr(SimclrSettings::default())), 0.5),
+        refused(on_vit(small_dino(), Pool::Token), 0.5),
+        // The last map of 8x8 pixels has one pixel, and the grid four cells.
+        refused(settings(small_swav()), 0.5),
+    ];
+    insta::assert_snapshot!(said.join("\n"));
 }
 
 fn mae() -> MaeSettings {

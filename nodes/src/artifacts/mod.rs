@@ -10,6 +10,7 @@ mod large_images;
 mod locator;
 mod model;
 mod network;
+mod outside_weights;
 mod predictions;
 mod pretext_pictures;
 mod recipe;

@@ -2,7 +2,9 @@
 
 use flow_engine::figure::{Figure, Picture, Pictures};
 use flow_engine::node::{Inputs, NodeError};
+use flow_learn::augment::Augmenter;
 use flow_learn::data::Samples;
+use flow_learn::rng::Stream;
 
 use super::Seen;
 use crate::artifacts::{Normalisation, RecipeArtifact};
@@ -49,9 +51,10 @@ pub(super) fn figures(
                 format!("image {image} as it is"),
             );
             let views = values.chunks_exact(shape.len()).enumerate().filter_map(view);
+            let local = local_views(&augmenter, &samples, *image, &seen.stream.child(&name), &name);
             groups.push((
                 format!("{name}, image {image}"),
-                whole.into_iter().chain(views).collect(),
+                whole.into_iter().chain(views).chain(local).collect(),
             ));
         }
     }
@@ -64,4 +67,25 @@ pub(super) fn figures(
         .then_some(Figure::Pictures(figure))
         .into_iter()
         .collect())
+}
+
+/// The local views of an image that the recipe makes, if it does.
+fn local_views(augmenter: &Augmenter, samples: &Samples, image: u32, stream: &Stream, name: &str) -> Vec<Picture> {
+    let Some(local) = augmenter.local_views() else {
+        return Vec::new();
+    };
+    let shape = local.shape(augmenter.input().shape);
+    let mut values = vec![0.0; local.count * shape.len()];
+    augmenter.local_batch(
+        samples,
+        &vec![image; local.count],
+        &stream.child("local views"),
+        &mut values,
+    );
+    augmenter.denormalize(&mut values);
+    let view = |(i, view): (usize, &[f32])| {
+        let alt = format!("local view {} of image {image} under {name}", i + 1);
+        of_values(view, shape, String::new(), alt)
+    };
+    values.chunks_exact(shape.len()).enumerate().filter_map(view).collect()
 }

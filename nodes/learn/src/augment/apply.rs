@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use rayon::prelude::*;
 
 use super::moves::{Move, moved};
-use super::{Op, Recipe, RecipeError, mix, rand_augment};
+use super::{LocalViews, Op, Recipe, RecipeError, mix, rand_augment};
 use crate::data::{Depth, Images, Located, Modality, NetworkInput, Samples};
 use crate::image::{self, Crop, Resizer, Size};
 use crate::layers::MapShape;
@@ -20,6 +20,15 @@ pub struct Augmenter {
     inverse_std: Vec<f32>,
     size: Size,
     modality: Modality,
+    local: Option<Box<Local>>,
+}
+
+/// How local views are made.
+#[derive(Clone, Debug)]
+struct Local {
+    views: LocalViews,
+    /// Of their size, with the operations that follow their crop.
+    augmenter: Augmenter,
 }
 
 /// Buffers of one thread, reused from image to image.
@@ -45,13 +54,53 @@ impl Augmenter {
         recipe.validate(mean.len())?;
         // A channel that never changes is only centred.
         let inverse_std = std.iter().map(|s| if *s > 1e-6 { 1.0 / s } else { 1.0 }).collect();
-        Ok(Self {
+        let mut whole = Self {
             recipe: recipe.clone(),
             mean: mean.to_vec(),
             inverse_std,
             size: Size { h, w, c: mean.len() },
             modality: Modality::Images,
-        })
+            local: None,
+        };
+        whole.local = recipe.local_views().map(|views| Box::new(whole.local(views)));
+        Ok(whole)
+    }
+
+    fn local(&self, views: LocalViews) -> Local {
+        let replaced = |op: &Op| matches!(op, Op::MultiCrop { .. } | Op::RandomResizedCrop { .. });
+        let ops = self.recipe.ops.iter().filter(|op| !replaced(op)).cloned().collect();
+        let MapShape { h, w, c } = views.shape(self.input().shape);
+        let augmenter = Self {
+            recipe: Recipe { ops },
+            size: Size { h, w, c },
+            ..self.clone()
+        };
+        Local { views, augmenter }
+    }
+
+    /// The local views that the recipe asks for, if it does.
+    pub fn local_views(&self) -> Option<LocalViews> {
+        self.local.as_ref().map(|local| local.views)
+    }
+
+    /// One local view of each image at `indices`, normalised, `[indices][h][w][c]` of their shape; the view at place `i` draws from
+    /// `stream.index(i)`. Nothing where the recipe makes none, or of texts.
+    pub fn local_batch(&self, samples: &Samples, indices: &[u32], stream: &Stream, out: &mut [f32]) {
+        let (Some(local), Samples::Images(images)) = (&self.local, samples) else {
+            return;
+        };
+        let Local { views, augmenter } = &**local;
+        let each = out.par_chunks_mut(augmenter.size.len()).zip(indices).enumerate();
+        each.for_each(|(place, (out, index))| {
+            let mut stream = stream.index(place as u64);
+            SCRATCH.with_borrow_mut(|scratch| {
+                scratch.load(images, *index as usize);
+                let crop = any_crop(self.size, views.scale, views.ratio, &mut stream);
+                scratch.cut(crop, self.size, augmenter.size);
+                augmenter.run_recipe(&mut stream, scratch);
+                augmenter.normalize(scratch.image.iter().copied(), out);
+            });
+        });
     }
 
     /// For texts of `length` tokens, whose bytes a network is given as they are.
@@ -66,6 +115,7 @@ impl Augmenter {
                 c: text::BYTES,
             },
             modality,
+            local: None,
         }
     }
 
@@ -170,13 +220,11 @@ impl Augmenter {
 
     /// Runs the recipe; the view is left in `scratch.image`.
     fn view(&self, (images, index): (&Images, usize), stream: &mut Stream, scratch: &mut Scratch) {
-        scratch.moves.clear();
-        let image = &mut scratch.image;
-        image.clear();
-        match images.depth {
-            Depth::Eight => image.extend(images.pixels_of(index).iter().map(|v| f32::from(*v) * (1.0 / 255.0))),
-            Depth::Sixteen => image.extend(images.values_of(index)),
-        }
+        scratch.load(images, index);
+        self.run_recipe(stream, scratch);
+    }
+
+    fn run_recipe(&self, stream: &mut Stream, scratch: &mut Scratch) {
         for op in &self.recipe.ops {
             self.apply(op, stream, scratch);
         }
@@ -187,7 +235,7 @@ impl Augmenter {
         let Scratch { image, moves, .. } = scratch;
         match op {
             Op::RandomResizedCrop { scale, ratio } => {
-                let crop = random_crop(size, *scale, *ratio, stream).unwrap_or_else(|| largest_crop(size, *ratio));
+                let crop = any_crop(size, *scale, *ratio, stream);
                 scratch.moved(Move::Crop(crop), size);
             }
             Op::ScaleJitter { scale } => {
@@ -257,8 +305,8 @@ impl Augmenter {
                     image::erase(image, size, area, 0.5);
                 }
             }
-            // Of batches: see `mix_batch`.
-            Op::Mixup { .. } | Op::Cutmix { .. } => {}
+            // Of batches, and of views of their own: see `mix_batch` and `local_batch`.
+            Op::Mixup { .. } | Op::Cutmix { .. } | Op::MultiCrop { .. } => {}
         }
     }
 }
@@ -270,6 +318,27 @@ fn kernel_of(sigma: f32, size: Size) -> usize {
 }
 
 impl Scratch {
+    /// Takes an image as it is.
+    fn load(&mut self, images: &Images, index: usize) {
+        let Self { image, moves, .. } = self;
+        moves.clear();
+        image.clear();
+        match images.depth {
+            Depth::Eight => image.extend(images.pixels_of(index).iter().map(|v| f32::from(*v) * (1.0 / 255.0))),
+            Depth::Sixteen => image.extend(images.values_of(index)),
+        }
+    }
+
+    /// Cuts a part out of the image, at another size.
+    fn cut(&mut self, crop: Crop, from: Size, to: Size) {
+        self.other.resize(to.len(), 0.0);
+        let Self {
+            image, other, resizer, ..
+        } = self;
+        resizer.crop(image, from, crop, false, other, (to.h, to.w));
+        std::mem::swap(image, other);
+    }
+
     /// Moves the pixels, and remembers how.
     fn moved(&mut self, by: Move, size: Size) {
         let Self {
@@ -320,6 +389,11 @@ fn jitter(image: &mut [f32], channels: usize, p: f32, spreads: [f32; 4], stream:
     if spreads[3] > 0.0 {
         image::hue(image, channels, h - 1.0);
     }
+}
+
+/// [`random_crop`], or the largest one where there is none.
+fn any_crop(size: Size, scale: [f32; 2], ratio: [f32; 2], stream: &mut Stream) -> Crop {
+    random_crop(size, scale, ratio, stream).unwrap_or_else(|| largest_crop(size, ratio))
 }
 
 /// A rectangle with a random share of the area and a random aspect (log-uniform), at a random place; `None` if ten tries give

@@ -11,4 +11,4 @@ mod recipe;
 pub use apply::Augmenter;
 pub use moves::{Move, moved};
 pub use rand_augment::{RandOp, rand_augment};
-pub use recipe::{Op, Recipe, RecipeError};
+pub use recipe::{LocalViews, Op, Recipe, RecipeError};

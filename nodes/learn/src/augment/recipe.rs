@@ -5,6 +5,8 @@ use std::fmt::Display;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::layers::MapShape;
+
 /// One operation with the ranges that its parameters are drawn from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
@@ -134,8 +136,28 @@ pub enum Op {
         #[serde(default = "one")]
         alpha: f32,
     },
+    /// Besides the two whole views, small ones of small parts of the image, which only have to agree with the whole ones (multi-crop, Caron et al.
+    /// 2020, 2006.09882). They are cut first, instead of by `random_resized_crop`; the other operations follow at their size. Of `pretrain` with `dino`
+    /// or `swav` only.
+    MultiCrop {
+        /// How many local views of each image; 6 in SwAV, 8 in DINO.
+        #[serde(default = "six")]
+        count: usize,
+        /// Their side as a share of the image's: 96 of 224 pixels in the papers. A vision transformer takes only 1.
+        #[serde(default = "half")]
+        size: f32,
+        /// Share of the area, from and to, in (0, 1]; whole views had better see more, by `scale` of `random_resized_crop`.
+        #[serde(default = "local_scale")]
+        scale: [f32; 2],
+    },
 }
 
+fn six() -> usize {
+    6
+}
+fn local_scale() -> [f32; 2] {
+    [0.05, 0.3]
+}
 fn jitter_scale() -> [f32; 2] {
     [0.1, 2.0]
 }
@@ -179,6 +201,36 @@ pub struct Recipe {
     pub ops: Vec<Op>,
 }
 
+/// What [`Op::MultiCrop`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LocalViews {
+    /// Of each image.
+    pub count: usize,
+    /// Their side as a share of the image's.
+    pub size: f32,
+    /// Share of the image's area that they show, from and to.
+    pub(super) scale: [f32; 2],
+    /// Width over height of what they show, from and to.
+    pub(super) ratio: [f32; 2],
+}
+
+impl LocalViews {
+    /// Their shape, of images of this one.
+    pub fn shape(self, image: MapShape) -> MapShape {
+        let side = |length: usize| ((length as f32 * self.size).round() as usize).max(1);
+        MapShape {
+            h: side(image.h),
+            w: side(image.w),
+            c: image.c,
+        }
+    }
+
+    /// What those of an image cost, as a share of what a whole view does.
+    pub fn cost(self) -> f64 {
+        self.count as f64 * f64::from(self.size).powi(2)
+    }
+}
+
 /// Why a recipe makes no sense.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RecipeError {
@@ -193,6 +245,14 @@ pub enum RecipeError {
         op: &'static str,
         /// The images' channels.
         channels: usize,
+    },
+    /// An operation that a recipe has once comes again.
+    #[error("operation {place} (`{op}`) is there a second time: leave one of them out")]
+    Twice {
+        /// Place in the recipe, from 1.
+        place: usize,
+        /// The operation.
+        op: &'static str,
     },
     /// A parameter is out of range.
     #[error("operation {place}: `{key}` {message}")]
@@ -291,6 +351,23 @@ impl Recipe {
         })
     }
 
+    /// The local views that it makes besides whole ones, if it does.
+    pub fn local_views(&self) -> Option<LocalViews> {
+        let ratio = self.ops.iter().find_map(|op| match op {
+            Op::RandomResizedCrop { ratio, .. } => Some(*ratio),
+            _ => None,
+        });
+        self.ops.iter().find_map(|op| match *op {
+            Op::MultiCrop { count, size, scale } => Some(LocalViews {
+                count,
+                size,
+                scale,
+                ratio: ratio.unwrap_or_else(crop_ratio),
+            }),
+            _ => None,
+        })
+    }
+
     /// Whether the recipe makes sense for images with so many channels.
     ///
     /// # Errors
@@ -298,6 +375,14 @@ impl Recipe {
     pub fn validate(&self, channels: usize) -> Result<(), RecipeError> {
         for (i, op) in self.ops.iter().enumerate() {
             op.validate(i + 1, channels)?;
+        }
+        let is_multi_crop = |op: &Op| matches!(op, Op::MultiCrop { .. });
+        let mut places = self.ops.iter().enumerate().filter(|(_, op)| is_multi_crop(op));
+        if let Some((i, _)) = places.nth(1) {
+            return Err(RecipeError::Twice {
+                place: i + 1,
+                op: "multi_crop",
+            });
         }
         Ok(())
     }
@@ -366,6 +451,12 @@ impl Op {
             Self::Mixup { alpha } | Self::Cutmix { alpha } => {
                 let sound = *alpha > 0.0 && alpha.is_finite();
                 check.that(sound, "alpha", alpha, "a number above 0")
+            }
+            Self::MultiCrop { count, size, scale } => {
+                check.that((1..=16).contains(count), "count", count, "1 to 16")?;
+                let sound = *size > 0.0 && *size <= 1.0;
+                check.that(sound, "size", size, "a number above 0, at most 1")?;
+                check.rising("scale", *scale, 1.0)
             }
         }
     }
@@ -442,6 +533,26 @@ mod tests {
             );
         }
         assert_eq!(Recipe::named("simlcr"), None);
+    }
+
+    #[test]
+    fn local_views_are_asked_for_once() {
+        let multi_crop = Op::MultiCrop {
+            count: 6,
+            size: 0.5,
+            scale: local_scale(),
+        };
+        let mut recipe = Recipe::named("simclr").expect("shipped");
+        assert_eq!(recipe.local_views(), None);
+        recipe.ops.push(multi_crop.clone());
+        recipe.validate(3).expect("once");
+        let local = recipe.local_views().expect("asked for");
+        let image = MapShape { h: 28, w: 31, c: 3 };
+        assert_eq!(local.shape(image), MapShape { h: 14, w: 16, c: 3 });
+        assert!((local.cost() - 1.5).abs() < 1e-6);
+        recipe.ops.push(multi_crop);
+        let error = recipe.validate(3).expect_err("twice").to_string();
+        assert!(error.contains("operation 5 (`multi_crop`)"), "{error}");
     }
 
     #[test]

@@ -137,6 +137,14 @@ impl Encoder {
             _ => None,
         }
     }
+
+    /// Rows and columns of these patches.
+    pub fn patch_grid(&self) -> Option<(usize, usize)> {
+        match &self.network {
+            Network::Transformer(vit) => Some(vit.grid()),
+            _ => None,
+        }
+    }
 }
 
 impl Layer for Encoder {

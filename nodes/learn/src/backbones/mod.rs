@@ -3,6 +3,7 @@
 mod conv_net;
 mod convnext;
 mod encoder;
+mod positions;
 mod resnet;
 mod size;
 mod stack;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use encoder::Network;
 
 pub use encoder::Encoder;
+pub use positions::resampled_positions;
 pub use transformer::TextEncoder;
 
 use crate::data::{Modality, NetworkInput};

@@ -150,6 +150,12 @@ impl VisionTransformer {
         h * w
     }
 
+    /// Rows and columns of patches.
+    pub fn grid(&self) -> (usize, usize) {
+        let MapShape { h, w, .. } = self.token_map();
+        (h, w)
+    }
+
     /// The map of its patches' tokens.
     fn token_map(&self) -> MapShape {
         MapShape {

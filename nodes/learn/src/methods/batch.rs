@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::outcome::MethodError;
-use crate::augment::Augmenter;
+use crate::augment::{Augmenter, LocalViews};
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::Samples;
 use crate::device::DeviceError;
@@ -28,6 +28,8 @@ pub struct MethodConstraints {
     pub pretrained: bool,
     /// Patches that the encoder cuts an image into, if it is a vision transformer.
     pub patches: Option<usize>,
+    /// Local views that are made besides the whole ones.
+    pub local_views: Option<LocalViews>,
 }
 
 impl MethodConstraints {
@@ -134,15 +136,24 @@ pub struct Batch<'a> {
 /// Views that were made beforehand, and which were asked for: those are what the next step will ask for too.
 #[derive(Debug, Default)]
 pub struct Views {
-    ready: BTreeMap<String, FeatureMap>,
+    ready: BTreeMap<ViewName, FeatureMap>,
     asked: Mutex<Asked>,
+}
+
+/// Which view of each image.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ViewName {
+    /// One at full size.
+    Whole(String),
+    /// One of the local views, by number.
+    Local(usize),
 }
 
 /// What a step asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     /// The views' names.
-    pub(crate) names: Vec<String>,
+    pub(crate) names: Vec<ViewName>,
     /// Time that the step spent on views that were not ready.
     pub(crate) waited: Duration,
 }
@@ -167,28 +178,59 @@ impl Batch<'_> {
 
     /// One view of every image, `[indices][h][w][c]`, normalised; views with different names are independent.
     pub fn view_into(&self, name: &str, out: &mut [f32]) {
+        self.named_view_into(ViewName::Whole(name.to_owned()), out);
+    }
+
+    /// All local views of the images, `[count][indices][h][w][c]` of their shape; none if the recipe makes none.
+    pub fn local_views(&self, encoder: &Encoder, pass: &Pass) -> Option<FeatureMap> {
+        let local = self.augmenter.local_views()?;
+        let mut views = self.map(local.count, local.shape(encoder.input), pass);
+        let each = views.data.len() / local.count;
+        for (number, out) in views.data.chunks_exact_mut(each.max(1)).enumerate() {
+            self.named_view_into(ViewName::Local(number), out);
+        }
+        Some(views)
+    }
+
+    fn named_view_into(&self, name: ViewName, out: &mut [f32]) {
         let start = Instant::now();
-        let ready = self.views.ready.get(name);
+        let ready = self.views.ready.get(&name);
         match ready {
             Some(view) => out.copy_from_slice(&view.data),
-            None => self.make_view(name, out),
+            None => self.make_view(&name, out),
         }
         let mut asked = self.views.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.names.push(name.to_owned());
+        asked.names.push(name);
         if ready.is_none() {
             asked.waited += start.elapsed();
         }
     }
 
-    fn make_view(&self, name: &str, out: &mut [f32]) {
-        self.augmenter
-            .augment_batch(self.images, self.indices, &self.stream.child(name), out);
+    fn make_view(&self, name: &ViewName, out: &mut [f32]) {
+        let Self {
+            augmenter,
+            images,
+            indices,
+            stream,
+            ..
+        } = self;
+        match name {
+            ViewName::Whole(name) => augmenter.augment_batch(images, indices, &stream.child(name), out),
+            ViewName::Local(number) => {
+                let stream = stream.child("local views").index(*number as u64);
+                augmenter.local_batch(images, indices, &stream, out);
+            }
+        }
     }
 
     /// Makes the views that will be asked for by these names. What is not among them is made when it is asked for.
-    pub(crate) fn prepare(&mut self, names: &[String], input: MapShape, buffers: &Arc<BufferPool>) {
+    pub(crate) fn prepare(&mut self, names: &[ViewName], input: MapShape, buffers: &Arc<BufferPool>) {
         for name in names {
-            let mut view = self.map(1, input, &Pass::inference(buffers));
+            let shape = match (name, self.augmenter.local_views()) {
+                (ViewName::Local(_), Some(local)) => local.shape(input),
+                _ => input,
+            };
+            let mut view = self.map(1, shape, &Pass::inference(buffers));
             self.make_view(name, &mut view.data);
             self.views.ready.insert(name.clone(), view);
         }

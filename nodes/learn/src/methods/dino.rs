@@ -9,6 +9,7 @@
 
 use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{Norms, backward, forward, gradient, matrix, mlp, swapped_halves, two_views};
+use super::local_views::{self, ScoringHead};
 use super::momentum::{Momentum, rising};
 use super::outcome::{MethodError, Metric, StepOutcome};
 use super::prototypes::Prototypes;
@@ -47,6 +48,10 @@ impl Settings for DinoSettings {
 
     fn views(&self) -> f64 {
         2.0 + 2.0 / 3.0
+    }
+
+    fn takes_local_views(&self) -> bool {
+        true
     }
 
     fn advice(&self) -> &'static str {
@@ -129,10 +134,16 @@ impl Method for Dino {
         // Each view of the student meets the teacher's of the other.
         let other = swapped_halves(&taught);
         let (loss, [dz, dc]) = value_and_grads([matrix(&z), self.head.prototypes.matrix()], |[z, c]| {
-            dino(cosine_scores(z, c)?, &other, &self.centre, temperatures)
+            Ok(dino(cosine_scores(z, c)?, &other, &self.centre, temperatures)? * local_views::whole_share(batch))
         })?;
         self.head.prototypes.add_gradient(&dc);
         backward(&mut [encoder, &mut self.head.mlp], gradient(z.n, dz), pass);
+        let head = ScoringHead {
+            mlp: &mut self.head.mlp,
+            prototypes: &mut self.head.prototypes,
+            temperature: student_temperature,
+        };
+        let loss = loss + local_views::learn(encoder, head, batch, &targets, pass)?;
         self.follow_centre(&taught, centre_momentum);
         Ok(StepOutcome { loss, metrics })
     }

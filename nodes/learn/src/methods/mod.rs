@@ -18,6 +18,7 @@ mod gan;
 mod heads;
 mod inpainting;
 mod jigsaw;
+mod local_views;
 mod mae;
 mod masked_token;
 mod moco;
@@ -46,6 +47,7 @@ use serde::{Deserialize, Serialize};
 
 pub use autoencoder::AutoencoderSettings;
 pub use barlow_twins::BarlowTwinsSettings;
+pub(crate) use batch::ViewName;
 pub use batch::{Batch, Epoch, MethodConstraints, Setup, Views};
 pub use byol::ByolSettings;
 pub use colorization::ColorizationSettings;
@@ -73,6 +75,7 @@ pub use supervised::SupervisedSettings;
 pub use swav::SwavSettings;
 pub use vicreg::VicregSettings;
 
+use crate::augment::LocalViews;
 use crate::backbones::Encoder;
 use crate::data::Modality;
 use crate::layers::{Pass, Tensors};
@@ -193,7 +196,36 @@ impl MethodSettings {
     pub fn check(&self, constraints: &MethodConstraints) -> Result<(), MethodError> {
         check("batch", &constraints.batch, SEVERAL)?;
         self.check_ranges()?;
+        if let Some(local) = constraints.local_views {
+            self.check_local_views(local, constraints.patches.is_some())?;
+        }
         self.settings().check(constraints)
+    }
+
+    fn check_local_views(&self, local: LocalViews, transformer: bool) -> Result<(), MethodError> {
+        if !self.settings().takes_local_views() {
+            let all = Self::all();
+            let takers = all.iter().map(Self::settings).filter(|other| other.takes_local_views());
+            let message = format!(
+                "`multi_crop` makes local views, which `{}` does not take; expected one of {}, or a recipe without it",
+                self.settings().name(),
+                takers.map(|other| other.name()).collect::<Vec<_>>().join(", ")
+            );
+            return Err(MethodError::setting("views", message));
+        }
+        if transformer && local.size < 1.0 {
+            let message = format!(
+                "`size` of `multi_crop` is {}, but a vision transformer takes images of one size only; expected 1",
+                local.size
+            );
+            return Err(MethodError::setting("views", message));
+        }
+        Ok(())
+    }
+
+    /// What a training image costs, in images that go through the encoder forward and backward, with these local views besides its own.
+    pub fn cost(&self, local: Option<LocalViews>) -> f64 {
+        self.settings().views() + local.map_or(0.0, LocalViews::cost)
     }
 }
 
@@ -212,7 +244,12 @@ pub trait Settings {
         false
     }
 
-    /// What a training image costs, in images that go through the encoder forward and backward. A forward pass alone, as a
+    /// Whether it learns from local views (multi-crop) besides whole ones.
+    fn takes_local_views(&self) -> bool {
+        false
+    }
+
+    /// What a training image costs without local views, in images that go through the encoder forward and backward. A forward pass alone, as a
     /// momentum encoder's, counts a third; an image cut into tiles counts as what its tiles cover.
     fn views(&self) -> f64;
 

@@ -9,6 +9,7 @@
 
 use super::batch::{Batch, MethodConstraints, Setup};
 use super::heads::{Norms, backward, forward, gradient, matrix, mlp, swapped_halves, two_views};
+use super::local_views::{self, ScoringHead};
 use super::outcome::{MethodError, Metric, StepOutcome};
 use super::prototypes::Prototypes;
 use super::{Method, Settings};
@@ -49,6 +50,10 @@ impl Settings for SwavSettings {
 
     fn views(&self) -> f64 {
         2.0
+    }
+
+    fn takes_local_views(&self) -> bool {
+        true
     }
 
     fn advice(&self) -> &'static str {
@@ -114,7 +119,7 @@ impl Method for Swav {
         // Rows of one view meet the assignments of the other; the mean over all rows is the mean of both directions.
         let targets = swapped_halves(&assigned);
         let (loss, [dz, dc]) = value_and_grads([matrix(&z), self.prototypes.matrix()], |[z, c]| {
-            swapped(cosine_scores(z, c)?, &targets, self.settings.temperature)
+            Ok(swapped(cosine_scores(z, c)?, &targets, self.settings.temperature)? * local_views::whole_share(batch))
         })?;
         self.prototypes.add_gradient(&dc);
         self.enqueue(0, &z.data[..half]);
@@ -122,6 +127,12 @@ impl Method for Swav {
         let grown = self.filled[0] as usize + batch.len();
         self.filled[0] = grown.min(self.settings.queue) as f32;
         backward(&mut [encoder, &mut self.projector], gradient(z.n, dz), pass);
+        let head = ScoringHead {
+            mlp: &mut self.projector,
+            prototypes: &mut self.prototypes,
+            temperature: self.settings.temperature,
+        };
+        let loss = loss + local_views::learn(encoder, head, batch, &assigned, pass)?;
         Ok(StepOutcome { loss, metrics })
     }
 }

@@ -50,7 +50,7 @@ impl Length {
         check_warmup("warmup_epochs", warmup, steps, "steps")
     }
 
-    /// Steps of `batch` images each of which costs `views` (see [`crate::methods::Settings::views`]), where `per_epoch` of them are an
+    /// Steps of `batch` images each of which costs `views` (see [`crate::methods::MethodSettings::cost`]), where `per_epoch` of them are an
     /// epoch: for a budget, the whole number that comes nearest to it, and at least one.
     pub fn steps(self, per_epoch: usize, batch: usize, views: f64) -> usize {
         match self {

@@ -8,11 +8,11 @@ use super::monitor::Monitor;
 use super::{Length, TrainError, WaitTimes, load_optimizer, save_optimizer, update_each};
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
-use crate::data::Samples;
+use crate::data::{NetworkInput, Samples};
 use crate::device::Device;
 use crate::layers::{BufferPool, Mode, Pass, Tensors};
 use crate::methods::{
-    Batch, Epoch, Method, MethodConstraints, MethodError, MethodSettings, Setup, Shown, StepOutcome, Views,
+    Batch, Epoch, Method, MethodConstraints, MethodError, MethodSettings, Setup, Shown, StepOutcome, ViewName, Views,
 };
 use crate::optim::{Optimizer, OptimizerConfig, Schedule, check_lr};
 use crate::rng::Stream;
@@ -102,7 +102,14 @@ impl<'a> Pretraining<'a> {
             features: encoder.dim,
             pretrained: pretrained.is_some(),
             patches: encoder.patches(),
+            local_views: augmenter.local_views(),
         })?;
+        if let Some(local) = augmenter.local_views() {
+            settings.backbone.sketch(NetworkInput {
+                shape: local.shape(input.shape),
+                ..input
+            })?;
+        }
         if let Some(state) = pretrained {
             state.load(&mut encoder, "")?;
         }
@@ -116,7 +123,7 @@ impl<'a> Pretraining<'a> {
         let per_epoch = images.n() / settings.batch;
         let steps = settings
             .length
-            .steps(per_epoch, settings.batch, settings.method.settings().views());
+            .steps(per_epoch, settings.batch, settings.method.cost(augmenter.local_views()));
         settings.length.check_steps(steps, settings.warmup_epochs * per_epoch)?;
         let schedule = Schedule::warmup_cosine(settings.lr, settings.warmup_epochs * per_epoch, steps);
         let optimizer = settings.optimizer.build();
@@ -176,10 +183,10 @@ impl<'a> Pretraining<'a> {
         self.steps_of_epochs() >= self.steps
     }
 
-    /// Images that went through the network, forward and backward, so far: see [`crate::methods::Settings::views`].
+    /// Images that went through the network, forward and backward, so far: see [`MethodSettings::cost`].
     pub fn images_seen(&self) -> u64 {
         let images = self.steps_of_epochs() * self.settings.batch;
-        (images as f64 * self.settings.method.settings().views()).round() as u64
+        (images as f64 * self.settings.method.cost(self.augmenter.local_views())).round() as u64
     }
 
     /// Pictures of what the method shows the network of these images, and of what it makes of them.
@@ -259,7 +266,7 @@ impl<'a> Pretraining<'a> {
             .map(|(step, indices)| batch_of(step, indices));
         let mut now = batches.next();
         // The names of the views that a step asks for are not known before the first one has.
-        let mut names: Vec<String> = Vec::new();
+        let mut names: Vec<ViewName> = Vec::new();
         while let Some(present) = now {
             let at = before + *step;
             let rates = (self.schedule.at(at), settings.lr);
