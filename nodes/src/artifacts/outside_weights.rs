@@ -97,7 +97,7 @@ fn under_timms_name((name, tensor): (String, Tensor)) -> (String, Tensor) {
 
 /// Positions of another number of patches become those of the network's images, if they are of a square of patches.
 fn fit_positions(positions: &mut Tensor, encoder: &Encoder) {
-    let ([1, tokens, dim], Some(to)) = (positions.shape[..], encoder.patch_grid()) else {
+    let (&[1, tokens, dim], Some(to)) = (&positions.shape[..], encoder.patch_grid()) else {
         return;
     };
     let side = tokens.saturating_sub(1).isqrt();

@@ -14,7 +14,7 @@ use crate::rng::Stream;
 use crate::train::embed;
 
 /// What a method must fit, as far as it is known before training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MethodConstraints {
     /// Images per step.
     pub batch: usize,

@@ -209,7 +209,7 @@ impl MethodSettings {
             let message = format!(
                 "`multi_crop` makes local views, which `{}` does not take; expected one of {}, or a recipe without it",
                 self.settings().name(),
-                takers.map(|other| other.name()).collect::<Vec<_>>().join(", ")
+                takers.map(Settings::name).collect::<Vec<_>>().join(", ")
             );
             return Err(MethodError::setting("views", message));
         }
