@@ -74,6 +74,14 @@ bench-peer PYTHON:
 bench-data PYTHON:
     PYTHON={{ PYTHON }} benches/data.sh
 
+# Run the semi-supervised workflows, about an hour on two cores.
+bench-semi:
+    benches/semi.sh
+
+# Time the list of runs in `flow ui`, of ten thousand.
+bench-ui:
+    benches/ui.sh
+
 # The kernels' micro-benchmarks.
 bench-kernels:
     cargo bench -p flow-learn

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A folder of JPEGs: the first pass to 96x96, the check of an unchanged folder, ten files more, views; flow and torchvision in turn. Then, with a set
-# that is larger than what may be in memory, the peak memory of what makes it, trains on it and judges it. Writes benches/results/data.md.
-# usage: PYTHON=/path/to/python benches/data.sh [IMAGES [ROUNDS [GB]]]; it must have Pillow, torch and torchvision. GB is the size of the large set, 12
-# if left out, 0 for none; it takes twice as much room on the disk for a while.
+# that is larger than what may be in memory, the peak memory of what makes it, trains on it and judges it. Writes benches/results/data.md and
+# benches/results/data_memory.md.
+# usage: PYTHON=/path/to/python benches/data.sh [IMAGES [ROUNDS [GB]]]; it must have Pillow, torch and torchvision. IMAGES 0 leaves out the first part.
+# GB is the size of the large set, 12 if left out, 0 for none; it takes twice as much room on the disk for a while.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${PYTHON:?name a Python that has Pillow, torch and torchvision, e.g. PYTHON=venv/bin/python}"
@@ -111,8 +112,7 @@ model = \"model\"
 data = \"images\""
     } > "$folder/w.toml"
     flow run w.toml
-    echo
-    echo "### Memory: a set of $(awk -v n=$n -v s=$side 'BEGIN { printf "%.1f", n * s * s * 3 / 1e9 }') GB, $n images of ${side}x$side"
+    echo "## Memory: a set of $(awk -v n=$n -v s=$side 'BEGIN { printf "%.1f", n * s * s * 3 / 1e9 }') GB, $n images of ${side}x$side"
     echo
     echo "| | peak memory in MiB |"
     echo "| --- | ---: |"
@@ -125,9 +125,13 @@ data = \"images\""
     echo "| \`flow embed\` of $((test * 1000)) image files | $embed |"
 }
 
-{
-    [ "$images" = 0 ] || speed
-    [ "$large" = 0 ] || memory
-} > "$folder/data.md"
-mv "$folder/data.md" benches/results/data.md
+# What is measured takes the place of earlier results once it is whole.
+if [ "$images" != 0 ]; then
+    speed > "$folder/data.md"
+    mv "$folder/data.md" benches/results/data.md
+fi
+if [ "$large" != 0 ]; then
+    memory > "$folder/data_memory.md"
+    mv "$folder/data_memory.md" benches/results/data_memory.md
+fi
 benches/assemble.sh

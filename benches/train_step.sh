@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # One training step and one augmented view, flow and PyTorch in turn on the same work; writes benches/results/train_step.md.
 # usage: PYTHON=/path/to/python-with-torch-torchvision-and-timm benches/train_step.sh [ROUNDS]
+# CASES="conv4 128" times the cases that begin so alone, and prints their table instead of writing it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${PYTHON:?name a Python that has torch, torchvision and timm, e.g. PYTHON=venv/bin/python}"
@@ -19,6 +20,7 @@ cases=(
 )
 for round in $(seq "$rounds"); do
     for case in "${cases[@]}"; do
+        [[ "$case" == "${CASES:-}"* ]] || continue
         read -r backbone batch image task steps <<< "$case"
         for threads in 2 1; do
             step=(--backbone "$backbone" --batch "$batch" --image "$image" --task "$task" --threads "$threads" --steps "$steps")
@@ -39,5 +41,9 @@ for round in $(seq "$rounds"); do
         "$PYTHON" benches/peer/augment.py --recipe "$recipe" --image "$image" >> "$lines"
     done
 done
+if [ -n "${CASES:-}" ]; then
+    "$PYTHON" benches/peer/table.py "$lines"
+    exit
+fi
 "$PYTHON" benches/peer/table.py "$lines" > benches/results/train_step.md
 benches/assemble.sh

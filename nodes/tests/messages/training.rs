@@ -61,6 +61,10 @@ recipe = "weak"
 kind = "augment"
 ops = [{ op = "mixup", alpha = 0.2 }]
 
+[nodes.local]
+kind = "augment"
+ops = [{ op = "multi_crop" }]
+
 [nodes.simclr]
 kind = "pretext"
 method = "simclr"
@@ -289,6 +293,7 @@ fn classifiers() {
             "strong_mixing",
             "semi = { method = \"fixmatch\" }\nunlabelled = \"images\"\nstrong = \"mixing\"",
         ),
+        ("local_views", "views = \"local\""),
         ("one_class", "data = [\"one_class_set\"]"),
         ("one_stated_class", "data = [\"stated\"]"),
         ("bf16", "device = \"cuda\"\nprecision = \"bf16\""),
@@ -332,6 +337,11 @@ fn pre_trainings() {
         ),
         ("views_of_texts", "data = \"texts\""),
         ("mixing_views", "views = \"mixing\""),
+        ("local_views", "views = \"local\""),
+        (
+            "tiny_local_views",
+            "views = \"tiny\"\nbackbone = { name = \"conv3\", grid = 2 }",
+        ),
         ("other_size", "init = \"encoder\"\ndata = \"larger\""),
         (
             "large_step",
@@ -340,7 +350,7 @@ fn pre_trainings() {
         ("long", "epochs = 4000000000"),
         ("huge_step", "data = \"large\"\nbatch = 60000"),
     ];
-    let nothing = "\n[nodes.nothing]\nkind = \"augment\"\nops = []\n[nodes.huge]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 10000000\ntest = 12\nside = 1024\n[nodes.large]\nkind = \"command\"\nrun = [\"true\"]\nmakes = \"dataset\"\nclasses = [\"a\", \"b\"]\nshape = [4096, 4096, 3]\n";
+    let nothing = "\n[nodes.tiny]\nkind = \"augment\"\nops = [{ op = \"multi_crop\", size = 0.2 }]\n[nodes.twice]\nkind = \"augment\"\ndata = \"images\"\nops = [{ op = \"multi_crop\" }, { op = \"multi_crop\" }]\n[nodes.nothing]\nkind = \"augment\"\nops = []\n[nodes.huge]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 10000000\ntest = 12\nside = 1024\n[nodes.large]\nkind = \"command\"\nrun = [\"true\"]\nmakes = \"dataset\"\nclasses = [\"a\", \"b\"]\nshape = [4096, 4096, 3]\n";
     let all = nodes("pretrain", common, &cases).replace("epochs = \n", "") + nothing;
     desk.plan("pretrain", &all);
     let bare =

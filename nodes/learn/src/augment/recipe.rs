@@ -552,7 +552,7 @@ mod tests {
         assert!((local.cost() - 1.5).abs() < 1e-6);
         recipe.ops.push(multi_crop);
         let error = recipe.validate(3).expect_err("twice").to_string();
-        assert!(error.contains("operation 5 (`multi_crop`)"), "{error}");
+        assert!(error.contains("operation 6 (`multi_crop`)"), "{error}");
     }
 
     #[test]

@@ -217,7 +217,7 @@ impl Batch<'_> {
         match name {
             ViewName::Whole(name) => augmenter.augment_batch(images, indices, &stream.child(name), out),
             ViewName::Local(number) => {
-                let stream = stream.child("local views").index(*number as u64);
+                let stream = stream.child(&format!("local view {number}"));
                 augmenter.local_batch(images, indices, &stream, out);
             }
         }

@@ -175,42 +175,41 @@ mod tests {
         assert!((loss - expected).abs() < 1e-5, "{loss} {expected}");
     }
 
+    /// The gradients of a network's parameters, in their order.
+    fn gradients(tensors: &mut dyn Tensors) -> Vec<Vec<f32>> {
+        let mut entries = Vec::new();
+        tensors.entries("", &mut entries);
+        let of = |entry: &crate::layers::Entry<'_>| entry.grad.as_ref().map(|grad| grad.to_vec());
+        entries.iter().filter_map(of).collect()
+    }
+
+    /// Moves a network's parameters so far along the gradients.
+    fn go(tensors: &mut dyn Tensors, along: &[Vec<f32>], by: f32) {
+        let mut entries = Vec::new();
+        tensors.entries("", &mut entries);
+        let parameters = entries.iter_mut().filter(|entry| entry.grad.is_some());
+        for (entry, along) in parameters.zip(along) {
+            entry.value.iter_mut().zip(along).for_each(|(v, a)| *v += by * a);
+        }
+    }
+
     #[test]
     fn their_gradient_is_the_loss_s_slope() {
         let mut trial = Trial::new();
         trial.loss();
-        for part in 0..3 {
-            let gradient = trial.entries(
-                |tensors| {
-                    let mut entries = Vec::new();
-                    tensors.entries("", &mut entries);
-                    let (at, entry) = entries
-                        .iter()
-                        .enumerate()
-                        .find(|(_, e)| e.grad.is_some())
-                        .expect("a weight");
-                    (at, entry.grad.as_ref().expect("a gradient")[1])
-                },
-                part,
-            );
-            let (at, slope) = gradient;
-            let mut nudged = |by: f32| {
-                let nudge = |tensors: &mut dyn Tensors| {
-                    let mut entries = Vec::new();
-                    tensors.entries("", &mut entries);
-                    entries[at].value[1] += by;
-                };
-                trial.entries(nudge, part);
-                f64::from(trial.loss())
+        let all: Vec<Vec<Vec<f32>>> = (0..3).map(|part| trial.entries(gradients, part)).collect();
+        for (part, along) in all.iter().enumerate() {
+            // The slope along a gradient is its length.
+            let length = along.iter().flatten().map(|g| g * g).sum::<f32>().sqrt();
+            let step = 2e-3 / length;
+            let mut loss_after = |by: f32| {
+                trial.entries(|tensors| go(tensors, along, by), part);
+                trial.loss()
             };
-            let step = 1e-2;
-            let measured = (nudged(step) - nudged(-2.0 * step)) / f64::from(2.0 * step);
-            nudged(step);
-            let error = (measured - f64::from(slope)).abs();
-            assert!(
-                error < 0.02 * f64::from(slope).abs() + 2e-4,
-                "part {part}: {measured} {slope}"
-            );
+            let (above, below) = (loss_after(step), loss_after(-2.0 * step));
+            loss_after(step);
+            let slope = (above - below) / (2.0 * step * length);
+            assert!((slope - length).abs() < 0.03 * length, "part {part}: {slope} {length}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{Column, Metric, Row, Summary, mean_and_deviation};
 use crate::evaluate::arms::text;
 use crate::evaluate::table::table;
 
-/// What the pre-training of one arm took: one value for each input that depends on it, so that means are means over seeds.
+/// What the trainings of one arm that are charged took: one value for each input that depends on it, so that means are means over seeds.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Cost {
     /// Seconds by the wall clock.
@@ -26,10 +26,40 @@ struct Cost {
 /// An arm with nothing to show for some of its inputs, because they failed.
 type Missing = BTreeMap<String, Vec<String>>;
 
-fn costs(node: &SummaryNode, lineage: &[InputCost]) -> BTreeMap<String, Cost> {
+/// Which trainings are charged: those that the arms differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Charged {
+    /// Where there is any: what it takes to judge an encoder is not its own.
+    Pretraining,
+    /// Where nothing is pre-trained.
+    All,
+}
+
+impl Charged {
+    /// By the kinds of all nodes that were needed.
+    fn of<'a>(mut kinds: impl Iterator<Item = &'a str>) -> Self {
+        match kinds.any(|kind| kind == "pretrain") {
+            true => Self::Pretraining,
+            false => Self::All,
+        }
+    }
+
+    fn counts(self, kind: &str) -> bool {
+        kind == "pretrain" || self == Self::All && kind == "finetune"
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Pretraining => "pre-training",
+            Self::All => "training",
+        }
+    }
+}
+
+fn costs(node: &SummaryNode, charged: Charged, lineage: &[InputCost]) -> BTreeMap<String, Cost> {
     let mut costs: BTreeMap<String, Cost> = BTreeMap::new();
     for input in lineage {
-        let trainings: Vec<_> = input.records.iter().filter(|r| r.kind == "pretrain").collect();
+        let trainings: Vec<_> = input.records.iter().filter(|r| charged.counts(&r.kind)).collect();
         if trainings.is_empty() {
             continue;
         }
@@ -92,10 +122,11 @@ fn head(column: &Column) -> String {
         .to_owned()
 }
 
-fn heads(node: &SummaryNode, summary: &Summary) -> Vec<String> {
+fn heads(node: &SummaryNode, charged: Charged, summary: &Summary) -> Vec<String> {
     let mut heads = vec![node.arm.clone()];
     heads.extend(summary.columns.iter().map(head));
-    heads.extend(["pre-training, s", "memory, MiB", "images trained"].map(str::to_owned));
+    heads.push(format!("{}, s", charged.title()));
+    heads.extend(["memory, MiB", "images trained"].map(str::to_owned));
     heads
 }
 
@@ -124,21 +155,25 @@ fn rows_of_table(node: &SummaryNode, rows: &[Row], costs: &BTreeMap<String, Cost
     rows.iter().map(line).collect()
 }
 
-fn notes(node: &SummaryNode, summary: &Summary, missing: &Missing) -> String {
+fn notes(node: &SummaryNode, charged: Charged, summary: &Summary, missing: &Missing) -> String {
     let seeds = summary.rows.iter().flat_map(|row| row.cells.iter().map(Vec::len)).max();
     let budgets = if summary.columns.iter().any(|column| !column.budget.is_empty()) {
         format!(" The number after a protocol is its {}.", node.budget)
     } else {
         String::new()
     };
+    let clusters = match summary.columns.iter().any(|column| !column.metric.has_budget()) {
+        true => " Clusters are k-means of frozen features, each taken for one class; NMI and ARI are theirs.",
+        false => "",
+    };
     let mut text = format!(
-        "\n%, mean ± standard deviation over {} {}(s), on {} {} images; the best by the first column first, controls last.{budgets} Clusters are k-means \
-         of frozen features, each taken for one class; NMI and ARI are theirs. Time and memory are pre-training's, images those that \
-         went forward and backward in it.\n",
+        "\n%, mean ± standard deviation over {} {}(s), on {} {} images; the best by the first column first, controls last.{budgets}{clusters} Time and \
+         memory are {}'s, images those that went forward and backward in it.\n",
         seeds.unwrap_or(0),
         node.repeat,
         summary.images,
-        summary.split
+        summary.split,
+        charged.title()
     );
     for (arm, what) in missing {
         text += &format!("\n{} failed: no result for {}.\n", node.title(arm), what.join("; "));
@@ -146,7 +181,13 @@ fn notes(node: &SummaryNode, summary: &Summary, missing: &Missing) -> String {
     text
 }
 
-fn chart(node: &SummaryNode, summary: &Summary, rows: &[Row], costs: &BTreeMap<String, Cost>) -> Chart {
+fn chart(
+    node: &SummaryNode,
+    charged: Charged,
+    summary: &Summary,
+    rows: &[Row],
+    costs: &BTreeMap<String, Cost>,
+) -> Chart {
     let (controls, arms): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.control);
     let in_percent = |values: &[f64]| mean_and_deviation(values).map(|(mean, spread)| (100.0 * mean, 100.0 * spread));
     let mut panels = Vec::new();
@@ -181,7 +222,7 @@ fn chart(node: &SummaryNode, summary: &Summary, rows: &[Row], costs: &BTreeMap<S
             .collect(),
         lines: Vec::new(),
     };
-    panels.push(cost("pre-training", "s", &|cost| cost.seconds.clone()));
+    panels.push(cost(charged.title(), "s", &|cost| cost.seconds.clone()));
     panels.push(cost("memory", "MiB", &|cost| {
         cost.peak_bytes.iter().map(|bytes| bytes / MIB).collect()
     }));
@@ -199,11 +240,15 @@ pub(in crate::evaluate) fn render(
     summary: &Summary,
     lineage: &Lineage<'_>,
 ) -> Result<Report, NodeError> {
-    let costs = costs(node, &lineage.costs());
+    let lineage_costs = lineage.costs();
+    let records = lineage_costs.iter().flat_map(|input| &input.records);
+    let charged = Charged::of(records.map(|record| record.kind.as_str()));
+    let costs = costs(node, charged, &lineage_costs);
     let missing = missing(node, lineage);
     let rows = in_order(summary, &missing);
-    let text = table(&heads(node, summary), &rows_of_table(node, &rows, &costs)) + &notes(node, summary, &missing);
-    let svg = chart(node, summary, &rows, &costs).svg();
+    let text = table(&heads(node, charged, summary), &rows_of_table(node, &rows, &costs))
+        + &notes(node, charged, summary, &missing);
+    let svg = chart(node, charged, summary, &rows, &costs).svg();
     Ok(Report {
         markdown: format!("# Summary\n\n{text}"),
         json: json!({ "version": 1, "summary": summary, "costs": costs, "failed": missing }),
@@ -262,8 +307,19 @@ mod tests {
             ("simclr".to_owned(), vec!["tuned labels 100, seed 1".to_owned()]),
         ]);
         let rows = in_order(&summary, &missing);
-        let text =
-            table(&heads(&node, &summary), &rows_of_table(&node, &rows, &costs)) + &notes(&node, &summary, &missing);
+        let charged = Charged::Pretraining;
+        let text = table(&heads(&node, charged, &summary), &rows_of_table(&node, &rows, &costs))
+            + &notes(&node, charged, &summary, &missing);
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn where_nothing_is_pretrained_arms_are_charged_for_what_they_learn_from_labels() {
+        let charged = Charged::of(["dataset", "finetune", "evaluate"].into_iter());
+        assert_eq!(charged, Charged::All);
+        assert!(charged.counts("finetune") && !charged.counts("evaluate"));
+        let charged = Charged::of(["dataset", "finetune", "pretrain"].into_iter());
+        assert_eq!(charged, Charged::Pretraining);
+        assert!(charged.counts("pretrain") && !charged.counts("finetune"));
     }
 }
