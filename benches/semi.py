@@ -9,8 +9,8 @@ import statistics
 import sys
 
 WORKFLOWS = ["semi_zoo", "cost_of_an_answer", "open_set", "long_tail"]
-# Of guesses that count: how many, how many are right, how many of foreign images count, the largest share of one class.
-GUESSES = [("kept", "kept, %"), ("precision", "right, %"), ("kept_unknown", "kept of foreign classes, %"), ("largest", "the commonest class, %")]
+# How many guesses are kept, how many of those on known classes are right, how many of the kept are of foreign images, the largest share of one class.
+GUESSES = [("kept", "kept, %"), ("precision", "right, %"), ("kept_unknown", "foreign among the kept, %"), ("largest", "the commonest class, %")]
 
 
 def guesses(nodes):
@@ -37,7 +37,8 @@ def part(run):
     processor = sum((node.get("cost") or {}).get("wall_s", 0) * (node.get("cost") or {}).get("threads", 1) for node in nodes if node["status"] == "ran") / 60
     print(f"### `flow run workflows/{summary['workflow']}.toml`\n")
     print(f"{summary['question']}\n")
-    print(f"{ran} of {len(nodes)} nodes ran, {minutes:.1f} minutes; their threads worked {processor:.0f} minutes.\n")
+    others = "" if ran == len(nodes) else ", the others were in the cache"
+    print(f"{ran} of {len(nodes)} nodes ran{others}: {minutes:.1f} minutes; their threads worked {processor:.0f} minutes in all.\n")
     for name in ("verdict.md", "zoo.md"):
         if (run / name).exists():
             print(re.sub(r"^# .*\n+", "", (run / name).read_text()).strip() + "\n")
