@@ -282,8 +282,10 @@ impl Node for PretrainNode {
         }
         // A network that is too large to be made for this is looked at when it is trained.
         let encoder = self.backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
-        // What is cut into tiles, or looked at once more without a gradient, is held as one image at least.
+        // What is cut into tiles, or looked at once more without a gradient, is held as one image at least; local views go through the network
+        // after the whole ones, all together.
         let views = method.map_or(1.0, |method| method.settings().views().clamp(1.0, 2.0));
+        let views = views.max(local.map_or(0.0, LocalViews::cost));
         memory::Step {
             batch: self.batch,
             views: views as usize,

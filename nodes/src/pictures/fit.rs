@@ -143,17 +143,11 @@ pub(super) fn gray<V: Copy + Into<u32> + TryFrom<u32> + Default>(rgb: &[V]) -> V
     rgb.as_chunks::<3>().0.iter().map(of_pixel).collect()
 }
 
-/// A part of values that have another size. They are at least 0, and a sum of weights that is one may be a little more.
+/// A part of values that have another size.
 pub(super) fn resized(values: &Values, size: Size, to: (usize, usize), part: Crop) -> Values {
     match values {
-        Values::Eight(values) => {
-            let mixed = resize_part(values, size, to, part);
-            Values::Eight(mixed.iter().map(|v| (v + 0.5).min(255.0) as u8).collect())
-        }
-        Values::Sixteen(values) => {
-            let mixed = resize_part(values, size, to, part);
-            Values::Sixteen(mixed.iter().map(|v| (v + 0.5).min(65_535.0) as u16).collect())
-        }
+        Values::Eight(values) => Values::Eight(resize_part(values, size, to, part)),
+        Values::Sixteen(values) => Values::Sixteen(resize_part(values, size, to, part)),
     }
 }
 

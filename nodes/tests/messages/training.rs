@@ -349,8 +349,9 @@ fn pre_trainings() {
         ),
         ("long", "epochs = 4000000000"),
         ("huge_step", "data = \"large\"\nbatch = 60000"),
+        ("many_local_views", "data = \"large\"\nbatch = 60000\nviews = \"many\""),
     ];
-    let nothing = "\n[nodes.tiny]\nkind = \"augment\"\nops = [{ op = \"multi_crop\", size = 0.2 }]\n[nodes.no_size]\nkind = \"augment\"\ndata = \"images\"\nops = [{ op = \"multi_crop\", size = 0.0 }]\n[nodes.twice]\nkind = \"augment\"\ndata = \"images\"\nops = [{ op = \"multi_crop\" }, { op = \"multi_crop\" }]\n[nodes.nothing]\nkind = \"augment\"\nops = []\n[nodes.huge]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 10000000\ntest = 12\nside = 1024\n[nodes.large]\nkind = \"command\"\nrun = [\"true\"]\nmakes = \"dataset\"\nclasses = [\"a\", \"b\"]\nshape = [4096, 4096, 3]\n";
+    let nothing = "\n[nodes.many]\nkind = \"augment\"\nops = [{ op = \"multi_crop\", count = 16, size = 1.0 }]\n[nodes.tiny]\nkind = \"augment\"\nops = [{ op = \"multi_crop\", size = 0.2 }]\n[nodes.no_size]\nkind = \"augment\"\ndata = \"images\"\nops = [{ op = \"multi_crop\", size = 0.0 }]\n[nodes.twice]\nkind = \"augment\"\ndata = \"images\"\nops = [{ op = \"multi_crop\" }, { op = \"multi_crop\" }]\n[nodes.nothing]\nkind = \"augment\"\nops = []\n[nodes.huge]\nkind = \"dataset\"\nsource = \"scenes\"\ntrain = 10000000\ntest = 12\nside = 1024\n[nodes.large]\nkind = \"command\"\nrun = [\"true\"]\nmakes = \"dataset\"\nclasses = [\"a\", \"b\"]\nshape = [4096, 4096, 3]\n";
     let all = nodes("pretrain", common, &cases).replace("epochs = \n", "") + nothing;
     desk.plan("pretrain", &all);
     let bare =

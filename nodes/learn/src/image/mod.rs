@@ -8,6 +8,7 @@ mod enhance;
 mod erase;
 mod geometry;
 mod lab;
+mod part;
 mod resize;
 mod tone;
 mod window;
@@ -18,7 +19,8 @@ pub use enhance::{autocontrast, equalize, sharpness};
 pub use erase::erase;
 pub use geometry::{affine_shear_x, horizontal_flip, rotate, rotate_90_ccw, shear, shift_reflect, translate};
 pub use lab::{lab_to_rgb, rgb_to_lab};
-pub use resize::{Crop, Resizer, resize, resize_part};
+pub use part::{Value, resize_part};
+pub use resize::{Crop, Resizer, resize};
 pub use tone::{normalize, posterize, solarize};
 pub use window::window;
 
