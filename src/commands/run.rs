@@ -8,7 +8,7 @@ use flow_engine::leash::THIS_PROGRAM;
 use flow_engine::{Gpu, Options, Reporter, RunOutcome, RunStatus, StopFlag, WorkerProgram};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use super::ui::Served;
+use super::ui::{Served, until};
 use super::{load_beside_store, plan, report};
 use crate::cli::{Cli, HowArgs, RunArgs, WORKER};
 use crate::exit::{Exit, Failure};
@@ -59,7 +59,7 @@ pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Result<Exit, Failure> {
         if !signals.stop.is_requested() {
             say(&format!("served until Ctrl-C: {}", served.address));
         }
-        served.until(&signals.stop);
+        until(&signals.stop);
     }
     // A trace that cannot be written does not hide what became of the run.
     match traced {

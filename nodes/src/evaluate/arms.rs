@@ -105,15 +105,25 @@ impl Axes<'_> {
         }
     }
 
-    /// Where an input stands.
+    fn names(&self, variable: &str) -> bool {
+        let of_cell = [Some(self.arm), Some(self.budget), self.cost];
+        of_cell.contains(&Some(variable)) || self.repeat.contains(variable)
+    }
+
+    /// Whether inputs vary by nothing but what is named: what else varies would be averaged as if it were a seed.
     ///
     /// # Errors
-    /// At `over`, if it varies by something that is neither arm nor budget nor repeats: it would be averaged as if it were a seed.
-    pub(super) fn place(&self, node: &str, bindings: &BTreeMap<String, Value>) -> Result<Place, ParamError> {
-        let named = [Some(self.arm), Some(self.budget), self.cost];
-        let mut draw = BTreeMap::new();
-        for (name, value) in bindings.iter().filter(|(name, _)| !named.contains(&Some(name))) {
-            if !self.repeat.contains(name) {
+    /// At `over`.
+    pub(super) fn check<'i>(
+        &self,
+        inputs: impl IntoIterator<Item = (&'i str, &'i BTreeMap<String, Value>)>,
+    ) -> Result<(), ParamError> {
+        let mut first: Option<&BTreeMap<String, Value>> = None;
+        for (node, bindings) in inputs {
+            let first = *first.get_or_insert(bindings);
+            let all = first.keys().chain(bindings.keys());
+            let varies = |name: &&String| !self.names(name) && first.get(*name) != bindings.get(*name);
+            if let Some(name) = all.into_iter().find(varies) {
                 let message = format!(
                     "`{node}` varies by `{name}`, which is neither `arm` ({}) nor `budget` ({}) nor `repeat` ({})",
                     self.arm, self.budget, self.repeat
@@ -123,16 +133,22 @@ impl Axes<'_> {
                 );
                 return Err(at_with("over", message, help));
             }
-            draw.insert(name.clone(), text(Some(value)));
         }
-        Ok(Place {
-            cell: self.cell_of(bindings),
-            arm: self.arm_of(node, bindings),
-            draw: Draw(draw),
-        })
+        Ok(())
     }
 
-    /// Whether what has such bindings stands for a cell and a draw: what does not vary by a variable stands for all of its values.
+    /// Where an input stands, by what is named.
+    pub(super) fn place(&self, node: &str, bindings: &BTreeMap<String, Value>) -> Place {
+        let of_draw = bindings.iter().filter(|(name, _)| self.repeat.contains(name));
+        Place {
+            cell: self.cell_of(bindings),
+            arm: self.arm_of(node, bindings),
+            draw: Draw(of_draw.map(|(name, value)| (name.clone(), text(Some(value)))).collect()),
+        }
+    }
+
+    /// Whether what has such bindings stands for a cell and a draw: what does not vary by a variable stands for all of its values, and a variable that
+    /// is not named here has one value for all.
     pub(super) fn stands_for(&self, bindings: &BTreeMap<String, Value>, cell: &Cell, draw: &Draw) -> bool {
         let fits = |(name, value): (&String, &Value)| {
             let value = text(Some(value));
@@ -141,7 +157,7 @@ impl Axes<'_> {
             } else if Some(name.as_str()) == self.cost {
                 value == cell.cost
             } else {
-                draw.0.get(name) == Some(&value)
+                draw.0.get(name).is_none_or(|drawn| *drawn == value)
             }
         };
         bindings.iter().all(fits)
@@ -222,24 +238,40 @@ mod tests {
 
     use super::*;
 
-    fn place(repeat: &Names, bindings: Value) -> Result<Place, String> {
-        let bindings: BTreeMap<String, Value> = serde_json::from_value(bindings).expect("a table");
-        let axes = Axes {
+    fn axes(repeat: &Names) -> Axes<'_> {
+        Axes {
             arm: "arm",
             budget: "labels",
             cost: None,
             repeat,
-        };
-        axes.place("score", &bindings).map_err(|e| e.message)
+        }
+    }
+
+    fn bindings(of: Value) -> BTreeMap<String, Value> {
+        serde_json::from_value(of).expect("a table")
     }
 
     #[test]
     fn a_variable_that_is_no_arm_budget_or_draw_is_not_averaged_as_a_seed() {
         let seed = Names::One("seed".into());
-        let refused = place(&seed, json!({"arm": "a", "labels": 40, "seed": 0, "lr": 0.1})).expect_err("lr is no seed");
+        let rates = [0.1, 0.2].map(|lr| bindings(json!({"arm": "a", "labels": 40, "seed": 0, "lr": lr})));
+        let refused = axes(&seed).check(rates.iter().map(|rate| ("score", rate)));
+        let refused = refused.expect_err("lr is no seed").message;
         assert!(refused.contains("`lr`"), "{refused}");
+        let without = bindings(json!({"arm": "a", "labels": 40, "seed": 0}));
+        let one = [&rates[0], &without].map(|rate| ("score", rate));
+        assert!(axes(&seed).check(one).is_err(), "one of them has no value of it");
+    }
+
+    #[test]
+    fn what_all_inputs_have_in_common_says_nothing_of_their_places() {
         let both = Names::Many(vec!["seed".into(), "draw".into()]);
-        let placed = place(&both, json!({"arm": "a", "labels": 40, "seed": 0, "draw": 2})).expect("all are named");
+        let of = |seed: i32| bindings(json!({"arm": "a", "labels": 40, "seed": seed, "draw": 2, "task": "detect"}));
+        let inputs = [of(0), of(1)];
+        axes(&both)
+            .check(inputs.iter().map(|input| ("score", input)))
+            .expect("they have one task");
+        let placed = axes(&both).place("score", &inputs[0]);
         assert_eq!(
             (placed.arm, placed.cell.budget, placed.draw.to_string()),
             ("a".to_owned(), "40".to_owned(), "draw 2, seed 0".to_owned())

@@ -1,15 +1,21 @@
 //! Streams of server-sent events: what is new in a run's event log, and whether the list of runs has changed.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Seek, SeekFrom, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, Bytes};
 use flow_engine::Run;
 use flow_engine::run_list::RunList;
-use tiny_http::Request;
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_stream::wrappers::ReceiverStream;
 
-use super::headers;
+use super::answers::{Answer, answer, words};
 
+/// Streams that are open at the same time: each is a thread, and lasts as long as its page is open.
+const AT_ONCE: usize = 64;
 /// How often a log is looked at.
 const LOOKS: Duration = Duration::from_millis(250);
 /// So that a page that has gone away is noticed.
@@ -17,26 +23,60 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Lines that are sent together.
 const TOGETHER: usize = 400;
 
-fn begin(request: Request) -> io::Result<Box<dyn Write + Send + 'static>> {
-    let mut out = request.into_writer();
-    write!(out, "HTTP/1.1 200 OK\r\nConnection: close\r\n")?;
-    for header in headers("text/event-stream") {
-        write!(out, "{}: {}\r\n", header.field, header.value)?;
+/// Places for streams.
+pub(super) struct Streams(Arc<Semaphore>);
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
     }
-    write!(out, "\r\n")?;
-    out.flush()?;
-    Ok(out)
+}
+
+impl Streams {
+    /// An answer that goes on until `write` ends, or fails, as it does when the page has gone away.
+    pub(super) fn open(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) -> Answer {
+        let Ok(place) = Arc::clone(&self.0).try_acquire_owned() else {
+            return words(503, "too many pages are open");
+        };
+        let (sender, receiver) = channel(1);
+        std::thread::spawn(move || {
+            let mut out = BufWriter::new(Page { sender, _place: place });
+            // A browser that has gone away is no error; what cannot be read is asked for again by the page.
+            let _ = write(&mut out);
+        });
+        answer(
+            200,
+            "text/event-stream",
+            Body::from_stream(ReceiverStream::new(receiver)),
+        )
+    }
+}
+
+/// A page that is open: what is written to it is sent.
+struct Page {
+    sender: Sender<io::Result<Bytes>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.sender.blocking_send(Ok(Bytes::copy_from_slice(bytes))) {
+            Ok(()) => Ok(bytes.len()),
+            Err(_) => Err(ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.sender.is_closed() {
+            true => Err(ErrorKind::BrokenPipe.into()),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The lines of an event log as they come, many of them as one JSON list; each message's id is the place after it, from which a page that was cut off
 /// goes on. After the end of the run comes `over`.
-pub(super) fn stream(request: Request, run: &Run) -> io::Result<()> {
-    let last = request
-        .headers()
-        .iter()
-        .find(|header| header.field.equiv("Last-Event-ID"));
-    let mut at: u64 = last.and_then(|header| header.value.as_str().parse().ok()).unwrap_or(0);
-    let mut out = begin(request)?;
+pub(super) fn log(out: &mut dyn Write, run: &Run, mut at: u64) -> io::Result<()> {
     let mut beat = Instant::now();
     loop {
         // Asked before it is read: what was written until then is read.
@@ -84,8 +124,7 @@ fn whole_lines(log: &mut impl BufRead, at: &mut u64) -> io::Result<Vec<String>> 
 }
 
 /// A message whenever a run begins or ends.
-pub(super) fn changes(request: Request, list: &RunList) -> io::Result<()> {
-    let mut out = begin(request)?;
+pub(super) fn changes(out: &mut dyn Write, list: &RunList) -> io::Result<()> {
     let (mut known, mut beat) = (None, Instant::now());
     loop {
         let rows = list.rows().unwrap_or_default();

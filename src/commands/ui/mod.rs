@@ -1,22 +1,23 @@
 //! `flow ui`: runs as live pages, for one person on this machine. It reads run directories and the cache, so that it shows runs that it did not
 //! start, after a crash, and several at once.
 
+mod answers;
 mod events;
 mod pages;
+mod server;
 
-use std::io::Cursor;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::http::{Method, Uri};
 use flow_cache::Access;
 use flow_cache::Store;
 use flow_engine::run_list::{Row, RunList, filter};
-use flow_engine::{Run, Runs, StopFlag};
+use flow_engine::{Run, Runs};
 use serde_json::json;
-use tiny_http::{Header, Method, Request, Response, Server};
 
+use self::answers::{Answer, html, json_answer, words};
+pub(crate) use self::server::{Served, until};
 use super::report;
 use super::run::Signals;
 use crate::cli::{Cli, UiArgs};
@@ -25,9 +26,6 @@ use crate::output::{print, say};
 
 /// Rows that a list shows.
 const SHOWN: usize = 500;
-
-/// Requests that are answered at the same time: streams of events last as long as their pages are open.
-const AT_ONCE: usize = 64;
 
 /// Bytes of the end of a node's log that are shown.
 const TAIL: u64 = 32 << 10;
@@ -42,15 +40,18 @@ pub(crate) fn ui(cli: &Cli, args: &UiArgs) -> Result<Exit, Failure> {
     if args.open {
         report::open(&served.address)?;
     }
-    served.until(&signals.stop);
+    until(&signals.stop);
     Ok(Exit::Ok)
 }
 
-/// A server at work.
-pub(crate) struct Served {
-    /// Where a browser finds it, with the token.
-    pub(crate) address: String,
-    server: Arc<Server>,
+/// What is known of a request.
+struct Asked {
+    method: Method,
+    address: Uri,
+    /// By what name the server was called.
+    host: Option<String>,
+    /// The place in a stream after which a page that was cut off goes on.
+    last_event: u64,
 }
 
 /// What answers have in common.
@@ -60,86 +61,50 @@ struct Site {
     token: String,
     /// The names by which a browser may call this server: others are somebody else's pages that reach for it.
     hosts: [String; 2],
-    at_work: AtomicUsize,
-}
-
-type Answer = Response<Cursor<Vec<u8>>>;
-
-impl Served {
-    /// Serves on this machine alone; port 0 is one that is free.
-    pub(crate) fn start(cli: &Cli, port: u16) -> Result<Self, Failure> {
-        let failed = |why: &dyn std::fmt::Display| Failure::cannot(&format!("serve on 127.0.0.1:{port}"), &why);
-        let server = Server::http(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).map_err(|error| failed(&error))?;
-        let port = server.server_addr().to_ip().map_or(port, |address| address.port());
-        let mut random = [0_u8; 16];
-        getrandom::fill(&mut random).map_err(|error| failed(&error))?;
-        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let site = Arc::new(Site {
-            cache: cli.cache.clone(),
-            list: RunList::new(Runs::open(&cli.runs)),
-            hosts: [format!("127.0.0.1:{port}"), format!("localhost:{port}")],
-            token: token.clone(),
-            at_work: AtomicUsize::new(0),
-        });
-        let server = Arc::new(server);
-        let listening = Arc::clone(&server);
-        let first = Arc::clone(&site);
-        // So that the first list is quick.
-        std::thread::spawn(move || drop(first.list.rows()));
-        std::thread::spawn(move || {
-            for request in listening.incoming_requests() {
-                let site = Arc::clone(&site);
-                std::thread::spawn(move || site.answer(request));
-            }
-        });
-        Ok(Self {
-            address: format!("http://127.0.0.1:{port}/{token}/"),
-            server,
-        })
-    }
-
-    /// Serves until it is asked to stop.
-    pub(crate) fn until(&self, stop: &StopFlag) {
-        while !stop.is_requested() {
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
-        self.server.unblock();
-    }
+    streams: events::Streams,
 }
 
 impl Site {
-    fn answer(&self, request: Request) {
-        let busy = self.at_work.fetch_add(1, Ordering::SeqCst) >= AT_ONCE;
-        // A browser that has gone away is no error.
-        let _ = match self.path(&request) {
-            Err(answer) => request.respond(*answer),
-            Ok(_) if busy => request.respond(words(503, "too many pages are open")),
-            Ok((path, query)) => match path.split('/').collect::<Vec<_>>().as_slice() {
-                ["changes"] => events::changes(request, &self.list),
-                ["run", id, "events"] => match self.list.runs().exactly(id) {
-                    Some(run) => events::stream(request, &run),
-                    None => request.respond(words(404, "no such run")),
-                },
-                parts => {
-                    let answer = self.page(request.method(), parts, &query);
-                    request.respond(answer)
-                }
-            },
-        };
-        self.at_work.fetch_sub(1, Ordering::SeqCst);
+    fn new(cli: &Cli, port: u16, token: String) -> Self {
+        Self {
+            cache: cli.cache.clone(),
+            list: RunList::new(Runs::open(&cli.runs)),
+            token,
+            hosts: [format!("127.0.0.1:{port}"), format!("localhost:{port}")],
+            streams: events::Streams::default(),
+        }
     }
 
-    /// The path below the token and the query; an answer where a request is not one of ours.
-    fn path(&self, request: &Request) -> Result<(String, String), Box<Answer>> {
-        let host = request.headers().iter().find(|header| header.field.equiv("Host"));
-        let ours = host.is_some_and(|host| self.hosts.iter().any(|known| host.value.as_str() == known));
-        if !ours {
+    /// The answer to a request by this name of the server.
+    fn answer(self: &Arc<Self>, request: &Asked) -> Answer {
+        let path = match self.path(request) {
+            Ok(path) => path,
+            Err(answer) => return *answer,
+        };
+        let site = Arc::clone(self);
+        match path.split('/').collect::<Vec<_>>().as_slice() {
+            ["changes"] => self.streams.open(move |out| events::changes(out, &site.list)),
+            ["run", id, "events"] => match self.list.runs().exactly(id) {
+                Some(run) => {
+                    let from = request.last_event;
+                    self.streams.open(move |out| events::log(out, &run, from))
+                }
+                None => words(404, "no such run"),
+            },
+            parts => self.page(&request.method, parts, request.address.query().unwrap_or_default()),
+        }
+    }
+
+    /// The path below the token; an answer where a request is not one of ours.
+    fn path(&self, request: &Asked) -> Result<String, Box<Answer>> {
+        let ours = |host: &String| self.hosts.iter().any(|known| host == known);
+        if !request.host.as_ref().is_some_and(ours) {
             return Err(Box::new(words(403, "not asked for by the name of this server")));
         }
-        let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
+        let path = request.address.path();
         let below = path.strip_prefix('/').and_then(|path| path.split_once('/'));
         match below {
-            Some((token, below)) if token == self.token => Ok((decoded(below), query.to_owned())),
+            Some((token, below)) if token == self.token => Ok(decoded(below)),
             _ => Err(Box::new(words(
                 403,
                 "the address needs the token that `flow ui` printed",
@@ -150,15 +115,15 @@ impl Site {
     fn page(&self, method: &Method, parts: &[&str], query: &str) -> Answer {
         let runs = self.list.runs();
         match (method, parts) {
-            (Method::Get, [""]) => html(pages::list()),
-            (Method::Get, ["runs.json"]) => self.rows(query),
+            (&Method::GET, [""]) => html(pages::list()),
+            (&Method::GET, ["runs.json"]) => self.rows(query),
             (_, ["run", id, rest @ ..]) => match (runs.exactly(id), method, rest) {
                 (None, ..) => words(404, "no such run"),
-                (Some(run), Method::Get, [""]) => html(pages::run(&run)),
-                (Some(run), Method::Get, ["report"]) => html(report::html(&self.cache, runs, &run)),
-                (Some(run), Method::Get, ["log"]) => log(&run, query),
-                (Some(run), Method::Get, ["why"]) => self.why(&run, query),
-                (Some(run), Method::Post, ["stop"]) => match run.ask_to_stop() {
+                (Some(run), &Method::GET, [""]) => html(pages::run(&run)),
+                (Some(run), &Method::GET, ["report"]) => html(report::html(&self.cache, runs, &run)),
+                (Some(run), &Method::GET, ["log"]) => log(&run, query),
+                (Some(run), &Method::GET, ["why"]) => self.why(&run, query),
+                (Some(run), &Method::POST, ["stop"]) => match run.ask_to_stop() {
                     Ok(()) => words(202, "it stops at the next checkpoint"),
                     Err(error) => words(500, &error.to_string()),
                 },
@@ -290,38 +255,8 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Headers of every answer: nobody else is told of the address, and nothing is kept.
-fn headers(kind: &str) -> Vec<Header> {
-    let all = [
-        ("Content-Type", kind),
-        ("Cache-Control", "no-store"),
-        ("Referrer-Policy", "no-referrer"),
-        ("X-Content-Type-Options", "nosniff"),
-        ("X-Frame-Options", "DENY"),
-    ];
-    let header = |(name, value): (&str, &str)| Header::from_bytes(name, value).expect("BUG: headers are constants");
-    all.into_iter().map(header).collect()
-}
-
-fn answer(status: u16, kind: &str, bytes: Vec<u8>) -> Answer {
-    let length = bytes.len();
-    Response::new(status.into(), headers(kind), Cursor::new(bytes), Some(length), None)
-}
-
 fn no_such_page() -> Answer {
     words(404, "there is no such page")
-}
-
-fn html(page: String) -> Answer {
-    answer(200, "text/html;charset=utf-8", page.into_bytes())
-}
-
-fn words(status: u16, text: &str) -> Answer {
-    answer(status, "text/plain;charset=utf-8", text.as_bytes().to_vec())
-}
-
-fn json_answer(value: &serde_json::Value) -> Answer {
-    answer(200, "application/json", value.to_string().into_bytes())
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ fn mix_colours(columns: &Axis, lines: &[f32], mixed: &mut [f32]) {
     let (length, width) = (lines.len() / TOGETHER, mixed.len() / TOGETHER);
     for (o, tap) in columns.taps.iter().enumerate() {
         let weights = columns.weights(tap);
-        let line = |row: usize| &lines[row * length + 3 * tap.first..][..3 * weights.len() + 1];
+        let line = |row: usize| &lines[row * length + 3 * tap.first..][..=3 * weights.len()];
         let [a, b, c, d] = [line(0), line(1), line(2), line(3)];
         let [mut p, mut q, mut r, mut s] = [[0.0; 4]; TOGETHER];
         for (k, weight) in weights.iter().enumerate() {

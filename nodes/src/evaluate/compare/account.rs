@@ -29,7 +29,7 @@ struct ArmAccount {
 pub(super) fn account(node: &CompareNode, spent: &Spent<'_>) -> Result<Option<String>, ParamError> {
     let mut by_place: Vec<((Cell, String), Vec<InputSpent>)> = Vec::new();
     for input in spent.of("compare") {
-        let Place { cell, arm, .. } = node.axes().place(&input.node, &input.bindings)?;
+        let Place { cell, arm, .. } = node.axes().place(&input.node, &input.bindings);
         let place = (cell, arm);
         match by_place.iter_mut().find(|(known, _)| *known == place) {
             Some((_, inputs)) => inputs.push(input),

@@ -123,7 +123,7 @@ fn judged(verdict: &Verdict, evidence: &Evidence<'_>) -> Figure {
         let of_arm = |arm: &verdict::ArmVerdict| {
             let compared = evidence.lineage.iter().filter(|input| input.port == "compare");
             let scores = compared.filter_map(|input| {
-                let place = axes.place(&input.node, &input.bindings).ok()?;
+                let place = axes.place(&input.node, &input.bindings);
                 (place.cell == cell.cell && place.arm == arm.arm)
                     .then(|| Some((place.draw.to_string(), own(input)?)))?
             });

@@ -223,11 +223,13 @@ impl Node for CompareNode {
                 );
             });
         }
-        let places = inputs
-            .all("compare")
+        let all = inputs.all("compare");
+        self.axes()
+            .check(all.iter().map(|input| (input.node.as_str(), &input.bindings)))?;
+        let places = all
             .iter()
-            .map(|input| Ok((self.axes().place(&input.node, &input.bindings)?, ())));
-        let paired = pair("compare", places.collect::<Result<Vec<_>, ParamError>>()?)?;
+            .map(|input| (self.axes().place(&input.node, &input.bindings), ()));
+        let paired = pair("compare", places.collect::<Vec<_>>())?;
         self.check_arms(&paired)?;
         self.check_scores(inputs)?;
         self.check_beside(&paired, inputs)?;
@@ -241,8 +243,7 @@ impl Node for CompareNode {
     fn run(&self, inputs: &Inputs, cx: &mut Context<'_>) -> Result<Output, NodeError> {
         let mut scores = Vec::new();
         for input in inputs.all("compare") {
-            let place = self.axes().place(&input.node, &input.bindings).map_err(refused)?;
-            scores.push((place, Scores::read(input)?));
+            scores.push((self.axes().place(&input.node, &input.bindings), Scores::read(input)?));
         }
         let paired = pair("compare", scores).map_err(refused)?;
         self.check_arms(&paired).map_err(refused)?;

@@ -80,7 +80,7 @@ fn with_evidence(
                 // What a draw does to all arms, and what it does to this one.
                 let luck = 0.03 * f64::from(Stream::new(3, "luck").index(draw as u64).normal());
                 let own = spread * f64::from(Stream::new(4, arm).index(draw as u64).normal());
-                let place = node.axes().place(arm, &bindings(at, draw)).expect("a place");
+                let place = node.axes().place(arm, &bindings(at, draw));
                 let mut scores = scores(Subject::Model, right + luck + own, &format!("{arm} {at} {draw}"));
                 scores.pseudo_labels = (*arm == "student").then_some(0);
                 of_arms.push((place, scores));

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::arms::{Axes, Names, Place};
 use super::compare::{arm, budget, repeat};
 use crate::artifacts::{FeatureScore, Protocol, SCORES, Scores, SplitName, Subject};
-use crate::failure::{at_with, failure, refused};
+use crate::failure::{at_with, failure};
 
 /// Scores of models and of frozen encoders in one table and one chart: a row for each arm, means over draws.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -88,12 +88,11 @@ impl Node for SummaryNode {
     }
 
     fn facts(&self, inputs: &InputFacts) -> Result<Facts, ParamError> {
-        let place = |input: &flow_engine::node::InputFact| self.axes().place(&input.node, &input.bindings);
-        let places = inputs
-            .all("summary")
-            .iter()
-            .map(place)
-            .collect::<Result<Vec<Place>, _>>()?;
+        let all = inputs.all("summary");
+        self.axes()
+            .check(all.iter().map(|input| (input.node.as_str(), &input.bindings)))?;
+        let places = all.iter().map(|input| self.axes().place(&input.node, &input.bindings));
+        let places: Vec<Place> = places.collect();
         self.check_baseline(places.iter().map(|place| place.arm.as_str()))?;
         Ok(Facts::unknown())
     }
@@ -239,7 +238,7 @@ fn found(node: &SummaryNode, place: &Place, scores: &Scores) -> Vec<Measurement>
 /// The summary as an artifact.
 fn judge(node: &SummaryNode, inputs: &Inputs) -> Result<Output, NodeError> {
     let read = |input: &Input| {
-        let place = node.axes().place(&input.node, &input.bindings).map_err(refused)?;
+        let place = node.axes().place(&input.node, &input.bindings);
         Ok::<_, NodeError>((place, Scores::read(input)?))
     };
     let all: Vec<(Place, Scores)> = inputs.all("summary").iter().map(read).collect::<Result<_, _>>()?;
