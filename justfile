@@ -78,6 +78,14 @@ bench-data PYTHON:
 bench-semi:
     benches/semi.sh
 
+# Train the detector of workflows/detect.toml, and the same in PyTorch with the Python given, three seeds each.
+bench-detect PYTHON:
+    PYTHON={{ PYTHON }} benches/detect.sh
+
+# Run the workflows of localisation, about an hour on two cores.
+bench-tasks:
+    benches/tasks.sh
+
 # Time the list of runs in `flow ui`, of ten thousand.
 bench-ui:
     benches/ui.sh

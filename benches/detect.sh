@@ -11,23 +11,20 @@ fi
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 export FLOW_CACHE="$folder/cache" FLOW_RUNS="$folder/runs"
-# The data set's own files, as a command node is handed them.
-{
-    cat workflows/detect.toml
-    echo "[nodes.files]
-kind = \"command\"
-run = [\"sh\", \"-c\", \"cp -rL {inputs.images} {outputs}/data\"]
-inputs = { images = \"images\" }
-outputs = [\"data\"]"
-} > "$folder/detect.toml"
-"$FLOW" run "$folder/detect.toml" --only files --quiet > /dev/null
-"$FLOW" cache export files "$folder/files" > /dev/null
+"$FLOW" run workflows/detect.toml --only images --quiet > /dev/null
+# The files of the entry, in the order of their names: dataset.json, and of test and train each the boxes, the images and the masks.
+mapfile -t files < <("$FLOW" cache query "node = 'images'" --path)
+mkdir "$folder/files"
+names=(dataset.json test.boxes.safetensors test.images test.masks train.boxes.safetensors train.images train.masks)
+for i in "${!names[@]}"; do
+    ln -s "${files[i]}" "$folder/files/${names[i]}"
+done
 for seed in ${*:-0 1 2}; do
-    "$FLOW" run "$folder/detect.toml" --only score --set "nodes.detector.seed=$seed" --quiet > /dev/null
+    "$FLOW" run workflows/detect.toml --only score --set "nodes.detector.seed=$seed" --quiet > /dev/null
     for node in detector score; do
         "$FLOW" cache show "$node" --json > "$folder/$node.$seed.json"
     done
-    "$PYTHON" benches/peer/detect.py "$folder/files/data" --seed "$seed" > "$folder/peer.$seed.json"
+    "$PYTHON" benches/peer/detect.py "$folder/files" --seed "$seed" > "$folder/peer.$seed.json"
 done
 "$PYTHON" benches/peer/detect_table.py "$folder" > "$folder/detect.md"
 mv "$folder/detect.md" benches/results/detect.md

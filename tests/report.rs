@@ -453,7 +453,7 @@ fn what_pretext_tasks_show_and_what_networks_find_in_images_is_on_the_page() {
         assert!(
             found
                 .iter()
-                .all(|(_, captions)| captions.len() == 3 && captions[1] == "told"),
+                .all(|(_, captions)| captions.len() == 3 && captions[1] == "ground truth"),
             "{network}: {found:?}"
         );
     }

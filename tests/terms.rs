@@ -281,6 +281,33 @@ fn controls_stand_in_the_table_with_the_draws_of_the_arms() {
 }
 
 #[test]
+fn a_comparison_that_does_not_gather_a_variable_gives_a_verdict_at_each_of_its_values() {
+    let fewer = CONTROLS
+        .replace("labels = [20, 40]", "labels = [20]\nside = [16, 20]")
+        .replace("draw = [0, 1, 2]", "draw = [0]")
+        .replace("side = 16", "side = \"${side}\"");
+    let place = Place::new(&fewer);
+    let ran = place.run(&[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let run = place.flow(&["runs", "show", "--json"]).json();
+    let folder = place.path(run["dir"].as_str().expect("a directory"));
+    let accuracies = [16, 20].map(|side| {
+        let text = std::fs::read_to_string(folder.join(format!("verdict[side={side}].json"))).expect("a verdict");
+        let verdict: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let [cell] = verdict["verdict"]["cells"].as_array().expect("cells").as_slice() else {
+            panic!("one budget: {text}");
+        };
+        assert_eq!(
+            (cell["budget"].as_str(), cell["draws"].as_u64(), cell["runs"].as_u64()),
+            (Some("20"), Some(1), Some(2))
+        );
+        assert_eq!(cell["controls"].as_array().map(Vec::len), Some(3));
+        cell["arms"][0]["by_run"].clone()
+    });
+    assert_ne!(accuracies[0], accuracies[1], "each is of its own images");
+}
+
+#[test]
 fn a_control_that_lacks_a_draw_is_refused_before_anything_runs() {
     let refused = |from: &str, to: &str, words: &str| {
         let ended = planned(&CONTROLS.replace(from, to));

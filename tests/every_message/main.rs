@@ -86,7 +86,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
         "such a cycle is one of names too, which is told first",
     ),
     (
-        "Each image as it is, with what is told of it, and with what the network finds: boxes of which it is surer than {SURE}, masks as a veil. {}.",
+        "Each image as it is, with its ground truth, and with what the network finds: boxes of which it is surer than {SURE}, masks as a veil. {}.",
         "a figure's caption",
     ),
     (

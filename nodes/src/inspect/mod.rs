@@ -115,7 +115,7 @@ impl InspectNode {
 
 impl Node for InspectNode {
     const KIND: &'static str = "inspect";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const OUTPUT: ArtifactType = INSPECTION;
 
     fn ports(&self) -> Vec<Port> {

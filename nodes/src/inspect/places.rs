@@ -15,7 +15,7 @@ const SHOWN: usize = 12;
 /// Boxes that the network is less sure of are not drawn.
 const SURE: f32 = 0.5;
 
-/// Pictures of images spread over a split: as they are, with what is told of them, with what is found.
+/// Pictures of images spread over a split: as they are, with their ground truth, with what is found.
 pub(super) fn figure(
     found: &mut LocatorArtifact,
     (images, samples): (&Images, &Samples),
@@ -33,10 +33,10 @@ pub(super) fn figure(
     let all = locate(&mut found.network, samples, &places, &augmenter, read);
     let names = &data.class_names;
     let groups = places.iter().zip(&all).map(|(place, found)| {
-        let told = known.map(|known| known.get(*place as usize)).unwrap_or_default();
+        let truth = known.map(|known| known.get(*place as usize)).unwrap_or_default();
         let pictures: Vec<Picture> = [
             picture(images, *place as usize, "as it is".into(), format!("image {place}")),
-            told_on(images, *place, &told, names),
+            truth_on(images, *place, &truth, names),
             found_on(images, *place, found, names),
         ]
         .into_iter()
@@ -51,32 +51,32 @@ pub(super) fn figure(
     Ok(Figure::Pictures(Pictures {
         title: "What it finds in images".into(),
         note: format!(
-            "Each image as it is, with what is told of it, and with what the network finds: boxes of which it is surer than {SURE}, masks as a veil. {}.",
+            "Each image as it is, with its ground truth, and with what the network finds: boxes of which it is surer than {SURE}, masks as a veil. {}.",
             colours.collect::<Vec<_>>().join(", ")
         ),
         groups: groups.collect(),
     }))
 }
 
-fn told_on(images: &Images, place: u32, told: &Located, names: &[String]) -> Option<Picture> {
+fn truth_on(images: &Images, place: u32, truth: &Located, names: &[String]) -> Option<Picture> {
     let class = |object: &flow_learn::data::Object| (!object.ignore).then_some(usize::from(object.class));
     let overlay = Overlay {
-        mask: &told.mask,
-        boxes: told
+        mask: &truth.mask,
+        boxes: truth
             .objects
             .iter()
             .map(|object| (object.bounds, class(object)))
             .collect(),
     };
-    let things: Vec<&str> = told
+    let things: Vec<&str> = truth
         .objects
         .iter()
         .filter_map(class)
         .filter_map(|class| names.get(class))
         .map(String::as_str)
         .collect();
-    let alt = format!("image {place} with what is told of it: {}", listed(&things));
-    over(images, place as usize, &overlay, "told".into(), alt)
+    let alt = format!("image {place} with its ground truth: {}", listed(&things));
+    over(images, place as usize, &overlay, "ground truth".into(), alt)
 }
 
 fn found_on(images: &Images, place: u32, found: &Found, names: &[String]) -> Option<Picture> {
