@@ -299,7 +299,7 @@ fn a_comparison_that_does_not_gather_a_variable_gives_a_verdict_at_each_of_its_v
         };
         assert_eq!(
             (cell["budget"].as_str(), cell["draws"].as_u64(), cell["runs"].as_u64()),
-            (Some("20"), Some(1), Some(2))
+            (Some("20"), Some(2), Some(2))
         );
         assert_eq!(cell["controls"].as_array().map(Vec::len), Some(3));
         cell["arms"][0]["by_run"].clone()
