@@ -51,7 +51,7 @@ def rethinking(run, summary):
         print("| augmentation | labels | " + " | ".join(arms) + " |")
         print("| --- | ---: |" + " ---: |" * len(arms))
         for views, cell in rows:
-            shown = [f"{100 * arm['accuracy']:.1f}" if arm["baseline"] is None else gain(arm) for arm in cell["arms"]]
+            shown = [f"{100 * arm['figure']['mean']:.1f}" if arm["baseline"] is None else gain(arm) for arm in cell["arms"]]
             print(f"| {views.upper()} | {cell['budget']} | " + " | ".join(shown) + " |")
         print()
         claims(rows)
@@ -69,13 +69,16 @@ def claims(rows):
     few, all_labels = ([cell for _, cell in rows if int(cell["budget"]) == budget] for budget in (budgets[0], budgets[-1]))
     names = sorted({views for views, _ in rows})
     weak, strong = ([cell for views, cell in rows if views == name] for name in (names[0], names[-1]))
+    scratch = lambda cells: mean([100 * of(cell, "scratch")["figure"]["mean"] for cell in cells])
+    print(f"- scratch itself: on average {scratch(few):.1f} with {budgets[0]} labels and {scratch(all_labels):.1f} with {budgets[-1]}, {scratch(weak):.1f} with "
+          f"{names[0].upper()} and {scratch(strong):.1f} with {names[-1].upper()}. Where more labels gain it nothing, trainings are too short to tell what labels are worth.")
     for arm in PRE_TRAINED + SELF_TRAINED + ["both"]:
         significant = sum(of(cell, arm)["baseline"]["significant"] for _, cell in rows)
         better = sum(above(cell, arm) > 0 for _, cell in rows)
         by = lambda cells: f"{mean([above(cell, arm) for cell in cells]):+.1f}"
         print(f"- {arm}: above scratch in {better} of {len(rows)} rows, {significant} of all differences are significant; on average {by(few)} with {budgets[0]} labels "
               f"and {by(all_labels)} with {budgets[-1]}, {by(weak)} with {names[0].upper()} and {by(strong)} with {names[-1].upper()}.")
-    best = sum(max(cell["arms"], key=lambda a: a["accuracy"])["arm"] == "both" for _, cell in rows)
+    best = sum(max(cell["arms"], key=lambda a: a["figure"]["mean"])["arm"] == "both" for _, cell in rows)
     print(f"- both is the best arm in {best} of {len(rows)} rows.\n")
 
 
