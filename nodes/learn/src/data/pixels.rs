@@ -13,8 +13,7 @@ pub trait Bytes: AsRef<[u8]> + Send + Sync {
 
 impl Bytes for Vec<u8> {}
 
-/// So many bytes may be looked at before memory is let go of; what has no more is never. Less would not be felt beside the views of a step, and
-/// letting go of so many takes a millisecond or two.
+/// So many bytes may be looked at before memory is let go of; what has no more is never.
 const MOST_HELD: usize = 64 << 20;
 
 /// What the system may read beside a part, before and after it.
