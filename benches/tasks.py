@@ -9,7 +9,9 @@ import sys
 
 TASKS = {"segment": "Segmentation", "detect": "Detection"}
 # Of Zoph et al. 2020: an arm that should do so, and what it is held against.
-PRE_TRAINED, SELF_TRAINED = ["supervised", "simclr"], ["selftrain"]
+PRE_TRAINED, SELF_TRAINED = ["supervised", "simclr"], "selftrain"
+# 97.5 % quantile of Student's t, by degrees of freedom.
+STUDENT = [None, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
 
 
 def newest(folder, workflow):
@@ -61,25 +63,57 @@ def mean(values):
     return sum(values) / len(values)
 
 
+def interval(values):
+    """Mean and half of its 95 % interval (Student's t), in points."""
+    n = len(values)
+    middle = mean(values)
+    spread = (sum((v - middle) ** 2 for v in values) / (n - 1)) ** 0.5
+    return 100 * middle, 100 * STUDENT[n - 1] * spread / n**0.5
+
+
+def told(values):
+    middle, half = interval(values)
+    return f"{middle:+.1f} ({middle - half:+.1f} to {middle + half:+.1f})"
+
+
+def holds(parts):
+    """Whether something that should be above zero is, in each of its parts."""
+    found = [interval(values) for values in parts]
+    if all(middle - half > 0 for middle, half in found):
+        return "holds"
+    if any(middle + half < 0 for middle, half in found):
+        return "does not hold"
+    return "is not shown: an interval includes zero"
+
+
 def claims(rows):
-    """The paper's three claims in numbers."""
-    of = lambda cell, arm: next(a for a in cell["arms"] if a["arm"] == arm)
-    above = lambda cell, arm: 100 * of(cell, arm)["baseline"]["difference"]["mean"]
+    """The paper's three claims, each a mean over rows of the table for every seed, with its interval over seeds."""
     budgets = sorted({int(cell["budget"]) for _, cell in rows})
-    few, all_labels = ([cell for _, cell in rows if int(cell["budget"]) == budget] for budget in (budgets[0], budgets[-1]))
     names = sorted({views for views, _ in rows})
-    weak, strong = ([cell for views, cell in rows if views == name] for name in (names[0], names[-1]))
-    scratch = lambda cells: mean([100 * of(cell, "scratch")["figure"]["mean"] for cell in cells])
-    print(f"- scratch itself: on average {scratch(few):.1f} with {budgets[0]} labels and {scratch(all_labels):.1f} with {budgets[-1]}, {scratch(weak):.1f} with "
-          f"{names[0].upper()} and {scratch(strong):.1f} with {names[-1].upper()}. Where more labels gain it nothing, trainings are too short to tell what labels are worth.")
-    for arm in PRE_TRAINED + SELF_TRAINED + ["both"]:
-        significant = sum(of(cell, arm)["baseline"]["significant"] for _, cell in rows)
-        better = sum(above(cell, arm) > 0 for _, cell in rows)
-        by = lambda cells: f"{mean([above(cell, arm) for cell in cells]):+.1f}"
-        print(f"- {arm}: above scratch in {better} of {len(rows)} rows, {significant} of all differences are significant; on average {by(few)} with {budgets[0]} labels "
-              f"and {by(all_labels)} with {budgets[-1]}, {by(weak)} with {names[0].upper()} and {by(strong)} with {names[-1].upper()}.")
-    best = sum(max(cell["arms"], key=lambda a: a["figure"]["mean"])["arm"] == "both" for _, cell in rows)
-    print(f"- both is the best arm in {best} of {len(rows)} rows.\n")
+    arms = {(views, int(cell["budget"]), arm["arm"]): arm["by_run"] for views, cell in rows for arm in cell["arms"]}
+    seeds = range(len(next(iter(arms.values()))))
+
+    def of(first, second="scratch", views=names, labels=budgets):
+        """For each seed, what an arm is above another, averaged over rows."""
+        return [mean([arms[v, n, first][seed] - arms[v, n, second][seed] for v in views for n in labels]) for seed in seeds]
+
+    def less(first, second):
+        return [a - b for a, b in zip(first, second)]
+
+    few, many, weak, strong = budgets[:1], budgets[-1:], names[:1], names[-1:]
+    print("Over all rows, above scratch: " + "; ".join(f"{arm} {told(of(arm))}" for arm in PRE_TRAINED + [SELF_TRAINED, "both"]) + ".\n")
+    print("The paper's claims, here (means over rows, 95 % intervals over seeds):\n")
+    for arm in PRE_TRAINED:
+        by_labels = less(of(arm, labels=few), of(arm, labels=many))
+        by_views = less(of(arm, views=weak), of(arm, views=strong))
+        print(f"- {arm} is worth less as labels grow: {holds([by_labels])}, its gain is {told(of(arm, labels=few))} with {few[0]} labels and "
+              f"{told(of(arm, labels=many))} with {many[0]}, a difference of {told(by_labels)}. As augmentation grows: {holds([by_views])}, "
+              f"{told(of(arm, views=weak))} with {weak[0].upper()} and {told(of(arm, views=strong))} with {strong[0].upper()}, a difference of {told(by_views)}.")
+    parts = [of(SELF_TRAINED, labels=few), of(SELF_TRAINED, labels=many), of(SELF_TRAINED, views=weak), of(SELF_TRAINED, views=strong)]
+    print(f"- Self-training helps all the same: {holds(parts)}, {told(parts[0])} with {few[0]} labels, {told(parts[1])} with {many[0]}, "
+          f"{told(parts[2])} with {weak[0].upper()} and {told(parts[3])} with {strong[0].upper()}.")
+    parts = [of("both", "supervised"), of("both", SELF_TRAINED)]
+    print(f"- Both together are best: {holds(parts)}, {told(parts[0])} over supervised pre-training and {told(parts[1])} over self-training.\n")
 
 
 def savings(run, summary):

@@ -28,9 +28,8 @@ use crate::artifacts::{
 use crate::augment::{check_mixing, check_recipe};
 use crate::budget::Budget;
 use crate::device::{DeviceChoice, Precision};
-use crate::failure::{at_with, backbone_error, failure, refused, setting_error};
-use crate::memory;
-use crate::tasks;
+use crate::failure::{at_with, failure, refused, setting_error};
+use crate::{memory, sketches, tasks};
 
 /// Trains a classifier on labelled (and pseudo-labelled) images, from scratch or from an encoder.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -332,7 +331,7 @@ impl FinetuneNode {
 
 impl Node for FinetuneNode {
     const KIND: &'static str = "finetune";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const OUTPUT: ArtifactType = MODEL;
 
     fn ports(&self) -> Vec<Port> {
@@ -374,7 +373,7 @@ impl Node for FinetuneNode {
         check_mixing(inputs, "views", data)?;
         check_recipe(inputs, "strong", data)?;
         if let Some(backbone) = &self.backbone {
-            backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
+            sketches::check(backbone, data.input, None)?;
         }
         // Labelled and unlabelled images go through the network in one batch.
         let unlabelled = self.semi.as_ref().map_or(0, |semi| semi.settings().common().ratio);

@@ -24,6 +24,7 @@ mod pretext;
 mod pretrain;
 mod pseudo_label;
 mod quiet;
+mod sketches;
 mod tasks;
 mod torch;
 

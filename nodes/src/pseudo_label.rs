@@ -45,7 +45,8 @@ pub struct PseudoLabelNode {
     /// Probability of the likeliest class from which on a guess is kept; of tasks that tell where things are, that of a pixel or a box.
     #[serde(default = "threshold")]
     threshold: f32,
-    /// Whether the student learns the teacher's distribution (`true`) or only its likeliest class.
+    /// Whether the student learns the teacher's distribution (`true`) or only its likeliest class: of an image, of each pixel that is kept, or how
+    /// sure the class of each box is.
     #[serde(default)]
     soft: bool,
     /// `none` keeps all confident guesses; `equal` keeps the most confident of each class, as many as of the rarest class

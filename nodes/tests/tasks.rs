@@ -100,6 +100,38 @@ fn run(text: &str) -> BTreeMap<String, BTreeMap<String, f64>> {
 }
 
 #[test]
+fn soft_guesses_teach_something_else_than_hard_ones_and_keep_the_same() {
+    for task in ["segment", "detect"] {
+        let text = SELF_TRAINING
+            .replace("TASK", task)
+            .replace("seed = [0, 1, 2]", "seed = [0]")
+            .replace("rounds = 2\nbecomes = \"guess.teacher\"\n", "");
+        let of = |how: &str| {
+            let text = text.replace("threshold = 0.1", &format!("threshold = 0.1\n{how}"));
+            let nodes = run(&format!(
+                "{IMAGES}{}",
+                text.split("[nodes.verdict]").next().unwrap_or_default()
+            ));
+            let named = |name: &str| {
+                let found = nodes.iter().find(|(instance, _)| instance.starts_with(name));
+                found.map(|(_, metrics)| metrics.clone()).expect("it ran")
+            };
+            (named("guess"), named("student"), named("score[arm=student"))
+        };
+        let (hard, soft, sharp) = (of(""), of("soft = true"), of("soft = true\ntemperature = 0.3"));
+        assert_eq!(
+            (&hard.0, &hard.1["pseudo_labels"]),
+            (&soft.0, &soft.1["pseudo_labels"]),
+            "{task}"
+        );
+        assert!(
+            hard.2 != soft.2 && soft.2 != sharp.2,
+            "{task}: {hard:?}\n{soft:?}\n{sharp:?}"
+        );
+    }
+}
+
+#[test]
 fn a_student_learns_from_its_teachers_guesses_and_a_verdict_compares_them() {
     for (task, figure) in [("segment", "mean_iou"), ("detect", "ap")] {
         let nodes = run(&format!("{IMAGES}{}", SELF_TRAINING.replace("TASK", task)));

@@ -210,6 +210,7 @@ fn what_is_told_where_things_are_and_is_not_right() {
     let image = Images::new(8, 8, 3, vec![0; 192], vec![0]).expect("it fits");
     let annotations = |objects| Annotations {
         masks: None,
+        soft: None,
         objects: Some(objects),
     };
     let object = Object {
@@ -217,6 +218,7 @@ fn what_is_told_where_things_are_and_is_not_right() {
         bounds: [0.0, 0.0, 4.0, 4.0],
         area: 16.0,
         ignore: false,
+        sure: 1.0,
     };
     let faults = [
         annotations(Vec::new()).fault(1, [8, 8], 2),

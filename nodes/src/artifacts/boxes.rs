@@ -6,15 +6,15 @@ use flow_learn::state::{StateDict, Tensor};
 
 use crate::failure::failure;
 
-/// Values of a thing in a file: class, box, area, and whether it is left out.
+/// Values of a thing in a file: class, box, area, and doubt: 0 of what is sure, 1 of what is left out.
 const OF_OBJECT: usize = 7;
 
 /// The things in each image, as a file.
 pub(super) fn boxes_to_bytes(objects: &[Vec<Object>]) -> Vec<u8> {
     let values = |object: &Object| {
         let [left, top, right, bottom] = object.bounds;
-        let (class, ignore) = (f32::from(object.class), f32::from(u8::from(object.ignore)));
-        [class, left, top, right, bottom, object.area, ignore]
+        let doubt = if object.ignore { 1.0 } else { 1.0 - object.sure };
+        [f32::from(object.class), left, top, right, bottom, object.area, doubt]
     };
     let data: Vec<f32> = objects.iter().flatten().flat_map(values).collect();
     let mut state = StateDict::default();
@@ -32,11 +32,12 @@ pub(super) fn boxes_to_bytes(objects: &[Vec<Object>]) -> Vec<u8> {
 /// If there are fewer things than it says.
 pub(super) fn boxes_from(state: &StateDict) -> Result<Vec<Vec<Object>>, NodeError> {
     let values = |name: &str| state.tensors.get(name).map_or(&[][..], |tensor| &tensor.data);
-    let object = |[class, left, top, right, bottom, area, ignore]: &[f32; OF_OBJECT]| Object {
+    let object = |[class, left, top, right, bottom, area, doubt]: &[f32; OF_OBJECT]| Object {
         class: *class as u16,
         bounds: [*left, *top, *right, *bottom],
         area: *area,
-        ignore: *ignore > 0.0,
+        ignore: *doubt >= 1.0,
+        sure: if *doubt >= 1.0 { 1.0 } else { 1.0 - doubt },
     };
     let mut all = values("objects").as_chunks::<OF_OBJECT>().0.iter().map(object);
     let of_image = |count: &f32| {

@@ -55,6 +55,10 @@ impl SplitName {
         format!("{self}.masks")
     }
 
+    fn soft_file(self) -> String {
+        format!("{self}.soft")
+    }
+
     fn boxes_file(self) -> String {
         format!("{self}.boxes.safetensors")
     }
@@ -438,8 +442,11 @@ impl Dataset {
 
     /// The files of examples and masks that are small; the others are the host's.
     fn images(&self, host: &dyn Host) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
-        let masks = |(name, all): (&SplitName, &Annotations)| Some((name.masks_file(), all.masks.clone()?.into()));
-        let masks: Vec<(String, Samples)> = self.annotations.iter().filter_map(masks).collect();
+        let masks = |(name, all): (&SplitName, &Annotations)| {
+            let parts = [(name.masks_file(), &all.masks), (name.soft_file(), &all.soft)];
+            parts.map(|(file, part)| Some((file, Samples::from(part.clone()?))))
+        };
+        let masks: Vec<(String, Samples)> = self.annotations.iter().flat_map(masks).flatten().collect();
         let splits = self.splits.iter().map(|(name, samples)| (name.file(), samples));
         let mut small = Vec::new();
         for (name, samples) in splits.chain(masks.iter().map(|(name, masks)| (name.clone(), masks))) {
@@ -512,9 +519,12 @@ impl Dataset {
         let images = splits
             .iter()
             .filter_map(|(name, all)| Some((name.file(), all.images()?)));
-        let masks = annotations
-            .iter()
-            .filter_map(|(name, all)| Some((name.masks_file(), all.masks.as_ref()?)));
+        let masks = annotations.iter().flat_map(|(name, all): (&SplitName, &Annotations)| {
+            let parts = [(name.masks_file(), &all.masks), (name.soft_file(), &all.soft)];
+            parts
+                .into_iter()
+                .filter_map(|(file, part)| Some((file, part.as_ref()?)))
+        });
         let files = LargeImages::of(artifact, images.chain(masks));
         let data = Self {
             name,
@@ -600,13 +610,13 @@ pub(crate) fn without(images: (&str, &Samples), other: (&str, &Dataset)) -> Resu
 /// What is told of the images of a split; `None` if nothing is.
 fn read_annotations(artifact: &Artifact, split: SplitName) -> Result<Option<Annotations>, NodeError> {
     let has = |file: &str| artifact.names().any(|name| name == file);
-    let masks = has(&split.masks_file()).then(|| {
-        mapped(artifact, &split.masks_file(), |pixels| {
-            Images::decode(pixels).map_err(failure)
-        })
-    });
+    let images = |file: String| {
+        let read = || mapped(artifact, &file, |pixels| Images::decode(pixels).map_err(failure));
+        has(&file).then(read).transpose()
+    };
+    let (masks, soft) = (images(split.masks_file())?, images(split.soft_file())?);
     let objects =
         has(&split.boxes_file()).then(|| decoded(artifact, &split.boxes_file(), |bytes| boxes_from(&tensors(bytes)?)));
-    let (masks, objects) = (masks.transpose()?, objects.transpose()?);
-    Ok((masks.is_some() || objects.is_some()).then_some(Annotations { masks, objects }))
+    let objects = objects.transpose()?;
+    Ok((masks.is_some() || objects.is_some()).then_some(Annotations { masks, soft, objects }))
 }

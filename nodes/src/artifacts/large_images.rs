@@ -80,6 +80,7 @@ mod tests {
             |value: u8| Images::new(side, side, 1, vec![value; n * side * side], vec![0; n]).expect("sizes fit");
         let masked = |value: u8| Annotations {
             masks: Some(images(value)),
+            soft: None,
             objects: None,
         };
         let splits = [(SplitName::Train, Samples::from(images(9)))].into();

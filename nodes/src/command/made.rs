@@ -18,7 +18,8 @@ use crate::artifacts::{
     Annotated, DATASET, Dataset, DatasetFacts, ENCODER, EncoderArtifact, FEATURES, FILES, FeatureFacts, NetworkFacts,
     PREDICTIONS, PredictionFacts, SplitName, Targets,
 };
-use crate::failure::{at, at_with, backbone_error, failure, refused};
+use crate::failure::{at, at_with, failure, refused};
+use crate::sketches;
 
 /// What a program leaves in `{outputs}`, as far as flow knows what it means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -166,7 +167,7 @@ impl CommandNode {
                 (None, _) => Ok(Facts::unknown()),
                 (Some(data), None) => Ok(Facts::of(FeatureFacts { data })),
                 (Some(data), Some(backbone)) => {
-                    backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
+                    sketches::check(backbone, data.input, None)?;
                     Ok(Facts::of(NetworkFacts {
                         input: data.input,
                         class_names: None,

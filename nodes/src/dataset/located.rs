@@ -56,6 +56,7 @@ fn dataset(source: &str, placed: Placed, division: &Division) -> Result<Dataset,
             split,
             Annotations {
                 masks: known.masks.filter(|_| placed.annotated.masks),
+                soft: None,
                 objects: known.objects.filter(|_| placed.annotated.boxes),
             },
         );

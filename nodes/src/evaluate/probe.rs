@@ -27,9 +27,9 @@ use crate::artifacts::{
     FeaturesArtifact, MODEL, Protocol, SCORES, Scores, SplitName, Subject, same_task,
 };
 use crate::device::{DeviceChoice, Precision};
-use crate::failure::{at, at_with, backbone_error, device_failure, failure};
-use crate::memory;
+use crate::failure::{at, at_with, device_failure, failure};
 use crate::parts::told;
+use crate::{memory, sketches};
 
 /// Judges a frozen encoder by linear probe and nearest neighbours, beside random weights and raw pixels.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -128,7 +128,7 @@ impl Node for ProbeNode {
             return Ok(Facts::unknown());
         };
         if let Some(backbone) = &self.backbone {
-            backbone.sketch(facts.data.input).map_err(|e| backbone_error(&e))?;
+            sketches::check(backbone, facts.data.input, None)?;
         }
         EncoderStart::check_input("encoder", inputs, &facts.data)?;
         if let Some(features) = inputs.get::<FeatureFacts>("encoder") {

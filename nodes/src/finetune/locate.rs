@@ -10,8 +10,8 @@ use crate::artifacts::{
     Dataset, DatasetFacts, EncoderArtifact, ExampleSet, HeadInfo, LocatorArtifact, RecipeArtifact, SplitName,
 };
 use crate::augment::check_recipe;
-use crate::failure::{backbone_error, failure, refused, setting_error};
-use crate::tasks;
+use crate::failure::{failure, refused};
+use crate::{sketches, tasks};
 
 impl FinetuneNode {
     /// Whether nothing is asked for that only classification has.
@@ -43,10 +43,8 @@ impl FinetuneNode {
         }
         check_recipe(inputs, "views", data)?;
         if let Some(backbone) = &self.backbone {
-            let sketch = backbone.sketch(data.input).map_err(|e| backbone_error(&e))?;
-            if let (Some(encoder), Some(names)) = (sketch, &data.class_names) {
-                Locator::new(encoder, task, names.len(), &Stream::new(0, "sketch")).map_err(setting_error)?;
-            }
+            let head = data.class_names.as_ref().map(|names| (task, names.len()));
+            sketches::check(backbone, data.input, head)?;
         }
         self.network_facts(inputs, data, 1, Some(task.name()))
     }

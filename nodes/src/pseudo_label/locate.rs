@@ -6,7 +6,7 @@ use flow_engine::node::{Context, Inputs, NodeError, Output, ParamError};
 use flow_learn::augment::Recipe;
 use flow_learn::data::{Annotations, IGNORE, Located};
 use flow_learn::pseudo::Balance;
-use flow_learn::tasks::{Frame, Needs, Task, locate};
+use flow_learn::tasks::{Frame, Guessing, Needs, Task, locate};
 
 use super::PseudoLabelNode;
 use crate::artifacts::{Dataset, ExampleSet, LocatorArtifact, SplitName, compatible, without};
@@ -18,7 +18,6 @@ impl PseudoLabelNode {
     /// Whether nothing is asked for that only classification has.
     pub(super) fn check_task(&self, task: &dyn Task) -> Result<(), ParamError> {
         let given = [
-            ("soft", self.soft),
             ("balance", self.balance != Balance::None),
             ("per_class", self.per_class.is_some()),
             ("align", self.align),
@@ -43,7 +42,11 @@ impl PseudoLabelNode {
             None => (0..data.train()?.n() as u32).collect(),
         };
         teacher.network.encoder.device = self.device.open(cx)?;
-        let guess = |task: &dyn Task, values: &[f32], frame: &Frame| task.guess(values, frame, self.threshold);
+        let how = Guessing {
+            threshold: self.threshold,
+            soft: self.soft.then_some(self.temperature),
+        };
+        let guess = |task: &dyn Task, values: &[f32], frame: &Frame| task.guess(values, frame, how);
         let train = data.train()?;
         let guesses = by_parts(cx, &pool, |part| {
             let guesses = locate(&mut teacher.network, train, part, &augmenter, guess);
@@ -101,11 +104,13 @@ fn annotations(task: &dyn Task, data: &Dataset, guesses: &BTreeMap<u32, Located>
         .images()
         .ok_or_else(|| failure("BUG: texts have no places"))?;
     let size = [images.height, images.width];
+    let soft = guesses.values().next().map_or(0, |guess| guess.soft.len());
     let nothing = Located {
         mask: match task.needs() {
             Needs::Masks => vec![IGNORE; size[0] * size[1]],
             Needs::Boxes => Vec::new(),
         },
+        soft: vec![0; soft],
         objects: Vec::new(),
     };
     let all: Vec<Located> = (0..images.n as u32)

@@ -75,9 +75,12 @@ fn made(settings: &SourceSettings, n: usize, host: &dyn Host) -> Result<(Images,
     let images = |channels, pool: Pool<'_>| {
         Images::partly_labelled(side, side, channels, pool.pixels()?.0, labels.clone()).map_err(failure)
     };
-    let masks = Some(images(1, masks)?);
-    let objects = Some(objects);
-    Ok((images(3, pixels)?, Annotations { masks, objects }))
+    let annotations = Annotations {
+        masks: Some(images(1, masks)?),
+        soft: None,
+        objects: Some(objects),
+    };
+    Ok((images(3, pixels)?, annotations))
 }
 
 fn check(settings: &SourceSettings) -> Result<(), ParamError> {

@@ -534,7 +534,10 @@ fn guesses() {
         ("hard_temperature", "temperature = 2.0"),
         ("other_except", "except = \"larger\""),
         ("other_task", "task = \"segment\""),
-        ("soft_masks", "task = \"segment\"\nteacher = \"masks\"\nsoft = true"),
+        (
+            "masks_per_class",
+            "task = \"segment\"\nteacher = \"masks\"\nper_class = 3",
+        ),
         ("other_classes", "data = \"two_classes\""),
         ("other_size", "data = \"larger\""),
     ];

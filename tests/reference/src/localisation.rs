@@ -99,7 +99,7 @@ fn moves(case: &Case, kind: &str) -> Result<Outcome, CaseError> {
     let boxes = case.input("boxes")?.f32();
     let located = Located {
         mask: case.input("mask")?.data.iter().map(|v| *v as u8).collect(),
-        objects: Vec::new(),
+        ..Located::default()
     };
     let mask: Vec<f64> = moved(located, &[by], size).mask.iter().map(|v| f64::from(*v)).collect();
     let found: Vec<f32> = boxes
@@ -145,6 +145,7 @@ fn average_precision(case: &Case) -> Result<Outcome, CaseError> {
             bounds: [row[2], row[3], row[4], row[5]],
             area: row[6],
             ignore: row[7] > 0.0,
+            sure: 1.0,
         });
     }
     for row in case.input("found")?.f32().chunks_exact(7) {
@@ -210,6 +211,7 @@ fn assignment(case: &Case) -> Result<Outcome, CaseError> {
         bounds: [row[1], row[2], row[3], row[4]],
         area: 1.0,
         ignore: row[5] > 0.0,
+        sure: 1.0,
     };
     let objects: Vec<Object> = case.input("objects")?.f32().chunks_exact(6).map(object).collect();
     let row = |(place, _): (Place, f32)| match place {
@@ -219,6 +221,7 @@ fn assignment(case: &Case) -> Result<Outcome, CaseError> {
             class,
             reach: [a, b, c, d],
             nearness,
+            ..
         } => [f32::from(class), a, b, c, d, nearness],
     };
     let places: Vec<f32> = assign(&objects, &frame).into_iter().flat_map(row).collect();

@@ -31,6 +31,16 @@ pub enum Move {
     },
 }
 
+/// What a pixel of a mask is after a move.
+enum Source {
+    /// What the pixel of that number was.
+    Pixel(usize),
+    /// Background.
+    Background,
+    /// Nothing that counts.
+    Nothing,
+}
+
 impl Move {
     /// A turn counter-clockwise.
     pub fn rotation(degrees: f32) -> Self {
@@ -49,34 +59,60 @@ impl Move {
         Self::Affine([1.0, 0.0, -right.trunc(), 0.0, 1.0, -down.trunc()])
     }
 
+    /// Where a pixel of a mask, `[h][w]`, comes from.
+    fn source(&self, at: usize, Size { h, w, .. }: Size) -> Source {
+        let (y, x) = (at / w, at % w);
+        match *self {
+            Self::Crop(crop) => Source::Pixel((crop.top + y * crop.height / h) * w + crop.left + x * crop.width / w),
+            Self::Flip => Source::Pixel(y * w + w - 1 - x),
+            Self::Shift { down, right } => {
+                Source::Pixel(reflect(y as isize - down, h) * w + reflect(x as isize - right, w))
+            }
+            Self::Affine([a, b, c, d, e, f]) => {
+                let (cx, cy) = (w as f32 / 2.0, h as f32 / 2.0);
+                let (u, v) = (x as f32 + 0.5 - cx, y as f32 + 0.5 - cy);
+                let place = |value: f32, centre: f32| (value + centre - 0.5).round_ties_even() as isize;
+                let (px, py) = (place(a * u + b * v + c, cx), place(d * u + e * v + f, cy));
+                let inside = (0..w as isize).contains(&px) && (0..h as isize).contains(&py);
+                if inside {
+                    Source::Pixel(py as usize * w + px as usize)
+                } else {
+                    Source::Background
+                }
+            }
+            Self::Window { to, top, left } => {
+                let (py, px) = (y as isize + top, x as isize + left);
+                let inside = (0..to.0 as isize).contains(&py) && (0..to.1 as isize).contains(&px);
+                let from = |p: isize, long: usize, to: usize| p as usize * long / to;
+                if inside {
+                    Source::Pixel(from(py, h, to.0) * w + from(px, w, to.1))
+                } else {
+                    Source::Nothing
+                }
+            }
+        }
+    }
+
     /// What becomes of a mask, `[h][w]`.
-    pub fn of_mask(&self, mask: &[u8], Size { h, w, .. }: Size) -> Vec<u8> {
-        let mut moved = vec![0; mask.len()];
-        for (at, to) in moved.iter_mut().enumerate() {
-            let (y, x) = (at / w, at % w);
-            *to = match *self {
-                Self::Crop(crop) => mask[(crop.top + y * crop.height / h) * w + crop.left + x * crop.width / w],
-                Self::Flip => mask[y * w + w - 1 - x],
-                Self::Shift { down, right } => mask[reflect(y as isize - down, h) * w + reflect(x as isize - right, w)],
-                Self::Affine([a, b, c, d, e, f]) => {
-                    let (cx, cy) = (w as f32 / 2.0, h as f32 / 2.0);
-                    let (u, v) = (x as f32 + 0.5 - cx, y as f32 + 0.5 - cy);
-                    let place = |value: f32, centre: f32| (value + centre - 0.5).round_ties_even() as isize;
-                    let (px, py) = (place(a * u + b * v + c, cx), place(d * u + e * v + f, cy));
-                    let inside = (0..w as isize).contains(&px) && (0..h as isize).contains(&py);
-                    if inside { mask[py as usize * w + px as usize] } else { 0 }
-                }
-                Self::Window { to, top, left } => {
-                    let (py, px) = (y as isize + top, x as isize + left);
-                    let inside = (0..to.0 as isize).contains(&py) && (0..to.1 as isize).contains(&px);
-                    let from = |p: isize, long: usize, to: usize| p as usize * long / to;
-                    if inside {
-                        mask[from(py, h, to.0) * w + from(px, w, to.1)]
-                    } else {
-                        IGNORE
-                    }
-                }
-            };
+    pub fn of_mask(&self, mask: &[u8], size: Size) -> Vec<u8> {
+        let pixel = |at: usize| match self.source(at, size) {
+            Source::Pixel(from) => mask[from],
+            Source::Background => 0,
+            Source::Nothing => IGNORE,
+        };
+        (0..mask.len()).map(pixel).collect()
+    }
+
+    /// What becomes of a soft mask, `[h][w][classes + 1]`.
+    fn of_soft(&self, soft: &[u8], size: Size) -> Vec<u8> {
+        let classes = soft.len() / (size.h * size.w);
+        let mut moved = vec![0; soft.len()];
+        for (at, row) in moved.chunks_exact_mut(classes).enumerate() {
+            match self.source(at, size) {
+                Source::Pixel(from) => row.copy_from_slice(&soft[from * classes..][..classes]),
+                Source::Background => row[0] = u8::MAX,
+                Source::Nothing => {}
+            }
         }
         moved
     }
@@ -141,9 +177,12 @@ const NARROWEST: f32 = 1.0;
 
 /// What becomes of masks and boxes by some changes in order. Boxes of which less than a pixel's width is left are gone.
 pub fn moved(mut located: Located, moves: &[Move], size: Size) -> Located {
-    if !located.mask.is_empty() {
-        for one in moves {
+    for one in moves {
+        if !located.mask.is_empty() {
             located.mask = one.of_mask(&located.mask, size);
+        }
+        if !located.soft.is_empty() {
+            located.soft = one.of_soft(&located.soft, size);
         }
     }
     let of = |object: Object| {
@@ -181,10 +220,12 @@ mod tests {
             bounds: [2.0, 1.0, 5.0, 4.0],
             area: 9.0,
             ignore: false,
+            sure: 1.0,
         };
         Located {
             mask,
             objects: vec![object],
+            ..Located::default()
         }
     }
 
@@ -246,5 +287,34 @@ mod tests {
             after.objects.is_empty() && after.mask.iter().all(|m| *m == 0),
             "{after:?}"
         );
+    }
+
+    #[test]
+    fn soft_masks_go_where_masks_go() {
+        let mut located = rectangle();
+        let row = |pixel: &u8| if *pixel == 1 { [55, 200] } else { [250, 5] };
+        located.soft = located.mask.iter().flat_map(row).collect();
+        let window = Move::Window {
+            to: (9, 12),
+            top: 2,
+            left: -1,
+        };
+        for one in [
+            Move::Flip,
+            Move::Shift { down: 1, right: -2 },
+            Move::rotation(20.0),
+            window,
+        ] {
+            let after = moved(located.clone(), &[one], SIZE);
+            for (pixel, row) in after.mask.iter().zip(after.soft.as_chunks::<2>().0) {
+                let expected: &[[u8; 2]] = match *pixel {
+                    1 => &[[55, 200]],
+                    IGNORE => &[[0, 0]],
+                    // What an affine move brings in from outside is background.
+                    _ => &[[250, 5], [255, 0]],
+                };
+                assert!(expected.contains(row), "{one:?}: {row:?} of {pixel}");
+            }
+        }
     }
 }

@@ -20,6 +20,8 @@ pub struct Object {
     /// Whether it is a region to leave out: a crowd that is not told apart, or a guess that is too unsure to learn from. What is found in it is
     /// neither right nor wrong.
     pub ignore: bool,
+    /// How sure its class is, above 0 and at most 1: what is learnt of it; less than 1 of soft guesses only.
+    pub sure: f32,
 }
 
 /// What is where in one image.
@@ -27,6 +29,8 @@ pub struct Object {
 pub struct Located {
     /// `[height][width]`: class plus one, 0 for background, [`IGNORE`] for neither; empty where there are no masks.
     pub mask: Vec<u8>,
+    /// Of a soft guess, `[height][width][classes + 1]`: how probable background and each class are, in 255ths; empty where the mask says all.
+    pub soft: Vec<u8>,
     /// The things that have a box.
     pub objects: Vec<Object>,
 }
@@ -36,6 +40,8 @@ pub struct Located {
 pub struct Annotations {
     /// One channel of the same size, as [`Located::mask`].
     pub masks: Option<Images>,
+    /// Of soft guesses, `classes + 1` channels, as [`Located::soft`].
+    pub soft: Option<Images>,
     /// The things in each image; none at all where boxes are not known.
     pub objects: Option<Vec<Vec<Object>>>,
 }
@@ -43,14 +49,18 @@ pub struct Annotations {
 impl Annotations {
     /// Annotations of images of a height and width, each with its own.
     pub fn of([height, width]: [usize; 2], labels: &[Label], located: &[Located]) -> Self {
-        let has_masks = located.iter().any(|one| !one.mask.is_empty());
-        let masks = has_masks.then(|| {
-            let pixels: Vec<u8> = located.iter().flat_map(|one| &one.mask).copied().collect();
-            Images::partly_labelled(height, width, 1, pixels, labels.to_vec()).expect("BUG: a mask for each image")
-        });
+        let of = |part: fn(&Located) -> &Vec<u8>| {
+            let pixels: Vec<u8> = located.iter().flat_map(part).copied().collect();
+            let channels = pixels.len() / (located.len() * height * width).max(1);
+            (channels > 0).then(|| {
+                Images::partly_labelled(height, width, channels, pixels, labels.to_vec())
+                    .expect("BUG: as much of each image")
+            })
+        };
         let objects = located.iter().map(|one| one.objects.clone()).collect();
         Self {
-            masks,
+            masks: of(|one| &one.mask),
+            soft: of(|one| &one.soft),
             objects: Some(objects),
         }
     }
@@ -61,18 +71,20 @@ impl Annotations {
         let of = |all: &Vec<Vec<Object>>| indices.iter().map(|i| all[*i as usize].clone()).collect();
         Self {
             masks: self.masks.as_ref().map(|masks| masks.select(indices)),
+            soft: self.soft.as_ref().map(|soft| soft.select(indices)),
             objects: self.objects.as_ref().map(of),
         }
     }
 
     /// Those of one image.
     pub fn get(&self, index: usize) -> Located {
+        let of = |part: &Option<Images>| {
+            part.as_ref()
+                .map_or_else(Vec::new, |part| part.pixels_of(index).to_vec())
+        };
         Located {
-            mask: self
-                .masks
-                .as_ref()
-                .map(|masks| masks.pixels_of(index).to_vec())
-                .unwrap_or_default(),
+            mask: of(&self.masks),
+            soft: of(&self.soft),
             objects: self.objects.as_ref().map(|all| all[index].clone()).unwrap_or_default(),
         }
     }
@@ -86,6 +98,24 @@ impl Annotations {
                 class => new(u16::from(*class) - 1).map_or(0, |new| new as u8 + 1),
             };
             *masks = masks.with_pixels(1, masks.pixels().iter().map(mapped).collect());
+        }
+        if let Some(soft) = &mut self.soft {
+            // Background first, in both.
+            let places: Vec<usize> = std::iter::once(0)
+                .chain((1..soft.channels as u16).map(|class| new(class - 1).map_or(0, |new| usize::from(new) + 1)))
+                .collect();
+            let channels = places.iter().max().map_or(1, |last| last + 1);
+            let row = |old: &[u8]| {
+                let mut row = vec![0u8; channels];
+                for (place, value) in places.iter().zip(old) {
+                    row[*place] = row[*place].saturating_add(*value);
+                }
+                row
+            };
+            *soft = soft.with_pixels(
+                channels,
+                soft.pixels().chunks_exact(soft.channels).flat_map(row).collect(),
+            );
         }
         for objects in self.objects.iter_mut().flatten() {
             objects.retain_mut(|object| {
@@ -109,6 +139,16 @@ impl Annotations {
             if let Some((image, value)) = (0..n).find_map(|image| Some((image, unknown(image)?))) {
                 return Some(format!(
                     "the mask of image {image} has the value {value}, which is no class"
+                ));
+            }
+        }
+        if let Some(soft) = &self.soft {
+            let found = (soft.n, soft.height, soft.width, soft.channels);
+            if found != (n, height, width, classes + 1) {
+                let (n, height, width, channels) = found;
+                return Some(format!(
+                    "soft masks {n}x{height}x{width}x{channels} found, expected {} classes",
+                    classes + 1
                 ));
             }
         }

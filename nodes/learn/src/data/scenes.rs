@@ -374,6 +374,7 @@ impl Painter {
             bounds: [side as f32, side as f32, 0.0, 0.0],
             area: 0.0,
             ignore: false,
+            sure: 1.0,
         };
         let mut objects: Vec<Object> = self.shapes.iter().map(object).collect();
         for py in 0..side {
@@ -402,7 +403,11 @@ impl Painter {
         Scene {
             pixels,
             label,
-            located: Located { mask, objects },
+            located: Located {
+                mask,
+                objects,
+                ..Located::default()
+            },
         }
     }
 }

@@ -6,12 +6,13 @@
 use dfdx::prelude::*;
 
 use super::rows::check_constant;
-use super::{LossError, Traced, TracedScalar, constant};
+use super::{LossError, Traced, TracedScalar, closed_form};
 
 /// The weight of what is there (`a`).
 const ALPHA: f32 = 0.25;
 
-/// Loss of `logits`, `(places, classes)`, with targets of 0 or 1 for each, and whether a place counts, 0 or 1.
+/// Loss of `logits`, `(places, classes)`, with a target for each, 0 or 1, or between them for a guess: the loss to be expected if a thing is there with that
+/// probability; and whether a place counts, 0 or 1.
 ///
 /// # Errors
 /// If the sizes do not fit.
@@ -19,20 +20,57 @@ pub fn focal(logits: Traced, targets: &[f32], counted: &[f32], positives: f32) -
     let shape = *logits.shape();
     check_constant("focal loss", "the targets", targets.len(), shape)?;
     check_constant("focal loss", "what counts", counted.len(), (shape.0, 1))?;
-    // With x of what is true and -x of what is not, `p_t` is its logistic function.
-    let signs: Vec<f32> = targets.iter().map(|target| 2.0 * target - 1.0).collect();
-    let weight = |(place, target): (usize, &f32)| {
-        let alpha = if *target > 0.0 { ALPHA } else { 1.0 - ALPHA };
-        alpha * counted[place / shape.1] / positives.max(1.0)
-    };
-    let weights: Vec<f32> = targets.iter().enumerate().map(weight).collect();
-    let x = logits.try_mul(constant(signs, shape)?)?;
-    // -log p = max(-x, 0) + log(1 + e^-|x|), and 1 - p = s(-x).
-    let tail = (x.with_empty_tape().try_abs()?.try_negate()?.try_exp()? + 1.0).try_ln()?;
-    let entropy = x.with_empty_tape().try_negate()?.try_relu()?.try_add(tail)?;
-    let doubt = x.try_negate()?.try_sigmoid()?.try_square()?;
-    Ok(doubt
-        .try_mul(entropy)?
-        .try_mul(constant(weights, shape)?)?
-        .try_sum::<Rank0, _>()?)
+    let alphas = [1.0 - ALPHA, ALPHA].map(|alpha| alpha / positives.max(1.0));
+    let mut loss = 0.0;
+    let mut gradient = logits.as_vec();
+    let rows = gradient.chunks_exact_mut(shape.1).zip(targets.chunks_exact(shape.1));
+    for ((row, targets), counted) in rows.zip(counted) {
+        for (x, target) in row.iter_mut().zip(targets) {
+            let [mut value, mut slope] = [0.0; 2];
+            for (there, share) in [(true, *target), (false, 1.0 - target)] {
+                if share > 0.0 {
+                    let [v, s] = term(*x, there, share * (counted * alphas[usize::from(there)]));
+                    value += v;
+                    slope += s;
+                }
+            }
+            loss += f64::from(value);
+            *x = slope;
+        }
+    }
+    closed_form(logits, loss as f32, gradient)
+}
+
+/// Loss of one logit and its slope, if a thing is there or not.
+fn term(x: f32, there: bool, weight: f32) -> [f32; 2] {
+    // With z = x of what is there and -x of what is not, `p_t` is z's logistic function.
+    let sign = if there { 1.0 } else { -1.0 };
+    let z = sign * x;
+    let tail = (-z.abs()).exp();
+    // -log p = max(-z, 0) + log(1 + e^-|z|), and 1 - p is -z's logistic function.
+    let entropy = (-z).max(0.0) + tail.ln_1p();
+    let doubt = if z > 0.0 { tail } else { 1.0 } / (1.0 + tail);
+    let weight = weight * doubt * doubt;
+    [
+        weight * entropy,
+        -sign * weight * (2.0 * (1.0 - doubt) * entropy + doubt),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::losses::value_and_grads;
+
+    #[test]
+    fn a_guess_of_half_a_thing_lies_halfway_between_a_thing_and_none() {
+        let of = |target: f32| {
+            value_and_grads([(vec![0.3, -1.0], (1, 2))], |[x]| focal(x, &[target, 0.0], &[1.0], 1.0))
+                .expect("sizes fit")
+        };
+        let ((one, [of_one]), (none, [of_none]), (half, [of_half])) = (of(1.0), of(0.0), of(0.5));
+        assert!((half - f32::midpoint(one, none)).abs() < 1e-6);
+        assert!((of_half[0] - f32::midpoint(of_one[0], of_none[0])).abs() < 1e-6);
+        assert_eq!(of_half[1], of_none[1]);
+    }
 }

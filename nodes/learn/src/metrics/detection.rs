@@ -1,5 +1,7 @@
 //! Average precision and recall of boxes, as COCO's evaluation defines them (pycocotools' `COCOeval` for `bbox`).
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::data::Object;
@@ -49,6 +51,61 @@ pub struct BoxJudgement {
     classes: usize,
     /// `[image][class][range of sizes]`.
     images: Vec<Vec<[Matched; 4]>>,
+}
+
+/// The boxes of one class at one overlap in the order of their scores, and how many things there are to be found.
+#[derive(Default)]
+struct Ranking {
+    /// Place and image of each box that is of a thing.
+    hits: Vec<(usize, usize)>,
+    /// Places of each image's boxes.
+    places: Vec<Vec<usize>>,
+    /// Of each image.
+    things: Vec<usize>,
+}
+
+impl Ranking {
+    /// Whether an image has anything to do with it.
+    fn has(&self, image: usize) -> bool {
+        self.things[image] > 0 || !self.places[image].is_empty()
+    }
+
+    /// Mean precision over recalls, and the recall reached, without one image; `None` where there is nothing to find.
+    ///
+    /// The best precision at or beyond a recall is that of a hit, so only hits are looked at.
+    fn curve(&self, without: Option<usize>) -> Option<[f64; 2]> {
+        let things = self.things.iter().sum::<usize>() - without.map_or(0, |image| self.things[image]);
+        if things == 0 {
+            return None;
+        }
+        let gone: &[usize] = without.map_or(&[], |image| &self.places[image]);
+        let (mut before, mut precision) = (0, Vec::with_capacity(self.hits.len()));
+        for (place, _) in self.hits.iter().filter(|(_, image)| Some(*image) != without) {
+            while gone.get(before).is_some_and(|gone| gone < place) {
+                before += 1;
+            }
+            let rank = (place - before + 1) as f64;
+            precision.push((precision.len() + 1) as f64 / (rank + f64::EPSILON));
+        }
+        for hit in (1..precision.len()).rev() {
+            precision[hit - 1] = f64::max(precision[hit - 1], precision[hit]);
+        }
+        let recall = |hits: usize| hits as f64 / things as f64;
+        let (mut hit, mut sum) = (0, 0.0);
+        for step in 0..RECALLS {
+            while hit < precision.len() && recall(hit + 1) < step as f64 * 0.01 {
+                hit += 1;
+            }
+            sum += precision.get(hit).copied().unwrap_or(0.0);
+        }
+        Some([sum / RECALLS as f64, recall(precision.len())])
+    }
+}
+
+/// Means of precisions and of recalls; `NaN` of none.
+fn mean(curves: impl Iterator<Item = [f64; 2]>) -> [f64; 2] {
+    let curves: Vec<[f64; 2]> = curves.collect();
+    [0, 1].map(|part| curves.iter().map(|curve| curve[part]).sum::<f64>() / curves.len() as f64)
 }
 
 /// Overlap of two boxes over their union; over the first where the second is a crowd.
@@ -147,77 +204,68 @@ impl BoxJudgement {
         }
     }
 
-    /// Precision at each recall, and the recall reached, at one overlap; `None` where there is nothing to find.
-    fn curve(&self, class: usize, size: usize, at: usize, most: usize, without: Option<usize>) -> Option<(f64, f64)> {
-        let images = self.images.iter().enumerate().filter(|(i, _)| Some(*i) != without);
-        let (mut boxes, mut things) = (Vec::new(), 0);
-        for (_, image) in images {
-            let matched = &image[class][size];
-            things += matched.things;
+    /// The boxes that count for a class at one overlap, at most so many of each image.
+    fn ranking(&self, class: usize, size: usize, at: usize, most: usize) -> Ranking {
+        let (mut boxes, mut ranking) = (Vec::new(), Ranking::default());
+        for (image, of_classes) in self.images.iter().enumerate() {
+            let matched = &of_classes[class][size];
+            ranking.things.push(matched.things);
             for d in 0..matched.scores.len().min(most) {
                 if !matched.left_out[at][d] {
-                    boxes.push((matched.scores[d], matched.hit[at][d]));
+                    boxes.push((matched.scores[d], image, matched.hit[at][d]));
                 }
             }
         }
-        if things == 0 {
-            return None;
-        }
         // Stable: of equal scores those of earlier images come first.
         boxes.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let (mut hits, mut precision, mut recall) = (0.0, Vec::new(), Vec::new());
-        for (place, (_, hit)) in boxes.iter().enumerate() {
-            hits += f64::from(u8::from(*hit));
-            precision.push(hits / ((place + 1) as f64 + f64::EPSILON));
-            recall.push(hits / things as f64);
+        ranking.places = vec![Vec::new(); self.images.len()];
+        for (place, (_, image, hit)) in boxes.into_iter().enumerate() {
+            ranking.places[image].push(place);
+            if hit {
+                ranking.hits.push((place, image));
+            }
         }
-        for place in (1..precision.len()).rev() {
-            precision[place - 1] = f64::max(precision[place - 1], precision[place]);
-        }
-        let at_recall = |step: usize| {
-            let place = recall.partition_point(|recall| *recall < step as f64 * 0.01);
-            precision.get(place).copied().unwrap_or(0.0)
-        };
-        let mean = (0..RECALLS).map(at_recall).sum::<f64>() / RECALLS as f64;
-        Some((mean, recall.last().copied().unwrap_or(0.0)))
+        ranking
     }
 
-    /// Mean precision and recall over classes and some overlaps.
-    fn mean(&self, size: usize, overlaps: std::ops::Range<usize>, most: usize, without: Option<usize>) -> (f64, f64) {
+    /// Those of all classes at some overlaps.
+    fn rankings(&self, size: usize, overlaps: Range<usize>, most: usize) -> Vec<Ranking> {
         let places: Vec<(usize, usize)> = (0..self.classes)
             .flat_map(|class| overlaps.clone().map(move |at| (class, at)))
             .collect();
-        let curves: Vec<(f64, f64)> = places
-            .iter()
-            .filter_map(|(class, at)| self.curve(*class, size, *at, most, without))
-            .collect();
-        let mean = |values: &dyn Fn(&(f64, f64)) -> f64| curves.iter().map(values).sum::<f64>() / curves.len() as f64;
-        (mean(&|curve| curve.0), mean(&|curve| curve.1))
+        let ranking = |(class, at): &(usize, usize)| self.ranking(*class, size, *at, most);
+        places.par_iter().map(ranking).collect()
+    }
+
+    /// Mean precision and recall over classes and some overlaps.
+    fn mean(&self, size: usize, overlaps: Range<usize>, most: usize) -> [f64; 2] {
+        mean(
+            self.rankings(size, overlaps, most)
+                .iter()
+                .filter_map(|ranking| ranking.curve(None)),
+        )
     }
 
     /// The figures over all images.
     pub fn scores(&self) -> BoxScores {
         let all = 0..THRESHOLDS;
-        let of_size = |size: usize| self.mean(size, all.clone(), MOST[2], None);
+        let of_size = |size: usize| self.mean(size, all.clone(), MOST[2]);
         let sizes = [1, 2, 3].map(of_size);
-        let whole = of_size(0);
         BoxScores {
-            ap: whole.0,
-            ap50: self.mean(0, 0..1, MOST[2], None).0,
-            ap75: self.mean(0, 5..6, MOST[2], None).0,
-            ap_by_size: sizes.map(|mean| mean.0),
-            ar: MOST.map(|most| self.mean(0, all.clone(), most, None).1),
-            ar_by_size: sizes.map(|mean| mean.1),
+            ap: of_size(0)[0],
+            ap50: self.mean(0, 0..1, MOST[2])[0],
+            ap75: self.mean(0, 5..6, MOST[2])[0],
+            ap_by_size: sizes.map(|[precision, _]| precision),
+            ar: MOST.map(|most| self.mean(0, all.clone(), most)[1]),
+            ar_by_size: sizes.map(|[_, recall]| recall),
         }
     }
 
     /// Average precision of each class; `NaN` where there is nothing of it.
     pub fn by_class(&self) -> Vec<f64> {
         let of_class = |class: usize| {
-            let curves: Vec<f64> = (0..THRESHOLDS)
-                .filter_map(|at| Some(self.curve(class, 0, at, MOST[2], None)?.0))
-                .collect();
-            curves.iter().sum::<f64>() / curves.len() as f64
+            let curves = (0..THRESHOLDS).map(|at| self.ranking(class, 0, at, MOST[2]).curve(None));
+            mean(curves.flatten())[0]
         };
         (0..self.classes).map(of_class).collect()
     }
@@ -226,11 +274,18 @@ impl BoxJudgement {
     /// figure.
     pub fn contributions(&self) -> Vec<f64> {
         let n = self.images.len() as f64;
-        let ap = |without| {
-            let ap = self.mean(0, 0..THRESHOLDS, MOST[2], without).0;
+        let rankings = self.rankings(0, 0..THRESHOLDS, MOST[2]);
+        // An image that has nothing of a class, found or to be found, changes nothing of it.
+        let whole: Vec<Option<[f64; 2]>> = rankings.par_iter().map(|ranking| ranking.curve(None)).collect();
+        let ap = |without: Option<usize>| {
+            let curve = |(ranking, whole): (&Ranking, &Option<[f64; 2]>)| match without {
+                Some(image) if ranking.has(image) => ranking.curve(without),
+                _ => *whole,
+            };
+            let [ap, _] = mean(rankings.iter().zip(&whole).filter_map(curve));
             if ap.is_nan() { 0.0 } else { ap }
         };
-        let whole = ap(None);
+        let whole_ap = ap(None);
         let left_out: Vec<f64> = (0..self.images.len())
             .into_par_iter()
             .map(|image| ap(Some(image)))
@@ -238,7 +293,7 @@ impl BoxJudgement {
         let mean = left_out.iter().sum::<f64>() / n.max(1.0);
         left_out
             .iter()
-            .map(|without| whole + (n - 1.0) * (mean - without))
+            .map(|without| whole_ap + (n - 1.0) * (mean - without))
             .collect()
     }
 }

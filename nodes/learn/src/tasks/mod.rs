@@ -91,6 +91,15 @@ pub struct Frame {
     pub maps: Vec<[usize; 2]>,
 }
 
+/// How a teacher's values become what a student learns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guessing {
+    /// How sure a guess is at least, in [0, 1].
+    pub threshold: f32,
+    /// For soft guesses, which tell how sure they are, their temperature: `p^(1/T)`; hard ones if none.
+    pub soft: Option<f32>,
+}
+
 /// What stands on a backbone.
 pub trait Head: Tensors + Send + Sync {
     /// Its values for a batch, from the backbone's maps, finest first.
@@ -129,8 +138,8 @@ pub trait Task: Send + Sync {
     /// What the values of one image mean.
     fn decode(&self, values: &[f32], frame: &Frame) -> Found;
 
-    /// What a student may learn of the values of one image: what is surer than `threshold`, in [0, 1]; what is not counts nowhere. None if nothing is.
-    fn guess(&self, values: &[f32], frame: &Frame, threshold: f32) -> Option<Located>;
+    /// What a student may learn of the values of one image: what is sure enough; what is not counts nowhere. None if nothing is.
+    fn guess(&self, values: &[f32], frame: &Frame, how: Guessing) -> Option<Located>;
 
     /// How good what was found is, image by image.
     fn judge(&self, found: &[Found], truths: &[Located], frame: &Frame) -> Judged;

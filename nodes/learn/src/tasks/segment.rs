@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Found, Frame, Head, Judged, Needs, Task};
+use super::{Found, Frame, Guessing, Head, Judged, Needs, Task};
 use crate::data::{IGNORE, Located, MOST_MASK_CLASSES};
 use crate::layers::{
     Conv2d, ConvNorm, ConvSettings, ConvTranspose2d, Entry, FeatureMap, Layer, MapShape, Pass, Tensors,
     TransposeSettings, Upsample, join,
 };
-use crate::losses::{LossError, probabilities, segmentation, value_and_grads};
+use crate::losses::{LossError, probabilities, soft_segmentation, value_and_grads};
 use crate::metrics::{argmax, judge_masks};
 use crate::rng::Stream;
 use crate::settings::SettingError;
@@ -161,8 +161,11 @@ impl Task for Segment {
 
     fn loss(&self, values: &[f32], truths: &[Located], frame: &Frame) -> Result<(f32, Vec<f32>), LossError> {
         let labels: Vec<u8> = truths.iter().flat_map(|truth| &truth.mask).copied().collect();
+        let soft = distributions(truths, frame.classes + 1);
         let input = (values.to_vec(), (labels.len(), frame.classes + 1));
-        let (loss, [gradient]) = value_and_grads([input], |[logits]| segmentation(logits, &labels, DICE))?;
+        let (loss, [gradient]) = value_and_grads([input], |[logits]| {
+            soft_segmentation(logits, &labels, soft.as_deref(), DICE)
+        })?;
         Ok((loss, gradient))
     }
 
@@ -176,15 +179,24 @@ impl Task for Segment {
         }
     }
 
-    fn guess(&self, values: &[f32], frame: &Frame, threshold: f32) -> Option<Located> {
+    fn guess(&self, values: &[f32], frame: &Frame, how: Guessing) -> Option<Located> {
         let rows = probabilities(values, frame.classes + 1, 1.0);
         let sure = |row: &[f32]| {
             let class = argmax(row);
-            if row[class] >= threshold { class as u8 } else { IGNORE }
+            if row[class] >= how.threshold {
+                class as u8
+            } else {
+                IGNORE
+            }
         };
         let mask: Vec<u8> = rows.chunks_exact(frame.classes + 1).map(sure).collect();
+        let parts = |temperature| {
+            let rows = probabilities(values, frame.classes + 1, temperature);
+            rows.iter().map(|p| (p * f32::from(u8::MAX)).round() as u8).collect()
+        };
         mask.iter().any(|pixel| *pixel != IGNORE).then(|| Located {
             mask,
+            soft: how.soft.map(parts).unwrap_or_default(),
             objects: Vec::new(),
         })
     }
@@ -224,6 +236,25 @@ impl Task for Segment {
     }
 }
 
+/// The distribution of each pixel, if any of these images has soft guesses: those of other images are sure.
+fn distributions(truths: &[Located], classes: usize) -> Option<Vec<f32>> {
+    truths.iter().any(|truth| !truth.soft.is_empty()).then(|| {
+        let mut all = Vec::with_capacity(truths.iter().map(|truth| truth.mask.len() * classes).sum());
+        for truth in truths {
+            if truth.soft.is_empty() {
+                for pixel in &truth.mask {
+                    all.extend((0..classes).map(|class| f32::from(u8::from(class == usize::from(*pixel)))));
+                }
+            }
+            for row in truth.soft.chunks_exact(classes) {
+                let sum: f32 = row.iter().map(|v| f32::from(*v)).sum();
+                all.extend(row.iter().map(|v| f32::from(*v) / sum.max(1.0)));
+            }
+        }
+        all
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,14 +268,43 @@ mod tests {
             maps: vec![[1, 3]],
         };
         let values = [4.0, 0.0, 0.0, 4.0, 0.1, 0.0];
-        let guess = Segment.guess(&values, &frame, 0.9).expect("two pixels are sure");
+        let hard = |threshold| Guessing { threshold, soft: None };
+        let guess = Segment.guess(&values, &frame, hard(0.9)).expect("two pixels are sure");
         assert_eq!(guess.mask, [0, 1, IGNORE]);
-        assert_eq!(Segment.guess(&values, &frame, 0.999), None);
+        assert_eq!(Segment.guess(&values, &frame, hard(0.999)), None);
         let truth = Located {
             mask: vec![0, 0, 1],
-            objects: Vec::new(),
+            ..Located::default()
         };
         assert_eq!(Segment.right(&guess, &truth), (1.0, 2.0));
+    }
+
+    #[test]
+    fn a_soft_guess_tells_how_sure_the_teacher_is_of_each_class_and_true_masks_beside_it_stay_sure() {
+        let frame = Frame {
+            height: 1,
+            width: 2,
+            classes: 1,
+            maps: vec![[1, 2]],
+        };
+        let how = |temperature| Guessing {
+            threshold: 0.6,
+            soft: Some(temperature),
+        };
+        let values = [1.0, 0.0, 0.0, 0.1];
+        let guess = Segment.guess(&values, &frame, how(1.0)).expect("a pixel is sure");
+        // 1 / (1 + e^-1) of 255, and the rest.
+        assert_eq!((&guess.mask[..], &guess.soft[..2]), (&[0, IGNORE][..], &[186, 69][..]));
+        let sharp = Segment.guess(&values, &frame, how(0.5)).expect("a pixel is sure");
+        assert!(sharp.soft[0] > guess.soft[0]);
+        let truth = Located {
+            mask: vec![1, 0],
+            ..Located::default()
+        };
+        let rows = distributions(&[truth.clone(), guess], 2).expect("one is soft");
+        assert_eq!(rows[..4], [0.0, 1.0, 1.0, 0.0]);
+        assert_eq!(rows[4] + rows[5], 1.0);
+        assert_eq!(distributions(&[truth], 2), None);
     }
 
     #[test]

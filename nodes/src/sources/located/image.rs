@@ -64,6 +64,7 @@ pub(super) fn one_image(
                     bounds,
                     area: thing.area.unwrap_or(area),
                     ignore: thing.ignore,
+                    sure: 1.0,
                 });
             }
             Err(what) => tell(&thing.id, what),
@@ -73,6 +74,7 @@ pub(super) fn one_image(
     let located = placing.located(Located {
         mask,
         objects: if annotated.boxes { objects } else { Vec::new() },
+        ..Located::default()
     });
     match fitting.fitted(&picture) {
         Ok(fitted) => (Some((located, fitted)), problems),

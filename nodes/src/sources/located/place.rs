@@ -41,6 +41,7 @@ impl Placing {
             } else {
                 self.mask(&located.mask)
             },
+            soft: Vec::new(),
             objects,
         }
     }
@@ -94,6 +95,7 @@ mod tests {
             bounds: [4.0, 2.0, 8.0, 6.0],
             area: 16.0,
             ignore: false,
+            sure: 1.0,
         };
         let mut mask = vec![0u8; 8 * 16];
         (2..6).for_each(|y| mask[y * 16 + 4..y * 16 + 8].fill(1));
@@ -105,6 +107,7 @@ mod tests {
             let located = Located {
                 mask: mask.clone(),
                 objects: vec![object],
+                ..Located::default()
             };
             let moved = Placing::new(fit, [8, 16], 8).located(located);
             assert_eq!(moved.objects[0].bounds, bounds, "{fit:?}");

@@ -24,6 +24,8 @@ pub enum Place {
         reach: [f32; 4],
         /// 1 at its centre, 0 at its border (centre-ness).
         nearness: f32,
+        /// How sure the thing is ([`Object::sure`]).
+        sure: f32,
     },
 }
 
@@ -67,8 +69,14 @@ fn at_place((x, y): (f32, f32), objects: &[Object], radius: f32, [least, most]: 
         if best.is_none_or(|(smallest, _)| area < smallest) {
             let share = |a: f32, b: f32| a.min(b) / a.max(b);
             let nearness = (share(reach[0], reach[2]) * share(reach[1], reach[3])).sqrt();
-            let class = object.class;
-            best = Some((area, Place::Thing { class, reach, nearness }));
+            let Object { class, sure, .. } = *object;
+            let thing = Place::Thing {
+                class,
+                reach,
+                nearness,
+                sure,
+            };
+            best = Some((area, thing));
         }
     }
     match best {
@@ -88,6 +96,7 @@ mod tests {
             bounds,
             area: 1.0,
             ignore,
+            sure: 1.0,
         }
     }
 

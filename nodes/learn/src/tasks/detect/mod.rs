@@ -14,7 +14,7 @@ pub use decode::suppress;
 
 use std::collections::BTreeMap;
 
-use super::{Detection, Found, Frame, Head, Judged, Needs, Task};
+use super::{Detection, Found, Frame, Guessing, Head, Judged, Needs, Task};
 use crate::data::{Located, Object};
 use crate::layers::MapShape;
 use crate::losses::{LossError, binary_cross_entropy, focal, giou, value_and_grads, weighted_sum};
@@ -40,6 +40,12 @@ const STEEPEST: f32 = 6.0;
 /// What a place's value of a reach means, in pixels.
 fn reach(value: f32, stride: f32) -> f32 {
     2.0 * stride * value.clamp(-STEEPEST, STEEPEST).exp()
+}
+
+/// How sure a guess is at a temperature, `p^(1/T)` of both answers.
+fn sharpened(p: f32, temperature: f32) -> f32 {
+    let [yes, no] = [p, 1.0 - p].map(|p| p.powf(1.0 / temperature));
+    (yes / (yes + no)).max(f32::MIN_POSITIVE)
 }
 
 fn logistic(x: f32) -> f32 {
@@ -85,8 +91,13 @@ impl Task for Detect {
             match place {
                 Place::Nothing => {}
                 Place::LeftOut => counted[row] = 0.0,
-                Place::Thing { class, reach, nearness } => {
-                    targets[row * classes + usize::from(class)] = 1.0;
+                Place::Thing {
+                    class,
+                    reach,
+                    nearness,
+                    sure,
+                } => {
+                    targets[row * classes + usize::from(class)] = sure;
                     things.rows.push(row);
                     for (column, value) in things.reaches.iter_mut().zip(&value[classes..]) {
                         column.push(value.clamp(-STEEPEST, STEEPEST));
@@ -123,7 +134,7 @@ impl Task for Detect {
         }
     }
 
-    fn guess(&self, values: &[f32], frame: &Frame, threshold: f32) -> Option<Located> {
+    fn guess(&self, values: &[f32], frame: &Frame, Guessing { threshold, soft }: Guessing) -> Option<Located> {
         let boxes = decode::boxes(values, frame);
         let object = |one: &Detection| {
             let [left, top, right, bottom] = one.bounds;
@@ -132,6 +143,7 @@ impl Task for Detect {
                 bounds: one.bounds,
                 area: (right - left) * (bottom - top),
                 ignore: one.score < threshold,
+                sure: soft.map_or(1.0, |temperature| sharpened(one.score, temperature)),
             }
         };
         let objects: Vec<Object> = boxes
@@ -140,8 +152,8 @@ impl Task for Detect {
             .map(object)
             .collect();
         objects.iter().any(|object| !object.ignore).then(|| Located {
-            mask: Vec::new(),
             objects,
+            ..Located::default()
         })
     }
 
