@@ -80,10 +80,10 @@ def holds(parts):
     """Whether something that should be above zero is, in each of its parts."""
     found = [interval(values) for values in parts]
     if all(middle - half > 0 for middle, half in found):
-        return "holds"
+        return "yes"
     if any(middle + half < 0 for middle, half in found):
-        return "does not hold"
-    return "is not shown: an interval includes zero"
+        return "no"
+    return "not shown, an interval includes zero"
 
 
 def claims(rows):
@@ -106,14 +106,14 @@ def claims(rows):
     for arm in PRE_TRAINED:
         by_labels = less(of(arm, labels=few), of(arm, labels=many))
         by_views = less(of(arm, views=weak), of(arm, views=strong))
-        print(f"- {arm} is worth less as labels grow: {holds([by_labels])}, its gain is {told(of(arm, labels=few))} with {few[0]} labels and "
-              f"{told(of(arm, labels=many))} with {many[0]}, a difference of {told(by_labels)}. As augmentation grows: {holds([by_views])}, "
+        print(f"- Is {arm} worth less as labels grow? {holds([by_labels]).capitalize()}: its gain is {told(of(arm, labels=few))} with {few[0]} labels and "
+              f"{told(of(arm, labels=many))} with {many[0]}, a difference of {told(by_labels)}. As augmentation grows? {holds([by_views]).capitalize()}: "
               f"{told(of(arm, views=weak))} with {weak[0].upper()} and {told(of(arm, views=strong))} with {strong[0].upper()}, a difference of {told(by_views)}.")
     parts = [of(SELF_TRAINED, labels=few), of(SELF_TRAINED, labels=many), of(SELF_TRAINED, views=weak), of(SELF_TRAINED, views=strong)]
-    print(f"- Self-training helps all the same: {holds(parts)}, {told(parts[0])} with {few[0]} labels, {told(parts[1])} with {many[0]}, "
+    print(f"- Does self-training help all the same? {holds(parts).capitalize()}: {told(parts[0])} with {few[0]} labels, {told(parts[1])} with {many[0]}, "
           f"{told(parts[2])} with {weak[0].upper()} and {told(parts[3])} with {strong[0].upper()}.")
     parts = [of("both", "supervised"), of("both", SELF_TRAINED)]
-    print(f"- Both together are best: {holds(parts)}, {told(parts[0])} over supervised pre-training and {told(parts[1])} over self-training.\n")
+    print(f"- Are both together best? {holds(parts).capitalize()}: {told(parts[0])} over supervised pre-training and {told(parts[1])} over self-training.\n")
 
 
 def savings(run, summary):

@@ -223,6 +223,11 @@ fn what_is_told_where_things_are_and_is_not_right() {
     let faults = [
         annotations(Vec::new()).fault(1, [8, 8], 2),
         annotations(vec![vec![object]]).fault(1, [8, 8], 2),
+        Annotations {
+            soft: Some(image.clone()),
+            ..annotations(vec![Vec::new()])
+        }
+        .fault(1, [8, 8], 9),
     ];
     let frame = |classes| Frame {
         height: 8,

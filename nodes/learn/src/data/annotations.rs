@@ -143,11 +143,13 @@ impl Annotations {
             }
         }
         if let Some(soft) = &self.soft {
-            let found = (soft.n, soft.height, soft.width, soft.channels);
-            if found != (n, height, width, classes + 1) {
-                let (n, height, width, channels) = found;
+            if (soft.n, soft.height, soft.width, soft.channels) != (n, height, width, classes + 1) {
+                let found = format!(
+                    "soft masks of {} classes and {}x{} pixels of {} images",
+                    soft.channels, soft.height, soft.width, soft.n
+                );
                 return Some(format!(
-                    "soft masks {n}x{height}x{width}x{channels} found, expected {} classes",
+                    "{found} found, expected {} of {height}x{width} of {n}",
                     classes + 1
                 ));
             }
@@ -171,5 +173,26 @@ impl Annotations {
                 object.bounds, object.class
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn soft_guesses_of_classes_that_are_left_out_are_of_background() {
+        let located = Located {
+            mask: vec![1, 2],
+            soft: vec![5, 200, 50, 10, 45, 200],
+            objects: Vec::new(),
+        };
+        let all = Annotations::of([1, 2], &[None], &[located]);
+        assert_eq!(all.fault(1, [1, 2], 2), None);
+        // The first class goes, the second is the only one.
+        let kept = all.with_classes(|class| class.checked_sub(1));
+        assert_eq!(kept.fault(1, [1, 2], 1), None);
+        let kept = kept.get(0);
+        assert_eq!((kept.mask, kept.soft), (vec![0, 1], vec![205, 50, 55, 200]));
     }
 }
