@@ -335,6 +335,9 @@ fn losses_of_what_does_not_go_together() {
         refused([(4, 3)], |[a]| losses::nt_xent(a, 0.0)),
         refused([(2, 3)], |[a]| losses::reconstruction(a, &[0.5; 6], Some(&[0.0; 6]))),
         refused([(2, 3)], |[a]| losses::segmentation(a, &[0], 0.0)),
+        refused([(2, 3)], |[a]| {
+            losses::soft_segmentation(a, &[0, 1], Some(&[0.5; 2]), 0.0)
+        }),
         refused([(2, 3)], |[a]| losses::swapped(a, &[0.5; 3], 0.1)),
         refused([(1, 3), (1, 3)], |[a, b]| losses::vicreg(a, b, weights)),
     ];
