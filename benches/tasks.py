@@ -8,7 +8,7 @@ import re
 import sys
 
 TASKS = {"segment": "Segmentation", "detect": "Detection"}
-# Of Zoph et al. 2020: an arm that should do so, and what it is held against.
+# The arms that the claims of Zoph et al. 2020 are about.
 PRE_TRAINED, SELF_TRAINED = ["supervised", "simclr"], "selftrain"
 # 97.5 % quantile of Student's t, by degrees of freedom.
 STUDENT = [None, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]

@@ -442,11 +442,9 @@ impl Dataset {
 
     /// The files of examples and masks that are small; the others are the host's.
     fn images(&self, host: &dyn Host) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
-        let masks = |(name, all): (&SplitName, &Annotations)| {
-            let parts = [(name.masks_file(), &all.masks), (name.soft_file(), &all.soft)];
-            parts.map(|(file, part)| Some((file, Samples::from(part.clone()?))))
-        };
-        let masks: Vec<(String, Samples)> = self.annotations.iter().flat_map(masks).flatten().collect();
+        let masks: Vec<(String, Samples)> = masks(&self.annotations)
+            .map(|(file, masks)| (file, masks.clone().into()))
+            .collect();
         let splits = self.splits.iter().map(|(name, samples)| (name.file(), samples));
         let mut small = Vec::new();
         for (name, samples) in splits.chain(masks.iter().map(|(name, masks)| (name.clone(), masks))) {
@@ -519,13 +517,7 @@ impl Dataset {
         let images = splits
             .iter()
             .filter_map(|(name, all)| Some((name.file(), all.images()?)));
-        let masks = annotations.iter().flat_map(|(name, all): (&SplitName, &Annotations)| {
-            let parts = [(name.masks_file(), &all.masks), (name.soft_file(), &all.soft)];
-            parts
-                .into_iter()
-                .filter_map(|(file, part)| Some((file, part.as_ref()?)))
-        });
-        let files = LargeImages::of(artifact, images.chain(masks));
+        let files = LargeImages::of(artifact, images.chain(masks(&annotations)));
         let data = Self {
             name,
             class_names,
@@ -605,6 +597,16 @@ pub(crate) fn without(images: (&str, &Samples), other: (&str, &Dataset)) -> Resu
         return Err(failure(message).with_help(format!("`{other_port}` must be a part of the data set `{port}`")));
     }
     Ok(kept)
+}
+
+/// Masks and soft masks with their files.
+fn masks(annotations: &BTreeMap<SplitName, Annotations>) -> impl Iterator<Item = (String, &Images)> {
+    annotations.iter().flat_map(|(name, all)| {
+        let parts = [(name.masks_file(), &all.masks), (name.soft_file(), &all.soft)];
+        parts
+            .into_iter()
+            .filter_map(|(file, part)| Some((file, part.as_ref()?)))
+    })
 }
 
 /// What is told of the images of a split; `None` if nothing is.

@@ -51,7 +51,7 @@ impl Annotations {
     pub fn of([height, width]: [usize; 2], labels: &[Label], located: &[Located]) -> Self {
         let of = |part: fn(&Located) -> &Vec<u8>| {
             let pixels: Vec<u8> = located.iter().flat_map(part).copied().collect();
-            let channels = pixels.len() / (located.len() * height * width).max(1);
+            let channels = pixels.len().div_ceil((located.len() * height * width).max(1));
             (channels > 0).then(|| {
                 Images::partly_labelled(height, width, channels, pixels, labels.to_vec())
                     .expect("BUG: as much of each image")
@@ -142,17 +142,15 @@ impl Annotations {
                 ));
             }
         }
-        if let Some(soft) = &self.soft {
-            if (soft.n, soft.height, soft.width, soft.channels) != (n, height, width, classes + 1) {
-                let found = format!(
-                    "soft masks of {} classes and {}x{} pixels of {} images",
-                    soft.channels, soft.height, soft.width, soft.n
-                );
-                return Some(format!(
-                    "{found} found, expected {} of {height}x{width} of {n}",
-                    classes + 1
-                ));
-            }
+        if let Some(soft) = &self.soft
+            && (soft.n, soft.height, soft.width, soft.channels) != (n, height, width, classes + 1)
+        {
+            let found = format!(
+                "soft masks of {} classes and {}x{} pixels of {} images",
+                soft.channels, soft.height, soft.width, soft.n
+            );
+            let expected = classes + 1;
+            return Some(format!("{found} found, expected {expected} of {height}x{width} of {n}"));
         }
         let objects = self.objects.as_ref()?;
         if objects.len() != n {
@@ -194,5 +192,15 @@ mod tests {
         assert_eq!(kept.fault(1, [1, 2], 1), None);
         let kept = kept.get(0);
         assert_eq!((kept.mask, kept.soft), (vec![0, 1], vec![205, 50, 55, 200]));
+    }
+
+    #[test]
+    #[should_panic(expected = "BUG: as much of each image")]
+    fn masks_of_some_images_only_are_not_dropped_in_silence() {
+        let with = Located {
+            mask: vec![1, 2],
+            ..Located::default()
+        };
+        Annotations::of([1, 2], &[None, None], &[with, Located::default()]);
     }
 }

@@ -297,3 +297,57 @@ impl BoxJudgement {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Stream;
+
+    const IMAGES: usize = 12;
+    const CLASSES: usize = 3;
+
+    /// Things at places of a grid, and boxes that find some of them, at scores of which many are equal.
+    fn scene(stream: &mut Stream) -> (Vec<Detection>, Vec<Object>) {
+        let bounds = |at: usize, by: f32| [4.0 * at as f32 + by, by, 4.0 * at as f32 + 3.0 + by, 3.0 + by];
+        let (mut found, mut truths) = (Vec::new(), Vec::new());
+        for at in 0..stream.below(5) {
+            let class = stream.below(CLASSES) as u16;
+            truths.push(Object {
+                class,
+                bounds: bounds(at, 0.0),
+                area: 9.0,
+                ignore: stream.bernoulli(0.1),
+                sure: 1.0,
+            });
+            for _ in 0..stream.below(3) {
+                found.push(Detection {
+                    class: if stream.bernoulli(0.2) { 0 } else { class },
+                    bounds: bounds(at, stream.range(0.0, 0.8)),
+                    score: stream.below(6) as f32 / 6.0,
+                });
+            }
+        }
+        (found, truths)
+    }
+
+    #[test]
+    fn an_image_contributes_what_is_missing_where_it_is_left_out() {
+        let mut stream = Stream::new(7, "test");
+        let (found, truths): (Vec<_>, Vec<_>) = (0..IMAGES).map(|_| scene(&mut stream)).unzip();
+        let ap = |without: Option<usize>| {
+            let kept = |i: &usize| Some(*i) != without;
+            let part = |i: usize| (found[i].clone(), truths[i].clone());
+            let (found, truths): (Vec<_>, Vec<_>) = (0..IMAGES).filter(kept).map(part).unzip();
+            BoxJudgement::new(&found, &truths, CLASSES).scores().ap
+        };
+        let whole = ap(None);
+        assert!((0.1..0.9).contains(&whole), "{whole}: there is something to lose");
+        let left_out: Vec<f64> = (0..IMAGES).map(|image| ap(Some(image))).collect();
+        let mean = left_out.iter().sum::<f64>() / IMAGES as f64;
+        let told = BoxJudgement::new(&found, &truths, CLASSES).contributions();
+        for (told, without) in told.iter().zip(&left_out) {
+            let expected = whole + (IMAGES as f64 - 1.0) * (mean - without);
+            assert!((told - expected).abs() < 1e-12, "{told} found, expected {expected}");
+        }
+    }
+}

@@ -259,14 +259,19 @@ fn distributions(truths: &[Located], classes: usize) -> Option<Vec<f32>> {
 mod tests {
     use super::*;
 
+    /// Of an image of one row and one class.
+    fn row(width: usize) -> Frame {
+        Frame {
+            height: 1,
+            width,
+            classes: 1,
+            maps: vec![[1, width]],
+        }
+    }
+
     #[test]
     fn a_guess_says_nothing_of_pixels_below_the_threshold() {
-        let frame = Frame {
-            height: 1,
-            width: 3,
-            classes: 1,
-            maps: vec![[1, 3]],
-        };
+        let frame = row(3);
         let values = [4.0, 0.0, 0.0, 4.0, 0.1, 0.0];
         let hard = |threshold| Guessing { threshold, soft: None };
         let guess = Segment.guess(&values, &frame, hard(0.9)).expect("two pixels are sure");
@@ -281,12 +286,7 @@ mod tests {
 
     #[test]
     fn a_soft_guess_tells_how_sure_the_teacher_is_of_each_class_and_true_masks_beside_it_stay_sure() {
-        let frame = Frame {
-            height: 1,
-            width: 2,
-            classes: 1,
-            maps: vec![[1, 2]],
-        };
+        let frame = row(2);
         let how = |temperature| Guessing {
             threshold: 0.6,
             soft: Some(temperature),
