@@ -1,4 +1,5 @@
-"""The runs of the workflows of localisation as one part of BENCHMARKS.md: the paper's two tables, its claims, and labels saved.
+"""The runs of the workflows of localisation as one part of BENCHMARKS.md: the paper's two tables, its claims, labels saved, and self-training
+with few labels.
 
     tasks.py FOLDER_OF_RUNS
 """
@@ -116,7 +117,7 @@ def claims(rows):
     print(f"- Are both together best? {holds(parts).capitalize()}: {told(parts[0])} over supervised pre-training and {told(parts[1])} over self-training.\n")
 
 
-def savings(run, summary):
+def whole(run, summary):
     print(f"### `flow run workflows/{summary['workflow']}.toml`, {', '.join(summary.get('overrides') or []) or 'as it is'}\n\n{took(summary)}\n")
     print(re.sub(r"^# .*\n+", "", (run / "verdict.md").read_text()).strip() + "\n")
 
@@ -125,8 +126,9 @@ def main():
     print("## Localisation: the article's question, and labels saved\n")
     for run, summary in newest(sys.argv[1], "rethinking_pretraining")[-1:]:
         rethinking(run, summary)
-    for run, summary in newest(sys.argv[1], "label_savings"):
-        savings(run, summary)
+    for workflow in ["label_savings", "segment_selftrain"]:
+        for run, summary in newest(sys.argv[1], workflow):
+            whole(run, summary)
 
 
 main()

@@ -10,6 +10,7 @@ if [ ! -d "$folder/runs" ]; then
     for task in segment classify; do
         "$flow" run workflows/label_savings.toml --set "variables.task=$task" --quiet > /dev/null
     done
+    "$flow" run workflows/segment_selftrain.toml --quiet > /dev/null
 fi
 python3 benches/tasks.py "$folder/runs" > benches/results/tasks.md.new
 mv benches/results/tasks.md.new benches/results/tasks.md

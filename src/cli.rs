@@ -158,10 +158,10 @@ pub(crate) fn devices() -> impl TypedValueParser<Value = String> {
 /// Which part of it.
 #[derive(Debug, Args)]
 pub(crate) struct PartArgs {
-    /// Only this node (or instance) and what it depends on; may be given several times.
+    /// Only this node and what it depends on; `NODE[labels=40]` is its instances with these values; may be given several times.
     #[arg(long, value_name = "NODE")]
     pub(crate) only: Vec<String>,
-    /// Run this node (or instance) even if it is cached: it fails if something else comes out; may be given several times.
+    /// Run this node, named as for `--only`, even if it is cached: it fails if something else comes out; may be given several times.
     #[arg(long, value_name = "NODE")]
     pub(crate) force: Vec<String>,
 }

@@ -57,6 +57,27 @@ fn plan(text: &str) -> Ended {
 }
 
 #[test]
+fn a_part_is_named_by_a_node_and_any_of_its_values_in_any_order() {
+    let place = Place::new(WORDS);
+    let one = ["say[times=1,word=one]"];
+    assert_eq!(planned(&place, &["--only", "say[word=one,times=1]"]), one);
+    assert_eq!(planned(&place, &["--only", "say[times=1, word=one]"]), one);
+    assert_eq!(
+        planned(&place, &["--only", "say[word=two]"]),
+        ["say[times=1,word=two]", "say[times=2,word=two]"]
+    );
+    let no_value = place.flow(&["plan", "w.toml", "--only", "say[word=ten]"]);
+    refused(
+        &no_value,
+        &["there is no `say[word=ten]`", "of `say`, `times` is 1 or 2; `word` is one or two"],
+    );
+    let no_variable = place.flow(&["plan", "w.toml", "--only", "count[word=ten]"]);
+    refused(&no_variable, &["there is no `count[word=ten]`", "`count` has no variables: write `count`"]);
+    let no_node = place.flow(&["plan", "w.toml", "--only", "sya[word=one]"]);
+    refused(&no_node, &["there is no node `sya`", "did you mean `say`?"]);
+}
+
+#[test]
 fn excluded_combinations_are_not_made_and_included_ones_are() {
     let text = WORDS.replace(
         "times = [1, 2]",

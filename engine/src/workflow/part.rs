@@ -1,11 +1,15 @@
 //! A part of a workflow: some nodes with all that they depend on, or those that are to run whatever the cache holds.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::diagnose::{Problem, suggest};
+use super::names::split_round;
 use super::{Diagnostics, Instance, InstanceId, Workflow, users};
 
 impl Workflow {
-    /// The workflow with nothing left but `wanted` and what it depends on. A node's name stands for all of its instances, an
-    /// instance's name (`student[labels=40]`) for itself. Keys do not change, so what is left is found in the cache as before.
+    /// The workflow with nothing left but `wanted` and what it depends on. A node's name stands for all of its instances; values behind
+    /// it, in any order (`student[labels=40]`), for those that have them. Keys do not change, so what is left is found in the cache as
+    /// before.
     ///
     /// # Errors
     /// For each name that nothing has.
@@ -54,29 +58,82 @@ impl Workflow {
         let mut diagnostics = Diagnostics::default();
         let mut meant = vec![false; self.instances.len()];
         for name in names {
+            let wanted = Called::new(name);
             let mut found = false;
             for (meant, instance) in meant.iter_mut().zip(&self.instances) {
-                if is_called(instance, name) {
+                if wanted.fits(instance) {
                     (*meant, found) = (true, true);
                 }
             }
             if !found {
-                let mut known: Vec<&str> = self.instances.iter().map(|i| i.node_name.as_str()).collect();
-                known.dedup();
-                let message = format!("there is no node `{name}` in {}", self.path.display());
-                diagnostics.push(Problem::nowhere(code, message).help(suggest(name, "nodes", known)));
+                diagnostics.push(self.nothing_is(&wanted, code));
             }
         }
         diagnostics.ok(meant)
     }
+
+    fn nothing_is(&self, wanted: &Called<'_>, code: &'static str) -> Problem {
+        let file = self.path.display();
+        let mut known: Vec<&str> = self.instances.iter().map(|i| i.node_name.as_str()).collect();
+        known.dedup();
+        // The values of its variables: what is before `=`, and all that is written behind it.
+        let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let of_node: Vec<&Instance> = self.instances.iter().filter(|i| wanted.names_node(i)).collect();
+        for (variable, value) in of_node
+            .iter()
+            .flat_map(|i| parts(&i.name).1)
+            .filter_map(|value| value.split_once('='))
+        {
+            values.entry(variable).or_default().insert(value);
+        }
+        if of_node.is_empty() {
+            let message = format!("there is no node `{}` in {file}", wanted.node);
+            return Problem::nowhere(code, message).help(suggest(wanted.node, "nodes", known));
+        }
+        let message = format!("there is no `{}` in {file}", wanted.whole);
+        let help = if values.is_empty() {
+            format!("`{0}` has no variables: write `{0}`", wanted.node)
+        } else {
+            let listed = values.iter().map(|(variable, values)| {
+                let values: Vec<&str> = values.iter().copied().collect();
+                format!("`{variable}` is {}", values.join(" or "))
+            });
+            format!("of `{}`, {}", wanted.node, listed.collect::<Vec<_>>().join("; "))
+        };
+        Problem::nowhere(code, message).help(help)
+    }
 }
 
-fn is_called(instance: &Instance, name: &str) -> bool {
-    let without_round = instance
-        .node_name
-        .split_once('@')
-        .map_or(instance.node_name.as_str(), |(node, _)| node);
-    [instance.name.as_str(), &instance.node_name, without_round].contains(&name)
+/// What a name on the command line asks for: a node, of a certain round or of all, and values of its variables.
+struct Called<'a> {
+    whole: &'a str,
+    node: &'a str,
+    values: Vec<&'a str>,
+}
+
+impl<'a> Called<'a> {
+    fn new(whole: &'a str) -> Self {
+        let (node, values) = parts(whole);
+        Self { whole, node, values }
+    }
+
+    fn fits(&self, instance: &Instance) -> bool {
+        let (_, values) = parts(&instance.name);
+        instance.name == self.whole || self.names_node(instance) && self.values.iter().all(|v| values.contains(v))
+    }
+
+    fn names_node(&self, instance: &Instance) -> bool {
+        let without_round = split_round(&instance.node_name).0;
+        [instance.node_name.as_str(), without_round].contains(&self.node)
+    }
+}
+
+/// `student[labels=40,seed=0]` is `student` with `labels=40` and `seed=0`.
+fn parts(name: &str) -> (&str, Vec<&str>) {
+    match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
+        Some((node, values)) => (node, values.split(',').map(str::trim).collect()),
+        None => (name, Vec::new()),
+    }
 }
 
 fn keep_inputs(instances: &[Instance], id: InstanceId, kept: &mut [bool]) {
