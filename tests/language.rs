@@ -69,10 +69,19 @@ fn a_part_is_named_by_a_node_and_any_of_its_values_in_any_order() {
     let no_value = place.flow(&["plan", "w.toml", "--only", "say[word=ten]"]);
     refused(
         &no_value,
-        &["there is no `say[word=ten]`", "of `say`, `times` is 1 or 2; `word` is one or two"],
+        &[
+            "there is no `say[word=ten]`",
+            "of `say`, `times` is 1 or 2; `word` is one or two",
+        ],
     );
     let no_variable = place.flow(&["plan", "w.toml", "--only", "count[word=ten]"]);
-    refused(&no_variable, &["there is no `count[word=ten]`", "`count` has no variables: write `count`"]);
+    refused(
+        &no_variable,
+        &[
+            "there is no `count[word=ten]`",
+            "`count` has no variables: write `count`",
+        ],
+    );
     let no_node = place.flow(&["plan", "w.toml", "--only", "sya[word=one]"]);
     refused(&no_node, &["there is no node `sya`", "did you mean `say`?"]);
 }

@@ -32,6 +32,8 @@ use crate::parts::resumes;
 
 /// Images of which it is kept what the task showed of them.
 const PICTURED: usize = 4;
+/// Of a pretext task with answers, the metric that says which `accuracy` guessing would have.
+pub(crate) const BY_GUESSING: &str = "accuracy_by_guessing";
 
 /// Trains an encoder on a pretext task.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -360,6 +362,7 @@ impl Node for PretrainNode {
             .clone();
         let augmenter = normalisation.augmenter(&recipe, data.facts()?.input)?;
         let pretrained = start.map(|mut start| StateDict::of(&mut start.encoder, ""));
+        let guessing = method.settings().guessing();
         let settings = self.settings(method).map_err(|e| failure(e.message))?;
         let training = Pretraining::new(settings, &images, &augmenter, pretrained.as_ref()).map_err(failure)?;
         let device = self.device.open(cx)?;
@@ -381,6 +384,7 @@ impl Node for PretrainNode {
         ]);
         if let Some(last) = training.history().last() {
             metrics.insert("loss".into(), f64::from(last.loss));
+            metrics.extend(guessing.map(|share| (BY_GUESSING.to_owned(), share)));
             metrics.extend(
                 last.metrics
                     .iter()

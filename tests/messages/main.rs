@@ -148,6 +148,7 @@ fn plans_and_runs() {
     typed.flow("plan w.toml --set nodes.first.params.n=2 --force second");
     typed.flow("plan w.toml --only nobody");
     typed.flow("plan w.toml --only first[n=3]");
+    typed.flow("plan w.toml --set matrix.n=[1,2] --set nodes.first.params.n=\"${n}\" --only first[n=3]");
     typed.flow("plan w.toml --only second --force frist");
     typed.flow("run w.toml --set nodes.first.n");
     typed.flow("run w.toml --set nodes.frist.params.n=2");

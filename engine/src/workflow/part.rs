@@ -6,6 +6,9 @@ use super::diagnose::{Problem, suggest};
 use super::names::split_round;
 use super::{Diagnostics, Instance, InstanceId, Workflow, users};
 
+/// Values of a variable that an error lists.
+const SHOWN: usize = 12;
+
 impl Workflow {
     /// The workflow with nothing left but `wanted` and what it depends on. A node's name stands for all of its instances; values behind
     /// it, in any order (`student[labels=40]`), for those that have them. Keys do not change, so what is left is found in the cache as
@@ -74,34 +77,38 @@ impl Workflow {
 
     fn nothing_is(&self, wanted: &Called<'_>, code: &'static str) -> Problem {
         let file = self.path.display();
-        let mut known: Vec<&str> = self.instances.iter().map(|i| i.node_name.as_str()).collect();
-        known.dedup();
-        // The values of its variables: what is before `=`, and all that is written behind it.
-        let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let of_node: Vec<&Instance> = self.instances.iter().filter(|i| wanted.names_node(i)).collect();
-        for (variable, value) in of_node
-            .iter()
-            .flat_map(|i| parts(&i.name).1)
-            .filter_map(|value| value.split_once('='))
-        {
-            values.entry(variable).or_default().insert(value);
-        }
         if of_node.is_empty() {
+            let mut known: Vec<&str> = self.instances.iter().map(|i| i.node_name.as_str()).collect();
+            known.dedup();
             let message = format!("there is no node `{}` in {file}", wanted.node);
             return Problem::nowhere(code, message).help(suggest(wanted.node, "nodes", known));
         }
         let message = format!("there is no `{}` in {file}", wanted.whole);
+        let values = values(&of_node);
         let help = if values.is_empty() {
             format!("`{0}` has no variables: write `{0}`", wanted.node)
         } else {
-            let listed = values.iter().map(|(variable, values)| {
-                let values: Vec<&str> = values.iter().copied().collect();
-                format!("`{variable}` is {}", values.join(" or "))
-            });
-            format!("of `{}`, {}", wanted.node, listed.collect::<Vec<_>>().join("; "))
+            format!("of `{}`, {}", wanted.node, values.join("; "))
         };
         Problem::nowhere(code, message).help(help)
     }
+}
+
+/// The variables of these instances in words, each with its values, or some of them: `seed` is 0 or 1.
+fn values(instances: &[&Instance]) -> Vec<String> {
+    let mut all: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let named = instances.iter().flat_map(|instance| parts(&instance.name).1);
+    for (variable, value) in named.filter_map(|value| value.split_once('=')) {
+        all.entry(variable).or_default().insert(value);
+    }
+    let in_words = |(variable, values): (&str, BTreeSet<&str>)| {
+        let more = values.len().saturating_sub(SHOWN);
+        let mut shown: Vec<String> = values.into_iter().take(SHOWN).map(str::to_owned).collect();
+        shown.extend((more > 0).then(|| format!("one of {more} more")));
+        format!("`{variable}` is {}", shown.join(" or "))
+    };
+    all.into_iter().map(in_words).collect()
 }
 
 /// What a name on the command line asks for: a node, of a certain round or of all, and values of its variables.

@@ -43,6 +43,10 @@ impl Settings for ContextPredictionSettings {
         2.0 * self.pairs as f64 / (GRID * GRID) as f64
     }
 
+    fn guessing(&self) -> Option<f64> {
+        Some(1.0 / SIDES as f64)
+    }
+
     fn advice(&self) -> &'static str {
         "lower `lr` or raise `warmup_epochs`"
     }

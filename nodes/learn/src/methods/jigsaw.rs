@@ -42,6 +42,10 @@ impl Settings for JigsawSettings {
         1.0
     }
 
+    fn guessing(&self) -> Option<f64> {
+        Some(1.0 / self.permutations as f64)
+    }
+
     fn advice(&self) -> &'static str {
         "lower `lr` or lower `permutations`"
     }

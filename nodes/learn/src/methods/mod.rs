@@ -253,6 +253,11 @@ pub trait Settings {
     /// momentum encoder's, counts a third; an image cut into tiles counts as what its tiles cover.
     fn views(&self) -> f64;
 
+    /// The share of right answers that guessing gives, where the task has answers and `accuracy` among its metrics is the share that is right.
+    fn guessing(&self) -> Option<f64> {
+        None
+    }
+
     /// What to change first when training diverges or collapses; ends a sentence, e.g. ``lower `lr` or raise `temperature` ``.
     fn advice(&self) -> &'static str;
 

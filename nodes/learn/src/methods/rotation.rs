@@ -28,6 +28,10 @@ impl Settings for RotationSettings {
         4.0
     }
 
+    fn guessing(&self) -> Option<f64> {
+        Some(0.25)
+    }
+
     fn advice(&self) -> &'static str {
         "lower `lr` or raise `warmup_epochs`"
     }

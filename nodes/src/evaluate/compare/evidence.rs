@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::CompareNode;
 use crate::artifacts::Subject;
 use crate::evaluate::arms::Cell;
+use crate::pretrain::BY_GUESSING;
 
 /// Node kinds whose time is training time.
 const TRAINING: [&str; 3] = ["pretrain", "finetune", "pseudo-label"];
@@ -31,6 +32,9 @@ pub(super) fn pretrained(input: &InputCost) -> BTreeSet<ActionKey> {
     let pretrains = |r: &&Arc<ArtifactSummary>| r.kind == "pretrain" || (r.kind == COMMAND && trains(r));
     records.filter(pretrains).map(|r| r.key).collect()
 }
+
+/// Below so many times the share of right answers of guessing, a pretext task was not learnt.
+const AT_CHANCE: f64 = 1.2;
 
 /// What the names of a frozen encoder's figures begin with.
 const FROZEN: [&str; 5] = ["ari.", "cluster_accuracy.", "knn.", "nmi.", "probe."];
@@ -132,6 +136,30 @@ impl Evidence<'_> {
             images: known("images"),
             allowed: known("allowed"),
         }
+    }
+
+    /// The pre-trainings whose pretext task was not learnt: the node, the share of right answers at the end and that of guessing, means over all
+    /// networks.
+    pub(super) fn pretexts_at_chance(&self) -> Vec<(String, f64, f64)> {
+        let (mut accuracy, mut guessing) = (Means::default(), Means::default());
+        let records: BTreeMap<ActionKey, &Arc<ArtifactSummary>> = self
+            .lineage
+            .iter()
+            .flat_map(|input| &input.records)
+            .map(|record| (record.key, record))
+            .collect();
+        for record in records.values() {
+            if let [Some(reached), Some(by_guessing)] = ["accuracy", BY_GUESSING].map(|name| record.metrics.get(name)) {
+                let name = without_bindings(&record.node);
+                accuracy.add(name, *reached);
+                guessing.add(name, *by_guessing);
+            }
+        }
+        let names = accuracy.0.keys();
+        let found = names.filter_map(|name| Some((name.clone(), accuracy.get(name)?, guessing.get(name)?)));
+        found
+            .filter(|(_, reached, by_guessing)| *reached < AT_CHANCE * by_guessing)
+            .collect()
     }
 
     pub(super) fn guesses(&self, cell: &Cell, arm: &str) -> Vec<Guesses> {

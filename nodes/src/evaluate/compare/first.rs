@@ -43,6 +43,7 @@ pub(super) fn headline(verdict: &Verdict, evidence: &Evidence<'_>) -> String {
 /// One sentence each, the gravest first.
 pub(super) fn words(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
     let mut said: Vec<String> = unequal(verdict, evidence).into_iter().collect();
+    said.extend(at_chance(verdict, evidence));
     said.extend(verdict.cells.iter().filter_map(|cell| below_control(cell, evidence)));
     said.extend(too_few(verdict, evidence));
     said
@@ -51,6 +52,7 @@ pub(super) fn words(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
 /// The same for a terminal: of arms that a control reaches only the names.
 pub(super) fn short(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
     let mut said: Vec<String> = unequal(verdict, evidence).into_iter().collect();
+    said.extend(at_chance(verdict, evidence));
     for cell in &verdict.cells {
         let above = |arm: &&ArmVerdict| {
             arm.control
@@ -112,6 +114,47 @@ fn unequal(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
         .chain(unknown)
         .collect();
     (!said.is_empty()).then(|| format!("Not on equal terms: {}.", said.join("; ")))
+}
+
+/// What has learnt nothing shows nothing: pretext tasks, then arms.
+fn at_chance(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
+    let of_pretext = |(name, reached, guessing): (String, f64, f64)| {
+        format!(
+            "The pretext task of `{name}` was not learnt: {} % of its answers are right, {} % by guessing.",
+            percent(reached),
+            percent(guessing)
+        )
+    };
+    let pretexts = evidence.pretexts_at_chance().into_iter().map(of_pretext);
+    pretexts.chain(no_better_than_guessing(verdict, evidence)).collect()
+}
+
+/// One sentence for each budget at which an arm is at chance.
+fn no_better_than_guessing(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
+    let Some(guessing) = verdict.guessing else {
+        return Vec::new();
+    };
+    // What guessing reaches on so many images, in 39 of 40 draws of them: how much runs differ among each other has no part in it.
+    let most = guessing + 1.96 * (guessing * (1.0 - guessing) / verdict.images.max(1) as f64).sqrt();
+    let of_cell = |cell: &CellVerdict| {
+        let arms: Vec<&ArmVerdict> = cell.arms.iter().filter(|arm| arm.figure.mean <= most).collect();
+        let one = |arm: &&ArmVerdict| format!("{} ({})", evidence.node.title(&arm.arm), percent(arm.figure.mean));
+        let listed = arms.iter().map(one).collect::<Vec<_>>().join(", ");
+        let baseline = match arms.iter().any(|arm| arm.arm == verdict.baseline) {
+            true => {
+                "; it is what the others are held against, and must be trained longer or otherwise before a gain over it counts"
+            }
+            false => "",
+        };
+        (!arms.is_empty()).then(|| {
+            format!(
+                "{}: no better than guessing, which reaches {} %: {listed}{baseline}.",
+                cell_name(evidence.node, &cell.cell),
+                percent(guessing)
+            )
+        })
+    };
+    verdict.cells.iter().filter_map(of_cell).collect()
 }
 
 /// An arm that a control reaches without learning any features has shown nothing.

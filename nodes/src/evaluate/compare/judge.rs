@@ -78,6 +78,7 @@ pub(super) fn judge(node: &CompareNode, material: &Material<'_>) -> Result<Verdi
     }
     Ok(Verdict {
         baseline: node.baseline.clone(),
+        guessing: metric.by_guessing(first),
         metric,
         margin: node.margin,
         split: first.split,

@@ -450,3 +450,41 @@ fn on_a_terminal_no_line_is_wider_than_80_columns_and_the_answer_is_a_sentence_f
     }
     insta::assert_snapshot!(text);
 }
+
+#[test]
+fn an_arm_at_chance_is_said_before_anything_else_and_first_of_all_the_baseline() {
+    // Four classes: a quarter is what guessing reaches.
+    let arms = [
+        ("scratch", at(&[(100, 0.25), (1000, 0.60)]), 0.005),
+        ("fixmatch", at(&[(100, 0.50), (1000, 0.70)]), 0.005),
+        ("simclr", at(&[(100, 0.26), (1000, 0.65)]), 0.005),
+    ];
+    insta::assert_snapshot!(said(json!({ "titles": titles() }), 5, &arms, &[]));
+    let learnt = [
+        ("scratch", at(&[(100, 0.40)]), 0.005),
+        ("fixmatch", at(&[(100, 0.50)]), 0.005),
+    ];
+    assert!(!said(json!({ "titles": titles() }), 5, &learnt, &[]).contains("guessing"));
+}
+
+#[test]
+fn a_pretext_task_that_was_not_learnt_is_said_before_anything_else() {
+    let arms = [
+        ("scratch", at(&[(100, 0.40)]), 0.005),
+        ("simclr", at(&[(100, 0.50)]), 0.005),
+    ];
+    let with_accuracy = |accuracy: f64| {
+        let figures = json!({ "accuracy": accuracy, "accuracy_by_guessing": 0.25 });
+        let rotated = InputCost {
+            port: "compare",
+            index: 0,
+            node: "simclr".to_owned(),
+            bindings: BTreeMap::from([("labels".to_owned(), json!(100))]),
+            records: vec![record("pretrain", "rotated[seed=0]", 1.0, figures)],
+        };
+        with_evidence(json!({ "titles": titles() }), 5, &arms, &[], &[rotated]).markdown
+    };
+    let said = "The pretext task of `rotated` was not learnt: 26.0 % of its answers are right, 25.0 % by guessing.";
+    assert!(with_accuracy(0.26).contains(said), "{}", with_accuracy(0.26));
+    assert!(!with_accuracy(0.5).contains("was not learnt"));
+}

@@ -38,6 +38,9 @@ pub(super) struct Verdict {
     pub(super) judged_on: Digest,
     /// Names of the classes.
     pub(super) class_names: Vec<String>,
+    /// What is reached without looking at an image; none of figures of places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) guessing: Option<f64>,
     /// One for each label budget (and training budget), in the order of the matrix.
     pub(super) cells: Vec<CellVerdict>,
 }
