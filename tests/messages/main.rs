@@ -148,7 +148,6 @@ fn plans_and_runs() {
     typed.flow("plan w.toml --set nodes.first.params.n=2 --force second");
     typed.flow("plan w.toml --only nobody");
     typed.flow("plan w.toml --only first[n=3]");
-    typed.flow("plan w.toml --set matrix.n=[1,2] --set nodes.first.params.n=\"${n}\" --only first[n=3]");
     typed.flow("plan w.toml --only second --force frist");
     typed.flow("run w.toml --set nodes.first.n");
     typed.flow("run w.toml --set nodes.frist.params.n=2");
@@ -180,6 +179,16 @@ fn plans_and_runs() {
     typed.place.write(".flow/cache/secret.key", "short");
     typed.flow("plan secret.toml");
     typed.check("plans_and_runs");
+}
+
+#[test]
+fn parts_of_a_workflow() {
+    let matrix = "[matrix]\nn = [1, 2]\n\n[nodes.first]";
+    let workflow = TWO.replace("[nodes.first]", matrix).replace("n = 1", "n = \"${n}\"");
+    let mut typed = Transcript::new(&workflow);
+    typed.flow("plan w.toml --only second[n=2]");
+    typed.flow("plan w.toml --only first[n=3]");
+    typed.check("parts_of_a_workflow");
 }
 
 #[test]

@@ -141,10 +141,11 @@ fn no_better_than_guessing(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<St
         let one = |arm: &&ArmVerdict| format!("{} ({})", evidence.node.title(&arm.arm), percent(arm.figure.mean));
         let listed = arms.iter().map(one).collect::<Vec<_>>().join(", ");
         let baseline = match arms.iter().any(|arm| arm.arm == verdict.baseline) {
-            true => {
-                "; it is what the others are held against, and must be trained longer or otherwise before a gain over it counts"
-            }
-            false => "",
+            true => format!(
+                "; a gain over {} shows little until it is trained longer or otherwise",
+                evidence.node.title(&verdict.baseline)
+            ),
+            false => String::new(),
         };
         (!arms.is_empty()).then(|| {
             format!(
