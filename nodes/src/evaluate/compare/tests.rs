@@ -484,7 +484,7 @@ fn a_pretext_task_that_was_not_learnt_is_said_before_anything_else() {
         };
         with_evidence(json!({ "titles": titles() }), 5, &arms, &[], &[rotated]).markdown
     };
-    let said = "The pretext task of `rotated` was not learnt: 26.0 % of its answers are right, 25.0 % by guessing.";
-    assert!(with_accuracy(0.26).contains(said), "{}", with_accuracy(0.26));
+    let page = with_accuracy(0.26);
+    insta::assert_snapshot!(page.lines().nth(2).unwrap_or_default());
     assert!(!with_accuracy(0.5).contains("was not learnt"));
 }
