@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flow_cache::name::{Name, without_bindings};
+
 use super::diagnose::{Problem, suggest};
-use super::names::split_round;
 use super::{Diagnostics, Instance, InstanceId, Workflow, users};
 
 /// Values of a variable that an error lists.
@@ -61,45 +62,56 @@ impl Workflow {
         let mut diagnostics = Diagnostics::default();
         let mut meant = vec![false; self.instances.len()];
         for name in names {
-            let wanted = Called::new(name);
+            let wanted = Name::parse(name);
             let mut found = false;
             for (meant, instance) in meant.iter_mut().zip(&self.instances) {
-                if wanted.fits(instance) {
+                if instance.name == *name || stands_for(wanted.as_ref(), &instance.name) {
                     (*meant, found) = (true, true);
                 }
             }
             if !found {
-                diagnostics.push(self.nothing_is(&wanted, code));
+                diagnostics.push(self.nothing_is(name, code));
             }
         }
         diagnostics.ok(meant)
     }
 
-    fn nothing_is(&self, wanted: &Called<'_>, code: &'static str) -> Problem {
+    fn nothing_is(&self, name: &str, code: &'static str) -> Problem {
         let file = self.path.display();
-        let of_node: Vec<&Instance> = self.instances.iter().filter(|i| wanted.names_node(i)).collect();
+        let node = without_bindings(name);
+        let wanted = Name::parse(node);
+        let names = self.instances.iter().map(Instance::name);
+        let of_node: Vec<Name<'_>> = names
+            .filter(|instance| stands_for(wanted.as_ref(), instance))
+            .filter_map(Name::parse)
+            .collect();
         if of_node.is_empty() {
             let mut known: Vec<&str> = self.instances.iter().map(|i| i.node_name.as_str()).collect();
             known.dedup();
-            let message = format!("there is no node `{}` in {file}", wanted.node);
-            return Problem::nowhere(code, message).help(suggest(wanted.node, "nodes", known));
+            let message = format!("there is no node `{node}` in {file}");
+            return Problem::nowhere(code, message).help(suggest(node, "nodes", known));
         }
-        let message = format!("there is no `{}` in {file}", wanted.whole);
+        let message = format!("there is no `{name}` in {file}");
         let values = values(&of_node);
         let help = if values.is_empty() {
-            format!("`{0}` has no variables: write `{0}`", wanted.node)
+            format!("`{node}` has no variables: write `{node}`")
         } else {
-            format!("of `{}`, {}", wanted.node, values.join("; "))
+            format!("of `{node}`, {}", values.join("; "))
         };
         Problem::nowhere(code, message).help(help)
     }
 }
 
+fn stands_for(wanted: Option<&Name<'_>>, instance: &str) -> bool {
+    wanted
+        .zip(Name::parse(instance))
+        .is_some_and(|(wanted, instance)| wanted.stands_for(&instance))
+}
+
 /// The variables of these instances in words, each with its values, or some of them: `seed` is 0 or 1.
-fn values(instances: &[&Instance]) -> Vec<String> {
+fn values(instances: &[Name<'_>]) -> Vec<String> {
     let mut all: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let named = instances.iter().flat_map(|instance| parts(&instance.name).1);
-    for (variable, value) in named.filter_map(|value| value.split_once('=')) {
+    for (variable, value) in instances.iter().flat_map(Name::bindings) {
         all.entry(variable).or_default().insert(value);
     }
     let in_words = |(variable, values): (&str, BTreeSet<&str>)| {
@@ -109,38 +121,6 @@ fn values(instances: &[&Instance]) -> Vec<String> {
         format!("`{variable}` is {}", shown.join(" or "))
     };
     all.into_iter().map(in_words).collect()
-}
-
-/// What a name on the command line asks for: a node, of a certain round or of all, and values of its variables.
-struct Called<'a> {
-    whole: &'a str,
-    node: &'a str,
-    values: Vec<&'a str>,
-}
-
-impl<'a> Called<'a> {
-    fn new(whole: &'a str) -> Self {
-        let (node, values) = parts(whole);
-        Self { whole, node, values }
-    }
-
-    fn fits(&self, instance: &Instance) -> bool {
-        let (_, values) = parts(&instance.name);
-        instance.name == self.whole || self.names_node(instance) && self.values.iter().all(|v| values.contains(v))
-    }
-
-    fn names_node(&self, instance: &Instance) -> bool {
-        let without_round = split_round(&instance.node_name).0;
-        [instance.node_name.as_str(), without_round].contains(&self.node)
-    }
-}
-
-/// `student[labels=40,seed=0]` is `student` with `labels=40` and `seed=0`.
-fn parts(name: &str) -> (&str, Vec<&str>) {
-    match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
-        Some((node, values)) => (node, values.split(',').map(str::trim).collect()),
-        None => (name, Vec::new()),
-    }
 }
 
 fn keep_inputs(instances: &[Instance], id: InstanceId, kept: &mut [bool]) {

@@ -28,6 +28,26 @@ impl Metric {
         }
     }
 
+    /// What is reached without looking at an image, by naming the commonest class for all or any class at random.
+    ///
+    /// # Panics
+    /// With `BUG:` if a class is not below `classes`.
+    pub fn by_guessing(self, truth: &[usize], classes: usize) -> f64 {
+        let mut counts = vec![0usize; classes];
+        for class in truth {
+            assert!(*class < classes, "BUG: a class out of range");
+            counts[*class] += 1;
+        }
+        let most = counts.iter().copied().max().unwrap_or(0) as f64 / truth.len().max(1) as f64;
+        let known = counts.iter().filter(|count| **count > 0).count().max(1) as f64;
+        let at_random = 1.0 / classes.max(1) as f64;
+        match self {
+            Self::Accuracy => most.max(at_random),
+            Self::BalancedAccuracy => at_random.max(1.0 / known),
+            Self::MacroF1 => at_random.max(2.0 * most / (1.0 + most) / known),
+        }
+    }
+
     /// What each image contributes: their mean is the figure, and their variance over the number of images the figure's variance, as far as images
     /// are drawn at random. Ratios are taken by their influence function (Hampel 1974), as in the infinitesimal jackknife.
     ///
@@ -95,6 +115,21 @@ mod tests {
             Metric::Accuracy => crate::metrics::accuracy(truth, predicted),
             Metric::BalancedAccuracy => balanced_accuracy(truth, predicted, 5),
             Metric::MacroF1 => macro_f1(truth, predicted, 5),
+        }
+    }
+
+    #[test]
+    fn guessing_is_the_best_of_one_class_for_all_and_of_any_at_random() {
+        let (truth, _) = judged(300, &mut Stream::new(2, "guessing"));
+        let one_class = vec![2; 30];
+        for (truth, metric) in ALL
+            .into_iter()
+            .flat_map(|metric| [(&truth, metric), (&one_class, metric)])
+        {
+            let always = |class: usize| figure(metric, truth, &vec![class; truth.len()]);
+            let best = (0..5).map(always).fold(1.0 / 5.0, f64::max);
+            let found = metric.by_guessing(truth, 5);
+            assert!((found - best).abs() < 1e-12, "{metric:?}: {found} {best}");
         }
     }
 

@@ -90,18 +90,12 @@ impl Compared {
         }
     }
 
-    /// What is reached without looking at an image, by naming the same class for all or any class at random; none of a task's figures.
+    /// What is reached without looking at an image; none of a task's figures.
     pub(super) fn by_guessing(&self, scores: &Scores) -> Option<f64> {
-        let Self::Classes(metric) = self else { return None };
-        let (truth, classes) = (scores.truth(), scores.class_names.len());
-        let always = |class: usize| {
-            let contributions = metric.contributions(&truth, &vec![class; truth.len()], classes);
-            contributions.iter().sum::<f64>() / contributions.len().max(1) as f64
-        };
-        (0..classes)
-            .map(always)
-            .reduce(f64::max)
-            .map(|best| best.max(1.0 / classes as f64))
+        match self {
+            Self::Classes(metric) => Some(metric.by_guessing(&scores.truth(), scores.class_names.len())),
+            Self::Places(_) => None,
+        }
     }
 
     /// What each image contributes.
