@@ -34,6 +34,11 @@ impl<'a> Name<'a> {
         self.base
     }
 
+    /// The round of a node that has several.
+    pub fn round(&self) -> Option<&'a str> {
+        self.round
+    }
+
     /// The values of its variables.
     pub fn bindings(&self) -> &[(&'a str, &'a str)] {
         &self.bindings

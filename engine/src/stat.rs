@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::io;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use flow_cache::{Digest, Stamp, Store};
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::code::Listing;
@@ -18,6 +19,9 @@ use crate::plain_file;
 
 /// How often a file that changes while it is read is read again.
 const ATTEMPTS: usize = 3;
+
+/// Files of a folder that are read at a time. A disk answers many requests sooner than one after the other, and who waits for it takes no core.
+const READERS: usize = 16;
 
 const SCHEMA: u32 = 4;
 
@@ -32,6 +36,8 @@ const MEMORY: &str = "stat";
 pub struct FileDigests {
     memory: Option<Store>,
     known: Mutex<DigestTable>,
+    /// Threads that read folders, made with the first; none where the system gives no more.
+    readers: OnceLock<Option<ThreadPool>>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +70,7 @@ impl FileDigests {
                 entries,
                 ..DigestTable::default()
             }),
+            readers: OnceLock::new(),
         }
     }
 
@@ -79,11 +86,17 @@ impl FileDigests {
         }
         let listing = Listing::of(path)?;
         // Asking the system for tens of thousands of stamps takes longer than all the rest.
-        let digests = listing.files.par_iter().map(|file| {
+        let of_file = |file: &PathBuf| {
             let digest = self.digest(&absolute.join(file));
             digest.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))
-        });
-        let mut digests = digests.collect::<io::Result<Vec<Digest>>>()?.into_iter();
+        };
+        let read = || listing.files.par_iter().map(of_file).collect::<io::Result<Vec<Digest>>>();
+        let readers = || ThreadPoolBuilder::new().num_threads(READERS).thread_name(|i| format!("read:{i}")).build().ok();
+        let digests = match self.readers.get_or_init(readers) {
+            Some(readers) => readers.install(read),
+            None => read(),
+        };
+        let mut digests = digests?.into_iter();
         listing.digest(|_| {
             digests
                 .next()

@@ -7,6 +7,8 @@
 mod learn;
 mod locate;
 
+pub(crate) use learn::TRAIN_ACCURACY;
+
 use std::path::Path;
 
 use flow_engine::node::{

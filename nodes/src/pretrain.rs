@@ -251,7 +251,7 @@ impl PretrainNode {
 
 impl Node for PretrainNode {
     const KIND: &'static str = "pretrain";
-    const VERSION: u32 = 7;
+    const VERSION: u32 = 8;
     const OUTPUT: ArtifactType = ENCODER;
 
     fn ports(&self) -> Vec<Port> {

@@ -683,11 +683,11 @@ fn pictures_of_what_a_task_shows_are_one_for_each_image_and_change_nothing() {
                 permutations: 8,
                 ..Default::default()
             }),
-            &["shuffled tiles"],
+            &["view", "shuffled tiles"],
         ),
         (
             MethodSettings::ContextPrediction(Default::default()),
-            &["centre and neighbour"],
+            &["view", "centre and neighbour"],
         ),
         (
             MethodSettings::Colorization(Default::default()),

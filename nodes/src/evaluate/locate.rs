@@ -35,7 +35,7 @@ impl ScoreNode {
             Ok(found)
         })?;
         let truths: Vec<_> = (0..images.n()).map(|i| known.get(i)).collect();
-        let judged = task.judge(&found, &truths, &model.network.frame);
+        let judged = task.judge(&found, &truths, &model.network.frame, &data.class_names);
         let scores = Scores {
             split: self.split,
             judged_on: Dataset::digest_of(input, self.split)?,

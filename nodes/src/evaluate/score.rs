@@ -106,7 +106,7 @@ impl ScoreNode {
 
 impl Node for ScoreNode {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const OUTPUT: ArtifactType = SCORES;
     const FORM: &'static [&'static str] = &["model"];
 

@@ -8,19 +8,26 @@ use std::time::Instant;
 use flow_engine::node::{Context, Input, Inputs, NodeError, Output, Progress};
 use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Encoder};
+use flow_learn::metrics::{accuracy, argmaxes};
 use flow_learn::rng::Stream;
-use flow_learn::train::{Classifier, Examples, Fit, Pool, Training};
+use flow_learn::train::{Classifier, Examples, Fit, Pool, Training, predict};
 
 use super::{FinetuneNode, HeadStart};
 use crate::artifacts::{
-    Dataset, EncoderArtifact, HeadInfo, History, ModelArtifact, RecipeArtifact, SplitName, same_task, without,
+    Dataset, EncoderArtifact, ExampleSet, HeadInfo, History, ModelArtifact, RecipeArtifact, SplitName, same_task, without,
 };
 use crate::device::note_memory;
-use crate::failure::{failure, refused, training_failure};
+use crate::failure::{device_failure, failure, refused, training_failure};
 use crate::parts::resumes;
 
 /// Steps between two looks at the clock for a checkpoint.
 const STRETCH: usize = 25;
+
+/// The metric that says whether a network has learnt what it was shown: the share of its labelled images that it gets right when training has ended.
+pub(crate) const TRAIN_ACCURACY: &str = "train_accuracy";
+
+/// Labelled images that this is measured on, at most.
+const MEASURED: usize = 1000;
 
 impl FinetuneNode {
     /// Trains the classifier.
@@ -86,11 +93,16 @@ impl FinetuneNode {
             pseudo_labels: guesses.as_ref().map(|guesses| guesses.indices.len()),
             task: None,
         };
-        let metrics = metrics(&fit, &head, allowed);
+        let mut metrics = metrics(&fit, &head, allowed);
         let history = self.semi.is_some().then(|| History::of(fit.history()).to_file());
+        let mut classifier = fit.into_classifier();
+        if !truths.guessed && !truths.indices.is_empty() {
+            let learnt = train_accuracy(&mut classifier, &labelled, &truths, &plain)?;
+            metrics.insert(TRAIN_ACCURACY.to_owned(), learnt);
+        }
         let artifact = ModelArtifact {
             backbone,
-            classifier: fit.into_classifier(),
+            classifier,
             normalisation,
             head,
         };
@@ -180,6 +192,21 @@ pub(super) fn metrics(fit: &impl Training, head: &HeadInfo, allowed: f64) -> BTr
     let last = last.into_iter().flatten();
     let last = last.map(|(name, value)| (name.clone(), f64::from(*value)));
     counts.into_iter().chain(last).collect()
+}
+
+/// The share of labelled images that a classifier gets right, without augmentation; of many, so many as suffice, evenly over all.
+fn train_accuracy(
+    classifier: &mut Classifier,
+    labelled: &Dataset,
+    truths: &ExampleSet,
+    plain: &Augmenter,
+) -> Result<f64, NodeError> {
+    let every = truths.indices.len().div_ceil(MEASURED);
+    let indices: Vec<u32> = truths.indices.iter().copied().step_by(every).collect();
+    let classes = classifier.classes;
+    let known: Vec<usize> = argmaxes(&truths.targets, classes).step_by(every).collect();
+    let probabilities = predict(classifier, labelled.train()?, &indices, plain).map_err(|e| device_failure(&e))?;
+    Ok(accuracy(&known, &argmaxes(&probabilities, classes).collect::<Vec<_>>()))
 }
 
 /// Unlabelled images: those of a data set that are not, pixel for pixel, labelled examples.

@@ -26,15 +26,14 @@ pub(super) fn figures(nodes: &[Shown<'_>]) -> Vec<Figure> {
         .iter()
         .filter(|node| matches!(node.outcome.kind.as_str(), "pretrain" | "finetune"))
     {
-        let name = node.name();
         for series in of_training(node) {
-            let panel = entry(&mut panels, &format!("{} {}", name.node, series.metric));
-            name.node.clone_into(&mut panel.group);
+            let panel = entry(&mut panels, &format!("{} {}", node.node(), series.metric));
+            node.node().clone_into(&mut panel.group);
             (panel.title, panel.x) = (in_words(&series.metric), series.x);
             panel.y.clone_from(&panel.title);
             panel.curves.push(Curve {
                 name: node.outcome.name.clone(),
-                like: name.first.to_owned(),
+                like: node.first(),
                 points: series.points,
             });
         }

@@ -40,9 +40,8 @@ impl Group<'_> {
 pub(super) fn figures<'a>(nodes: &'a [Shown<'a>]) -> Vec<Figure> {
     let mut groups: Vec<(String, Group<'a>)> = Vec::new();
     for node in nodes.iter().filter(|node| node.outcome.kind == "pseudo-label") {
-        let name = node.name();
-        let group = entry(&mut groups, &format!("{} {}", name.node, name.first));
-        (group.round, group.base, group.first) = (name.round, name.base().to_owned(), name.first.to_owned());
+        let group = entry(&mut groups, &format!("{} {}", node.node(), node.first()));
+        (group.round, group.base, group.first) = (node.round(), node.base().to_owned(), node.first());
         group.nodes.push(node);
     }
     let groups: Vec<Group<'a>> = groups.into_iter().map(|(_, group)| group).collect();

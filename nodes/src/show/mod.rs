@@ -10,6 +10,7 @@ mod pretexts;
 
 use std::collections::HashMap;
 
+use flow_cache::name::{Name, without_bindings};
 use flow_cache::{ActionKey, Artifact, Store};
 use flow_engine::NodeOutcome;
 use flow_engine::figure::{Figure, Judged};
@@ -42,8 +43,27 @@ impl<'a> Shown<'a> {
         outcomes.iter().filter_map(of_node).collect()
     }
 
-    fn name(&self) -> Name<'a> {
-        Name::of(&self.outcome.name)
+    /// `student@2` of `student@2[labels=40,seed=0]`.
+    fn node(&self) -> &'a str {
+        without_bindings(&self.outcome.name)
+    }
+
+    /// `student` of that.
+    fn base(&self) -> &'a str {
+        Name::parse(&self.outcome.name).map_or(self.node(), |name| name.base())
+    }
+
+    /// 2 of that; 1 where there are no rounds.
+    fn round(&self) -> u32 {
+        let name = Name::parse(&self.outcome.name);
+        name.and_then(|name| name.round()?.parse().ok()).unwrap_or(1)
+    }
+
+    /// The value of its first variable, `labels=40` of that; empty where there are none.
+    fn first(&self) -> String {
+        let name = Name::parse(&self.outcome.name);
+        let first = name.and_then(|name| name.bindings().first().copied());
+        first.map_or_else(String::new, |(variable, value)| format!("{variable}={value}"))
     }
 
     fn input(&self) -> Option<Input> {
@@ -56,35 +76,6 @@ fn input(artifact: Artifact) -> Input {
         node: String::new(),
         bindings: Default::default(),
         artifact,
-    }
-}
-
-/// The parts of an instance's name.
-#[derive(Clone, Copy)]
-struct Name<'a> {
-    /// `student@2`.
-    node: &'a str,
-    /// 2.
-    round: u32,
-    /// The first binding, `labels=40`; empty if there is none.
-    first: &'a str,
-}
-
-impl<'a> Name<'a> {
-    fn of(name: &'a str) -> Self {
-        let (node, bindings) = name.split_once('[').unwrap_or((name, ""));
-        let bindings = bindings.strip_suffix(']').unwrap_or(bindings);
-        let round = node.split_once('@').and_then(|(_, round)| round.parse().ok());
-        Self {
-            node,
-            round: round.unwrap_or(1),
-            first: bindings.split(',').next().unwrap_or(""),
-        }
-    }
-
-    /// Without the round.
-    fn base(&self) -> &'a str {
-        self.node.split('@').next().unwrap_or(self.node)
     }
 }
 

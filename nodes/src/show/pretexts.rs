@@ -18,12 +18,12 @@ pub(super) fn figures(nodes: &[Shown<'_>]) -> Option<Figure> {
     // Instances of one node show the same, but for chance.
     for node in nodes.iter().filter(|node| node.outcome.kind == "pretrain") {
         let has = node.artifact.as_ref().is_some_and(PretextPictures::are_in);
-        if !has || !known.insert(node.name().base()) {
+        if !has || !known.insert(node.base()) {
             continue;
         }
         let found = node
             .input()
-            .map(|input| PretextPictures::read(&input).and_then(|found| of_node(node.name().base(), &found)));
+            .map(|input| PretextPictures::read(&input).and_then(|found| of_node(node.base(), &found)));
         match found {
             Some(Ok(found)) => groups.extend(found),
             Some(Err(error)) => {

@@ -12,7 +12,7 @@ use flow_engine::StopFlag;
 use tokio::runtime::{Builder, Runtime};
 
 use super::answers::{Answer, words};
-use super::{Asked, Site};
+use super::site::{Asked, Site};
 use crate::cli::Cli;
 use crate::exit::Failure;
 
@@ -38,8 +38,7 @@ impl Served {
 
         let site = Arc::new(Site::new(cli, found, token));
         let first = Arc::clone(&site);
-        // So that the first list is quick.
-        std::thread::spawn(move || drop(first.list.rows()));
+        std::thread::spawn(move || first.warm());
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()

@@ -94,13 +94,11 @@ impl Method for ContextPrediction {
     fn pictures(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Vec<Shown> {
         let (patches, _) = self.pairs(encoder.input, batch, pass);
         let each = 2 * self.settings.pairs;
-        vec![Shown::of_tiles(
-            "centre and neighbour",
-            &patches.data,
-            patches.shape,
-            2,
-            each,
-        )]
+        let view = batch.view("view", encoder, pass);
+        vec![
+            Shown::of_images("view", view.data.to_vec(), view.shape, batch),
+            Shown::of_tiles("centre and neighbour", &patches.data, patches.shape, 2, each),
+        ]
     }
 }
 

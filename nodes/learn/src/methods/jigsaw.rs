@@ -140,13 +140,11 @@ impl Method for Jigsaw {
     fn pictures(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Vec<Shown> {
         let (tiles, _) = self.puzzles(encoder.input, batch, pass);
         let Tiling { grid, .. } = self.tiling;
-        vec![Shown::of_tiles(
-            "shuffled tiles",
-            &tiles.data,
-            tiles.shape,
-            grid,
-            grid * grid,
-        )]
+        let view = batch.view("view", encoder, pass);
+        vec![
+            Shown::of_images("view", view.data.to_vec(), view.shape, batch),
+            Shown::of_tiles("shuffled tiles", &tiles.data, tiles.shape, grid, grid * grid),
+        ]
     }
 }
 

@@ -141,8 +141,8 @@ pub trait Task: Send + Sync {
     /// What a student may learn of the values of one image: what is sure enough; what is not counts nowhere. None if nothing is.
     fn guess(&self, values: &[f32], frame: &Frame, how: Guessing) -> Option<Located>;
 
-    /// How good what was found is, image by image.
-    fn judge(&self, found: &[Found], truths: &[Located], frame: &Frame) -> Judged;
+    /// How good what was found is, image by image. The figure of each class is named after it, and classes are called as in `class_names`.
+    fn judge(&self, found: &[Found], truths: &[Located], frame: &Frame, class_names: &[String]) -> Judged;
 
     /// The share of what a guess tells that is right, where the truth is known: two counts, right and all.
     fn right(&self, guess: &Located, truth: &Located) -> (f64, f64);

@@ -23,6 +23,9 @@ const WIDEST: usize = 64;
 /// What Dice weighs beside cross-entropy.
 const DICE: f32 = 1.0;
 
+/// What the class of pixels of no thing is called.
+const BACKGROUND: &str = "background";
+
 /// The class of each pixel.
 #[derive(Debug)]
 pub(super) struct Segment;
@@ -201,7 +204,7 @@ impl Task for Segment {
         })
     }
 
-    fn judge(&self, found: &[Found], truths: &[Located], frame: &Frame) -> Judged {
+    fn judge(&self, found: &[Found], truths: &[Located], frame: &Frame, class_names: &[String]) -> Judged {
         let pairs: Vec<(&[u8], &[u8])> = found
             .iter()
             .zip(truths)
@@ -213,7 +216,9 @@ impl Task for Segment {
             ("pixel_accuracy".to_owned(), scores.pixel_accuracy),
             ("boundary_f".to_owned(), scores.boundary_f),
         ]);
-        let by_class = scores.iou.iter().enumerate().filter(|(_, iou)| !iou.is_nan());
+        // A class of things that is called so is the one that is told.
+        let names = std::iter::once(BACKGROUND).chain(class_names.iter().map(String::as_str));
+        let by_class = names.zip(&scores.iou).filter(|(_, iou)| !iou.is_nan());
         metrics.extend(by_class.map(|(class, iou)| (format!("iou_by_class.{class}"), *iou)));
         let known = |iou: &f64| if iou.is_nan() { 0.0 } else { *iou };
         Judged {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::CompareNode;
 use crate::artifacts::Subject;
 use crate::evaluate::arms::Cell;
+use crate::finetune::TRAIN_ACCURACY;
 use crate::pretrain::BY_GUESSING;
 
 /// Node kinds whose time is training time.
@@ -160,6 +161,16 @@ impl Evidence<'_> {
         found
             .filter(|(_, reached, by_guessing)| *reached < AT_CHANCE * by_guessing)
             .collect()
+    }
+
+    /// The share of its own labelled images that an arm's network gets right when training has ended, mean over draws; none where that is not known.
+    pub(super) fn learnt(&self, cell: &Cell, arm: &str) -> Option<f64> {
+        let mut means = Means::default();
+        for input in self.of_arm(cell, arm) {
+            let learnt = input.records.iter().filter_map(|r| r.metrics.get(TRAIN_ACCURACY));
+            learnt.for_each(|share| means.add(TRAIN_ACCURACY, *share));
+        }
+        means.get(TRAIN_ACCURACY)
     }
 
     pub(super) fn guesses(&self, cell: &Cell, arm: &str) -> Vec<Guesses> {

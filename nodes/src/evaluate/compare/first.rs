@@ -7,6 +7,10 @@ use super::cells::{cell_name, percent, signed};
 use super::evidence::Evidence;
 use super::verdict::{ArmVerdict, CellVerdict, DRAWS_OF_FEW, FEW_LABELS, FEWEST_DRAWS, Verdict};
 
+/// The share of its own labelled images that a baseline must get right, so that nothing is said of it: one that is trained out gets nearly all, as they are
+/// few. All labels of a set that nobody fits are not few, and are told.
+const LEARNT: f64 = 0.95;
+
 /// The answer in a few words, for lists of runs: who is best at each budget, of those that are significantly better than the baseline.
 pub(super) fn headline(verdict: &Verdict, evidence: &Evidence<'_>) -> String {
     let node = evidence.node;
@@ -43,7 +47,7 @@ pub(super) fn headline(verdict: &Verdict, evidence: &Evidence<'_>) -> String {
 /// One sentence each, the gravest first.
 pub(super) fn words(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
     let mut said: Vec<String> = unequal(verdict, evidence).into_iter().collect();
-    said.extend(at_chance(verdict, evidence));
+    said.extend(not_learnt(verdict, evidence));
     said.extend(verdict.cells.iter().filter_map(|cell| below_control(cell, evidence)));
     said.extend(too_few(verdict, evidence));
     said
@@ -52,7 +56,7 @@ pub(super) fn words(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
 /// The same for a terminal: of arms that a control reaches only the names.
 pub(super) fn short(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
     let mut said: Vec<String> = unequal(verdict, evidence).into_iter().collect();
-    said.extend(at_chance(verdict, evidence));
+    said.extend(not_learnt(verdict, evidence));
     for cell in &verdict.cells {
         let above = |arm: &&ArmVerdict| {
             arm.control
@@ -116,8 +120,8 @@ fn unequal(verdict: &Verdict, evidence: &Evidence<'_>) -> Option<String> {
     (!said.is_empty()).then(|| format!("Not on equal terms: {}.", said.join("; ")))
 }
 
-/// What has learnt nothing shows nothing: pretext tasks, then arms.
-fn at_chance(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
+/// What has learnt nothing shows nothing: pretext tasks, then arms, then a baseline that has learnt too little of what it was shown.
+fn not_learnt(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
     let of_pretext = |(name, reached, guessing): (String, f64, f64)| {
         format!(
             "The pretext task of `{name}` was not learnt: {} % of its answers are right, {} % by guessing.",
@@ -126,36 +130,55 @@ fn at_chance(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
         )
     };
     let pretexts = evidence.pretexts_at_chance().into_iter().map(of_pretext);
-    pretexts.chain(no_better_than_guessing(verdict, evidence)).collect()
+    let cells = || verdict.cells.iter();
+    let guessing = cells().filter_map(|cell| no_better_than_guessing(verdict, cell, evidence));
+    let short = cells().filter_map(|cell| trained_too_short(verdict, cell, evidence));
+    pretexts.chain(guessing).chain(short).collect()
 }
 
-/// One sentence for each budget at which an arm is at chance.
-fn no_better_than_guessing(verdict: &Verdict, evidence: &Evidence<'_>) -> Vec<String> {
+/// The arms that are no better than guessing at a budget.
+fn at_chance<'a>(verdict: &Verdict, cell: &'a CellVerdict) -> Vec<&'a ArmVerdict> {
     let Some(guessing) = verdict.guessing else {
         return Vec::new();
     };
     // What guessing reaches on so many images, in 39 of 40 draws of them: how much runs differ among each other has no part in it.
     let most = guessing + 1.96 * (guessing * (1.0 - guessing) / verdict.images.max(1) as f64).sqrt();
-    let of_cell = |cell: &CellVerdict| {
-        let arms: Vec<&ArmVerdict> = cell.arms.iter().filter(|arm| arm.figure.mean <= most).collect();
-        let one = |arm: &&ArmVerdict| format!("{} ({})", evidence.node.title(&arm.arm), percent(arm.figure.mean));
-        let listed = arms.iter().map(one).collect::<Vec<_>>().join(", ");
-        let baseline = match arms.iter().any(|arm| arm.arm == verdict.baseline) {
-            true => format!(
-                "; a gain over {} shows little until it is trained longer or otherwise",
-                evidence.node.title(&verdict.baseline)
-            ),
-            false => String::new(),
-        };
-        (!arms.is_empty()).then(|| {
-            format!(
-                "{}: no better than guessing, which reaches {} %: {listed}{baseline}.",
-                cell_name(evidence.node, &cell.cell),
-                percent(guessing)
-            )
-        })
+    cell.arms.iter().filter(|arm| arm.figure.mean <= most).collect()
+}
+
+fn no_better_than_guessing(verdict: &Verdict, cell: &CellVerdict, evidence: &Evidence<'_>) -> Option<String> {
+    let guessing = verdict.guessing?;
+    let arms = at_chance(verdict, cell);
+    let one = |arm: &&ArmVerdict| format!("{} ({})", evidence.node.title(&arm.arm), percent(arm.figure.mean));
+    let listed = arms.iter().map(one).collect::<Vec<_>>().join(", ");
+    let baseline = match arms.iter().any(|arm| arm.arm == verdict.baseline) {
+        true => format!(
+            "; a gain over {} shows little until it is trained longer or otherwise",
+            evidence.node.title(&verdict.baseline)
+        ),
+        false => String::new(),
     };
-    verdict.cells.iter().filter_map(of_cell).collect()
+    (!arms.is_empty()).then(|| {
+        format!(
+            "{}: no better than guessing, which reaches {} %: {listed}{baseline}.",
+            cell_name(evidence.node, &cell.cell),
+            percent(guessing)
+        )
+    })
+}
+
+/// A baseline that does not get right what it was trained on is not trained out, or cannot be: what others gain over it may be gone once it is.
+fn trained_too_short(verdict: &Verdict, cell: &CellVerdict, evidence: &Evidence<'_>) -> Option<String> {
+    let learnt = evidence.learnt(&cell.cell, &verdict.baseline)?;
+    let known = at_chance(verdict, cell).iter().any(|arm| arm.arm == verdict.baseline);
+    (!known && learnt < LEARNT).then(|| {
+        let (place, name) = (cell_name(evidence.node, &cell.cell), evidence.node.title(&verdict.baseline));
+        format!(
+            "{place}: {name} gets only {} % of its own labelled images right when its training ends: it is trained too short, or cannot fit them, and a gain \
+             over it may be gone once it does.",
+            percent(learnt)
+        )
+    })
 }
 
 /// An arm that a control reaches without learning any features has shown nothing.

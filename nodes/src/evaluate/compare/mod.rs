@@ -192,7 +192,7 @@ fn asides(inputs: &Inputs, port: &str) -> Result<Vec<Aside<Scores>>, NodeError> 
 
 impl Node for CompareNode {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const OUTPUT: ArtifactType = SCORES;
     const FORM: &'static [&'static str] = &["compare"];
 

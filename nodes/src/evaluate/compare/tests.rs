@@ -468,6 +468,27 @@ fn an_arm_at_chance_is_said_before_anything_else_and_first_of_all_the_baseline()
 }
 
 #[test]
+fn a_baseline_that_has_not_learnt_its_own_labels_is_said_before_anything_else() {
+    let arms = [
+        ("scratch", at(&[(100, 0.40)]), 0.005),
+        ("simclr", at(&[(100, 0.50)]), 0.005),
+    ];
+    let with_learnt = |learnt: f64| {
+        let trained = InputCost {
+            port: "compare",
+            index: 0,
+            node: "scratch".to_owned(),
+            bindings: BTreeMap::from([("labels".to_owned(), json!(100))]),
+            records: vec![record("finetune", "scratch[labels=100]", 1.0, json!({ "train_accuracy": learnt }))],
+        };
+        with_evidence(json!({ "titles": titles() }), 5, &arms, &[], &[trained]).markdown
+    };
+    let page = with_learnt(0.712);
+    insta::assert_snapshot!(page.lines().nth(2).unwrap_or_default());
+    assert!(!with_learnt(0.97).contains("too short"));
+}
+
+#[test]
 fn a_pretext_task_that_was_not_learnt_is_said_before_anything_else() {
     let arms = [
         ("scratch", at(&[(100, 0.40)]), 0.005),

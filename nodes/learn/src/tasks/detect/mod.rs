@@ -157,7 +157,7 @@ impl Task for Detect {
         })
     }
 
-    fn judge(&self, found: &[Found], truths: &[Located], frame: &Frame) -> Judged {
+    fn judge(&self, found: &[Found], truths: &[Located], frame: &Frame, class_names: &[String]) -> Judged {
         let found: Vec<Vec<Detection>> = found.iter().map(|one| one.boxes.clone()).collect();
         let truths: Vec<Vec<Object>> = truths.iter().map(|one| one.objects.clone()).collect();
         let judgement = BoxJudgement::new(&found, &truths, frame.classes);
@@ -168,10 +168,8 @@ impl Task for Detect {
         metrics.extend(["ar_small", "ar_medium", "ar_large"].into_iter().zip(scores.ar_by_size));
         let named = metrics.into_iter().map(|(name, value)| (name.to_owned(), value));
         let of_classes = judgement.by_class();
-        let by_class = of_classes
-            .iter()
-            .enumerate()
-            .map(|(class, ap)| (format!("ap_by_class.{class}"), *ap));
+        let by_class = class_names.iter().zip(&of_classes);
+        let by_class = by_class.map(|(class, ap)| (format!("ap_by_class.{class}"), *ap));
         Judged {
             metrics: named.chain(by_class).filter(|(_, value)| !value.is_nan()).collect(),
             by_class: of_classes
