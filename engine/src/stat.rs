@@ -90,8 +90,20 @@ impl FileDigests {
             let digest = self.digest(&absolute.join(file));
             digest.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))
         };
-        let read = || listing.files.par_iter().map(of_file).collect::<io::Result<Vec<Digest>>>();
-        let readers = || ThreadPoolBuilder::new().num_threads(READERS).thread_name(|i| format!("read:{i}")).build().ok();
+        let read = || {
+            listing
+                .files
+                .par_iter()
+                .map(of_file)
+                .collect::<io::Result<Vec<Digest>>>()
+        };
+        let readers = || {
+            ThreadPoolBuilder::new()
+                .num_threads(READERS)
+                .thread_name(|i| format!("read:{i}"))
+                .build()
+                .ok()
+        };
         let digests = match self.readers.get_or_init(readers) {
             Some(readers) => readers.install(read),
             None => read(),

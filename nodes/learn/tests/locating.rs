@@ -113,10 +113,16 @@ fn figure(network: &mut Locator) -> f64 {
     let read = |task: &dyn Task, values: &[f32], frame: &Frame| task.decode(values, frame);
     let found = locate(network, &Samples::from(images), &all, &augmenter(Vec::new()), read);
     let truths: Vec<Located> = (0..16).map(|i| annotations.get(i)).collect();
-    let names: Vec<String> = (0..network.frame.classes).map(|class| format!("thing {class}")).collect();
+    let names: Vec<String> = (0..network.frame.classes)
+        .map(|class| format!("thing {class}"))
+        .collect();
     let judged = network.task.judge(&found, &truths, &network.frame, &names);
     let named = judged.metrics.keys().any(|name| name.ends_with("_by_class.thing 0"));
-    assert!(named, "the figures of classes are named after them: {:?}", judged.metrics);
+    assert!(
+        named,
+        "the figures of classes are named after them: {:?}",
+        judged.metrics
+    );
     let mean = judged.contributions.iter().sum::<f64>() / 16.0;
     let figure = judged.metrics[network.task.figure().0];
     assert!((mean - figure).abs() < 1e-9, "images contribute {mean} to {figure}");

@@ -14,7 +14,8 @@ use flow_learn::train::{Classifier, Examples, Fit, Pool, Training, predict};
 
 use super::{FinetuneNode, HeadStart};
 use crate::artifacts::{
-    Dataset, EncoderArtifact, ExampleSet, HeadInfo, History, ModelArtifact, RecipeArtifact, SplitName, same_task, without,
+    Dataset, EncoderArtifact, ExampleSet, HeadInfo, History, ModelArtifact, RecipeArtifact, SplitName, same_task,
+    without,
 };
 use crate::device::note_memory;
 use crate::failure::{device_failure, failure, refused, training_failure};

@@ -7,9 +7,9 @@ use super::cells::{cell_name, percent, signed};
 use super::evidence::Evidence;
 use super::verdict::{ArmVerdict, CellVerdict, DRAWS_OF_FEW, FEW_LABELS, FEWEST_DRAWS, Verdict};
 
-/// The share of its own labelled images that a baseline must get right, so that nothing is said of it: one that is trained out gets nearly all, as they are
-/// few. All labels of a set that nobody fits are not few, and are told.
-const LEARNT: f64 = 0.95;
+/// The share of its own labelled images that a baseline must get right, so that nothing is said of it. With 1,000 labels of `fashion-mnist-sample` a
+/// network that is trained out gets 90 % right (with strong views) to 93 %; one that had a fifth of those steps 82 %, and 3 points less of the test images.
+const LEARNT: f64 = 0.85;
 
 /// The answer in a few words, for lists of runs: who is best at each budget, of those that are significantly better than the baseline.
 pub(super) fn headline(verdict: &Verdict, evidence: &Evidence<'_>) -> String {

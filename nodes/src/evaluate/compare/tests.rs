@@ -479,7 +479,12 @@ fn a_baseline_that_has_not_learnt_its_own_labels_is_said_before_anything_else() 
             index: 0,
             node: "scratch".to_owned(),
             bindings: BTreeMap::from([("labels".to_owned(), json!(100))]),
-            records: vec![record("finetune", "scratch[labels=100]", 1.0, json!({ "train_accuracy": learnt }))],
+            records: vec![record(
+                "finetune",
+                "scratch[labels=100]",
+                1.0,
+                json!({ "train_accuracy": learnt }),
+            )],
         };
         with_evidence(json!({ "titles": titles() }), 5, &arms, &[], &[trained]).markdown
     };
