@@ -94,10 +94,17 @@ fn a_training_shows_what_it_guesses_and_keeps_its_history() {
         "ema_gap",
         "guessed.0",
         "unlabelled_loss",
+        "train_accuracy",
     ] {
         assert!(metrics[metric].is_number(), "no `{metric}` in {metrics}");
     }
     assert_eq!(metrics["images_trained"], 400.0);
+    // A share of the labelled images: it comes in as many steps as there are.
+    let right = 20.0 * metrics["train_accuracy"].as_f64().expect("a number");
+    assert!(
+        (0.0..=20.0).contains(&right) && (right - right.round()).abs() < 1e-9,
+        "{metrics}"
+    );
     assert!(records[0]["outputs"]["history.json"].is_object(), "{}", records[0]);
 }
 
