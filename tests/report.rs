@@ -411,6 +411,13 @@ batch = 8
 kind = "finetune"
 task = "detect"
 
+[nodes.guesses]
+kind = "pseudo-label"
+task = "segment"
+teacher = "segmenter"
+data = "images"
+soft = true
+
 [nodes.segmenter]
 kind = "finetune"
 task = "segment"
@@ -457,6 +464,14 @@ fn what_pretext_tasks_show_and_what_networks_find_in_images_is_on_the_page() {
             "{network}: {found:?}"
         );
     }
+    // Guesses of masks: how many there are and how right, but neither classes nor confidences of images.
+    let figures = report["more"].as_array().expect("figures");
+    let of_guesses: Vec<&str> = figures
+        .iter()
+        .filter_map(|figure| figure["title"].as_str())
+        .filter(|title| title.contains("seudo-labels") || title.contains("teacher"))
+        .collect();
+    assert_eq!(of_guesses, ["Pseudo-labels: how many, how right"]);
     // Nothing is made again.
     let before = place.digests();
     page(&place);

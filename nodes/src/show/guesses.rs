@@ -35,6 +35,11 @@ impl Group<'_> {
         let values: Vec<f64> = values.collect();
         (!values.is_empty()).then(|| mean(&values))
     }
+
+    /// How many guesses of a class were kept; none where guesses are not of classes.
+    fn kept_of(&self, class: usize) -> Option<f64> {
+        self.metric(&format!("kept_by_class.{class}"))
+    }
 }
 
 pub(super) fn figures<'a>(nodes: &'a [Shown<'a>]) -> Vec<Figure> {
@@ -50,8 +55,10 @@ pub(super) fn figures<'a>(nodes: &'a [Shown<'a>]) -> Vec<Figure> {
     }
     let rounds = groups.iter().any(|group| group.round > 1);
     let mut figures = vec![if rounds { by_round(&groups) } else { by_group(&groups) }];
-    figures.extend(by_class(&groups, rounds));
-    figures.extend(reliability(&groups, rounds));
+    // Masks and boxes have neither one class an image nor one confidence.
+    let of_classes: Vec<Group<'a>> = groups.into_iter().filter(|group| group.kept_of(0).is_some()).collect();
+    figures.extend(by_class(&of_classes, rounds));
+    figures.extend(reliability(&of_classes, rounds));
     figures
 }
 
@@ -110,7 +117,7 @@ fn by_class(groups: &[Group<'_>], rounds: bool) -> Option<Figure> {
         .find_map(|node| node.input())?;
     let classes = Dataset::read(&input, &[]).ok()?.class_names;
     let share = |group: &Group<'_>, class: usize| {
-        let count = |class: usize| group.metric(&format!("kept_by_class.{class}")).unwrap_or(0.0);
+        let count = |class: usize| group.kept_of(class).unwrap_or(0.0);
         let all: f64 = (0..classes.len()).map(count).sum();
         100.0 * count(class) / all.max(1.0)
     };
