@@ -36,7 +36,7 @@ const MEMORY: &str = "stat";
 pub struct FileDigests {
     memory: Option<Store>,
     known: Mutex<DigestTable>,
-    /// Threads that read folders, made with the first; none where the system gives no more.
+    /// Threads that read what is not known of folders, made when there is some; none where the system gives no more.
     readers: OnceLock<Option<ThreadPool>>,
 }
 
@@ -85,30 +85,32 @@ impl FileDigests {
             return self.digest_file(&absolute, &metadata);
         }
         let listing = Listing::of(path)?;
+        let at = |file: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
         // Asking the system for tens of thousands of stamps takes longer than all the rest.
-        let of_file = |file: &PathBuf| {
-            let digest = self.digest(&absolute.join(file));
-            digest.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))
+        let look = |file: &PathBuf| {
+            let path = absolute.join(file);
+            let stamp = plain_file::regular(&path).map(|metadata| Stamp::from_metadata(&metadata));
+            stamp
+                .map(|stamp| self.remembered(&path, stamp.as_ref()))
+                .map_err(|error| at(file, error))
         };
-        let read = || {
+        let known: Vec<Option<Digest>> = listing.files.par_iter().map(look).collect::<io::Result<_>>()?;
+        let read = |(file, known): (&PathBuf, Option<Digest>)| {
+            known.map_or_else(
+                || self.digest(&absolute.join(file)).map_err(|error| at(file, error)),
+                Ok,
+            )
+        };
+        let is_known = known.iter().all(Option::is_some);
+        let all = || {
             listing
                 .files
                 .par_iter()
-                .map(of_file)
+                .zip(known)
+                .map(read)
                 .collect::<io::Result<Vec<Digest>>>()
         };
-        let readers = || {
-            ThreadPoolBuilder::new()
-                .num_threads(READERS)
-                .thread_name(|i| format!("read:{i}"))
-                .build()
-                .ok()
-        };
-        let digests = match self.readers.get_or_init(readers) {
-            Some(readers) => readers.install(read),
-            None => read(),
-        };
-        let mut digests = digests?.into_iter();
+        let mut digests = if is_known { all() } else { self.by_readers(all) }?.into_iter();
         listing.digest(|_| {
             digests
                 .next()
@@ -116,13 +118,29 @@ impl FileDigests {
         })
     }
 
+    /// Does something with the threads that read folders.
+    fn by_readers<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let made = || {
+            let threads = ThreadPoolBuilder::new().num_threads(READERS);
+            threads.thread_name(|i| format!("read:{i}")).build().ok()
+        };
+        match self.readers.get_or_init(made) {
+            Some(readers) => readers.install(work),
+            None => work(),
+        }
+    }
+
+    /// The digest of a file that was hashed before and is unchanged.
+    fn remembered(&self, path: &Path, stamp: Option<&Stamp>) -> Option<Digest> {
+        let known = self.lock();
+        let entry = known.entries.get(path.as_os_str())?;
+        entry.stamp.is_unchanged(stamp?).then_some(entry.digest)
+    }
+
     fn digest_file(&self, path: &Path, metadata: &Metadata) -> io::Result<Digest> {
         let mut stamp = Stamp::from_metadata(metadata);
-        if let Some(stamp) = &stamp
-            && let Some(entry) = self.lock().entries.get(path.as_os_str())
-            && entry.stamp.is_unchanged(stamp)
-        {
-            return Ok(entry.digest);
+        if let Some(digest) = self.remembered(path, stamp.as_ref()) {
+            return Ok(digest);
         }
         let _span = tracing::debug_span!("hash", path = %path.display(), bytes = metadata.len()).entered();
         for _ in 0..ATTEMPTS {
