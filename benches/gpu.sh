@@ -40,7 +40,7 @@ for round in $(seq "$rounds"); do
         read -r backbone batch image task steps <<< "$case"
         step=(--backbone "$backbone" --batch "$batch" --image "$image" --task "$task" --steps "$steps" --device cuda)
         say "round $round: ${step[*]}"
-        "$FLOW" bench train-step "${step[@]}" --json >> "$lines"
+        for precision in tf32 bf16; do "$FLOW" bench train-step "${step[@]}" --precision "$precision" --json >> "$lines"; done
     done
     [ "$peer" = no ] || "$python" benches/peer/gpu_steps.py eager,channels_last,compile,bf16 "${cases[@]}" >> "$lines" 2> "$lines.said" || cat "$lines.said" >&2
 done
@@ -48,8 +48,11 @@ done
 for case in "${cases[@]}"; do
     read -r backbone _ <<< "$case"
     task="$(cut -d' ' -f4 <<< "$case")"
-    losses="$(grep '"device":"cuda' "$lines" | grep "\"backbone\":\"$backbone\"" | grep "\"task\":\"$task\"" | grep -oE '"loss":[^,]*' | sort -u | wc -l)"
-    [ "$losses" = 1 ] || { say "$backbone $task: $losses different losses"; exit 1; }
+    for precision in tf32 bf16; do
+        of="$(grep "\"device\":\"cuda[^\"]* $precision " "$lines" | grep "\"backbone\":\"$backbone\"" | grep "\"task\":\"$task\"")"
+        losses="$(grep -oE '"loss":[^,]*' <<< "$of" | sort -u | wc -l)"
+        [ "$losses" = 1 ] || { say "$backbone $task $precision: $losses different losses"; exit 1; }
+    done
 done
 {
     echo
@@ -61,7 +64,7 @@ done
     # The median of all rounds.
     sed 's/": */":/g' "$lines" | awk '
         function field(name) { if (!match($0, "\"" name "\":\"?[^,\"}]*")) return ""; v = substr($0, RSTART, RLENGTH); sub(/^"[^"]*":"?/, "", v); return v }
-        { mode = field("mode"); key = field("backbone") " " field("task") "|" (mode == "flow" ? mode : "PyTorch " mode); ms[key, ++n[key]] = field("median_ms") + 0 }
+        { mode = field("mode"); key = field("backbone") " " field("task") "|" (mode == "flow" ? mode " " field("products") : "PyTorch " mode); ms[key, ++n[key]] = field("median_ms") + 0 }
         END { for (key in n) { for (i = 1; i <= n[key]; i++) for (j = i + 1; j <= n[key]; j++) if (ms[key, j] < ms[key, i]) { t = ms[key, i]; ms[key, i] = ms[key, j]; ms[key, j] = t }
               split(key, part, "|"); printf "| %s | %s | %.2f |\n", part[1], part[2], ms[key, int((n[key] + 1) / 2)] } }' | sort
 } >> "$out"

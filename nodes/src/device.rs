@@ -68,7 +68,7 @@ pub enum Precision {
     Tf32,
     /// The default on the CPU; slower on a GPU.
     Fp32,
-    /// Factors of 8 bits, on CPUs with AVX-512 BF16; not on GPUs yet.
+    /// Factors of 8 bits; on the CPU where it has AVX-512 BF16.
     Bf16,
 }
 
@@ -92,7 +92,6 @@ fn is_known(identity: &str) -> bool {
     is_gpu(identity) || identity == CpuBf16::IDENTITY || mock(identity).is_some()
 }
 
-const NO_BF16_ON_GPUS: &str = "bf16 is not built for GPUs yet";
 const NO_BF16_HELP: &str =
     "AVX-512 BF16 is needed (AMD Zen 4, Intel Sapphire Rapids or later): leave `precision` out, or write \"fp32\"";
 
@@ -107,15 +106,12 @@ impl DeviceChoice {
     /// # Errors
     /// If there is no such device, or not with this precision.
     pub(crate) fn settled(&self, precision: Option<Precision>) -> Result<Option<Self>, ParamError> {
-        let products = || match precision {
-            Some(Precision::Bf16) => {
-                let help = "write `precision = \"tf32\"`, which is the default on a GPU, or \"fp32\"";
-                Err(at_with("precision", NO_BF16_ON_GPUS, help))
-            }
-            Some(Precision::Fp32) => Ok(Products::Fp32),
-            Some(Precision::Tf32) | None => Ok(Products::Tf32),
+        let products = match precision {
+            Some(Precision::Bf16) => Products::Bf16,
+            Some(Precision::Fp32) => Products::Fp32,
+            Some(Precision::Tf32) | None => Products::Tf32,
         };
-        let on = |card: &Card, products| Some(Self::Settled(identity(card, products)));
+        let on = |card: &Card| Some(Self::Settled(identity(card, products)));
         let on_cpu = || match precision {
             Some(Precision::Bf16) => match CpuBf16::new() {
                 Some(_) => Ok(Self::Settled(CpuBf16::IDENTITY.to_owned())),
@@ -131,16 +127,15 @@ impl DeviceChoice {
             }
             Self::Cpu => precision.map(|_| on_cpu()).transpose(),
             Self::Cuda => {
-                let products = products()?;
                 let cards = usable().map_err(|why| {
                     let help =
                         "run it where there is a GPU, or write \"auto\" or \"cpu\"; `flow doctor` says what there is";
                     at_with("device", format!("\"cuda\" is asked for, but {why}"), help)
                 })?;
-                Ok(on(&cards[0], products))
+                Ok(on(&cards[0]))
             }
             Self::Auto => match usable() {
-                Ok(cards) => Ok(on(&cards[0], products()?)),
+                Ok(cards) => Ok(on(&cards[0])),
                 Err(why) => {
                     said_once(&why);
                     on_cpu().map(Some)
@@ -288,9 +283,10 @@ fn identity(card: &Card, products: Products) -> String {
 }
 
 fn precision_of(identity: &str) -> Products {
-    match identity.split(' ').any(|word| word == "fp32") {
-        true => Products::Fp32,
-        false => Products::Tf32,
+    match identity.split(' ').nth(2) {
+        Some("fp32") => Products::Fp32,
+        Some("bf16") => Products::Bf16,
+        _ => Products::Tf32,
     }
 }
 
@@ -321,10 +317,6 @@ mod tests {
             .settled(None)
             .expect_err("it is none");
         assert!(refused.message.contains("\"cuda\"") && refused.key == "device");
-        let refused = DeviceChoice::Cuda
-            .settled(Some(Precision::Bf16))
-            .expect_err("it is not built, whether there is a GPU or not");
-        assert_eq!(refused.key, "precision");
     }
 
     #[test]
@@ -376,7 +368,6 @@ mod tests {
             took(3e9),
             not_shown("1"),
             auto_is_cpu("the NVIDIA driver sees no GPU"),
-            NO_BF16_ON_GPUS.to_owned(),
             format!("{}\n{NO_BF16_HELP}", CpuBf16::MISSING),
         ];
         insta::assert_snapshot!(said.join("\n"));

@@ -52,7 +52,7 @@ pub(crate) struct TrainStepArgs {
     /// Where the step runs: cpu, cuda (the first GPU), or auto for a GPU if there is one.
     #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda", "auto"])]
     device: String,
-    /// What products are made of: tf32 or fp32 on a GPU, fp32 or bf16 on the CPU, which takes tf32 for fp32.
+    /// What products are made of: tf32, fp32 or bf16 on a GPU, fp32 or bf16 on the CPU, which takes tf32 for fp32.
     #[arg(long, default_value = "tf32", value_parser = ["tf32", "fp32", "bf16"])]
     precision: String,
     /// Every layer's time, and its share of what the machine can do.

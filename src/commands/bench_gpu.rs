@@ -25,7 +25,7 @@ pub(crate) fn gpu(args: &GpuArgs) -> Result<(), Failure> {
     print(&format!("{}\n\n", described(gpu)));
     let failed = |error: flow_nodes::measure::DeviceError| Failure::failed(error.to_string());
     let mut wrong = 0;
-    for precision in [Precision::Tf32, Precision::Fp32] {
+    for precision in [Precision::Tf32, Precision::Fp32, Precision::Bf16] {
         let bench = GpuBench::open(gpu, precision).map_err(failed)?;
         wrong += show_compared(precision, &bench.compare(args.shapes).map_err(failed)?);
         show_speeds(&bench.speeds(&resnet_shapes()).map_err(failed)?);

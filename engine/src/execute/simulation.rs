@@ -486,7 +486,7 @@ fn every_run_ends_because_all_is_done_or_something_failed_or_somebody_stopped_it
 
 #[test]
 fn the_simulation_finds_a_run_that_ends_with_nodes_queued() {
-    let mut found = findings(0..2_000, true);
+    let mut found = findings(0..700, true);
     found.retain(|_, finding| finding.contains("nodes not done, and nobody stopped it"));
     assert!(!found.is_empty(), "the fault is not found");
     let seeds: Vec<u64> = found.into_keys().collect();

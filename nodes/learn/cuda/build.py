@@ -14,6 +14,7 @@ import hashlib
 import os
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 ARCHITECTURES = [80, 86, 89, 90, 100, 120]
 # What a card newer than all of these compiles for itself.
@@ -84,8 +85,10 @@ def main():
     os.makedirs(folder, exist_ok=True)
     lib, code = nvrtc(), source()
     jobs = [(a, "cubin") for a in ARCHITECTURES] + [(PTX, "ptx")]
-    for architecture, kind in jobs:
-        compiled = compile_for(lib, code, architecture, kind)
+    # The compiler lets go of Python's lock while it works.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        all_compiled = list(pool.map(lambda job: compile_for(lib, code, *job), jobs))
+    for (architecture, kind), compiled in zip(jobs, all_compiled):
         packed = zlib.compress(compiled, 9)
         with open(os.path.join(folder, f"sm_{architecture}.{kind}.z"), "wb") as file:
             file.write(packed)

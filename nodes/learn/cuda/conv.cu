@@ -94,11 +94,14 @@ DEVICE void pixel_product(const PixelProduct& s, const float* __restrict__ x, co
     COOPERATIVE(name, PixelProduct s, const float* x, const float* weight, const float* bias, float* y) { \
         pixel_product<Tile<__VA_ARGS__, false>, W>(s, x, weight, bias, y);                                \
     }
-PIXEL_PRODUCT(conv_tf32_64, 4, 128, 64, 32, 32, true)
-PIXEL_PRODUCT(conv_tf32_128, 4, 128, 128, 64, 32, true)
-PIXEL_PRODUCT(conv_tf32_any, 1, 128, 64, 32, 32, true)
-PIXEL_PRODUCT(conv_fp32_64, 4, 128, 64, 32, 32, false)
-PIXEL_PRODUCT(conv_fp32_any, 1, 128, 64, 32, 32, false)
+PIXEL_PRODUCT(conv_tf32_64, 4, 128, 64, 32, 32, TF32)
+PIXEL_PRODUCT(conv_tf32_128, 4, 128, 128, 64, 32, TF32)
+PIXEL_PRODUCT(conv_tf32_any, 1, 128, 64, 32, 32, TF32)
+PIXEL_PRODUCT(conv_bf16_64, 4, 128, 64, 32, 32, BF16)
+PIXEL_PRODUCT(conv_bf16_128, 4, 128, 128, 64, 32, BF16)
+PIXEL_PRODUCT(conv_bf16_any, 1, 128, 64, 32, 32, BF16)
+PIXEL_PRODUCT(conv_fp32_64, 4, 128, 64, 32, 32, FP32)
+PIXEL_PRODUCT(conv_fp32_any, 1, 128, 64, 32, 32, FP32)
 
 // The forward pass's sizes.
 struct ConvSizes {
@@ -147,11 +150,14 @@ DEVICE void weight_product(const ConvSizes& s, int per_split, const float* __res
     COOPERATIVE(name, ConvSizes s, int per_split, const float* x, const float* dy, float* parts) { \
         weight_product<Tile<__VA_ARGS__, true>, W>(s, per_split, x, dy, parts);                    \
     }
-WEIGHT_PRODUCT(conv_weight_tf32_64, 4, 128, 64, 32, 32, true)
-WEIGHT_PRODUCT(conv_weight_tf32_128, 4, 128, 128, 64, 32, true)
-WEIGHT_PRODUCT(conv_weight_tf32_any, 1, 128, 64, 32, 32, true)
-WEIGHT_PRODUCT(conv_weight_fp32_64, 4, 128, 64, 32, 32, false)
-WEIGHT_PRODUCT(conv_weight_fp32_any, 1, 128, 64, 32, 32, false)
+WEIGHT_PRODUCT(conv_weight_tf32_64, 4, 128, 64, 32, 32, TF32)
+WEIGHT_PRODUCT(conv_weight_tf32_128, 4, 128, 128, 64, 32, TF32)
+WEIGHT_PRODUCT(conv_weight_tf32_any, 1, 128, 64, 32, 32, TF32)
+WEIGHT_PRODUCT(conv_weight_bf16_64, 4, 128, 64, 32, 32, BF16)
+WEIGHT_PRODUCT(conv_weight_bf16_128, 4, 128, 128, 64, 32, BF16)
+WEIGHT_PRODUCT(conv_weight_bf16_any, 1, 128, 64, 32, 32, BF16)
+WEIGHT_PRODUCT(conv_weight_fp32_64, 4, 128, 64, 32, 32, FP32)
+WEIGHT_PRODUCT(conv_weight_fp32_any, 1, 128, 64, 32, 32, FP32)
 
 // to[i] += the parts of all splits, in their order.
 POINTWISE(add_parts, int len, int splits, const float* parts, float* to) {

@@ -31,6 +31,20 @@ DEVICE void mma_tf32(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// The nearest BF16 of two numbers, ties to even, the first in the lower half.
+DEVICE u32 bf16_pair(u32 low, u32 high) {
+    u32 r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(__uint_as_float(high)), "f"(__uint_as_float(low)));
+    return r;
+}
+
+// d += a b of a 16 x 16 and a 16 x 8 matrix, spread over a warp as PTX's "Matrix Fragments for mma.m16n8k16" says.
+DEVICE void mma_bf16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 // Copies W values (4, aligned to 16 bytes, or 1) from global to shared memory in the background; zeros where not `ok`.
 template <int W> DEVICE void copy_async(float* to, const float* from, bool ok) {
     const u32 shared = (u32)__cvta_generic_to_shared(to);

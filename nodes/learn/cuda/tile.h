@@ -1,14 +1,17 @@
-// A block's tile of a matrix product: BM x BN results by 8 warps, BK deep at a time, STAGES tiles in flight. TF32 on tensor cores, or exact.
+// A block's tile of a matrix product: BM x BN results by 8 warps, BK deep at a time, STAGES tiles in flight. On tensor cores, or exact.
 #pragma once
 #include "prelude.h"
 
 constexpr int BK = 16, STAGES = 4;
 
-// TENSOR: a warp has WM x WN results, as fragments of 16 x 8. Exact: a thread has BM / 16 rows, 16 apart, of BN / 16 columns. TURNED: the
+// What the factors are rounded to; sums are FP32 always.
+enum Factors { FP32, TF32, BF16 };
+
+// TF32 and BF16: a warp has WM x WN results, as fragments of 16 x 8. FP32: a thread has BM / 16 rows, 16 apart, of BN / 16 columns. TURNED: the
 // left operand lies as [BK][BM], not [BM][BK]. Rows of shared memory are padded so that a warp's loads meet 32 different banks.
-template <int M, int N, int WM, int WN, bool TENSOR_CORES, bool LEFT_TURNED> struct Tile {
+template <int M, int N, int WM, int WN, Factors FACTORS, bool LEFT_TURNED> struct Tile {
     static constexpr int BM = M, BN = N;
-    static constexpr bool TENSOR = TENSOR_CORES, TURNED = LEFT_TURNED;
+    static constexpr bool TENSOR = FACTORS != FP32, TURNED = LEFT_TURNED;
     static constexpr int LEFT_STEP = TURNED ? BM + 8 : BK + 4, LEFT_TILE = TURNED ? BK * LEFT_STEP : BM * LEFT_STEP;
     static constexpr int RIGHT_STEP = BN + 8, STAGE = LEFT_TILE + BK * RIGHT_STEP;
     static constexpr int WARPS_M = BM / WM, ROWS = WM / 16, COLUMNS = WN / 8, TALL = BM / 16, WIDE = BN / 16;
@@ -22,12 +25,15 @@ template <int M, int N, int WM, int WN, bool TENSOR_CORES, bool LEFT_TURNED> str
 
     // Adds the product of a stage's two operands.
     DEVICE void multiply(const float* left, const float* right) {
-        if constexpr (TENSOR)
-            multiply_tensor(left, right);
+        if constexpr (FACTORS == TF32)
+            multiply_tf32(left, right);
+        else if constexpr (FACTORS == BF16)
+            multiply_bf16(left, right);
         else
-            multiply_exact(left, right);
+            multiply_fp32(left, right);
     }
 
+    // The fragments of eight steps from `depth` on, as `mma_tf32` takes them.
     DEVICE void load(const float* left, const float* right, int depth, u32 (&a)[ROWS][4], u32 (&b)[COLUMNS][2]) {
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
         const int row0 = warp % WARPS_M * WM, column0 = warp / WARPS_M * WN + g;
@@ -48,7 +54,7 @@ template <int M, int N, int WM, int WN, bool TENSOR_CORES, bool LEFT_TURNED> str
         }
     }
 
-    DEVICE void multiply_tensor(const float* left, const float* right) {
+    DEVICE void multiply_tf32(const float* left, const float* right) {
         u32 a[2][ROWS][4], b[2][COLUMNS][2];
         load(left, right, 0, a[0], b[0]);
 #pragma unroll
@@ -71,7 +77,29 @@ template <int M, int N, int WM, int WN, bool TENSOR_CORES, bool LEFT_TURNED> str
         }
     }
 
-    DEVICE void multiply_exact(const float* left, const float* right) {
+    // All steps of a stage at once. A lane has steps t and t + 4 of each eight, and hands them on as neighbours: which place of the sum a step
+    // has is the same for both operands, and else does not matter.
+    DEVICE void multiply_bf16(const float* left, const float* right) {
+        static_assert(BK == 16, "as deep as mma_bf16");
+        u32 a[2][ROWS][4], b[2][COLUMNS][2];
+        load(left, right, 0, a[0], b[0]);
+        load(left, right, 8, a[1], b[1]);
+        u32 columns[COLUMNS][2];
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) columns[j][half] = bf16_pair(b[half][j][0], b[half][j][1]);
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+            u32 rows[4];
+#pragma unroll
+            for (int k = 0; k < 4; k++) rows[k] = bf16_pair(a[k / 2][i][k % 2], a[k / 2][i][k % 2 + 2]);
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j++) mma_bf16(*reinterpret_cast<float(*)[4]>(sums + (i * COLUMNS + j) * 4), rows, columns[j]);
+        }
+    }
+
+    DEVICE void multiply_fp32(const float* left, const float* right) {
         const int row0 = threadIdx.x / 16, column0 = threadIdx.x % 16 * WIDE;
 #pragma unroll
         for (int depth = 0; depth < BK; depth++) {

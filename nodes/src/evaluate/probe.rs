@@ -68,7 +68,7 @@ pub struct ProbeNode {
     /// key, the CPU is not.
     #[serde(default, skip_serializing_if = "DeviceChoice::is_cpu")]
     device: DeviceChoice,
-    /// On a GPU, what products are made of: `tf32`, which is the default, or `fp32`, which is slower and as on the CPU.
+    /// What products are made of. On a GPU `tf32`, which is the default, `fp32`, which is slower and as on the CPU, or `bf16`, which is the coarsest; on the CPU `fp32` or `bf16`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     precision: Option<Precision>,
 }

@@ -46,7 +46,7 @@ pub struct ScoreNode {
     /// key, the CPU is not.
     #[serde(default, skip_serializing_if = "DeviceChoice::is_cpu")]
     pub(super) device: DeviceChoice,
-    /// On a GPU, what products are made of: `tf32`, which is the default, or `fp32`, which is slower and as on the CPU.
+    /// What products are made of. On a GPU `tf32`, which is the default, `fp32`, which is slower and as on the CPU, or `bf16`, which is the coarsest; on the CPU `fp32` or `bf16`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     precision: Option<Precision>,
 }

@@ -287,7 +287,8 @@ pub(crate) fn small() -> Vec<Trial> {
     let length = |method: &MethodSettings| match method {
         MethodSettings::Mae(_) => (640, 24),
         MethodSettings::Inpainting(_) | MethodSettings::Pirl(_) | MethodSettings::Autoencoder(_) => (640, 12),
-        MethodSettings::Jigsaw(_) | MethodSettings::Colorization(_) => (1600, 12),
+        MethodSettings::Jigsaw(_) => (1600, 12),
+        MethodSettings::Colorization(_) => (1200, 8),
         _ => (640, 6),
     };
     let shrink = |trial: Trial| {
@@ -311,7 +312,7 @@ pub(crate) fn small() -> Vec<Trial> {
         ..shrink(trial)
     };
     let texts = Trial {
-        images: 4900,
+        images: 3200,
         backbone: BackboneSettings {
             mlp_ratio: Some(2.0),
             ..transformer(32)

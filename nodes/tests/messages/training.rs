@@ -296,7 +296,6 @@ fn classifiers() {
         ("local_views", "views = \"local\""),
         ("one_class", "data = [\"one_class_set\"]"),
         ("one_stated_class", "data = [\"stated\"]"),
-        ("bf16", "device = \"cuda\"\nprecision = \"bf16\""),
         ("device", "device = \"gpu\""),
         ("unknown_task", "task = \"segmnt\""),
         ("semi_task", "task = \"segment\"\nsemi = { method = \"fixmatch\" }"),

@@ -250,11 +250,24 @@ static inline void load_fragment(const float* row, u32 (&a)[4]) {
             for (int m = 0; m < 4; m++) ((Brought*)all[lane])->a[m] = as_bits(((Brought*)all[8 * m + lane / 4])->row[lane % 4]);
     });
 }
+// What a lane brings to a product of fragments.
+struct Brought {
+    float* d;
+    const u32 *a, *b;
+};
+template <int DEPTH> static inline void multiply_add(void** all, const float (&left)[16][DEPTH], const float (&right)[DEPTH][8]) {
+    for (int lane = 0; lane < 32; lane++) {
+        auto* one = (Brought*)all[lane];
+        for (int i = 0; i < 4; i++) {
+            const int row = lane / 4 + i / 2 * 8, col = lane % 4 * 2 + i % 2;
+            float sum = one->d[i];
+            for (int k = 0; k < DEPTH; k++) sum += left[row][k] * right[k][col];
+            one->d[i] = sum;
+        }
+    }
+}
 static inline void mma_tf32(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-    struct Brought {
-        float* d;
-        const u32 *a, *b;
-    } mine{d, a, b};
+    Brought mine{d, a, b};
     emu::in_common(&mine, [](void** all) {
         float left[16][8], right[8][8];
         for (int lane = 0; lane < 32; lane++) {
@@ -263,15 +276,29 @@ static inline void mma_tf32(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2])
             for (int i = 0; i < 4; i++) left[g + i % 2 * 8][t + i / 2 * 4] = as_float(one->a[i] & ~0x1fffu);
             for (int i = 0; i < 2; i++) right[t + i * 4][g] = as_float(one->b[i] & ~0x1fffu);
         }
+        multiply_add<8>(all, left, right);
+    });
+}
+
+static inline u32 bf16(u32 bits) {
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fffu;
+    return (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+static inline u32 bf16_pair(u32 low, u32 high) { return bf16(low) | bf16(high) << 16; }
+static inline void mma_bf16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
+    Brought mine{d, a, b};
+    emu::in_common(&mine, [](void** all) {
+        float left[16][16], right[16][8];
         for (int lane = 0; lane < 32; lane++) {
-            auto* one = (Brought*)all[lane];
-            for (int i = 0; i < 4; i++) {
-                const int row = lane / 4 + i / 2 * 8, col = lane % 4 * 2 + i % 2;
-                float sum = one->d[i];
-                for (int k = 0; k < 8; k++) sum += left[row][k] * right[k][col];
-                one->d[i] = sum;
+            const auto* one = (const Brought*)all[lane];
+            const int g = lane / 4, t = lane % 4;
+            for (int half = 0; half < 2; half++) {
+                auto value = [&](u32 pair) { return as_float(half ? pair & 0xffff0000u : pair << 16); };
+                for (int i = 0; i < 4; i++) left[g + i % 2 * 8][2 * t + half + i / 2 * 8] = value(one->a[i]);
+                for (int i = 0; i < 2; i++) right[2 * t + half + i * 8][g] = value(one->b[i]);
             }
         }
+        multiply_add<16>(all, left, right);
     });
 }
 

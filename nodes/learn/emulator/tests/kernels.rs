@@ -44,6 +44,11 @@ fn every_kernel_agrees_with_the_cpu_in_tf32() {
 }
 
 #[test]
+fn every_kernel_agrees_with_the_cpu_in_bf16() {
+    agrees(Precision::Bf16, 200..206);
+}
+
+#[test]
 fn a_forgotten_barrier_is_caught() {
     let kernels = emulated(Emulator::without_barriers(), Precision::Tf32);
     let found = compare(&kernels, 1, Extent::Small).expect("the emulator runs every kernel");

@@ -25,7 +25,8 @@ pub fn device(name: &str, products: &str) -> Result<Arc<dyn Device>, String> {
         let precision = match products {
             "tf32" => Precision::Tf32,
             "fp32" => Precision::Fp32,
-            other => return Err(format!("no GPU multiplies {other} here: choose tf32 or fp32")),
+            "bf16" => Precision::Bf16,
+            other => return Err(format!("no GPU multiplies {other} here: choose tf32, fp32 or bf16")),
         };
         let gpus = gpus()?;
         let gpu = gpus.first().ok_or("the NVIDIA driver sees no GPU")?;

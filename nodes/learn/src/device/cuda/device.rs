@@ -55,6 +55,7 @@ fn named(architecture: &str, precision: Precision) -> String {
     let precision = match precision {
         Precision::Tf32 => "tf32",
         Precision::Fp32 => "fp32",
+        Precision::Bf16 => "bf16",
     };
     format!("cuda {architecture} {precision} k{KERNELS}")
 }

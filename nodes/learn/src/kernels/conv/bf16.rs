@@ -9,8 +9,9 @@ use rayon::prelude::*;
 
 use super::super::tile::{self, Row, Run, Runs, Store};
 use super::super::{bf16, scratch};
+use super::direct::Direct;
 use super::weight_gradient::{at_once, by_groups, division};
-use super::{ConvShape, Direct, add_bias, add_column_sums};
+use super::{ConvShape, add_bias, add_column_sums};
 
 /// Convolutions with factors of bf16.
 #[derive(Clone, Copy, Debug)]

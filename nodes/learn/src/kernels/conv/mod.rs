@@ -1,17 +1,20 @@
 //! Convolution, channel-last, in place: no im2col, no border, no copy of the activations.
 //!
 //! Layouts: activations `[n][h][w][c]`, weights `[kh][kw][c_in / groups][c_out]`. For output pixel `(y, x)` a patch is one run
-//! of `kw * c_in` contiguous values per kernel row (for one group), so the forward pass is [`tile::product`] with output pixels
+//! of `kw * c_in` contiguous values per kernel row (for one group), so the forward pass is [`super::tile::product`] with output pixels
 //! as rows. The gradient of the input is the same with the kernel turned round and input pixels as rows. The gradient of the
 //! weights takes input channels as rows, tap by tap, and reduces over pixels. Taps that fall outside the image are left out
 //! ([`taps`]): on a 4x4 map that is a third of the work.
 //!
+//! Results of few channels are made two pixels at a time ([`side_by_side`]).
 //! 3x3 convolutions of stride 1 with enough channels go another way where it is faster ([`winograd`]).
 //!
 //! Work is split by image for what is written per image, and by weights or by a fixed number of groups of images for the
 //! weights' gradient: the bits do not depend on the number of threads.
 
 mod bf16;
+mod direct;
+mod side_by_side;
 mod taps;
 mod weight_gradient;
 mod winograd;
@@ -19,9 +22,7 @@ mod winograd;
 pub use bf16::Bf16;
 use rayon::prelude::*;
 
-use super::layout::{Panels, turn};
-use super::tile::{self, Row, Store};
-use taps::{Class, Layout};
+use direct::Direct;
 
 /// Sizes of a convolution. All lengths in pixels or channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,11 +136,6 @@ impl ConvShape {
     }
 }
 
-/// Images that a task takes at a time: enough to fill tiles, few enough for their pixels to stay in the second-level cache.
-fn images_per_task(pixels: usize, channels: usize) -> usize {
-    (65_536 / (pixels * channels).max(1)).clamp(1, 64)
-}
-
 /// `y = conv(x, weight) + bias`.
 ///
 /// # Panics
@@ -206,148 +202,6 @@ fn add_column_sums(matrix: &[f32], columns: usize, sums: &mut [f32]) {
         .collect();
     for block in blocks {
         sums.iter_mut().zip(block).for_each(|(s, v)| *s += v);
-    }
-}
-
-/// A pass with the plain sum, whose result is written image by image.
-struct Direct {
-    images: Images,
-    classes: Vec<Class>,
-    panels: Panels,
-    /// Result channels that share their source channels.
-    group: usize,
-}
-
-impl Direct {
-    fn forward(shape: &ConvShape, weight: &[f32]) -> Self {
-        let (oh, ow, k) = (shape.out_h(), shape.out_w(), shape.kernel);
-        let (cin_g, cout_g) = (shape.c_in / shape.groups, shape.c_out / shape.groups);
-        let meets = |size: usize| {
-            move |o: usize| -> Vec<(usize, usize)> {
-                let source = |tap: usize| {
-                    (o * shape.stride + tap)
-                        .checked_sub(shape.padding)
-                        .filter(|i| *i < size)
-                };
-                (0..k).filter_map(|tap| Some((tap, source(tap)?))).collect()
-            }
-        };
-        let panels = Panels::new(weight, k * k * cin_g, shape.c_out, cout_g);
-        let layout = Layout {
-            source_width: shape.w,
-            source_channels: shape.c_in,
-            result_width: ow,
-            result_channels: shape.c_out,
-            depth: cin_g,
-            kernel: k,
-            panel_width: panels.width,
-            reversed: false,
-        };
-        Self {
-            images: Images {
-                source: shape.h * shape.w * shape.c_in,
-                result: oh * ow * shape.c_out,
-                source_group: cin_g,
-            },
-            classes: taps::of_image(
-                &layout,
-                &taps::classes(oh, meets(shape.h)),
-                &taps::classes(ow, meets(shape.w)),
-            ),
-            panels,
-            group: cout_g,
-        }
-    }
-
-    /// The gradient of the input.
-    fn backward(shape: &ConvShape, weight: &[f32]) -> Self {
-        let (oh, ow, k, s) = (shape.out_h(), shape.out_w(), shape.kernel, shape.stride);
-        let (cin_g, cout_g) = (shape.c_in / shape.groups, shape.c_out / shape.groups);
-        // Input pixel i takes output pixel (i + padding - tap) / stride for each tap that divides.
-        let meets = |size: usize| {
-            move |i: usize| -> Vec<(usize, usize)> {
-                let source = |tap: usize| {
-                    let reach = (i + shape.padding).checked_sub(tap)?;
-                    (reach.is_multiple_of(s) && reach / s < size).then_some(reach / s)
-                };
-                (0..k).rev().filter_map(|tap| Some((tap, source(tap)?))).collect()
-            }
-        };
-        let turned = turn(weight, k * k, cin_g, shape.c_out, cout_g);
-        let panels = Panels::new(&turned, k * k * cout_g, shape.c_in, cin_g);
-        let layout = Layout {
-            source_width: ow,
-            source_channels: shape.c_out,
-            result_width: shape.w,
-            result_channels: shape.c_in,
-            depth: cout_g,
-            kernel: k,
-            panel_width: panels.width,
-            reversed: true,
-        };
-        Self {
-            images: Images {
-                source: oh * ow * shape.c_out,
-                result: shape.h * shape.w * shape.c_in,
-                source_group: cout_g,
-            },
-            classes: taps::of_image(
-                &layout,
-                &taps::classes(shape.h, meets(oh)),
-                &taps::classes(shape.w, meets(ow)),
-            ),
-            panels,
-            group: cin_g,
-        }
-    }
-
-    /// Overwrites `result`.
-    fn run(&self, source: &[f32], result: &mut [f32]) {
-        let rows = self.rows();
-        self.images.each(source, result, |count, source, result| {
-            for (panel, first, columns) in self.panels.iter() {
-                let source = &source[first / self.group * self.images.source_group..];
-                for (class, rows) in self.classes.iter().zip(&rows) {
-                    let (rows, result) = (&rows[..count * class.rows.len()], &mut result[first..]);
-                    tile::product(source, panel, result, rows, columns, &class.runs, Store::Overwrite);
-                }
-            }
-        });
-    }
-
-    /// The rows of a task's images for each class, image by image: a task of fewer images takes the first of them.
-    fn rows(&self) -> Vec<Vec<Row>> {
-        let shifted = |class: &Class, i: usize| {
-            let shift = |r: &Row| Row {
-                a: r.a + i * self.images.source,
-                c: r.c + i * self.images.result,
-            };
-            class.rows.iter().map(shift).collect::<Vec<Row>>()
-        };
-        let of_class = |class: &Class| (0..self.images.per_task()).flat_map(|i| shifted(class, i)).collect();
-        self.classes.iter().map(of_class).collect()
-    }
-}
-
-/// Values of an image of the source and of the result, and source channels of a group.
-struct Images {
-    source: usize,
-    result: usize,
-    source_group: usize,
-}
-
-impl Images {
-    fn per_task(&self) -> usize {
-        images_per_task(1, self.source.max(self.result))
-    }
-
-    /// Gives `work` a few images to a task: how many, their source and their result.
-    fn each(&self, source: &[f32], result: &mut [f32], work: impl Fn(usize, &[f32], &mut [f32]) + Sync) {
-        let per_task = self.per_task();
-        let tasks = result
-            .par_chunks_mut(self.result * per_task)
-            .zip(source.par_chunks(self.source * per_task));
-        tasks.for_each(|(result, source)| work(result.len() / self.result, source, result));
     }
 }
 

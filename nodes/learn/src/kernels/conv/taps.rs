@@ -13,7 +13,7 @@ pub(super) struct AxisClass {
     places: Vec<(usize, usize)>,
 }
 
-/// The classes of `0..len`, where `meets` lists a position's `(tap, source)`, sources ascending.
+/// The classes of `0..len`, where `meets` lists a position's `(tap, source)`, sources ascending; taps are counted as they are stored.
 pub(super) fn classes(len: usize, meets: impl Fn(usize) -> Vec<(usize, usize)>) -> Vec<AxisClass> {
     let mut classes: Vec<AxisClass> = Vec::new();
     for at in 0..len {
@@ -43,12 +43,10 @@ pub(super) struct Layout {
     pub(super) result_channels: usize,
     /// Source channels that a result channel depends on.
     pub(super) depth: usize,
-    /// Kernel height and width.
-    pub(super) kernel: usize,
+    /// Taps in a row of the panels.
+    pub(super) across: usize,
     /// Distance between the rows of a weight panel.
     pub(super) panel_width: usize,
-    /// Whether the panels' taps are stored from last to first.
-    pub(super) reversed: bool,
 }
 
 /// Pixels of the result that see the same taps: rows of one image, and what each of them sums.
@@ -65,16 +63,10 @@ pub(super) fn of_image(layout: &Layout, ys: &[AxisClass], xs: &[AxisClass]) -> V
             let mut runs = Runs::default();
             for (ky, dy) in &y.taps {
                 for (kx, dx) in &x.taps {
-                    let tap = ky * layout.kernel + kx;
-                    let place = if layout.reversed {
-                        layout.kernel * layout.kernel - 1 - tap
-                    } else {
-                        tap
-                    };
                     runs.push(Run {
                         a: (dy * layout.source_width + dx) * layout.source_channels,
                         a_step: 1,
-                        b: place * layout.depth * layout.panel_width,
+                        b: (ky * layout.across + kx) * layout.depth * layout.panel_width,
                         b_step: layout.panel_width,
                         len: layout.depth,
                     });

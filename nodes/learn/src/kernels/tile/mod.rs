@@ -239,6 +239,11 @@ pub(crate) fn instruction_set() -> &'static str {
     kernel().name
 }
 
+/// Columns of a tile of full width on this machine.
+pub(crate) fn columns() -> usize {
+    kernel().cols
+}
+
 /// The kernel for this machine, chosen once.
 fn kernel() -> &'static Kernel {
     static CHOSEN: OnceLock<&'static Kernel> = OnceLock::new();

@@ -10,10 +10,12 @@ use super::launcher::Done;
 use super::memory::Block;
 use crate::rng::Stream;
 
-/// How far a kernel may be from the CPU's, as root of mean squares relative to the result's: in f32, and with factors in TF32.
+/// How far a kernel may be from the CPU's, as root of mean squares relative to the result's: in f32, and with factors in TF32 and BF16.
 pub const EXACT: f32 = 1e-5;
 /// See [`EXACT`].
-pub const TENSOR: f32 = 3e-3;
+pub const TF32: f32 = 3e-3;
+/// See [`EXACT`]. Factors have three bits less than TF32's.
+pub const BF16: f32 = 8.0 * TF32;
 
 /// How one kernel did on one shape.
 #[derive(Clone, Debug)]
@@ -109,7 +111,8 @@ impl Check<'_> {
     /// The bound of a product.
     fn product_bound(&self) -> f32 {
         match self.kernels.precision() {
-            Precision::Tf32 => TENSOR,
+            Precision::Tf32 => TF32,
+            Precision::Bf16 => BF16,
             Precision::Fp32 => EXACT,
         }
     }

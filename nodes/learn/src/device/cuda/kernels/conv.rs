@@ -1,6 +1,6 @@
 //! Convolutions, and linear layers as those of one pixel.
 
-use super::{Arg, Block, COLUMN_SUMS, Done, Kernels, Precision, Splits, fits, int, perhaps};
+use super::{Arg, Block, COLUMN_SUMS, Done, Kernels, Splits, fits, int, perhaps};
 use crate::kernels::conv::ConvShape;
 
 /// A block's results: rows, and depth at a time; as in tile.h.
@@ -12,6 +12,29 @@ const BLOCKS: usize = 512;
 
 /// A kernel's name and how many columns its tile has.
 type Chosen = (&'static str, usize);
+/// For each [`Precision`], in its order: with few columns, with many, and of any size.
+type Tiles = [[Chosen; 3]; 3];
+
+/// The kernels of a product whose names begin alike.
+macro_rules! tiles {
+    ($stem:literal) => {
+        [
+            tiles!($stem, "_tf32", "_128", 128),
+            tiles!($stem, "_fp32", "_64", 64),
+            tiles!($stem, "_bf16", "_128", 128),
+        ]
+    };
+    ($stem:literal, $factors:literal, $wide:literal, $columns:literal) => {
+        [
+            (concat!($stem, $factors, "_64"), 64),
+            (concat!($stem, $factors, $wide), $columns),
+            (concat!($stem, $factors, "_any"), 64),
+        ]
+    };
+}
+
+const PIXEL_TILES: Tiles = tiles!("conv");
+const WEIGHT_TILES: Tiles = tiles!("conv_weight");
 
 /// Bytes of shared memory of a tile with so many columns, its left operand as it lies or turned.
 fn shared(columns: usize, turned: bool) -> usize {
@@ -20,16 +43,13 @@ fn shared(columns: usize, turned: bool) -> usize {
 }
 
 impl Kernels {
-    /// The best of `names` for these channels: TF32 with 64 or 128 columns, TF32 of any size, exact, exact of any size.
-    fn tile(&self, names: [&'static str; 5], inputs: usize, outputs: usize, columns: usize) -> Chosen {
-        let [narrow, wide, any, exact, exact_any] = names;
-        let whole = inputs.is_multiple_of(4) && outputs.is_multiple_of(4);
-        match (self.precision, whole) {
-            (Precision::Tf32, true) if columns.is_multiple_of(128) => (wide, 128),
-            (Precision::Tf32, true) => (narrow, 64),
-            (Precision::Tf32, false) => (any, 64),
-            (Precision::Fp32, true) => (exact, 64),
-            (Precision::Fp32, false) => (exact_any, 64),
+    /// The best of `tiles` for these channels.
+    fn tile(&self, tiles: &Tiles, inputs: usize, outputs: usize, columns: usize) -> Chosen {
+        let [narrow, wide, any] = tiles[self.precision as usize];
+        match inputs.is_multiple_of(4) && outputs.is_multiple_of(4) {
+            true if columns.is_multiple_of(128) => wide,
+            true => narrow,
+            false => any,
         }
     }
 
@@ -115,14 +135,7 @@ impl Kernels {
     }
 
     fn pixel_product(&self, s: &PixelProduct, x: &Block, weight: &Block, bias: Option<&Block>, y: &Block) -> Done {
-        let names = [
-            "conv_tf32_64",
-            "conv_tf32_128",
-            "conv_tf32_any",
-            "conv_fp32_64",
-            "conv_fp32_any",
-        ];
-        let (kernel, width) = self.tile(names, s.source[2], s.columns, s.columns);
+        let (kernel, width) = self.tile(&PIXEL_TILES, s.source[2], s.columns, s.columns);
         let grid = [
             (s.images * s.rows[0] * s.rows[1]).div_ceil(ROWS),
             s.columns.div_ceil(width),
@@ -158,14 +171,7 @@ impl Kernels {
             return self.grouped_weight(shape, x, dy, dweight);
         }
         let s = flat(shape);
-        let names = [
-            "conv_weight_tf32_64",
-            "conv_weight_tf32_128",
-            "conv_weight_tf32_any",
-            "conv_weight_fp32_64",
-            "conv_weight_fp32_any",
-        ];
-        let (kernel, width) = self.tile(names, s.c_in, s.c_out, s.c_out);
+        let (kernel, width) = self.tile(&WEIGHT_TILES, s.c_in, s.c_out, s.c_out);
         let (rows, pixels) = (s.kernel * s.kernel * s.c_in, s.n * s.out_h() * s.out_w());
         let tiles = rows.div_ceil(ROWS) * s.c_out.div_ceil(width);
         let per_split = pixels.div_ceil(BLOCKS.div_ceil(tiles)).max(256).next_multiple_of(DEPTH);

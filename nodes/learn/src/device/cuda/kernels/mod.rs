@@ -29,6 +29,8 @@ pub enum Precision {
     Tf32,
     /// All in f32.
     Fp32,
+    /// On tensor cores, the factors of convolutions and linear layers rounded to 7 bits of fraction; sums, and all that is kept, in f32.
+    Bf16,
 }
 
 /// The kernels of one device.
