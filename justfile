@@ -90,6 +90,11 @@ bench-tasks:
 bench-ui:
     benches/ui.sh
 
+# The same training by the release binary OTHER of COMMIT, in turn with this one.
+bench-throughput OTHER COMMIT:
+    cargo build --release --locked
+    benches/throughput.sh {{ OTHER }} {{ COMMIT }}
+
 # The kernels' micro-benchmarks.
 bench-kernels:
     cargo bench -p flow-learn

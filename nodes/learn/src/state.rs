@@ -26,6 +26,11 @@ pub struct Tensor {
 }
 
 impl Tensor {
+    /// Its values one after the other, little-endian.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.data.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
     /// Whether a network can compute with the values.
     fn check(&self, name: &str) -> Result<(), StateError> {
         let unfit = |v: &&f32| !v.is_finite() || (**v < 0.0 && name.ends_with(VARIANCE));
@@ -230,11 +235,10 @@ impl Bytes {
                 data,
             };
         }
-        let data = tensor.data.iter().flat_map(|v| v.to_le_bytes()).collect();
         Self {
             dtype: Dtype::F32,
             shape: tensor.shape.clone(),
-            data,
+            data: tensor.bytes(),
         }
     }
 }

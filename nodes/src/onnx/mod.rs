@@ -190,7 +190,7 @@ fn initializers(graph: &Graph, state: &BTreeMap<String, Tensor>) -> Vec<proto::T
             dims: tensor.shape.iter().map(|size| *size as i64).collect(),
             data_type: proto::FLOAT,
             name: name.clone(),
-            raw_data: tensor.data.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            raw_data: tensor.bytes(),
         });
     let constants = graph.constants.iter().map(|(value, constant)| {
         let (dims, data_type, raw_data) = match constant {

@@ -12,7 +12,7 @@ use super::load::Fitted;
 use crate::artifacts::{no_room, pixels_in};
 
 /// Bytes that are kept in memory.
-const IN_MEMORY: usize = 64 << 20;
+const IN_MEMORY: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 
 /// What is remembered of an image whose pixels are in a [`Pool`].
 #[derive(Clone, Debug)]
@@ -150,7 +150,7 @@ mod tests {
     fn pixels_are_those_that_were_added_wherever_they_lie_and_as_deep_as_the_deepest() {
         let folder = tempfile::tempdir().expect("a folder");
         let room = Room::new(Store::open(folder.path(), Access::ReadWrite).expect("a store"));
-        for length in [10, 6 << 20] {
+        for length in [10, 96 << 10] {
             let mut pool = Pool::new(&room);
             let mut kept = Vec::new();
             let eight = |first: u8| (0..length).map(|at| first.wrapping_add(at as u8)).collect::<Vec<u8>>();
