@@ -6,6 +6,7 @@
 # GB is the size of the large set, 12 if left out, 0 for none; it takes twice as much room on the disk for a while.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. benches/lib.sh
 : "${PYTHON:?name a Python that has Pillow, torch and torchvision, e.g. PYTHON=venv/bin/python}"
 images="${1:-20000}" rounds="${2:-3}" large="${3:-12}"
 if [ -z "${FLOW:-}" ]; then
@@ -22,7 +23,6 @@ seconds() { # usage: seconds COMMAND...
     "$@"
     awk -v a="$began" -v b="$(date +%s.%N)" 'BEGIN { printf "%.2f\n", b - a }'
 }
-median() { sort -n | sed -n "$(((rounds + 1) / 2))p"; }
 set_of() { # usage: set_of PATH SIDE
     printf '[workflow]\nname = "data"\n[nodes.images]\nkind = "dataset"\nsource = "folder"\npath = "%s"\nside = %s\n' "$1" "$2"
 }

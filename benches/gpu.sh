@@ -6,6 +6,7 @@
 # usage: [FLOW=flow] [PYTHON=python3] [ROUNDS=3] benches/gpu.sh [FILE]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. benches/lib.sh
 out="${1:-benches/results/gpu.md}"
 python="${PYTHON:-python3}"
 rounds="${ROUNDS:-3}"
@@ -84,7 +85,7 @@ for at_a_time in 1 2 4; do
         pids+=($!)
     done
     for pid in "${pids[@]}"; do wait "$pid"; done
-    median="$(cat "$lines".[0-9]* | grep -oE '"median_ms": ?[0-9.]+' | grep -oE '[0-9.]+$' | sort -n | sed -n "$(((at_a_time + 1) / 2))p")"
+    median="$(cat "$lines".[0-9]* | grep -oE '"median_ms": ?[0-9.]+' | grep -oE '[0-9.]+$' | median)"
     rm -f "$lines".[0-9]*
     echo "| $at_a_time | $median |" >> "$out"
 done

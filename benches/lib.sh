@@ -32,5 +32,8 @@ must_be_cold() {
     fi
 }
 
+# The median of the numbers on standard input.
+median() { sort -n | awk '{ value[NR] = $1 } END { print value[int((NR + 1) / 2)] }'; }
+
 # A whole number of the summary.
 field() { sed -n "s/^ *\"$1\": \([0-9]*\),*$/\1/p" <<< "$summary"; }

@@ -17,7 +17,7 @@ for _ in 1 2 3 4 5; do
     main_job
     warm+=("$(awk -v a="$start" -v b="$(date +%s%N)" 'BEGIN { printf "%.2f", (b - a) / 1e9 }')")
 done
-median="$(printf '%s\n' "${warm[@]}" | sort -n | sed -n 3p)"
+median="$(printf '%s\n' "${warm[@]}" | median)"
 
 {
     echo "## The main job: \`flow run workflows/simclr_vs_selftrain.toml\`"

@@ -3,6 +3,7 @@
 # usage: benches/throughput.sh OTHER COMMIT   OTHER: the release binary of COMMIT, 7156f27 or later
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. benches/lib.sh
 other="$1" commit="$2" rounds="${ROUNDS:-5}"
 ours="${FLOW:-./target/release/flow}"
 folder="$(mktemp -d)"
@@ -23,7 +24,6 @@ for line in open(sys.argv[1]):
 print(f"{seconds:.2f}")
 PY
 }
-median() { printf '%s\n' "$@" | sort -n | sed -n "$(($# / 2 + 1))p"; }
 
 here=() there=() ratios=()
 for _ in $(seq "$rounds"); do
@@ -33,6 +33,8 @@ for _ in $(seq "$rounds"); do
 done
 # Forward and backward: 3 epochs of two views of 9,000 images, and three trainings of 300 steps of 64.
 images=111600
+before="$(printf '%s\n' "${there[@]}" | median)" now="$(printf '%s\n' "${here[@]}" | median)"
+sorted="$(printf '%s\n' "${ratios[@]}" | sort -n)"
 rate() { awk -v i="$images" -v s="$1" 'BEGIN { printf "%.0f", i / s }'; }
 {
     echo "## The same training by an earlier version"
@@ -42,9 +44,9 @@ rate() { awk -v i="$images" -v s="$1" 'BEGIN { printf "%.0f", i / s }'; }
     echo
     echo "| | seconds | images a second |"
     echo "| --- | ---: | ---: |"
-    echo "| $commit | $(median "${there[@]}") | $(rate "$(median "${there[@]}")") |"
-    echo "| this version | $(median "${here[@]}") | $(rate "$(median "${here[@]}")") |"
+    echo "| $commit | $before | $(rate "$before") |"
+    echo "| this version | $now | $(rate "$now") |"
     echo
-    echo "This version is $(median "${ratios[@]}") times as fast ($(printf '%s\n' "${ratios[@]}" | sort -n | sed -n 1p) to $(printf '%s\n' "${ratios[@]}" | sort -n | sed -n '$p') in single rounds)."
+    echo "This version is $(median <<< "$sorted") times as fast ($(head -1 <<< "$sorted") to $(tail -1 <<< "$sorted") in single rounds)."
 } > benches/results/throughput.md
 FLOW="$ours" benches/assemble.sh

@@ -334,6 +334,17 @@ mod tests {
     }
 
     #[test]
+    fn a_gpu_computes_in_the_precision_that_its_identity_says() {
+        for (name, products) in [
+            ("tf32", Products::Tf32),
+            ("fp32", Products::Fp32),
+            ("bf16", Products::Bf16),
+        ] {
+            assert_eq!(precision_of(&format!("cuda sm_90 {name} k1")), products);
+        }
+    }
+
+    #[test]
     fn a_settled_choice_reads_back_as_it_was() {
         for text in ["cpu", "cuda sm_90 fp32 k1", "mock"] {
             let choice = DeviceChoice::from(text.to_owned());

@@ -90,18 +90,22 @@ DEVICE void pixel_product(const PixelProduct& s, const float* __restrict__ x, co
     write_pixels<W == 4>(tile, s, bias, y);
 }
 
+// A kernel for each tile: of few columns, of many, and of any size; kernels/conv.rs chooses.
+#define EACH_TILE(PRODUCT, name)                       \
+    PRODUCT(name##_tf32_64, 4, 128, 64, 32, 32, TF32)   \
+    PRODUCT(name##_tf32_128, 4, 128, 128, 64, 32, TF32) \
+    PRODUCT(name##_tf32_any, 1, 128, 64, 32, 32, TF32)  \
+    PRODUCT(name##_bf16_64, 4, 128, 64, 32, 32, BF16)   \
+    PRODUCT(name##_bf16_128, 4, 128, 128, 64, 32, BF16) \
+    PRODUCT(name##_bf16_any, 1, 128, 64, 32, 32, BF16)  \
+    PRODUCT(name##_fp32_64, 4, 128, 64, 32, 32, FP32)   \
+    PRODUCT(name##_fp32_any, 1, 128, 64, 32, 32, FP32)
+
 #define PIXEL_PRODUCT(name, W, ...)                                                                       \
     COOPERATIVE(name, PixelProduct s, const float* x, const float* weight, const float* bias, float* y) { \
         pixel_product<Tile<__VA_ARGS__, false>, W>(s, x, weight, bias, y);                                \
     }
-PIXEL_PRODUCT(conv_tf32_64, 4, 128, 64, 32, 32, TF32)
-PIXEL_PRODUCT(conv_tf32_128, 4, 128, 128, 64, 32, TF32)
-PIXEL_PRODUCT(conv_tf32_any, 1, 128, 64, 32, 32, TF32)
-PIXEL_PRODUCT(conv_bf16_64, 4, 128, 64, 32, 32, BF16)
-PIXEL_PRODUCT(conv_bf16_128, 4, 128, 128, 64, 32, BF16)
-PIXEL_PRODUCT(conv_bf16_any, 1, 128, 64, 32, 32, BF16)
-PIXEL_PRODUCT(conv_fp32_64, 4, 128, 64, 32, 32, FP32)
-PIXEL_PRODUCT(conv_fp32_any, 1, 128, 64, 32, 32, FP32)
+EACH_TILE(PIXEL_PRODUCT, conv)
 
 // The forward pass's sizes.
 struct ConvSizes {
@@ -150,14 +154,7 @@ DEVICE void weight_product(const ConvSizes& s, int per_split, const float* __res
     COOPERATIVE(name, ConvSizes s, int per_split, const float* x, const float* dy, float* parts) { \
         weight_product<Tile<__VA_ARGS__, true>, W>(s, per_split, x, dy, parts);                    \
     }
-WEIGHT_PRODUCT(conv_weight_tf32_64, 4, 128, 64, 32, 32, TF32)
-WEIGHT_PRODUCT(conv_weight_tf32_128, 4, 128, 128, 64, 32, TF32)
-WEIGHT_PRODUCT(conv_weight_tf32_any, 1, 128, 64, 32, 32, TF32)
-WEIGHT_PRODUCT(conv_weight_bf16_64, 4, 128, 64, 32, 32, BF16)
-WEIGHT_PRODUCT(conv_weight_bf16_128, 4, 128, 128, 64, 32, BF16)
-WEIGHT_PRODUCT(conv_weight_bf16_any, 1, 128, 64, 32, 32, BF16)
-WEIGHT_PRODUCT(conv_weight_fp32_64, 4, 128, 64, 32, 32, FP32)
-WEIGHT_PRODUCT(conv_weight_fp32_any, 1, 128, 64, 32, 32, FP32)
+EACH_TILE(WEIGHT_PRODUCT, conv_weight)
 
 // to[i] += the parts of all splits, in their order.
 POINTWISE(add_parts, int len, int splits, const float* parts, float* to) {

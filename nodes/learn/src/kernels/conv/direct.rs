@@ -102,12 +102,8 @@ impl Sources<'_> {
             let inside = |tap| usize::try_from(source(at, tap)?).ok().filter(|source| *source < size);
             (0..self.taps).filter_map(|tap| Some((tap, inside(tap)?))).collect()
         };
-        let mixes = self.group == oc;
-        let together = if mixes {
-            SideBySide::new(ow, oc, self.taps, &source)
-        } else {
-            None
-        };
+        let one_group = self.group == oc;
+        let together = one_group.then(|| SideBySide::new(ow, oc, self.taps, &source)).flatten();
         let doubled;
         // Pixels at a time, the panels' taps of a row, weights and where a row's sources are.
         let (pixels, across, weight, columns) = match &together {
