@@ -10,3 +10,4 @@
 #include "attention.cu"
 #include "optim.cu"
 #include "losses.cu"
+#include "redundancy.cu"

@@ -14,50 +14,53 @@ struct PixelProduct {
     int out_height, out_width, out_step, out_y, out_x;
 };
 
-// A place in the depth: the channel and the tap.
-struct Depth {
+// A thread's part of the left operand: W values of the depth, of rows `thread / ACROSS + i APART`, and BK further on with each stage.
+template <class T, int W> struct PixelRows {
+    static constexpr int ACROSS = BK / W, COPIES = T::BM * ACROSS / THREADS, APART = THREADS / ACROSS;
+    // Of each row: where its pixels begin, and the place of the first one's values.
+    int top[COPIES], left[COPIES], first[COPIES];
+    // The place in the depth.
     int channel, y, x;
-    DEVICE void advance(const PixelProduct& s, int by) {
-        channel += by;
-        while (channel >= s.channels) {
-            channel -= s.channels;
-            if (++x == s.taps_x) x = 0, y++;
-        }
-    }
-};
-
-// A thread's part of the left operand: the same part of the depth of rows `thread / ACROSS + i THREADS / ACROSS`.
-template <int BM, int W> struct PixelRows {
-    static constexpr int ACROSS = BK / W, COPIES = BM * ACROSS / THREADS;
-    int top[COPIES], left[COPIES], first[COPIES], own, at, depth;
-    Depth place;
+    // Of its tap: how far from `first` its values lie, and which rows have a pixel there, a bit each.
+    int by;
+    u32 inside;
+    int to;
 
     DEVICE void start(const PixelProduct& s) {
         const int rows = s.images * s.rows_y * s.rows_x;
 #pragma unroll
         for (int i = 0; i < COPIES; i++) {
-            const int row = blockIdx.x * BM + row_of(i), image = row / (s.rows_y * s.rows_x), pixel = row % (s.rows_y * s.rows_x);
+            const int row = blockIdx.x * T::BM + threadIdx.x / ACROSS + i * APART, image = row / (s.rows_y * s.rows_x), pixel = row % (s.rows_y * s.rows_x);
             // A row past the end is far above its image.
             top[i] = row < rows ? pixel / s.rows_x * s.step + s.first_y : -0x40000000;
             left[i] = pixel % s.rows_x * s.step + s.first_x;
             first[i] = row < rows ? ((image * s.height + top[i]) * s.width + left[i]) * s.channels : 0;
         }
-        own = threadIdx.x % ACROSS * W, at = 0, depth = s.taps_y * s.taps_x * s.channels;
-        place = {own, 0, 0};
-        if (depth > 0) place.advance(s, 0);
+        channel = threadIdx.x % ACROSS * W, y = 0, x = 0;
+        to = threadIdx.x / ACROSS * T::LEFT_STEP + channel;
+        look(s);
     }
-    DEVICE static int row_of(int i) { return threadIdx.x / ACROSS + i * (THREADS / ACROSS); }
 
-    // Calls copy(row, where its part of the depth is, whether it is in the image), and goes on.
-    template <class F> DEVICE void each(const PixelProduct& s, const float* x, F copy) {
-        const int dy = s.turn * place.y, dx = s.turn * place.x, by = (dy * s.width + dx) * s.channels + place.channel;
-#pragma unroll
-        for (int i = 0; i < COPIES; i++) {
-            const bool ok = at + own < depth && (u32)(top[i] + dy) < (u32)s.height && (u32)(left[i] + dx) < (u32)s.width;
-            copy(row_of(i), ok ? x + (first[i] + by) : x, ok);
+    // Finds the tap that the channel has come to.
+    DEVICE void look(const PixelProduct& s) {
+        while (channel >= s.channels) {
+            channel -= s.channels;
+            if (++x == s.taps_x) x = 0, y++;
         }
-        at += BK;
-        place.advance(s, BK);
+        const int dy = s.turn * y, dx = s.turn * x;
+        by = (dy * s.width + dx) * s.channels + channel;
+        inside = 0;
+#pragma unroll
+        for (int i = 0; i < COPIES; i++)
+            if (y < s.taps_y && (u32)(top[i] + dy) < (u32)s.height && (u32)(left[i] + dx) < (u32)s.width) inside |= 1u << i;
+    }
+
+    // Begins to bring them to a stage.
+    DEVICE void bring(float* to_left, const PixelProduct& s, const float* x) {
+#pragma unroll
+        for (int i = 0; i < COPIES; i++) copy_async<W>(to_left + to + i * APART * T::LEFT_STEP, x + (first[i] + by), inside >> i & 1);
+        by += BK, channel += BK;
+        if (channel >= s.channels) look(s);
     }
 };
 
@@ -80,25 +83,29 @@ template <bool EVEN, class T> DEVICE void write_pixels(T& tile, const PixelProdu
 // `weight` is [taps][channels][columns], in the order of the depth; W values are copied at a time.
 template <class T, int W>
 DEVICE void pixel_product(const PixelProduct& s, const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias, float* __restrict__ y) {
-    PixelRows<T::BM, W> pixels;
+    const int depth = s.taps_y * s.taps_x * s.channels;
+    PixelRows<T, W> pixels;
+    RightRows<T, W> weights;
     pixels.start(s);
+    weights.start(weight, 0, depth, blockIdx.y * T::BN, s.columns);
     T tile;
-    pipeline(tile, (pixels.depth + BK - 1) / BK, dynamic_shared, [&](float* left, float* right) {
-        load_right<T, W>(right, weight, pixels.at, pixels.depth, blockIdx.y * T::BN, s.columns);
-        pixels.each(s, x, [&](int row, const float* from, bool ok) { copy_async<W>(left + row * T::LEFT_STEP + pixels.own, from, ok); });
+    pipeline(tile, (depth + BK - 1) / BK, dynamic_shared, [&](float* left, float* right) {
+        pixels.bring(left, s, x);
+        weights.bring(right, s.columns);
     });
     write_pixels<W == 4>(tile, s, bias, y);
 }
 
-// A kernel for each tile: of few columns, of many, and of any size; kernels/conv.rs chooses.
-#define EACH_TILE(PRODUCT, name)                       \
-    PRODUCT(name##_tf32_64, 4, 128, 64, 32, 32, TF32)   \
-    PRODUCT(name##_tf32_128, 4, 128, 128, 64, 32, TF32) \
-    PRODUCT(name##_tf32_any, 1, 128, 64, 32, 32, TF32)  \
-    PRODUCT(name##_bf16_64, 4, 128, 64, 32, 32, BF16)   \
-    PRODUCT(name##_bf16_128, 4, 128, 128, 64, 32, BF16) \
-    PRODUCT(name##_bf16_any, 1, 128, 64, 32, 32, BF16)  \
-    PRODUCT(name##_fp32_64, 4, 128, 64, 32, 32, FP32)   \
+// A kernel for each tile: of few results, of few columns, of many, and of any number of channels. kernels/conv.rs chooses.
+#define EACH_TENSOR_TILE(PRODUCT, name, FACTORS)      \
+    PRODUCT(name##_small, 4, 64, 64, 32, 16, FACTORS) \
+    PRODUCT(name##_64, 4, 128, 64, 32, 32, FACTORS)   \
+    PRODUCT(name##_128, 4, 128, 128, 64, 32, FACTORS) \
+    PRODUCT(name##_any, 1, 128, 64, 32, 32, FACTORS)
+#define EACH_TILE(PRODUCT, name)                      \
+    EACH_TENSOR_TILE(PRODUCT, name##_tf32, TF32)      \
+    EACH_TENSOR_TILE(PRODUCT, name##_bf16, BF16)      \
+    PRODUCT(name##_fp32_64, 4, 128, 64, 32, 32, FP32) \
     PRODUCT(name##_fp32_any, 1, 128, 64, 32, 32, FP32)
 
 #define PIXEL_PRODUCT(name, W, ...)                                                                       \
@@ -112,38 +119,60 @@ struct ConvSizes {
     int images, height, width, inputs, outputs, kernel, stride, padding, out_height, out_width;
 };
 
+// A thread's part of the left operand: the values that W weights meet at pixels `thread / ACROSS + i APART`, and BK pixels on with each stage.
+template <class T, int W> struct MetPixels {
+    static constexpr int ACROSS = T::BM / W, COPIES = BK * ACROSS / THREADS, APART = THREADS / ACROSS;
+    // Of the weights: where their tap lies from an output pixel, and the channel.
+    int tap_y, tap_x, channel;
+    // The output pixels.
+    int image[COPIES], oy[COPIES], ox[COPIES];
+    // What BK pixels are: so many images, rows and columns.
+    int images, rows, columns;
+    int left, to;
+
+    DEVICE void start(const ConvSizes& s, int from_pixel, int to_pixel) {
+        const int first = threadIdx.x / ACROSS, own = threadIdx.x % ACROSS * W, weight = blockIdx.x * T::BM + own, tap = weight / s.inputs;
+        // A weight past the end is far above the images.
+        tap_y = tap < s.kernel * s.kernel ? tap / s.kernel - s.padding : -0x40000000, tap_x = tap % s.kernel - s.padding, channel = weight % s.inputs;
+#pragma unroll
+        for (int i = 0; i < COPIES; i++) {
+            const int pixel = from_pixel + first + i * APART;
+            image[i] = pixel / (s.out_height * s.out_width), oy[i] = pixel / s.out_width % s.out_height, ox[i] = pixel % s.out_width;
+        }
+        images = BK / (s.out_height * s.out_width), rows = BK / s.out_width % s.out_height, columns = BK % s.out_width;
+        left = to_pixel - from_pixel - first;
+        to = first * T::LEFT_STEP + own;
+    }
+
+    // Begins to bring them to a stage.
+    DEVICE void bring(float* to_left, const ConvSizes& s, const float* x) {
+#pragma unroll
+        for (int i = 0; i < COPIES; i++) {
+            const int iy = oy[i] * s.stride + tap_y, ix = ox[i] * s.stride + tap_x;
+            const bool ok = i * APART < left && (u32)iy < (u32)s.height && (u32)ix < (u32)s.width;
+            copy_async<W>(to_left + to + i * APART * T::LEFT_STEP, x + (((image[i] * s.height + iy) * s.width + ix) * s.inputs + channel), ok);
+            ox[i] += columns, oy[i] += rows, image[i] += images;
+            if (ox[i] >= s.out_width) ox[i] -= s.out_width, oy[i]++;
+            if (oy[i] >= s.out_height) oy[i] -= s.out_height, image[i]++;
+        }
+        left -= BK;
+    }
+};
+
 // parts[split][tap][in][out]: the sum over a split's pixels of x[pixel at tap][in] dy[pixel][out].
 template <class T, int W>
 DEVICE void weight_product(const ConvSizes& s, int per_split, const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ parts) {
-    const int thread = threadIdx.x, row0 = blockIdx.x * T::BM, column0 = blockIdx.y * T::BN, rows = s.kernel * s.kernel * s.inputs;
+    const int row0 = blockIdx.x * T::BM, column0 = blockIdx.y * T::BN, rows = s.kernel * s.kernel * s.inputs;
     const int pixels = s.images * s.out_height * s.out_width, from_pixel = blockIdx.z * per_split;
     const int to_pixel = from_pixel + per_split < pixels ? from_pixel + per_split : pixels;
-    constexpr int ACROSS = T::BM / W, COPIES = BK * ACROSS / THREADS;
-    // This thread copies the same weight's rows of pixels `thread / ACROSS + i THREADS / ACROSS`.
-    const int own = thread % ACROSS * W, tap = (row0 + own) / s.inputs, channel = (row0 + own) % s.inputs;
-    const int tap_y = row0 + own < rows ? tap / s.kernel - s.padding : -0x40000000, tap_x = tap % s.kernel - s.padding;
-    int oy[COPIES], ox[COPIES], image[COPIES];
-#pragma unroll
-    for (int i = 0; i < COPIES; i++) {
-        const int pixel = from_pixel + thread / ACROSS + i * (THREADS / ACROSS);
-        image[i] = pixel / (s.out_height * s.out_width), oy[i] = pixel / s.out_width % s.out_height, ox[i] = pixel % s.out_width;
-    }
-    int at = from_pixel;
+    MetPixels<T, W> met;
+    RightRows<T, W> results;
+    met.start(s, from_pixel, to_pixel);
+    results.start(dy, from_pixel, to_pixel, column0, s.outputs);
     T tile;
     pipeline(tile, (to_pixel - from_pixel + BK - 1) / BK, dynamic_shared, [&](float* left, float* right) {
-#pragma unroll
-        for (int i = 0; i < COPIES; i++) {
-            const int row = thread / ACROSS + i * (THREADS / ACROSS), iy = oy[i] * s.stride + tap_y, ix = ox[i] * s.stride + tap_x;
-            const bool ok = at + row < to_pixel && (u32)iy < (u32)s.height && (u32)ix < (u32)s.width;
-            copy_async<W>(left + row * T::LEFT_STEP + own, ok ? x + (((image[i] * s.height + iy) * s.width + ix) * s.inputs + channel) : x, ok);
-            ox[i] += BK;
-            while (ox[i] >= s.out_width) {
-                ox[i] -= s.out_width;
-                if (++oy[i] == s.out_height) oy[i] = 0, image[i]++;
-            }
-        }
-        load_right<T, W>(right, dy, at, to_pixel, column0, s.outputs);
-        at += BK;
+        met.bring(left, s, x);
+        results.bring(right, s.outputs);
     });
     float* to = parts + (long long)blockIdx.z * rows * s.outputs;
     auto row_of = [&](int row) -> float* { return row0 + row < rows ? to + (long long)(row0 + row) * s.outputs : nullptr; };

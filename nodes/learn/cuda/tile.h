@@ -17,13 +17,23 @@ template <int M, int N, int WM, int WN, Factors FACTORS, bool LEFT_TURNED> struc
     static constexpr int WARPS_M = BM / WM, ROWS = WM / 16, COLUMNS = WN / 8, TALL = BM / 16, WIDE = BN / 16;
     static_assert(WARPS_M * (BN / WN) == THREADS / 32, "eight warps");
     float sums[BM * BN / THREADS];
+    // Where this thread's part of a stage's operands begins: what it reads of them lies at steps known when this is compiled.
+    int left_at, right_at;
 
-    DEVICE void clear() {
+    DEVICE void start() {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+        const int row0 = warp % WARPS_M * WM, column0 = warp / WARPS_M * WN;
+        if (!TENSOR) {
+            left_at = threadIdx.x / 16 * (TURNED ? 1 : LEFT_STEP), right_at = threadIdx.x % 16 * WIDE;
+        } else {
+            left_at = TURNED ? t * LEFT_STEP + row0 + g : (row0 + lane % 16) * LEFT_STEP + lane / 16 * 4;
+            right_at = t * RIGHT_STEP + column0 + g;
+        }
 #pragma unroll
         for (int i = 0; i < BM * BN / THREADS; i++) sums[i] = 0.0f;
     }
 
-    // Adds the product of a stage's two operands.
+    // Adds the product of a stage's two operands, each from this thread's part on.
     DEVICE void multiply(const float* left, const float* right) {
         if constexpr (FACTORS == TF32)
             multiply_tf32(left, right);
@@ -35,21 +45,19 @@ template <int M, int N, int WM, int WN, Factors FACTORS, bool LEFT_TURNED> struc
 
     // The fragments of eight steps from `depth` on, as `mma_tf32` takes them.
     DEVICE void load(const float* left, const float* right, int depth, u32 (&a)[ROWS][4], u32 (&b)[COLUMNS][2]) {
-        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-        const int row0 = warp % WARPS_M * WM, column0 = warp / WARPS_M * WN + g;
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
             if constexpr (TURNED) {
-                const float* from = left + (depth + t) * LEFT_STEP + row0 + i * 16 + g;
+                const float* from = left + depth * LEFT_STEP + i * 16;
                 a[i][0] = as_bits(from[0]), a[i][1] = as_bits(from[8]);
                 a[i][2] = as_bits(from[4 * LEFT_STEP]), a[i][3] = as_bits(from[4 * LEFT_STEP + 8]);
             } else {
-                load_fragment(left + (row0 + i * 16 + lane % 16) * LEFT_STEP + depth + lane / 16 * 4, a[i]);
+                load_fragment(left + i * 16 * LEFT_STEP + depth, a[i]);
             }
         }
 #pragma unroll
         for (int j = 0; j < COLUMNS; j++) {
-            const float* from = right + (depth + t) * RIGHT_STEP + column0 + j * 8;
+            const float* from = right + depth * RIGHT_STEP + j * 8;
             b[j][0] = as_bits(from[0]), b[j][1] = as_bits(from[4 * RIGHT_STEP]);
         }
     }
@@ -100,14 +108,13 @@ template <int M, int N, int WM, int WN, Factors FACTORS, bool LEFT_TURNED> struc
     }
 
     DEVICE void multiply_fp32(const float* left, const float* right) {
-        const int row0 = threadIdx.x / 16, column0 = threadIdx.x % 16 * WIDE;
 #pragma unroll
         for (int depth = 0; depth < BK; depth++) {
             float a[TALL], b[WIDE];
 #pragma unroll
-            for (int i = 0; i < TALL; i++) a[i] = TURNED ? left[depth * LEFT_STEP + row0 + 16 * i] : left[(row0 + 16 * i) * LEFT_STEP + depth];
+            for (int i = 0; i < TALL; i++) a[i] = TURNED ? left[depth * LEFT_STEP + 16 * i] : left[16 * i * LEFT_STEP + depth];
 #pragma unroll
-            for (int j = 0; j < WIDE; j++) b[j] = right[depth * RIGHT_STEP + column0 + j];
+            for (int j = 0; j < WIDE; j++) b[j] = right[depth * RIGHT_STEP + j];
 #pragma unroll
             for (int i = 0; i < TALL; i++)
 #pragma unroll
@@ -154,33 +161,44 @@ template <bool EVEN> DEVICE void store2(float* row, int column, int columns, flo
 
 // Runs a product's depth: `load(left, right)` begins to bring the next tile to its place in shared memory.
 template <class T, class Load> DEVICE void pipeline(T& tile, int tiles, float* shared, Load load) {
-    tile.clear();
+    constexpr int LAST = (STAGES - 1) * T::STAGE;
+    tile.start();
 #pragma unroll 1
     for (int i = 0; i < STAGES - 1; i++) {
         if (i < tiles) load(shared + i * T::STAGE, shared + i * T::STAGE + T::LEFT_TILE);
         copies_commit();
     }
+    int read = 0, next = LAST;
 #pragma unroll 1
     for (int i = 0; i < tiles; i++) {
         copies_wait<STAGES - 2>();
         __syncthreads();
         // The stage that is loaded now was read before the barrier.
-        float* next = shared + (i + STAGES - 1) % STAGES * T::STAGE;
-        if (i + STAGES - 1 < tiles) load(next, next + T::LEFT_TILE);
+        if (i + STAGES - 1 < tiles) load(shared + next, shared + next + T::LEFT_TILE);
         copies_commit();
-        const float* left = shared + i % STAGES * T::STAGE;
-        tile.multiply(left, left + T::LEFT_TILE);
+        tile.multiply(shared + read + tile.left_at, shared + read + T::LEFT_TILE + tile.right_at);
+        next = read;
+        read = read == LAST ? 0 : read + T::STAGE;
     }
 }
 
-// Brings BK rows of `columns` values, from `row` and `column0` on, to a stage; rows end at `rows`. W values are copied at a time.
-template <class T, int W> DEVICE void load_right(float* right, const float* from, int row, int rows, int column0, int columns) {
-    constexpr int ACROSS = T::BN / W, COPIES = BK * ACROSS / THREADS;
-    const int column = threadIdx.x % ACROSS * W, first = threadIdx.x / ACROSS;
-    const float* at = from + (long long)(row + first) * columns + column0 + column;
-#pragma unroll
-    for (int i = 0; i < COPIES; i++) {
-        const bool ok = row + first + i * (THREADS / ACROSS) < rows && column0 + column < columns;
-        copy_async<W>(right + (first + i * (THREADS / ACROSS)) * T::RIGHT_STEP + column, ok ? at + (long long)i * (THREADS / ACROSS) * columns : from, ok);
+// A thread's part of the right operand: W columns of rows `first + i APART`, which end at `rows`, and BK further down with each stage.
+template <class T, int W> struct RightRows {
+    static constexpr int ACROSS = T::BN / W, COPIES = BK * ACROSS / THREADS, APART = THREADS / ACROSS;
+    const float* at;
+    int left, to;
+
+    DEVICE void start(const float* from, int row, int rows, int column0, int columns) {
+        const int column = threadIdx.x % ACROSS * W, first = threadIdx.x / ACROSS;
+        at = from + (long long)(row + first) * columns + column0 + column;
+        left = column0 + column < columns ? rows - row - first : 0;
+        to = first * T::RIGHT_STEP + column;
     }
-}
+
+    // Begins to bring them to a stage.
+    DEVICE void bring(float* right, int columns) {
+#pragma unroll
+        for (int i = 0; i < COPIES; i++) copy_async<W>(right + to + i * APART * T::RIGHT_STEP, at + i * APART * columns, i * APART < left);
+        at += BK * columns, left -= BK;
+    }
+};

@@ -236,9 +236,6 @@ static inline u32 as_bits(float v) {
     memcpy(&bits, &v, 4);
     return bits;
 }
-static inline u32 tf32(u32 bits) {
-    return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0x1000u) & ~0x1fffu;
-}
 // Lane 8 m + r names row r of matrix m; lane 4 r + c gets value c of row r of each.
 static inline void load_fragment(const float* row, u32 (&a)[4]) {
     struct Brought {

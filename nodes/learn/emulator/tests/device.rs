@@ -6,7 +6,7 @@ use flow_emulator::Emulator;
 use flow_learn::device::cuda::{Cuda, Precision};
 use flow_learn::device::{Cpu, Device, DeviceError};
 use flow_learn::layers::Buffer;
-use flow_learn::losses::LossError;
+use flow_learn::losses::{LossError, VicregWeights};
 use flow_learn::measure::{StepSpec, Task, TrainStep};
 
 fn emulated(emulator: Emulator) -> Cuda {
@@ -61,7 +61,21 @@ fn losses(device: &dyn Device) -> Vec<f32> {
         let (loss, gradient) = found.expect("sizes that fit");
         [&[loss], &gradient[..]].concat()
     });
-    flat.concat()
+    let (a, b) = (Buffer::from(values(10 * 6, 37)), Buffer::from(values(10 * 6, 41)));
+    let weights = VicregWeights {
+        invariance: 25.0,
+        variance: 25.0,
+        covariance: 1.0,
+    };
+    let of_views = [
+        device.barlow_twins(6, [&a, &b], 0.01),
+        device.vicreg(6, [&a, &b], weights),
+    ];
+    let of_views = of_views.map(|found| {
+        let (loss, [a, b]) = found.expect("sizes that fit");
+        [&[loss], &a[..], &b[..]].concat()
+    });
+    [flat.concat(), of_views.concat()].concat()
 }
 
 #[test]
@@ -69,20 +83,23 @@ fn losses_on_the_device_are_the_hosts() {
     let device = emulated(Emulator::default());
     for (i, (found, expected)) in losses(&device).iter().zip(losses(&Cpu)).enumerate() {
         assert!(
-            (found - expected).abs() <= 2e-5,
+            (found - expected).abs() <= 2e-5 * expected.abs().max(1.0),
             "value {i}: {found} found, {expected} expected"
         );
     }
+    // One projection has nothing to contrast with, and nothing to vary.
     let refused = |device: &dyn Device| {
-        device
-            .nt_xent(6, &Buffer::from(vec![0.0; 6]), 0.2)
-            .map(|(loss, _)| loss)
+        let one = &Buffer::from(vec![0.0; 6]);
+        [
+            device.nt_xent(6, one, 0.2).map(|(loss, _)| loss),
+            device.barlow_twins(6, [one, one], 0.01).map(|(loss, _)| loss),
+            device
+                .barlow_twins(6, [one, &Buffer::from(vec![0.0; 12])], 0.01)
+                .map(|(loss, _)| loss),
+        ]
     };
-    assert_eq!(
-        refused(&device),
-        refused(&Cpu),
-        "one projection has nothing to contrast with"
-    );
+    assert!(refused(&device).iter().all(Result::is_err));
+    assert_eq!(refused(&device), refused(&Cpu));
 }
 
 #[test]
@@ -141,5 +158,5 @@ fn the_first_failure_is_kept_and_what_comes_after_is_no_number() {
 #[test]
 fn identity_tells_architecture_and_precision() {
     let device = Cuda::on(Arc::new(Emulator::default()), "sm_90", Precision::Tf32);
-    assert_eq!(device.identity(), "cuda sm_90 tf32 k1");
+    assert_eq!(device.identity(), "cuda sm_90 tf32 k2");
 }

@@ -6,6 +6,7 @@ use flow_emulator::Emulator;
 use flow_learn::device::cuda::check::{Compared, Extent, compare};
 use flow_learn::device::cuda::kernels::{Kernels, Precision};
 use flow_learn::device::cuda::{DeviceError, Launcher};
+use flow_learn::kernels::conv::ConvShape;
 
 fn emulated(emulator: Emulator, precision: Precision) -> Kernels {
     Kernels::new(Arc::new(emulator), precision)
@@ -24,8 +25,13 @@ fn failures(found: &[Compared]) -> Vec<String> {
 }
 
 fn agrees(precision: Precision, seeds: std::ops::Range<u64>) {
-    let kernels = emulated(Emulator::default(), precision);
     for seed in seeds {
+        let kernels = emulated(Emulator::default(), precision);
+        let kernels = if seed % 2 == 0 {
+            kernels.with_large_tiles()
+        } else {
+            kernels
+        };
         let found = compare(&kernels, seed, Extent::Small).expect("the emulator runs every kernel");
         assert!(found.len() > 40, "only {} kernels were compared", found.len());
         let failures = failures(&found);
@@ -50,7 +56,7 @@ fn every_kernel_agrees_with_the_cpu_in_bf16() {
 
 #[test]
 fn a_forgotten_barrier_is_caught() {
-    let kernels = emulated(Emulator::without_barriers(), Precision::Tf32);
+    let kernels = emulated(Emulator::without_barriers(), Precision::Tf32).with_large_tiles();
     let found = compare(&kernels, 1, Extent::Small).expect("the emulator runs every kernel");
     for kernel in [
         "conv_forward",
@@ -93,4 +99,33 @@ fn an_unknown_kernel_is_an_error_that_names_it() {
         .launch("no_such", [1; 3], 0, &[])
         .expect_err("no such kernel");
     assert!(error.to_string().contains("`no_such`"), "{error}");
+}
+
+#[test]
+fn the_tile_does_not_show_in_a_products_bits() {
+    let shape = ConvShape {
+        n: 2,
+        h: 9,
+        w: 7,
+        c_in: 20,
+        c_out: 128,
+        kernel: 3,
+        stride: 2,
+        padding: 1,
+        groups: 1,
+    };
+    let (x, y, weight) = shape.lengths();
+    let values = |n: usize| -> Vec<f32> { (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.1).collect() };
+    for precision in [Precision::Tf32, Precision::Bf16] {
+        let product = |kernels: Kernels| {
+            let [x, weight, dy] = [x, weight, y].map(|len| kernels.place(&values(len)).expect("memory"));
+            let (y, dx) = (kernels.take(y).expect("memory"), kernels.take(x.len()).expect("memory"));
+            kernels.conv_forward(&shape, &x, &weight, None, &y).expect("it runs");
+            kernels.conv_backward_input(&shape, &dy, &weight, &dx).expect("it runs");
+            [y, dx].map(|block| kernels.fetch(&block).expect("values"))
+        };
+        let small = product(emulated(Emulator::default(), precision));
+        let large = product(emulated(Emulator::default(), precision).with_large_tiles());
+        assert_eq!(small, large);
+    }
 }

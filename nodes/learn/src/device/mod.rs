@@ -27,7 +27,7 @@ use crate::kernels::norm::{self, Applied};
 use crate::kernels::pool::{self, PoolShape};
 use crate::kernels::{elementwise, gelu, layer_norm};
 use crate::layers::{Buffer, MapShape};
-use crate::losses::{self, LossError};
+use crate::losses::{self, LossError, VicregWeights};
 
 /// Some memory of a device.
 pub trait Memory: Any + Send + Sync + Debug {
@@ -375,6 +375,26 @@ pub trait Device: Send + Sync + Debug {
         let queries = (self.read(queries).to_vec(), (queries.len() / dim, dim));
         let found = losses::value_and_grads([queries], |[q]| losses::info_nce(q, keys, negatives, temperature));
         found.map(|(loss, [gradient])| (loss, gradient.into()))
+    }
+
+    /// Barlow Twins of two views' projections, `[n][dim]` each, and their gradients: see [`losses::barlow_twins`].
+    ///
+    /// # Errors
+    /// Those of the loss.
+    fn barlow_twins(&self, dim: usize, views: [&Buffer; 2], lambda: f32) -> Result<(f32, [Buffer; 2]), LossError> {
+        let views = views.map(|view| (self.read(view).to_vec(), (view.len() / dim, dim)));
+        let (loss, gradients) = losses::value_and_grads(views, |[a, b]| losses::barlow_twins(a, b, lambda))?;
+        Ok((loss, gradients.map(Buffer::from)))
+    }
+
+    /// VICReg of two views' projections, `[n][dim]` each, and their gradients: see [`losses::vicreg`].
+    ///
+    /// # Errors
+    /// Those of the loss.
+    fn vicreg(&self, dim: usize, views: [&Buffer; 2], weights: VicregWeights) -> Result<(f32, [Buffer; 2]), LossError> {
+        let views = views.map(|view| (self.read(view).to_vec(), (view.len() / dim, dim)));
+        let (loss, gradients) = losses::value_and_grads(views, |[a, b]| losses::vicreg(a, b, weights))?;
+        Ok((loss, gradients.map(Buffer::from)))
     }
 
     /// Mean cross-entropy of logits, `[n][classes]`, with a distribution for each row, and its gradient: see

@@ -8,7 +8,7 @@ use super::rows::{centred_columns, check_pair, transposed_copy};
 use super::{LossError, Traced, TracedScalar, constant, invalid};
 
 /// As in a batch norm, which the paper's code standardises with.
-const EPS: f32 = 1e-5;
+pub(crate) const EPS: f32 = 1e-5;
 
 /// Loss of the projections of two views, `(n, dim)` each; `lambda` weighs the redundancy, .005 in the paper.
 ///
@@ -16,13 +16,7 @@ const EPS: f32 = 1e-5;
 /// If the sizes do not fit or there is only one image.
 pub fn barlow_twins(a: Traced, b: Traced, lambda: f32) -> Result<TracedScalar, LossError> {
     let (n, dim) = *a.shape();
-    check_pair("Barlow Twins", *b.shape(), (n, dim))?;
-    if n < 2 {
-        return invalid(
-            "Barlow Twins",
-            format!("{n} images found, expected at least 2 to correlate over"),
-        );
-    }
+    check_barlow_twins(*b.shape(), (n, dim))?;
     let (a, b) = (standardised(a)?, standardised(b)?);
     let correlation = transposed_copy(a)?.try_matmul(b)? / n as f32;
     let (mut identity, mut weight) = (vec![0.0; dim * dim], vec![lambda; dim * dim]);
@@ -32,6 +26,21 @@ pub fn barlow_twins(a: Traced, b: Traced, lambda: f32) -> Result<TracedScalar, L
     }
     let off = correlation.try_sub(constant(identity, (dim, dim))?)?.try_square()?;
     Ok(off.try_mul(constant(weight, (dim, dim))?)?.try_sum::<Rank0, _>()?)
+}
+
+/// Whether there are Barlow Twins of views of such shapes.
+///
+/// # Errors
+/// As [`barlow_twins`].
+pub(crate) fn check_barlow_twins(a: (usize, usize), b: (usize, usize)) -> Result<(), LossError> {
+    check_pair("Barlow Twins", a, b)?;
+    if a.0 < 2 {
+        return invalid(
+            "Barlow Twins",
+            format!("{} images found, expected at least 2 to correlate over", a.0),
+        );
+    }
+    Ok(())
 }
 
 /// Columns of mean 0 and (biased) variance 1.

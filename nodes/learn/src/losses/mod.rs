@@ -28,6 +28,7 @@ mod swav;
 mod vicreg;
 
 pub use barlow_twins::barlow_twins;
+pub(crate) use barlow_twins::{EPS as BARLOW_TWINS_EPS, check_barlow_twins};
 pub use binary::{binary_cross_entropy, gan_discriminator};
 pub use consistency::consistency;
 pub use cosine::{cosine_scores, cosines};
@@ -52,6 +53,7 @@ pub use reconstruction::reconstruction;
 pub use scan::scan;
 pub use segmentation::{segmentation, soft_segmentation};
 pub use swav::{swapped, swav};
+pub(crate) use vicreg::{EPS as VICREG_EPS, check_vicreg};
 pub use vicreg::{VicregWeights, vicreg};
 
 use dfdx::prelude::*;

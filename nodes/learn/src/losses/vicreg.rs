@@ -8,7 +8,8 @@ use dfdx::prelude::*;
 use super::rows::{centred_columns, check_pair, transposed_copy};
 use super::{LossError, Traced, TracedScalar, constant, invalid};
 
-const EPS: f32 = 1e-4;
+/// Added to variances before their roots are taken.
+pub(crate) const EPS: f32 = 1e-4;
 
 /// Weights of the three terms.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,14 +27,7 @@ pub struct VicregWeights {
 /// # Errors
 /// If the sizes do not fit or there is only one image.
 pub fn vicreg(a: Traced, b: Traced, weights: VicregWeights) -> Result<TracedScalar, LossError> {
-    let (n, dim) = *a.shape();
-    check_pair("VICReg", *b.shape(), (n, dim))?;
-    if n < 2 {
-        return invalid(
-            "VICReg",
-            format!("{n} images found, expected at least 2 to have a variance"),
-        );
-    }
+    check_vicreg(*b.shape(), *a.shape())?;
     let distance = a
         .with_empty_tape()
         .try_sub(b.with_empty_tape())?
@@ -44,6 +38,21 @@ pub fn vicreg(a: Traced, b: Traced, weights: VicregWeights) -> Result<TracedScal
     let variance = variance_a.try_add(variance_b)? * (weights.variance / 2.0);
     let covariance = covariance_a.try_add(covariance_b)? * weights.covariance;
     Ok((distance * weights.invariance).try_add(variance)?.try_add(covariance)?)
+}
+
+/// Whether there is a VICReg of views of such shapes.
+///
+/// # Errors
+/// As [`vicreg`].
+pub(crate) fn check_vicreg(a: (usize, usize), b: (usize, usize)) -> Result<(), LossError> {
+    check_pair("VICReg", a, b)?;
+    if a.0 < 2 {
+        return invalid(
+            "VICReg",
+            format!("{} images found, expected at least 2 to have a variance", a.0),
+        );
+    }
+    Ok(())
 }
 
 /// `v(z)` and `c(z)`.

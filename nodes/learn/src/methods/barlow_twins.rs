@@ -12,7 +12,6 @@ use super::outcome::{MethodError, StepOutcome};
 use super::{Method, Settings, redundancy};
 use crate::backbones::Encoder;
 use crate::layers::{Pass, Sequential, tensors};
-use crate::losses::barlow_twins;
 use crate::settings::{ABOVE_ZERO, WIDTH, settings};
 
 settings! {
@@ -56,8 +55,8 @@ struct BarlowTwins {
 
 impl Method for BarlowTwins {
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
-        redundancy::step(encoder, &mut self.projector, batch, pass, |[a, b]| {
-            barlow_twins(a, b, self.lambda)
+        redundancy::step(encoder, &mut self.projector, batch, pass, |device, dim, views| {
+            device.barlow_twins(dim, views, self.lambda)
         })
     }
 }

@@ -12,7 +12,7 @@ use super::outcome::{MethodError, StepOutcome};
 use super::{Method, Settings, redundancy};
 use crate::backbones::Encoder;
 use crate::layers::{Pass, Sequential, tensors};
-use crate::losses::{VicregWeights, vicreg};
+use crate::losses::VicregWeights;
 use crate::settings::{ABOVE_ZERO, WIDTH, settings};
 
 settings! {
@@ -64,8 +64,8 @@ struct Vicreg {
 
 impl Method for Vicreg {
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
-        redundancy::step(encoder, &mut self.projector, batch, pass, |[a, b]| {
-            vicreg(a, b, self.weights)
+        redundancy::step(encoder, &mut self.projector, batch, pass, |device, dim, views| {
+            device.vicreg(dim, views, self.weights)
         })
     }
 }

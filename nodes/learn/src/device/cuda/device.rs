@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::driver::{Driver, Gpu};
-use super::kernels::{AdamTensor, Kernels, Normalised, Precision, Update as Moved};
+use super::kernels::{AdamTensor, Kernels, Normalised, Precision, Update as Moved, Views};
 use super::launcher::{Done, Launcher};
 use super::memory::Block;
 use crate::device::{AdamUpdate, Device, DeviceError, Memory, Norm, Update};
@@ -12,10 +12,12 @@ use crate::kernels::attention::AttentionShape;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::pool::PoolShape;
 use crate::layers::{Buffer, MapShape};
-use crate::losses::{LossError, check_info_nce, check_nt_xent, check_targets};
+use crate::losses::{
+    LossError, VicregWeights, check_barlow_twins, check_info_nce, check_nt_xent, check_targets, check_vicreg,
+};
 
 /// Raised with every change of the kernels that changes bits.
-const KERNELS: u32 = 1;
+const KERNELS: u32 = 2;
 
 /// What a device and its memory share.
 #[derive(Debug)]
@@ -478,6 +480,22 @@ impl Device for Cuda {
         }))
     }
 
+    fn barlow_twins(&self, dim: usize, views: [&Buffer; 2], lambda: f32) -> Result<(f32, [Buffer; 2]), LossError> {
+        let [a, b] = views.map(|view| (view.len() / dim, dim));
+        check_barlow_twins(b, a)?;
+        Ok(self.loss_of_views(views, |k, views, gradients, loss| {
+            k.barlow_twins(dim, views, lambda, gradients, loss)
+        }))
+    }
+
+    fn vicreg(&self, dim: usize, views: [&Buffer; 2], weights: VicregWeights) -> Result<(f32, [Buffer; 2]), LossError> {
+        let [a, b] = views.map(|view| (view.len() / dim, dim));
+        check_vicreg(b, a)?;
+        Ok(self.loss_of_views(views, |k, views, gradients, loss| {
+            k.vicreg(dim, views, weights, gradients, loss)
+        }))
+    }
+
     fn cross_entropy(&self, classes: usize, logits: &Buffer, targets: &[f32]) -> Result<(f32, Buffer), LossError> {
         check_targets(targets, (logits.len() / classes, classes))?;
         let targets = Buffer::from(targets.to_vec());
@@ -526,6 +544,25 @@ impl Device for Cuda {
 }
 
 impl Cuda {
+    /// The value of a loss of two views, and their gradients; NaN if the device failed.
+    fn loss_of_views(
+        &self,
+        views: [&Buffer; 2],
+        work: impl FnOnce(&Kernels, Views<'_>, Views<'_>, &Block) -> Done,
+    ) -> (f32, [Buffer; 2]) {
+        let (mut of_a, mut of_b, mut loss) = (
+            Buffer::unset(views[0].len()),
+            Buffer::unset(views[1].len()),
+            Buffer::unset(1),
+        );
+        let [a, b] = views.map(|view| self.of(view));
+        let blocks = [a, b, self.out(&mut of_a), self.out(&mut of_b), self.out(&mut loss)];
+        self.run(blocks, |k, [a, b, of_a, of_b, loss]| {
+            work(k, [a, b], [of_a, of_b], loss)
+        });
+        (loss[0], [of_a, of_b])
+    }
+
     fn moved<'a>(&self, update: &'a mut Update<'_>) -> Option<Moved<'a>> {
         Some(Moved {
             value: self.with(update.value)?,

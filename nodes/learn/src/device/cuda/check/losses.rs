@@ -1,7 +1,7 @@
 //! Losses, against their definitions on dfdx's tape.
 
 use super::{Check, Done, EXACT, Start};
-use crate::losses;
+use crate::losses::{self, VicregWeights};
 
 impl Check<'_> {
     pub(super) fn losses(&mut self) -> Done {
@@ -32,6 +32,8 @@ impl Check<'_> {
             k.info_nce(dim, [&i[0], &i[1], &i[2]], temperature, &o[0], &o[1])
         })?;
 
+        self.redundancy(n)?;
+
         let classes = self.between(2, 50);
         let logits = self.values(n * classes);
         let mut targets = self.positive(n * classes);
@@ -52,5 +54,40 @@ impl Check<'_> {
             &[&gradient, &[value]],
             &|k, i, o| k.cross_entropy(classes, &i[0], &i[1], &o[0], &o[1]),
         )
+    }
+
+    fn redundancy(&mut self, n: usize) -> Done {
+        // Wide enough for several blocks of rows, and of columns.
+        let dim = self.one_of(&[1, 5, 33, 70]);
+        let (a, noise) = (self.values(n * dim), self.values(n * dim));
+        // Views that agree in part; columns whose deviation is below one, and above.
+        let scale = |i: usize| if i % dim % 2 == 0 { 0.4 } else { 1.5 };
+        let a: Vec<f32> = a.iter().enumerate().map(|(i, v)| scale(i) * v + 0.3).collect();
+        let b: Vec<f32> = a.iter().zip(&noise).map(|(a, v)| 0.8 * a + 0.3 * v).collect();
+        let shape = (n, dim);
+        let starts = [Start::Poison(n * dim), Start::Poison(n * dim), Start::Poison(1)];
+        let inputs = || [(a.clone(), shape), (b.clone(), shape)];
+
+        let lambda = 0.05;
+        let (value, [da, db]) = losses::value_and_grads(inputs(), |[a, b]| losses::barlow_twins(a, b, lambda))
+            .expect("BUG: a loss of valid sizes");
+        let named = ("barlow_twins", format!("{n} x {dim}"));
+        // A correlation of one dimension, or of two images, is one or minus one: the gradient is rounding.
+        let bound = if dim == 1 || n < 4 { f32::MAX } else { EXACT };
+        self.case(named, bound, (&[&a, &b], &starts), &[&da, &db, &[value]], &|k, i, o| {
+            k.barlow_twins(dim, [&i[0], &i[1]], lambda, [&o[0], &o[1]], &o[2])
+        })?;
+
+        let weights = VicregWeights {
+            invariance: 25.0,
+            variance: 25.0,
+            covariance: 1.0,
+        };
+        let (value, [da, db]) = losses::value_and_grads(inputs(), |[a, b]| losses::vicreg(a, b, weights))
+            .expect("BUG: a loss of valid sizes");
+        let named = ("vicreg", format!("{n} x {dim}"));
+        self.case(named, EXACT, (&[&a, &b], &starts), &[&da, &db, &[value]], &|k, i, o| {
+            k.vicreg(dim, [&i[0], &i[1]], weights, [&o[0], &o[1]], &o[2])
+        })
     }
 }

@@ -3,54 +3,94 @@
 use super::{Arg, Block, COLUMN_SUMS, Done, Kernels, Splits, fits, int, perhaps};
 use crate::kernels::conv::ConvShape;
 
-/// A block's results: rows, and depth at a time; as in tile.h.
-const ROWS: usize = 128;
+/// Depth at a time, and how many such parts are in flight; as in tile.h.
 const DEPTH: usize = 16;
 const STAGES: usize = 4;
 /// Blocks that splits of a weight gradient aim at, enough for every card.
 const BLOCKS: usize = 512;
+/// Pixels of a split, at least.
+const LEAST_SPLIT: usize = 256;
+/// Blocks that a larger tile must leave, or a smaller one is taken: about one for each multiprocessor of a large card.
+const FILLING: usize = 128;
 
-/// A kernel's name and how many columns its tile has.
-type Chosen = (&'static str, usize);
-/// For each [`Precision`], in its order: with few columns, with many, and of any size.
-type Tiles = [[Chosen; 3]; 3];
+/// A kernel, and the rows and columns of its tile.
+#[derive(Clone, Copy)]
+struct Tile {
+    kernel: &'static str,
+    rows: usize,
+    columns: usize,
+}
 
-/// The kernels of a product whose names begin alike.
+impl Tile {
+    fn count(&self, rows: usize, columns: usize) -> usize {
+        rows.div_ceil(self.rows) * columns.div_ceil(self.columns)
+    }
+
+    /// Bytes of shared memory, the left operand as it lies or turned.
+    fn shared(&self, turned: bool) -> usize {
+        let left = if turned {
+            DEPTH * (self.rows + 8)
+        } else {
+            self.rows * (DEPTH + 4)
+        };
+        4 * STAGES * (left + DEPTH * (self.columns + 8))
+    }
+}
+
+/// The tiles of a product with one [`Precision`].
+struct Tiles {
+    /// Channels in whole fours, the largest tile first.
+    fours: &'static [Tile],
+    /// Any number of channels.
+    any: Tile,
+}
+
+/// The kernels whose names begin alike, for each [`Precision`] in its order.
 macro_rules! tiles {
     ($stem:literal) => {
         [
-            tiles!($stem, "_tf32", "_128", 128),
-            tiles!($stem, "_fp32", "_64", 64),
-            tiles!($stem, "_bf16", "_128", 128),
+            tiles!($stem, "_tf32"),
+            Tiles {
+                fours: &[tile(concat!($stem, "_fp32_64"), 128, 64)],
+                any: tile(concat!($stem, "_fp32_any"), 128, 64),
+            },
+            tiles!($stem, "_bf16"),
         ]
     };
-    ($stem:literal, $factors:literal, $wide:literal, $columns:literal) => {
-        [
-            (concat!($stem, $factors, "_64"), 64),
-            (concat!($stem, $factors, $wide), $columns),
-            (concat!($stem, $factors, "_any"), 64),
-        ]
+    ($stem:literal, $factors:literal) => {
+        Tiles {
+            fours: &[
+                tile(concat!($stem, $factors, "_128"), 128, 128),
+                tile(concat!($stem, $factors, "_64"), 128, 64),
+                tile(concat!($stem, $factors, "_small"), 64, 64),
+            ],
+            any: tile(concat!($stem, $factors, "_any"), 128, 64),
+        }
     };
 }
 
-const PIXEL_TILES: Tiles = tiles!("conv");
-const WEIGHT_TILES: Tiles = tiles!("conv_weight");
-
-/// Bytes of shared memory of a tile with so many columns, its left operand as it lies or turned.
-fn shared(columns: usize, turned: bool) -> usize {
-    let left = if turned { DEPTH * (ROWS + 8) } else { ROWS * (DEPTH + 4) };
-    4 * STAGES * (left + DEPTH * (columns + 8))
+const fn tile(kernel: &'static str, rows: usize, columns: usize) -> Tile {
+    Tile { kernel, rows, columns }
 }
+
+static PIXEL_TILES: [Tiles; 3] = tiles!("conv");
+static WEIGHT_TILES: [Tiles; 3] = tiles!("conv_weight");
 
 impl Kernels {
-    /// The best of `tiles` for these channels.
-    fn tile(&self, tiles: &Tiles, inputs: usize, outputs: usize, columns: usize) -> Chosen {
-        let [narrow, wide, any] = tiles[self.precision as usize];
-        match inputs.is_multiple_of(4) && outputs.is_multiple_of(4) {
-            true if columns.is_multiple_of(128) => wide,
-            true => narrow,
-            false => any,
+    /// The best of a product's tiles for so many rows and columns, whose depth can be split into `splits`: the largest that leaves enough
+    /// blocks, little of them empty. It is known by the shape alone.
+    fn tile(&self, tiles: &[Tiles; 3], channels: [usize; 2], [rows, columns, splits]: [usize; 3]) -> Tile {
+        let tiles = &tiles[self.precision as usize];
+        if channels.iter().any(|count| !count.is_multiple_of(4)) {
+            return tiles.any;
         }
+        let fits = |tile: &&Tile| tile.columns == 64 || columns.is_multiple_of(tile.columns);
+        let fills = |tile: &&Tile| {
+            let empty = rows.next_multiple_of(tile.rows) - rows;
+            self.large_tiles || tile.count(rows, columns) * splits >= FILLING && 8 * empty <= rows
+        };
+        let smallest = tiles.fours.last().unwrap_or(&tiles.any);
+        *tiles.fours.iter().filter(fits).find(fills).unwrap_or(smallest)
     }
 
     /// Overwrites `y`: see [`crate::kernels::conv::forward`].
@@ -135,12 +175,9 @@ impl Kernels {
     }
 
     fn pixel_product(&self, s: &PixelProduct, x: &Block, weight: &Block, bias: Option<&Block>, y: &Block) -> Done {
-        let (kernel, width) = self.tile(&PIXEL_TILES, s.source[2], s.columns, s.columns);
-        let grid = [
-            (s.images * s.rows[0] * s.rows[1]).div_ceil(ROWS),
-            s.columns.div_ceil(width),
-            1,
-        ];
+        let rows = s.images * s.rows[0] * s.rows[1];
+        let tile = self.tile(&PIXEL_TILES, [s.source[2], s.columns], [rows, s.columns, 1]);
+        let grid = [rows.div_ceil(tile.rows), s.columns.div_ceil(tile.columns), 1];
         let args = [
             Arg::Ints(&s.ints()),
             Arg::Block(x),
@@ -148,7 +185,7 @@ impl Kernels {
             perhaps(bias),
             Arg::Block(y),
         ];
-        self.blocks(kernel, grid, shared(width, false), &args)
+        self.blocks(tile.kernel, grid, tile.shared(false), &args)
     }
 
     /// Adds to `dweight` and `dbias`: see [`crate::kernels::conv::backward_weight`].
@@ -171,10 +208,11 @@ impl Kernels {
             return self.grouped_weight(shape, x, dy, dweight);
         }
         let s = flat(shape);
-        let (kernel, width) = self.tile(&WEIGHT_TILES, s.c_in, s.c_out, s.c_out);
         let (rows, pixels) = (s.kernel * s.kernel * s.c_in, s.n * s.out_h() * s.out_w());
-        let tiles = rows.div_ceil(ROWS) * s.c_out.div_ceil(width);
-        let per_split = pixels.div_ceil(BLOCKS.div_ceil(tiles)).max(256).next_multiple_of(DEPTH);
+        let extents = [rows, s.c_out, pixels.div_ceil(LEAST_SPLIT)];
+        let tile = self.tile(&WEIGHT_TILES, [s.c_in, s.c_out], extents);
+        let per_split = pixels.div_ceil(BLOCKS.div_ceil(tile.count(rows, s.c_out)));
+        let per_split = per_split.max(LEAST_SPLIT).next_multiple_of(DEPTH);
         let splits = pixels.div_ceil(per_split);
         let parts = self.take(splits * dweight.len())?;
         let sizes = sizes(&s);
@@ -185,8 +223,8 @@ impl Kernels {
             Arg::Block(dy),
             Arg::Block(&parts),
         ];
-        let grid = [rows.div_ceil(ROWS), s.c_out.div_ceil(width), splits];
-        self.blocks(kernel, grid, shared(width, true), &args)?;
+        let grid = [rows.div_ceil(tile.rows), s.c_out.div_ceil(tile.columns), splits];
+        self.blocks(tile.kernel, grid, tile.shared(true), &args)?;
         self.add_parts(splits, &parts, dweight)
     }
 

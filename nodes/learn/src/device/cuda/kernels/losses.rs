@@ -47,7 +47,7 @@ impl Kernels {
     }
 
     /// `loss = factor sum(values)`, one value.
-    fn sum(&self, values: &Block, factor: f32, loss: &Block) -> Done {
+    pub(super) fn sum(&self, values: &Block, factor: f32, loss: &Block) -> Done {
         fits(loss, 1);
         let args = [
             long(values.len()),
@@ -56,19 +56,6 @@ impl Kernels {
             Arg::Block(loss),
         ];
         self.blocks("sum_values", [1, 1, 1], 8 * 8, &args)
-    }
-
-    /// A product of matrices that are not many: `left` by rows, `right` by rows or, `turned`, by columns.
-    fn plain(sizes: [usize; 3], left: [usize; 2], right: [usize; 2], out: usize) -> Product {
-        Product {
-            sizes,
-            batch: [1, 1],
-            left: [left[0], left[1], 0, 0],
-            right: [right[0], right[1], 0, 0],
-            out: [out, 0, 0],
-            limits: 0,
-            accumulate: false,
-        }
     }
 
     /// Cross-entropy of logits, `[n][classes]`, with a distribution for each row; overwrites the gradient and the value.
@@ -104,12 +91,12 @@ impl Kernels {
         let (unit, scores, losses) = (self.take(z.len())?, self.take(rows * rows)?, self.take(rows)?);
         let norms = self.unit_rows(dim, z, &unit)?;
         let (u, s) = ((&unit, 0), (&scores, 0));
-        let product = Self::plain([rows, rows, dim], [dim, 1], [1, dim], rows);
+        let product = Product::plain([rows, rows, dim], [dim, 1], [1, dim], rows);
         self.product(&product, 1.0 / temperature, u, u, None, s)?;
         let share = 1.0 / (rows as f32 * temperature);
         self.contrast(&Target::Partner, share, &scores, &losses)?;
         // Each row is in its own scores and, as a column, in all others'.
-        let own = Self::plain([rows, dim, rows], [rows, 1], [dim, 1], dim);
+        let own = Product::plain([rows, dim, rows], [rows, 1], [dim, 1], dim);
         self.product(&own, 1.0, s, u, None, (gradient, 0))?;
         let others = Product {
             left: [1, rows, 0, 0],
@@ -156,10 +143,10 @@ impl Kernels {
         ];
         let args: Vec<Arg<'_>> = sizes.into_iter().chain(last).collect();
         self.by_row("row_products", rows, &args)?;
-        let product = Self::plain([rows, others, dim], [dim, 1], [1, dim], step);
+        let product = Product::plain([rows, others, dim], [dim, 1], [1, dim], step);
         self.product(&product, 1.0 / temperature, (&unit, 0), (&other, 0), None, (&scores, 1))?;
         self.contrast(&Target::First, 1.0 / (rows as f32 * temperature), &scores, &losses)?;
-        let back = Self::plain([rows, dim, others], [step, 1], [dim, 1], dim);
+        let back = Product::plain([rows, dim, others], [step, 1], [dim, 1], dim);
         self.product(&back, 1.0, (&scores, 1), (&other, 0), None, (gradient, 0))?;
         let numbers = [long(gradient.len()), Arg::Int(int(dim)), Arg::Int(int(step))];
         let args: Vec<Arg<'_>> = numbers

@@ -11,12 +11,14 @@ mod norm;
 mod optim;
 mod pool;
 mod product;
+mod redundancy;
 mod rows;
 
 use std::sync::Arc;
 
 pub use norm::Normalised;
 pub use optim::{AdamTensor, Update};
+pub use redundancy::Views;
 
 use super::launcher::{Arg, Done, Launcher, THREADS};
 use super::memory::{Block, Pool};
@@ -39,6 +41,7 @@ pub struct Kernels {
     launcher: Arc<dyn Launcher>,
     pool: Arc<Pool>,
     precision: Precision,
+    large_tiles: bool,
 }
 
 impl Kernels {
@@ -49,6 +52,16 @@ impl Kernels {
             launcher,
             pool,
             precision,
+            large_tiles: false,
+        }
+    }
+
+    /// The same with the largest tiles for products of any size: so tests see them on shapes that are small.
+    #[must_use]
+    pub fn with_large_tiles(self) -> Self {
+        Self {
+            large_tiles: true,
+            ..self
         }
     }
 

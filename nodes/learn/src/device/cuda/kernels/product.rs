@@ -22,6 +22,21 @@ pub(super) struct Product {
     pub(super) accumulate: bool,
 }
 
+impl Product {
+    /// Of matrices that are not many, with `sizes`, and the steps of their rows and columns.
+    pub(super) fn plain(sizes: [usize; 3], left: [usize; 2], right: [usize; 2], out: usize) -> Self {
+        Self {
+            sizes,
+            batch: [1, 1],
+            left: [left[0], left[1], 0, 0],
+            right: [right[0], right[1], 0, 0],
+            out: [out, 0, 0],
+            limits: 0,
+            accumulate: false,
+        }
+    }
+}
+
 /// Bytes of shared memory.
 const SHARED: usize = 4 * 2 * 16 * 68;
 
