@@ -26,7 +26,7 @@ use crate::artifacts::{
 use crate::augment::check_views;
 use crate::budget::Budget;
 use crate::device::{DeviceChoice, Precision, note_memory};
-use crate::failure::{at_with, backbone_error, failure, method_error, setting_error, training_failure};
+use crate::failure::{at_with, backbone_error, device_failure, failure, method_error, setting_error, training_failure};
 use crate::memory;
 use crate::parts::resumes;
 
@@ -446,7 +446,7 @@ impl PretrainNode {
             });
             let outcome = match ended {
                 Err(TrainError::Stopped) => {
-                    cx.host.save_checkpoint(&training.checkpoint())?;
+                    Self::save(training, cx)?;
                     if cx.host.stop_requested() {
                         return Err(NodeError::Stopped);
                     }
@@ -461,9 +461,14 @@ impl PretrainNode {
             let metrics: String = metrics.collect();
             cx.host
                 .note(&format!("epoch {}: loss {:.4}{metrics}", epoch + 1, outcome.loss));
-            cx.host.save_checkpoint(&training.checkpoint())?;
+            Self::save(training, cx)?;
         }
         Ok(())
+    }
+
+    fn save(training: &mut Pretraining<'_>, cx: &Context<'_>) -> Result<(), NodeError> {
+        let checkpoint = training.checkpoint().map_err(|error| device_failure(&error))?;
+        cx.host.save_checkpoint(&checkpoint)
     }
 }
 

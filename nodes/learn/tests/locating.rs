@@ -99,7 +99,7 @@ fn trained(
     let mut fit = start();
     if let Some(stop) = stop {
         fit.run(stop, on).expect("trains");
-        let checkpoint = fit.checkpoint();
+        let checkpoint = fit.checkpoint().expect("the device works");
         fit = start();
         fit.resume(&checkpoint).expect("own checkpoint");
     }

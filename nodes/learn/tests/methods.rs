@@ -110,12 +110,15 @@ fn trained_on_views(
             });
             assert!(matches!(ended, Ok(_) | Err(TrainError::Stopped)), "{ended:?}");
             if broken == Broken::Often {
-                let checkpoint = training.checkpoint();
+                let checkpoint = training.checkpoint().expect("the device works");
                 training = start();
                 training.resume(&checkpoint).expect("own checkpoint");
             }
         }
-        (training.checkpoint(), training.history().to_vec())
+        (
+            training.checkpoint().expect("the device works"),
+            training.history().to_vec(),
+        )
     })
 }
 
@@ -175,7 +178,7 @@ fn excess(name: &str, settings: &PretrainSettings) -> Option<String> {
             }
         });
         assert_eq!(ended, Err(TrainError::Stopped));
-        training.checkpoint()
+        training.checkpoint().expect("the device works")
     };
     let (mock, mut carried) = (Arc::new(Mock::default()), Default::default());
     let here = run(Arc::new(Cpu), &mut |_| ());
@@ -707,10 +710,13 @@ fn pictures_of_what_a_task_shows_are_one_for_each_image_and_change_nothing() {
     let (images, augmenter) = (scenes(), augmenter());
     for (method, expected) in sorts {
         let mut training = Pretraining::new(settings(method), &images, &augmenter, None).expect("valid settings");
-        let before = training.checkpoint();
+        let before = training.checkpoint().expect("the device works");
         let shown = training.pictures(&images, &[3, 5, 8]);
         assert_eq!(shown, training.pictures(&images, &[3, 5, 8]), "the same each time");
-        assert!(before == training.checkpoint(), "they change what is trained");
+        assert!(
+            before == training.checkpoint().expect("the device works"),
+            "they change what is trained"
+        );
         assert_eq!(
             shown.iter().map(|shown| shown.name.as_str()).collect::<Vec<_>>(),
             expected

@@ -145,7 +145,7 @@ fn trained_on(
         let mut fit = start();
         for stop in stops {
             fit.run(*stop, |_, _| ControlFlow::Continue(())).expect("trains");
-            let checkpoint = fit.checkpoint();
+            let checkpoint = fit.checkpoint().expect("the device works");
             fit = start();
             fit.resume(&checkpoint).expect("own checkpoint");
         }
@@ -154,7 +154,7 @@ fn trained_on(
             ControlFlow::Continue(())
         };
         fit.run(steps, watched).expect("trains");
-        let (checkpoint, history) = (fit.checkpoint(), fit.history().to_vec());
+        let (checkpoint, history) = (fit.checkpoint().expect("the device works"), fit.history().to_vec());
         let mut classifier = fit.into_classifier();
         let guesses = predict(&mut classifier, &images, &all, &weak).expect("the device works");
         let guesses: Vec<usize> = guesses.chunks_exact(CLASSES).map(argmax).collect();

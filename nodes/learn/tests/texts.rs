@@ -81,12 +81,15 @@ fn trained(threads: usize, resumed: bool) -> (Vec<u8>, Vec<EpochOutcome>) {
             let ended = training.run_epoch(|step, _| stop(step));
             assert_eq!(ended.is_err(), resumed && training.steps_begun() > 0, "{ended:?}");
             if resumed {
-                let checkpoint = training.checkpoint();
+                let checkpoint = training.checkpoint().expect("the device works");
                 training = start();
                 training.resume(&checkpoint).expect("own checkpoint");
             }
         }
-        (training.checkpoint(), training.history().to_vec())
+        (
+            training.checkpoint().expect("the device works"),
+            training.history().to_vec(),
+        )
     })
 }
 

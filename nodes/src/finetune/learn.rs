@@ -10,7 +10,7 @@ use flow_learn::augment::{Augmenter, Recipe};
 use flow_learn::backbones::{BackboneSettings, Encoder};
 use flow_learn::metrics::{accuracy, argmaxes};
 use flow_learn::rng::Stream;
-use flow_learn::train::{Classifier, Examples, Fit, Pool, Training, predict};
+use flow_learn::train::{Classifier, Examples, Fit, Pool, TrainError, Training, predict};
 
 use super::{FinetuneNode, HeadStart};
 use crate::artifacts::{
@@ -160,8 +160,11 @@ impl FinetuneNode {
                     ControlFlow::Continue(())
                 }
             });
-            if stopped.is_err() || cx.host.checkpoint_due() {
-                cx.host.save_checkpoint(&fit.checkpoint())?;
+            // What failed leaves nothing to go on from.
+            let goes_on = matches!(stopped, Ok(()) | Err(TrainError::Stopped));
+            if goes_on && (stopped.is_err() || cx.host.checkpoint_due()) {
+                let checkpoint = fit.checkpoint().map_err(|error| device_failure(&error))?;
+                cx.host.save_checkpoint(&checkpoint)?;
             }
             stopped.map_err(training_failure)?;
             if let Some(part) = fit.history().last().filter(|_| fit.history().len() > told) {

@@ -27,3 +27,11 @@ extern "C" int flow_emulator_launch(const char* name, const u32* grid, u32 threa
             }
     return 0;
 }
+
+// The bytes of each of a kernel's arguments; how many it has, or -1 if there is none of that name.
+extern "C" int flow_emulator_arguments(const char* name, size_t* sizes, int most) {
+    const auto found = emu::kernels().find(name);
+    if (found == emu::kernels().end() || (int)found->second.sizes.size() > most) return -1;
+    std::copy(found->second.sizes.begin(), found->second.sizes.end(), sizes);
+    return (int)found->second.sizes.size();
+}

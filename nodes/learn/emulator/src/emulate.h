@@ -174,6 +174,7 @@ struct Kernel {
     void (*run)(void*, void**);
     void* function;
     bool cooperative;
+    std::vector<size_t> sizes; // of its arguments
 };
 static inline std::map<std::string, Kernel>& kernels() {
     static std::map<std::string, Kernel> all;
@@ -185,7 +186,7 @@ template <class... A, size_t... I> void call(void (*f)(A...), void** arguments, 
 template <class... A> struct Register {
     Register(const char* name, void (*f)(A...), bool cooperative) {
         auto run = [](void* f, void** arguments) { call((void (*)(A...))f, arguments, std::index_sequence_for<A...>()); };
-        kernels()[name] = {run, (void*)f, cooperative};
+        kernels()[name] = {run, (void*)f, cooperative, {sizeof(A)...}};
     }
 };
 } // namespace emu

@@ -22,6 +22,10 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
+/// The directory of a `libcuda.so` that is NVIDIA's driver for all that flow knows, over the emulator: for LD_LIBRARY_PATH. What machine it
+/// shows is told by the environment variables that `driver.cpp` names.
+pub const DRIVER: &str = env!("FLOW_EMULATED_DRIVER");
+
 /// Sixteen bytes, so that memory is aligned as a GPU's.
 #[derive(Clone, Copy)]
 #[repr(align(16))]

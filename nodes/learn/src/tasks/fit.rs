@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Locator;
 use crate::augment::Augmenter;
 use crate::data::{Annotations, Images, Located};
+use crate::device::DeviceError;
 use crate::layers::{BufferPool, FeatureMap, MapShape, Mode, Pass};
 use crate::losses::LossError;
 use crate::rng::Stream;
@@ -124,14 +125,14 @@ impl Training for LocatingFit<'_> {
     fn run(&mut self, steps: usize, watch: impl FnMut(usize, f32) -> ControlFlow<()>) -> Result<(), TrainError> {
         let (settings, feed, learner) = (&self.settings, &self.feed, &mut self.learner);
         let learn = |step: usize, examples: Prepared| {
-            let loss = learner.step(settings, step, examples)?;
+            let loss = learner.step(settings, step, examples);
             learner.buffers.device().check()?;
-            Ok(loss)
+            loss
         };
         self.steps.run(steps, |step| feed.prepare(step), learn, watch)
     }
 
-    fn checkpoint(&mut self) -> Vec<u8> {
+    fn checkpoint(&mut self) -> Result<Vec<u8>, DeviceError> {
         let learner = &mut self.learner;
         let mut state = StateDict::of(&mut learner.network, "network");
         learner.optimizers.save(&mut state);
@@ -139,7 +140,8 @@ impl Training for LocatingFit<'_> {
             state.extend(StateDict::of(joint, "joint"));
         }
         self.steps.save(&mut state);
-        state.to_bytes()
+        learner.buffers.device().check()?;
+        Ok(state.to_bytes())
     }
 
     fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {

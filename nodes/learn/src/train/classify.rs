@@ -16,6 +16,7 @@ use super::joint::JointLoss;
 use super::{Optimizers, Steps, TrainError, Training, WaitTimes};
 use crate::augment::Augmenter;
 use crate::data::Label;
+use crate::device::DeviceError;
 use crate::layers::{Buffer, BufferPool, FeatureMap, Layer, Mode, Pass, Tensors};
 use crate::rng::Stream;
 use crate::semi::{SecondView, SemiBatch, SemiMethod, SemiSettings, SemiSetup, Student};
@@ -175,14 +176,14 @@ impl Training for Fit<'_> {
             let loss = match examples {
                 Prepared::Labelled(x, targets) => learner.step(settings, step, x, &targets),
                 Prepared::Semi(batch, truths) => learner.semi_step(settings, step, &batch, &truths),
-            }?;
+            };
             learner.buffers.device().check()?;
-            Ok(loss)
+            loss
         };
         self.steps.run(steps, |step| feed.prepare(step), learn, watch)
     }
 
-    fn checkpoint(&mut self) -> Vec<u8> {
+    fn checkpoint(&mut self) -> Result<Vec<u8>, DeviceError> {
         let learner = &mut self.learner;
         let mut state = StateDict::of(&mut learner.classifier, "classifier");
         learner.optimizers.save(&mut state);
@@ -200,7 +201,8 @@ impl Training for Fit<'_> {
             save_history(&semi.history, &mut state);
         }
         self.steps.save(&mut state);
-        state.to_bytes()
+        learner.buffers.device().check()?;
+        Ok(state.to_bytes())
     }
 
     fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
@@ -401,7 +403,7 @@ mod tests {
         let mut fit = start();
         if let Some(stop) = stop {
             fit.run(stop, on).expect("trains");
-            let checkpoint = fit.checkpoint();
+            let checkpoint = fit.checkpoint().expect("the CPU does not fail");
             fit = start();
             fit.resume(&checkpoint).expect("own checkpoint");
         }

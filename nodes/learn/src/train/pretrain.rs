@@ -9,7 +9,7 @@ use super::{Length, TrainError, WaitTimes, load_optimizer, save_optimizer, updat
 use crate::augment::Augmenter;
 use crate::backbones::{BackboneSettings, Encoder};
 use crate::data::{NetworkInput, Samples};
-use crate::device::Device;
+use crate::device::{Device, DeviceError};
 use crate::layers::{BufferPool, Mode, Pass, Tensors};
 use crate::methods::{
     Batch, Epoch, Method, MethodConstraints, MethodError, MethodSettings, Setup, Shown, StepOutcome, ViewName, Views,
@@ -280,12 +280,13 @@ impl<'a> Pretraining<'a> {
                     }
                 },
             );
+            // What a device that failed gives is no number, and no sign of a divergence.
+            buffers.device().check()?;
             let outcome = outcome?;
             if !outcome.loss.is_finite() {
                 let loss = outcome.loss;
                 return Err(MethodError::Diverged { loss, step: at, advice }.into());
             }
-            buffers.device().check()?;
             let asked = present.views.into_asked();
             wait_times.waited += asked.waited;
             names = asked.names;
@@ -340,7 +341,10 @@ impl<'a> Pretraining<'a> {
     }
 
     /// Everything that the rest of the training depends on.
-    pub fn checkpoint(&mut self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// The device's: what it could not give any more is no checkpoint.
+    pub fn checkpoint(&mut self) -> Result<Vec<u8>, DeviceError> {
         let mut state = StateDict::of(&mut self.encoder, "encoder");
         state.extend(StateDict::of(self.method.as_mut(), "method"));
         save_optimizer(self.optimizer.as_ref(), "optimizer", &mut state);
@@ -348,7 +352,8 @@ impl<'a> Pretraining<'a> {
         if let Some(epoch) = &self.partial_epoch {
             epoch.save(&mut state);
         }
-        state.to_bytes()
+        self.buffers.device().check()?;
+        Ok(state.to_bytes())
     }
 
     /// Goes on from a checkpoint of the same settings and images.
@@ -480,12 +485,15 @@ mod tests {
                     });
                     assert!(matches!(ended, Ok(_) | Err(TrainError::Stopped)), "trains");
                     if resumed {
-                        let checkpoint = training.checkpoint();
+                        let checkpoint = training.checkpoint().expect("the CPU does not fail");
                         training = Pretraining::new(settings.clone(), &images, &augmenter, None).expect("valid");
                         training.resume(&checkpoint).expect("own checkpoint");
                     }
                 }
-                (training.checkpoint(), training.history().to_vec())
+                (
+                    training.checkpoint().expect("the CPU does not fail"),
+                    training.history().to_vec(),
+                )
             })
     }
 

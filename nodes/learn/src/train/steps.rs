@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::{EpochOutcome, TrainError, WaitTimes};
+use crate::device::DeviceError;
 use crate::settings::SettingError;
 use crate::state::{StateDict, StateError, Tensor};
 
@@ -22,7 +23,10 @@ pub trait Training {
     fn run(&mut self, steps: usize, watch: impl FnMut(usize, f32) -> ControlFlow<()>) -> Result<(), TrainError>;
 
     /// Everything that the rest of the training depends on.
-    fn checkpoint(&mut self) -> Vec<u8>;
+    ///
+    /// # Errors
+    /// The device's: what it could not give any more is no checkpoint.
+    fn checkpoint(&mut self) -> Result<Vec<u8>, DeviceError>;
 
     /// Goes on from a checkpoint of the same settings and data.
     ///

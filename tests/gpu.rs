@@ -1,0 +1,151 @@
+//! Whole runs on GPUs, without one: NVIDIA's driver is the emulator's, which does all that a stream is asked for as late as it may.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::thread;
+
+use common::{Ended, Place, SMALL};
+
+/// Every kind of node, in few nodes and steps: the emulator takes a second for what a GPU does in a millisecond.
+fn small() -> String {
+    SMALL
+        .replace("labels = [20, 40]", "labels = [20]")
+        .replace("seed = [0, 1]", "seed = [0]")
+        .replace("epochs = 3", "epochs = 2")
+        .replace("steps = 6", "steps = 2")
+}
+
+/// Its pre-training alone.
+fn pretraining() -> String {
+    let workflow = small();
+    let start = workflow.find("[nodes.scratch]").expect("the fixture has it");
+    workflow[..start].replace("arm = ", "# arm = ")
+}
+
+/// Runs flow where it finds the emulated driver, on a machine as these variables tell.
+fn on_gpus(place: &Place, machine: &[(&str, &str)], arguments: &[&str]) -> Ended {
+    let mut command = place.command(arguments);
+    command
+        .env("LD_LIBRARY_PATH", flow_emulator::DRIVER)
+        .env_remove("CUDA_VISIBLE_DEVICES")
+        .envs(machine.iter().copied());
+    Ended::from(command.output().expect("flow can be started"))
+}
+
+/// A text without the frame and the line breaks of a terminal.
+fn flat(text: &str) -> String {
+    let words = text.split_whitespace().filter(|word| *word != "│");
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_kind_of_node_runs_on_a_gpu_and_gives_the_same_bits_on_another_machine_of_its_architecture() {
+    let machines: [(&[(&str, &str)], &[&str]); 2] = [
+        (&[], &["--device", "cuda"]),
+        (
+            &[("EMULATED_GPUS", "2"), ("EMULATED_MEMORY", "40000000000")],
+            &["--device", "auto", "--jobs", "1"],
+        ),
+    ];
+    let digests = thread::scope(|threads| {
+        let runs = machines.map(|(machine, how)| {
+            threads.spawn(move || {
+                let place = Place::new(&small());
+                let run = [&["run", "w.toml", "-q"], how].concat();
+                let ended = on_gpus(&place, machine, &run);
+                assert_eq!(ended.code, 0, "{}", ended.stderr);
+                let ended = on_gpus(&place, machine, &run);
+                assert_eq!((ended.code, place.ran()), (0, vec![]), "all is found again");
+                // What was made on a GPU can be used there, and on the CPU.
+                common::stripes((20, 20), 1, 3)
+                    .save(place.path("a.png"))
+                    .expect("written");
+                for device in ["cuda", "cpu"] {
+                    let ended = on_gpus(&place, machine, &["predict", "tuned", "a.png", "--device", device]);
+                    assert_eq!(ended.code, 0, "{device}: {}", ended.stderr);
+                }
+                place.digests()
+            })
+        });
+        runs.map(|run| run.join().expect("it runs"))
+    });
+    let [first, second] = digests;
+    assert_eq!(first, second);
+}
+
+#[test]
+fn a_training_whose_gpu_is_lost_names_the_drivers_error_and_goes_on_from_its_last_epoch_to_the_same_bits() {
+    let (whole, lost) = (Place::new(&pretraining()), Place::new(&pretraining()));
+    let run = ["run", "w.toml", "--device", "cuda", "-v"];
+    let ended = on_gpus(&whole, &[], &run);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let ended = on_gpus(&lost, &[("EMULATED_FAILURE", "600")], &run);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(
+        flat(&ended.stderr).contains("CUDA_ERROR_ILLEGAL_ADDRESS (700)"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(lost.statuses()["simclr[seed=0]"], "failed");
+    assert!(lost.logs().contains("CUDA_ERROR_ILLEGAL_ADDRESS"), "{}", lost.logs());
+    let resumed = on_gpus(&lost, &[], &run);
+    assert_eq!(resumed.code, 0, "{}", resumed.stderr);
+    assert!(resumed.stderr.contains("resumes after epoch 1"), "{}", resumed.stderr);
+    assert_eq!(whole.digests(), lost.digests());
+}
+
+#[test]
+fn a_node_that_asks_for_more_memory_than_there_is_fails_by_itself_and_says_what_to_lower() {
+    let place = Place::new(&pretraining().replace("lr = 0.005", "lr = 0.005\nresources = { gpu_memory = \"100kB\" }"));
+    let machine = [("EMULATED_MEMORY", "200000")];
+    let ended = on_gpus(&place, &machine, &["run", "w.toml", "--device", "cuda"]);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    for words in ["the GPU has no memory left", "lower `batch`"] {
+        assert!(flat(&ended.stderr).contains(words), "{words}: {}", ended.stderr);
+    }
+    // By its own estimate it is refused before it runs.
+    let place = Place::new(&pretraining());
+    let ended = on_gpus(&place, &machine, &["run", "w.toml", "--device", "cuda"]);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(
+        flat(&ended.stderr).contains("of a GPU's memory, and the largest GPU of this run has"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn the_doctor_tells_every_gpu_what_it_takes_and_why_one_is_not_used() {
+    let place = Place::new(&pretraining());
+    let gpus = |machine: &[(&str, &str)]| {
+        let ended = on_gpus(&place, machine, &["doctor"]);
+        let lines = ended
+            .stdout
+            .lines()
+            .filter(|line| line.contains("GPU") || line.contains("gpu"));
+        lines.map(str::to_owned).collect::<Vec<_>>().join("\n")
+    };
+    let machines: [&[(&str, &str)]; 6] = [
+        &[],
+        &[("EMULATED_GPUS", "3"), ("CUDA_VISIBLE_DEVICES", "2,0")],
+        &[("EMULATED_CAPABILITY", "8.7")],
+        &[("EMULATED_CAPABILITY", "13.0")],
+        &[("EMULATED_CAPABILITY", "7.5")],
+        &[("CUDA_VISIBLE_DEVICES", "")],
+    ];
+    let told = machines.map(|machine| format!("{machine:?}\n{}", gpus(machine)));
+    insta::assert_snapshot!(told.join("\n"));
+    let ended = on_gpus(
+        &place,
+        &[("EMULATED_CAPABILITY", "7.5")],
+        &["plan", "w.toml", "--device", "cuda"],
+    );
+    assert_eq!(ended.code, 3, "{}", ended.stderr);
+    assert!(
+        flat(&ended.stderr).contains("compute capability 8.0 or later"),
+        "{}",
+        ended.stderr
+    );
+}
