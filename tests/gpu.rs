@@ -81,7 +81,7 @@ fn a_training_whose_gpu_is_lost_names_the_drivers_error_and_goes_on_from_its_las
     let run = ["run", "w.toml", "--device", "cuda", "-v"];
     let ended = on_gpus(&whole, &[], &run);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    let ended = on_gpus(&lost, &[("EMULATED_FAILURE", "600")], &run);
+    let ended = on_gpus(&lost, &[("EMULATED_FAILURE", "420")], &run);
     assert_eq!(ended.code, 1, "{}", ended.stderr);
     assert!(
         flat(&ended.stderr).contains("CUDA_ERROR_ILLEGAL_ADDRESS (700)"),

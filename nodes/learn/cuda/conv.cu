@@ -194,11 +194,25 @@ POINTWISE(add_parts, int len, int splits, const float* parts, float* to) {
     to[i] += sum;
 }
 
-// The weights that a class of input pixels meets, [taps][in][out] to [taps_y][taps_x][out][in]: what its gradient multiplies with. Tap
-// (i, j) is number first + i step_y + j step_x.
-POINTWISE(turn_weight, int inputs, int outputs, int len, int taps_x, int first, int step_y, int step_x, const float* weight, float* turned) {
+// The weights as the input's gradient multiplies with them, [taps][in][out] to [taps][out][in]. The taps that one class of input pixels meets lie
+// behind each other: in each dimension those of remainder 0 by the stride, then those of remainder 1, and so on.
+POINTWISE(turn_weight, int inputs, int outputs, int len, int kernel, int stride, const float* weight, float* turned) {
     const int i = (int)flat_index();
     if (i >= len) return;
-    const int in = i % inputs, out = i / inputs % outputs, nth = i / (inputs * outputs), tap = first + nth / taps_x * step_y + nth % taps_x * step_x;
-    turned[i] = weight[((long long)tap * inputs + in) * outputs + out];
+    const int in = i % inputs, out = i / inputs % outputs;
+    // Which remainder and which of its taps, first among rows of taps, then among the columns of that remainder's rows.
+    auto find = [=](int nth, int of, int& tap, int& before, int& count) {
+        int remainder = 0;
+        before = 0, count = (kernel + stride - 1) / stride;
+        while (nth >= (before + count) * of) before += count, remainder++, count = (kernel - remainder + stride - 1) / stride;
+        tap = remainder;
+    };
+    const int nth = i / (inputs * outputs);
+    int y, x, rows_before, rows, columns_before, columns;
+    find(nth, kernel, y, rows_before, rows);
+    const int within = nth - rows_before * kernel;
+    find(within, rows, x, columns_before, columns);
+    const int place = within - columns_before * rows;
+    y += place / columns * stride, x += place % columns * stride;
+    turned[i] = weight[((long long)(y * kernel + x) * inputs + in) * outputs + out];
 }

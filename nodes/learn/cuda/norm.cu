@@ -28,8 +28,10 @@ COOPERATIVE(moments_parts, int rows, int channels, int per_split, const float* x
     });
 }
 
-// Mean and biased variance of each channel.
-COOPERATIVE(moments_merge, int rows, int channels, int per_split, int splits, const float* x, const float* parts, float* mean_of, float* variance_of) {
+// Mean of each channel, and 1 / sqrt(variance + eps) of its biased variance. Running statistics, if there are any, move by `share` towards mean and
+// variance, this one times `unbiased`.
+COOPERATIVE(moments_merge, int rows, int channels, int per_split, int splits, float eps, float share, float unbiased, const float* x, const float* parts, float* mean_of,
+            float* inverse_of, float* running_mean, float* running_variance) {
     const int lane = threadIdx.x % 32, c = blockIdx.x * 8 + threadIdx.x / 32, column = c < channels ? c : channels - 1;
     double count = 0.0, mean = 0.0, squares = 0.0;
     auto merge = [&](double other, double other_mean, double other_squares) {
@@ -50,19 +52,15 @@ COOPERATIVE(moments_merge, int rows, int channels, int per_split, int splits, co
         const double n = shuffle_xor(count, mask), m = shuffle_xor(mean, mask), s = shuffle_xor(squares, mask);
         merge(n, m, s);
     }
-    if (lane == 0 && c < channels) {
-        mean_of[c] = (float)mean;
-        variance_of[c] = (float)((squares > 0.0 ? squares : 0.0) / (count > 0.0 ? count : 1.0));
-    }
+    if (lane != 0 || c >= channels) return;
+    const float variance = (float)((squares > 0.0 ? squares : 0.0) / (count > 0.0 ? count : 1.0));
+    mean_of[c] = (float)mean;
+    inverse_of[c] = 1.0f / sqrtf(variance + eps);
+    if (!running_mean) return;
+    running_mean[c] += share * ((float)mean - running_mean[c]);
+    running_variance[c] += share * (variance * unbiased - running_variance[c]);
 }
 
-// The running statistics move by `share` towards the batch's, the variance unbiased; and 1 / sqrt(variance + eps).
-POINTWISE(moments_follow, int channels, float share, float unbiased, const float* mean, const float* variance, float* running_mean, float* running_variance) {
-    const int c = (int)flat_index();
-    if (c >= channels) return;
-    running_mean[c] += share * (mean[c] - running_mean[c]);
-    running_variance[c] += share * (variance[c] * unbiased - running_variance[c]);
-}
 POINTWISE(inverse_deviation, int channels, float eps, const float* variance, float* inverse) {
     const int c = (int)flat_index();
     if (c < channels) inverse[c] = 1.0f / sqrtf(variance[c] + eps);

@@ -3,7 +3,7 @@
 
 struct Tensor {
     float* value;
-    const float* grad;
+    float* grad; // zero afterwards
     float* first;
     float* second;
     long long len;
@@ -32,7 +32,7 @@ POINTWISE(sgd, int tensors, const Tensor* table, const u32* starts, float moment
     const Tensor t = table[which];
     each_value(t, starts[which], [&](long long i) {
         const float g = t.grad[i] + t.constants[1] * t.value[i], v = momentum * t.first[i] + g;
-        t.first[i] = v;
+        t.first[i] = v, t.grad[i] = 0.0f;
         t.value[i] -= t.constants[0] * (nesterov ? g + momentum * v : v);
     });
 }
@@ -43,7 +43,7 @@ POINTWISE(adam, int tensors, const Tensor* table, const u32* starts, float b1, f
     each_value(t, starts[which], [&](long long i) {
         const float w = t.value[i], g = t.grad[i] + t.constants[2] * w;
         const float m = b1 * t.first[i] + (1.0f - b1) * g, v = b2 * t.second[i] + (1.0f - b2) * g * g;
-        t.first[i] = m, t.second[i] = v;
+        t.first[i] = m, t.second[i] = v, t.grad[i] = 0.0f;
         t.value[i] = w * t.constants[3] - t.constants[0] * m / (sqrtf(v) / t.constants[1] + eps);
     });
 }
@@ -83,7 +83,7 @@ COOPERATIVE(lars, int tensors, const Tensor* table, const u32* starts, const dou
     const float rate = t.constants[0] * (adapted ? (float)(eta * weights / gradient) : 1.0f);
     each_value(t, starts[which], [&](long long i) {
         const float v = momentum * t.first[i] + rate * (t.grad[i] + t.constants[1] * t.value[i]);
-        t.first[i] = v;
+        t.first[i] = v, t.grad[i] = 0.0f;
         t.value[i] -= v;
     });
 }

@@ -31,11 +31,11 @@ pub(super) fn run(case: &Case) -> Result<Outcome, CaseError> {
     let (mut w, c) = (Buffer::from(case.input("w0")?.f32()), case.input("c")?.f32());
     let mut path = Vec::new();
     for _ in 0..case.output("w")?.len() / w.len().max(1) {
-        let grad = gradient(&w, &c).into();
+        let mut grad = gradient(&w, &c).into();
         let parameter = ParamMut {
             name: "w",
             value: &mut w,
-            grad: &grad,
+            grad: &mut grad,
             lr: case.number("lr")? as f32,
             decay: true,
         };

@@ -8,7 +8,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use flow_learn::device::cuda::launcher::{Address, Arg, DeviceError, Done, Launcher, Packed, THREADS};
+use flow_learn::device::cuda::launcher::{Address, Arg, DeviceError, Done, Later, Launcher, Packed, THREADS};
 use flow_learn::device::cuda::memory::Block;
 
 unsafe extern "C" {
@@ -33,9 +33,23 @@ struct Four {
     _values: [f32; 4],
 }
 
+/// What a device was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Kernels to run.
+    pub launches: usize,
+    /// Copies from the host.
+    pub uploads: usize,
+    /// Copies to the host that all before was waited for.
+    pub downloads: usize,
+    /// Copies to the host that are waited for later.
+    pub begun: usize,
+}
+
 /// An emulated device.
 #[derive(Default)]
 pub struct Emulator {
+    asked: Mutex<Asked>,
     memory: Mutex<HashMap<Address, Vec<Four>>>,
     no_barriers: AtomicBool,
     limit: Option<usize>,
@@ -61,6 +75,15 @@ impl Emulator {
             limit: Some(bytes),
             ..Self::default()
         }
+    }
+
+    /// What it was asked for since this was last called.
+    pub fn take_asked(&self) -> Asked {
+        std::mem::take(&mut *self.asked())
+    }
+
+    fn asked(&self) -> std::sync::MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn blocks(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Vec<Four>>> {
@@ -90,6 +113,17 @@ impl Flat for Vec<Four> {
     }
 }
 
+/// Values as they were when their copy began.
+#[derive(Debug)]
+struct Begun(Vec<f32>);
+
+impl Later for Begun {
+    fn finish(self: Box<Self>, to: &mut [f32]) -> Done {
+        to.copy_from_slice(&self.0);
+        Ok(())
+    }
+}
+
 impl Launcher for Emulator {
     fn allocate(&self, bytes: usize) -> Done<Option<Address>> {
         let mut blocks = self.blocks();
@@ -108,13 +142,20 @@ impl Launcher for Emulator {
     }
 
     fn upload(&self, from: &[f32], to: &Block) -> Done {
+        self.asked().uploads += 1;
         self.with(to, |to| to.copy_from_slice(from));
         Ok(())
     }
 
     fn download(&self, from: &Block, to: &mut [f32]) -> Done {
+        self.asked().downloads += 1;
         self.with(from, |from| to.copy_from_slice(from));
         Ok(())
+    }
+
+    fn begin_download(&self, from: &Block) -> Done<Box<dyn Later>> {
+        self.asked().begun += 1;
+        Ok(Box::new(Begun(self.with(from, |from| from.to_vec()))))
     }
 
     fn copy(&self, from: &Block, to: &Block) -> Done {
@@ -124,6 +165,7 @@ impl Launcher for Emulator {
     }
 
     fn launch(&self, kernel: &'static str, grid: [u32; 3], shared: u32, args: &[Arg<'_>]) -> Done {
+        self.asked().launches += 1;
         let name = CString::new(kernel).expect("BUG: a kernel's name has no zero");
         let mut packed = Packed::new(args);
         let mut pointers = packed.pointers();

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use flow_emulator::Emulator;
+use flow_emulator::{Asked, Emulator};
 use flow_learn::device::cuda::{Cuda, Precision};
-use flow_learn::device::{Cpu, Device, DeviceError};
+use flow_learn::device::{Cpu, Device, DeviceError, LossValue, Running};
 use flow_learn::layers::Buffer;
 use flow_learn::losses::{LossError, VicregWeights};
 use flow_learn::measure::{StepSpec, Task, TrainStep};
@@ -18,13 +18,14 @@ fn chain(device: &dyn Device) -> Vec<f32> {
     let values = |n: usize| -> Vec<f32> { (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect() };
     let (mut x, y) = (Buffer::from(values(600)), Buffer::from(values(600)));
     device.add_relu(&mut x, &y);
-    let (mut mean, mut variance, mut inverse) = (
-        Buffer::from(vec![0.0; 6]),
-        Buffer::from(vec![0.0; 6]),
-        Buffer::from(vec![0.0; 6]),
-    );
-    device.moments(&x, &mut mean, &mut variance);
-    device.inverse_std(&variance, 1e-5, &mut inverse);
+    let [mut mean, mut inverse, mut of_means, mut of_variances] = [0.0, 0.0, 0.3, 1.0].map(|v| vec![v; 6].into());
+    let running = Running {
+        mean: &mut of_means,
+        variance: &mut of_variances,
+        share: 0.1,
+    };
+    device.batch_statistics(&x, 1e-5, &mut mean, &mut inverse, running);
+    device.inverse_std(&of_variances, 1e-5, &mut of_means);
     // A clone is a copy of its own from here on.
     let kept = x.clone();
     device.relu_backward(&mut x, &y);
@@ -33,7 +34,9 @@ fn chain(device: &dyn Device) -> Vec<f32> {
     x[0] = 3.0;
     device.leaky_relu(0.1, &mut x);
     device.average(&mut x, &y, 0.9);
-    [&x[..], &kept[..], &mean[..], &inverse[..]].concat()
+    [x, kept, mean, inverse, of_means, of_variances]
+        .map(|buffer: Buffer| buffer.to_vec())
+        .concat()
 }
 
 #[test]
@@ -57,9 +60,9 @@ fn losses(device: &dyn Device) -> Vec<f32> {
         device.info_nce(6, &z, [&values(8 * 6, 41), &values(10 * 6, 43)], 0.2),
         device.cross_entropy(3, &logits, &targets),
     ];
-    let flat = all.map(|found: Result<(f32, Buffer), LossError>| {
+    let flat = all.map(|found: Result<(LossValue, Buffer), LossError>| {
         let (loss, gradient) = found.expect("sizes that fit");
-        [&[loss], &gradient[..]].concat()
+        [&[loss.get()], &gradient[..]].concat()
     });
     let (a, b) = (Buffer::from(values(10 * 6, 37)), Buffer::from(values(10 * 6, 41)));
     let weights = VicregWeights {
@@ -73,7 +76,7 @@ fn losses(device: &dyn Device) -> Vec<f32> {
     ];
     let of_views = of_views.map(|found| {
         let (loss, [a, b]) = found.expect("sizes that fit");
-        [&[loss], &a[..], &b[..]].concat()
+        [&[loss.get()], &a[..], &b[..]].concat()
     });
     [flat.concat(), of_views.concat()].concat()
 }
@@ -91,11 +94,11 @@ fn losses_on_the_device_are_the_hosts() {
     let refused = |device: &dyn Device| {
         let one = &Buffer::from(vec![0.0; 6]);
         [
-            device.nt_xent(6, one, 0.2).map(|(loss, _)| loss),
-            device.barlow_twins(6, [one, one], 0.01).map(|(loss, _)| loss),
+            device.nt_xent(6, one, 0.2).map(|(loss, _)| loss.get()),
+            device.barlow_twins(6, [one, one], 0.01).map(|(loss, _)| loss.get()),
             device
                 .barlow_twins(6, [one, &Buffer::from(vec![0.0; 12])], 0.01)
-                .map(|(loss, _)| loss),
+                .map(|(loss, _)| loss.get()),
         ]
     };
     assert!(refused(&device).iter().all(Result::is_err));
@@ -124,6 +127,37 @@ fn a_training_on_the_emulated_gpu_follows_the_cpus_and_gives_the_same_bits_again
             );
         }
     }
+}
+
+/// What the third step of a small network is asked of a device.
+fn third_step(backbone: &str, task: Task) -> Asked {
+    let spec = StepSpec {
+        backbone: backbone.to_owned(),
+        image: "1x8x8".parse().expect("a size"),
+        batch: 4,
+        task,
+    };
+    let emulator = Arc::new(Emulator::default());
+    let device = Cuda::on(emulator.clone(), "emulated", Precision::Tf32);
+    let mut step = TrainStep::new(&spec).expect("it can be built").on(Arc::new(device));
+    for _ in 0..2 {
+        step.step().expect("it trains");
+    }
+    emulator.take_asked();
+    step.step().expect("it trains");
+    emulator.take_asked()
+}
+
+#[test]
+fn a_step_is_few_launches_and_its_loss_the_only_thing_that_is_waited_for() {
+    let asked = |launches, uploads| Asked {
+        launches,
+        uploads,
+        downloads: 0,
+        begun: 1,
+    };
+    assert_eq!(third_step("conv4", Task::Supervised), asked(63, 3));
+    assert_eq!(third_step("conv4", Task::Simclr), asked(81, 2));
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn a_forgotten_barrier_is_caught() {
         "conv_forward",
         "conv_backward_weight",
         "attention",
-        "moments",
+        "batch_statistics",
         "lars",
         "grid_pool",
     ] {

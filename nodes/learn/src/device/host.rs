@@ -11,6 +11,12 @@ pub(super) fn fill(to: &mut [f32], value: f32) {
     to.par_chunks_mut(4 * PIECE).for_each(|to| to.fill(value));
 }
 
+pub(super) fn follow(to: &mut [f32], from: &[f32], factor: f32, share: f32) {
+    to.iter_mut()
+        .zip(from)
+        .for_each(|(to, from)| *to += share * (from * factor - *to));
+}
+
 pub(super) fn leaky_relu(slope: f32, x: &mut [f32]) {
     x.par_chunks_mut(PIECE).for_each(|x| {
         // The larger of the two, as the slope is below 1.

@@ -35,8 +35,41 @@ pub trait Memory: Any + Send + Sync + Debug {
     fn upload(&mut self, from: &[f32]);
     /// Overwrites as many values of the host, when all that was asked of the device before is done. After a failure they are NaN.
     fn download(&self, to: &mut [f32]);
+    /// Begins to bring the values to the host, behind all that was asked of the device before; nothing if they can only be waited for.
+    fn begin_download(&self) -> Option<Box<dyn Arriving>> {
+        None
+    }
     /// A copy on the device.
     fn duplicate(&self) -> Box<dyn Memory>;
+}
+
+/// Values on their way to the host. What was asked of the device behind them need not be done when they are there.
+pub trait Arriving: Send + Sync + Debug {
+    /// Waits for them, and overwrites as many values of the host. After a failure they are NaN.
+    fn arrive(self: Box<Self>, to: &mut [f32]);
+}
+
+/// The value of a loss, which a device may still be about to compute: it is waited for when it is looked at.
+#[derive(Clone, Debug)]
+pub struct LossValue(Buffer);
+
+impl LossValue {
+    /// Of one value, that a device computes.
+    fn of(value: Buffer) -> Self {
+        value.fetch_ahead();
+        Self(value)
+    }
+
+    /// The value.
+    pub fn get(&self) -> f32 {
+        self.0[0]
+    }
+}
+
+impl From<f32> for LossValue {
+    fn from(value: f32) -> Self {
+        Self(vec![value].into())
+    }
 }
 
 /// A batch norm as it is applied: `y = (x - mean) * inverse_std * weight + bias`, behind which ReLU may follow.
@@ -54,6 +87,17 @@ pub struct Norm<'a> {
     pub bias: &'a Buffer,
     /// Whether ReLU follows.
     pub relu: bool,
+}
+
+/// Statistics of all batches so far, which move towards those of each.
+#[derive(Debug)]
+pub struct Running<'a> {
+    /// Means, `[channels]`.
+    pub mean: &'a mut Buffer,
+    /// Variances, `[channels]`.
+    pub variance: &'a mut Buffer,
+    /// How far they move.
+    pub share: f32,
 }
 
 /// What runs kernels. Calls do not fail: a device keeps its first error for [`Device::check`] and does nothing afterwards.
@@ -128,23 +172,37 @@ pub trait Device: Send + Sync + Debug {
         host::add_rows_to(self.read(x), self.change(sum));
     }
 
-    /// Overwrites mean and biased variance, `[channels]`, of the columns of `x`, `[rows][channels]`.
-    fn moments(&self, x: &Buffer, mean: &mut Buffer, variance: &mut Buffer) {
+    /// Overwrites the mean and `1 / sqrt(variance + eps)`, with the biased variance, of each column of `x`, `[rows][channels]`. The
+    /// running statistics move towards mean and unbiased variance.
+    fn batch_statistics(
+        &self,
+        x: &Buffer,
+        eps: f32,
+        mean: &mut Buffer,
+        inverse_std: &mut Buffer,
+        running: Running<'_>,
+    ) {
         let moments = norm::moments(self.read(x), mean.len());
         self.overwrite(mean).copy_from_slice(&moments.mean);
-        self.overwrite(variance).copy_from_slice(&moments.variance);
+        norm::inverse_std(&moments.variance, eps, self.overwrite(inverse_std));
+        let factor = norm::unbiased(x.len() / mean.len());
+        let moved = [
+            (running.mean, moments.mean, 1.0),
+            (running.variance, moments.variance, factor),
+        ];
+        for (to, from, factor) in moved {
+            host::follow(self.change(to), &from, factor, running.share);
+        }
     }
 
     /// Overwrites `inverse` with `1 / sqrt(variance + eps)`; both `[channels]`.
     fn inverse_std(&self, variance: &Buffer, eps: f32, inverse: &mut Buffer) {
-        let pairs = self.overwrite(inverse).iter_mut().zip(self.read(variance));
-        pairs.for_each(|(inverse, variance)| *inverse = 1.0 / (variance + eps).sqrt());
+        norm::inverse_std(self.read(variance), eps, self.overwrite(inverse));
     }
 
     /// `to += share (factor from - to)`: running averages and momentum encoders. Same lengths.
     fn follow(&self, to: &mut Buffer, from: &Buffer, factor: f32, share: f32) {
-        let pairs = self.change(to).iter_mut().zip(self.read(from));
-        pairs.for_each(|(to, from)| *to += share * (from * factor - *to));
+        host::follow(self.change(to), self.read(from), factor, share);
     }
 
     /// `to = keep to + (1 - keep) from`: averages of weights. Same lengths.
@@ -354,10 +412,10 @@ pub trait Device: Send + Sync + Debug {
     ///
     /// # Errors
     /// Those of the loss.
-    fn nt_xent(&self, dim: usize, z: &Buffer, temperature: f32) -> Result<(f32, Buffer), LossError> {
+    fn nt_xent(&self, dim: usize, z: &Buffer, temperature: f32) -> Result<(LossValue, Buffer), LossError> {
         let z = (self.read(z).to_vec(), (z.len() / dim, dim));
         let found = losses::value_and_grads([z], |[z]| losses::nt_xent(z, temperature));
-        found.map(|(loss, [gradient])| (loss, gradient.into()))
+        found.map(|(loss, [gradient])| (loss.into(), gradient.into()))
     }
 
     /// InfoNCE of queries and their keys, `[n][dim]`, against negatives, `[negatives][dim]`, and the queries' gradient: see
@@ -371,30 +429,40 @@ pub trait Device: Send + Sync + Debug {
         queries: &Buffer,
         [keys, negatives]: [&[f32]; 2],
         temperature: f32,
-    ) -> Result<(f32, Buffer), LossError> {
+    ) -> Result<(LossValue, Buffer), LossError> {
         let queries = (self.read(queries).to_vec(), (queries.len() / dim, dim));
         let found = losses::value_and_grads([queries], |[q]| losses::info_nce(q, keys, negatives, temperature));
-        found.map(|(loss, [gradient])| (loss, gradient.into()))
+        found.map(|(loss, [gradient])| (loss.into(), gradient.into()))
     }
 
     /// Barlow Twins of two views' projections, `[n][dim]` each, and their gradients: see [`losses::barlow_twins`].
     ///
     /// # Errors
     /// Those of the loss.
-    fn barlow_twins(&self, dim: usize, views: [&Buffer; 2], lambda: f32) -> Result<(f32, [Buffer; 2]), LossError> {
+    fn barlow_twins(
+        &self,
+        dim: usize,
+        views: [&Buffer; 2],
+        lambda: f32,
+    ) -> Result<(LossValue, [Buffer; 2]), LossError> {
         let views = views.map(|view| (self.read(view).to_vec(), (view.len() / dim, dim)));
         let (loss, gradients) = losses::value_and_grads(views, |[a, b]| losses::barlow_twins(a, b, lambda))?;
-        Ok((loss, gradients.map(Buffer::from)))
+        Ok((loss.into(), gradients.map(Buffer::from)))
     }
 
     /// VICReg of two views' projections, `[n][dim]` each, and their gradients: see [`losses::vicreg`].
     ///
     /// # Errors
     /// Those of the loss.
-    fn vicreg(&self, dim: usize, views: [&Buffer; 2], weights: VicregWeights) -> Result<(f32, [Buffer; 2]), LossError> {
+    fn vicreg(
+        &self,
+        dim: usize,
+        views: [&Buffer; 2],
+        weights: VicregWeights,
+    ) -> Result<(LossValue, [Buffer; 2]), LossError> {
         let views = views.map(|view| (self.read(view).to_vec(), (view.len() / dim, dim)));
         let (loss, gradients) = losses::value_and_grads(views, |[a, b]| losses::vicreg(a, b, weights))?;
-        Ok((loss, gradients.map(Buffer::from)))
+        Ok((loss.into(), gradients.map(Buffer::from)))
     }
 
     /// Mean cross-entropy of logits, `[n][classes]`, with a distribution for each row, and its gradient: see
@@ -402,17 +470,22 @@ pub trait Device: Send + Sync + Debug {
     ///
     /// # Errors
     /// Those of the loss.
-    fn cross_entropy(&self, classes: usize, logits: &Buffer, targets: &[f32]) -> Result<(f32, Buffer), LossError> {
+    fn cross_entropy(
+        &self,
+        classes: usize,
+        logits: &Buffer,
+        targets: &[f32],
+    ) -> Result<(LossValue, Buffer), LossError> {
         let logits = (self.read(logits).to_vec(), (logits.len() / classes, classes));
         let found = losses::value_and_grads([logits], |[logits]| losses::soft_cross_entropy(logits, targets));
-        found.map(|(loss, [gradient])| (loss, gradient.into()))
+        found.map(|(loss, [gradient])| (loss.into(), gradient.into()))
     }
 
     /// A step of stochastic gradient descent: see [`crate::optim`].
     fn sgd(&self, updates: &mut [Update<'_>], momentum: f32, nesterov: bool) {
         for u in updates {
-            let (value, velocity) = (self.change(u.value), self.change(u.velocity));
-            steps::sgd(value, self.read(u.grad), velocity, [u.lr, u.decay, momentum], nesterov);
+            let [value, grad, velocity] = [&mut *u.value, u.grad, u.velocity].map(|buffer| self.change(buffer));
+            steps::sgd(value, grad, velocity, [u.lr, u.decay, momentum], nesterov);
         }
     }
 
@@ -422,21 +495,15 @@ pub trait Device: Send + Sync + Debug {
             let [first, second] = &mut u.moments;
             let moments = [self.change(first), self.change(second)];
             let constants = [b1, b2, eps, u.rate, u.correction, u.penalty, u.kept];
-            steps::adam(self.change(u.value), self.read(u.grad), moments, constants);
+            steps::adam(self.change(u.value), self.change(u.grad), moments, constants);
         }
     }
 
     /// A step of LARS: see [`crate::optim`].
     fn lars(&self, updates: &mut [Update<'_>], momentum: f32, eta: f32) {
         for u in updates {
-            let (value, velocity) = (self.change(u.value), self.change(u.velocity));
-            steps::lars(
-                value,
-                self.read(u.grad),
-                velocity,
-                [u.lr, u.decay, momentum, eta],
-                u.adapted,
-            );
+            let [value, grad, velocity] = [&mut *u.value, u.grad, u.velocity].map(|buffer| self.change(buffer));
+            steps::lars(value, grad, velocity, [u.lr, u.decay, momentum, eta], u.adapted);
         }
     }
 }

@@ -21,6 +21,17 @@ pub struct Moments {
     pub variance: Vec<f32>,
 }
 
+/// What a biased variance of so many rows is multiplied with to be an unbiased one; PyTorch's one row counts as two.
+pub fn unbiased(rows: usize) -> f32 {
+    rows as f32 / (rows.max(2) - 1) as f32
+}
+
+/// Overwrites `inverse` with `1 / sqrt(variance + eps)`.
+pub fn inverse_std(variance: &[f32], eps: f32, inverse: &mut [f32]) {
+    let pairs = inverse.iter_mut().zip(variance);
+    pairs.for_each(|(inverse, variance)| *inverse = 1.0 / (variance + eps).sqrt());
+}
+
 /// The moments of each column of `x`, `[rows][channels]`.
 pub fn moments(x: &[f32], channels: usize) -> Moments {
     let blocks: Vec<(usize, Sums)> = x

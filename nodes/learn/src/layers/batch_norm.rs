@@ -7,7 +7,7 @@ use super::{
     Attribute, Buffer, Entry, FeatureMap, Graph, Layer, Layout, MapShape, Mode, NoGraph, Parameter, Pass, Role,
     Tensors, Value, join,
 };
-use crate::device::{Device, Norm};
+use crate::device::{Norm, Running};
 
 /// Constants of a batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,12 +61,32 @@ impl BatchNorm {
         }
     }
 
-    fn update_running(&mut self, device: &dyn Device, mean: &Buffer, variance: &Buffer, rows: usize) {
-        let m = self.settings.momentum;
-        let unbiased = rows as f32 / (rows.max(2) - 1) as f32;
-        device.follow(&mut self.running_mean, mean, 1.0, m);
-        device.follow(&mut self.running_variance, variance, unbiased, m);
+    /// Mean and inverse deviation of the batch, which move the running statistics.
+    fn of_batch(&mut self, x: &FeatureMap, pass: &mut Pass) -> (Buffer, Buffer) {
+        let (device, NormSettings { momentum, eps }) = (pass.device(), self.settings);
+        let channels = self.weight.value.len();
+        let (mut mean, mut inverse_std) = (pass.buffer(channels), pass.buffer(channels));
+        let running = Running {
+            mean: &mut self.running_mean,
+            variance: &mut self.running_variance,
+            share: momentum,
+        };
+        pass.timed(
+            "statistics",
+            0.0,
+            || label(x.shape),
+            || device.batch_statistics(&x.data, eps, &mut mean, &mut inverse_std, running),
+        );
         self.batches[0] += 1.0;
+        (mean, inverse_std)
+    }
+
+    /// The same of all batches so far.
+    fn of_all(&self, pass: &Pass) -> (Buffer, Buffer) {
+        let mut inverse_std = pass.buffer(self.weight.value.len());
+        let device = pass.device();
+        device.inverse_std(&self.running_variance, self.settings.eps, &mut inverse_std);
+        (self.running_mean.clone(), inverse_std)
     }
 }
 
@@ -81,23 +101,12 @@ impl Layer for BatchNorm {
     }
 
     fn forward(&mut self, x: FeatureMap, pass: &mut Pass) -> FeatureMap {
-        let (device, channels) = (pass.device(), self.weight.value.len());
-        let batch_statistics = pass.mode == Mode::Train;
-        let (mean, variance) = if batch_statistics {
-            let (mut mean, mut variance) = (pass.buffer(channels), pass.buffer(channels));
-            pass.timed(
-                "statistics",
-                0.0,
-                || label(x.shape),
-                || device.moments(&x.data, &mut mean, &mut variance),
-            );
-            self.update_running(&*device, &mean, &variance, x.rows());
-            (mean, variance)
-        } else {
-            (self.running_mean.clone(), self.running_variance.clone())
+        let (device, batch_statistics) = (pass.device(), pass.mode == Mode::Train);
+        let (mean, inverse_std) = match pass.mode {
+            Mode::Train => self.of_batch(&x, pass),
+            Mode::Eval => self.of_all(pass),
         };
-        let (mut inverse_std, mut y) = (pass.buffer(channels), pass.map(x.n, x.shape));
-        device.inverse_std(&variance, self.settings.eps, &mut inverse_std);
+        let mut y = pass.map(x.n, x.shape);
         let applied = Norm {
             x: &x.data,
             mean: &mean,

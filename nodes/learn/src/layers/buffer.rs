@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::device::{Cpu, Device, Memory};
+use crate::device::{Arriving, Cpu, Device, Memory};
 
 /// The host's buffers that were given back, by length, and the device that layers run on. Fresh pages cost a fault each, which a
 /// training step would pay for every activation.
@@ -60,6 +60,8 @@ struct Values {
     len: usize,
     host: OnceLock<Vec<f32>>,
     placed: OnceLock<Box<dyn Memory>>,
+    /// What lies on the device, on its way here.
+    arriving: Mutex<Option<Box<dyn Arriving>>>,
     pool: Option<Arc<BufferPool>>,
 }
 
@@ -76,6 +78,7 @@ impl Values {
             len,
             host: OnceLock::new(),
             placed: OnceLock::new(),
+            arriving: Mutex::default(),
             pool,
         }
     }
@@ -90,10 +93,17 @@ impl Values {
 
     fn downloaded(&self) -> Vec<f32> {
         let mut values = self.fresh();
-        if let Some(placed) = self.placed.get() {
-            placed.download(&mut values);
+        let arriving = self.arriving().take();
+        match (arriving, self.placed.get()) {
+            (Some(arriving), _) => arriving.arrive(&mut values),
+            (None, Some(placed)) => placed.download(&mut values),
+            (None, None) => (),
         }
         values
+    }
+
+    fn arriving(&self) -> MutexGuard<'_, Option<Box<dyn Arriving>>> {
+        self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn host(&self) -> &[f32] {
@@ -159,6 +169,17 @@ impl Buffer {
         self.host_mut(&Keep::Nothing)
     }
 
+    /// Begins to bring the values here, if they lie on a device alone: so the device goes on with what it is asked for next, and they are
+    /// waited for when the host looks at them.
+    pub fn fetch_ahead(&self) {
+        if let (None, Some(placed)) = (self.0.host.get(), self.0.placed.get()) {
+            let mut arriving = self.0.arriving();
+            if arriving.is_none() {
+                *arriving = placed.begin_download();
+            }
+        }
+    }
+
     /// The values in the device's memory, to be read.
     pub fn on(&self, device: &dyn Device) -> &dyn Memory {
         self.0.placed(device)
@@ -169,6 +190,7 @@ impl Buffer {
         let values = self.own(&Keep::Placed);
         values.placed(device);
         values.drop_host();
+        values.arriving().take();
         values.placed.get_mut().expect("BUG: it was just placed").as_mut()
     }
 
@@ -176,6 +198,7 @@ impl Buffer {
     pub fn out_on(&mut self, device: &dyn Device) -> &mut dyn Memory {
         let values = self.own(&Keep::Nothing);
         values.drop_host();
+        values.arriving().take();
         let len = values.len;
         values.placed.get_or_init(|| device.allocate(len));
         values.placed.get_mut().expect("BUG: it was just placed").as_mut()
@@ -198,6 +221,7 @@ impl Buffer {
             };
             values.host.get_or_init(|| host);
         }
+        values.arriving().take();
         values.placed.take();
         values.host.get_mut().expect("BUG: it was just made")
     }

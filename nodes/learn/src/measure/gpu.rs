@@ -200,7 +200,11 @@ impl GpuBench {
         Ok(vec![
             speed("copy", 2, self.time(|| k.launcher().copy(&x, &y))?),
             speed("add, ReLU", 3, self.time(|| k.add_relu(&y, &x))?),
-            speed("moments", 1, self.time(|| k.moments(&x, &dweight, &dbias))?),
+            speed(
+                "statistics",
+                1,
+                self.time(|| k.batch_statistics(&x, 1e-5, [&dweight, &dbias], None))?,
+            ),
             speed("normalise", 2, self.time(|| k.normalise(&norm, &y))?),
             speed(
                 "normalise backward",

@@ -191,7 +191,7 @@ impl TrainStep {
         self.encoder.entries("encoder", &mut entries);
         self.head.entries("head", &mut entries);
         update(&*pass.device(), self.optimizer.as_mut(), 0.01, entries);
-        Ok(loss)
+        Ok(loss.get())
     }
 
     /// The median of `steps` steps after three untimed ones.

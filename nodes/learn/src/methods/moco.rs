@@ -145,7 +145,10 @@ impl Method for Moco {
             backward(&mut [encoder, &mut self.head], gradient(group, dq.to_vec()), pass);
         }
         self.enqueue(&keys);
-        Ok(StepOutcome { loss, metrics })
+        Ok(StepOutcome {
+            loss: loss.get(),
+            metrics,
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use super::batch::Batch;
 use super::heads::{backward, forward, gradient};
 use super::outcome::{MethodError, Metric, StepOutcome};
 use crate::backbones::Encoder;
-use crate::device::Device;
+use crate::device::{Device, LossValue};
 use crate::layers::{Buffer, Pass, Sequential};
 use crate::losses::LossError;
 
@@ -14,17 +14,21 @@ pub(super) fn step(
     projector: &mut Sequential,
     batch: &Batch<'_>,
     pass: &mut Pass,
-    loss: impl FnOnce(&dyn Device, usize, [&Buffer; 2]) -> Result<(f32, [Buffer; 2]), LossError>,
+    loss: impl FnOnce(&dyn Device, usize, [&Buffer; 2]) -> Result<(LossValue, [Buffer; 2]), LossError>,
 ) -> Result<StepOutcome, MethodError> {
     let [a, b] = ["first view", "second view"].map(|name| {
         let view = batch.view(name, encoder, pass);
         forward(&mut [encoder, projector], view, pass)
     });
+    a.data.fetch_ahead();
+    b.data.fetch_ahead();
     let dim = a.shape.len();
-    let metrics = vec![Metric::spread(&a.data, dim), Metric::alignment(&a.data, &b.data, dim)];
     let (loss, [da, db]) = loss(&*pass.device(), dim, [&a.data, &b.data])?;
     for gradient_of in [db, da] {
         backward(&mut [encoder, projector], gradient(a.n, gradient_of), pass);
     }
-    Ok(StepOutcome { loss, metrics })
+    Ok(StepOutcome {
+        loss: loss.get(),
+        metrics: vec![Metric::spread(&a.data, dim), Metric::alignment(&a.data, &b.data, dim)],
+    })
 }

@@ -59,12 +59,15 @@ impl Method for Simclr {
     fn step(&mut self, encoder: &mut Encoder, batch: &Batch<'_>, pass: &mut Pass) -> Result<StepOutcome, MethodError> {
         let views = two_views(batch, encoder, pass);
         let z = forward(&mut [encoder, &mut self.projector], views, pass);
-        let (first, second) = z.data.split_at(z.data.len() / 2);
+        z.data.fetch_ahead();
         let dim = z.shape.len();
-        let metrics = vec![Metric::spread(&z.data, dim), Metric::alignment(first, second, dim)];
         let (loss, dz) = pass.device().nt_xent(dim, &z.data, self.temperature)?;
         backward(&mut [encoder, &mut self.projector], gradient(z.n, dz), pass);
-        Ok(StepOutcome { loss, metrics })
+        let (first, second) = z.data.split_at(z.data.len() / 2);
+        Ok(StepOutcome {
+            loss: loss.get(),
+            metrics: vec![Metric::spread(&z.data, dim), Metric::alignment(first, second, dim)],
+        })
     }
 }
 

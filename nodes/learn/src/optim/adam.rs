@@ -66,7 +66,7 @@ impl Optimizer for Adam {
             };
             updates.push(AdamUpdate {
                 value: &mut *parameter.value,
-                grad: parameter.grad,
+                grad: &mut *parameter.grad,
                 moments: [first, second],
                 rate: (f64::from(lr) / correction_1) as f32,
                 correction: correction_2.sqrt() as f32,

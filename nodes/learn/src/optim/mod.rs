@@ -26,8 +26,8 @@ pub struct ParamMut<'a> {
     pub name: &'a str,
     /// Values, to be updated.
     pub value: &'a mut Buffer,
-    /// Gradient, same length.
-    pub grad: &'a Buffer,
+    /// Gradient, same length, zero after the step.
+    pub grad: &'a mut Buffer,
     /// Learning rate of this step.
     pub lr: f32,
     /// Whether weight decay (and LARS's adaptation) applies; not to biases and normalisation parameters.
@@ -130,7 +130,7 @@ impl Buffers {
         pairs
             .map(|(parameter, velocity)| Update {
                 value: &mut *parameter.value,
-                grad: parameter.grad,
+                grad: &mut *parameter.grad,
                 velocity,
                 lr: parameter.lr,
                 decay: if parameter.decay { weight_decay } else { 0.0 },
@@ -163,24 +163,24 @@ mod tests {
     /// Values of two parameters after each of three steps, the first of them forgotten after the first step if `forgets`.
     fn walked(config: &OptimizerConfig, forgets: bool) -> [[f32; 2]; 3] {
         let (mut optimizer, mut values) = (config.build(), [1.0f32, 1.0].map(|one| Buffer::from(vec![one])));
-        let grad = Buffer::from(vec![0.5]);
         std::array::from_fn(|step| {
+            let mut grads = [0.5, 0.5].map(|grad| Buffer::from(vec![grad]));
             if forgets && step == 1 {
                 values[0][0] = 1.0;
                 optimizer.forget("head.");
             }
             let [head, body] = &mut values;
-            let parameter = |name, value| ParamMut {
+            let parameter = |(name, value, grad)| ParamMut {
                 name,
                 value,
-                grad: &grad,
+                grad,
                 lr: 0.1,
                 decay: true,
             };
-            optimizer.step(
-                &Cpu,
-                &mut [parameter("head.weight", head), parameter("body.weight", body)],
-            );
+            let [of_head, of_body] = &mut grads;
+            let parameters = [("head.weight", head, of_head), ("body.weight", body, of_body)];
+            optimizer.step(&Cpu, &mut parameters.map(parameter));
+            assert_eq!(grads.map(|grad| grad[0]), [0.0; 2], "a gradient is taken once");
             [values[0][0], values[1][0]]
         })
     }

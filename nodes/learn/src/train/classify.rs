@@ -16,7 +16,7 @@ use super::joint::JointLoss;
 use super::{Optimizers, Steps, TrainError, Training, WaitTimes};
 use crate::augment::Augmenter;
 use crate::data::Label;
-use crate::device::DeviceError;
+use crate::device::{DeviceError, LossValue};
 use crate::layers::{Buffer, BufferPool, FeatureMap, Layer, Mode, Pass, Tensors};
 use crate::rng::Stream;
 use crate::semi::{SecondView, SemiBatch, SemiMethod, SemiSettings, SemiSetup, Student};
@@ -244,7 +244,7 @@ impl Learner {
         let (loss, gradient) = match &mut self.joint {
             Some((joint, truths)) => joint
                 .of(&logits.data, targets, *truths, *classes)
-                .map(|(loss, gradient)| (loss, Buffer::from(gradient)))?,
+                .map(|(loss, gradient)| (LossValue::from(loss), Buffer::from(gradient)))?,
             None => pass.device().cross_entropy(*classes, &logits.data, targets)?,
         };
         let dfeatures = head.backward(FeatureMap::new(n, shape, gradient), &mut pass, !freeze);
@@ -253,7 +253,7 @@ impl Learner {
         }
 
         self.update(settings, step);
-        Ok(loss)
+        Ok(loss.get())
     }
 
     /// One update on labelled and unlabelled views; `truths` are the unlabelled images' true classes, for the monitor.

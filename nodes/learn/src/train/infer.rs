@@ -5,7 +5,7 @@ use crate::augment::Augmenter;
 use crate::backbones::Encoder;
 use crate::data::Samples;
 use crate::device::DeviceError;
-use crate::layers::{FeatureMap, Layer, MapShape, Pass};
+use crate::layers::{Buffer, FeatureMap, Layer, MapShape, Pass};
 use crate::losses;
 
 /// The most images per pass of [`embed`], and pixels of them: 256 images of 32x32.
@@ -28,13 +28,36 @@ pub fn embed(
     augmenter: &Augmenter,
 ) -> Result<Vec<f32>, DeviceError> {
     let buffers = encoder.buffers();
-    let mut features = Vec::with_capacity(indices.len() * encoder.dim);
+    let mut features = Trailing::default();
     for batch in indices.chunks(embed_batch(encoder.input)) {
         let y = forward(encoder, images, batch, augmenter, &mut Pass::inference(&buffers));
-        features.extend_from_slice(&y.data);
+        features.push(y.data);
         encoder.device.check()?;
     }
+    let features = features.finish();
+    encoder.device.check()?;
     Ok(features)
+}
+
+/// Values of batch after batch, each looked at when a device has the next to work on.
+#[derive(Default)]
+struct Trailing {
+    values: Vec<f32>,
+    last: Option<Buffer>,
+}
+
+impl Trailing {
+    fn push(&mut self, batch: Buffer) {
+        batch.fetch_ahead();
+        if let Some(before) = self.last.replace(batch) {
+            self.values.extend_from_slice(&before);
+        }
+    }
+
+    fn finish(mut self) -> Vec<f32> {
+        self.values.extend(self.last.iter().flat_map(|last| last.iter()));
+        self.values
+    }
 }
 
 /// What a classifier gives for images.
@@ -57,16 +80,18 @@ pub fn outputs(
     augmenter: &Augmenter,
 ) -> Result<Outputs, DeviceError> {
     let buffers = classifier.encoder.buffers();
-    let mut outputs = Outputs::default();
+    let (mut all_features, mut all_logits) = (Trailing::default(), Trailing::default());
     for batch in indices.chunks(embed_batch(classifier.encoder.input)) {
         let mut pass = Pass::inference(&buffers);
         let features = forward(&mut classifier.encoder, images, batch, augmenter, &mut pass);
-        outputs.features.extend_from_slice(&features.data);
+        all_features.push(features.data.clone());
         let logits = classifier.head.forward(features, &mut pass);
-        outputs.logits.extend_from_slice(&logits.data);
+        all_logits.push(logits.data);
         classifier.encoder.device.check()?;
     }
-    Ok(outputs)
+    let (features, logits) = (all_features.finish(), all_logits.finish());
+    classifier.encoder.device.check()?;
+    Ok(Outputs { features, logits })
 }
 
 /// Class probabilities of the images at `indices`, `[indices][classes]`.

@@ -85,14 +85,12 @@ fn update_each(
         Some(ParamMut {
             name: &e.name,
             value: e.value,
-            grad: e.grad.as_deref()?,
+            grad: e.grad.as_deref_mut()?,
             lr: lr(&e.name),
             decay: e.role == Role::Weight,
         })
     });
     optimizer.step(device, &mut parameters.collect::<Vec<_>>());
-    let gradients = entries.into_iter().filter_map(|e| e.grad);
-    gradients.for_each(|gradient| device.fill(gradient, 0.0));
 }
 
 /// The optimiser's buffers as tensors of a checkpoint, named behind `prefix`.

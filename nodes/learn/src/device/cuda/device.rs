@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::driver::{Driver, Gpu};
 use super::kernels::{AdamTensor, Kernels, Normalised, Precision, Update as Moved, Views};
-use super::launcher::{Done, Launcher};
+use super::launcher::{Done, Later, Launcher};
 use super::memory::Block;
-use crate::device::{AdamUpdate, Device, DeviceError, Memory, Norm, Update};
+use crate::device::{AdamUpdate, Arriving, Device, DeviceError, LossValue, Memory, Norm, Running, Update};
 use crate::kernels::attention::AttentionShape;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::pool::PoolShape;
@@ -135,6 +135,13 @@ impl Memory for Placed {
         }
     }
 
+    fn begin_download(&self) -> Option<Box<dyn Arriving>> {
+        let block = self.block.as_ref()?;
+        let later = self.shared.done(|kernels| kernels.launcher().begin_download(block))?;
+        let shared = Arc::clone(&self.shared);
+        Some(Box::new(Coming { later, shared }))
+    }
+
     fn duplicate(&self) -> Box<dyn Memory> {
         let copy = |from: &Block| {
             self.shared.done(|kernels| {
@@ -147,6 +154,22 @@ impl Memory for Placed {
             block: self.block.as_ref().and_then(copy),
             shared: Arc::clone(&self.shared),
         })
+    }
+}
+
+/// Values on their way; the device stays open for them.
+#[derive(Debug)]
+struct Coming {
+    later: Box<dyn Later>,
+    shared: Arc<Shared>,
+}
+
+impl Arriving for Coming {
+    fn arrive(self: Box<Self>, to: &mut [f32]) {
+        let Self { later, shared } = *self;
+        if shared.done(|_| later.finish(to)).is_none() {
+            to.fill(f32::NAN);
+        }
     }
 }
 
@@ -164,10 +187,10 @@ fn sizes(map: MapShape) -> (usize, usize, usize) {
 }
 
 /// The value of a loss of `of`, and its gradient; NaN if the device failed.
-fn loss_of(of: &Buffer, work: impl FnOnce(&Buffer, &mut Buffer, &mut Buffer)) -> (f32, Buffer) {
+fn loss_of(of: &Buffer, work: impl FnOnce(&Buffer, &mut Buffer, &mut Buffer)) -> (LossValue, Buffer) {
     let (mut gradient, mut loss) = (Buffer::unset(of.len()), Buffer::unset(1));
     work(of, &mut gradient, &mut loss);
-    (loss[0], gradient)
+    (LossValue::of(loss), gradient)
 }
 
 impl Device for Cuda {
@@ -218,9 +241,26 @@ impl Device for Cuda {
         });
     }
 
-    fn moments(&self, x: &Buffer, mean: &mut Buffer, variance: &mut Buffer) {
-        let blocks = [self.of(x), self.out(mean), self.out(variance)];
-        self.run(blocks, |k, [x, mean, variance]| k.moments(x, mean, variance));
+    fn batch_statistics(
+        &self,
+        x: &Buffer,
+        eps: f32,
+        mean: &mut Buffer,
+        inverse_std: &mut Buffer,
+        running: Running<'_>,
+    ) {
+        let share = running.share;
+        let blocks = [
+            self.of(x),
+            self.out(mean),
+            self.out(inverse_std),
+            self.with(running.mean),
+            self.with(running.variance),
+        ];
+        self.run(blocks, |k, [x, mean, inverse_std, running_mean, running_variance]| {
+            let running = Some(([running_mean, running_variance], share));
+            k.batch_statistics(x, eps, [mean, inverse_std], running)
+        });
     }
 
     fn inverse_std(&self, variance: &Buffer, eps: f32, inverse: &mut Buffer) {
@@ -452,7 +492,7 @@ impl Device for Cuda {
         });
     }
 
-    fn nt_xent(&self, dim: usize, z: &Buffer, temperature: f32) -> Result<(f32, Buffer), LossError> {
+    fn nt_xent(&self, dim: usize, z: &Buffer, temperature: f32) -> Result<(LossValue, Buffer), LossError> {
         check_nt_xent(z.len() / dim, temperature)?;
         Ok(loss_of(z, |z, gradient, loss| {
             self.run(
@@ -468,7 +508,7 @@ impl Device for Cuda {
         queries: &Buffer,
         [keys, negatives]: [&[f32]; 2],
         temperature: f32,
-    ) -> Result<(f32, Buffer), LossError> {
+    ) -> Result<(LossValue, Buffer), LossError> {
         check_info_nce((queries.len() / dim, dim), [keys, negatives], temperature)?;
         let others = [keys, negatives].map(|rows| Buffer::from(rows.to_vec()));
         Ok(loss_of(queries, |queries, gradient, loss| {
@@ -480,7 +520,12 @@ impl Device for Cuda {
         }))
     }
 
-    fn barlow_twins(&self, dim: usize, views: [&Buffer; 2], lambda: f32) -> Result<(f32, [Buffer; 2]), LossError> {
+    fn barlow_twins(
+        &self,
+        dim: usize,
+        views: [&Buffer; 2],
+        lambda: f32,
+    ) -> Result<(LossValue, [Buffer; 2]), LossError> {
         let [a, b] = views.map(|view| (view.len() / dim, dim));
         check_barlow_twins(b, a)?;
         Ok(self.loss_of_views(views, |k, views, gradients, loss| {
@@ -488,7 +533,12 @@ impl Device for Cuda {
         }))
     }
 
-    fn vicreg(&self, dim: usize, views: [&Buffer; 2], weights: VicregWeights) -> Result<(f32, [Buffer; 2]), LossError> {
+    fn vicreg(
+        &self,
+        dim: usize,
+        views: [&Buffer; 2],
+        weights: VicregWeights,
+    ) -> Result<(LossValue, [Buffer; 2]), LossError> {
         let [a, b] = views.map(|view| (view.len() / dim, dim));
         check_vicreg(b, a)?;
         Ok(self.loss_of_views(views, |k, views, gradients, loss| {
@@ -496,7 +546,12 @@ impl Device for Cuda {
         }))
     }
 
-    fn cross_entropy(&self, classes: usize, logits: &Buffer, targets: &[f32]) -> Result<(f32, Buffer), LossError> {
+    fn cross_entropy(
+        &self,
+        classes: usize,
+        logits: &Buffer,
+        targets: &[f32],
+    ) -> Result<(LossValue, Buffer), LossError> {
         check_targets(targets, (logits.len() / classes, classes))?;
         let targets = Buffer::from(targets.to_vec());
         Ok(loss_of(logits, |logits, gradient, loss| {
@@ -518,7 +573,12 @@ impl Device for Cuda {
         let mut tensors = Vec::with_capacity(updates.len());
         for u in updates {
             let [first, second] = &mut u.moments;
-            let blocks = (self.with(u.value), self.of(u.grad), self.with(first), self.with(second));
+            let blocks = (
+                self.with(u.value),
+                self.with(u.grad),
+                self.with(first),
+                self.with(second),
+            );
             let (Some(value), Some(grad), Some(first), Some(second)) = blocks else {
                 return;
             };
@@ -549,7 +609,7 @@ impl Cuda {
         &self,
         views: [&Buffer; 2],
         work: impl FnOnce(&Kernels, Views<'_>, Views<'_>, &Block) -> Done,
-    ) -> (f32, [Buffer; 2]) {
+    ) -> (LossValue, [Buffer; 2]) {
         let (mut of_a, mut of_b, mut loss) = (
             Buffer::unset(views[0].len()),
             Buffer::unset(views[1].len()),
@@ -560,13 +620,13 @@ impl Cuda {
         self.run(blocks, |k, [a, b, of_a, of_b, loss]| {
             work(k, [a, b], [of_a, of_b], loss)
         });
-        (loss[0], [of_a, of_b])
+        (LossValue::of(loss), [of_a, of_b])
     }
 
     fn moved<'a>(&self, update: &'a mut Update<'_>) -> Option<Moved<'a>> {
         Some(Moved {
             value: self.with(update.value)?,
-            grad: self.of(update.grad)?,
+            grad: self.with(update.grad)?,
             velocity: self.with(update.velocity)?,
             lr: update.lr,
             decay: update.decay,

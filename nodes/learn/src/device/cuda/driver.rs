@@ -1,8 +1,8 @@
 //! NVIDIA's driver, found when the program runs: nothing of CUDA is needed to build it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::CString;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::sys::{
     self, CUcontext, CUdevice_attribute_enum as Attribute, CUevent, CUfunction,
@@ -10,7 +10,7 @@ use cudarc::driver::sys::{
 };
 
 use super::cubins::Code;
-use super::launcher::{Address, Arg, DeviceError, Done, Launcher, Packed, THREADS};
+use super::launcher::{Address, Arg, DeviceError, Done, Later, Launcher, Packed, THREADS};
 use super::memory::Block;
 
 /// Pinned memory that uploads go through.
@@ -144,6 +144,7 @@ pub struct Driver {
     module: Handle<sys::CUmodule>,
     functions: Mutex<HashMap<&'static str, Handle<CUfunction>>>,
     staging: Mutex<Staging>,
+    landing: Arc<Landing>,
 }
 
 /// Pinned memory, used in a ring: each part again when its copy is done.
@@ -207,6 +208,10 @@ impl Driver {
                 under_way: VecDeque::new(),
                 events: Vec::new(),
             }),
+            landing: Arc::new(Landing {
+                context: Handle(context),
+                free: Mutex::default(),
+            }),
         })
     }
 
@@ -261,6 +266,75 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn new_event() -> Done<Handle<CUevent>> {
+    let mut event = std::ptr::null_mut();
+    let flags = sys::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING as u32;
+    // SAFETY: the handle has its place.
+    call("make an event", || unsafe { sys::cuEventCreate(&raw mut event, flags) })?;
+    Ok(Handle(event))
+}
+
+/// Pinned memory that values are copied to while the device goes on: what is not in use, by size.
+#[derive(Debug)]
+struct Landing {
+    context: Handle<CUcontext>,
+    free: Mutex<BTreeMap<usize, Vec<Place>>>,
+}
+
+/// A part of it, and the event behind the copy.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    memory: Handle<*mut f32>,
+    event: Handle<CUevent>,
+}
+
+impl Landing {
+    /// Memory for so many bytes, on a thread that has the context.
+    fn take(&self, bytes: usize) -> Done<Place> {
+        if let Some(place) = lock(&self.free).get_mut(&bytes).and_then(Vec::pop) {
+            return Ok(place);
+        }
+        let (event, mut memory) = (new_event()?, std::ptr::null_mut());
+        // SAFETY: the address has its place.
+        call("allocate pinned memory", || unsafe {
+            sys::cuMemHostAlloc(&raw mut memory, bytes, 0)
+        })?;
+        let memory = Handle(memory.cast());
+        Ok(Place { memory, event })
+    }
+}
+
+/// A copy under way.
+#[derive(Debug)]
+struct Landed {
+    place: Place,
+    len: usize,
+    landing: Arc<Landing>,
+}
+
+impl Later for Landed {
+    fn finish(self: Box<Self>, to: &mut [f32]) -> Done {
+        assert_eq!(self.len, to.len(), "BUG: values do not fit their memory");
+        // SAFETY: the context lives as long as the device, which whoever waits holds.
+        call("use a GPU", || unsafe { sys::cuCtxSetCurrent(self.landing.context.0) })?;
+        // SAFETY: the event was recorded behind the copy.
+        call("wait for a copy", || unsafe {
+            sys::cuEventSynchronize(self.place.event.0)
+        })?;
+        // SAFETY: the place has as many values, which the copy has written and nothing else refers to.
+        unsafe { std::ptr::copy_nonoverlapping(self.place.memory.0, to.as_mut_ptr(), self.len) };
+        Ok(())
+    }
+}
+
+impl Drop for Landed {
+    fn drop(&mut self) {
+        // The next copy to this place comes behind this one, and is waited for by its own event.
+        let mut free = lock(&self.landing.free);
+        free.entry(4 * self.len).or_default().push(self.place);
+    }
+}
+
 impl Staging {
     /// Copies values into pinned memory that no copy reads any more; the event is to be recorded behind their copy.
     fn put(&mut self, from: &[f32]) -> Done<(*const f32, CUevent)> {
@@ -280,13 +354,7 @@ impl Staging {
         }
         let event = match self.events.pop() {
             Some(event) => event,
-            None => {
-                let mut event = std::ptr::null_mut();
-                let flags = sys::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING as u32;
-                // SAFETY: the handle has its place.
-                call("make an event", || unsafe { sys::cuEventCreate(&raw mut event, flags) })?;
-                Handle(event)
-            }
+            None => new_event()?,
         };
         // SAFETY: the range lies within the pinned memory, which nothing else refers to; no copy reads this part any more.
         let to = unsafe {
@@ -350,6 +418,26 @@ impl Launcher for Driver {
         self.synchronise()
     }
 
+    fn begin_download(&self, from: &Block) -> Done<Box<dyn Later>> {
+        self.enter()?;
+        let bytes = 4 * from.len();
+        let place = self.landing.take(bytes)?;
+        let landed = Landed {
+            place,
+            len: from.len(),
+            landing: Arc::clone(&self.landing),
+        };
+        // SAFETY: block and place have as many values; the place is this copy's until it is dropped.
+        call("download values", || unsafe {
+            sys::cuMemcpyDtoHAsync_v2(place.memory.0.cast(), from.address(), bytes, self.stream.0)
+        })?;
+        // SAFETY: event and stream live.
+        call("mark a copy", || unsafe {
+            sys::cuEventRecord(place.event.0, self.stream.0)
+        })?;
+        Ok(Box::new(landed))
+    }
+
     fn copy(&self, from: &Block, to: &Block) -> Done {
         assert_eq!(from.len(), to.len(), "BUG: values do not fit their memory");
         self.enter()?;
@@ -400,6 +488,13 @@ impl Drop for Driver {
         for event in staging.under_way.iter().map(|(event, _)| event).chain(&staging.events) {
             // SAFETY: the event lives, and all copies are done.
             let _ = unsafe { sys::cuEventDestroy_v2(event.0) };
+        }
+        for place in lock(&self.landing.free).values().flatten() {
+            // SAFETY: both were made for this device, whose copies are done.
+            unsafe {
+                let _ = sys::cuEventDestroy_v2(place.event.0);
+                let _ = sys::cuMemFreeHost(place.memory.0.cast());
+            }
         }
         // SAFETY: all that ran is done, and nothing of this is used afterwards.
         unsafe {

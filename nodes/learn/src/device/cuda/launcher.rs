@@ -52,6 +52,11 @@ pub trait Launcher: Send + Sync + Debug {
     /// # Errors
     /// The driver's, and those of all that was asked for before.
     fn download(&self, from: &Block, to: &mut [f32]) -> Done;
+    /// Begins to copy values from the device to the host's own memory, behind all that was asked for before.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn begin_download(&self, from: &Block) -> Done<Box<dyn Later>>;
     /// Copies a block to another of the same length.
     ///
     /// # Errors
@@ -67,6 +72,15 @@ pub trait Launcher: Send + Sync + Debug {
     /// # Errors
     /// Those of all that was asked for before.
     fn synchronise(&self) -> Done;
+}
+
+/// Values that are being copied to the host.
+pub trait Later: Send + Sync + Debug {
+    /// Waits for them, and copies them.
+    ///
+    /// # Errors
+    /// The driver's, and those of all that was asked for before.
+    fn finish(self: Box<Self>, to: &mut [f32]) -> Done;
 }
 
 /// The arguments as CUDA's driver takes them: a pointer to each one's value.

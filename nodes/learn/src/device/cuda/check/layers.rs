@@ -3,9 +3,11 @@
 use super::{Check, Done, EXACT, Start};
 use crate::device::cuda::kernels::{Kernels, Normalised};
 use crate::device::cuda::memory::Block;
+use crate::device::{Cpu, Device, Running};
 use crate::kernels::norm::{self, Applied};
 use crate::kernels::pool::{self, PoolShape};
 use crate::kernels::{elementwise, gelu, layer_norm};
+use crate::layers::Buffer;
 
 /// What changes values in place by others: its name, the CPU's version, the device's.
 type Change = (
@@ -105,20 +107,39 @@ impl Check<'_> {
             // Means far from zero are what loses digits.
             x.iter_mut().for_each(|v| *v += 10.0);
             let case = format!("{rows} x {channels}, ReLU {relu}, the batch's statistics {batch}");
-            let moments = norm::moments(&x, channels);
-            let starts = [Start::Poison(channels), Start::Poison(channels)];
-            let expected: [&[f32]; 2] = [&moments.mean, &moments.variance];
-            // A single row has a variance of zero, which no error is relative to.
-            self.case(
-                ("moments", case.clone()),
-                EXACT,
-                (&[&x], &starts),
-                &expected,
-                &|k, i, o| k.moments(&i[0], &o[0], &o[1]),
-            )?;
-            self.normalisation(&x, &moments.mean, case, relu, batch)?;
+            let mean = self.statistics(&x, channels, &case)?;
+            self.normalisation(&x, &mean, case, relu, batch)?;
         }
         Ok(())
+    }
+
+    /// The means of the columns.
+    fn statistics(&mut self, x: &[f32], channels: usize, case: &str) -> Done<Vec<f32>> {
+        let [running_mean, running_variance] = [self.values(channels), self.positive(channels)];
+        let [mut mean, mut inverse] = [0, 1].map(|_| Buffer::from(vec![f32::NAN; channels]));
+        let mut moved = [&running_mean, &running_variance].map(|values| Buffer::from(values.clone()));
+        let [to_mean, to_variance] = &mut moved;
+        let running = Running {
+            mean: to_mean,
+            variance: to_variance,
+            share: 0.1,
+        };
+        Cpu.batch_statistics(&x.to_vec().into(), 1e-5, &mut mean, &mut inverse, running);
+        let starts = [
+            Start::Poison(channels),
+            Start::Poison(channels),
+            Start::Values(&running_mean),
+            Start::Values(&running_variance),
+        ];
+        let expected: [&[f32]; 4] = [&mean, &inverse, &moved[0], &moved[1]];
+        self.case(
+            ("batch_statistics", case.to_owned()),
+            EXACT,
+            (&[x], &starts),
+            &expected,
+            &|k, i, o| k.batch_statistics(&i[0], 1e-5, [&o[0], &o[1]], Some(([&o[2], &o[3]], 0.1))),
+        )?;
+        Ok(mean.to_vec())
     }
 
     fn normalisation(&mut self, x: &[f32], mean: &[f32], case: String, relu: bool, batch: bool) -> Done {
@@ -154,35 +175,13 @@ impl Check<'_> {
         self.case(named, EXACT, (&inputs, &starts), &[&dx, &dw, &db], &|k, i, o| {
             k.normalise_backward(&normalised(i, relu), batch, &o[0], &o[1], &o[2])
         })?;
-        let running = [self.values(channels), self.positive(channels)];
-        let batch = [self.values(channels), self.positive(channels)];
-        let rows = len / channels;
-        let unbiased = rows as f32 / (rows.max(2) - 1) as f32;
-        let follow = |to: &[f32], from: &[f32], factor: f32| -> Vec<f32> {
-            to.iter().zip(from).map(|(t, f)| t + 0.1 * (f * factor - t)).collect()
-        };
-        let expected = [
-            follow(&running[0], &batch[0], 1.0),
-            follow(&running[1], &batch[1], unbiased),
-        ];
-        let inverse: Vec<f32> = batch[1].iter().map(|v| 1.0 / (v + 1e-5).sqrt()).collect();
-        let starts = [
-            Start::Values(&running[0]),
-            Start::Values(&running[1]),
-            Start::Poison(channels),
-        ];
-        let inputs: [&[f32]; 2] = [&batch[0], &batch[1]];
-        let named = ("follow_moments", format!("{channels} channels"));
-        self.case(
-            named,
-            EXACT,
-            (&inputs, &starts),
-            &[&expected[0], &expected[1], &inverse],
-            &|k, i, o| {
-                k.follow_moments(0.1, rows, [&i[0], &i[1]], [&o[0], &o[1]])?;
-                k.inverse_std(&i[1], 1e-5, &o[2])
-            },
-        )
+        let variance = self.positive(channels);
+        let inverse: Vec<f32> = variance.iter().map(|v| 1.0 / (v + 1e-5).sqrt()).collect();
+        let named = ("inverse_std", format!("{channels} channels"));
+        let starts = [Start::Poison(channels)];
+        self.case(named, EXACT, (&[&variance], &starts), &[&inverse], &|k, i, o| {
+            k.inverse_std(&i[0], 1e-5, &o[0])
+        })
     }
 
     pub(super) fn layer_norm(&mut self) -> Done {

@@ -121,7 +121,7 @@ impl Kernels {
             taps: [s.kernel; 2],
             out: [s.out_h(), s.out_w(), 1, 0, 0],
         };
-        self.pixel_product(&product, x, weight, bias, y)
+        self.pixel_product(&product, x, (weight, 0), bias, y)
     }
 
     /// Overwrites `dx`: see [`crate::kernels::conv::backward_input`].
@@ -141,23 +141,15 @@ impl Kernels {
         }
         let s = flat(shape);
         let turned = self.take(weight.len())?;
+        let sizes = [s.c_in, s.c_out, weight.len(), s.kernel, s.stride].map(|v| Arg::Int(int(v)));
+        let args: Vec<Arg<'_>> = sizes.into_iter().chain([weight, &turned].map(Arg::Block)).collect();
+        self.flat("turn_weight", weight.len(), &args)?;
         for (y, x) in (0..s.stride.min(s.h)).flat_map(|y| (0..s.stride.min(s.w)).map(move |x| (y, x))) {
             // Input pixel a stride + y meets tap first + stride i at output pixel a + (y + padding - first) / stride - i.
             let (first_y, taps_y, from_y) = meeting(y, &s);
             let (first_x, taps_x, from_x) = meeting(x, &s);
-            let len = taps_y * taps_x * s.c_in * s.c_out;
-            let sizes = [
-                s.c_in,
-                s.c_out,
-                len,
-                taps_x,
-                first_y * s.kernel + first_x,
-                s.stride * s.kernel,
-                s.stride,
-            ];
-            let blocks = [weight, &turned].map(Arg::Block);
-            let args: Vec<Arg<'_>> = sizes.into_iter().map(|v| Arg::Int(int(v))).chain(blocks).collect();
-            self.flat("turn_weight", len, &args)?;
+            let before = |remainder: usize| (0..remainder).map(|r| taps_of(r, &s)).sum::<usize>();
+            let at = (before(first_y) * s.kernel + taps_y * before(first_x)) * s.c_in * s.c_out;
             let product = PixelProduct {
                 images: s.n,
                 source: [s.out_h(), s.out_w(), s.c_out],
@@ -169,19 +161,27 @@ impl Kernels {
                 taps: [taps_y, taps_x],
                 out: [s.h, s.w, s.stride, y, x],
             };
-            self.pixel_product(&product, dy, &turned, None, dx)?;
+            self.pixel_product(&product, dy, (&turned, at), None, dx)?;
         }
         Ok(())
     }
 
-    fn pixel_product(&self, s: &PixelProduct, x: &Block, weight: &Block, bias: Option<&Block>, y: &Block) -> Done {
+    /// `weight` from a value on.
+    fn pixel_product(
+        &self,
+        s: &PixelProduct,
+        x: &Block,
+        weight: (&Block, usize),
+        bias: Option<&Block>,
+        y: &Block,
+    ) -> Done {
         let rows = s.images * s.rows[0] * s.rows[1];
         let tile = self.tile(&PIXEL_TILES, [s.source[2], s.columns], [rows, s.columns, 1]);
         let grid = [rows.div_ceil(tile.rows), s.columns.div_ceil(tile.columns), 1];
         let args = [
             Arg::Ints(&s.ints()),
             Arg::Block(x),
-            Arg::Block(weight),
+            Arg::From(weight.0, weight.1),
             perhaps(bias),
             Arg::Block(y),
         ];
@@ -283,11 +283,12 @@ impl Kernels {
 /// Taps of one dimension that an input pixel of remainder `at` meets: the first, how many, and where the first one's output pixel is.
 fn meeting(at: usize, s: &ConvShape) -> (usize, usize, i32) {
     let first = (at + s.padding) % s.stride;
-    (
-        first,
-        s.kernel.saturating_sub(first).div_ceil(s.stride),
-        int((at + s.padding - first) / s.stride),
-    )
+    (first, taps_of(first, s), int((at + s.padding - first) / s.stride))
+}
+
+/// Taps of one dimension that have a remainder by the stride.
+fn taps_of(remainder: usize, s: &ConvShape) -> usize {
+    s.kernel.saturating_sub(remainder).div_ceil(s.stride)
 }
 
 /// A 1x1 convolution that keeps all pixels is one long row of them: fewer steps from row to row.

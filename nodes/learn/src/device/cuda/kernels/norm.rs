@@ -1,6 +1,7 @@
 //! Batch normalisation.
 
 use super::{Arg, Block, COLUMN_SUMS, Done, Kernels, Splits, fits, flag, int, long, perhaps};
+use crate::kernels::norm::unbiased;
 
 /// A batch norm as it is applied: see [`crate::kernels::norm::Applied`].
 #[derive(Clone, Copy, Debug)]
@@ -30,35 +31,36 @@ impl Normalised<'_> {
 }
 
 impl Kernels {
-    /// Overwrites mean and biased variance of each column: see [`crate::kernels::norm::moments`].
+    /// Overwrites mean and `1 / sqrt(variance + eps)` of each column; `running` mean and variance, if given, move by their share towards
+    /// them. See [`crate::device::Device::batch_statistics`].
     ///
     /// # Errors
     /// The device's.
-    pub fn moments(&self, x: &Block, mean: &Block, variance: &Block) -> Done {
+    pub fn batch_statistics(
+        &self,
+        x: &Block,
+        eps: f32,
+        [mean, inverse_std]: [&Block; 2],
+        running: Option<([&Block; 2], f32)>,
+    ) -> Done {
         let channels = mean.len();
-        fits(variance, channels);
+        fits(inverse_std, channels);
         let splits = Splits::new(x.len() / channels, channels);
         let parts = self.take(splits.parts())?;
         let [rows, columns, per] = [splits.rows, channels, splits.per_split].map(|v| Arg::Int(int(v)));
         let args = [rows, columns, per, Arg::Block(x), Arg::Block(&parts)];
         self.blocks("moments_parts", splits.grid(), COLUMN_SUMS, &args)?;
         let count = Arg::Int(int(splits.count));
-        let blocks = [x, &parts, mean, variance].map(Arg::Block);
-        let args: Vec<Arg<'_>> = [rows, columns, per, count].into_iter().chain(blocks).collect();
+        let (running, share) = running.map_or(([Arg::Null; 2], 0.0), |(of, share)| (of.map(Arg::Block), share));
+        let numbers = [eps, share, unbiased(splits.rows)].map(Arg::Float);
+        let blocks = [x, &parts, mean, inverse_std].map(Arg::Block);
+        let args: Vec<Arg<'_>> = [rows, columns, per, count]
+            .into_iter()
+            .chain(numbers)
+            .chain(blocks)
+            .chain(running)
+            .collect();
         self.by_row("moments_merge", channels, &args)
-    }
-
-    /// The running statistics move by `share` towards the batch's of so many rows.
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn follow_moments(&self, share: f32, rows: usize, from: [&Block; 2], running: [&Block; 2]) -> Done {
-        let channels = from[0].len();
-        let unbiased = rows as f32 / (rows.max(2) - 1) as f32;
-        let numbers = [Arg::Int(int(channels)), Arg::Float(share), Arg::Float(unbiased)];
-        let blocks = [from[0], from[1], running[0], running[1]].map(Arg::Block);
-        let args: Vec<Arg<'_>> = numbers.into_iter().chain(blocks).collect();
-        self.flat("moments_follow", channels, &args)
     }
 
     /// Overwrites `inverse` with `1 / sqrt(variance + eps)`.

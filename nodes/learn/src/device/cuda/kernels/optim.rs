@@ -10,7 +10,7 @@ const CHUNK: usize = 4096;
 pub struct Update<'a> {
     /// The values, to be updated.
     pub value: &'a Block,
-    /// Their gradient.
+    /// Their gradient, zero afterwards.
     pub grad: &'a Block,
     /// The velocity, to be updated.
     pub velocity: &'a Block,
@@ -27,7 +27,7 @@ pub struct Update<'a> {
 pub struct AdamTensor<'a> {
     /// The values, to be updated.
     pub value: &'a Block,
-    /// Their gradient.
+    /// Their gradient, zero afterwards.
     pub grad: &'a Block,
     /// First and second moment, to be updated.
     pub moments: [&'a Block; 2],
@@ -45,8 +45,9 @@ pub struct AdamTensor<'a> {
 struct Table {
     tensors: usize,
     blocks: usize,
+    /// The tensors' rows, and behind them the block at which each begins.
     rows: Block,
-    starts: Block,
+    starts: usize,
 }
 
 impl Table {
@@ -54,7 +55,7 @@ impl Table {
         [
             Arg::Int(int(self.tensors)),
             Arg::Block(&self.rows),
-            Arg::Block(&self.starts),
+            Arg::From(&self.rows, self.starts),
         ]
     }
 }
@@ -76,11 +77,13 @@ impl Kernels {
             blocks += len.div_ceil(CHUNK);
             starts.push(count(blocks));
         }
+        let starts_at = words.len();
+        words.extend(starts);
         Ok(Table {
             tensors: rows.len(),
             blocks,
             rows: self.place_numbers(words)?,
-            starts: self.place_numbers(starts)?,
+            starts: starts_at,
         })
     }
 

@@ -46,11 +46,10 @@ impl Kernels {
     /// A view's columns with mean 0 and, with `eps`, deviation 1.
     fn columns<'a>(&self, plain: &Plain, of: &'a Block, eps: Option<f32>) -> Done<Columns<'a>> {
         let dim = plain.ones.len();
-        let (mean, variance, inverse_std) = (self.take(dim)?, self.take(dim)?, self.take(dim)?);
-        self.moments(of, &mean, &variance)?;
-        match eps {
-            Some(eps) => self.inverse_std(&variance, eps, &inverse_std)?,
-            None => self.fill(&inverse_std, 1.0)?,
+        let (mean, inverse_std) = (self.take(dim)?, self.take(dim)?);
+        self.batch_statistics(of, eps.unwrap_or(1.0), [&mean, &inverse_std], None)?;
+        if eps.is_none() {
+            self.fill(&inverse_std, 1.0)?;
         }
         let columns = Columns {
             of,
