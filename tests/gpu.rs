@@ -117,6 +117,37 @@ fn a_node_that_asks_for_more_memory_than_there_is_fails_by_itself_and_says_what_
 }
 
 #[test]
+fn parts_of_gpus_are_shared_by_their_names() {
+    let place = Place::new(
+        r#"
+[workflow]
+name = "parts"
+
+[matrix]
+which = ["a", "b"]
+
+# Each waits until both have been given theirs.
+[nodes.part]
+kind = "command"
+run = ["sh", "-c", """
+echo $CUDA_VISIBLE_DEVICES > {outputs}/name.txt; cp {outputs}/name.txt $PLACE/${which}.txt
+for i in $(seq 200); do test -e $PLACE/a.txt && test -e $PLACE/b.txt && exit 0; sleep 0.1; done; exit 1
+"""]
+outputs = ["name.txt"]
+pass_env = ["PLACE"]
+resources = { gpu_memory = "10GB", threads = 1 }
+"#,
+    );
+    let directory = place.dir.path().display().to_string();
+    let machine = [("CUDA_VISIBLE_DEVICES", "MIG-a1,MIG-b2"), ("PLACE", directory.as_str())];
+    let ended = on_gpus(&place, &machine, &["run", "w.toml"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let mut given = ["a.txt", "b.txt"].map(|name| std::fs::read_to_string(place.path(name)).expect("it was written"));
+    given.sort();
+    assert_eq!(given, ["MIG-a1\n", "MIG-b2\n"]);
+}
+
+#[test]
 fn the_doctor_tells_every_gpu_what_it_takes_and_why_one_is_not_used() {
     let place = Place::new(&pretraining());
     let gpus = |machine: &[(&str, &str)]| {

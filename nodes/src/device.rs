@@ -220,15 +220,26 @@ pub fn device(name: &str) -> Result<Arc<dyn Device>, NodeError> {
 /// The GPUs of this machine for nodes to share, by the names that CUDA_VISIBLE_DEVICES takes: those of the first one's architecture with their
 /// memory. Empty where there are none.
 pub fn gpus() -> Vec<Gpu> {
-    let names = names();
-    let gpu = |card: &Card| Gpu {
-        name: names
-            .get(card.number)
-            .cloned()
-            .unwrap_or_else(|| card.number.to_string()),
+    usable().map_or_else(|_| Vec::new(), |cards| shared(&cards, names()))
+}
+
+/// The usable cards by the names that are given. Of the parts of a card (MIG) the driver shows a process one alone, the first that is named:
+/// the others are taken to be like it.
+fn shared(cards: &[Card], names: Vec<String>) -> Vec<Gpu> {
+    let of = |card: &Card, name: String| Gpu {
+        name,
         memory: Some(card.memory as u64),
     };
-    usable().map_or_else(|_| Vec::new(), |cards| cards.iter().map(gpu).collect())
+    if let ([card], true) = (cards, names.iter().all(|name| name.starts_with("MIG-"))) {
+        if !names.is_empty() {
+            return names.into_iter().map(|name| of(card, name)).collect();
+        }
+    }
+    let named = cards.iter().map(|card| {
+        let name = names.get(card.number).cloned();
+        of(card, name.unwrap_or_else(|| card.number.to_string()))
+    });
+    named.collect()
 }
 
 /// All GPUs that the driver shows, or one line that says why there are none.

@@ -61,11 +61,12 @@ int capability() {
     if (text) sscanf(text, "%d.%d", &major, &minor);
     return 10 * major + minor;
 }
-// The GPUs that CUDA_VISIBLE_DEVICES lets through, up to the first name that is none's.
+// The GPUs that CUDA_VISIBLE_DEVICES lets through, up to the first name that is none's. Of parts of GPUs a process sees the first alone.
 int visible() {
     const int all = (int)number("EMULATED_GPUS", 1);
     const char* text = getenv("CUDA_VISIBLE_DEVICES");
     if (!text) return all;
+    if (strncmp(text, "MIG-", 4) == 0) return 1;
     int count = 0;
     for (const char* at = text; *at;) {
         char* end;

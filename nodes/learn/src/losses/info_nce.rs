@@ -5,6 +5,7 @@
 
 use dfdx::prelude::*;
 
+use super::log_sum_exp::log_sum_exp_rows;
 use super::rows::{check_constant, check_temperature, transposed, unit_rows};
 use super::{LossError, Traced, TracedScalar, constant, invalid};
 use crate::metrics::normalised;
@@ -25,7 +26,7 @@ pub fn info_nce(queries: Traced, keys: &[f32], negatives: &[f32], temperature: f
         .try_sum::<(usize,), Axis<1>>()?
         / temperature;
     let negatives = constant(transposed(&normalised(negatives, dim), dim), (dim, count))?;
-    let repulsion = (queries.try_matmul(negatives)? / temperature).try_logsumexp::<(usize,), Axis<1>>()?;
+    let repulsion = log_sum_exp_rows(queries.try_matmul(negatives)? / temperature, false)?;
     // log(e^a + e^r) - a = softplus(r - a) = max(r - a, 0) + log(1 + e^-|r - a|), which neither over- nor underflows.
     let margin = repulsion.try_sub(attraction)?;
     let tail = (margin.with_empty_tape().try_abs()?.try_negate()?.try_exp()? + 1.0).try_ln()?;

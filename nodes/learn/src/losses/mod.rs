@@ -16,6 +16,7 @@ mod focal;
 mod giou;
 mod info_nce;
 mod likeness;
+mod log_sum_exp;
 mod masked_patches;
 mod masked_token;
 mod negative_cosine;

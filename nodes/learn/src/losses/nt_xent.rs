@@ -1,14 +1,12 @@
 //! NT-Xent, SimCLR's loss (Chen et al. 2020, 2002.05709, eq. 1).
 //!
 //! For 2N projections with `s_ij = cos(z_i, z_j)`: `L = 1/2N sum_i [ log sum_{k != i} exp(s_ik / t) - s_ip(i) / t ]`, where `p(i)` is
-//! the other view of the same image. The self-similarity is masked before the (stable) log-sum-exp.
+//! the other view of the same image. The self-similarity is left out of the (stable) log-sum-exp.
 
+use super::log_sum_exp::log_sum_exp_rows;
 use super::rows::{check_temperature, transposed_copy, unit_rows};
-use super::{LossError, Traced, TracedScalar, constant, invalid};
+use super::{LossError, Traced, TracedScalar, invalid};
 use dfdx::prelude::*;
-
-/// Far below any similarity divided by a sensible temperature, and its exponential is exactly zero.
-const MASKED: f32 = -1e9;
 
 /// Loss of projections `z`, `(2N, dim)`: the first N rows are one view of each image, the last N the other. Rows need not
 /// be normalised.
@@ -18,10 +16,6 @@ const MASKED: f32 = -1e9;
 pub fn nt_xent(z: Traced, temperature: f32) -> Result<TracedScalar, LossError> {
     let (rows, _) = *z.shape();
     check_nt_xent(rows, temperature)?;
-    let mut mask = vec![0.0f32; rows * rows];
-    for i in 0..rows {
-        mask[i * rows + i] = MASKED;
-    }
     let unit = unit_rows(z)?;
     // The positive pairs from the rows themselves: a mask over all pairs would be two more passes over the large matrix.
     let partner: Vec<usize> = (0..rows).map(|i| (i + rows / 2) % rows).collect();
@@ -32,10 +26,7 @@ pub fn nt_xent(z: Traced, temperature: f32) -> Result<TracedScalar, LossError> {
         .try_sum::<Rank0, _>()?
         / temperature;
     let transposed = transposed_copy(unit.with_empty_tape())?;
-    let repulsion = (unit / temperature)
-        .try_matmul(transposed)?
-        .try_add(constant(mask, (rows, rows))?)?
-        .try_logsumexp::<(usize,), Axis<1>>()?;
+    let repulsion = log_sum_exp_rows((unit / temperature).try_matmul(transposed)?, true)?;
     Ok(repulsion.try_sum::<Rank0, _>()?.try_sub(attraction)? / rows as f32)
 }
 
