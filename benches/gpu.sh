@@ -59,7 +59,7 @@ done
     echo
     echo "## Training steps"
     echo
-    [ "$peer" = yes ] || echo "PyTorch was not there to compare with."
+    [ "$peer" = yes ] || printf 'PyTorch was not there to compare with.\n\n'
     echo '| step | who | median ms |'
     echo '| --- | --- | ---: |'
     # The median of all rounds.
@@ -88,6 +88,24 @@ for at_a_time in 1 2 4; do
     median="$(cat "$lines".[0-9]* | grep -oE '"median_ms": ?[0-9.]+' | grep -oE '[0-9.]+$' | median)"
     rm -f "$lines".[0-9]*
     echo "| $at_a_time | $median |" >> "$out"
+done
+
+# Whether the CPU keeps up: SimCLR with its views made meanwhile, beside the step on views that are there.
+{
+    echo
+    echo "## SimCLR with its views, made on $(nproc) CPU cores meanwhile"
+    echo
+    echo '| step | ms alone | ms with views | waited for them, % |'
+    echo '| --- | ---: | ---: | ---: |'
+} >> "$out"
+for case in "resnet18 512 3x32x32 simclr 15" "conv4 256 1x28x28 simclr-gray 50"; do
+    read -r backbone batch image recipe steps <<< "$case"
+    step=(--backbone "$backbone" --batch "$batch" --image "$image" --steps "$steps" --device cuda --json)
+    say "views: ${step[*]}"
+    value() { grep -oE "\"$1\": ?[0-9.]+" <<< "$2" | grep -oE '[0-9.]+$'; }
+    alone="$("$FLOW" bench train-step "${step[@]}" --task simclr)"
+    with="$("$FLOW" bench prefetch "${step[@]}" --recipe "$recipe")"
+    echo "| $backbone simclr | $(value median_ms "$alone") | $(value step_ms "$with") | $(value waited_percent "$with") |" >> "$out"
 done
 
 # 7: without a GPU the same binary runs on the CPU.

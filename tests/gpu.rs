@@ -148,6 +148,35 @@ resources = { gpu_memory = "10GB", threads = 1 }
 }
 
 #[test]
+fn the_benches_of_a_step_run_on_a_gpu() {
+    let place = Place::new("");
+    let step = [
+        "--backbone",
+        "conv3",
+        "--batch",
+        "4",
+        "--image",
+        "1x8x8",
+        "--steps",
+        "2",
+    ];
+    let bench = |more: &[&str]| {
+        let arguments = [&["bench"], more, &step, &["--device", "cuda", "--json"]].concat();
+        let ended = on_gpus(&place, &[], &arguments);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        ended.json_lines().remove(0)
+    };
+    let steps = [
+        bench(&["train-step", "--task", "simclr", "--precision", "bf16"]),
+        bench(&["prefetch", "--recipe", "simclr-gray"]),
+    ];
+    assert_eq!(
+        steps.map(|step| step["device"].as_str().map(str::to_owned)),
+        ["cuda sm_90 bf16 k2", "cuda sm_90 tf32 k2"].map(|name| Some(name.to_owned()))
+    );
+}
+
+#[test]
 fn the_doctor_tells_every_gpu_what_it_takes_and_why_one_is_not_used() {
     let place = Place::new(&pretraining());
     let gpus = |machine: &[(&str, &str)]| {

@@ -49,18 +49,31 @@ pub(crate) struct TrainStepArgs {
     /// Steps that are timed, after three that are not.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     steps: u16,
-    /// Where the step runs: cpu, cuda (the first GPU), or auto for a GPU if there is one.
-    #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda", "auto"])]
-    device: String,
-    /// What products are made of: tf32, fp32 or bf16 on a GPU, fp32 or bf16 on the CPU, which takes tf32 for fp32.
-    #[arg(long, default_value = "tf32", value_parser = ["tf32", "fp32", "bf16"])]
-    precision: String,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Every layer's time, and its share of what the machine can do.
     #[arg(long)]
     layers: bool,
     /// As one JSON line.
     #[arg(long)]
     json: bool,
+}
+
+/// Where a step runs.
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArgs {
+    /// Where the step runs: cpu, cuda (the first GPU), or auto for a GPU if there is one.
+    #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda", "auto"])]
+    device: String,
+    /// What products are made of: tf32, fp32 or bf16 on a GPU, fp32 or bf16 on the CPU, which takes tf32 for fp32.
+    #[arg(long, default_value = "tf32", value_parser = ["tf32", "fp32", "bf16"])]
+    precision: String,
+}
+
+impl PlaceArgs {
+    fn device(&self) -> Result<Arc<dyn measure::Device>, Failure> {
+        measure::device(&self.device, &self.precision).map_err(Failure::failed)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +112,8 @@ pub(crate) struct PrefetchArgs {
     /// Steps that are taken.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(2..))]
     steps: u16,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// As one JSON line.
     #[arg(long)]
     json: bool,
@@ -165,7 +180,7 @@ fn train_step(args: &TrainStepArgs) -> Result<(), Failure> {
         task: args.task,
     };
     let refused = |e: measure::TrainError| Failure::usage(e.to_string(), "see `flow bench train-step --help`");
-    let device = measure::device(&args.device, &args.precision).map_err(Failure::failed)?;
+    let device = args.place.device()?;
     let identity = device.identity().to_owned();
     let used = Arc::clone(&device);
     let (threads, times, layers) = on_threads(args.threads, |threads| {
@@ -186,7 +201,7 @@ fn train_step(args: &TrainStepArgs) -> Result<(), Failure> {
     if args.json {
         let layers = layers.map(|(peak, layers)| json!({ "peak_gflops": peak, "layers": layers }));
         return print_json_lines([json!({
-            "backbone": args.backbone, "task": args.task, "mode": "flow", "products": args.precision, "threads": threads, "batch": args.batch,
+            "backbone": args.backbone, "task": args.task, "mode": "flow", "products": args.place.precision, "threads": threads, "batch": args.batch,
             "image": args.image, "median_ms": round(times.median_ms), "images_per_s": round(times.images_per_s),
             "peak_rss_mib": peak_rss, "loss": times.loss, "device": identity, "device_mib": device_memory.map(|bytes| bytes >> 20), "detail": layers,
         })]);
@@ -239,14 +254,17 @@ fn augment(args: &AugmentArgs) -> Result<(), Failure> {
 
 fn prefetch(args: &PrefetchArgs) -> Result<(), Failure> {
     let recipe = recipe(&args.recipe)?;
+    let device = args.place.device()?;
+    let identity = device.identity().to_owned();
     let times = on_threads(args.threads, |threads| {
-        let times = measure::prefetch_times(&args.backbone, args.image, &recipe, args.batch, usize::from(args.steps));
+        let steps = usize::from(args.steps);
+        let times = measure::prefetch_times(device, &args.backbone, args.image, &recipe, args.batch, steps);
         times.map(|times| (threads, times))
     })?;
     let (threads, times) = times.map_err(|e| Failure::usage(e.to_string(), "see `flow bench prefetch --help`"))?;
     if args.json {
         return print_json_lines([json!({
-            "backbone": args.backbone, "batch": args.batch, "image": args.image, "recipe": args.recipe, "threads": threads,
+            "backbone": args.backbone, "batch": args.batch, "image": args.image, "recipe": args.recipe, "threads": threads, "device": identity,
             "step_ms": round(times.step_ms), "waited_ms": round(times.waited_ms), "waited_percent": round(times.waited_percent),
         })]);
     }

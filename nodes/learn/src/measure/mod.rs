@@ -15,6 +15,7 @@ pub use prefetch::{PrefetchTimes, prefetch_times};
 pub use train_step::{Shape, StepSpec, StepTimes, Task, TrainStep};
 
 pub use crate::augment::Recipe;
+pub use crate::device::Device;
 pub use crate::device::cuda::DeviceError;
 pub use crate::device::cuda::check::Compared;
 pub use crate::device::cuda::driver::{Gpu, TOO_OLD, gpus};

@@ -1,11 +1,14 @@
 //! Whether training waits for its views.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::augment::random_images;
 use super::{Recipe, Shape};
 use crate::augment::Augmenter;
 use crate::backbones::BackboneSettings;
+use crate::device::Device;
 use crate::methods::{MethodSettings, SimclrSettings};
 use crate::optim::OptimizerConfig;
 use crate::settings::SettingError;
@@ -22,11 +25,12 @@ pub struct PrefetchTimes {
     pub waited_percent: f64,
 }
 
-/// Pre-trains with SimCLR for `steps` steps on random images in the calling thread pool.
+/// Pre-trains with SimCLR on `device` for `steps` steps on random images, whose views are made in the calling thread pool.
 ///
 /// # Errors
-/// If backbone, recipe or batch do not fit the images.
+/// If backbone, recipe or batch do not fit the images, and the device's.
 pub fn prefetch_times(
+    device: Arc<dyn Device>,
     backbone: &str,
     image: Shape,
     recipe: &Recipe,
@@ -49,7 +53,7 @@ pub fn prefetch_times(
         seed: 0,
     };
     let samples = images.into();
-    let mut training = Pretraining::new(settings, &samples, &augmenter, None)?;
+    let mut training = Pretraining::new(settings, &samples, &augmenter, None)?.on(device);
     training.run_epoch(|_, _| std::ops::ControlFlow::Continue(()))?;
     let wait_times = training.wait_times();
     Ok(PrefetchTimes {
