@@ -154,11 +154,11 @@ pub(crate) fn refuse(gpus: &[Gpu], need: &Resources) -> Option<(String, &'static
         GpuNeed::Part(_) if gpus.is_empty() => Some(("it needs a GPU, and this run has none".to_owned(), given)),
         GpuNeed::Part(bytes) => {
             let most = gpus.iter().map(|gpu| gpu.memory.unwrap_or(u64::MAX)).max()?;
-            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+            // What is needed rounded up and what there is down, so that no two equal numbers are told apart.
             let message = format!(
-                "it needs {:.1} GiB of a GPU's memory, and the largest GPU of this run has {:.1} GiB",
-                gib(bytes),
-                gib(most)
+                "it needs {} MiB of a GPU's memory, and the largest GPU of this run has {} MiB",
+                bytes.div_ceil(1 << 20),
+                most >> 20
             );
             (bytes > most).then_some((message, "lower `batch`, or run it where there is a larger one"))
         }

@@ -149,7 +149,7 @@ fn what_no_gpu_of_the_run_has_is_refused_in_words() {
         name: "0".to_owned(),
         memory: Some(8 << 30),
     };
-    let message = "it needs 16.0 GiB of a GPU's memory, and the largest GPU of this run has 8.0 GiB";
+    let message = "it needs 16384 MiB of a GPU's memory, and the largest GPU of this run has 8192 MiB";
     assert_eq!(refused(vec![small]), message);
 }
 

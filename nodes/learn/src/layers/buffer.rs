@@ -172,6 +172,9 @@ impl Buffer {
     /// Begins to bring the values here, if they lie on a device alone: so the device goes on with what it is asked for next, and they are
     /// waited for when the host looks at them.
     pub fn fetch_ahead(&self) {
+        if self.is_empty() {
+            return;
+        }
         if let (None, Some(placed)) = (self.0.host.get(), self.0.placed.get()) {
             let mut arriving = self.0.arriving();
             if arriving.is_none() {
