@@ -24,8 +24,11 @@ fn pretraining() -> String {
     workflow[..start].replace("arm = ", "# arm = ")
 }
 
+/// What the emulated driver shows, as environment variables.
+type Machine<'a> = &'a [(&'a str, &'a str)];
+
 /// Runs flow where it finds the emulated driver, on a machine as these variables tell.
-fn on_gpus(place: &Place, machine: &[(&str, &str)], arguments: &[&str]) -> Ended {
+fn on_gpus(place: &Place, machine: Machine<'_>, arguments: &[&str]) -> Ended {
     let mut command = place.command(arguments);
     command
         .env("LD_LIBRARY_PATH", flow_emulator::DRIVER)
@@ -42,7 +45,7 @@ fn flat(text: &str) -> String {
 
 #[test]
 fn every_kind_of_node_runs_on_a_gpu_and_gives_the_same_bits_on_another_machine_of_its_architecture() {
-    let machines: [(&[(&str, &str)], &[&str]); 2] = [
+    let machines: [(Machine<'_>, &[&str]); 2] = [
         (&[], &["--device", "cuda"]),
         (
             &[("EMULATED_GPUS", "2"), ("EMULATED_MEMORY", "40000000000")],
@@ -179,7 +182,7 @@ fn the_benches_of_a_step_run_on_a_gpu() {
 #[test]
 fn the_doctor_tells_every_gpu_what_it_takes_and_why_one_is_not_used() {
     let place = Place::new(&pretraining());
-    let gpus = |machine: &[(&str, &str)]| {
+    let gpus = |machine: Machine<'_>| {
         let ended = on_gpus(&place, machine, &["doctor"]);
         let lines = ended
             .stdout
@@ -187,7 +190,7 @@ fn the_doctor_tells_every_gpu_what_it_takes_and_why_one_is_not_used() {
             .filter(|line| line.contains("GPU") || line.contains("gpu"));
         lines.map(str::to_owned).collect::<Vec<_>>().join("\n")
     };
-    let machines: [&[(&str, &str)]; 6] = [
+    let machines: [Machine<'_>; 6] = [
         &[],
         &[("EMULATED_GPUS", "3"), ("CUDA_VISIBLE_DEVICES", "2,0")],
         &[("EMULATED_CAPABILITY", "8.7")],

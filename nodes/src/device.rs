@@ -230,10 +230,9 @@ fn shared(cards: &[Card], names: Vec<String>) -> Vec<Gpu> {
         name,
         memory: Some(card.memory as u64),
     };
-    if let ([card], true) = (cards, names.iter().all(|name| name.starts_with("MIG-"))) {
-        if !names.is_empty() {
-            return names.into_iter().map(|name| of(card, name)).collect();
-        }
+    let parts = !names.is_empty() && names.iter().all(|name| name.starts_with("MIG-"));
+    if let ([card], true) = (cards, parts) {
+        return names.into_iter().map(|name| of(card, name)).collect();
     }
     let named = cards.iter().map(|card| {
         let name = names.get(card.number).cloned();

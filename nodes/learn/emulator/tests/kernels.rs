@@ -27,7 +27,7 @@ fn failures(found: &[Compared]) -> Vec<String> {
 fn agrees(precision: Precision, seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let kernels = emulated(Emulator::default(), precision);
-        let kernels = if seed % 2 == 0 {
+        let kernels = if seed.is_multiple_of(2) {
             kernels.with_large_tiles()
         } else {
             kernels

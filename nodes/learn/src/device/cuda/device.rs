@@ -1,13 +1,13 @@
 //! The kernels as a [`Device`]: buffers are placed in its memory, and its first failure is kept.
 
-use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::driver::{Driver, Gpu};
 use super::kernels::{AdamTensor, Kernels, Normalised, Precision, Update as Moved, Views};
-use super::launcher::{Done, Later, Launcher};
+use super::launcher::{Done, Launcher};
 use super::memory::Block;
-use crate::device::{AdamUpdate, Arriving, Device, DeviceError, LossValue, Memory, Norm, Running, Update};
+use super::placed::{Placed, Shared, block};
+use crate::device::{AdamUpdate, Device, DeviceError, LossValue, Memory, Norm, Running, Update};
 use crate::kernels::attention::AttentionShape;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::pool::PoolShape;
@@ -18,31 +18,6 @@ use crate::losses::{
 
 /// Raised with every change of the kernels that changes bits.
 const KERNELS: u32 = 2;
-
-/// What a device and its memory share.
-#[derive(Debug)]
-struct Shared {
-    kernels: Kernels,
-    failure: Mutex<Option<DeviceError>>,
-}
-
-impl Shared {
-    fn failure(&self) -> Option<DeviceError> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Does something, unless something failed before.
-    fn done<T>(&self, work: impl FnOnce(&Kernels) -> Done<T>) -> Option<T> {
-        if self.failure().is_some() {
-            return None;
-        }
-        let keep = |error| {
-            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-            failure.get_or_insert(error);
-        };
-        work(&self.kernels).map_err(keep).ok()
-    }
-}
 
 /// What a GPU will be once it is opened: see [`Device::identity`].
 pub fn identity(gpu: &Gpu, precision: Precision) -> String {
@@ -81,10 +56,7 @@ impl Cuda {
     /// A device of an architecture such as `sm_90`, on what runs its kernels.
     pub fn on(launcher: Arc<dyn Launcher>, architecture: &str, precision: Precision) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                kernels: Kernels::new(launcher, precision),
-                failure: Mutex::default(),
-            }),
+            shared: Arc::new(Shared::new(Kernels::new(launcher, precision))),
             identity: named(architecture, precision),
         }
     }
@@ -113,75 +85,6 @@ impl Cuda {
     }
 }
 
-/// Memory of a device: none if it could not be had, after which the device does nothing any more.
-#[derive(Debug)]
-struct Placed {
-    block: Option<Block>,
-    shared: Arc<Shared>,
-}
-
-impl Memory for Placed {
-    fn upload(&mut self, from: &[f32]) {
-        if let Some(block) = &self.block {
-            self.shared.done(|kernels| kernels.launcher().upload(from, block));
-        }
-    }
-
-    fn download(&self, to: &mut [f32]) {
-        let block = self.block.as_ref();
-        let done = block.and_then(|block| self.shared.done(|kernels| kernels.launcher().download(block, to)));
-        if done.is_none() {
-            to.fill(f32::NAN);
-        }
-    }
-
-    fn begin_download(&self) -> Option<Box<dyn Arriving>> {
-        let block = self.block.as_ref()?;
-        let later = self.shared.done(|kernels| kernels.launcher().begin_download(block))?;
-        let shared = Arc::clone(&self.shared);
-        Some(Box::new(Coming { later, shared }))
-    }
-
-    fn duplicate(&self) -> Box<dyn Memory> {
-        let copy = |from: &Block| {
-            self.shared.done(|kernels| {
-                let to = kernels.take(from.len())?;
-                kernels.launcher().copy(from, &to)?;
-                Ok(to)
-            })
-        };
-        Box::new(Self {
-            block: self.block.as_ref().and_then(copy),
-            shared: Arc::clone(&self.shared),
-        })
-    }
-}
-
-/// Values on their way; the device stays open for them.
-#[derive(Debug)]
-struct Coming {
-    later: Box<dyn Later>,
-    shared: Arc<Shared>,
-}
-
-impl Arriving for Coming {
-    fn arrive(self: Box<Self>, to: &mut [f32]) {
-        let Self { later, shared } = *self;
-        if shared.done(|_| later.finish(to)).is_none() {
-            to.fill(f32::NAN);
-        }
-    }
-}
-
-fn block(memory: &dyn Memory) -> Option<&Block> {
-    let memory: &dyn Any = memory;
-    memory
-        .downcast_ref::<Placed>()
-        .expect("BUG: another device's memory")
-        .block
-        .as_ref()
-}
-
 fn sizes(map: MapShape) -> (usize, usize, usize) {
     (map.h, map.w, map.c)
 }
@@ -199,10 +102,7 @@ impl Device for Cuda {
     }
 
     fn allocate(&self, len: usize) -> Box<dyn Memory> {
-        Box::new(Placed {
-            block: self.shared.done(|kernels| kernels.take(len)),
-            shared: Arc::clone(&self.shared),
-        })
+        Box::new(Placed::new(len, &self.shared))
     }
 
     fn most_memory(&self) -> Option<usize> {

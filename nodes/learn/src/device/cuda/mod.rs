@@ -7,6 +7,7 @@ pub mod driver;
 pub mod kernels;
 pub mod launcher;
 pub mod memory;
+mod placed;
 
 pub use device::{Cuda, identity};
 pub use kernels::{Kernels, Precision};

@@ -61,7 +61,7 @@ impl Check<'_> {
         let dim = self.one_of(&[1, 5, 33, 70]);
         let (a, noise) = (self.values(n * dim), self.values(n * dim));
         // Views that agree in part; columns whose deviation is below one, and above.
-        let scale = |i: usize| if i % dim % 2 == 0 { 0.4 } else { 1.5 };
+        let scale = |i: usize| if (i % dim).is_multiple_of(2) { 0.4 } else { 1.5 };
         let a: Vec<f32> = a.iter().enumerate().map(|(i, v)| scale(i) * v + 0.3).collect();
         let b: Vec<f32> = a.iter().zip(&noise).map(|(a, v)| 0.8 * a + 0.3 * v).collect();
         let shape = (n, dim);
