@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Ended, Place, SMALL};
+use common::{Ended, Place, SMALL, flat};
 
 /// A pre-training and what is made of it.
 const TRAINING: &str = r#"
@@ -49,12 +49,6 @@ kind = "evaluate"
 model = "tuned"
 data = "images"
 "#;
-
-/// A text without the frame and the line breaks of a terminal.
-fn flat(text: &str) -> String {
-    let words = text.split_whitespace().filter(|word| *word != "│");
-    words.collect::<Vec<_>>().join(" ")
-}
 
 fn on(place: &Place, device: &str, arguments: &[&str]) -> Ended {
     let mut command = place.command(arguments);

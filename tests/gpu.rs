@@ -6,7 +6,7 @@ mod common;
 
 use std::thread;
 
-use common::{Ended, Place, SMALL};
+use common::{Ended, Place, SMALL, flat};
 
 /// Every kind of node, in few nodes and steps: the emulator takes a second for what a GPU does in a millisecond.
 fn small() -> String {
@@ -35,12 +35,6 @@ fn on_gpus(place: &Place, machine: Machine<'_>, arguments: &[&str]) -> Ended {
         .env_remove("CUDA_VISIBLE_DEVICES")
         .envs(machine.iter().copied());
     Ended::from(command.output().expect("flow can be started"))
-}
-
-/// A text without the frame and the line breaks of a terminal.
-fn flat(text: &str) -> String {
-    let words = text.split_whitespace().filter(|word| *word != "│");
-    words.collect::<Vec<_>>().join(" ")
 }
 
 #[test]

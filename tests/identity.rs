@@ -35,12 +35,7 @@ fn refused(nodes: &[String], expected: &str) {
     let place = Place::new(&format!("{SCENES}{}", nodes.concat()));
     let ended = place.flow(&["run", "w.toml"]);
     assert_eq!(ended.code, 3, "{}", ended.stderr);
-    let words = ended
-        .stderr
-        .split_whitespace()
-        .filter(|word| *word != "│")
-        .collect::<Vec<_>>()
-        .join(" ");
+    let words = common::flat(&ended.stderr);
     assert!(
         words.contains(expected) && words.contains("w.toml:"),
         "no `{expected}` in {}",

@@ -99,9 +99,11 @@ fn what_makes_no_data_set_is_refused_while_planning() {
         let place = Place::new(&workflow(source, &fixture(path), more));
         let ended = place.flow(&["plan", "w.toml"]);
         assert_eq!(ended.code, 3, "{source} {path}: {}", ended.stderr);
-        // Without the breaks of lines.
-        let told: Vec<&str> = ended.stderr.split_whitespace().filter(|word| *word != "│").collect();
-        assert!(told.join(" ").contains(words), "no `{words}` in\n{}", ended.stderr);
+        assert!(
+            common::flat(&ended.stderr).contains(words),
+            "no `{words}` in\n{}",
+            ended.stderr
+        );
     }
 }
 

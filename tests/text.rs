@@ -145,9 +145,7 @@ fn refused(from: &str, to: &str) -> String {
     assert!(TEXTS.contains(from), "the workflow has no `{from}`");
     let ended = place(&TEXTS.replacen(from, to, 1)).flow(&["run", "w.toml"]);
     assert_eq!(ended.code, 3, "{}", ended.stderr);
-    // A message is broken into lines where it is long.
-    let words = ended.stderr.split_whitespace().filter(|word| *word != "│");
-    words.collect::<Vec<_>>().join(" ")
+    common::flat(&ended.stderr)
 }
 
 #[track_caller]

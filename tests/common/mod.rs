@@ -151,6 +151,12 @@ impl Place {
     }
 }
 
+/// A text without the frame and the line breaks of a terminal.
+pub fn flat(text: &str) -> String {
+    let words = text.split_whitespace().filter(|word| *word != "│");
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// How a command ended.
 #[derive(Debug)]
 pub struct Ended {

@@ -8,7 +8,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use flow_learn::device::cuda::launcher::{Address, Arg, DeviceError, Done, Later, Launcher, Packed, THREADS};
+use flow_learn::device::cuda::launcher::{Address, Arg, DeviceError, Done, Download, Launcher, Packed, THREADS};
 use flow_learn::device::cuda::memory::Block;
 
 unsafe extern "C" {
@@ -115,9 +115,9 @@ impl Flat for Vec<Four> {
 
 /// Values as they were when their copy began.
 #[derive(Debug)]
-struct Begun(Vec<f32>);
+struct EmulatedDownload(Vec<f32>);
 
-impl Later for Begun {
+impl Download for EmulatedDownload {
     fn finish(self: Box<Self>, to: &mut [f32]) -> Done {
         to.copy_from_slice(&self.0);
         Ok(())
@@ -153,9 +153,9 @@ impl Launcher for Emulator {
         Ok(())
     }
 
-    fn begin_download(&self, from: &Block) -> Done<Box<dyn Later>> {
+    fn begin_download(&self, from: &Block) -> Done<Box<dyn Download>> {
         self.asked().begun += 1;
-        Ok(Box::new(Begun(self.with(from, |from| from.to_vec()))))
+        Ok(Box::new(EmulatedDownload(self.with(from, |from| from.to_vec()))))
     }
 
     fn copy(&self, from: &Block, to: &Block) -> Done {

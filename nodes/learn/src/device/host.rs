@@ -2,10 +2,23 @@
 
 use rayon::prelude::*;
 
-use crate::layers::MapShape;
+use super::LossValue;
+use crate::layers::{Buffer, MapShape};
+use crate::losses::{LossError, Traced, TracedScalar, value_and_grads};
 
 /// Values of a piece that a thread takes.
 const PIECE: usize = 16 * 1024;
+
+/// A loss of matrices of `columns` columns, on dfdx's tape, and its gradients.
+pub(super) fn loss<const N: usize>(
+    of: [&[f32]; N],
+    columns: usize,
+    loss: impl FnOnce([Traced; N]) -> Result<TracedScalar, LossError>,
+) -> Result<(LossValue, [Buffer; N]), LossError> {
+    let inputs = of.map(|values| (values.to_vec(), (values.len() / columns, columns)));
+    let (value, gradients) = value_and_grads(inputs, loss)?;
+    Ok((value.into(), gradients.map(Buffer::from)))
+}
 
 pub(super) fn fill(to: &mut [f32], value: f32) {
     to.par_chunks_mut(4 * PIECE).for_each(|to| to.fill(value));

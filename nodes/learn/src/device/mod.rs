@@ -413,9 +413,8 @@ pub trait Device: Send + Sync + Debug {
     /// # Errors
     /// Those of the loss.
     fn nt_xent(&self, dim: usize, z: &Buffer, temperature: f32) -> Result<(LossValue, Buffer), LossError> {
-        let z = (self.read(z).to_vec(), (z.len() / dim, dim));
-        let found = losses::value_and_grads([z], |[z]| losses::nt_xent(z, temperature));
-        found.map(|(loss, [gradient])| (loss.into(), gradient.into()))
+        let found = host::loss([self.read(z)], dim, |[z]| losses::nt_xent(z, temperature));
+        found.map(|(loss, [gradient])| (loss, gradient))
     }
 
     /// InfoNCE of queries and their keys, `[n][dim]`, against negatives, `[negatives][dim]`, and the queries' gradient: see
@@ -430,9 +429,10 @@ pub trait Device: Send + Sync + Debug {
         [keys, negatives]: [&[f32]; 2],
         temperature: f32,
     ) -> Result<(LossValue, Buffer), LossError> {
-        let queries = (self.read(queries).to_vec(), (queries.len() / dim, dim));
-        let found = losses::value_and_grads([queries], |[q]| losses::info_nce(q, keys, negatives, temperature));
-        found.map(|(loss, [gradient])| (loss.into(), gradient.into()))
+        let found = host::loss([self.read(queries)], dim, |[queries]| {
+            losses::info_nce(queries, keys, negatives, temperature)
+        });
+        found.map(|(loss, [gradient])| (loss, gradient))
     }
 
     /// Barlow Twins of two views' projections, `[n][dim]` each, and their gradients: see [`losses::barlow_twins`].
@@ -445,9 +445,9 @@ pub trait Device: Send + Sync + Debug {
         views: [&Buffer; 2],
         lambda: f32,
     ) -> Result<(LossValue, [Buffer; 2]), LossError> {
-        let views = views.map(|view| (self.read(view).to_vec(), (view.len() / dim, dim)));
-        let (loss, gradients) = losses::value_and_grads(views, |[a, b]| losses::barlow_twins(a, b, lambda))?;
-        Ok((loss.into(), gradients.map(Buffer::from)))
+        host::loss(views.map(|view| self.read(view)), dim, |[a, b]| {
+            losses::barlow_twins(a, b, lambda)
+        })
     }
 
     /// VICReg of two views' projections, `[n][dim]` each, and their gradients: see [`losses::vicreg`].
@@ -460,9 +460,9 @@ pub trait Device: Send + Sync + Debug {
         views: [&Buffer; 2],
         weights: VicregWeights,
     ) -> Result<(LossValue, [Buffer; 2]), LossError> {
-        let views = views.map(|view| (self.read(view).to_vec(), (view.len() / dim, dim)));
-        let (loss, gradients) = losses::value_and_grads(views, |[a, b]| losses::vicreg(a, b, weights))?;
-        Ok((loss.into(), gradients.map(Buffer::from)))
+        host::loss(views.map(|view| self.read(view)), dim, |[a, b]| {
+            losses::vicreg(a, b, weights)
+        })
     }
 
     /// Mean cross-entropy of logits, `[n][classes]`, with a distribution for each row, and its gradient: see
@@ -476,9 +476,10 @@ pub trait Device: Send + Sync + Debug {
         logits: &Buffer,
         targets: &[f32],
     ) -> Result<(LossValue, Buffer), LossError> {
-        let logits = (self.read(logits).to_vec(), (logits.len() / classes, classes));
-        let found = losses::value_and_grads([logits], |[logits]| losses::soft_cross_entropy(logits, targets));
-        found.map(|(loss, [gradient])| (loss.into(), gradient.into()))
+        let found = host::loss([self.read(logits)], classes, |[logits]| {
+            losses::soft_cross_entropy(logits, targets)
+        });
+        found.map(|(loss, [gradient])| (loss, gradient))
     }
 
     /// A step of stochastic gradient descent: see [`crate::optim`].

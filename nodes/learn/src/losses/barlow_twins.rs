@@ -4,8 +4,8 @@
 
 use dfdx::prelude::*;
 
-use super::rows::{centred_columns, check_pair, transposed_copy};
-use super::{LossError, Traced, TracedScalar, constant, invalid};
+use super::rows::{centred_columns, check_batch_pair, transposed_copy};
+use super::{LossError, Traced, TracedScalar, constant};
 
 /// As in a batch norm, which the paper's code standardises with.
 pub(crate) const EPS: f32 = 1e-5;
@@ -33,14 +33,7 @@ pub fn barlow_twins(a: Traced, b: Traced, lambda: f32) -> Result<TracedScalar, L
 /// # Errors
 /// As [`barlow_twins`].
 pub(crate) fn check_barlow_twins(a: (usize, usize), b: (usize, usize)) -> Result<(), LossError> {
-    check_pair("Barlow Twins", a, b)?;
-    if a.0 < 2 {
-        return invalid(
-            "Barlow Twins",
-            format!("{} images found, expected at least 2 to correlate over", a.0),
-        );
-    }
-    Ok(())
+    check_batch_pair("Barlow Twins", a, b, "to correlate over")
 }
 
 /// Columns of mean 0 and (biased) variance 1.

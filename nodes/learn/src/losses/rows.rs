@@ -54,6 +54,20 @@ pub(super) fn check_pair(loss: &'static str, a: (usize, usize), b: (usize, usize
     )
 }
 
+/// The two views of a batch whose columns have statistics; `what` they are for.
+pub(super) fn check_batch_pair(
+    loss: &'static str,
+    a: (usize, usize),
+    b: (usize, usize),
+    what: &str,
+) -> Result<(), LossError> {
+    check_pair(loss, a, b)?;
+    if a.0 < 2 {
+        return invalid(loss, format!("{} images found, expected at least 2 {what}", a.0));
+    }
+    Ok(())
+}
+
 /// A constant with as many values as `shape` has.
 pub(super) fn check_constant(
     loss: &'static str,

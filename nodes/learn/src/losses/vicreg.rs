@@ -5,8 +5,8 @@
 
 use dfdx::prelude::*;
 
-use super::rows::{centred_columns, check_pair, transposed_copy};
-use super::{LossError, Traced, TracedScalar, constant, invalid};
+use super::rows::{centred_columns, check_batch_pair, transposed_copy};
+use super::{LossError, Traced, TracedScalar, constant};
 
 /// Added to variances before their roots are taken.
 pub(crate) const EPS: f32 = 1e-4;
@@ -45,14 +45,7 @@ pub fn vicreg(a: Traced, b: Traced, weights: VicregWeights) -> Result<TracedScal
 /// # Errors
 /// As [`vicreg`].
 pub(crate) fn check_vicreg(a: (usize, usize), b: (usize, usize)) -> Result<(), LossError> {
-    check_pair("VICReg", a, b)?;
-    if a.0 < 2 {
-        return invalid(
-            "VICReg",
-            format!("{} images found, expected at least 2 to have a variance", a.0),
-        );
-    }
-    Ok(())
+    check_batch_pair("VICReg", a, b, "to have a variance")
 }
 
 /// `v(z)` and `c(z)`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::driver::{Driver, Gpu};
-use super::kernels::{AdamTensor, Kernels, Normalised, Precision, Update as Moved, Views};
+use super::kernels::{AdamTensor, Kernels, Normalised, Precision, Update as Moved};
 use super::launcher::{Done, Launcher};
 use super::memory::Block;
 use super::placed::{Placed, Shared, block};
@@ -78,22 +78,20 @@ impl Cuda {
 
     /// Runs kernels on memory; nothing if some could not be had.
     fn run<const N: usize>(&self, blocks: [Option<&Block>; N], work: impl FnOnce(&Kernels, [&Block; N]) -> Done) {
-        if blocks.iter().all(Option::is_some) {
-            let blocks = blocks.map(|block| block.expect("BUG: it is there"));
+        if let Some(blocks) = all(blocks) {
             self.shared.done(|kernels| work(kernels, blocks));
         }
     }
 }
 
-fn sizes(map: MapShape) -> (usize, usize, usize) {
-    (map.h, map.w, map.c)
+/// All of them, if none is missing.
+fn all<const N: usize>(blocks: [Option<&Block>; N]) -> Option<[&Block; N]> {
+    let there = blocks.iter().all(Option::is_some);
+    there.then(|| blocks.map(|block| block.expect("BUG: it is there")))
 }
 
-/// The value of a loss of `of`, and its gradient; NaN if the device failed.
-fn loss_of(of: &Buffer, work: impl FnOnce(&Buffer, &mut Buffer, &mut Buffer)) -> (LossValue, Buffer) {
-    let (mut gradient, mut loss) = (Buffer::unset(of.len()), Buffer::unset(1));
-    work(of, &mut gradient, &mut loss);
-    (LossValue::of(loss), gradient)
+fn sizes(map: MapShape) -> (usize, usize, usize) {
+    (map.h, map.w, map.c)
 }
 
 impl Device for Cuda {
@@ -394,12 +392,10 @@ impl Device for Cuda {
 
     fn nt_xent(&self, dim: usize, z: &Buffer, temperature: f32) -> Result<(LossValue, Buffer), LossError> {
         check_nt_xent(z.len() / dim, temperature)?;
-        Ok(loss_of(z, |z, gradient, loss| {
-            self.run(
-                [self.of(z), self.out(gradient), self.out(loss)],
-                |k, [z, gradient, loss]| k.nt_xent(dim, z, temperature, gradient, loss),
-            );
-        }))
+        let (loss, [gradient]) = self.loss_of([z], [], |k, [z], [], [gradient], loss| {
+            k.nt_xent(dim, z, temperature, gradient, loss)
+        });
+        Ok((loss, gradient))
     }
 
     fn info_nce(
@@ -411,13 +407,15 @@ impl Device for Cuda {
     ) -> Result<(LossValue, Buffer), LossError> {
         check_info_nce((queries.len() / dim, dim), [keys, negatives], temperature)?;
         let others = [keys, negatives].map(|rows| Buffer::from(rows.to_vec()));
-        Ok(loss_of(queries, |queries, gradient, loss| {
-            let [keys, negatives] = others.each_ref().map(|rows| self.of(rows));
-            let blocks = [self.of(queries), keys, negatives, self.out(gradient), self.out(loss)];
-            self.run(blocks, |k, [queries, keys, negatives, gradient, loss]| {
+        let others = others.each_ref();
+        let (loss, [gradient]) = self.loss_of(
+            [queries],
+            others,
+            |k, [queries], [keys, negatives], [gradient], loss| {
                 k.info_nce(dim, [queries, keys, negatives], temperature, gradient, loss)
-            });
-        }))
+            },
+        );
+        Ok((loss, gradient))
     }
 
     fn barlow_twins(
@@ -428,7 +426,7 @@ impl Device for Cuda {
     ) -> Result<(LossValue, [Buffer; 2]), LossError> {
         let [a, b] = views.map(|view| (view.len() / dim, dim));
         check_barlow_twins(b, a)?;
-        Ok(self.loss_of_views(views, |k, views, gradients, loss| {
+        Ok(self.loss_of(views, [], |k, views, [], gradients, loss| {
             k.barlow_twins(dim, views, lambda, gradients, loss)
         }))
     }
@@ -441,7 +439,7 @@ impl Device for Cuda {
     ) -> Result<(LossValue, [Buffer; 2]), LossError> {
         let [a, b] = views.map(|view| (view.len() / dim, dim));
         check_vicreg(b, a)?;
-        Ok(self.loss_of_views(views, |k, views, gradients, loss| {
+        Ok(self.loss_of(views, [], |k, views, [], gradients, loss| {
             k.vicreg(dim, views, weights, gradients, loss)
         }))
     }
@@ -454,12 +452,10 @@ impl Device for Cuda {
     ) -> Result<(LossValue, Buffer), LossError> {
         check_targets(targets, (logits.len() / classes, classes))?;
         let targets = Buffer::from(targets.to_vec());
-        Ok(loss_of(logits, |logits, gradient, loss| {
-            let blocks = [self.of(logits), self.of(&targets), self.out(gradient), self.out(loss)];
-            self.run(blocks, |k, [logits, targets, gradient, loss]| {
-                k.cross_entropy(classes, logits, targets, gradient, loss)
-            });
-        }))
+        let (loss, [gradient]) = self.loss_of([logits], [&targets], |k, [logits], [targets], [gradient], loss| {
+            k.cross_entropy(classes, logits, targets, gradient, loss)
+        });
+        Ok((loss, gradient))
     }
 
     fn sgd(&self, updates: &mut [Update<'_>], momentum: f32, nesterov: bool) {
@@ -504,23 +500,25 @@ impl Device for Cuda {
 }
 
 impl Cuda {
-    /// The value of a loss of two views, and their gradients; NaN if the device failed.
-    fn loss_of_views(
+    /// The value of a loss and its gradients by each of `of`, which is computed `with` others too; NaN if the device failed. `work` gets both, and
+    /// the gradients and the value to be overwritten.
+    fn loss_of<const N: usize, const M: usize>(
         &self,
-        views: [&Buffer; 2],
-        work: impl FnOnce(&Kernels, Views<'_>, Views<'_>, &Block) -> Done,
-    ) -> (LossValue, [Buffer; 2]) {
-        let (mut of_a, mut of_b, mut loss) = (
-            Buffer::unset(views[0].len()),
-            Buffer::unset(views[1].len()),
-            Buffer::unset(1),
+        of: [&Buffer; N],
+        with: [&Buffer; M],
+        work: impl FnOnce(&Kernels, [&Block; N], [&Block; M], [&Block; N], &Block) -> Done,
+    ) -> (LossValue, [Buffer; N]) {
+        let (mut gradients, mut value) = (of.map(|of| Buffer::unset(of.len())), Buffer::unset(1));
+        let (inputs, others) = (all(of.map(|of| self.of(of))), all(with.map(|with| self.of(with))));
+        let outputs = (
+            all(gradients.each_mut().map(|gradient| self.out(gradient))),
+            self.out(&mut value),
         );
-        let [a, b] = views.map(|view| self.of(view));
-        let blocks = [a, b, self.out(&mut of_a), self.out(&mut of_b), self.out(&mut loss)];
-        self.run(blocks, |k, [a, b, of_a, of_b, loss]| {
-            work(k, [a, b], [of_a, of_b], loss)
-        });
-        (LossValue::of(loss), [of_a, of_b])
+        if let (Some(inputs), Some(others), (Some(gradients), Some(value))) = (inputs, others, outputs) {
+            self.shared
+                .done(|kernels| work(kernels, inputs, others, gradients, value));
+        }
+        (LossValue::of(value), gradients)
     }
 
     fn moved<'a>(&self, update: &'a mut Update<'_>) -> Option<Moved<'a>> {

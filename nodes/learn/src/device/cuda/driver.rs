@@ -10,7 +10,7 @@ use cudarc::driver::sys::{
 };
 
 use super::cubins::Code;
-use super::launcher::{Address, Arg, DeviceError, Done, Later, Launcher, Packed, THREADS};
+use super::launcher::{Address, Arg, DeviceError, Done, Download, Launcher, Packed, THREADS};
 use super::memory::Block;
 
 /// Pinned memory that uploads go through.
@@ -144,7 +144,7 @@ pub struct Driver {
     module: Handle<sys::CUmodule>,
     functions: Mutex<HashMap<&'static str, Handle<CUfunction>>>,
     staging: Mutex<Staging>,
-    landing: Arc<Landing>,
+    for_downloads: Arc<PinnedMemory>,
 }
 
 /// Pinned memory, used in a ring: each part again when its copy is done.
@@ -208,7 +208,7 @@ impl Driver {
                 under_way: VecDeque::new(),
                 events: Vec::new(),
             }),
-            landing: Arc::new(Landing {
+            for_downloads: Arc::new(PinnedMemory {
                 context: Handle(context),
                 free: Mutex::default(),
             }),
@@ -276,23 +276,23 @@ fn new_event() -> Done<Handle<CUevent>> {
 
 /// Pinned memory that values are copied to while the device goes on: what is not in use, by size.
 #[derive(Debug)]
-struct Landing {
+struct PinnedMemory {
     context: Handle<CUcontext>,
-    free: Mutex<BTreeMap<usize, Vec<Place>>>,
+    free: Mutex<BTreeMap<usize, Vec<Pinned>>>,
 }
 
 /// A part of it, and the event behind the copy.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Pinned {
     memory: Handle<*mut f32>,
     event: Handle<CUevent>,
 }
 
-impl Landing {
+impl PinnedMemory {
     /// Memory for so many bytes, on a thread that has the context.
-    fn take(&self, bytes: usize) -> Done<Place> {
-        if let Some(place) = lock(&self.free).get_mut(&bytes).and_then(Vec::pop) {
-            return Ok(place);
+    fn take(&self, bytes: usize) -> Done<Pinned> {
+        if let Some(free) = lock(&self.free).get_mut(&bytes).and_then(Vec::pop) {
+            return Ok(free);
         }
         let (event, mut memory) = (new_event()?, std::ptr::null_mut());
         // SAFETY: the address has its place.
@@ -300,38 +300,40 @@ impl Landing {
             sys::cuMemHostAlloc(&raw mut memory, bytes, 0)
         })?;
         let memory = Handle(memory.cast());
-        Ok(Place { memory, event })
+        Ok(Pinned { memory, event })
     }
 }
 
 /// A copy under way.
 #[derive(Debug)]
-struct Landed {
-    place: Place,
+struct PinnedDownload {
+    to: Pinned,
     len: usize,
-    landing: Arc<Landing>,
+    for_downloads: Arc<PinnedMemory>,
 }
 
-impl Later for Landed {
+impl Download for PinnedDownload {
     fn finish(self: Box<Self>, to: &mut [f32]) -> Done {
         assert_eq!(self.len, to.len(), "BUG: values do not fit their memory");
         // SAFETY: the context lives as long as the device, which whoever waits holds.
-        call("use a GPU", || unsafe { sys::cuCtxSetCurrent(self.landing.context.0) })?;
+        call("use a GPU", || unsafe {
+            sys::cuCtxSetCurrent(self.for_downloads.context.0)
+        })?;
         // SAFETY: the event was recorded behind the copy.
         call("wait for a copy", || unsafe {
-            sys::cuEventSynchronize(self.place.event.0)
+            sys::cuEventSynchronize(self.to.event.0)
         })?;
-        // SAFETY: the place has as many values, which the copy has written and nothing else refers to.
-        unsafe { std::ptr::copy_nonoverlapping(self.place.memory.0, to.as_mut_ptr(), self.len) };
+        // SAFETY: the pinned memory has as many values, which the copy has written and nothing else refers to.
+        unsafe { std::ptr::copy_nonoverlapping(self.to.memory.0, to.as_mut_ptr(), self.len) };
         Ok(())
     }
 }
 
-impl Drop for Landed {
+impl Drop for PinnedDownload {
     fn drop(&mut self) {
-        // The next copy to this place comes behind this one, and is waited for by its own event.
-        let mut free = lock(&self.landing.free);
-        free.entry(4 * self.len).or_default().push(self.place);
+        // The next copy to this memory comes behind this one, and is waited for by its own event.
+        let mut free = lock(&self.for_downloads.free);
+        free.entry(4 * self.len).or_default().push(self.to);
     }
 }
 
@@ -418,24 +420,24 @@ impl Launcher for Driver {
         self.synchronise()
     }
 
-    fn begin_download(&self, from: &Block) -> Done<Box<dyn Later>> {
+    fn begin_download(&self, from: &Block) -> Done<Box<dyn Download>> {
         self.enter()?;
         let bytes = 4 * from.len();
-        let place = self.landing.take(bytes)?;
-        let landed = Landed {
-            place,
+        let to = self.for_downloads.take(bytes)?;
+        let begun = PinnedDownload {
+            to,
             len: from.len(),
-            landing: Arc::clone(&self.landing),
+            for_downloads: Arc::clone(&self.for_downloads),
         };
-        // SAFETY: block and place have as many values; the place is this copy's until it is dropped.
+        // SAFETY: block and pinned memory have as many values, and this part of it is the copy's until that is dropped.
         call("download values", || unsafe {
-            sys::cuMemcpyDtoHAsync_v2(place.memory.0.cast(), from.address(), bytes, self.stream.0)
+            sys::cuMemcpyDtoHAsync_v2(to.memory.0.cast(), from.address(), bytes, self.stream.0)
         })?;
         // SAFETY: event and stream live.
         call("mark a copy", || unsafe {
-            sys::cuEventRecord(place.event.0, self.stream.0)
+            sys::cuEventRecord(to.event.0, self.stream.0)
         })?;
-        Ok(Box::new(landed))
+        Ok(Box::new(begun))
     }
 
     fn copy(&self, from: &Block, to: &Block) -> Done {
@@ -489,11 +491,11 @@ impl Drop for Driver {
             // SAFETY: the event lives, and all copies are done.
             let _ = unsafe { sys::cuEventDestroy_v2(event.0) };
         }
-        for place in lock(&self.landing.free).values().flatten() {
+        for pinned in lock(&self.for_downloads.free).values().flatten() {
             // SAFETY: both were made for this device, whose copies are done.
             unsafe {
-                let _ = sys::cuEventDestroy_v2(place.event.0);
-                let _ = sys::cuMemFreeHost(place.memory.0.cast());
+                let _ = sys::cuEventDestroy_v2(pinned.event.0);
+                let _ = sys::cuMemFreeHost(pinned.memory.0.cast());
             }
         }
         // SAFETY: all that ran is done, and nothing of this is used afterwards.

@@ -56,7 +56,7 @@ pub trait Launcher: Send + Sync + Debug {
     ///
     /// # Errors
     /// The driver's.
-    fn begin_download(&self, from: &Block) -> Done<Box<dyn Later>>;
+    fn begin_download(&self, from: &Block) -> Done<Box<dyn Download>>;
     /// Copies a block to another of the same length.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ pub trait Launcher: Send + Sync + Debug {
 }
 
 /// Values that are being copied to the host.
-pub trait Later: Send + Sync + Debug {
+pub trait Download: Send + Sync + Debug {
     /// Waits for them, and copies them.
     ///
     /// # Errors

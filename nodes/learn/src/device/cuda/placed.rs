@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::kernels::Kernels;
-use super::launcher::{Done, Later};
+use super::launcher::{Done, Download};
 use super::memory::Block;
 use crate::device::{Arriving, DeviceError, Memory};
 
@@ -73,9 +73,9 @@ impl Memory for Placed {
 
     fn begin_download(&self) -> Option<Box<dyn Arriving>> {
         let block = self.block.as_ref()?;
-        let later = self.shared.done(|kernels| kernels.launcher().begin_download(block))?;
+        let download = self.shared.done(|kernels| kernels.launcher().begin_download(block))?;
         let shared = Arc::clone(&self.shared);
-        Some(Box::new(Coming { later, shared }))
+        Some(Box::new(ArrivingBlock { download, shared }))
     }
 
     fn duplicate(&self) -> Box<dyn Memory> {
@@ -95,15 +95,15 @@ impl Memory for Placed {
 
 /// Values on their way; the device stays open for them.
 #[derive(Debug)]
-struct Coming {
-    later: Box<dyn Later>,
+struct ArrivingBlock {
+    download: Box<dyn Download>,
     shared: Arc<Shared>,
 }
 
-impl Arriving for Coming {
+impl Arriving for ArrivingBlock {
     fn arrive(self: Box<Self>, to: &mut [f32]) {
-        let Self { later, shared } = *self;
-        if shared.done(|_| later.finish(to)).is_none() {
+        let Self { download, shared } = *self;
+        if shared.done(|_| download.finish(to)).is_none() {
             to.fill(f32::NAN);
         }
     }

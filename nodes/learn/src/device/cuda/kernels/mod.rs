@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 pub use norm::Normalised;
 pub use optim::{AdamTensor, Update};
-pub use redundancy::Views;
 
 use super::launcher::{Arg, Done, Launcher, THREADS};
 use super::memory::{Block, Pool};

@@ -5,7 +5,7 @@ use super::{Arg, Block, Done, Kernels, Normalised, fits, int};
 use crate::losses::{BARLOW_TWINS_EPS, VICREG_EPS, VicregWeights};
 
 /// Two views' projections, `[n][dim]` each, or their gradients.
-pub type Views<'a> = [&'a Block; 2];
+type Views<'a> = [&'a Block; 2];
 
 /// What a view's columns are taken to: mean 0 and, if asked, deviation 1.
 struct Columns<'a> {
